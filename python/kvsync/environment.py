@@ -1,0 +1,42 @@
+"""Time, sleep and randomness, handed in so that a simulator can own them."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Environment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where a run takes its time and its randomness from.
+
+    Attributes:
+        clock: wall-clock seconds since 1970; stamps and lease expiry use it.
+        monotonic: seconds that never run backwards.
+        sleep: waits that many seconds.
+        random: source of ids, nonces and jitter.
+    """
+
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    random: random.Random = field(default_factory=random.SystemRandom)
+
+    def now_ms(self) -> int:
+        """Return the wall clock in whole milliseconds."""
+        return int(self.clock() * 1000)
+
+    def nonce(self) -> bytes:
+        """Return 16 fresh random bytes."""
+        return self.random.randbytes(16)
+
+    def replica_id(self) -> int:
+        """Return a fresh random replica id, never 0."""
+        return self.random.getrandbits(64) or 1

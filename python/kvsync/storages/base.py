@@ -1,0 +1,113 @@
+"""What a storage must be able to do: a small Protocol, and capabilities beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from kvsync.types import (
+        Capabilities,
+        Expectation,
+        Stored,
+        Unreadable,
+        Version,
+        Written,
+    )
+
+__all__ = ["ObjectMismatch", "Storage", "SupportsTransaction"]
+
+RESERVED = ".kvsync"
+
+
+class ObjectMismatch(Exception):
+    """An index object is not at the expected version; nothing was written."""
+
+
+@runtime_checkable
+class Storage(Protocol):
+    """One key-value storage: values by key, and a few index objects beside them.
+
+    Keys are `str`, any valid Unicode without lone surrogates; values are `bytes` and come back as they went
+    in. Index objects live apart from values (below `.kvsync/` or in a table of their own), are small or
+    medium-sized, and change by compare-and-swap. Every method may raise `StorageError`; none leaves a
+    value or an object half-written.
+    """
+
+    name: str
+    """Where it is, for people and logs; never with a secret."""
+
+    capabilities: Capabilities
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Return the values of `keys`, in their order; None where there is none."""
+        ...
+
+    def write(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Write `values[i]` at `keys[i]`.
+
+        With `expect`, a key is written only where its version token is `expect[i]` (None: the key is
+        absent). Keys that are not written are refused one by one; the others are durable on return.
+        """
+        ...
+
+    def delete(
+        self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Delete `keys`; one that is absent already counts as deleted."""
+        ...
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield every key with its version token, in batches, ascending by UTF-8 bytes over all batches.
+
+        Complete, or an error: a listing that may be cut off must raise.
+        """
+        ...
+
+    def load(self, name: str) -> Stored | None:
+        """Return an index object, or None."""
+        ...
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Write an index object and return its new version.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was written.
+        """
+        ...
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Remove index objects; absent ones are passed over. With a version, `names` is one name.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was removed.
+        """
+        ...
+
+    def objects(self) -> list[str]:
+        """Return the names of all index objects, ascending."""
+        ...
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        """Return when each value was last modified, wall-clock milliseconds; None where not known."""
+        ...
+
+    def close(self) -> None:
+        """Release what this storage opened itself; calling it twice is fine."""
+        ...
+
+
+@runtime_checkable
+class SupportsTransaction(Protocol):
+    """A storage that commits values and index objects as one."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything inside is committed as one on leaving, or undone on an exception."""
+        ...

@@ -1,0 +1,190 @@
+"""The values that pass between caller, engine and storages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import ClassVar, Final, NamedTuple, TypeAlias
+
+__all__ = [
+    "ABSENT",
+    "ANY",
+    "Absent",
+    "AnyVersion",
+    "Capabilities",
+    "Change",
+    "Conflict",
+    "Delete",
+    "Expectation",
+    "Flags",
+    "Put",
+    "Refusal",
+    "Stored",
+    "Unreadable",
+    "Version",
+    "Written",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A key that was, or is to be, given a value.
+
+    With a value, the run writes it to the source. Without one, the value is already stored there.
+
+    >>> Put("user/1", b"Ada")
+    Put(key='user/1', value=b'Ada')
+    """
+
+    key: str
+    value: bytes | None = None
+    deletes: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """A key that is to be deleted from the source.
+
+    >>> Delete("user/2")
+    Delete(key='user/2')
+    """
+
+    key: str
+    value: ClassVar[None] = None
+    deletes: ClassVar[bool] = True
+
+
+class Flags(IntFlag):
+    """What a change is, beside its key: bits of the `flags` column."""
+
+    TOMBSTONE = 1
+    DECISION = 2
+
+
+class Change(NamedTuple):
+    """One logged change: (origin, stamp) names it, (stamp, origin) orders it.
+
+    `origin` is a replica's 64-bit id, `stamp` a hybrid logical clock (48 bits of milliseconds, 16 of
+    counter), `size` is in bytes, `digest` the BLAKE3 of the value (32 bytes, zeros for a delete).
+    """
+
+    key: str
+    origin: int
+    stamp: int
+    flags: int
+    size: int
+    digest: bytes
+
+    @property
+    def deletes(self) -> bool:
+        """Whether this change is a tombstone."""
+        return bool(self.flags & Flags.TOMBSTONE)
+
+    @property
+    def decided(self) -> bool:
+        """Whether a conflict policy made this change."""
+        return bool(self.flags & Flags.DECISION)
+
+    @property
+    def order(self) -> tuple[int, int, bool, bytes]:
+        """The total order of changes to one key; the greatest wins."""
+        return (self.stamp, self.origin, self.deletes, self.digest)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds of the stamp."""
+        return (self.stamp >> 16) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A key that both sides changed without knowing of each other.
+
+    `winner` is "source", "target", or "value" (a callable gave a value of its own); None where nothing was decided.
+    """
+
+    key: str
+    source: Change
+    target: Change
+    winner: str | None = None
+    kept_as: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a storage can do; kvsync uses the strongest.
+
+    Attributes:
+        tier: the guarantee, "T1" transactional to "T4" advisory only.
+        transactional: values, segment and manifest can be committed as one.
+        blocking: calls wait on input or output, so reading ahead in a thread pays.
+        compress: index bytes cost more than cycles, so segments are stored with zstd.
+        versions: scan and write give cheap version tokens; without, the token is the value's BLAKE3.
+    """
+
+    tier: str
+    transactional: bool = False
+    blocking: bool = True
+    compress: bool = False
+    versions: bool = False
+
+
+Version = bytes
+"""Opaque version of an index object, as its storage tells it."""
+
+
+class Absent:
+    """Type of `ABSENT`: the object must not exist."""
+
+    def __repr__(self) -> str:
+        """Return the constant's name."""
+        return "ABSENT"
+
+
+class AnyVersion:
+    """Type of `ANY`: whatever is there."""
+
+    def __repr__(self) -> str:
+        """Return the constant's name."""
+        return "ANY"
+
+
+ABSENT: Final = Absent()
+ANY: Final = AnyVersion()
+Expectation: TypeAlias = Version | Absent | AnyVersion
+
+
+class Stored(NamedTuple):
+    """An index object as read: its bytes and its version."""
+
+    data: bytes
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for a value that exists and cannot be read now."""
+
+    reason: str
+
+
+class Refusal(NamedTuple):
+    """A key that a storage did not write or delete, and why.
+
+    `changed`: the value there is not the expected one; otherwise the storage cannot do it.
+    """
+
+    key: str
+    reason: str
+    changed: bool
+
+
+class Written(NamedTuple):
+    """What became of a batch.
+
+    `tokens`: version tokens of the written keys, parallel to the call's keys (None for a refused one), where
+    the storage has cheap ones, else None.
+    """
+
+    refused: tuple[Refusal, ...] = ()
+    tokens: tuple[bytes | None, ...] | None = None
