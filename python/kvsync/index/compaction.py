@@ -1,0 +1,61 @@
+"""Which adjacent segments to merge, so that a log stays short and a peer that is a little behind reads little.
+
+Size-tiered: a segment's tier is the logarithm of its count to the base `FANOUT`. Once a tier has `2 * FANOUT`
+segments, its oldest `FANOUT` become one. The newest `FANOUT` stay apart, so that a merged segment always
+has newer changes of about its own number after it: who is d changes behind reads O(d), not the merged whole.
+Each change is rewritten once a tier; the number of segments grows with the logarithm of the log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kvsync.index.manifest import SegmentEntry
+
+__all__ = ["INLINE_BYTES_MAX", "TAIL_BYTES_MAX", "merges", "overflow"]
+
+FANOUT = 4
+
+INLINE_BYTES_MAX = 16 << 10
+"""A segment up to this size lives in the manifest, which is read anyway."""
+
+TAIL_BYTES_MAX = 64 << 10
+"""How much of the manifest inline segments may fill together."""
+
+
+def merges(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
+    """Return the next run (start, stop) of `entries`, oldest to newest, that should become one segment, or None."""
+    stop = len(entries)
+    tier = -1
+    start = stop
+    for i in range(len(entries) - 1, -1, -1):
+        # An old small segment below a large newer one counts as large, or it would stay for ever.
+        own = _tier(entries[i].count)
+        if own > tier:
+            if stop - start >= 2 * FANOUT:
+                return start, start + FANOUT
+            tier, stop = own, i + 1
+        start = i
+    return (start, start + FANOUT) if stop - start >= 2 * FANOUT else None
+
+
+def overflow(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
+    """Return the oldest inline segments to move out of the manifest as one, or None while they fit."""
+    inline = [i for i, entry in enumerate(entries) if entry.inline is not None]
+    total = sum(entries[i].size for i in inline)
+    if total <= TAIL_BYTES_MAX:
+        return None
+    start = inline[0]
+    stop = start
+    while total > TAIL_BYTES_MAX // 2:
+        total -= entries[stop].size if entries[stop].inline is not None else 0
+        stop += 1
+    return start, stop
+
+
+def _tier(count: int) -> int:
+    """Return the logarithm of `count` to the base FANOUT, rounded down."""
+    return (max(count, 1).bit_length() - 1) // (FANOUT.bit_length() - 1)

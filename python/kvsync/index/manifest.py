@@ -1,0 +1,236 @@
+"""The manifest: the small mutable record of a replica (docs/index-format.md, kind 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kvsync.errors import IndexDamagedError
+from kvsync.index.native import KIND_MANIFEST, Cover, checksum
+from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
+from kvsync.types import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kvsync.environment import Environment
+
+__all__ = ["Manifest", "Missing", "SegmentEntry"]
+
+FIELDS = (
+    MANIFEST,
+    "replica",
+    "generation",
+    "nonce",
+    "clock",
+    "vector",
+    "ahead",
+    "segments",
+    "peers",
+    "missing",
+    "intents",
+    "garbage",
+    "digest",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One listed segment: where it is, what it covers, how to recognise it."""
+
+    name: str
+    maxima: Mapping[int, int]
+    count: int
+    size: int
+    checksum: int
+    inline: bytes | None
+
+    @classmethod
+    def of(cls, name: str, maxima: Mapping[int, int], count: int, data: bytes, *, inline: bool) -> SegmentEntry:
+        """Describe the encoded segment `data`."""
+        return cls(name, maxima, count, len(data), checksum(data), data if inline else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A change that is known here and whose value is not held."""
+
+    change: Change
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A replica's state: its id, what it has seen, where its log is.
+
+    Attributes:
+        replica: random 64-bit id.
+        generation: counts writes of this manifest; 0 is not written yet.
+        nonce: 16 bytes, fresh in each write: the fencing token.
+        clock: greatest stamp seen.
+        cover: what is logged here, or beaten by what is logged: version vector and what is held ahead of it.
+        segments: oldest to newest.
+        peers: {replica: vector} that each known peer has acknowledged.
+        missing: by key.
+        intents: segments of holders that lost their lease.
+        garbage: objects to remove.
+        digest: of the newest changes, 16 bytes, or None where not known.
+    """
+
+    replica: int
+    generation: int
+    nonce: bytes
+    clock: int
+    cover: Cover
+    segments: tuple[SegmentEntry, ...] = ()
+    peers: Mapping[int, Mapping[int, int]] | None = None
+    missing: tuple[Missing, ...] = ()
+    intents: tuple[str, ...] = ()
+    garbage: tuple[str, ...] = ()
+    digest: bytes | None = None
+
+    @classmethod
+    def fresh(cls, environment: Environment) -> Manifest:
+        """Return the manifest of a replica that nobody has met yet."""
+        return cls(environment.replica_id(), 0, b"", 0, Cover())
+
+    def following(self, environment: Environment) -> Manifest:
+        """Return this manifest as its next generation, with a fresh nonce."""
+        return replace(self, generation=self.generation + 1, nonce=environment.nonce())
+
+    def encode(self) -> bytes:
+        """Return the sealed object."""
+        return pack(
+            KIND_MANIFEST,
+            {
+                "name": MANIFEST,
+                "replica": self.replica,
+                "generation": self.generation,
+                "nonce": self.nonce,
+                "clock": self.clock,
+                "vector": _pairs(self.cover.vector),
+                "ahead": [list(span) for span in self.cover.ahead],
+                "segments": [
+                    [entry.name, _pairs(entry.maxima), entry.count, entry.size, entry.checksum, entry.inline]
+                    for entry in self.segments
+                ],
+                "peers": [[replica, _pairs(vector)] for replica, vector in sorted((self.peers or {}).items())],
+                "missing": [[*lack.change, lack.reason] for lack in self.missing],
+                "intents": list(self.intents),
+                "garbage": list(self.garbage),
+                "digest": self.digest,
+            },
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, storage: str) -> Manifest:
+        """Read a sealed manifest.
+
+        Raises:
+            IndexDamagedError: it fails its checks.
+            FormatError: a newer kvsync wrote it.
+        """
+        return _Reader(unpack(KIND_MANIFEST, data, FIELDS, storage), storage).manifest()
+
+
+def _pairs(vector: Mapping[int, int]) -> list[list[int]]:
+    return [[origin, stamp] for origin, stamp in sorted(vector.items())]
+
+
+class _Reader:
+    """Turns the fields of a manifest into values, trusting none of them."""
+
+    def __init__(self, fields: dict[str, object], storage: str) -> None:
+        self.fields = fields
+        self.storage = storage
+
+    def manifest(self) -> Manifest:
+        replica, generation = self.uint("replica"), self.uint("generation")
+        nonce, digest = self.fields["nonce"], self.fields["digest"]
+        if not replica or not generation:
+            raise self.error("replica or generation")
+        if type(nonce) is not bytes or len(nonce) != 16:  # noqa: PLR2004 - the format says 16
+            raise self.error("nonce")
+        if digest is not None and (type(digest) is not bytes or len(digest) != 16):  # noqa: PLR2004
+            raise self.error("digest")
+        peers = self.rows("peers", 2)
+        return Manifest(
+            replica=replica,
+            generation=generation,
+            nonce=nonce,
+            clock=self.uint("clock"),
+            cover=self.cover(),
+            segments=tuple(self.segment(row) for row in self.rows("segments", 6)),
+            peers={self.number(row[0], "peers"): self.vector(row[1], "peers") for row in peers},
+            missing=tuple(self.lack(row) for row in self.rows("missing", 7)),
+            intents=self.names("intents"),
+            garbage=self.names("garbage"),
+            digest=digest,
+        )
+
+    def error(self, field: str) -> IndexDamagedError:
+        return field_error(self.storage, MANIFEST, field)
+
+    def uint(self, field: str) -> int:
+        return self.number(self.fields[field], field)
+
+    def number(self, value: object, field: str) -> int:
+        if type(value) is not int or not is_uint(value):
+            raise self.error(field)
+        return value
+
+    def rows(self, field: str, width: int) -> list[list[object]]:
+        rows = self.fields[field]
+        if type(rows) is not list or any(type(row) is not list or len(row) != width for row in rows):
+            raise self.error(field)
+        return rows
+
+    def names(self, field: str) -> tuple[str, ...]:
+        names = self.fields[field]
+        if type(names) is not list or any(type(name) is not str for name in names):
+            raise self.error(field)
+        return tuple(names)
+
+    def vector(self, rows: object, field: str) -> dict[int, int]:
+        if type(rows) is not list:
+            raise self.error(field)
+        vector: dict[int, int] = {}
+        last = -1
+        for row in rows:
+            if type(row) is not list or len(row) != 2 or not all(map(is_uint, row)) or row[0] <= last:  # noqa: PLR2004
+                raise self.error(field)
+            last = row[0]
+            vector[last] = row[1]
+        return vector
+
+    def cover(self) -> Cover:
+        spans = self.rows("ahead", 3)
+        if not all(is_uint(number) for span in spans for number in span):
+            raise self.error("ahead")
+        ahead = [(int(str(o)), int(str(f)), int(str(l))) for o, f, l in spans]
+        cover = Cover(self.vector(self.fields["vector"], "vector"), ahead)
+        if cover.ahead != ahead:
+            raise self.error("ahead")
+        return cover
+
+    def segment(self, row: list[object]) -> SegmentEntry:
+        name, maxima, count, size, check, inline = row
+        if type(name) is not str or not (inline is None or type(inline) is bytes):
+            raise self.error("segments")
+        if inline is not None and (len(inline) != size or checksum(inline) != check):
+            raise self.error("segments")
+        return SegmentEntry(
+            name,
+            self.vector(maxima, "segments"),
+            self.number(count, "segments"),
+            self.number(size, "segments"),
+            self.number(check, "segments"),
+            inline,
+        )
+
+    def lack(self, row: list[object]) -> Missing:
+        key, origin, stamp, flags, size, digest, reason = row
+        if type(key) is not str or type(digest) is not bytes or len(digest) != 32 or type(reason) is not str:  # noqa: PLR2004
+            raise self.error("missing")
+        number: Callable[[object], int] = lambda value: self.number(value, "missing")  # noqa: E731
+        return Missing(Change(key, number(origin), number(stamp), number(flags), number(size), digest), reason)

@@ -1,0 +1,118 @@
+"""Index objects by name, and conditional writes that know their own echo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgpack
+
+from kvsync.errors import IndexDamagedError, StorageError
+from kvsync.index.native import seal, unseal
+from kvsync.storages.base import ObjectMismatch
+
+if TYPE_CHECKING:
+    from kvsync.storages.base import Storage
+    from kvsync.types import Expectation, Version
+
+__all__ = [
+    "INVENTORY",
+    "LEASE",
+    "MANIFEST",
+    "field_error",
+    "is_uint",
+    "pack",
+    "replace",
+    "segment_name",
+    "unpack",
+]
+
+MANIFEST = "manifest"
+LEASE = "lease"
+INVENTORY = "inventory"
+
+UINT_MAX = 2**64 - 1
+
+
+def segment_name(generation: int, number: int = 0) -> str:
+    """Return the name of the `number`-th segment that manifest `generation` lists first.
+
+    Number 0 is what a run moves or commits; compaction writes the others.
+
+    >>> segment_name(26)
+    'segment/000000000000001a-0'
+    """
+    return f"segment/{generation:016x}-{number:x}"
+
+
+def replace(storage: Storage, name: str, data: bytes, expect: Expectation) -> Version:
+    """Write an index object on condition, and recognise our own write when its answer was lost.
+
+    `data` must hold a fresh nonce. A client that retries by itself reports its own success as a refusal;
+    so after a refusal or an error the object is read back: ours, then it is won; somebody else's, then it is lost.
+
+    Raises:
+        ObjectMismatch: the object is not as expected, and not ours.
+        StorageError: it failed, or whether it succeeded cannot be known.
+    """
+    try:
+        return storage.store(name, data, expect)
+    except (ObjectMismatch, StorageError):
+        there = storage.load(name)
+        if there is not None and there.data == data:
+            return there.version
+        raise
+
+
+def pack(kind: int, fields: dict[str, object]) -> bytes:
+    """Return a sealed object of `kind` with these fields, in this order."""
+    return seal(kind, msgpack.packb(fields, use_bin_type=True))
+
+
+def unpack(kind: int, data: bytes, names: tuple[str, ...], storage: str) -> dict[str, object]:
+    """Open a sealed object that has exactly the fields `names`, the first being its own name.
+
+    Raises:
+        IndexDamagedError: it fails its checks.
+        FormatError: a newer kvsync wrote it.
+    """
+    try:
+        body = unseal(kind, data)
+    except IndexDamagedError as error:
+        error.storage, error.name = storage, names[0]
+        raise
+    try:
+        pairs = msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            object_pairs_hook=tuple,
+            ext_hook=_refuse_extension,
+        )
+    except (ValueError, msgpack.UnpackException) as error:
+        message = f"damaged {names[0]}: not valid msgpack ({error})"
+        raise IndexDamagedError(message, storage=storage, name=names[0]) from error
+    if not isinstance(pairs, tuple) or tuple(key for key, _ in pairs) != ("name", *names[1:]):
+        raise field_error(storage, names[0], "fields")
+    fields = dict(pairs)
+    if fields["name"] != names[0]:
+        raise field_error(storage, names[0], "name")
+    return fields
+
+
+def field_error(storage: str, name: str, field: str) -> IndexDamagedError:
+    """Return the error for an object whose `field` is not what the format says."""
+    message = (
+        f"damaged {name}: its {field} is not what the index format allows; restore the object from a backup, "
+        "or remove the whole .kvsync index of this storage and sync with scan=True to rebuild it"
+    )
+    return IndexDamagedError(message, storage=storage, name=name)
+
+
+def is_uint(value: object) -> bool:
+    """Whether `value` is an integer that the format can hold."""
+    return type(value) is int and 0 <= value <= UINT_MAX
+
+
+def _refuse_extension(code: int, _data: bytes) -> object:
+    message = f"extension type {code}"
+    raise ValueError(message)

@@ -1,0 +1,30 @@
+//! Digests: BLAKE3 of values, and one sum over the newest change of every key.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::row::{DIGEST, Row};
+
+/// BLAKE3 of a value.
+#[must_use]
+pub fn of_value(value: &[u8]) -> [u8; DIGEST] {
+    *blake3::hash(value).as_bytes()
+}
+
+/// The digest of the newest changes, kept little-endian; it detects accidents, not forgery.
+#[must_use]
+pub fn of_newest<'a>(newest: impl Iterator<Item = Row<'a>>) -> [u8; 16] {
+    let mut buffer = Vec::new();
+    let mut sum = 0_u128;
+    for row in newest {
+        buffer.clear();
+        buffer.extend_from_slice(&(row.key.len() as u64).to_le_bytes());
+        buffer.extend_from_slice(row.key);
+        buffer.extend_from_slice(&row.origin.to_le_bytes());
+        buffer.extend_from_slice(&row.stamp.to_le_bytes());
+        buffer.push(row.flags);
+        buffer.extend_from_slice(&row.size.to_le_bytes());
+        buffer.extend_from_slice(row.digest);
+        sum = sum.wrapping_add(xxh3_128(&buffer));
+    }
+    sum.to_le_bytes()
+}

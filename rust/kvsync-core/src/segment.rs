@@ -1,0 +1,233 @@
+//! An immutable sorted set of changes, at most one a key, over the bytes that hold it.
+
+use std::ops::Range;
+
+use crate::column::{self, Column};
+use crate::cursor::Cursor;
+use crate::envelope::{self, HEADER, Kind};
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::merge::Seeker;
+use crate::pack::Writer;
+use crate::row::{DIGEST, Row, TOMBSTONE};
+use crate::strings::Strings;
+
+/// A validated segment and the bytes it lies in.
+#[derive(Debug, Clone)]
+pub struct Segment<B> {
+    bytes: B,
+    layout: Layout,
+}
+
+impl<B: AsRef<[u8]>> Segment<B> {
+    /// Validate the body that begins at `start` of `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where it is not a segment of that name.
+    pub fn parse(bytes: B, start: usize, name: &str) -> Result<Self> {
+        let layout = Layout::parse(bytes.as_ref(), start, name)?;
+        Ok(Self { bytes, layout })
+    }
+
+    pub(crate) const fn assemble(bytes: B, layout: Layout) -> Self {
+        Self { bytes, layout }
+    }
+
+    /// The same segment over other owned bytes.
+    pub fn map_bytes<C>(self, change: impl FnOnce(B) -> C) -> Segment<C> {
+        Segment {
+            bytes: change(self.bytes),
+            layout: self.layout,
+        }
+    }
+
+    /// Its columns.
+    #[must_use]
+    pub fn view(&self) -> View<'_> {
+        View::new(self.bytes.as_ref(), &self.layout)
+    }
+
+    /// The whole object, envelope included.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] where a column passes 4 GiB.
+    pub fn encode(&self, name: &str, compress: bool) -> Result<Vec<u8>> {
+        let bytes = self.bytes.as_ref();
+        let layout = &self.layout;
+        let mut object = Vec::with_capacity(HEADER + 256 + layout.stored_bytes());
+        object.resize(HEADER, 0);
+        let mut out = Writer(&mut object);
+        out.map(12);
+        out.str("name")?;
+        out.str(name)?;
+        out.str("count")?;
+        out.uint(layout.count as u64);
+        for (key, numbers) in [("origins", &layout.origins), ("max", &layout.maxima)] {
+            out.str(key)?;
+            out.array(numbers.len())?;
+            numbers.iter().for_each(|number| out.uint(*number));
+        }
+        out.str("stamp_base")?;
+        out.uint(layout.stamp_base);
+        for (key, place) in layout.columns() {
+            out.str(key)?;
+            out.bin(&bytes[place.clone()])?;
+        }
+        Ok(envelope::finish(Kind::Segment, object, compress))
+    }
+}
+
+/// The columns of a segment.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) stamp: Column<'a>,
+    pub(crate) origin: Column<'a>,
+    pub(crate) flags: &'a [u8],
+    pub(crate) size: Column<'a>,
+    digest: &'a [[u8; DIGEST]],
+    /// The keys.
+    pub keys: Strings<'a>,
+}
+
+impl<'a> View<'a> {
+    fn new(bytes: &'a [u8], layout: &'a Layout) -> Self {
+        // The layout was made from these bytes: every column has its width.
+        let numbers = |place: &Range<usize>| {
+            Column::new(&bytes[place.clone()], layout.count).unwrap_or(Column::One(&[]))
+        };
+        Self {
+            layout,
+            stamp: numbers(&layout.stamp),
+            origin: numbers(&layout.origin),
+            flags: &bytes[layout.flags.clone()],
+            size: numbers(&layout.size),
+            digest: bytes[layout.digest.clone()].as_chunks().0,
+            keys: Strings {
+                sizes: numbers(&layout.key_size),
+                bytes: &bytes[layout.key.clone()],
+                marks: &layout.marks,
+            },
+        }
+    }
+
+    /// Number of changes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.layout.count
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.layout.count == 0
+    }
+
+    /// The greatest stamp of each origin, ascending by origin.
+    pub fn maxima(&self) -> impl Iterator<Item = (u64, u64)> + use<'a> {
+        let layout = self.layout;
+        let origins = layout.origins.iter().copied();
+        origins.zip(layout.maxima.iter().copied())
+    }
+
+    /// The greatest stamp, 0 where there is none.
+    #[must_use]
+    pub fn stamp_max(&self) -> u64 {
+        self.layout.maxima.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Sum of the sizes of all values.
+    #[must_use]
+    pub const fn value_bytes(&self) -> u64 {
+        self.layout.value_bytes
+    }
+
+    /// Number of tombstones.
+    #[must_use]
+    pub const fn tombstones(&self) -> usize {
+        self.layout.tombstones
+    }
+
+    /// The change at a position, given where its key begins.
+    #[must_use]
+    #[inline]
+    pub fn row_at(&self, index: usize, start: usize) -> Row<'a> {
+        let origin = column::position(self.origin.get(index));
+        Row {
+            key: self.keys.at(index, start),
+            origin: self.layout.origins[origin],
+            stamp: self.layout.stamp_base + self.stamp.get(index),
+            flags: self.flags[index],
+            size: self.size.get(index),
+            digest: &self.digest[index],
+        }
+    }
+
+    /// The changes in a range of positions, cut to what there is.
+    #[must_use]
+    pub fn rows(&self, start: usize, stop: usize) -> Cursor<'a> {
+        Cursor::new(*self, start, stop)
+    }
+
+    /// All changes, ascending by key.
+    #[must_use]
+    pub fn iter(&self) -> Cursor<'a> {
+        self.rows(0, self.len())
+    }
+
+    /// The newest change of each of some keys; quickest where they ascend.
+    #[must_use]
+    pub fn find(&self, keys: &[&str]) -> Vec<Option<Row<'a>>> {
+        let mut seeker = Seeker::new(*self);
+        let find = |key: &&str| seeker.find(key.as_bytes());
+        keys.iter().map(find).collect()
+    }
+
+    /// Consecutive ranges of at most so many changes and value bytes, each of at least one change.
+    ///
+    /// # Errors
+    /// A limit of no changes.
+    pub fn batches(&self, count_max: usize, bytes_max: u64) -> Result<Vec<(usize, usize)>> {
+        if count_max == 0 {
+            return Err(Error::BadArgument {
+                problem: "a batch needs at least one change",
+            });
+        }
+        let mut batches = Vec::new();
+        let (mut start, mut bytes) = (0, 0_u64);
+        for index in 0..self.len() {
+            let size = self.size.get(index);
+            let full = index - start == count_max || bytes.saturating_add(size) > bytes_max;
+            if full && index > start {
+                batches.push((start, index));
+                (start, bytes) = (index, 0);
+            }
+            bytes = bytes.saturating_add(size);
+        }
+        if start < self.len() {
+            batches.push((start, self.len()));
+        }
+        Ok(batches)
+    }
+
+    /// Positions among the puts of a range whose value is not the logged one; a missing value never is.
+    #[must_use]
+    pub fn mismatches(&self, start: usize, stop: usize, values: &[Option<&[u8]>]) -> Vec<usize> {
+        let puts = self.rows(start, stop).filter(|row| !row.deletes());
+        let pairs = puts.zip(values).enumerate();
+        let wrong = pairs.filter(|(_, (row, value))| {
+            !value.is_some_and(|value| {
+                value.len() as u64 == row.size && crate::digest::of_value(value) == *row.digest
+            })
+        });
+        wrong.map(|(position, _)| position).collect()
+    }
+
+    /// Number of puts in a range.
+    #[must_use]
+    pub fn puts(&self, start: usize, stop: usize) -> usize {
+        let flags = self.flags.get(start..stop.min(self.len()));
+        let puts = flags.unwrap_or_default().iter();
+        puts.filter(|flags| *flags & TOMBSTONE == 0).count()
+    }
+}

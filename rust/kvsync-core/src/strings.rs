@@ -1,0 +1,136 @@
+//! Many byte strings behind one another, with a column of their lengths.
+
+use std::cmp::Ordering;
+
+use crate::column::{Column, Number, position};
+use crate::each_width;
+use crate::error::{Error, Result};
+
+/// One mark is kept for so many strings, so that a position is found without adding up all lengths.
+pub const STRIDE: usize = 64;
+
+/// Strings inside an object's bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Strings<'a> {
+    /// Their lengths.
+    pub sizes: Column<'a>,
+    /// Their bytes.
+    pub bytes: &'a [u8],
+    /// Where every [`STRIDE`]th begins.
+    pub marks: &'a [usize],
+}
+
+impl<'a> Strings<'a> {
+    /// Where the string at a position begins.
+    #[must_use]
+    pub fn start(&self, index: usize) -> usize {
+        let block = index / STRIDE;
+        let Some(mark) = self.marks.get(block) else {
+            return self.bytes.len();
+        };
+        mark + position(self.sizes.sum(block * STRIDE, index))
+    }
+
+    /// The string at a position, given where it begins.
+    #[must_use]
+    #[inline]
+    pub fn at(&self, index: usize, start: usize) -> &'a [u8] {
+        &self.bytes[start..start + position(self.sizes.get(index))]
+    }
+
+    /// The string at a position.
+    #[must_use]
+    pub fn get(&self, index: usize) -> &'a [u8] {
+        self.at(index, self.start(index))
+    }
+}
+
+/// Check that lengths fit their bytes, and make the marks.
+///
+/// # Errors
+/// Lengths that do not add up, or are not as narrow as they go.
+pub fn measure(sizes: Column<'_>, bytes: &[u8], offset: usize) -> Result<Vec<usize>> {
+    let damaged = |damage| Err(Error::damaged(offset, damage));
+    if sizes.width() != crate::column::width_of(sizes.max()) {
+        return damaged("column wider than it must be");
+    }
+    let (marks, total) = each_width!(sizes, numbers => marks(numbers));
+    if total == bytes.len() as u64 {
+        Ok(marks)
+    } else {
+        damaged("lengths do not add up")
+    }
+}
+
+fn marks<N: Number>(sizes: &[N]) -> (Vec<usize>, u64) {
+    let mut marks = Vec::with_capacity(sizes.len().div_ceil(STRIDE));
+    let mut total = 0_u64;
+    for block in sizes.chunks(STRIDE) {
+        marks.push(position(total));
+        total = total.saturating_add(crate::column::sum(block));
+    }
+    (marks, total)
+}
+
+/// Check that measured strings are keys: each valid UTF-8, strictly ascending.
+///
+/// # Errors
+/// The offset of the first that is not, where the bytes begin at `offset`.
+pub fn check_keys(sizes: Column<'_>, bytes: &[u8], offset: usize) -> Result<()> {
+    if let Err(fault) = simdutf8::compat::from_utf8(bytes) {
+        let at = offset + fault.valid_up_to();
+        return Err(Error::damaged(at, "key is not valid UTF-8"));
+    }
+    match each_width!(sizes, numbers => first_fault(numbers, bytes)) {
+        None => Ok(()),
+        Some((at, damage)) => Err(Error::damaged(offset + at, damage)),
+    }
+}
+
+fn first_fault<N: Number>(sizes: &[N], bytes: &[u8]) -> Option<(usize, &'static str)> {
+    let (first, rest) = sizes.split_first()?;
+    let (mut before, mut at) = (0, position(first.get()));
+    for size in rest {
+        let end = at + position(size.get());
+        let cut = bytes.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
+        if cut && end > at {
+            return Some((at, "key begins inside a character"));
+        }
+        if !ascends(bytes, before, at, end) {
+            return Some((at, "keys do not ascend"));
+        }
+        (before, at) = (at, end);
+    }
+    None
+}
+
+/// Whether `bytes[before..at]` < `bytes[at..end]`.
+#[inline(always)]
+fn ascends(bytes: &[u8], before: usize, at: usize, end: usize) -> bool {
+    let short = (at - before).min(end - at);
+    let mut place = 0;
+    while place < short {
+        let (Some(left), Some(right)) = (word(bytes, before + place), word(bytes, at + place))
+        else {
+            let order = bytes[before + place..at].cmp(&bytes[at + place..end]);
+            return order == Ordering::Less;
+        };
+        let differ = left ^ right;
+        if differ != 0 {
+            let shift = differ.trailing_zeros() & !7;
+            if place + (shift as usize >> 3) >= short {
+                break;
+            }
+            return (left >> shift) & 0xff < (right >> shift) & 0xff;
+        }
+        place += 8;
+    }
+    at - before < end - at
+}
+
+#[inline(always)]
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    let (chunk, _) = bytes.get(at..)?.split_first_chunk::<8>()?;
+    Some(u64::from_le_bytes(*chunk))
+}
+

@@ -1,0 +1,73 @@
+//! `Cover`: what a replica holds.
+
+use std::collections::BTreeMap;
+
+use kvsync_core::cover::Span;
+use pyo3::prelude::*;
+
+use crate::errors::raise;
+
+/// A version vector and single changes beyond it.
+#[pyclass(frozen, eq, hash, module = "kvsync._core")]
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct Cover(pub(crate) kvsync_core::Cover);
+
+#[pymethods]
+impl Cover {
+    #[new]
+    #[pyo3(signature = (vector = None, ahead = Vec::new()))]
+    fn new(
+        py: Python<'_>,
+        vector: Option<BTreeMap<u64, u64>>,
+        ahead: Vec<(u64, u64, u64)>,
+    ) -> PyResult<Self> {
+        let span = |(origin, first, last)| Span {
+            origin,
+            first,
+            last,
+        };
+        let ahead = ahead.into_iter().map(span).collect();
+        let cover = kvsync_core::Cover::new(vector.unwrap_or_default(), ahead);
+        cover.map(Self).map_err(|error| raise(py, &error, None))
+    }
+
+    #[getter]
+    fn vector(&self) -> BTreeMap<u64, u64> {
+        self.0.vector().clone()
+    }
+
+    #[getter]
+    fn ahead(&self) -> Vec<(u64, u64, u64)> {
+        let spans = self.0.ahead().iter();
+        spans.map(|span| (span.origin, span.first, span.last)).collect()
+    }
+
+    fn covers(&self, origin: u64, stamp: u64) -> bool {
+        self.0.covers(origin, stamp)
+    }
+
+    fn covers_all(&self, maxima: BTreeMap<u64, u64>) -> bool {
+        self.0.covers_all(maxima)
+    }
+
+    fn includes(&self, other: &Self) -> bool {
+        self.0.includes(&other.0)
+    }
+
+    fn union(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0))
+    }
+
+    fn with_dots(&self, dots: Vec<(u64, u64)>) -> Self {
+        Self(self.0.with_dots(dots))
+    }
+
+    fn with_stamp(&self, origin: u64, stamp: u64) -> Self {
+        Self(self.0.with_stamp(origin, stamp))
+    }
+
+    fn __repr__(&self) -> String {
+        let vector = self.0.vector();
+        format!("Cover({vector:?}, {:?})", self.ahead())
+    }
+}

@@ -1,0 +1,64 @@
+//! The functions that stand alone.
+
+use kvsync_core::{Kind, digest, envelope, key, stamp};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PySequence, PyString};
+
+use crate::arguments;
+use crate::errors::raise;
+
+/// Put a packed body into an envelope.
+#[pyfunction]
+#[pyo3(signature = (kind, body, compress = false))]
+pub(crate) fn seal<'py>(
+    py: Python<'py>,
+    kind: u8,
+    body: &[u8],
+    compress: bool,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let kind = Kind::try_from(kind).map_err(|error| raise(py, &error, None))?;
+    let object = py.detach(|| envelope::seal(kind, body, compress));
+    Ok(PyBytes::new(py, &object))
+}
+
+/// Check an envelope and give the packed body.
+#[pyfunction]
+pub(crate) fn unseal<'py>(py: Python<'py>, kind: u8, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let kind = Kind::try_from(kind).map_err(|error| raise(py, &error, None))?;
+    let body = py.detach(|| envelope::open(kind, data));
+    let body = body.map_err(|error| raise(py, &error, None))?;
+    Ok(PyBytes::new(py, &body))
+}
+
+/// The checksum field of a sealed object.
+#[pyfunction]
+pub(crate) fn checksum(py: Python<'_>, data: &[u8]) -> PyResult<u64> {
+    envelope::checksum(data).map_err(|error| raise(py, &error, None))
+}
+
+/// The least stamp at a time that is greater than all seen.
+#[pyfunction]
+pub(crate) fn stamp_after(py: Python<'_>, now_ms: u64, seen: u64) -> PyResult<u64> {
+    stamp::after(now_ms, seen).map_err(|error| raise(py, &error, None))
+}
+
+/// BLAKE3 of each value.
+#[pyfunction]
+pub(crate) fn digest_values<'py>(
+    py: Python<'py>,
+    values: &Bound<'py, PySequence>,
+) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    let items = arguments::items(values)?;
+    let values = arguments::all_bytes(&items)?;
+    let hash = |value: &&[u8]| digest::of_value(value);
+    let digests: Vec<_> = py.detach(|| values.iter().map(hash).collect());
+    Ok(digests.iter().map(|digest| PyBytes::new(py, digest)).collect())
+}
+
+/// Refuse a key that has no UTF-8 or is reserved for the index.
+#[pyfunction]
+#[pyo3(name = "check_key")]
+pub(crate) fn check_key(key: &Bound<'_, PyString>) -> PyResult<()> {
+    let text = arguments::key(key.as_any().as_borrowed())?;
+    key::check(text).map_err(|error| raise(key.py(), &error, None))
+}

@@ -1,0 +1,43 @@
+//! The extension module `kvsync._core`; its contract is `python/kvsync/_core.pyi`.
+
+mod arguments;
+mod cover;
+mod delta;
+mod errors;
+mod functions;
+mod inventory;
+mod segment;
+
+#[pyo3::pymodule]
+mod _core {
+    #[pymodule_export]
+    use crate::cover::Cover;
+    #[pymodule_export]
+    use crate::delta::{Delta, delta};
+    #[pymodule_export]
+    use crate::functions::{check_key, checksum, digest_values, seal, stamp_after, unseal};
+    #[pymodule_export]
+    use crate::inventory::Inventory;
+    #[pymodule_export]
+    use crate::segment::{Segment, newest_digest};
+    use kvsync_core::{Kind, envelope, row};
+
+    #[pymodule_export]
+    const FORMAT_VERSION: u8 = envelope::VERSION;
+    #[pymodule_export]
+    const DEBUG_BUILD: bool = cfg!(debug_assertions);
+    #[pymodule_export]
+    const TOMBSTONE: u8 = row::TOMBSTONE;
+    #[pymodule_export]
+    const DECISION: u8 = row::DECISION;
+    #[pymodule_export]
+    const KIND_SEGMENT: u8 = Kind::Segment as u8;
+    #[pymodule_export]
+    const KIND_MANIFEST: u8 = Kind::Manifest as u8;
+    #[pymodule_export]
+    const KIND_LEASE: u8 = Kind::Lease as u8;
+    #[pymodule_export]
+    const KIND_INVENTORY: u8 = Kind::Inventory as u8;
+    #[pymodule_export]
+    const KIND_LOST: u8 = Kind::Lost as u8;
+}

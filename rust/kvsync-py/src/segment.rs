@@ -1,0 +1,262 @@
+//! `Segment`: an immutable sorted set of changes.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use kvsync_core::envelope::{self, HEADER, Kind};
+use kvsync_core::{Error, Row, View, build, digest, merge};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PySequence, PyString};
+
+use crate::arguments::{self, Digest, Key};
+use crate::errors::{raise, usage};
+
+/// What a decoded object lies in: the caller's bytes, never copied, or bytes of our own.
+pub(crate) enum Body {
+    Shared(PyBackedBytes),
+    Owned(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Open an object and give the body with where it begins.
+pub(crate) fn open(kind: Kind, data: PyBackedBytes) -> Result<(Body, usize), Error> {
+    match envelope::open(kind, &data)? {
+        Cow::Owned(body) => Ok((Body::Owned(body), 0)),
+        Cow::Borrowed(_) => Ok((Body::Shared(data), HEADER)),
+    }
+}
+
+/// A row as Python sees it.
+pub(crate) type PyRow<'py> = (Bound<'py, PyString>, u64, u64, u8, u64, Bound<'py, PyBytes>);
+
+
+/// An immutable sorted set of changes.
+#[pyclass(frozen, module = "kvsync._core")]
+pub(crate) struct Segment(kvsync_core::Segment<Body>);
+
+impl Segment {
+    pub(crate) fn owned(segment: kvsync_core::Segment<Vec<u8>>) -> Self {
+        Self(segment.map_bytes(Body::Owned))
+    }
+
+    pub(crate) fn view(&self) -> View<'_> {
+        self.0.view()
+    }
+}
+
+#[pymethods]
+impl Segment {
+    #[staticmethod]
+    fn decode(py: Python<'_>, data: PyBackedBytes, name: &str) -> PyResult<Self> {
+        let segment = py.detach(|| {
+            let (body, start) = open(Kind::Segment, data)?;
+            kvsync_core::Segment::parse(body, start, name)
+        });
+        segment.map(Self).map_err(|error| raise(py, &error, Some(name)))
+    }
+
+    #[staticmethod]
+    fn from_rows(py: Python<'_>, rows: &Bound<'_, PySequence>) -> PyResult<Self> {
+        let items = arguments::items(rows)?;
+        let rows: Vec<Row<'_>> = items.iter_borrowed().map(row).collect::<PyResult<_>>()?;
+        let segment = py.detach(|| build::from_rows(rows));
+        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (keys, values, origin, stamp, flags = 0))]
+    fn from_values(
+        py: Python<'_>,
+        keys: &Bound<'_, PySequence>,
+        values: &Bound<'_, PySequence>,
+        origin: u64,
+        stamp: u64,
+        flags: u8,
+    ) -> PyResult<Self> {
+        let (keys, values) = (arguments::items(keys)?, arguments::items(values)?);
+        let keys = arguments::keys(&keys)?;
+        let values = arguments::values(&values, &keys)?;
+        let segment = py.detach(|| build::from_values(&keys, &values, origin, stamp, flags));
+        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
+    }
+
+    #[staticmethod]
+    #[pyo3(name = "merge")]
+    fn merge_all(py: Python<'_>, segments: Vec<Py<Self>>) -> PyResult<Py<Self>> {
+        if let [single] = segments.as_slice() {
+            return Ok(single.clone_ref(py));
+        }
+        let views = views(&segments);
+        let merged = py.detach(|| merge::merge(&views));
+        Py::new(py, Self::owned(merged.map_err(|error| raise(py, &error, None))?))
+    }
+
+    #[pyo3(signature = (name, compress = false))]
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        compress: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let object = py.detach(|| self.0.encode(name, compress));
+        let object = object.map_err(|error| raise(py, &error, None))?;
+        Ok(PyBytes::new(py, &object))
+    }
+
+    fn __len__(&self) -> usize {
+        self.view().len()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Segment of {} changes>", self.view().len())
+    }
+
+    #[getter]
+    fn maxima(&self) -> BTreeMap<u64, u64> {
+        self.view().maxima().collect()
+    }
+
+    #[getter]
+    fn stamp_max(&self) -> u64 {
+        self.view().stamp_max()
+    }
+
+    #[getter]
+    fn value_bytes(&self) -> u64 {
+        self.view().value_bytes()
+    }
+
+    #[getter]
+    fn tombstones(&self) -> usize {
+        self.view().tombstones()
+    }
+
+    fn batches(
+        &self,
+        py: Python<'_>,
+        count_max: usize,
+        bytes_max: u64,
+    ) -> PyResult<Vec<(usize, usize)>> {
+        let batches = self.view().batches(count_max, bytes_max);
+        batches.map_err(|error| raise(py, &error, None))
+    }
+
+    fn puts<'py>(
+        &self,
+        py: Python<'py>,
+        start: usize,
+        stop: usize,
+    ) -> PyResult<Vec<Bound<'py, PyString>>> {
+        let rows = self.view().rows(start, stop);
+        let puts = rows.filter(|row| !row.deletes());
+        puts.map(|row| PyString::from_bytes(py, row.key)).collect()
+    }
+
+    fn deletes<'py>(
+        &self,
+        py: Python<'py>,
+        start: usize,
+        stop: usize,
+    ) -> PyResult<Vec<Bound<'py, PyString>>> {
+        let rows = self.view().rows(start, stop);
+        let deletes = rows.filter(Row::deletes);
+        deletes.map(|row| PyString::from_bytes(py, row.key)).collect()
+    }
+
+    fn rows<'py>(
+        &self,
+        py: Python<'py>,
+        start: usize,
+        stop: usize,
+    ) -> PyResult<Vec<PyRow<'py>>> {
+        let rows = self.view().rows(start, stop);
+        rows.map(|row| to_tuple(py, &row)).collect()
+    }
+
+    fn mismatches(
+        &self,
+        py: Python<'_>,
+        start: usize,
+        stop: usize,
+        values: &Bound<'_, PySequence>,
+    ) -> PyResult<Vec<usize>> {
+        let items = arguments::items(values)?;
+        let values = arguments::any_bytes(&items);
+        let view = self.view();
+        if values.len() != view.puts(start, stop) {
+            return Err(usage(py, "values and puts differ in length", None));
+        }
+        Ok(py.detach(|| view.mismatches(start, stop, &values)))
+    }
+
+    fn find<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PySequence>,
+    ) -> PyResult<Vec<Option<PyRow<'py>>>> {
+        let items = arguments::items(keys)?;
+        let keys = arguments::keys(&items)?;
+        let view = self.view();
+        let found = py.detach(|| view.find(&keys));
+        let tuple = |row: Option<Row<'_>>| row.map(|row| to_tuple(py, &row)).transpose();
+        found.into_iter().map(tuple).collect()
+    }
+
+    fn without(&self, py: Python<'_>, keys: &Bound<'_, PySequence>) -> PyResult<Self> {
+        let items = arguments::items(keys)?;
+        let keys = arguments::keys(&items)?;
+        let view = self.view();
+        let rest = py.detach(|| merge::without(view, &keys));
+        rest.map(Self::owned).map_err(|error| raise(py, &error, None))
+    }
+}
+
+/// The columns of segments.
+pub(crate) fn views(segments: &[Py<Segment>]) -> Vec<View<'_>> {
+    segments.iter().map(|segment| segment.get().view()).collect()
+}
+
+/// The digest of the newest changes of some segments.
+#[pyfunction]
+pub(crate) fn newest_digest<'py>(
+    py: Python<'py>,
+    segments: Vec<Py<Segment>>,
+) -> Bound<'py, PyBytes> {
+    let views = views(&segments);
+    let newest = || digest::of_newest(merge::Newest::new(views.iter().map(View::iter)));
+    PyBytes::new(py, &py.detach(newest))
+}
+
+/// A row as a tuple.
+pub(crate) fn to_tuple<'py>(py: Python<'py>, row: &Row<'_>) -> PyResult<PyRow<'py>> {
+    Ok((
+        PyString::from_bytes(py, row.key)?,
+        row.origin,
+        row.stamp,
+        row.flags,
+        row.size,
+        PyBytes::new(py, row.digest),
+    ))
+}
+
+fn row<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<Row<'a>> {
+    type Parts<'a> = (Key<'a>, u64, u64, u8, u64, Digest<'a>);
+    let (key, origin, stamp, flags, size, digest) = Parts::extract(item)?;
+    Ok(Row {
+        key: key.0.as_bytes(),
+        origin,
+        stamp,
+        flags,
+        size,
+        digest: digest.0,
+    })
+}
