@@ -1,0 +1,219 @@
+"""Walking below one directory, one component at a time, never through a symbolic link and never out of it.
+
+A path here is relative, of names joined by `/`; the empty path is the root. Each directory is opened relative to
+its parent's descriptor with `O_NOFOLLOW`, and kept open while a batch lasts, so nobody can swap a directory for a
+link between a look and a write, and a batch pays for each directory once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from kvsync.storages.keyname import BESIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+__all__ = ["Beneath", "KeyBlockedError", "kind_of"]
+
+OPEN_MAX = 200
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+class KeyBlockedError(Exception):
+    """What lies at a path keeps a key from being written or deleted; the text says what it is."""
+
+
+def kind_of(mode: int) -> str:
+    """Return what a file of this mode is, for people."""
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link", stat.S_IFREG: "a file"}
+    return kinds.get(stat.S_IFMT(mode), "neither file nor directory, but")
+
+
+class Beneath:
+    """The tree below an open directory, for the time of one batch.
+
+    With `folds`, the file system takes names for equal that are not; then a name counts as there only where the
+    directory lists exactly that name.
+    """
+
+    def __init__(self, root: int, *, folds: bool = False) -> None:
+        self.folds = folds
+        self._root = root
+        self._open: dict[str, int] = {"": root}
+        self._touched: set[str] = set()
+        self._listed: dict[str, set[str]] = {}
+
+    def __enter__(self) -> Beneath:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every descriptor, the root's too."""
+        self._close_all_but_root()
+        os.close(self._root)
+
+    def directory(self, path: str) -> int | None:
+        """Return a descriptor, valid until the next call, or None where no directory has this path."""
+        found = self._open.get(path)
+        if found is not None:
+            return found
+        # From the nearest directory that is open: opening another may close those further up.
+        parent, names = path, []
+        while (here := self._open.get(parent)) is None:
+            parent, _, name = parent.rpartition("/")
+            names.append(name)
+        for name in reversed(names):
+            opened = self._descend(here, parent, name)
+            if opened is None:
+                return None
+            parent = f"{parent}/{name}" if parent else name
+            self._keep(parent, opened)
+            here = opened
+        return here
+
+    def make(self, path: str) -> int:
+        """Return a descriptor of the directory `path`, made where it is missing.
+
+        A file in its way is moved to the name of a value beside a directory.
+
+        Raises:
+            KeyBlockedError: something else is in its way.
+        """
+        found = self.directory(path)
+        if found is not None:
+            return found
+        here, parent = self._root, ""
+        for name in path.split("/"):
+            below = f"{parent}/{name}" if parent else name
+            opened = self.directory(below)
+            if opened is None:
+                self._clear_way(here, parent, name)
+                try:
+                    os.mkdir(name, dir_fd=here)
+                except FileExistsError:
+                    pass  # somebody else made it
+                self.touch(parent)
+                opened = self.directory(below)
+                if opened is None:
+                    raise KeyBlockedError(f"{below!r:.300} cannot be made a directory")
+            here, parent = opened, below
+        return here
+
+    def status(self, path: str) -> os.stat_result | None:
+        """Return the status of what has this path, a link not followed, or None.
+
+        Raises:
+            KeyBlockedError: only a name that differs in case or Unicode form is there.
+        """
+        parent, _, name = path.rpartition("/")
+        here = self._open.get(parent) or self.directory(parent)
+        if here is None:
+            return None
+        try:
+            found = os.stat(name, dir_fd=here, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in NOT_THERE:
+                return None
+            raise
+        if self.folds and not self.is_exact(parent, name):
+            raise KeyBlockedError(
+                "this file system does not tell its name from that of another file, which differs in case or Unicode form"
+            )
+        return found
+
+    def is_exact(self, parent: str, name: str) -> bool:
+        """Return whether the directory `parent` lists exactly `name`."""
+        names = self._listed.get(parent)
+        if names is None:
+            here = self.directory(parent)
+            names = self._listed[parent] = set() if here is None else set(os.listdir(here))
+        return name in names
+
+    def move(self, source: str, target: str) -> None:
+        """Rename a file within its directory."""
+        parent, _, name = source.rpartition("/")
+        here = self.make(parent)
+        os.rename(name, target.rpartition("/")[2], src_dir_fd=here, dst_dir_fd=here)
+        self.touch(parent)
+
+    def touch(self, path: str) -> None:
+        """Note that a directory's entries have changed."""
+        self._touched.add(path)
+        self._listed.pop(path, None)
+
+    def prune(self, path: str) -> None:
+        """Remove the directory `path` if it is empty, then its parent if that became empty, up to the root."""
+        while path:
+            parent, _, name = path.rpartition("/")
+            opened = self._open.pop(path, None)
+            if opened is not None:
+                os.close(opened)
+            here = self.directory(parent)
+            try:
+                if here is None:
+                    return
+                os.rmdir(name, dir_fd=here)
+            except OSError:
+                return  # not empty, or not ours to remove: both are fine
+            self._touched.discard(path)
+            self.touch(parent)
+            path = parent
+
+    def sync(self) -> None:
+        """Make every change of an entry durable, one `fsync` for each directory."""
+        for path in sorted(self._touched):
+            opened = self.directory(path)
+            if opened is not None:
+                os.fsync(opened)
+        self._touched.clear()
+
+    def entries(self, path: str) -> Iterator[os.DirEntry[str]]:
+        """Yield the entries of a directory; none where it is gone."""
+        opened = self.directory(path)
+        if opened is None:
+            return
+        with os.scandir(opened) as found:
+            yield from found
+
+    def _descend(self, here: int, parent: str, name: str) -> int | None:
+        try:
+            opened = os.open(name, _DIRECTORY, dir_fd=here)
+        except OSError as error:
+            if error.errno in NOT_THERE:
+                return None
+            raise
+        if self.folds and not self.is_exact(parent, name):
+            os.close(opened)
+            return None
+        return opened
+
+    def _clear_way(self, here: int, parent: str, name: str) -> None:
+        path = f"{parent}/{name}" if parent else name
+        found = self.status(path)
+        if found is None:
+            return
+        if not stat.S_ISREG(found.st_mode):
+            raise KeyBlockedError(f"{kind_of(found.st_mode)} lies at {path!r:.300}, where a directory has to be")
+        if name.endswith(BESIDE) or self.status(path + BESIDE) is not None:
+            raise KeyBlockedError(f"a file lies at {path!r:.300}, where a directory has to be")
+        os.rename(name, name + BESIDE, src_dir_fd=here, dst_dir_fd=here)
+        self.touch(parent)
+
+    def _keep(self, path: str, opened: int) -> None:
+        if len(self._open) >= OPEN_MAX:
+            self._close_all_but_root()
+        self._open[path] = opened
+
+    def _close_all_but_root(self) -> None:
+        for path, opened in self._open.items():
+            if path:
+                os.close(opened)
+        self._open = {"": self._root}

@@ -1,0 +1,307 @@
+"""A folder as a storage: one file a key, the index below `.kvsync/`.
+
+`kvsync.storages.keyname` says which file is which key's. Files that are there already are keys under their own
+names. Symbolic links, sockets and devices are no values: a scan passes them over, and nothing is written onto one.
+
+A value is written to a file below `.kvsync/tmp/`, made durable, and renamed. Its version token is modification
+time, size and inode. The time is set to the nanosecond by us, not by the kernel's coarser clock, so a write by
+somebody else right after ours does not have our token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from kvsync.errors import StorageError, UsageError
+from kvsync.storages.base import RESERVED, ObjectMismatch
+from kvsync.storages.beneath import Beneath, KeyBlockedError
+from kvsync.storages.folderscan import list_tree
+from kvsync.storages.keyname import Naming
+from kvsync.storages.objectfiles import ObjectFiles, Staging
+from kvsync.storages.url import parse_url
+from kvsync.storages.valuefiles import ChangedError, ValueFiles
+from kvsync.types import ANY, Capabilities, Refusal, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kvsync.types import AnyVersion, Expectation, Stored, Unreadable, Version
+
+__all__ = ["FolderStorage", "open_url"]
+
+SCAN_COUNT = 10_000
+
+_T = TypeVar("_T")
+_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_KEY_ONLY = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ENOTEMPTY,
+    errno.EPERM,
+    errno.EXDEV,
+}
+_ADVICE = {
+    errno.EACCES: "change its permissions, or run as its owner",
+    errno.EDQUOT: "make room, or raise the quota, and run again",
+    errno.ELOOP: "a symbolic link lies where a directory has to be: remove the link",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+    errno.ENOENT: "create it, or mount it, and run again",
+    errno.ENOLCK: "this file system has no locks: use a folder on another one",
+    errno.ENOSPC: "make room and run again",
+    errno.ENOTDIR: "name a folder",
+    errno.EPERM: "change its permissions, or run as its owner",
+    errno.EROFS: "mount it for writing, or name another folder",
+    errno.ESTALE: "mount it again",
+}
+
+
+def open_url(url: str) -> FolderStorage:
+    """Return the folder of a `file:///dir` URL.
+
+    Raises:
+        UsageError: the URL names a host or a parameter.
+    """
+    parsed = parse_url(url)
+    parsed.options()
+    if parsed.authority not in {"", "localhost"} or not parsed.path:
+        message = "a folder's URL has three slashes and an absolute path: file:///dir"
+        raise UsageError(message, storage=str(parsed))
+    return FolderStorage(parsed.path)
+
+
+class FolderStorage:
+    """A folder as a storage.
+
+    Args:
+        path: the folder; it may itself be a symbolic link.
+        create: make it at the first write where it is missing; until then it reads as empty.
+        clock_ns: wall-clock nanoseconds; files that we write bear its time.
+    """
+
+    capabilities = Capabilities(tier="T3", transactional=False, blocking=True, versions=True)
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, create: bool = True, clock_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self.path = os.fspath(path)
+        self.name = self.path
+        self._create = create
+        self._clock_ns = clock_ns
+        self._naming: Naming | None = None
+
+    def __repr__(self) -> str:
+        """Return the class and the folder's path."""
+        return f"FolderStorage({self.path!r})"
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Return the values of `keys`, in their order; None where there is none.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        with self._reading() as (tree, naming):
+            if tree is None:
+                return [None] * len(keys)
+            files = ValueFiles(tree, naming, self._clock_ns)
+            return [files.read(key) for key in keys]
+
+    def write(
+        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Write `values[i]` at `keys[i]`, with `expect` only where the file there has that token.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        if not keys:
+            return Written(tokens=())
+        outcomes: list[bytes | Refusal] = []
+        with self._writing() as (tree, naming), Staging(tree) as staging:
+            naming = self._probed(staging) if self._naming is None else naming
+            tree.folds = naming.folds
+            files = ValueFiles(tree, naming, self._clock_ns)
+            for position, (key, value) in enumerate(zip(keys, values, strict=True)):
+                wanted = ANY if expect is None else expect[position]
+                outcomes.append(_attempt(key, files.write, staging, key, value, wanted))
+            tree.sync()
+        refused = tuple(outcome for outcome in outcomes if isinstance(outcome, Refusal))
+        return Written(refused, tuple(None if isinstance(token, Refusal) else token for token in outcomes))
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Delete `keys`, with `expect` only where the file there has that token.
+
+        A directory that becomes empty by it is removed as well.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        refused: list[Refusal] = []
+        with self._reading() as (tree, naming):
+            if tree is None:
+                return Written()
+            files = ValueFiles(tree, naming, self._clock_ns)
+            for position, key in enumerate(keys):
+                wanted: bytes | None | AnyVersion = ANY if expect is None else expect[position]
+                outcome = _attempt(key, files.delete, key, wanted)
+                if outcome is not None:
+                    refused.append(outcome)
+            files.prune()
+            tree.sync()
+        return Written(tuple(refused))
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield every key with its token, in batches, ascending by UTF-8 bytes.
+
+        Raises:
+            StorageError: a directory cannot be listed, or a name cannot be a key; it names them.
+        """
+        with self._reading() as (tree, naming):
+            if tree is None:
+                return
+            listed = list_tree(tree, naming, ValueFiles(tree, naming, self._clock_ns), self.name)
+            while batch := list(islice(listed, SCAN_COUNT)):
+                yield [key for key, _ in batch], [token for _, token in batch]
+
+    def load(self, name: str) -> Stored | None:
+        """Return an index object, or None.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        with self._reading() as (tree, _):
+            return None if tree is None else ObjectFiles(tree, self.name).load(name)
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Write an index object, durably, and return its new version.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was written.
+            StorageError: it cannot be written.
+        """
+        with self._writing() as (tree, _):
+            return ObjectFiles(tree, self.name).store(name, data, expect)
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Remove index objects; absent ones are passed over, where `expect` allows it.
+
+        Raises:
+            ObjectMismatch: one is not as expected; nothing was removed.
+            StorageError: they cannot be removed.
+        """
+        with self._reading() as (tree, _):
+            if tree is not None and tree.directory(RESERVED) is not None:
+                ObjectFiles(tree, self.name).remove(names, expect)
+            elif isinstance(expect, bytes):
+                raise ObjectMismatch(names[0])
+
+    def objects(self) -> list[str]:
+        """Return the names of all index objects, ascending.
+
+        Raises:
+            StorageError: they cannot be listed.
+        """
+        with self._reading() as (tree, _):
+            return [] if tree is None else ObjectFiles(tree, self.name).names()
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        """Return when the file of each key was last modified; None where there is none.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        with self._reading() as (tree, naming):
+            if tree is None:
+                return [None] * len(keys)
+            files = ValueFiles(tree, naming, self._clock_ns)
+            times = [files.modified_ns(key) for key in keys]
+        return [None if time_ns is None else time_ns // 1_000_000 for time_ns in times]
+
+    def close(self) -> None:
+        """Do nothing: no descriptor outlives a call."""
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[tuple[Beneath | None, Naming]]:
+        with self._errors():
+            root = self._root(create=False)
+            if root is None:
+                yield None, Naming()
+                return
+            with Beneath(root) as tree:
+                naming = self._naming or _guessed_naming(tree)
+                tree.folds = naming.folds
+                yield tree, naming
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[tuple[Beneath, Naming]]:
+        with self._errors():
+            root = self._root(create=True)
+            assert root is not None
+            with Beneath(root) as tree:
+                tree.make(RESERVED)
+                naming = self._naming or _guessed_naming(tree)
+                yield tree, naming
+
+    def _root(self, *, create: bool) -> int | None:
+        try:
+            return os.open(self.path, _ROOT)
+        except FileNotFoundError:
+            if not self._create:
+                raise
+        if not create:
+            return None
+        os.makedirs(self.path, exist_ok=True)
+        parent = os.open(os.path.dirname(os.path.abspath(self.path)), _ROOT)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+        return os.open(self.path, _ROOT)
+
+    def _probed(self, staging: Staging) -> Naming:
+        normalises, folds = staging.probe()
+        self._naming = Naming(normalises=normalises, folds=folds)
+        return self._naming
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:
+            raise
+        except KeyBlockedError as error:
+            message = f"the index cannot be kept in `{RESERVED}`: {error}"
+            raise StorageError(message, storage=self.name) from error
+        except OSError as error:
+            advice = _ADVICE.get(error.errno or 0, "mend it and run again")
+            place = f" ({error.filename!r:.300})" if isinstance(error.filename, str) else ""
+            message = f"{error.strerror or error}{place}: {advice}"
+            raise StorageError(message, storage=self.name) from error
+
+
+def _guessed_naming(tree: Beneath) -> Naming:
+    """Return what can be told without writing: whether `.KVSYNC` is `.kvsync`."""
+    ours, other = tree.status(RESERVED), tree.status(RESERVED.upper())
+    folds = ours is not None and other is not None and os.path.samestat(ours, other)
+    return Naming(folds=folds)
+
+
+def _attempt(key: str, action: Callable[..., _T], *args: object) -> _T | Refusal:
+    try:
+        return action(*args)
+    except ChangedError:
+        return Refusal(key, "the file there is not the expected one", True)
+    except KeyBlockedError as error:
+        return Refusal(key, str(error), False)
+    except OSError as error:
+        if error.errno not in _KEY_ONLY:
+            raise
+        return Refusal(key, f"its file cannot be changed: {error.strerror}", False)

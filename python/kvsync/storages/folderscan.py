@@ -1,0 +1,94 @@
+"""Listing a folder: every key with its token, in the order of the keys' UTF-8 bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+from kvsync.storages.base import RESERVED
+from kvsync.storages.keyname import is_reserved
+from kvsync.storages.valuefiles import places_of, token_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kvsync.storages.beneath import Beneath
+    from kvsync.storages.keyname import Naming
+    from kvsync.storages.valuefiles import ValueFiles
+
+__all__ = ["list_tree"]
+
+
+def list_tree(
+    tree: Beneath, naming: Naming, files: ValueFiles, storage: str
+) -> Iterator[tuple[str, bytes]]:
+    """Return every key with its token, ascending.
+
+    Names in a directory sort differently from keys in a tree (`a.b` and `a/b`), so all are collected first.
+
+    Raises:
+        StorageError: a name is no UTF-8, so it cannot be a key.
+        OSError: a directory cannot be listed.
+    """
+    found: list[tuple[str, bytes]] = []
+    doubtful = False
+    pending = [""]
+    while pending:
+        path = pending.pop()
+        below = _listed(tree, path, storage)
+        for name, token in below:
+            place = f"{path}/{name}" if path else name
+            if token is None:
+                if path or not _is_index(name, naming):
+                    pending.append(place)
+                continue
+            key = naming.decode(place)
+            doubtful = doubtful or key != place or naming.is_special(key)
+            found.append((key, token))
+    found.sort()
+    return _without_doubles(found, naming, files) if doubtful else iter(found)
+
+
+def _listed(tree: Beneath, path: str, storage: str) -> list[tuple[str, bytes | None]]:
+    """Return the files of a directory with their tokens, and its directories with None."""
+    listed: list[tuple[str, bytes | None]] = []
+    for entry in tree.entries(path):
+        _check_name(entry.name, path, storage)
+        if entry.is_dir(follow_symlinks=False):
+            listed.append((entry.name, None))
+        elif entry.is_file(follow_symlinks=False):
+            try:
+                listed.append((entry.name, token_of(entry.stat(follow_symlinks=False))))
+            except FileNotFoundError:
+                continue  # deleted since it was listed
+    return listed
+
+
+def _is_index(name: str, naming: Naming) -> bool:
+    return name == RESERVED or (naming.folds and is_reserved(name))
+
+
+def _check_name(name: str, path: str, storage: str) -> None:
+    if name.isascii():
+        return
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = repr((f"{path}/{name}" if path else name).encode(errors="surrogateescape"))
+        message = f"the file name {shown:.400} is not UTF-8, so it cannot be a key: rename or move it"
+        raise StorageError(message, storage=storage) from error
+
+
+def _without_doubles(
+    found: list[tuple[str, bytes]], naming: Naming, files: ValueFiles
+) -> Iterator[tuple[str, bytes]]:
+    """Yield each key once; of several files of one key, the first of its places counts."""
+    last: str | None = None
+    for position, (key, token) in enumerate(found):
+        if key == last:
+            continue
+        last = key
+        double = position + 1 < len(found) and found[position + 1][0] == key
+        counted = files.winner(key) if double and places_of(naming, key) else token
+        if counted is not None:
+            yield key, counted

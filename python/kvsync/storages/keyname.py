@@ -1,0 +1,228 @@
+"""Keys and the paths of their files: which file of a folder holds the value of which key.
+
+An ordinary key is its own path: `user/1` lies in `user/1`. A key that cannot be a path is quoted: `..` becomes
+`.%2E`. Every path that a folder can have is the path of some key, and two keys never share a path:
+
+- `quote` maps any key to a path. It is injective, and `_unquote` undoes it.
+- A key is **special** if it is no path as it stands (an empty component, `.`, `..`, NUL, a component of more than
+  255 bytes, a first component that is ours), or not a portable one (control characters, backslashes, a dot or a
+  space at a component's end, a device name of Windows, `%value` at a component's end). A key is special, too, if it
+  looks exactly like the quoted form of a special key.
+- `encode` quotes a special key and leaves any other alone. `decode` unquotes a path if it is the quoted form
+  of a special key, and leaves any other alone. So `100%.txt`, `a%20b` and `%41` are themselves, and only `.%2E`
+  is not; the key `.%2E` lies in `.%252E`.
+
+Two things let one key lie elsewhere, so that `places` names all the paths where its value may be found:
+
+- Where a directory has the path of a key (`a`, because of `a/b`), the value lies beside it, in `a%value`.
+- A file that has a merely not portable name already is found under it, and stays there.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from kvsync.storages.base import RESERVED
+
+__all__ = ["BESIDE", "NAME_BYTES_MAX", "Naming", "is_reserved", "quote"]
+
+BESIDE = "%value"
+"""Ends the name of a file whose own name is taken by a directory."""
+
+NAME_BYTES_MAX = 255
+CHUNK_BYTES = 200  # of a component that is too long for one name
+MORE = "%+"  # ends every chunk but the last, and begins the last
+
+_DEVICE = r"(?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³]|CONIN\$|CONOUT\$) *(?:\.|\Z)"
+_device = re.compile(_DEVICE, re.IGNORECASE)
+# The same rules for a whole path at once; most paths pass here, and nothing else looks at them.
+_not_portable = re.compile(
+    rf"[\x00-\x1f\x7f\\]|[. ](?:/|\Z)|{BESIDE}(?:/|\Z)|(?:\A|/)(?:/|\Z|(?:{_DEVICE.replace(chr(92) + 'Z', '/|' + chr(92) + 'Z')}))",
+    re.IGNORECASE,
+)
+_to_quote = re.compile(r"[%\x00-\x1f\x7f\\]|[. ]\Z")
+_escape = re.compile(rb"%([0-9A-F]{2})")
+
+
+def is_reserved(component: str) -> bool:
+    """Return whether a first component is `.kvsync`, or what some file system takes for it.
+
+    >>> is_reserved(".kvsync"), is_reserved(".KVsync"), is_reserved(".kvsync2")
+    (True, True, False)
+    """
+    if component == RESERVED:
+        return True
+    if component.isascii():
+        return component.rstrip(". ").lower() == RESERVED
+    # Some file systems drop format characters, such as the zero width joiner, and fold look-alikes.
+    visible = "".join(c for c in component if unicodedata.category(c) != "Cf")
+    return unicodedata.normalize("NFKC", visible).casefold().rstrip(". ") == RESERVED
+
+
+def quote(key: str, *, ascii_only: bool = False) -> str:
+    """Return the quoted form of a key: a portable path that no other key has.
+
+    >>> quote("../CON/"), quote("100%")
+    ('.%2E/%43ON/%', '100%25')
+    """
+    parts = key.split("/")
+    names: list[str] = []
+    for position, part in enumerate(parts):
+        names += _quote_component(part, first=position == 0, ascii_only=ascii_only)
+    return "/".join(names)
+
+
+def _quote_component(part: str, *, first: bool, ascii_only: bool) -> list[str]:
+    if not part:
+        return ["%"]
+    quoted = _to_quote.sub(lambda found: f"%{ord(found[0]):02X}", part)
+    if ascii_only and not quoted.isascii():
+        quoted = "".join(c if c.isascii() else _percent(c) for c in quoted)
+    if (first and is_reserved(part)) or _device.match(part):
+        quoted = _percent(part[0]) + quoted[len(part[0]) :] if quoted[0] == part[0] else quoted
+    if len(quoted.encode()) <= NAME_BYTES_MAX:
+        return [quoted]
+    chunks = _chunks(quoted)
+    return [*(chunk + MORE for chunk in chunks[:-1]), MORE + chunks[-1]]
+
+
+def _percent(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode())
+
+
+def _chunks(quoted: str) -> list[str]:
+    chunks, start, size = [], 0, 0
+    pieces = re.findall(r"%[0-9A-F]{2}|.", quoted, re.DOTALL)  # neither an escape nor a character is cut
+    for position, piece in enumerate(pieces):
+        width = len(piece.encode())
+        if size + width > CHUNK_BYTES:
+            chunks.append("".join(pieces[start:position]))
+            start, size = position, 0
+        size += width
+    return [*chunks, "".join(pieces[start:])]
+
+
+def _unquote(path: str) -> str | None:
+    """Return a key whose quoted form may be `path`; whoever asks quotes it again and compares."""
+    parts, pending = [], ""
+    for name in path.split("/"):
+        if pending and name.startswith(MORE):
+            parts.append(pending + name[len(MORE) :])
+            pending = ""
+        elif name.endswith(MORE):
+            pending += name[: -len(MORE)]
+        elif pending:
+            return None
+        else:
+            parts.append("" if name == "%" else name)
+    if pending:
+        return None
+    quoted = "/".join(parts).encode()
+    try:
+        return _escape.sub(lambda found: bytes.fromhex(found[1].decode()), quoted).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """The rules of one file system.
+
+    Attributes:
+        normalises: the file system changes the Unicode form of names, so only names that it keeps are paths.
+        folds: it takes names for equal that differ in case or Unicode form. No rule of naming helps there: the
+            folder compares names itself, and refuses a key that would meet another key's file.
+    """
+
+    normalises: bool = False
+    folds: bool = False
+
+    def encode(self, key: str) -> str:
+        """Return the path of a key.
+
+        >>> Naming().encode("MixedCase.TXT"), Naming().encode("a//b"), Naming().encode("")
+        ('MixedCase.TXT', 'a/%/b', '%')
+        """
+        return self.quote(key) if self.is_special(key) else key
+
+    def decode(self, path: str) -> str:
+        """Return the key whose value lies at a path; every path of a folder has one.
+
+        >>> Naming().decode(".%2E/x"), Naming().decode("100%.txt"), Naming().decode("a%value")
+        ('../x', '100%.txt', 'a')
+        """
+        if "%" not in path:
+            return path
+        if self.is_beside(path):
+            path = path[: -len(BESIDE)]
+        key = self._origin(path)
+        return key if key is not None and self.is_special(key) else path
+
+    def places(self, key: str) -> list[str]:
+        """Return every path where the value of a key may lie; the first is where a new one goes.
+
+        >>> Naming().places("a"), Naming().places("aux.c")
+        (['a', 'a%value'], ['%61ux.c', 'aux.c', '%61ux.c%value', 'aux.c%value'])
+        """
+        if not self.is_special(key):
+            return [key, key + BESIDE]
+        quoted = self.quote(key)
+        # The key itself is a path of its own, unless that path means another key.
+        if self.is_path(key) and self.decode(key) == key and not self.is_beside(key):
+            return [quoted, key, quoted + BESIDE, key + BESIDE]
+        return [quoted, quoted + BESIDE]
+
+    def quote(self, key: str) -> str:
+        """Return the quoted form of a key under these rules."""
+        return quote(key, ascii_only=self.normalises)
+
+    def is_special(self, key: str) -> bool:
+        """Return whether a key lies under its quoted form."""
+        while True:
+            if not self._is_portable(key):
+                return True
+            if "%" not in key:
+                return False
+            origin = self._origin(key)
+            if origin is None:
+                return False
+            key = origin
+
+    def is_path(self, path: str) -> bool:
+        """Return whether a folder can have this path at all."""
+        names = path.split("/")
+        if "\0" in path or names[0] == RESERVED or not self._is_kept(path):
+            return False
+        if self.folds and is_reserved(names[0]):
+            return False
+        return all(name not in {"", ".", ".."} and _fits(name) for name in names)
+
+    def is_beside(self, path: str) -> bool:
+        """Return whether a path is that of a value beside the directory of its name."""
+        count = 0
+        while path.endswith(BESIDE) and self.is_path(path[: -len(BESIDE)]):
+            path = path[: -len(BESIDE)]
+            count += 1
+        return count % 2 == 1
+
+    def _origin(self, path: str) -> str | None:
+        key = _unquote(path)
+        return key if key is not None and key != path and self.quote(key) == path else None
+
+    def _is_portable(self, key: str) -> bool:
+        if not key or _not_portable.search(key) or not self._is_kept(key):
+            return False
+        if len(key) * 4 > NAME_BYTES_MAX and not all(_fits(name) for name in key.split("/")):
+            return False
+        first = key.partition("/")[0]
+        # Only these can fold to `.kvsync`: an ASCII name that begins with a dot, or one that is not ASCII.
+        return not ((key[0] == "." or not first.isascii()) and is_reserved(first))
+
+    def _is_kept(self, name: str) -> bool:
+        return not self.normalises or name.isascii() or unicodedata.is_normalized("NFD", name)
+
+
+def _fits(name: str) -> bool:
+    return len(name) * 4 <= NAME_BYTES_MAX or len(name.encode()) <= NAME_BYTES_MAX

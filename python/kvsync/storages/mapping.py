@@ -1,0 +1,320 @@
+"""Any `MutableMapping[str, bytes]` as a storage; the index lies in the same mapping, below `.kvsync/`.
+
+The mapping is taken as private to this process. All `MappingStorage` objects over one mapping share one lock,
+so compare-and-swap is exact between them. An object's version is its data.
+
+A plain `dict` takes short cuts, because a dict of a million keys is ordinary: no Python call for each key.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from kvsync.errors import StorageError
+from kvsync.index.native import digest_values
+from kvsync.storages.base import RESERVED, ObjectMismatch
+from kvsync.storages.url import parse_url
+from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Unreadable, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping, Sequence
+
+    from kvsync.types import Expectation, Version
+
+__all__ = ["MappingStorage", "open_url"]
+
+PREFIX = RESERVED + "/"
+PREFIX_END = RESERVED + "0"  # "0" follows "/"
+SCAN_COUNT = 10_000
+
+
+class _Guard:
+    """The lock of one mapping; it keeps the mapping alive, so its `id` stays its own."""
+
+    def __init__(self, mapping: MutableMapping[str, bytes]) -> None:
+        self.mapping = mapping
+        self.lock = threading.RLock()
+
+
+_guards: WeakValueDictionary[int, _Guard] = WeakValueDictionary()
+_guards_lock = threading.Lock()
+_named: dict[str, dict[str, bytes]] = {}
+
+
+def _guard_of(mapping: MutableMapping[str, bytes]) -> _Guard:
+    # A dict cannot be referenced weakly. Its guard can: it lives as long as some storage over that dict.
+    with _guards_lock:
+        guard = _guards.get(id(mapping))
+        if guard is None:
+            guard = _guards[id(mapping)] = _Guard(mapping)
+        return guard
+
+
+def open_url(url: str) -> MappingStorage:
+    """Return a fresh private dict for `memory:`, and the process's one of that name for `memory:name`.
+
+    Raises:
+        UsageError: the URL has more to it than a name.
+    """
+    parsed = parse_url(url)
+    parsed.options()
+    name = (parsed.authority + parsed.path).strip("/")
+    return MappingStorage(_named.setdefault(name, {}) if name else {}, name=f"memory:{name}")
+
+
+class MappingStorage:
+    """A mapping as a storage.
+
+    >>> data = {"user/1": b"Ada"}
+    >>> MappingStorage(data).read(["user/1", "user/2"])
+    [b'Ada', None]
+    """
+
+    capabilities = Capabilities(tier="T1", transactional=False, blocking=False, versions=False)
+
+    def __init__(self, mapping: MutableMapping[str, bytes], *, name: str | None = None) -> None:
+        self.mapping = mapping
+        self.name = name or f"{type(mapping).__name__} at {id(mapping):#x}"
+        self._guard = _guard_of(mapping)
+        self._plain = type(mapping) is dict
+
+    def __repr__(self) -> str:
+        """Return the class and the storage's name."""
+        return f"MappingStorage({self.name!r})"
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Return the values of `keys`, in their order; None where there is none.
+
+        Raises:
+            StorageError: the mapping failed.
+        """
+        found = self._get(keys)
+        if set(map(type, found)) <= {bytes, type(None)}:
+            return found  # type: ignore[return-value]
+        return [
+            Unreadable(f"the mapping holds {_kind(value)}, not bytes, at this key") if _foreign(value) else value
+            for value in found
+        ]  # type: ignore[misc]
+
+    def write(
+        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that BLAKE3.
+
+        Raises:
+            StorageError: the mapping failed.
+        """
+        if expect is None and not _any_reserved(keys):
+            return self._put(keys, values)
+        with self._guard.lock:
+            refused = self._refusals(keys, expect)
+            chosen = [i for i, key in enumerate(keys) if key not in refused]
+            late = self._put([keys[i] for i in chosen], [values[i] for i in chosen])
+        return Written((*refused.values(), *late.refused))
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Delete `keys`, with `expect` only where the value there has that BLAKE3.
+
+        Raises:
+            StorageError: the mapping failed.
+        """
+        with self._guard.lock:
+            absent = {key for key, value in zip(keys, self._get(keys), strict=True) if value is None}
+            refused = self._refusals(keys, expect) if expect is not None or _any_reserved(keys) else {}
+            for key in absent:
+                refused.pop(key, None)
+            for key in keys:
+                if key not in refused and key not in absent:
+                    self._drop(key)
+        return Written(tuple(refused.values()))
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield every key with the BLAKE3 of its value, ascending by code point, which is UTF-8 order.
+
+        Raises:
+            StorageError: a key is no text, or a value no bytes; both name the key.
+        """
+        keys = self._keys()
+        for start in range(0, len(keys), SCAN_COUNT):
+            batch = keys[start : start + SCAN_COUNT]
+            values = self._get(batch)
+            kinds = set(map(type, values))
+            if type(None) in kinds:  # deleted since the keys were listed
+                batch = [key for key, value in zip(batch, values, strict=True) if value is not None]
+                values = [value for value in values if value is not None]
+                kinds.discard(type(None))
+            if kinds - {bytes}:
+                self._reject_foreign(batch, values)
+            yield batch, digest_values(values)  # type: ignore[arg-type]
+
+    def load(self, name: str) -> Stored | None:
+        """Return an index object, or None.
+
+        Raises:
+            StorageError: what lies there is no bytes.
+        """
+        data = self._get([PREFIX + name])[0]
+        if data is None:
+            return None
+        if not isinstance(data, bytes):
+            message = f"{PREFIX}{name} holds {_kind(data)}, not bytes: remove it from the mapping"
+            raise StorageError(message, storage=self.name, key=PREFIX + name)
+        return Stored(data, data)
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Write an index object and return its new version.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was written.
+            StorageError: the mapping failed.
+        """
+        with self._guard.lock:
+            self._check(name, expect)
+            written = self._put([PREFIX + name], [data])
+        if written.refused:
+            raise StorageError(written.refused[0].reason, storage=self.name, key=PREFIX + name)
+        return data
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Remove index objects; absent ones are passed over, where `expect` allows it.
+
+        Raises:
+            ObjectMismatch: one is not as expected; nothing was removed.
+            StorageError: the mapping failed.
+        """
+        with self._guard.lock:
+            for name in names:
+                self._check(name, expect)
+            for name in names:
+                self._drop(PREFIX + name)
+
+    def objects(self) -> list[str]:
+        """Return the names of all index objects, ascending.
+
+        Raises:
+            StorageError: the mapping failed.
+        """
+        return sorted(
+            key[len(PREFIX) :] for key in self._list() if isinstance(key, str) and key.startswith(PREFIX)
+        )
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        """Return None for each key: a mapping does not know."""
+        return [None] * len(keys)
+
+    def close(self) -> None:
+        """Do nothing: the mapping is its owner's."""
+
+    def _check(self, name: str, expect: Expectation) -> None:
+        if expect is ANY:
+            return
+        if self._get([PREFIX + name])[0] != (None if expect is ABSENT else expect):
+            raise ObjectMismatch(name)
+
+    def _keys(self) -> list[str]:
+        keys = self._list()
+        if set(map(type, keys)) - {str}:
+            for key in keys:
+                if not isinstance(key, str):
+                    message = f"the mapping has a key that is {_kind(key)}, not str: {key!r:.200}; remove it"
+                    raise StorageError(message, storage=self.name)
+        keys.sort()
+        del keys[bisect_left(keys, PREFIX) : bisect_left(keys, PREFIX_END)]
+        for start in range(0, len(keys), SCAN_COUNT):
+            _check_text(keys[start : start + SCAN_COUNT], self.name)
+        return keys
+
+    def _reject_foreign(self, keys: Sequence[str], values: Sequence[object]) -> None:
+        for key, value in zip(keys, values, strict=True):
+            if _foreign(value):
+                message = f"the mapping holds {_kind(value)}, not bytes, at {key!r:.200}: store bytes, or remove it"
+                raise StorageError(message, storage=self.name, key=key)
+
+    def _refusals(self, keys: Sequence[str], expect: Sequence[bytes | None] | None) -> dict[str, Refusal]:
+        refused = {key: Refusal(key, _RESERVED_REASON, False) for key in keys if key.startswith(PREFIX)}
+        if expect is None:
+            return refused
+        for key, wanted, token in zip(keys, expect, self._tokens(keys), strict=True):
+            if wanted != token and key not in refused:
+                refused[key] = Refusal(key, "the value there is not the expected one", True)
+        return refused
+
+    def _tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        values = self._get(keys)
+        digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
+        # Something that is not bytes is never what was expected, and is not absent either.
+        return [
+            None if value is None else next(digests) if isinstance(value, bytes) else b"" for value in values
+        ]
+
+    # What touches the mapping itself. Its exceptions are its own: all become StorageError or a Refusal.
+
+    def _list(self) -> list[str]:
+        try:
+            return list(self.mapping)
+        except Exception as error:
+            raise self._failed("list its keys", error) from error
+
+    def _get(self, keys: Sequence[str]) -> list[object]:
+        get = self.mapping.get
+        if self._plain:
+            return [get(key) for key in keys]
+        try:
+            return [get(key) for key in keys]
+        except Exception as error:
+            raise self._failed("read", error) from error
+
+    def _put(self, keys: Sequence[str], values: Sequence[bytes]) -> Written:
+        if self._plain:
+            self.mapping.update(zip(keys, values, strict=True))
+            return Written()
+        refused = []
+        for key, value in zip(keys, values, strict=True):
+            try:
+                self.mapping[key] = value
+            except (KeyError, TypeError, ValueError) as error:
+                refused.append(Refusal(key, f"the mapping refused it: {error!r:.500}", False))
+            except Exception as error:
+                raise self._failed("write", error) from error
+        return Written(tuple(refused))
+
+    def _drop(self, key: str) -> None:
+        try:
+            del self.mapping[key]
+        except KeyError:
+            pass
+        except Exception as error:
+            raise self._failed("delete", error) from error
+
+    def _failed(self, what: str, error: Exception) -> StorageError:
+        return StorageError(f"the mapping could not {what}: {error!r:.500}", storage=self.name)
+
+
+_RESERVED_REASON = f"keys below {PREFIX} are reserved for the index"
+
+
+def _any_reserved(keys: Sequence[str]) -> bool:
+    # One search over all keys at once; what it finds may also lie inside a key, or across two of them.
+    return PREFIX in "\n".join(keys)
+
+
+def _foreign(value: object) -> bool:
+    return value is not None and not isinstance(value, bytes)
+
+
+def _kind(value: object) -> str:
+    return f"a {type(value).__name__}" if value is not None else "None"
+
+
+def _check_text(keys: Sequence[str], storage: str) -> None:
+    if "".join(keys).isascii():
+        return
+    for key in keys:
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            message = f"the mapping has a key with a lone surrogate: {key!r:.200}; remove it"
+            raise StorageError(message, storage=storage, key=key) from error

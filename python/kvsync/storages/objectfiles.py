@@ -1,0 +1,230 @@
+"""The index objects of a folder: files below `.kvsync/`, changed under an operating-system lock.
+
+`.kvsync/lock` is locked only while an object is compared and renamed. `.kvsync/tmp/` holds files that are not
+finished; whoever writes one holds a shared lock on that directory, so whoever gets an exclusive one knows that all
+of them were left by a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import unicodedata
+from itertools import count
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+from kvsync.index.native import digest_values
+from kvsync.storages.base import RESERVED, ObjectMismatch
+from kvsync.storages.beneath import NOT_THERE
+from kvsync.types import ABSENT, ANY, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kvsync.storages.beneath import Beneath
+    from kvsync.types import Expectation, Version
+
+__all__ = ["ObjectFiles", "Staging", "write_all"]
+
+LOCK = "lock"
+STAGING = RESERVED + "/tmp"
+_NAME = re.compile(r"[A-Za-z0-9_\-]+(?:/[A-Za-z0-9_\-]+)*\Z", re.ASCII)
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_numbers = count()
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of `data`, in as many calls as it takes."""
+    if os.write(file, data) == len(data):
+        return
+    os.lseek(file, 0, os.SEEK_SET)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+class Staging:
+    """The directory of unfinished files, with a shared lock on it while this lives."""
+
+    def __init__(self, tree: Beneath) -> None:
+        self.directory = os.dup(tree.make(STAGING))
+        try:
+            self._lock()
+        except BaseException:
+            os.close(self.directory)
+            raise
+
+    def __enter__(self) -> Staging:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give up the lock."""
+        # The descriptor is a copy, and closing one does not unlock the other.
+        fcntl.flock(self.directory, fcntl.LOCK_UN)
+        os.close(self.directory)
+
+    def create(self) -> tuple[str, int]:
+        """Return the name and the descriptor of a new empty file."""
+        while True:
+            name = f"{os.getpid():x}-{next(_numbers):x}"
+            try:
+                return name, os.open(name, _CREATE, 0o666, dir_fd=self.directory)
+            except FileExistsError:
+                continue  # another host's process with our number
+
+    def discard(self, name: str) -> None:
+        """Remove an unfinished file."""
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=self.directory)
+
+    def probe(self) -> tuple[bool, bool]:
+        """Return whether the file system changes the Unicode form of names, and whether it folds names."""
+        composed = unicodedata.normalize("NFC", f"Probe-é-{os.getpid():x}-{next(_numbers):x}")
+        decomposed = unicodedata.normalize("NFD", composed)
+        os.close(os.open(composed, _CREATE, 0o666, dir_fd=self.directory))
+        try:
+            normalises = composed not in os.listdir(self.directory)
+            folds = any(self._has(name) for name in (composed.upper(), decomposed))
+        finally:
+            self.discard(composed)
+        return normalises, folds
+
+    def _has(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self.directory, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pass  # somebody is writing: what lies here may be theirs
+        else:
+            for name in os.listdir(self.directory):
+                self.discard(name)
+        fcntl.flock(self.directory, fcntl.LOCK_SH)
+
+
+class ObjectFiles:
+    """The objects below `.kvsync/` of one tree."""
+
+    def __init__(self, tree: Beneath, storage: str) -> None:
+        self._tree = tree
+        self._storage = storage
+
+    def load(self, name: str) -> Stored | None:
+        """Return an object, or None."""
+        data = self._read(name)
+        return None if data is None else Stored(data, digest_values([data])[0])
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Write an object; see `Storage.store`."""
+        parent, leaf = self._split(name)
+        with Staging(self._tree) as staging:
+            temporary, file = staging.create()
+            try:
+                try:
+                    write_all(file, data)
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+                with self._locked():
+                    self._check(name, expect)
+                    target = self._tree.make(parent)
+                    os.rename(temporary, leaf, src_dir_fd=staging.directory, dst_dir_fd=target)
+                    self._tree.touch(parent)
+            except BaseException:
+                staging.discard(temporary)
+                raise
+        self._tree.sync()
+        return digest_values([data])[0]
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Remove objects; see `Storage.remove`."""
+        with self._locked():
+            for name in names:
+                self._check(name, expect)
+            for name in names:
+                self._unlink(name)
+        self._tree.sync()
+
+    def names(self) -> list[str]:
+        """Return the names of all objects, ascending."""
+        found, pending = [], [RESERVED]
+        while pending:
+            path = pending.pop()
+            for entry in self._tree.entries(path):
+                below = f"{path}/{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(below)
+                elif entry.is_file(follow_symlinks=False) and _is_name(below[len(RESERVED) + 1 :]):
+                    found.append(below[len(RESERVED) + 1 :])
+        return sorted(found)
+
+    def _split(self, name: str) -> tuple[str, str]:
+        if not _is_name(name):
+            message = f"{name!r:.200} is no name of an index object"
+            raise StorageError(message, storage=self._storage)
+        parent, _, leaf = f"{RESERVED}/{name}".rpartition("/")
+        return parent, leaf
+
+    def _check(self, name: str, expect: Expectation) -> None:
+        if expect is ANY:
+            return
+        data = self._read(name)
+        if data is None:
+            if expect is not ABSENT:
+                raise ObjectMismatch(name)
+        elif expect is ABSENT or digest_values([data])[0] != expect:
+            raise ObjectMismatch(name)
+
+    def _read(self, name: str) -> bytes | None:
+        parent, leaf = self._split(name)
+        here = self._tree.directory(parent)
+        if here is None:
+            return None
+        try:
+            file = os.open(leaf, _READ, dir_fd=here)
+        except OSError as error:
+            if error.errno in NOT_THERE and not self._is_link(parent, leaf):
+                return None
+            raise
+        with open(file, "rb") as opened:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                return None
+            return opened.read()
+
+    def _is_link(self, parent: str, leaf: str) -> bool:
+        found = self._tree.status(f"{parent}/{leaf}")
+        return found is not None and stat.S_ISLNK(found.st_mode)
+
+    def _unlink(self, name: str) -> None:
+        parent, leaf = self._split(name)
+        here = self._tree.directory(parent)
+        if here is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(leaf, dir_fd=here)
+            self._tree.touch(parent)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        file = os.open(LOCK, _LOCK, 0o666, dir_fd=self._tree.make(RESERVED))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.match(name) is not None and name != LOCK and name.partition("/")[0] != "tmp"

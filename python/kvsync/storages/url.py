@@ -1,0 +1,145 @@
+"""Storage URLs: telling them from paths, taking them apart, and hiding their secrets.
+
+A text is a URL where it begins with `scheme://` (a scheme has at least two characters, so `C:\\data` is a path),
+or where it is `memory:` with or without a name. Everything else is a path, also `notes:2024` and `./memory:x`.
+
+The only place that knows what a secret looks like is `redact`, for names of storages and for any message.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, unquote_plus
+
+from kvsync.errors import UsageError
+
+__all__ = ["Url", "parse_url", "redact", "scheme_of"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://", re.ASCII)
+_MEMORY = re.compile(r"memory:[A-Za-z0-9_.\-]*\Z", re.ASCII)
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"<>]*", re.ASCII)
+_PORT = re.compile(r"[0-9]*\Z", re.ASCII)
+_SECRET_NAME = re.compile(
+    r"pass|pwd|secret|token|credential|signature|auth|\bsig\b|(?:api|access|account|private|shared|sas|encryption)[_\-]?key|^key$",
+    re.IGNORECASE | re.ASCII,
+)
+_HIDDEN = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A storage URL, taken apart; its text never shows a secret.
+
+    Attributes:
+        scheme: in lower case, without the colon.
+        raw: the URL as given, secrets and all; not part of the repr.
+        authority: what stands between `//` and the next `/`, decoded.
+        path: what follows, decoded, with its leading `/`.
+        query: the parameters by name.
+    """
+
+    scheme: str
+    raw: str = field(repr=False)
+    authority: str = field(repr=False)
+    path: str
+    query: dict[str, str] = field(repr=False)
+
+    def __str__(self) -> str:
+        """Return the URL without secrets."""
+        return redact(self.raw)
+
+    def options(self, *allowed: str) -> dict[str, str]:
+        """Return the query parameters, all of which must be `allowed`.
+
+        Raises:
+            UsageError: a parameter is not among them.
+        """
+        unknown = sorted(set(self.query) - set(allowed))
+        if unknown:
+            known = ", ".join(allowed) or "none"
+            message = f"unknown parameter {unknown[0]!r} in the URL; {self.scheme}: knows {known}"
+            raise UsageError(message, storage=str(self))
+        return dict(self.query)
+
+
+def scheme_of(text: str) -> str | None:
+    """Return the scheme of a URL in lower case, or None where `text` is a path.
+
+    >>> scheme_of("sqlite:///app.db"), scheme_of("notes:2024/app.db"), scheme_of(r"C:\\data")
+    ('sqlite', None, None)
+    """
+    if _MEMORY.match(text):
+        return "memory"
+    found = _SCHEME.match(text)
+    return found[1].lower() if found else None
+
+
+def parse_url(text: str) -> Url:
+    """Take a URL apart.
+
+    Raises:
+        UsageError: it is none, or a parameter is given twice.
+    """
+    scheme = scheme_of(text)
+    if scheme is None:
+        message = f"not a URL: {redact(text)!r}"
+        raise UsageError(message)
+    rest, _, query_text = text[len(scheme) + 1 :].partition("?")
+    authority, path = "", rest
+    if rest.startswith("//"):
+        authority, slash, tail = rest[2:].partition("/")
+        path = slash + tail
+    pairs = parse_qsl(query_text, keep_blank_values=True)
+    query = dict(pairs)
+    if len(query) < len(pairs):
+        message = "a parameter stands twice in the URL"
+        raise UsageError(message, storage=redact(text))
+    return Url(scheme, text, unquote(authority), unquote(path), query)
+
+
+def redact(text: str) -> str:
+    """Return `text`, a URL or a message that has URLs in it, with every secret replaced by `***`.
+
+    >>> redact("redis://me:hunter2@host/0?token=abc&db=1")
+    'redis://me:***@host/0?token=***&db=1'
+    """
+    return _URL_IN_TEXT.sub(lambda found: _redact_url(found[0]), text)
+
+
+def _redact_url(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    place, mark, query = rest.partition("?")
+    if "@" in query and "@" not in place and ":" in place.partition("/")[0]:
+        # A password with a raw "?" in it: what follows the last "@" is all that is certain to be no secret.
+        place, mark, query = rest, "", ""
+    shown = f"{scheme}://{_redact_userinfo(place)}"
+    if mark:
+        shown += mark + "&".join(_redact_parameter(scheme, part) for part in query.split("&"))
+    return shown
+
+
+def _redact_userinfo(place: str) -> str:
+    authority = place.partition("/")[0]
+    if "@" in authority:
+        userinfo, _, host = place.rpartition("@") if "@" not in place[len(authority) :] else _cut(authority, place)
+        user, colon, _ = userinfo.partition(":")
+        return f"{user}:{_HIDDEN}@{host}" if colon else place
+    user, colon, rest = place.partition(":")
+    # A raw "/" in a password ends the authority too early; what follows the colon is then no port number.
+    if colon and "@" in rest and not _PORT.match(authority.partition(":")[2]):
+        return f"{user}:{_HIDDEN}@{rest.rpartition('@')[2]}"
+    return place
+
+
+def _cut(authority: str, place: str) -> tuple[str, str, str]:
+    userinfo, at, host = authority.rpartition("@")
+    return userinfo, at, host + place[len(authority) :]
+
+
+def _redact_parameter(scheme: str, part: str) -> str:
+    name, equals, value = part.partition("=")
+    plain = unquote_plus(name)
+    # SQLite's `key` names a column.
+    secret = _SECRET_NAME.search(plain) and not (scheme.lower() == "sqlite" and plain == "key")
+    return f"{name}{equals}{_HIDDEN}" if secret and value else part

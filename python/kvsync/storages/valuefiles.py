@@ -1,0 +1,283 @@
+"""Reading, writing and deleting the file of one key, below a folder's root."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import struct
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from kvsync.storages.beneath import NOT_THERE, KeyBlockedError, kind_of
+from kvsync.storages.keyname import BESIDE, is_reserved
+from kvsync.storages.objectfiles import write_all
+from kvsync.types import AnyVersion, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvsync.storages.beneath import Beneath
+    from kvsync.storages.keyname import Naming
+    from kvsync.storages.objectfiles import Staging
+
+__all__ = ["ChangedError", "ValueFiles", "places_of", "token_of"]
+
+Wanted: TypeAlias = "bytes | None | AnyVersion"
+
+PATH_BYTES_MAX = 4000  # what most programs can open, with some room for the folder's own path
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_token = struct.Struct("<qQQ")
+
+
+class ChangedError(Exception):
+    """What lies at a key is not what was expected."""
+
+
+class _Found(NamedTuple):
+    """What lies at the places of a key."""
+
+    places: list[str]
+    files: list[tuple[str, os.stat_result]]
+    others: dict[str, str]
+
+    @property
+    def token(self) -> bytes | None:
+        return token_of(self.files[0][1]) if self.files else None
+
+
+def token_of(status: os.stat_result) -> bytes:
+    """Return the version token of a file: modification time, size, inode."""
+    return _token.pack(status.st_mtime_ns, status.st_size, status.st_ino)
+
+
+def places_of(naming: Naming, key: str) -> list[str]:
+    """Return every path where the value of a key may lie, the preferred one first.
+
+    Raises:
+        KeyBlockedError: no path of this folder can hold it.
+    """
+    try:
+        size = len(key) if key.isascii() else len(key.encode())
+    except UnicodeEncodeError:
+        raise KeyBlockedError("the key has a lone surrogate, so it cannot be a file's name") from None
+    if size > PATH_BYTES_MAX:
+        raise KeyBlockedError(f"the key has {size} bytes; a path may have {PATH_BYTES_MAX}")
+    places = naming.places(key)
+    if places[0] is not key:
+        if is_reserved(key.partition("/")[0]):
+            raise KeyBlockedError("keys in `.kvsync` are reserved for the index")
+        if len(places[0].encode()) > PATH_BYTES_MAX:
+            raise KeyBlockedError(f"the key's path would have more than {PATH_BYTES_MAX} bytes")
+    return places
+
+
+class ValueFiles:
+    """The value files below one tree, for the time of one batch."""
+
+    def __init__(self, tree: Beneath, naming: Naming, clock_ns: Callable[[], int]) -> None:
+        self._tree = tree
+        self._naming = naming
+        self._clock_ns = clock_ns
+        self.emptied: set[str] = set()
+
+    def read(self, key: str) -> bytes | Unreadable | None:
+        """Return a value; one that changes while it is read is read once more, then given up for now."""
+        try:
+            for place in places_of(self._naming, key):
+                value = self._read_place(place)
+                if value is not None:
+                    return value
+        except KeyBlockedError:
+            return None
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}:
+                raise
+            return Unreadable(f"its file cannot be read: {error.strerror}")
+        return None
+
+    def modified_ns(self, key: str) -> int | None:
+        """Return when the file of a key was last modified, or None."""
+        try:
+            found = self._find(key)
+        except (KeyBlockedError, OSError):
+            return None
+        return found.files[0][1].st_mtime_ns if found.files else None
+
+    def winner(self, key: str) -> bytes | None:
+        """Return the token of the file that counts, where several are one key's."""
+        return self._find(key).token
+
+    def write(self, staging: Staging, key: str, value: bytes, wanted: Wanted) -> bytes:
+        """Write a value and return its token.
+
+        Raises:
+            ChangedError: what lies there is not what is wanted.
+            KeyBlockedError: something keeps the key from being written.
+        """
+        found = self._find(key)
+        _compare(found.token, wanted)
+        place = self._choose(found)
+        mode = found.files[0][1].st_mode if found.files else None
+        parent, _, leaf = place.rpartition("/")
+        self._tree.make(parent)
+        temporary, status = self._stage(staging, value, mode)
+        try:
+            here = self._tree.make(parent)
+            if isinstance(wanted, AnyVersion):
+                os.rename(temporary, leaf, src_dir_fd=staging.directory, dst_dir_fd=here)
+            else:
+                self._place(staging, temporary, place, wanted)
+        except BaseException:
+            staging.discard(temporary)
+            raise
+        self._tree.touch(parent)
+        for other, _status in found.files:
+            if other != place:
+                self._unlink(other)
+        return token_of(status)
+
+    def delete(self, key: str, wanted: Wanted) -> None:
+        """Delete a value; an absent one is deleted already.
+
+        Raises:
+            ChangedError: what lies there is not what is wanted.
+            KeyBlockedError: its name cannot be told from another's.
+        """
+        found = self._find(key)
+        if not found.files:
+            return
+        _compare(found.token, wanted)
+        # The one that counts goes last, so a crash in between does not bring an older one forth.
+        for place, _status in reversed(found.files):
+            self._unlink(place)
+            self.emptied.add(place.rpartition("/")[0])
+
+    def prune(self) -> None:
+        """Remove the directories that deletes have emptied."""
+        for path in sorted(self.emptied, key=len, reverse=True):
+            self._tree.prune(path)
+        self.emptied.clear()
+
+    def _find(self, key: str) -> _Found:
+        places = places_of(self._naming, key)
+        files, others = [], {}
+        for place in places:
+            status = self._tree.status(place)
+            if status is None:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                files.append((place, status))
+            else:
+                others[place] = kind_of(status.st_mode)
+        return _Found(places, files, others)
+
+    def _choose(self, found: _Found) -> str:
+        """Return where a value goes: where it is, or the plain name, or beside the directory of that name."""
+        plain = found.places[0]
+        if found.files and found.files[0][0] != plain + BESIDE:
+            return found.files[0][0]
+        if plain not in found.others:
+            if found.files:  # the directory is gone: the value gets its plain name back
+                self._tree.move(plain + BESIDE, plain)
+                found.files[0] = (plain, found.files[0][1])
+            return plain
+        if found.others[plain] != "a directory":
+            raise KeyBlockedError(f"{found.others[plain]} lies at its path {plain!r:.300}")
+        if plain + BESIDE in found.others:
+            raise KeyBlockedError(f"{found.others[plain + BESIDE]} lies at its path {plain + BESIDE!r:.300}")
+        return plain + BESIDE
+
+    def _stage(self, staging: Staging, value: bytes, mode: int | None) -> tuple[str, os.stat_result]:
+        temporary, file = staging.create()
+        try:
+            write_all(file, value)
+            if mode is not None:
+                os.fchmod(file, stat.S_IMODE(mode) & 0o777)
+            now = self._clock_ns()
+            os.utime(file, ns=(now, now))
+            os.fsync(file)
+            return temporary, os.fstat(file)
+        except BaseException:
+            staging.discard(temporary)
+            raise
+        finally:
+            os.close(file)
+
+    def _place(self, staging: Staging, temporary: str, place: str, wanted: bytes | None) -> None:
+        """Give a finished file its name if what lies there is still as wanted."""
+        parent, _, leaf = place.rpartition("/")
+        if wanted is None:
+            with contextlib.suppress(_NoLinksError):
+                self._link(staging, temporary, parent, leaf)
+                return
+        status = self._tree.status(place)
+        _compare(None if status is None else token_of(status), wanted)
+        here = self._tree.make(parent)
+        os.rename(temporary, leaf, src_dir_fd=staging.directory, dst_dir_fd=here)
+
+    def _link(self, staging: Staging, temporary: str, parent: str, leaf: str) -> None:
+        here = self._tree.make(parent)
+        try:
+            os.link(temporary, leaf, src_dir_fd=staging.directory, dst_dir_fd=here, follow_symlinks=False)
+        except FileExistsError:
+            raise ChangedError from None
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                raise _NoLinksError from error
+            raise
+        staging.discard(temporary)
+
+    def _unlink(self, place: str) -> None:
+        parent, _, leaf = place.rpartition("/")
+        here = self._tree.directory(parent)
+        if here is None:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(leaf, dir_fd=here)
+        self._tree.touch(parent)
+
+    def _read_place(self, place: str) -> bytes | Unreadable | None:
+        parent, _, leaf = place.rpartition("/")
+        for _attempt in range(2):
+            here = self._tree.directory(parent)
+            if here is None or (self._tree.folds and not self._tree.is_exact(parent, leaf)):
+                return None
+            try:
+                file = os.open(leaf, _READ, dir_fd=here)
+            except OSError as error:
+                if error.errno in NOT_THERE or error.errno == errno.ENXIO:  # a link, or a socket, is no value
+                    return None
+                raise
+            try:
+                before = os.fstat(file)
+                if not stat.S_ISREG(before.st_mode):
+                    return None
+                value = _read_all(file, before.st_size)
+                after = os.fstat(file)
+            finally:
+                os.close(file)
+            if token_of(before) == token_of(after) and len(value) == after.st_size:
+                return value
+        return Unreadable("its file changes while it is read")
+
+
+class _NoLinksError(Exception):
+    """The file system has no hard links."""
+
+
+def _compare(token: bytes | None, wanted: Wanted) -> None:
+    if not isinstance(wanted, AnyVersion) and token != wanted:
+        raise ChangedError
+
+
+def _read_all(file: int, size: int) -> bytes:
+    # One byte more than there should be: a short answer is then the end of the file.
+    data = os.read(file, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while part := os.read(file, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
