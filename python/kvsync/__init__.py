@@ -1,0 +1,56 @@
+"""Makes two key-value storages equal, both ways, moving only what changed."""
+
+from kvsync.api import commit, compact, log, open, plan, status, sync, unlock, verify
+from kvsync.errors import (
+    BudgetError,
+    ClockError,
+    ConflictError,
+    FormatError,
+    IndexDamagedError,
+    KvsyncError,
+    LockError,
+    LockHeldError,
+    LockLostError,
+    SameStorageError,
+    StalePlanError,
+    StorageError,
+    UsageError,
+)
+from kvsync.plan import Plan
+from kvsync.result import MissingKey, Progress, SyncResult
+from kvsync.store import Store
+from kvsync.types import Change, Conflict, Delete, Put
+
+__all__ = [
+    "BudgetError",
+    "Change",
+    "ClockError",
+    "Conflict",
+    "ConflictError",
+    "Delete",
+    "FormatError",
+    "IndexDamagedError",
+    "KvsyncError",
+    "LockError",
+    "LockHeldError",
+    "LockLostError",
+    "MissingKey",
+    "Plan",
+    "Progress",
+    "Put",
+    "SameStorageError",
+    "StalePlanError",
+    "StorageError",
+    "Store",
+    "SyncResult",
+    "UsageError",
+    "commit",
+    "compact",
+    "log",
+    "open",
+    "plan",
+    "status",
+    "sync",
+    "unlock",
+    "verify",
+]

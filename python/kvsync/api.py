@@ -1,0 +1,263 @@
+"""The public functions: open what is named, run the engine, close what was opened."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from kvsync import engine, inspection
+from kvsync.environment import Environment
+from kvsync.lease import seize
+from kvsync.options import Options
+from kvsync.plan import Plan
+from kvsync.replica import Replica
+from kvsync.storages import open_storage
+from kvsync.store import Store
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator, MutableMapping, Sequence
+
+    from kvsync.inspection import Status, Verification
+    from kvsync.policy import Policy
+    from kvsync.result import OnProgress, SyncResult
+    from kvsync.storages.base import Storage
+    from kvsync.types import Change, Delete, Put
+
+    Target: TypeAlias = "str | os.PathLike[str] | MutableMapping[str, bytes] | Storage"
+
+__all__ = ["commit", "compact", "log", "open", "plan", "status", "sync", "unlock", "verify"]
+
+
+def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that callers set
+    source: Target,
+    target: Target,
+    changes: Sequence[Put | Delete] = (),
+    *,
+    conflict: Policy = "latest",
+    scan: bool = False,
+    guard: Literal["none", "check"] = "none",
+    dry_run: bool = False,
+    max_delete: str | int | None = None,
+    keep_lost: bool = True,
+    lease_seconds: float = 60.0,
+    wait_seconds: float = 10.0,
+    max_drift_seconds: float = 86_400.0,
+    on_progress: OnProgress | None = None,
+    clock: Callable[[], float] = time.time,
+    environment: Environment | None = None,
+) -> SyncResult:
+    """Make two storages equal, both ways, moving only what changed.
+
+    `source` and `target` are a URL, a path of a folder, a mapping of `str` to `bytes`, or a `Storage`. `changes` are
+    written to the source first. Without `scan` only logged changes move: those given here, by `commit`, or by `open`.
+
+    Args:
+        source: one storage.
+        target: the other one.
+        changes: what the caller changes, or has changed, in the source.
+        conflict: "latest", "source", "target", "keep-both", "fail", or a callable that sees the conflict and both
+            values (None: deleted) and returns bytes, "source", "target" or "delete".
+        scan: find changes in both storages by comparing them with what the last scan saw.
+        guard: "none", the caller vouches that nobody else wrote; "check", look before overwriting.
+        dry_run: find out what would be done, and write nothing; the result has the counts.
+        max_delete: how many keys a scan may find deleted or overwritten: a number, or "P%" ("50%").
+        keep_lost: keep values that lose a conflict, below `.kvsync/lost/` of the storage that held them.
+        lease_seconds: life of a lease between renewals.
+        wait_seconds: how long to wait for a lease that somebody else holds.
+        max_drift_seconds: how far in the future a stamp may lie.
+        on_progress: called with a `Progress` after each batch.
+        clock: returns wall-clock seconds; stamps and lease expiry use it.
+        environment: all of time and randomness, for simulations; overrides `clock`.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: the call is wrong.
+        LockHeldError: somebody else holds a lease.
+        LockLostError: a lease was lost on the way; run again.
+        ConflictError: the policy is "fail" and there are conflicts.
+        BudgetError: a scan found more deleted or overwritten than allowed.
+        IndexDamagedError: an index object fails its checks.
+        StorageError: a storage failed.
+
+    >>> import kvsync
+    >>> a, b = {}, {}
+    >>> result = kvsync.sync(a, b, changes=[kvsync.Put("user/1", b"Ada")])
+    >>> result.pushed, b["user/1"]
+    (1, b'Ada')
+    """
+    options = Options(
+        conflict=conflict,
+        scan=scan,
+        guard=guard,
+        max_delete=max_delete,
+        keep_lost=keep_lost,
+        lease_seconds=lease_seconds,
+        wait_seconds=wait_seconds,
+        max_drift_seconds=max_drift_seconds,
+        on_progress=on_progress,
+    )
+    environment = environment or Environment(clock=clock)
+    with _opened(source, target) as (one, other):
+        run = engine.Run(one, other, options, environment)
+        if not dry_run:
+            return run.synchronise(changes)
+        outline = run.preview(changes)
+        run.result.pushed, run.result.pulled = len(outline.to_target.copy), len(outline.to_source.copy)
+        return run.result
+
+
+def plan(
+    source: Target,
+    target: Target,
+    changes: Sequence[Put | Delete] = (),
+    *,
+    conflict: Policy = "latest",
+    scan: bool = False,
+    max_delete: str | int | None = None,
+    clock: Callable[[], float] = time.time,
+    environment: Environment | None = None,
+) -> Plan:
+    """Find what `sync` would do, without writing anything; `Plan.apply` does it.
+
+    Raises:
+        KvsyncError: as `sync`, locks apart.
+
+    >>> import kvsync
+    >>> print(kvsync.plan({}, {}))
+    source memory:
+    target memory:
+    guarantee T1
+    nothing to do
+    """
+    options = Options(conflict=conflict, scan=scan, max_delete=max_delete)
+    environment = environment or Environment(clock=clock)
+    with _opened(source, target) as (one, other):
+        run = engine.Run(one, other, options, environment)
+        outline = run.preview(changes)
+
+    def apply() -> SyncResult:
+        with _opened(source, target) as (one, other):
+            return engine.Run(one, other, options, environment).synchronise(changes, outline.basis)
+
+    return Plan(run.result.source, run.result.target, outline, run.result.guarantee, apply)
+
+
+def commit(
+    storage: Target,
+    changes: Sequence[Put | Delete] = (),
+    *,
+    scan: bool = False,
+    max_delete: str | int | None = None,
+    lease_seconds: float = 60.0,
+    wait_seconds: float = 10.0,
+    clock: Callable[[], float] = time.time,
+    environment: Environment | None = None,
+) -> int:
+    """Write and log changes in one storage, for later runs to move; return how many were logged.
+
+    Raises:
+        KvsyncError: as `sync`.
+
+    >>> import kvsync
+    >>> kvsync.commit({}, [kvsync.Put("a", b"1")])
+    1
+    """
+    options = Options(scan=scan, max_delete=max_delete, lease_seconds=lease_seconds, wait_seconds=wait_seconds)
+    with _opened(storage) as (one,):
+        return engine.commit(one, changes, options, environment or Environment(clock=clock))
+
+
+def open(storage: Target, *, clock: Callable[[], float] = time.time) -> Store:  # noqa: A001 - kvsync.open
+    """Open a storage as a mapping that logs what is written through it.
+
+    >>> import kvsync
+    >>> a, b = {}, {}
+    >>> with kvsync.open(a) as store:
+    ...     store["x"] = b"1"
+    >>> kvsync.sync(a, b).pushed
+    1
+    """
+    one, owned = open_storage(storage)
+    return Store(one, Environment(clock=clock), close=owned)
+
+
+def status(storage: Target) -> Status:
+    """Return what kvsync knows of a storage, without writing anything.
+
+    >>> import kvsync
+    >>> kvsync.status({}).changes
+    0
+    """
+    with _opened(storage) as (one,):
+        return inspection.status(one)
+
+
+def log(storage: Target, key: str | None = None) -> list[Change]:
+    """Return the newest logged change of each key (or of one key), oldest first.
+
+    >>> import kvsync
+    >>> a = {}
+    >>> _ = kvsync.commit(a, [kvsync.Put("x", b"1"), kvsync.Delete("y")])
+    >>> [change.key for change in kvsync.log(a)]
+    ['x', 'y']
+    """
+    with _opened(storage) as (one,):
+        return inspection.log(one, key)
+
+
+def verify(source: Target, target: Target) -> Verification:
+    """Compare all values of two storages, and each with its own log; reads everything, writes nothing.
+
+    >>> import kvsync
+    >>> kvsync.verify({"x": b"1"}, {"x": b"1"}).equal
+    True
+    """
+    with _opened(source, target) as (one, other):
+        return inspection.verify(one, other)
+
+
+def compact(storage: Target, *, wait_seconds: float = 10.0, clock: Callable[[], float] = time.time) -> tuple[int, int]:
+    """Merge a storage's segments into one and remove what is unlisted; return (segments merged, objects removed).
+
+    >>> import kvsync
+    >>> kvsync.compact({})
+    (0, 0)
+    """
+    options = Options(wait_seconds=wait_seconds)
+    with _opened(storage) as (one,):
+        return engine.compact(one, options, Environment(clock=clock))
+
+
+def unlock(storage: Target, *, clock: Callable[[], float] = time.time) -> bool:
+    """Take a lease away from a dead holder, fencing it; return whether there was one.
+
+    Use it only when the holder is known to be dead: a live one loses its run (never its data).
+
+    >>> import kvsync
+    >>> kvsync.unlock({})
+    False
+    """
+    environment = Environment(clock=clock)
+    with _opened(storage) as (one,):
+        lease = seize(one, environment)
+        if lease is None:
+            return False
+        Replica(one, environment).recover(lease)
+        lease.release(interrupted=False)
+        return True
+
+
+@contextmanager
+def _opened(*targets: Target) -> Iterator[tuple[Storage, ...]]:
+    with ExitStack() as closing:
+        storages = []
+        for target in targets:
+            storage, owned = open_storage(target)
+            if owned:
+                closing.callback(storage.close)
+            storages.append(storage)
+        yield tuple(storages)

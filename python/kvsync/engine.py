@@ -1,0 +1,325 @@
+"""One run: the seven steps, in a straight line.
+
+1 lease both, 2 commit the caller's changes, 3 pull what is not known to be common, 4 calculate the delta (and
+decide conflicts, committing decisions first), 5 commit the delta as intents, 6 push it and finalise, 7 release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kvsync import resolution
+from kvsync.errors import StalePlanError
+from kvsync.index.native import Cover, Segment, delta, digest_values
+from kvsync.lease import held
+from kvsync.replica import Replica, load_manifest, without_keys
+from kvsync.result import MissingKey, Progress, SyncResult
+from kvsync.side import Side
+from kvsync.storages.counted import counted
+from kvsync.transfer import push
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.index.manifest import Manifest, Missing
+    from kvsync.index.native import Delta
+    from kvsync.lease import Lease
+    from kvsync.options import Options
+    from kvsync.storages.base import Storage
+    from kvsync.types import Change, Conflict, Delete, Put
+
+__all__ = ["Basis", "Incoming", "Outline", "Run", "commit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What one side gets in a run.
+
+    Attributes:
+        log: every change that it has to log.
+        copy: those of them whose value has to move (a value that is equal already does not).
+        fill: changes logged earlier whose value was missing, and may be had from the other side now.
+    """
+
+    log: Segment
+    copy: Segment
+    fill: Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a plan was made from: the manifests' nonces, and what the scans found."""
+
+    nonces: tuple[bytes, ...]
+    scans: tuple[bytes, ...] = ()
+
+
+@dataclass(slots=True)
+class Outline:
+    """What a run is about to do, after all conflicts are decided."""
+
+    to_source: Incoming
+    to_target: Incoming
+    conflicts: list[Conflict] = field(default_factory=list)
+    basis: Basis | None = None
+
+
+class Run:
+    """One run over two storages; `environment` gives it time and chance."""
+
+    def __init__(self, source: Storage, target: Storage, options: Options, environment: Environment) -> None:
+        self.storages = counted(source), counted(target)
+        self.options = options
+        self.environment = environment
+        tiers = sorted(storage.capabilities.tier for storage in self.storages)
+        self.result = SyncResult(source.name, target.name, guarantee=tiers[-1])
+        self.result.operations = {
+            "source": self.storages[0].operations,
+            "target": self.storages[1].operations,
+        }
+
+    def synchronise(self, changes: Sequence[Put | Delete], basis: Basis | None = None) -> SyncResult:
+        """Make both storages equal; with `basis`, only if it still holds.
+
+        Raises:
+            StalePlanError: `basis` does not hold any more; nothing was written.
+        """
+        if not changes and not self.options.scan and basis is None and self._nothing_to_do():
+            return self.result
+        options = self.options
+        with held(
+            self.storages,
+            self.environment,
+            lease_seconds=options.lease_seconds,
+            wait_seconds=options.wait_seconds,
+        ) as leases:
+            self._open(*leases, basis=basis)
+            plan = self._plan(changes, basis)
+            self._intend(plan)
+            self._push(plan)
+        return self.result
+
+    def preview(self, changes: Sequence[Put | Delete]) -> Outline:
+        """Find what `synchronise` would do, without a lease and without writing a byte."""
+        self._open(None, None)
+        nonces = self._nonces
+        plan = self._plan(changes)
+        plan.basis = Basis(nonces, tuple(_fingerprint(side) for side in (self.source, self.target)))
+        return plan
+
+    # Before step 1: the read-only fast path
+
+    def _nothing_to_do(self) -> bool:
+        """Whether both logs are known to be equal, from one read of each manifest."""
+        source, target = (load_manifest(storage) for storage in self.storages)
+        if source is None or target is None:
+            return source is target
+        return self._agree(source[0], target[0]) and not source[0].missing and not target[0].missing
+
+    @staticmethod
+    def _agree(source: Manifest, target: Manifest) -> bool:
+        return source.replica != target.replica and source.cover == target.cover and not _differ(source, target)
+
+    # Steps 1 to 4
+
+    def _open(self, *leases: Lease | None, basis: Basis | None = None) -> None:
+        labels = ("source", "target")
+        self.source, self.target = (
+            Side(label, storage, lease, self.options, self.environment)
+            for label, storage, lease in zip(labels, self.storages, leases, strict=True)
+        )
+        self._nonces = (self.source.replica.manifest.nonce, self.target.replica.manifest.nonce)
+        if basis is not None and basis.nonces != self._nonces:
+            raise _stale("another run wrote to one of the storages")
+        self.source.settle()
+        self.target.settle()
+        self.doubt = self._doubt()
+
+    def _doubt(self) -> bool:
+        """Give a new id to a side whose history cannot be what it was; return whether to compare in full."""
+        source, target = self.source.replica, self.target.replica
+        doubt = _differ(source.manifest, target.manifest)
+        if source.manifest.replica == target.manifest.replica:
+            target.rename()
+            doubt = True
+        for one, other in ((source, target), (target, source)):
+            if _knows_more(other.manifest, one.manifest):
+                one.rename()
+                doubt = True
+        return doubt
+
+    def _plan(self, changes: Sequence[Put | Delete], basis: Basis | None = None) -> Outline:
+        if self.options.scan:
+            self.source.scan()
+            self.target.scan()
+        if basis is not None and basis.scans != tuple(_fingerprint(side) for side in (self.source, self.target)):
+            raise _stale("values in one of the storages have changed")
+        self.source.commit_scan()
+        self.target.commit_scan()
+        self.source.commit(changes)
+        self.result.committed = (self.source.committed, self.target.committed)
+        found = self._calculate()
+        conflicts = resolution.conflicts_of(found)
+        verdicts = resolution.decide(conflicts, self.options.conflict, self.source, self.target)
+        if verdicts.commit(self.source, self.target):
+            found = self._calculate()
+        self.result.conflicts = verdicts.report()
+        if self.options.keep_lost:
+            verdicts.keep_lost(self.source, self.target)
+        return self._settle(found)
+
+    def _calculate(self) -> Delta:
+        """Return what each side misses: pull as little as possible, then merge."""
+        source, target = self.source.replica, self.target.replica
+        if self.doubt:
+            nothing = Cover()
+            return delta(source.everything(), target.everything(), nothing, nothing, ordered=True)
+        source_cover, target_cover = source.manifest.cover, target.manifest.cover
+        return delta(source.stretch(target_cover), target.stretch(source_cover), source_cover, target_cover)
+
+    def _settle(self, found: Delta) -> Outline:
+        """Let the greatest change of each conflicting key win: by now every decision is one."""
+        to_source, to_target = resolution.greatest(found)
+        return Outline(
+            self._incoming(self.source, self.target, found.to_a, to_source, found.log_a),
+            self._incoming(self.target, self.source, found.to_b, to_target, found.log_b),
+            self.result.conflicts,
+        )
+
+    @staticmethod
+    def _incoming(taker: Side, giver: Side, plain: Segment, won: Sequence[Change], log_only: Segment) -> Incoming:
+        copy = Segment.merge([plain, Segment.from_rows(won)]) if won else plain
+        log = Segment.merge([copy, log_only]) if len(log_only) else copy
+        return Incoming(log, copy, _fillable(taker.replica.manifest, giver.replica.manifest, log))
+
+    # Steps 5 and 6
+
+    def _intend(self, plan: Outline) -> None:
+        for side, incoming in ((self.target, plan.to_target), (self.source, plan.to_source)):
+            side.before_write()
+            side.replica.intend(incoming.log)
+
+    def _push(self, plan: Outline) -> None:
+        # Both sides end at what either knew: taken before the first of them moves.
+        cover = self.source.replica.manifest.cover.union(self.target.replica.manifest.cover)
+        self.result.pushed = self._apply(self.source, self.target, plan.to_target, cover, "push")
+        self.result.pulled = self._apply(self.target, self.source, plan.to_source, cover, "pull")
+        for side in (self.source, self.target):
+            if side.scanned is not None:
+                side.before_write()
+                side.scanned.save(side.storage, side.replica.manifest.nonce)
+
+    def _apply(self, giver: Side, taker: Side, incoming: Incoming, cover: Cover, direction: str) -> int:
+        """Move what `taker` misses, then finalise it; return how many changes were applied."""
+        replica = taker.replica
+        with taker.as_one():
+            moving = Segment.merge([incoming.copy, incoming.fill]) if len(incoming.fill) else incoming.copy
+            outcome = push(
+                giver.storage,
+                taker.storage,
+                moving,
+                taker.guard(),
+                before_write=self._before_write,
+                on_batch=self._progress(len(moving), direction),
+                record_tokens=taker.scanned is not None,
+            )
+            missing = self._missing(replica.manifest, incoming, outcome.missing)
+            self._before_write()
+            replica.finalise(incoming.log, cover, missing, giver.replica.manifest)
+        if taker.scanned is not None and outcome.tokens is not None:
+            taker.scanned.record(outcome.tokens)
+        self.result.missing += [MissingKey(lack.change.key, taker.label, lack.reason) for lack in missing]
+        return outcome.applied
+
+    @staticmethod
+    def _missing(manifest: Manifest, incoming: Incoming, failed: Sequence[Missing]) -> list[Missing]:
+        """Return what the side does not hold after a push: what it missed and still does, and what failed."""
+        left = manifest.missing
+        for segment in (incoming.log, incoming.fill):
+            if left:
+                keys = [lack.change.key for lack in left]
+                hit = {key for key, row in zip(keys, segment.find(keys), strict=True) if row is not None}
+                left = without_keys(left, hit)
+        return sorted([*left, *failed], key=lambda lack: lack.change.key)
+
+    def _before_write(self) -> None:
+        self.source.before_write()
+        self.target.before_write()
+
+    def _progress(self, total: int, direction: str) -> Callable[[int], None]:
+        done = 0
+        report = self.options.on_progress
+
+        def on_batch(count: int) -> None:
+            nonlocal done
+            done += count
+            if report is not None:
+                report(Progress(done, total, direction))
+
+        return on_batch
+
+
+def _differ(one: Manifest, other: Manifest) -> bool:
+    """Whether two logs that claim to know the same are known to differ."""
+    known = one.digest is not None and other.digest is not None
+    return known and one.cover == other.cover and one.digest != other.digest
+
+
+def _knows_more(other: Manifest, one: Manifest) -> bool:
+    """Whether `other` claims more of `one`'s own history than `one` has."""
+    mine = one.replica
+    if other.cover.vector.get(mine, 0) > one.cover.vector.get(mine, 0):
+        return True
+    dots = [(mine, last) for origin, _, last in other.cover.ahead if origin == mine]
+    return not all(one.cover.covers(origin, stamp) for origin, stamp in dots)
+
+
+def _fillable(taker: Manifest, giver: Manifest, log: Segment) -> Segment:
+    """Return what `taker` misses and `giver` may hold, unless something newer comes in anyway."""
+    if not taker.missing:
+        return Segment.from_rows([])
+    lacking = {lack.change.key for lack in giver.missing}
+    wanted = [lack.change for lack in taker.missing if lack.change.key not in lacking]
+    beaten = log.find([change.key for change in wanted])
+    return Segment.from_rows([change for change, row in zip(wanted, beaten, strict=True) if row is None])
+
+
+def _fingerprint(side: Side) -> bytes:
+    """Return what a scan found, stamps apart: those are taken from the clock."""
+    found = side.scanned.local if side.scanned is not None else []
+    return digest_values([repr([(c.key, c.flags, c.digest) for c in sorted(found)]).encode()])[0]
+
+
+def _stale(why: str) -> StalePlanError:
+    message = f"{why} since the plan was made; nothing was done, plan again"
+    return StalePlanError(message)
+
+
+def commit(
+    storage: Storage, changes: Sequence[Put | Delete], options: Options, environment: Environment
+) -> int:
+    """Log changes in one storage, without a peer; return how many; see `kvsync.commit`."""
+    with held(
+        (storage,), environment, lease_seconds=options.lease_seconds, wait_seconds=options.wait_seconds
+    ) as (lease,):
+        side = Side("source", storage, lease, options, environment)
+        side.settle()
+        if options.scan:
+            side.scan()
+            side.commit_scan()
+        side.commit(changes)
+        if side.scanned is not None:
+            side.scanned.save(storage, side.replica.manifest.nonce)
+        return side.committed
+
+
+def compact(storage: Storage, options: Options, environment: Environment) -> tuple[int, int]:
+    """Merge a storage's segments into one; see `kvsync.compact`."""
+    with held(
+        (storage,), environment, lease_seconds=options.lease_seconds, wait_seconds=options.wait_seconds
+    ) as (lease,):
+        replica = Replica(storage, environment)
+        replica.recover(lease)
+        return replica.compact()

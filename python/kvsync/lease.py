@@ -1,0 +1,404 @@
+"""The lease: one holder at a time writes the index of a storage.
+
+A lease is an index object that only conditional writes change. It is free when it is absent (its last
+holder released it cleanly), says that it was released, is past its expiry by more than `SKEW_SECONDS`,
+or was seen unchanged for its whole life on our own monotonic clock. There is no heartbeat thread: the holder calls
+`Lease.keep` before each batch of writes, which renews on progress and stops the run in time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import os
+import socket
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvsync.errors import IndexDamagedError, LockHeldError, LockLostError, SameStorageError, StorageError
+from kvsync.index.native import KIND_LEASE
+from kvsync.index.objects import LEASE, field_error, is_uint, pack, replace, unpack
+from kvsync.storages.base import ObjectMismatch
+from kvsync.types import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from kvsync.environment import Environment
+    from kvsync.storages.base import Storage
+    from kvsync.types import Expectation, Stored, Version
+
+__all__ = ["Inheritance", "Lease", "LeaseRecord", "LeaseState", "held", "read_record", "seize"]
+
+SKEW_SECONDS = 5.0
+"""How far two machines' clocks may be apart before an expiry is believed."""
+
+LIFE_SECONDS_MAX = 3600.0
+"""No lease lives longer, whatever its record claims."""
+
+RENEW_AT = 1 / 3
+STOP_AT = 0.8
+"""Parts of a lease's life after which `keep` renews it, and after which it is given up."""
+
+BACKOFF_SECONDS_MIN = 0.01
+BACKOFF_SECONDS_MAX = 2.0
+
+FIELDS = (LEASE, "state", "token", "owner", "renewals", "acquired", "expires")
+
+
+class LeaseState(enum.StrEnum):
+    """What a lease object says of itself."""
+
+    HELD = "held"
+    RELEASED = "released"
+    INTERRUPTED = "interrupted"
+
+
+class Inheritance(enum.Enum):
+    """How the last holder left the storage."""
+
+    CLEAN = "clean"
+    INTERRUPTED = "interrupted"
+    """It stopped with an error and writes nothing more; an intent may be left."""
+    TAKEN = "taken"
+    """It never released; its last write may still land."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """What the lease object holds (docs/index-format.md, kind 3); times in wall-clock milliseconds."""
+
+    state: LeaseState
+    token: bytes
+    owner: str
+    renewals: int
+    acquired: int
+    expires: int
+
+    def encode(self) -> bytes:
+        """Return the sealed object."""
+        return pack(
+            KIND_LEASE,
+            {
+                "name": LEASE,
+                "state": str(self.state),
+                "token": self.token,
+                "owner": self.owner,
+                "renewals": self.renewals,
+                "acquired": self.acquired,
+                "expires": self.expires,
+            },
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, storage: str) -> LeaseRecord:
+        """Read a sealed lease.
+
+        Raises:
+            IndexDamagedError: it fails its checks.
+        """
+        fields = unpack(KIND_LEASE, data, FIELDS, storage)
+        state, token, owner = fields["state"], fields["token"], fields["owner"]
+        numbers = [fields[name] for name in ("renewals", "acquired", "expires")]
+        if state not in set(LeaseState) or type(token) is not bytes or type(owner) is not str:
+            raise field_error(storage, LEASE, "fields")
+        if not all(is_uint(number) for number in numbers):
+            raise field_error(storage, LEASE, "times")
+        return cls(LeaseState(str(state)), token, owner, *(int(str(number)) for number in numbers))
+
+    @property
+    def life_seconds(self) -> float:
+        """How long it may stay unchanged before it is dead, in seconds."""
+        return min(max((self.expires - self.acquired) / 1000, 0.0), LIFE_SECONDS_MAX)
+
+    def expired(self, now_ms: int) -> bool:
+        """Whether it ended on the wall clock, skew allowed for."""
+        end_ms = min(self.expires, self.acquired + int(LIFE_SECONDS_MAX * 1000))
+        return now_ms > end_ms + SKEW_SECONDS * 1000
+
+
+def read_record(storage: Storage) -> LeaseRecord | None:
+    """Return what a storage's lease says, or None when it is free and was left clean.
+
+    Raises:
+        IndexDamagedError: the lease cannot be read.
+    """
+    there = storage.load(LEASE)
+    return LeaseRecord.decode(there.data, storage.name) if there else None
+
+
+class Lease:
+    """A lease that we hold.
+
+    Attributes:
+        inheritance: how the last holder left the storage.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        environment: Environment,
+        record: LeaseRecord,
+        version: Version,
+        inheritance: Inheritance,
+    ) -> None:
+        self.storage = storage
+        self.inheritance = inheritance
+        self._environment = environment
+        self._record = record
+        self._version = version
+        self._started = self._now()
+
+    def keep(self) -> None:
+        """Make sure that the lease still stands; call before each batch of writes.
+
+        Raises:
+            LockLostError: it ran out or was taken over; write nothing more.
+        """
+        life = self._record.life_seconds
+        elapsed = self._elapsed()
+        if elapsed >= life * STOP_AT:
+            raise self._lost(f"{elapsed:.1f} of its {life:.0f} seconds passed without progress")
+        if elapsed >= life * RENEW_AT:
+            self._renew()
+
+    def fence(self) -> None:
+        """Check in the storage itself that the lease is ours; for use inside a transaction.
+
+        Raises:
+            LockLostError: it is not.
+        """
+        if self._current() is None:
+            raise self._lost("it was taken over")
+
+    def release(self, *, interrupted: bool) -> None:
+        """Give the lease back if it is still ours.
+
+        A clean release removes it. After an error it is left marked, so that the next holder looks for what
+        this run was about to write.
+        """
+        try:
+            self._release(self._version, interrupted=interrupted)
+        except ObjectMismatch:
+            # Renewed in a transaction that was undone, or lost. Only the storage knows.
+            current = self._current()
+            if current is not None:
+                self._release(current.version, interrupted=interrupted)
+
+    def settled(self) -> None:
+        """Note that what the last holder left has been dealt with."""
+        self.inheritance = Inheritance.CLEAN
+
+    def _release(self, version: Version, *, interrupted: bool) -> None:
+        if self.inheritance is Inheritance.TAKEN:
+            # The old holder is not fenced yet: whoever comes next must still take over from it.
+            record = dataclasses.replace(self._record_with(LeaseState.HELD), acquired=0, expires=0)
+            self._replace(record, version)
+        elif interrupted:
+            self._replace(self._record_with(LeaseState.INTERRUPTED), version)
+        else:
+            self.storage.remove([LEASE], version)
+
+    def _renew(self) -> None:
+        started = self._now()
+        try:
+            self._replace(self._record_with(LeaseState.HELD), self._version)
+        except ObjectMismatch:
+            message = "it was taken over"
+            raise self._lost(message) from None
+        self._started = started
+
+    def _replace(self, record: LeaseRecord, expect: Version) -> None:
+        self._version = replace(self.storage, LEASE, record.encode(), expect)
+        self._record = record
+
+    def _record_with(self, state: LeaseState) -> LeaseRecord:
+        now_ms = self._environment.now_ms()
+        life_ms = self._record.expires - self._record.acquired
+        old = self._record
+        return LeaseRecord(state, old.token, old.owner, old.renewals + 1, now_ms, now_ms + life_ms)
+
+    def _current(self) -> Stored | None:
+        there = self.storage.load(LEASE)
+        if there is None:
+            return None
+        record = LeaseRecord.decode(there.data, self.storage.name)
+        return there if record.token == self._record.token and record.state is LeaseState.HELD else None
+
+    def _now(self) -> tuple[float, float]:
+        return self._environment.monotonic(), self._environment.clock()
+
+    def _elapsed(self) -> float:
+        # A machine that slept has a monotonic clock that stood still: believe the one that went further.
+        return max(now - then for now, then in zip(self._now(), self._started, strict=True))
+
+    def _lost(self, why: str) -> LockLostError:
+        message = f"lost the lease: {why}; nothing was written since, run again"
+        return LockLostError(message, storage=self.storage.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Why a lease could not be had just now."""
+
+    version: Version
+    record: LeaseRecord
+
+
+class _Contender:
+    """One run that wants the lease of one storage, over several tries."""
+
+    def __init__(self, storage: Storage, environment: Environment, life_seconds: float) -> None:
+        self.storage = storage
+        self.environment = environment
+        self.life_ms = int(min(life_seconds, LIFE_SECONDS_MAX) * 1000)
+        self.token = environment.nonce()
+        self.seen: tuple[Version, float] | None = None
+
+    def attempt(self) -> Lease | _Taken:
+        record = self.record()
+        try:
+            version = replace(self.storage, LEASE, record.encode(), ABSENT)
+        except ObjectMismatch:
+            return self._take_over()
+        return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
+
+    def _take_over(self) -> Lease | _Taken:
+        there = self.storage.load(LEASE)
+        if there is None:
+            return self.attempt()
+        old = LeaseRecord.decode(there.data, self.storage.name)
+        inheritance = self._inheritance(there.version, old)
+        if inheritance is None:
+            return _Taken(there.version, old)
+        record = self.record()
+        try:
+            version = replace(self.storage, LEASE, record.encode(), there.version)
+        except ObjectMismatch:
+            return _Taken(there.version, old)
+        return Lease(self.storage, self.environment, record, version, inheritance)
+
+    def _inheritance(self, version: Version, old: LeaseRecord) -> Inheritance | None:
+        """Return how the old holder left it, or None while it still holds it."""
+        if old.state is not LeaseState.HELD:
+            return Inheritance.CLEAN if old.state is LeaseState.RELEASED else Inheritance.INTERRUPTED
+        if old.expired(self.environment.now_ms()) or self._unchanged(version, old):
+            return Inheritance.TAKEN
+        return None
+
+    def _unchanged(self, version: Version, old: LeaseRecord) -> bool:
+        now = self.environment.monotonic()
+        if self.seen is None or self.seen[0] != version:
+            self.seen = (version, now)
+        return now - self.seen[1] > old.life_seconds + SKEW_SECONDS
+
+    def record(self) -> LeaseRecord:
+        """Return a fresh record that names us."""
+        now_ms = self.environment.now_ms()
+        return LeaseRecord(LeaseState.HELD, self.token, owner(), 0, now_ms, now_ms + self.life_ms)
+
+
+def owner() -> str:
+    """Return who we are, for the people who find our lease."""
+    return f"{socket.gethostname()} pid {os.getpid()} {threading.current_thread().name}"
+
+
+def seize(storage: Storage, environment: Environment) -> Lease | None:
+    """Take the lease whoever holds it, readable or not; return None when nobody does.
+
+    Raises:
+        ObjectMismatch: it changed hands just now.
+    """
+    there = storage.load(LEASE)
+    if there is None:
+        return None
+    record = _Contender(storage, environment, LIFE_SECONDS_MAX).record()
+    version = replace(storage, LEASE, record.encode(), there.version)
+    return Lease(storage, environment, record, version, Inheritance.TAKEN)
+
+
+@contextmanager
+def held(
+    storages: tuple[Storage, ...],
+    environment: Environment,
+    *,
+    lease_seconds: float,
+    wait_seconds: float,
+) -> Iterator[tuple[Lease, ...]]:
+    """Hold the leases of all `storages`, or of none; release them in reverse order, always.
+
+    Raises:
+        LockHeldError: one is still held by somebody else after `wait_seconds`.
+        SameStorageError: two of them are one storage.
+    """
+    leases = _acquire(storages, environment, lease_seconds, wait_seconds)
+    try:
+        yield leases
+    except BaseException:
+        _give_back(leases, interrupted=True)
+        raise
+    with ExitStack() as releases:
+        for lease in leases:
+            releases.callback(lease.release, interrupted=False)
+
+
+def _acquire(
+    storages: tuple[Storage, ...], environment: Environment, lease_seconds: float, wait_seconds: float
+) -> tuple[Lease, ...]:
+    contenders = [_Contender(storage, environment, lease_seconds) for storage in storages]
+    deadline = environment.monotonic() + wait_seconds
+    backoff = BACKOFF_SECONDS_MIN
+    while True:
+        outcome = _attempt_all(contenders)
+        if not isinstance(outcome, _Blocked):
+            return outcome
+        left = deadline - environment.monotonic()
+        if left <= 0:
+            raise outcome.error()
+        # Full jitter: two runs that block each other must not meet again.
+        environment.sleep(min(left, environment.random.uniform(0, backoff)))
+        backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
+
+
+@dataclass(frozen=True, slots=True)
+class _Blocked:
+    storage: str
+    record: LeaseRecord
+
+    def error(self) -> LockHeldError:
+        expires = self.record.expires / 1000
+        message = (
+            f"the lease is held by {self.record.owner} until {expires:.3f} (seconds since 1970); "
+            "run again later, or run `kvsync unlock` on this storage if that holder is dead"
+        )
+        return LockHeldError(message, storage=self.storage, owner=self.record.owner, expires=expires)
+
+
+def _attempt_all(contenders: list[_Contender]) -> tuple[Lease, ...] | _Blocked:
+    leases: list[Lease] = []
+    try:
+        for contender in contenders:
+            outcome = contender.attempt()
+            if isinstance(outcome, Lease):
+                leases.append(outcome)
+                continue
+            if any(outcome.record.token == other.token for other in contenders):
+                message = "source and target are one storage; name two different ones"
+                raise SameStorageError(message, storage=contender.storage.name)
+            _give_back(leases, interrupted=False)
+            return _Blocked(contender.storage.name, outcome.record)
+    except BaseException:
+        _give_back(leases, interrupted=False)
+        raise
+    return tuple(leases)
+
+
+def _give_back(leases: Iterable[Lease], *, interrupted: bool) -> None:
+    """Release leases without having finished; what was inherited and not dealt with stays to be looked at."""
+    for lease in reversed(tuple(leases)):
+        unsettled = lease.inheritance is not Inheritance.CLEAN
+        # A lease that cannot be given back ends by itself; the error that brought us here is the one to report.
+        with suppress(StorageError, IndexDamagedError, ObjectMismatch):
+            lease.release(interrupted=interrupted or unsettled)

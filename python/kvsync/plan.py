@@ -1,0 +1,92 @@
+"""A plan: what a run would do, to print, to inspect, and to carry out if nothing has changed since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kvsync.replica import changes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kvsync.engine import Outline
+    from kvsync.result import SyncResult
+    from kvsync.types import Change, Conflict
+
+__all__ = ["Plan"]
+
+SHOWN_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do.
+
+    >>> import kvsync
+    >>> plan = kvsync.plan({}, {}, changes=[kvsync.Put("a", b"1")])
+    >>> plan.to_target_count, plan.to_source_count
+    (1, 0)
+    """
+
+    source: str
+    target: str
+    outline: Outline
+    guarantee: str
+    _apply: Callable[[], SyncResult] = field(repr=False)
+
+    @property
+    def to_target(self) -> Iterator[Change]:
+        """Changes that the target would get, ascending by key."""
+        return changes_of(self.outline.to_target.copy)
+
+    @property
+    def to_source(self) -> Iterator[Change]:
+        """Changes that the source would get, ascending by key."""
+        return changes_of(self.outline.to_source.copy)
+
+    @property
+    def to_target_count(self) -> int:
+        """How many changes the target would get."""
+        return len(self.outline.to_target.copy)
+
+    @property
+    def to_source_count(self) -> int:
+        """How many changes the source would get."""
+        return len(self.outline.to_source.copy)
+
+    @property
+    def conflicts(self) -> list[Conflict]:
+        """Keys that both sides changed, with what would be decided."""
+        return self.outline.conflicts
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.to_target_count or self.to_source_count or self.conflicts)
+
+    def apply(self) -> SyncResult:
+        """Do it.
+
+        Raises:
+            StalePlanError: what the plan was made from has changed; nothing was written.
+        """
+        return self._apply()
+
+    def __str__(self) -> str:
+        """Return the plan for people: a few lines for each direction."""
+        lines = [f"source {self.source}", f"target {self.target}", f"guarantee {self.guarantee}"]
+        if self.empty:
+            return "\n".join([*lines, "nothing to do"])
+        lines += _described("to target", self.to_target, self.to_target_count)
+        lines += _described("to source", self.to_source, self.to_source_count)
+        lines += [f"  conflict {c.key!r}: {c.winner} wins" for c in self.conflicts[:SHOWN_MAX]]
+        return "\n".join(lines)
+
+
+def _described(title: str, changes: Iterator[Change], count: int) -> Iterator[str]:
+    yield f"{title}: {count} changes"
+    for _, change in zip(range(SHOWN_MAX), changes, strict=False):
+        yield f"  delete {change.key!r}" if change.deletes else f"  put {change.key!r} ({change.size} bytes)"
+    if count > SHOWN_MAX:
+        yield f"  … and {count - SHOWN_MAX} more"

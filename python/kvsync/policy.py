@@ -1,0 +1,128 @@
+"""Conflict policies: each a pure function from two concurrent changes to a verdict.
+
+A policy sees only true conflicts: both sides changed the key without knowing of each other, to different outcomes, and neither
+change is itself a decision (a decision competes by plain order and is never decided again).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+
+from kvsync.errors import ConflictError, UsageError
+from kvsync.types import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvsync.types import Change
+
+__all__ = ["POLICIES", "Merge", "Policy", "PolicyName", "Verdict", "conflict_copy", "judge", "resolve_policy"]
+
+Side: TypeAlias = Literal["source", "target"]
+PolicyName: TypeAlias = Literal["latest", "source", "target", "keep-both", "fail"]
+Merge: TypeAlias = "Callable[[Conflict, bytes | None, bytes | None], bytes | str]"
+"""Sees the conflict and both values (None: deleted); returns bytes, "source", "target" or "delete"."""
+
+Policy: TypeAlias = "PolicyName | Merge"
+
+COPY_NAME: Final = re.compile(r"~[0-9a-f]{16}-[0-9a-f]{8}\Z")
+
+
+class Verdict(NamedTuple):
+    """What a policy decided for a key.
+
+    `side` is whose change wins, or None for a value of its own: `value` (None: delete). `copy` is whose value is kept beside it.
+    """
+
+    side: Side | None
+    value: bytes | None = None
+    copy: Side | None = None
+
+
+def newer(source: Change, target: Change) -> Side:
+    """Return the side of the change that is greatest in the total order."""
+    return "source" if source.order > target.order else "target"
+
+
+def latest(source: Change, target: Change) -> Verdict:
+    """The greatest stamp wins."""
+    return Verdict(newer(source, target))
+
+
+def keep_both(source: Change, target: Change) -> Verdict:
+    """The greatest stamp wins, and the other value stays under a key derived from it."""
+    winner = newer(source, target)
+    loser = target if winner == "source" else source
+    if loser.deletes or COPY_NAME.search(loser.key):
+        # Nothing to keep; or a copy already, which is never doubled.
+        return Verdict(winner)
+    return Verdict(winner, copy="target" if winner == "source" else "source")
+
+
+POLICIES: Final[dict[str, Callable[[Change, Change], Verdict]]] = {
+    "latest": latest,
+    "source": lambda _source, _target: Verdict("source"),
+    "target": lambda _source, _target: Verdict("target"),
+    "keep-both": keep_both,
+    "fail": latest,
+}
+
+
+def resolve_policy(policy: object) -> Policy:
+    """Return `policy` if it is one.
+
+    Raises:
+        UsageError: it is neither a known name nor callable.
+    """
+    if callable(policy) or policy in POLICIES:
+        return policy  # type: ignore[return-value]
+    message = f"unknown conflict policy {policy!r}; choose one of {', '.join(POLICIES)}, or pass a callable"
+    raise UsageError(message)
+
+
+def judge(policy: Policy, conflict: Conflict, values: Callable[[], tuple[bytes | None, bytes | None]]) -> Verdict:
+    """Decide one conflict; `values` reads both values and is called for a callable policy only.
+
+    Raises:
+        UsageError: a callable returned something that is not a verdict.
+    """
+    source, target = conflict.source, conflict.target
+    if source.decided or target.decided:
+        return latest(source, target)
+    if not callable(policy):
+        return POLICIES[policy](source, target)
+    answer = policy(conflict, *values())
+    if isinstance(answer, bytes):
+        return Verdict(None, answer)
+    if answer == "delete":
+        return Verdict(None, None)
+    if answer == "source":
+        return Verdict("source")
+    if answer == "target":
+        return Verdict("target")
+    message = f"a conflict policy must return bytes, 'source', 'target' or 'delete', not {answer!r}"
+    raise UsageError(message, key=conflict.key)
+
+
+def refuse(conflicts: list[Conflict]) -> None:
+    """Raise for the policy "fail" if anything is left to decide.
+
+    Raises:
+        ConflictError: with all conflicts that no earlier decision settles.
+    """
+    open_ones = [c for c in conflicts if not (c.source.decided or c.target.decided)]
+    if open_ones:
+        names = ", ".join(repr(c.key) for c in open_ones[:5]) + (", …" if len(open_ones) > 5 else "")  # noqa: PLR2004
+        message = f"{len(open_ones)} conflicts, nothing was applied: {names}; choose a conflict policy"
+        raise ConflictError(message, conflicts=open_ones)
+
+
+def conflict_copy(loser: Change) -> str:
+    """Return the key under which a losing value is kept: the same wherever the conflict is met.
+
+    >>> from kvsync.types import Change
+    >>> conflict_copy(Change("notes.txt", 7, 255, 0, 1, bytes.fromhex("c0ffee00") + bytes(28)))
+    'notes.txt~00000000000000ff-c0ffee00'
+    """
+    return f"{loser.key}~{loser.stamp:016x}-{loser.digest[:4].hex()}"

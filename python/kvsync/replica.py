@@ -1,0 +1,342 @@
+"""A replica under our lease: its manifest, and the log that grows only by whole manifest writes."""
+
+from __future__ import annotations
+
+from dataclasses import replace as altered
+from typing import TYPE_CHECKING
+
+from kvsync.errors import IndexDamagedError, LockLostError, StorageError
+from kvsync.index import compaction
+from kvsync.index.manifest import Manifest, Missing, SegmentEntry
+from kvsync.index.native import Cover, Segment, checksum, newest_digest
+from kvsync.index.objects import MANIFEST, replace, segment_name
+from kvsync.lease import Inheritance
+from kvsync.storages.base import ObjectMismatch, SupportsTransaction
+from kvsync.types import ABSENT, ANY, Change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.lease import Lease
+    from kvsync.storages.base import Storage
+    from kvsync.types import Expectation
+
+__all__ = ["Replica", "changes_of", "load_manifest"]
+
+GARBAGE_COUNT_MAX = 16
+"""Unlisted objects that may pile up before one call removes them."""
+
+ADOPT_COUNT = 4096
+ADOPT_BYTES = 8 << 20
+"""How much of an intent is compared with the storage at a time."""
+
+EMPTY = Segment.from_rows([])
+
+
+def load_manifest(storage: Storage) -> tuple[Manifest, Expectation] | None:
+    """Read a storage's manifest and its version, or None where kvsync has never been.
+
+    Raises:
+        IndexDamagedError: it fails its checks.
+    """
+    there = storage.load(MANIFEST)
+    return (Manifest.decode(there.data, storage.name), there.version) if there else None
+
+
+def changes_of(segment: Segment) -> Iterator[Change]:
+    """Yield the changes of a segment, ascending by key, without making them all at once."""
+    for start in range(0, len(segment), ADOPT_COUNT):
+        yield from map(Change._make, segment.rows(start, min(start + ADOPT_COUNT, len(segment))))
+
+
+class Replica:
+    """One storage's side of the log.
+
+    Attributes:
+        storage: where it lives.
+        manifest: as last read or written.
+        transactional: values and log are committed as one, so no intent is needed.
+        dry: the log grows in memory only.
+    """
+
+    def __init__(self, storage: Storage, environment: Environment, *, dry: bool = False) -> None:
+        self.storage = storage
+        self.dry = dry
+        self.transactional = isinstance(storage, SupportsTransaction)
+        self._environment = environment
+        found = load_manifest(storage)
+        self.manifest, self._version = found or (Manifest.fresh(environment), ABSENT)
+        self._loaded: dict[str, Segment] = {}
+        self._intent: tuple[str, Segment, bytes] | None = None
+        self._renamed = False
+
+    # Reading
+
+    def segment(self, entry: SegmentEntry) -> Segment:
+        """Return a listed segment, read at most once.
+
+        Raises:
+            IndexDamagedError: it is missing, damaged, or not the one that the manifest lists.
+        """
+        segment = self._loaded.get(entry.name)
+        if segment is None:
+            segment = self._loaded[entry.name] = self._read(entry)
+        return segment
+
+    def stretch(self, known: Cover) -> list[Segment]:
+        """Return the segments from the oldest that `known` does not cover to the newest.
+
+        The stretch is contiguous: a newer, covered segment may hold the change that beats an older one.
+        """
+        entries = self.manifest.segments
+        uncovered = (i for i, entry in enumerate(entries) if not known.covers_all(dict(entry.maxima)))
+        return [self.segment(entry) for entry in entries[next(uncovered, len(entries)) :]]
+
+    def everything(self) -> list[Segment]:
+        """Return all segments, oldest to newest."""
+        return [self.segment(entry) for entry in self.manifest.segments]
+
+    def newest(self, keys: Sequence[str]) -> list[Change | None]:
+        """Return the newest logged change of each key; reads the whole log."""
+        newest: list[Change | None] = [None] * len(keys)
+        for segment in self.everything():
+            for i, row in enumerate(segment.find(keys)):
+                best = newest[i]
+                if row is not None and (best is None or Change._make(row).order > best.order):
+                    newest[i] = Change._make(row)
+        return newest
+
+    def intents(self) -> list[Segment]:
+        """Return what holders that lost their lease may still be writing."""
+        return [intent for name in self.manifest.intents if (intent := self._load_intent(name)) is not None]
+
+    def _read(self, entry: SegmentEntry) -> Segment:
+        data = entry.inline
+        if data is None:
+            there = self.storage.load(entry.name)
+            if there is None:
+                raise self._damaged(entry.name, "is missing")
+            data = there.data
+        segment = self._decode(data, entry.name)
+        if len(data) != entry.size or checksum(data) != entry.checksum:
+            raise self._damaged(entry.name, "is not the segment that the manifest lists")
+        return segment
+
+    def _decode(self, data: bytes, name: str) -> Segment:
+        try:
+            return Segment.decode(data, name)
+        except IndexDamagedError as error:
+            error.storage, error.name = self.storage.name, name
+            raise
+
+    def _damaged(self, name: str, what: str) -> IndexDamagedError:
+        message = (
+            f"{name} {what}; restore it from a backup, or remove the whole .kvsync index of this storage "
+            "and sync with scan=True to rebuild it"
+        )
+        return IndexDamagedError(message, storage=self.storage.name, name=name)
+
+    # Growing the log
+
+    def intend(self, segment: Segment) -> None:
+        """Write down what is about to be written here, under the name that the next manifest will list."""
+        if self.transactional or not len(segment):
+            return
+        name = segment_name(self.manifest.generation + 1)
+        data = segment.encode(name, self.storage.capabilities.compress)
+        self._create(name, data)
+        self._intent = (name, segment, data)
+
+    def finalise(
+        self, segment: Segment, cover: Cover, missing: Sequence[Missing], peer: Manifest | None = None
+    ) -> bool:
+        """Log what was applied and move to `cover`, by compare-and-swap; return whether there was anything to log."""
+        manifest = self.manifest
+        if not (len(segment) or self._renamed or cover != manifest.cover or tuple(missing) != manifest.missing):
+            return False
+        if len(segment):
+            manifest = self._logged(segment)
+        peers = dict(manifest.peers or {})
+        if peer is not None and peer.generation:
+            peers[peer.replica] = peer.cover.vector
+        self._write(altered(manifest, missing=tuple(missing), peers=peers), cover)
+        return True
+
+    def _logged(self, segment: Segment) -> Manifest:
+        """Return the manifest with `segment` listed: as the intent that named it, where that is what was applied."""
+        intent, self._intent = self._intent, None
+        if intent is None:
+            name = segment_name(self.manifest.generation + 1)
+            data = segment.encode(name, self.storage.capabilities.compress)
+            return self._listing(segment, name, data, stored=False)
+        name, intended, data = intent
+        if len(intended) == len(segment):
+            return self._listing(segment, name, data, stored=True)
+        fresh = self._fresh_name()
+        data = segment.encode(fresh, self.storage.capabilities.compress)
+        manifest = altered(self.manifest, garbage=(*self.manifest.garbage, name))
+        return self._listing(segment, fresh, data, stored=False, manifest=manifest)
+
+    def recover(self, lease: Lease | None) -> None:
+        """Deal with what the last holder of the lease left behind.
+
+        Its intent says what it was about to write. The intent's stamps go into our clock; what it got in, by the
+        value there, is logged now, as held ahead of the vector; nothing is redone. A holder that never
+        released is fenced by a manifest write, and its intent remembered, since its last write may still land.
+        """
+        if lease is not None and lease.inheritance is Inheritance.CLEAN:
+            return
+        taken = lease is not None and lease.inheritance is Inheritance.TAKEN
+        name = segment_name(self.manifest.generation + 1)
+        intent = self._load_intent(name)
+        if intent is not None:
+            self._adopt(name, intent, remember=taken)
+        elif taken:
+            self._write(self.manifest, self.manifest.cover)
+        if lease is not None:
+            lease.settled()
+
+    def rename(self) -> None:
+        """Take a new replica id: our history is in doubt, and a new id is always safe."""
+        self.manifest = altered(self.manifest, replica=self._environment.replica_id(), digest=None)
+        self._renamed = True
+
+    def forget_intents(self) -> None:
+        """Drop remembered intents that our cover has caught up with, at the next manifest write."""
+        kept = tuple(
+            name
+            for name, intent in zip(self.manifest.intents, self.intents(), strict=True)
+            if not self.manifest.cover.covers_all(intent.maxima)
+        )
+        gone = tuple(name for name in self.manifest.intents if name not in kept)
+        self.manifest = altered(self.manifest, intents=kept, garbage=(*self.manifest.garbage, *gone))
+
+    def compact(self) -> tuple[int, int]:
+        """Merge all segments into one and remove unlisted objects; return (segments merged, objects removed)."""
+        entries = self.manifest.segments
+        if len(entries) > 1:
+            self._write(self._merged(self.manifest, 0, len(entries)), self.manifest.cover)
+        listed = {entry.name for entry in self.manifest.segments if entry.inline is None} | set(self.manifest.intents)
+        unlisted = [name for name in self.storage.objects() if name.startswith("segment/") and name not in listed]
+        if unlisted:
+            self.storage.remove(unlisted, ANY)
+        if self.manifest.garbage:
+            self._write(altered(self.manifest, garbage=()), self.manifest.cover)
+        return len(entries), len(unlisted)
+
+    def _load_intent(self, name: str) -> Segment | None:
+        there = self.storage.load(name)
+        return self._decode(there.data, name) if there is not None else None
+
+    def _adopt(self, name: str, intent: Segment, *, remember: bool) -> None:
+        landed: list[Change] = []
+        for start, stop in intent.batches(ADOPT_COUNT, ADOPT_BYTES):
+            landed += self._landed(intent, start, stop)
+        left = remember and len(landed) < len(intent)
+        manifest = altered(
+            self.manifest,
+            clock=max(self.manifest.clock, intent.stamp_max),
+            intents=(*self.manifest.intents, name) if left else self.manifest.intents,
+            garbage=self.manifest.garbage if left else (*self.manifest.garbage, name),
+            missing=without_keys(self.manifest.missing, {change.key for change in landed}),
+        )
+        cover = manifest.cover.with_dots([(change.origin, change.stamp) for change in landed])
+        if landed:
+            adopted = Segment.from_rows(landed)
+            fresh = self._fresh_name()
+            encoded = adopted.encode(fresh, self.storage.capabilities.compress)
+            manifest = self._listing(adopted, fresh, encoded, stored=False, manifest=manifest)
+        self._write(manifest, cover)
+
+    def _landed(self, intent: Segment, start: int, stop: int) -> list[Change]:
+        """Return the changes of intent[start:stop] whose outcome is what the storage holds now."""
+        puts, deletes = intent.puts(start, stop), intent.deletes(start, stop)
+        strangers = {puts[i] for i in intent.mismatches(start, stop, self.storage.read(puts))} if puts else set()
+        if deletes:
+            found = self.storage.read(deletes)
+            strangers |= {key for key, value in zip(deletes, found, strict=True) if value is not None}
+        return [change for change in map(Change._make, intent.rows(start, stop)) if change.key not in strangers]
+
+    # Writing the manifest
+
+    def _listing(
+        self, segment: Segment, name: str, data: bytes, *, stored: bool, manifest: Manifest | None = None
+    ) -> Manifest:
+        """Return the manifest with one more segment; store the segment unless it is small or `stored` already."""
+        manifest = manifest or self.manifest
+        inline = len(data) <= compaction.INLINE_BYTES_MAX
+        if not inline and not stored:
+            self._create(name, data)
+        self._loaded[name] = segment
+        entry = SegmentEntry(name, segment.maxima, len(segment), len(data), checksum(data), data if inline else None)
+        return altered(
+            manifest,
+            segments=(*manifest.segments, entry),
+            clock=max(manifest.clock, segment.stamp_max),
+            garbage=(*manifest.garbage, name) if inline and stored else manifest.garbage,
+        )
+
+    def _merged(self, manifest: Manifest, start: int, stop: int) -> Manifest:
+        """Return the manifest with segments [start, stop) as one."""
+        old = manifest.segments[start:stop]
+        segment = Segment.merge([self.segment(entry) for entry in old])
+        name = self._fresh_name()
+        data = segment.encode(name, self.storage.capabilities.compress)
+        rest = altered(
+            manifest,
+            segments=manifest.segments[:start],
+            garbage=(*manifest.garbage, *(entry.name for entry in old if entry.inline is None)),
+        )
+        listed = self._listing(segment, name, data, stored=False, manifest=rest)
+        return altered(listed, segments=(*listed.segments, *manifest.segments[stop:]))
+
+    def _write(self, manifest: Manifest, cover: Cover) -> None:
+        """Write the next generation: tiers merged, garbage swept, clock past all that the cover names."""
+        clock = max(manifest.clock, *cover.vector.values(), 0)
+        manifest = altered(manifest, cover=cover, clock=clock)
+        if not self.dry:
+            manifest = self._tidied(manifest)
+        manifest = altered(manifest, digest=self._digest(manifest.segments)).following(self._environment)
+        if not self.dry:
+            try:
+                self._version = replace(self.storage, MANIFEST, manifest.encode(), self._version)
+            except ObjectMismatch:
+                message = "another run wrote the manifest: our lease was taken over; nothing was lost, run again"
+                raise LockLostError(message, storage=self.storage.name) from None
+        self.manifest = manifest
+        self._renamed = False
+
+    def _tidied(self, manifest: Manifest) -> Manifest:
+        """Return the manifest with its tiers merged, and without garbage once there is enough to remove it in one call."""
+        garbage = self.manifest.garbage
+        if len(garbage) >= GARBAGE_COUNT_MAX:
+            self.storage.remove(garbage, ANY)
+            manifest = altered(manifest, garbage=tuple(name for name in manifest.garbage if name not in garbage))
+        while span := compaction.merges(manifest.segments) or compaction.overflow(manifest.segments):
+            manifest = self._merged(manifest, *span)
+        return manifest
+
+    def _digest(self, entries: Iterable[SegmentEntry]) -> bytes | None:
+        """Return the digest of the newest changes where the whole log is at hand, else None."""
+        loaded = [self._loaded.get(entry.name) for entry in entries]
+        segments = [segment for segment in loaded if segment is not None]
+        return newest_digest(segments) if len(segments) == len(loaded) else None
+
+    def _fresh_name(self) -> str:
+        # Random, so that a holder that lost its lease can never write an object that we list.
+        return segment_name(self.manifest.generation + 1, self._environment.random.getrandbits(63) + 1)
+
+    def _create(self, name: str, data: bytes) -> None:
+        if self.dry:
+            return
+        try:
+            replace(self.storage, name, data, ABSENT)
+        except ObjectMismatch:
+            message = f"{name} is there already, left by a run that was interrupted; run again to take it in"
+            raise StorageError(message, storage=self.storage.name) from None
+
+
+def without_keys(missing: Iterable[Missing], keys: set[str]) -> tuple[Missing, ...]:
+    """Return the entries of `missing` for other keys than `keys`."""
+    return tuple(lack for lack in missing if lack.change.key not in keys)

@@ -1,0 +1,222 @@
+"""Conflicts, from policy to log: what is decided is committed where its value is, before anything is pushed.
+
+A decision that is not simply the greatest stamp becomes a change of its own, flagged, with a fresh stamp of the
+side that holds the chosen value. From there on a run only ever pushes the greatest stamp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+from kvsync.index.native import DECISION, KIND_LOST, TOMBSTONE, digest_values, stamp_after
+from kvsync.index.objects import pack
+from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
+from kvsync.types import ANY, Change, Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kvsync.index.native import Delta
+    from kvsync.policy import Policy
+    from kvsync.side import Side
+
+__all__ = ["Verdicts", "conflicts_of", "decide", "greatest"]
+
+READ_COUNT = 64
+"""Conflicting values read at a time."""
+
+NO_DIGEST = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """A key's new outcome: the value's digest and size, and the value itself where no side holds it yet."""
+
+    key: str
+    flags: int
+    size: int
+    digest: bytes
+    value: bytes | None = None
+    writes: bool = False
+
+    @classmethod
+    def of_value(cls, key: str, value: bytes | None) -> _Decision:
+        if value is None:
+            return cls(key, DECISION | TOMBSTONE, 0, NO_DIGEST, None, writes=True)
+        return cls(key, DECISION, len(value), digest_values([value])[0], value, writes=True)
+
+    @classmethod
+    def of_change(cls, change: Change) -> _Decision:
+        return cls(change.key, change.flags | DECISION, change.size, change.digest)
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """All conflicts of a run, decided.
+
+    Attributes:
+        decided: each conflict with its verdict.
+        at: decisions to log, by the side that holds, or is given, the outcome.
+    """
+
+    decided: list[tuple[Conflict, Verdict]] = field(default_factory=list)
+    at: dict[str, list[_Decision]] = field(default_factory=lambda: {"source": [], "target": []})
+
+    def commit(self, source: Side, target: Side) -> bool:
+        """Log the decisions, each side its own; return whether there were any."""
+        for side, other in ((source, target), (target, source)):
+            decisions = sorted(self.at[side.label], key=lambda decision: decision.key)
+            # Past both clocks, so that it beats both changes that it decides between.
+            stamp = max(side.replica.manifest.clock, other.replica.manifest.clock)
+            rows = []
+            for decision in decisions:
+                stamp = stamp_after(side.environment.now_ms(), stamp)
+                origin = side.replica.manifest.replica
+                rows.append(Change(decision.key, origin, stamp, decision.flags, decision.size, decision.digest))
+            side.decide(rows, [(decision.key, decision.value) for decision in decisions if decision.writes])
+        return any(self.at.values())
+
+    def report(self) -> list[Conflict]:
+        """Return the conflicts with what became of them."""
+        return [
+            replace(
+                conflict,
+                winner=verdict.side or "value",
+                kept_as=conflict_copy(_change(conflict, verdict.copy)) if verdict.copy else None,
+            )
+            for conflict, verdict in self.decided
+        ]
+
+    def keep_lost(self, source: Side, target: Side) -> None:
+        """Store every losing value below `.kvsync/lost/` of the storage that holds it, before it is overwritten."""
+        for side in (source, target):
+            losers = [
+                _change(conflict, side.label)
+                for conflict, verdict in self.decided
+                if side.label not in (verdict.side, verdict.copy)
+            ]
+            for change, value in _values(side, [change for change in losers if not change.deletes]):
+                if value is not None and side.lease is not None:
+                    side.before_write()
+                    side.storage.store(_lost_name(change), _lost_object(change, value), ANY)
+
+
+def conflicts_of(found: Delta) -> list[Conflict]:
+    """Return the true conflicts of a delta, ascending by key."""
+    return [Conflict(source.key, source, target) for source, target in _pairs(found)]
+
+
+def greatest(found: Delta) -> tuple[list[Change], list[Change]]:
+    """Return the greatest change of each conflicting key, by the side that lacks it: (to source, to target)."""
+    to_source, to_target = [], []
+    for source, target in _pairs(found):
+        if newer(source, target) == "source":
+            to_target.append(source)
+        else:
+            to_source.append(target)
+    return to_source, to_target
+
+
+def decide(conflicts: Sequence[Conflict], policy: Policy, source: Side, target: Side) -> Verdicts:
+    """Ask the policy about each conflict; nothing is written.
+
+    Raises:
+        ConflictError: the policy is "fail" and something is left to decide.
+        UsageError: a callable policy gave no verdict.
+    """
+    verdicts = Verdicts()
+    if policy == "fail":
+        refuse(list(conflicts))
+    for start in range(0, len(conflicts), READ_COUNT):
+        batch = conflicts[start : start + READ_COUNT]
+        held = _held(batch, source, target) if callable(policy) or policy == "keep-both" else {}
+        for conflict in batch:
+            _enter(verdicts, conflict, policy, held)
+    return verdicts
+
+
+def _enter(
+    verdicts: Verdicts, conflict: Conflict, policy: Policy, held: dict[str, tuple[bytes | None, bytes | None] | None]
+) -> None:
+    values = held.get(conflict.key, (None, None))
+    if values is None:
+        # A value moved on since it was logged: this key waits for its next change, by plain order.
+        verdict = Verdict(newer(conflict.source, conflict.target))
+    else:
+        verdict = judge(policy, conflict, lambda: values)
+    if verdict.side is None:
+        verdict = _as_side(conflict, verdict)
+    if verdict.side is None:
+        verdicts.at["source"].append(_Decision.of_value(conflict.key, verdict.value))
+    elif verdict.side != newer(conflict.source, conflict.target):
+        verdicts.at[verdict.side].append(_Decision.of_change(_change(conflict, verdict.side)))
+    if verdict.copy is not None and values is not None:
+        kept = values[0] if verdict.copy == "source" else values[1]
+        copy = conflict_copy(_change(conflict, verdict.copy))
+        verdicts.at["source"].append(_Decision.of_value(copy, kept))
+    verdicts.decided.append((conflict, verdict))
+
+
+def _as_side(conflict: Conflict, verdict: Verdict) -> Verdict:
+    """Return the side that holds a callable's outcome already, where one does."""
+    outcome = _Decision.of_value(conflict.key, verdict.value)
+    wanted = (bool(outcome.flags & TOMBSTONE), outcome.digest)
+    sides: tuple[Literal["source", "target"], ...] = ("source", "target")
+    holders = [side for side in sides if wanted == (_change(conflict, side).deletes, _change(conflict, side).digest)]
+    if not holders:
+        return verdict
+    best = newer(conflict.source, conflict.target)
+    return Verdict(best if best in holders else holders[0])
+
+
+def _change(conflict: Conflict, side: str | None) -> Change:
+    return conflict.source if side == "source" else conflict.target
+
+
+def _held(
+    batch: Sequence[Conflict], source: Side, target: Side
+) -> dict[str, tuple[bytes | None, bytes | None] | None]:
+    """Return both values of each conflict, or None for a key whose value is not what its side logged."""
+    at_source = dict(_values(source, [conflict.source for conflict in batch]))
+    at_target = dict(_values(target, [conflict.target for conflict in batch]))
+    held: dict[str, tuple[bytes | None, bytes | None] | None] = {}
+    for conflict in batch:
+        pair = at_source[conflict.source], at_target[conflict.target]
+        logged = (conflict.source.deletes, conflict.target.deletes)
+        moved = any((value is None) != deletes for value, deletes in zip(pair, logged, strict=True))
+        held[conflict.key] = None if moved else pair
+    return held
+
+
+def _values(side: Side, changes: Sequence[Change]) -> Iterator[tuple[Change, bytes | None]]:
+    """Yield each change with the value that it names, or None where that is not what is stored."""
+    for start in range(0, len(changes), READ_COUNT):
+        batch = changes[start : start + READ_COUNT]
+        for change, value in zip(batch, side.read_pending([change.key for change in batch]), strict=True):
+            fits = isinstance(value, bytes) and digest_values([value])[0] == change.digest
+            yield change, value if fits and isinstance(value, bytes) else None
+
+
+def _pairs(found: Delta) -> Iterator[tuple[Change, Change]]:
+    for source, target in found.conflicts:
+        yield Change._make(source), Change._make(target)
+
+
+def _lost_name(change: Change) -> str:
+    return f"lost/{change.stamp:016x}-{change.origin:016x}-{change.digest[:4].hex()}"
+
+
+def _lost_object(change: Change, value: bytes) -> bytes:
+    return pack(
+        KIND_LOST,
+        {
+            "name": _lost_name(change),
+            "key": change.key,
+            "origin": change.origin,
+            "stamp": change.stamp,
+            "flags": change.flags,
+            "digest": change.digest,
+            "value": value,
+        },
+    )

@@ -1,0 +1,74 @@
+"""What a run did, as plain values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvsync.types import Conflict
+
+__all__ = ["MissingKey", "Progress", "SyncResult"]
+
+
+class MissingKey(NamedTuple):
+    """A key whose newest value one side does not hold; it is tried again in every run."""
+
+    key: str
+    side: str
+    reason: str
+
+
+class Progress(NamedTuple):
+    """How far a run is: changes applied, of how many, in which direction ("push" or "pull")."""
+
+    done: int
+    total: int
+    direction: str
+
+
+if TYPE_CHECKING:
+    OnProgress = Callable[[Progress], None]
+
+
+@dataclass(slots=True)
+class SyncResult:
+    """What a run did.
+
+    Attributes:
+        pushed: changes applied to the target.
+        pulled: changes applied to the source.
+        committed: local changes logged by this run, in the source and in the target.
+        conflicts: every key that both sides had changed, with what was decided.
+        missing: keys whose newest value one side does not hold, and why.
+        operations: per side, how often each storage operation was called, index and values apart.
+        guarantee: what the weaker of the two storages guarantees.
+    """
+
+    source: str
+    target: str
+    pushed: int = 0
+    pulled: int = 0
+    committed: tuple[int, int] = (0, 0)
+    conflicts: list[Conflict] = field(default_factory=list)
+    missing: list[MissingKey] = field(default_factory=list)
+    operations: dict[str, Counter[str]] = field(default_factory=dict)
+    guarantee: str = ""
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        words = [f"{self.pushed} pushed", f"{self.pulled} pulled"]
+        if self.conflicts:
+            words.append(f"{len(self.conflicts)} conflicts")
+        if self.missing:
+            words.append(f"{len(self.missing)} missing")
+        return f"{self.source} ⇄ {self.target}: {', '.join(words)}"
+
+    @property
+    def index_operations(self) -> int:
+        """How many operations touched the index of either side; values apart."""
+        names = ("load", "store", "remove", "objects")
+        return sum(counter[name] for counter in self.operations.values() for name in names)

@@ -1,0 +1,288 @@
+"""Finding changes by comparing a storage with what its last scan saw: two sorted streams, merged in Rust."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kvsync.errors import BudgetError
+from kvsync.index.native import TOMBSTONE, Inventory, Segment, digest_values, stamp_after
+from kvsync.index.objects import INVENTORY
+from kvsync.types import ANY, Change
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.replica import Replica
+    from kvsync.storages.base import Storage
+
+__all__ = ["Budget", "InventoryGuard", "Scan", "scan"]
+
+READ_COUNT = 256
+"""Changed values read at a time; their sizes are not known beforehand."""
+
+RACY_MS = 20
+"""A value modified this shortly before a scan may change again within the same tick of its storage's clock."""
+
+REFRESH_COUNT = 256
+"""Re-read but unchanged entries that make a new inventory worth a write."""
+
+NO_DIGEST = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many keys a scan may find deleted or overwritten: a number, or a part of the keys last seen."""
+
+    count: int | None = None
+    part: float = 0.5
+
+    @classmethod
+    def parse(cls, text: str | int | None) -> Budget:
+        """Read `N`, `"N"` or `"P%"`; None is the default, half of the keys.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        if text is None:
+            return cls()
+        words = str(text).strip()
+        if words.endswith("%"):
+            part = float(words[:-1]) / 100
+            if not 0 <= part <= 1:
+                message = f"not a percentage: {text!r}"
+                raise ValueError(message)
+            return cls(part=part)
+        if int(words) < 0:
+            message = f"not a number of keys: {text!r}"
+            raise ValueError(message)
+        return cls(count=int(words))
+
+    def allows(self, touched: int, known: int) -> bool:
+        """Whether `touched` of `known` keys may be deleted or overwritten."""
+        return touched <= (self.count if self.count is not None else known * self.part)
+
+    @property
+    def everything(self) -> bool:
+        """Whether even an empty listing is to be believed."""
+        return self.count is None and self.part >= 1
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a scan found.
+
+    Attributes:
+        local: changes made outside kvsync, stamped.
+        landed: changes of interrupted runs that turned out to be in the storage.
+        current: every key with its token and digest, as it is now.
+    """
+
+    local: list[Change]
+    landed: list[Change]
+    current: Inventory
+    fresh: bool
+    touched: dict[str, bytes]
+    racy: set[str] = field(default_factory=set)
+
+    def record(self, tokens: dict[str, tuple[bytes, bytes] | None]) -> None:
+        """Take in what a push wrote: {key: (token, digest), or None where it was deleted}."""
+        if not tokens:
+            return
+        written = {key: entry for key, entry in tokens.items() if entry is not None}
+        removed = [key for key, entry in tokens.items() if entry is None]
+        entries = list(written.values())
+        self.current = self.current.updated(
+            list(written), [token for token, _ in entries], [digest for _, digest in entries], removed
+        )
+        self.racy.difference_update(tokens)
+        self.fresh = False
+
+    def save(self, storage: Storage, nonce: bytes) -> None:
+        """Write the inventory down, if anything in it is new."""
+        if self.fresh and self.current.nonce == nonce and len(self.touched) < REFRESH_COUNT:
+            return
+        racy = sorted(self.racy)
+        digests = [digest or NO_DIGEST for digest in self.current.digests(racy)]
+        proven = self.current.updated(racy, [b""] * len(racy), digests, []) if racy else self.current
+        storage.store(INVENTORY, proven.encode(nonce, storage.capabilities.compress), ANY)
+
+
+class InventoryGuard:
+    """Expects every key to be as the scan saw it: what changed since is a local change, not ours to overwrite."""
+
+    def __init__(self, scan_: Scan) -> None:
+        self._scan = scan_
+
+    def examine(self, keys: Sequence[str]) -> tuple[Sequence[bytes | None], dict[str, str]]:
+        """Expect the scanned version of every key."""
+        return self._scan.current.tokens(keys), {}
+
+
+def scan(replica: Replica, environment: Environment, budget: Budget) -> Scan:
+    """Find what changed in a storage since its last scan, without writing anything.
+
+    Raises:
+        BudgetError: more is gone or overwritten than the budget allows, or everything is gone.
+        StorageError: the storage cannot be listed completely.
+    """
+    started_ms = environment.now_ms()
+    baseline, fresh = _baseline(replica)
+    keys, tokens = _listing(replica.storage)
+    positions, gone = baseline.compare(keys, tokens)
+    seen = _read_changed(replica.storage, [keys[i] for i in positions])
+    found = {keys[i]: (tokens[i], *seen[keys[i]]) for i in positions if keys[i] in seen}
+    known = dict(zip(found, baseline.digests(list(found)), strict=True))
+    touched = {key: token for key, (token, digest, _) in found.items() if digest == known[key]}
+    puts = {key: entry for key, entry in found.items() if key not in touched}
+    deletes = _confirm_gone(replica.storage, gone)
+    overwritten = sum(known[key] is not None for key in puts)
+    _check_budget(replica, budget, baseline, deletes=len(deletes), overwritten=overwritten, left=len(keys))
+    current = baseline.updated(
+        list(found), [token for token, _, _ in found.values()], [digest for _, digest, _ in found.values()], deletes
+    )
+    landed = _landed(replica, puts, deletes)
+    explained = {change.key for change in landed}
+    local = _stamped(
+        replica,
+        environment,
+        {key: entry for key, entry in puts.items() if key not in explained},
+        [key for key in deletes if key not in explained],
+    )
+    racy = _racy(replica.storage, found, started_ms)
+    return Scan(local, landed, current, fresh and not puts and not deletes, touched, racy)
+
+
+def _baseline(replica: Replica) -> tuple[Inventory, bool]:
+    """Return what the storage held when it was last in step with its log, and whether a scan saw just that."""
+    there = replica.storage.load(INVENTORY)
+    old = Inventory.decode(there.data) if there is not None else None
+    if old is not None and old.nonce == replica.manifest.nonce:
+        return old, True
+    if old is None and not replica.manifest.segments:
+        return Inventory.build([], [], []), False
+    return _rebuilt(replica, old), False
+
+
+def _rebuilt(replica: Replica, old: Inventory | None) -> Inventory:
+    """Derive the baseline from the log: a run without a scan moved on since the last one."""
+    merged = Segment.merge(replica.everything())
+    missing = {lack.change.key for lack in replica.manifest.missing}
+    live = [
+        (key, digest)
+        for key, _, _, flags, _, digest in merged.rows(0, len(merged))
+        if not flags & TOMBSTONE and key not in missing
+    ]
+    keys, digests = [key for key, _ in live], [digest for _, digest in live]
+    if old is None:
+        return Inventory.build(keys, [b""] * len(keys), digests)
+    # A token stays proof only where the log still names the value that the token was taken from.
+    pairs = zip(old.tokens(keys), old.digests(keys), digests, strict=True)
+    tokens = [(token or b"") if was == digest else b"" for token, was, digest in pairs]
+    held = [key for key in sorted(missing) if old.digests([key])[0] is not None]
+    return Inventory.build(
+        [*keys, *held],
+        [*tokens, *(token or b"" for token in old.tokens(held))],
+        [*digests, *(digest or NO_DIGEST for digest in old.digests(held))],
+    )
+
+
+def _listing(storage: Storage) -> tuple[list[str], list[bytes]]:
+    keys: list[str] = []
+    tokens: list[bytes] = []
+    for some_keys, some_tokens in storage.scan():
+        keys += some_keys
+        tokens += some_tokens
+    return keys, tokens
+
+
+def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), READ_COUNT):
+        yield keys[start : start + READ_COUNT]
+
+
+def _read_changed(storage: Storage, keys: Sequence[str]) -> dict[str, tuple[bytes, int]]:
+    """Return {key: (digest, size)}; a value that is gone again or cannot be read now waits for the next scan."""
+    seen: dict[str, tuple[bytes, int]] = {}
+    for some in _batches(keys):
+        held = [(k, v) for k, v in zip(some, storage.read(some), strict=True) if isinstance(v, bytes)]
+        digests = digest_values([value for _, value in held])
+        seen.update((key, (digest, len(value))) for (key, value), digest in zip(held, digests, strict=True))
+    return seen
+
+
+def _confirm_gone(storage: Storage, keys: Sequence[str]) -> list[str]:
+    """Return the keys that a direct read does not find either: a listing alone proves no delete."""
+    return [
+        key for some in _batches(keys) for key, value in zip(some, storage.read(some), strict=True) if value is None
+    ]
+
+
+def _check_budget(
+    replica: Replica, budget: Budget, baseline: Inventory, *, deletes: int, overwritten: int, left: int
+) -> None:
+    known = len(baseline)
+    name = replica.storage.name
+    if deletes and not left and not budget.everything:
+        message = (
+            f"all {known} keys are gone; if that is meant, allow it with max_delete='100%', "
+            "else check that the right storage is mounted and named"
+        )
+        raise BudgetError(message, storage=name)
+    if not budget.allows(deletes + overwritten, known):
+        message = (
+            f"{deletes} of {known} keys are deleted and {overwritten} overwritten since the last scan, more than "
+            "allowed; if that is meant, raise max_delete"
+        )
+        raise BudgetError(message, storage=name)
+
+
+def _landed(
+    replica: Replica, puts: dict[str, tuple[bytes, bytes, int]], deletes: Sequence[str]
+) -> list[Change]:
+    """Return changes of remembered intents that explain what was found: late writes of a run that lost its lease."""
+    landed: dict[str, Change] = {}
+    gone = set(deletes)
+    for intent in replica.intents():
+        candidates = [*puts, *deletes]
+        for row, newest in zip(intent.find(candidates), replica.newest(candidates), strict=True):
+            if row is None:
+                continue
+            change = Change._make(row)
+            fits = change.key in gone if change.deletes else change.key in puts and puts[change.key][1] == change.digest
+            if fits and (newest is None or change.order > newest.order):
+                landed[change.key] = change
+    return list(landed.values())
+
+
+def _stamped(
+    replica: Replica, environment: Environment, puts: dict[str, tuple[bytes, bytes, int]], deletes: Sequence[str]
+) -> list[Change]:
+    """Stamp local changes in the order in which the storage says they were made, none in the future."""
+    now_ms = environment.now_ms()
+    keys = list(puts)
+    times = replica.storage.modified_ms(keys) if keys else []
+    made = [(now_ms if t is None else min(t, now_ms), key) for t, key in zip(times, keys, strict=True)]
+    made += [(now_ms, key) for key in deletes]
+    stamp = replica.manifest.clock
+    origin = replica.manifest.replica
+    changes = []
+    for time_ms, key in sorted(made):
+        stamp = stamp_after(max(time_ms, 0), stamp)
+        if key in puts:
+            _, digest, size = puts[key]
+            changes.append(Change(key, origin, stamp, 0, size, digest))
+        else:
+            changes.append(Change(key, origin, stamp, TOMBSTONE, 0, NO_DIGEST))
+    return changes
+
+
+def _racy(storage: Storage, found: dict[str, tuple[bytes, bytes, int]], started_ms: int) -> set[str]:
+    """Return the keys whose token is too young to prove that the value does not change again unnoticed."""
+    if not storage.capabilities.versions:
+        return set()
+    keys = list(found)
+    times = storage.modified_ms(keys)
+    return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - RACY_MS}
+

@@ -1,0 +1,218 @@
+"""One of the two storages of a run: its lease, its replica, and what a scan found in it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kvsync.errors import ClockError, StorageError, UsageError
+from kvsync.index.native import Segment, stamp_after
+from kvsync.replica import Replica, changes_of, without_keys
+from kvsync.scan import InventoryGuard, scan
+from kvsync.storages.base import SupportsTransaction
+from kvsync.transfer import BATCH_COUNT, Look, Trust
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.lease import Lease
+    from kvsync.options import Options
+    from kvsync.scan import Scan
+    from kvsync.storages.base import Storage
+    from kvsync.transfer import Guard
+    from kvsync.types import Change, Delete, Put, Unreadable, Written
+
+__all__ = ["Side"]
+
+
+class Side:
+    """A storage that takes part in a run.
+
+    Attributes:
+        label: "source" or "target".
+        replica: its log.
+        scanned: what a scan found, where one was made.
+        committed: local changes that this run logged.
+    """
+
+    def __init__(
+        self, label: str, storage: Storage, lease: Lease | None, options: Options, environment: Environment
+    ) -> None:
+        self.label = label
+        self.storage = storage
+        self.lease = lease
+        self.options = options
+        self.environment = environment
+        self.replica = Replica(storage, environment, dry=lease is None)
+        self.scanned: Scan | None = None
+        self.committed = 0
+        self._given: dict[str, bytes | None] = {}
+
+    def settle(self) -> None:
+        """Take in what an interrupted run left, and refuse a clock that ran away.
+
+        Raises:
+            ClockError: this storage's log has a stamp too far in the future.
+        """
+        self.replica.recover(self.lease)
+        ahead = (self.replica.manifest.clock >> 16) / 1000 - self.environment.clock()
+        if ahead > self.options.max_drift_seconds:
+            message = (
+                f"its newest change is stamped {ahead:.0f} seconds in the future; mend the clock that made it, or allow "
+                "it with a larger max_drift_seconds"
+            )
+            raise ClockError(message, storage=self.storage.name)
+
+    def before_write(self) -> None:
+        """Make sure that the lease still stands.
+
+        Raises:
+            LockLostError: it does not.
+        """
+        if self.lease is not None:
+            self.lease.keep()
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Make all writes inside one, where the storage can; the lease is checked within."""
+        storage = self.storage
+        if self.lease is None or not isinstance(storage, SupportsTransaction):
+            yield
+            return
+        with storage.transaction():
+            self.lease.fence()
+            yield
+
+    def guard(self) -> Guard:
+        """Return what protects values that the log does not know."""
+        if self.scanned is not None:
+            return InventoryGuard(self.scanned)
+        return Look(self.replica) if self.options.guard == "check" else Trust()
+
+    # Step 2
+
+    def commit(self, changes: Sequence[Put | Delete]) -> None:
+        """Write the caller's values, then log them: a crash leaves an unlogged value, never a logged one that is absent.
+
+        Raises:
+            UsageError: a change is malformed, or names a value as stored that is not there.
+            StorageError: a value cannot be written; nothing of this was logged.
+        """
+        if not changes:
+            return
+        manifest = self.replica.manifest
+        keys = [change.key for change in changes]
+        values = self._values(changes)
+        first = stamp_after(self.environment.now_ms(), manifest.clock)
+        segment = Segment.from_values(keys, values, manifest.replica, first)
+        if len(segment) < len(keys):
+            changes = list({change.key: change for change in changes}.values())
+        if self.lease is None:
+            self._given = dict(zip(keys, values, strict=True))
+        with self.as_one():
+            if self.lease is not None:
+                self._write_given(changes)
+            self.before_write()
+            self._log_local(segment)
+            self._unprove(segment)
+
+    def scan(self) -> None:
+        """Find what changed outside kvsync, without writing anything.
+
+        Raises:
+            BudgetError: more than allowed is gone or overwritten.
+        """
+        if self.replica.manifest.intents:
+            self.replica.forget_intents()
+        self.scanned = scan(self.replica, self.environment, self.options.budget)
+
+    def commit_scan(self) -> None:
+        """Log what the scan found, if there was one and it found something."""
+        if self.scanned is None or not (self.scanned.local or self.scanned.landed):
+            return
+        with self.as_one():
+            self.before_write()
+            self._log_local(Segment.from_rows([*self.scanned.local, *self.scanned.landed]), self.scanned.landed)
+
+    def decide(self, rows: Sequence[Change], values: Sequence[tuple[str, bytes | None]]) -> None:
+        """Log decisions whose outcome this side holds, after writing those `values` that neither side holds."""
+        if not rows:
+            return
+        segment = Segment.from_rows(rows)
+        with self.as_one():
+            if values:
+                self.before_write()
+                self.replica.intend(segment)
+                segment = segment.without(self._write_decided(values))
+            self.before_write()
+            if len(segment):
+                self._log_local(segment)
+                self._unprove(segment)
+
+    def read_pending(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Return values as they are, or in a preview as this run's changes would have made them."""
+        values = self.storage.read(keys)
+        if self.lease is None and self._given:
+            values = [self._given.get(key, value) for key, value in zip(keys, values, strict=True)]
+        return values
+
+    def _write_decided(self, values: Sequence[tuple[str, bytes | None]]) -> list[str]:
+        """Write decided values, and return the keys that this storage refused: those are left to plain order."""
+        if self.lease is None:
+            return []
+        puts = [(key, value) for key, value in values if value is not None]
+        deletes = [key for key, value in values if value is None]
+        refused = self.storage.write([key for key, _ in puts], [value for _, value in puts]).refused if puts else ()
+        refused += self.storage.delete(deletes).refused if deletes else ()
+        return [refusal.key for refusal in refused]
+
+    def _values(self, changes: Sequence[Put | Delete]) -> list[bytes | None]:
+        values = [change.value for change in changes]
+        if None not in values:
+            return values
+        stored = [i for i, change in enumerate(changes) if change.value is None and not change.deletes]
+        for i, value in zip(stored, self.storage.read([changes[i].key for i in stored]), strict=True):
+            if not isinstance(value, bytes):
+                message = f"Put({changes[i].key!r}) has no value and none is stored; give the value, or Delete the key"
+                raise UsageError(message, storage=self.storage.name, key=changes[i].key)
+            values[i] = value
+        return values
+
+    def _write_given(self, changes: Sequence[Put | Delete]) -> None:
+        for start in range(0, len(changes), BATCH_COUNT):
+            batch = changes[start : start + BATCH_COUNT]
+            puts = [change for change in batch if change.value is not None]
+            deletes = [change.key for change in batch if change.deletes]
+            self.before_write()
+            if puts:
+                self._accept(self.storage.write([put.key for put in puts], [put.value for put in puts if put.value is not None]))
+            if deletes:
+                self._accept(self.storage.delete(deletes))
+
+    def _accept(self, written: Written) -> None:
+        for refusal in written.refused:
+            message = f"cannot change {refusal.key!r}: {refusal.reason}; leave this key out or store it elsewhere"
+            raise StorageError(message, storage=self.storage.name, key=refusal.key)
+
+    def _unprove(self, segment: Segment) -> None:
+        """Tell the inventory of values written after the scan: known by digest, to be looked at once more."""
+        if self.scanned is not None:
+            rows = changes_of(segment)
+            self.scanned.record({row.key: None if row.deletes else (b"", row.digest) for row in rows})
+
+    def _log_local(self, segment: Segment, landed: Sequence[Change] = ()) -> None:
+        replica = self.replica
+        own = segment.maxima.get(replica.manifest.replica, 0)
+        cover = replica.manifest.cover.with_dots([(change.origin, change.stamp) for change in landed])
+        if own:
+            cover = cover.with_stamp(replica.manifest.replica, own)
+        missing = replica.manifest.missing
+        if missing:
+            keys = [lack.change.key for lack in missing]
+            beaten = {key for key, row in zip(keys, segment.find(keys), strict=True) if row is not None}
+            missing = without_keys(missing, beaten)
+        replica.finalise(segment, cover, missing)
+        self.committed += len(segment) - len(landed)
+
+

@@ -1,0 +1,204 @@
+"""Step 6: moving values, in batches, reading ahead while writing, digests checked on the way."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from kvsync.index.manifest import Missing
+from kvsync.index.native import digest_values
+from kvsync.types import Change, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kvsync.index.native import Segment
+    from kvsync.replica import Replica
+    from kvsync.storages.base import Storage
+    from kvsync.types import Written
+
+__all__ = ["BATCH_BYTES", "BATCH_COUNT", "Guard", "Look", "Outcome", "Trust", "push"]
+
+BATCH_COUNT = 4096
+BATCH_BYTES = 8 << 20
+"""A batch holds at most so many changes and bytes of values (one value may be larger)."""
+
+READ_AHEAD = 2
+"""Batches read while an earlier one is being written."""
+
+
+class Guard(Protocol):
+    """Decides what may be overwritten."""
+
+    def examine(self, keys: Sequence[str]) -> tuple[Sequence[bytes | None] | None, dict[str, str]]:
+        """Return version tokens to expect (parallel to `keys`, or None for no condition), and keys to leave alone with why."""
+        ...
+
+
+class Trust:
+    """The caller vouches that nothing else wrote: no condition, no look."""
+
+    def examine(self, _keys: Sequence[str]) -> tuple[None, dict[str, str]]:
+        """Expect nothing and leave nothing alone."""
+        return None, {}
+
+
+class Look:
+    """Reads what is there and leaves alone what the log does not know."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def examine(self, keys: Sequence[str]) -> tuple[None, dict[str, str]]:
+        """Leave alone every key whose value is not its newest logged change's."""
+        values = self._replica.storage.read(keys)
+        present = [value for value in values if isinstance(value, bytes)]
+        digests = iter(digest_values(present))
+        actual = [next(digests) if isinstance(value, bytes) else value for value in values]
+        known = [None if row is None or row.deletes else row.digest for row in self._replica.newest(keys)]
+        reason = "its value was changed outside kvsync and is not logged yet"
+        return None, {
+            key: reason for key, is_, was in zip(keys, actual, known, strict=True) if is_ is not None and is_ != was
+        }
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a push.
+
+    `tokens` holds the new version token of each key written (None: deleted), where they were asked for.
+    """
+
+    applied: int = 0
+    missing: list[Missing] = field(default_factory=list)
+    tokens: dict[str, tuple[bytes, bytes] | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    start: int
+    stop: int
+    keys: list[str]
+    values: list[bytes | Unreadable | None]
+
+
+def push(
+    giver: Storage,
+    taker: Storage,
+    changes: Segment,
+    guard: Guard,
+    *,
+    before_write: Callable[[], None],
+    on_batch: Callable[[int], None],
+    record_tokens: bool,
+) -> Outcome:
+    """Apply `changes` to `taker`, taking values from `giver`.
+
+    A value that cannot be read, is not the one that its change names, or cannot be written, is reported as missing; the rest
+    goes on.
+
+    Raises:
+        LockLostError: from `before_write`; the batches before are applied.
+        StorageError: a storage failed as a whole.
+    """
+    outcome = Outcome(tokens={} if record_tokens else None)
+    for batch in _read_ahead(giver, changes):
+        before_write()
+        _apply(taker, changes, batch, guard, outcome)
+        on_batch(batch.stop - batch.start)
+    return outcome
+
+
+def _read_ahead(giver: Storage, changes: Segment) -> Iterator[_Batch]:
+    spans = changes.batches(BATCH_COUNT, BATCH_BYTES)
+
+    def read(span: tuple[int, int]) -> _Batch:
+        keys = changes.puts(*span)
+        return _Batch(*span, keys, giver.read(keys) if keys else [])
+
+    if not giver.capabilities.blocking or len(spans) == 1:
+        yield from map(read, spans)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="kvsync-read") as reader:
+        pending = [reader.submit(read, span) for span in spans[:READ_AHEAD]]
+        for span in spans[READ_AHEAD:]:
+            yield pending.pop(0).result()
+            pending.append(reader.submit(read, span))
+        for future in pending:
+            yield future.result()
+
+
+def _apply(taker: Storage, changes: Segment, batch: _Batch, guard: Guard, outcome: Outcome) -> None:
+    keys, values = batch.keys, batch.values
+    bad = changes.mismatches(batch.start, batch.stop, values) if keys else []
+    refused = {keys[i]: _why(values[i]) for i in bad}
+    if refused:
+        kept = [(key, value) for key, value in zip(keys, values, strict=True) if key not in refused]
+        keys, values = [key for key, _ in kept], [value for _, value in kept]
+    deletes = changes.deletes(batch.start, batch.stop)
+    tokens = _write(taker, keys, values, guard, refused)
+    _delete(taker, deletes, guard, refused)
+    outcome.applied += batch.stop - batch.start - len(refused)
+    if refused or outcome.tokens is not None:
+        rows = [Change._make(row) for row in changes.rows(batch.start, batch.stop)]
+        outcome.missing += [Missing(row, refused[row.key]) for row in rows if row.key in refused]
+        _record(outcome, rows, tokens, refused)
+
+
+def _write(
+    taker: Storage, keys: list[str], values: list[bytes | Unreadable | None], guard: Guard, refused: dict[str, str]
+) -> dict[str, bytes | None]:
+    """Write what the guard admits; note refusals; return the new version tokens where the storage gives them."""
+    keys, expect, picked = _admitted(keys, guard, refused)
+    if not keys:
+        return {}
+    # Every value is bytes here: anything else failed its digest check.
+    chosen: list[bytes] = [values[i] for i in picked] if picked is not None else values  # type: ignore[assignment, misc]
+    written = taker.write(keys, chosen, expect)
+    _note(written, refused)
+    return dict(zip(keys, written.tokens, strict=True)) if written.tokens is not None else {}
+
+
+def _delete(taker: Storage, keys: list[str], guard: Guard, refused: dict[str, str]) -> None:
+    keys, expect, _ = _admitted(keys, guard, refused)
+    if keys:
+        _note(taker.delete(keys, expect), refused)
+
+
+def _admitted(
+    keys: list[str], guard: Guard, refused: dict[str, str]
+) -> tuple[list[str], Sequence[bytes | None] | None, list[int] | None]:
+    """Return the keys that may be touched, their expected tokens, and their positions (None: all of them)."""
+    if not keys:
+        return keys, None, None
+    expect, barred = guard.examine(keys)
+    if not barred:
+        return keys, expect, None
+    refused.update(barred)
+    picked = [i for i, key in enumerate(keys) if key not in barred]
+    return [keys[i] for i in picked], [expect[i] for i in picked] if expect is not None else None, picked
+
+
+def _note(written: Written, refused: dict[str, str]) -> None:
+    refused.update({refusal.key: refusal.reason for refusal in written.refused})
+
+
+def _why(value: bytes | Unreadable | None) -> str:
+    if isinstance(value, Unreadable):
+        return f"it cannot be read: {value.reason}"
+    if value is None:
+        return "it is not there any more"
+    return "it changed since it was logged"
+
+
+def _record(
+    outcome: Outcome, rows: list[Change], tokens: dict[str, bytes | None], refused: dict[str, str]
+) -> None:
+    if outcome.tokens is None:
+        return
+    for row in rows:
+        if row.key in refused:
+            continue
+        # Where a storage has no cheap tokens, the token is the value's digest.
+        outcome.tokens[row.key] = None if row.deletes else (tokens.get(row.key) or row.digest, row.digest)
