@@ -1,0 +1,301 @@
+"""A world of small replicas under one seed: virtual time, crashes at any operation, and what must hold throughout."""
+
+from __future__ import annotations
+
+import copy
+import random
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import kvsync
+from kvsync import Delete, Put
+from kvsync.environment import Environment
+from kvsync.index.native import Segment, digest_values
+from kvsync.replica import Replica, changes_of
+from kvsync.storages.mapping import MappingStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kvsync.storages.base import Storage
+    from kvsync.types import Change
+
+START = 1_700_000_000.0
+RESERVED = ".kvsync/"
+
+
+class Killed(BaseException):
+    """The process is gone: nothing after this point runs against the storages, not even a release."""
+
+
+class Broken(kvsync.StorageError):
+    """One operation failed as an exception; the process lives on and cleans up."""
+
+    def __init__(self) -> None:
+        super().__init__("the storage failed (planted)")
+
+
+@dataclass
+class Fuse:
+    """Counts the operations of one run over all its storages, and fails at one of them.
+
+    mode: "killed", "raises", "lost" (the effect happens, then an exception), "killed-after" (the effect, then death).
+    """
+
+    at: int | None = None
+    mode: str = "killed"
+    count: int = 0
+    dead: bool = False
+    hook: Callable[[int], None] | None = None
+
+    def call(self, operation: Callable[[], Any]) -> Any:
+        if self.dead:
+            raise Killed
+        self.count += 1
+        if self.hook is not None:
+            self.hook(self.count)
+        if self.count != self.at:
+            return operation()
+        if self.mode == "killed":
+            self.dead = True
+            raise Killed
+        if self.mode == "raises":
+            raise Broken
+        operation()
+        if self.mode == "killed-after":
+            self.dead = True
+            raise Killed
+        raise Broken
+
+
+class Wire:
+    """A storage behind a fuse: every protocol call is one operation."""
+
+    def __init__(self, inner: Storage, fuse: Fuse) -> None:
+        self.inner, self.fuse = inner, fuse
+        self.name, self.capabilities = inner.name, inner.capabilities
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self.inner, name)
+        return lambda *args: self.fuse.call(lambda: method(*args))
+
+    def read(self, keys: Any) -> Any:
+        return self.fuse.call(lambda: self.inner.read(keys))
+
+    def write(self, keys: Any, values: Any, expect: Any = None) -> Any:
+        # A batch may be cut anywhere: each value is an operation of its own.
+        written = [self.fuse.call(lambda k=k, i=i: self.inner.write([k], [values[i]], expect and [expect[i]])) for i, k in enumerate(keys)]
+        return _joined(written)
+
+    def delete(self, keys: Any, expect: Any = None) -> Any:
+        written = [self.fuse.call(lambda k=k, i=i: self.inner.delete([k], expect and [expect[i]])) for i, k in enumerate(keys)]
+        return _joined(written)
+
+    def scan(self) -> Any:
+        return self.fuse.call(lambda: iter(list(self.inner.scan())))
+
+    def load(self, name: str) -> Any:
+        return self.fuse.call(lambda: self.inner.load(name))
+
+    def store(self, name: str, data: bytes, expect: Any) -> Any:
+        return self.fuse.call(lambda: self.inner.store(name, data, expect))
+
+    def remove(self, names: Any, expect: Any) -> Any:
+        return self.fuse.call(lambda: self.inner.remove(names, expect))
+
+    def objects(self) -> Any:
+        return self.fuse.call(self.inner.objects)
+
+    def modified_ms(self, keys: Any) -> Any:
+        return self.fuse.call(lambda: self.inner.modified_ms(keys))
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def _joined(written: list[Any]) -> Any:
+    from kvsync.types import Written
+
+    refused = tuple(refusal for one in written for refusal in one.refused)
+    return Written(refused, None)
+
+
+class TransactionalWire(Wire):
+    """The same over a mapping that undoes what was not committed, as a database does."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        data: dict[str, bytes] = self.inner.mapping  # type: ignore[attr-defined]
+        before = dict(data)
+        try:
+            yield
+            self.fuse.call(lambda: None)
+        except BaseException:
+            data.clear()
+            data.update(before)
+            raise
+
+
+@dataclass
+class Replicated:
+    """One storage of the world, the clock of the machine beside it, and what its application still wants to say."""
+
+    number: int
+    data: dict[str, bytes] = field(default_factory=dict)
+    skew: float = 0.0
+    transactional: bool = False
+    unsaid: list[Put | Delete] = field(default_factory=list)
+    newest: dict[str, Change] = field(default_factory=dict)
+
+    def storage(self) -> MappingStorage:
+        return MappingStorage(self.data)
+
+    def wire(self, fuse: Fuse) -> Wire:
+        storage = self.storage()
+        wire = TransactionalWire(storage, fuse) if self.transactional else Wire(storage, fuse)
+        wire.name = f"replica {self.number}"
+        return wire
+
+    def values(self) -> dict[str, bytes]:
+        return {key: value for key, value in self.data.items() if not key.startswith(RESERVED)}
+
+    def replica(self) -> Replica:
+        return Replica(self.storage(), Environment(), dry=True)
+
+
+class World:
+    """Some replicas, one random source, one virtual time; `check` holds the predicates after each step."""
+
+    def __init__(self, seed: int, count: int, *, skews: Sequence[float] = (), transactional: bool = False) -> None:
+        self.random = random.Random(seed)
+        self.now = START
+        self.replicas = [Replicated(i) for i in range(count)]
+        for replica, skew in zip(self.replicas, skews, strict=False):
+            replica.skew = skew
+        for replica in self.replicas:
+            replica.transactional = transactional and self.random.random() < 0.5
+        self.known: dict[tuple[int, int, str], Change] = {}
+        self.serial = 0
+        self.log: list[str] = []
+
+    def environment(self, at: Replicated) -> Environment:
+        return Environment(
+            clock=lambda: self.now + at.skew,
+            monotonic=lambda: self.now,
+            sleep=self.pass_time,
+            random=self.random,
+        )
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+
+    def value(self, key: str) -> bytes:
+        self.serial += 1
+        return f"{key}={self.serial}".encode()
+
+    # What happens
+
+    def change(self, at: Replicated, keys: str, count: int, fuse: Fuse | None = None) -> None:
+        """Let the application change some keys; a commit that fails is said again before the next one."""
+        fresh: list[Put | Delete] = []
+        for key in self.random.sample(keys, min(count, len(keys))):
+            fresh.append(Delete(key) if self.random.random() < 0.25 else Put(key, self.value(key)))
+        at.unsaid += fresh
+        self.say(at, fuse)
+
+    def say(self, at: Replicated, fuse: Fuse | None = None) -> None:
+        if not at.unsaid:
+            return
+        with self.survives(fuse):
+            kvsync.commit(at.wire(fuse or Fuse()), at.unsaid, environment=self.environment(at))
+            at.unsaid = []
+        self.check(at)
+
+    def sync(self, one: Replicated, other: Replicated, fuse: Fuse | None = None, **options: Any) -> Any:
+        fuse = fuse or Fuse()
+        result = None
+        with self.survives(fuse):
+            result = kvsync.sync(one.wire(fuse), other.wire(fuse), environment=self.environment(one), **options)
+        self.check(one)
+        self.check(other)
+        return result
+
+    @contextmanager
+    def survives(self, fuse: Fuse | None) -> Iterator[None]:
+        try:
+            yield
+        except (Killed, Broken):
+            assert fuse is not None
+            assert fuse.at is not None
+            # The dead holder's lease ends, and everybody else gets their turn.
+            self.now += 200.0
+
+    # What must hold
+
+    def check(self, at: Replicated) -> None:
+        """Predicates 2 and 3: what a cover covers is logged or beaten; the newest change of a key never falls."""
+        replica = at.replica()
+        merged = Segment.merge(replica.everything())
+        newest = {change.key: change for change in changes_of(merged)}
+        for key, was in at.newest.items():
+            assert key in newest, f"{key} fell out of the log of {at.number}"
+            assert newest[key].order >= was.order, f"{key} fell back in {at.number}"
+        at.newest = newest
+        for change in newest.values():
+            self.known[change.origin, change.stamp, change.key] = change
+        cover = replica.manifest.cover
+        for (origin, stamp, key), change in self.known.items():
+            if cover.covers(origin, stamp):
+                assert key in newest, f"{at.number} claims {change} and has nothing"
+                assert newest[key].order >= change.order, f"{at.number} claims {change} and has {newest[key]}"
+
+    def check_values(self, at: Replicated) -> None:
+        """Predicate 4: a key that is not missing holds the value that its newest change names."""
+        missing = {lack.change.key for lack in at.replica().manifest.missing}
+        values = at.values()
+        for key, change in at.newest.items():
+            if key in missing:
+                continue
+            if change.deletes:
+                assert key not in values, f"{key} should be gone in {at.number}"
+            else:
+                assert key in values, f"{key} is not in {at.number}"
+                assert digest_values([values[key]])[0] == change.digest, f"{key} is stale in {at.number}"
+        assert values.keys() <= at.newest.keys() | missing
+
+    def settle(self, pairs: Sequence[tuple[int, int]], rounds: int, **options: Any) -> int:
+        """Sync all pairs, round after round, until a round moves nothing; return how many rounds it took."""
+        for replica in self.replicas:
+            self.say(replica)
+        for done in range(rounds + 1):
+            moved = 0
+            for i, j in pairs:
+                result = self.sync(self.replicas[i], self.replicas[j], **options)
+                moved += result.pushed + result.pulled + len(result.conflicts)
+            if not moved:
+                return done
+        message = f"still moving after {rounds} rounds"
+        raise AssertionError(message)
+
+    def check_equal(self) -> None:
+        """Predicate 6: all replicas agree, in data and in log, and on the greatest change of each key."""
+        first = self.replicas[0]
+        for replica in self.replicas:
+            self.check(replica)
+            self.check_values(replica)
+            assert not replica.replica().manifest.missing
+            assert replica.values() == first.values(), f"{replica.number} differs from {first.number}"
+            assert replica.newest == first.newest
+        greatest: dict[str, Change] = {}
+        for change in self.known.values():
+            if change.key not in greatest or change.order > greatest[change.key].order:
+                greatest[change.key] = change
+        assert first.newest == greatest
+
+    def snapshot(self) -> Any:
+        return copy.deepcopy((self.now, self.random.getstate(), self.serial, self.replicas, self.known))
+
+    def restore(self, state: Any) -> None:
+        self.now, randomness, self.serial, self.replicas, self.known = copy.deepcopy(state)
+        self.random.setstate(randomness)
