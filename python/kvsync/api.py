@@ -220,7 +220,13 @@ def verify(source: Target, target: Target) -> Verification:
         return inspection.verify(one, other)
 
 
-def compact(storage: Target, *, wait_seconds: float = 10.0, clock: Callable[[], float] = time.time) -> tuple[int, int]:
+def compact(
+    storage: Target,
+    *,
+    wait_seconds: float = 10.0,
+    clock: Callable[[], float] = time.time,
+    environment: Environment | None = None,
+) -> tuple[int, int]:
     """Merge a storage's segments into one and remove what is unlisted; return (segments merged, objects removed).
 
     >>> import kvsync
@@ -229,7 +235,7 @@ def compact(storage: Target, *, wait_seconds: float = 10.0, clock: Callable[[], 
     """
     options = Options(wait_seconds=wait_seconds)
     with _opened(storage) as (one,):
-        return engine.compact(one, options, Environment(clock=clock))
+        return engine.compact(one, options, environment or Environment(clock=clock))
 
 
 def unlock(storage: Target, *, clock: Callable[[], float] = time.time) -> bool:

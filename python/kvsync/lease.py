@@ -284,7 +284,8 @@ class _Contender:
         """Return how the old holder left it, or None while it still holds it."""
         if old.state is not LeaseState.HELD:
             return Inheritance.CLEAN if old.state is LeaseState.RELEASED else Inheritance.INTERRUPTED
-        if old.expired(self.environment.now_ms()) or self._unchanged(version, old):
+        # Our own token: giving back failed, and what we inherited then is not known any more.
+        if old.token == self.token or old.expired(self.environment.now_ms()) or self._unchanged(version, old):
             return Inheritance.TAKEN
         return None
 

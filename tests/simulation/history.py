@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import kvsync
-from world import Fuse, World
+from world import WAIT, Fuse, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,24 @@ def merging(_conflict: Conflict, source: bytes | None, target: bytes | None) -> 
 POLICIES: tuple[Any, ...] = ("latest", "source", "target", "keep-both", merging)
 
 
-def play(seed: int, policies: tuple[Any, ...] = ("latest",), skews: Callable[[World], list[float]] | None = None) -> World:
+def steady(world: World) -> None:
+    """Let a moment pass."""
+    world.now += world.random.choice((0.0, 0.001, 1.0, 30.0))
+
+
+def backwards(world: World) -> None:
+    """Let a moment pass, or one machine's clock step back by up to an hour."""
+    steady(world)
+    if world.random.random() < 0.3:
+        world.replicas[0].skew -= world.random.choice((0.5, 60.0, 600.0))
+
+
+def play(
+    seed: int,
+    policies: tuple[Any, ...] = ("latest",),
+    skews: Callable[[World], list[float]] | None = None,
+    steps: Callable[[World], None] = steady,
+) -> World:
     """Play one history and settle it; any broken promise raises."""
     world = World(seed, 2 + seed % 5, transactional=True)
     crashing = seed % 2 == 0
@@ -35,7 +52,7 @@ def play(seed: int, policies: tuple[Any, ...] = ("latest",), skews: Callable[[Wo
             replica.skew = skew
     chance = world.random
     for _ in range(STEPS):
-        world.now += chance.choice((0.0, 0.001, 1.0, 30.0))
+        steps(world)
         fuse = Fuse(chance.randrange(1, 32), chance.choice(MODES)) if crashing and chance.random() < 0.4 else Fuse()
         kind = chance.random()
         one, other = chance.sample(world.replicas, 2)
@@ -45,13 +62,12 @@ def play(seed: int, policies: tuple[Any, ...] = ("latest",), skews: Callable[[Wo
             world.sync(one, other, fuse, conflict=chance.choice(policies))
         else:
             with world.survives(fuse):
-                kvsync.compact(one.storage())
+                kvsync.compact(one.wire(fuse), wait_seconds=WAIT, environment=world.environment(one))
             world.check(one)
     world.now += 10_000
     pairs = list(combinations(range(len(world.replicas)), 2))
     # Rounds over every pair: each is a full exchange, so the bound of a mesh (diameter 1) and one for late decisions.
-    options = {"conflict": chance.choice(policies)}
-    world.settle(pairs, 2 * len(world.replicas) + 1, **options)
+    world.settle(pairs, 2 * len(world.replicas) + 1, lambda: chance.choice(policies))
     world.check_equal()
     quiet(world, pairs)
     return world

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 START = 1_700_000_000.0
 RESERVED = ".kvsync/"
+WAIT = 200.0
+"""Virtual seconds: longer than a lease's life, so that a dead holder with a fast clock is seen to be dead."""
 
 
 class Killed(BaseException):
@@ -208,7 +210,7 @@ class World:
         if not at.unsaid:
             return
         with self.survives(fuse):
-            kvsync.commit(at.wire(fuse or Fuse()), at.unsaid, environment=self.environment(at))
+            kvsync.commit(at.wire(fuse or Fuse()), at.unsaid, wait_seconds=WAIT, environment=self.environment(at))
             at.unsaid = []
         self.check(at)
 
@@ -216,7 +218,8 @@ class World:
         fuse = fuse or Fuse()
         result = None
         with self.survives(fuse):
-            result = kvsync.sync(one.wire(fuse), other.wire(fuse), environment=self.environment(one), **options)
+            options = {"wait_seconds": WAIT, "environment": self.environment(one), **options}
+            result = kvsync.sync(one.wire(fuse), other.wire(fuse), **options)
         self.check(one)
         self.check(other)
         return result
@@ -264,14 +267,16 @@ class World:
                 assert digest_values([values[key]])[0] == change.digest, f"{key} is stale in {at.number}"
         assert values.keys() <= at.newest.keys() | missing
 
-    def settle(self, pairs: Sequence[tuple[int, int]], rounds: int, **options: Any) -> int:
+    def settle(
+        self, pairs: Sequence[tuple[int, int]], rounds: int, policy: Callable[[], Any] = lambda: "latest"
+    ) -> int:
         """Sync all pairs, round after round, until a round moves nothing; return how many rounds it took."""
         for replica in self.replicas:
             self.say(replica)
         for done in range(rounds + 1):
             moved = 0
             for i, j in pairs:
-                result = self.sync(self.replicas[i], self.replicas[j], **options)
+                result = self.sync(self.replicas[i], self.replicas[j], conflict=policy())
                 moved += result.pushed + result.pulled + len(result.conflicts)
             if not moved:
                 return done

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, MutableMapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from kvsync.errors import UsageError
 from kvsync.storages.base import ObjectMismatch, Storage, SupportsTransaction

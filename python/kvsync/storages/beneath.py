@@ -1,16 +1,17 @@
 """Walking below one directory, one component at a time, never through a symbolic link and never out of it.
 
-A path here is relative, of names joined by `/`; the empty path is the root. Each directory is opened relative to
-its parent's descriptor with `O_NOFOLLOW`, and kept open while a batch lasts, so nobody can swap a directory for a
-link between a look and a write, and a batch pays for each directory once.
+A path here is relative, of names joined by `/`; the empty path is the root. Each directory is opened
+relative to its parent's descriptor with `O_NOFOLLOW`, and kept open while a batch lasts, so nobody can swap
+a directory for a link between a look and a write, and a batch pays for each directory once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from kvsync.storages.keyname import BESIDE
 
@@ -38,8 +39,8 @@ def kind_of(mode: int) -> str:
 class Beneath:
     """The tree below an open directory, for the time of one batch.
 
-    With `folds`, the file system takes names for equal that are not; then a name counts as there only where the
-    directory lists exactly that name.
+    With `folds`, the file system takes names for equal that are not; then a name counts as there only where
+    the directory lists exactly that name.
     """
 
     def __init__(self, root: int, *, folds: bool = False) -> None:
@@ -49,7 +50,7 @@ class Beneath:
         self._touched: set[str] = set()
         self._listed: dict[str, set[str]] = {}
 
-    def __enter__(self) -> Beneath:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -79,10 +80,10 @@ class Beneath:
             here = opened
         return here
 
-    def make(self, path: str) -> int:
+    def make(self, path: str, *, displace: bool = False) -> int:
         """Return a descriptor of the directory `path`, made where it is missing.
 
-        A file in its way is moved to the name of a value beside a directory.
+        With `displace`, a file in its way is moved to the name of a value beside a directory.
 
         Raises:
             KeyBlockedError: something else is in its way.
@@ -95,11 +96,9 @@ class Beneath:
             below = f"{parent}/{name}" if parent else name
             opened = self.directory(below)
             if opened is None:
-                self._clear_way(here, parent, name)
-                try:
+                self._clear_way(here, parent, name, displace=displace)
+                with contextlib.suppress(FileExistsError):  # somebody else made it
                     os.mkdir(name, dir_fd=here)
-                except FileExistsError:
-                    pass  # somebody else made it
                 self.touch(parent)
                 opened = self.directory(below)
                 if opened is None:
@@ -125,7 +124,7 @@ class Beneath:
             raise
         if self.folds and not self.is_exact(parent, name):
             raise KeyBlockedError(
-                "this file system does not tell its name from that of another file, which differs in case or Unicode form"
+                "the file system takes its name for that of another, which differs in case or Unicode form"
             )
         return found
 
@@ -150,7 +149,7 @@ class Beneath:
         self._listed.pop(path, None)
 
     def prune(self, path: str) -> None:
-        """Remove the directory `path` if it is empty, then its parent if that became empty, up to the root."""
+        """Remove the directory `path` if it is empty, then its parent if that is, and so on up to the root."""
         while path:
             parent, _, name = path.rpartition("/")
             opened = self._open.pop(path, None)
@@ -175,6 +174,20 @@ class Beneath:
                 os.fsync(opened)
         self._touched.clear()
 
+    def check_directory(self, path: str) -> None:
+        """Make sure that `path` is missing, or a directory.
+
+        Raises:
+            KeyBlockedError: something else lies there, or at a parent.
+        """
+        so_far = ""
+        for name in path.split("/"):
+            so_far = f"{so_far}/{name}" if so_far else name
+            found = self.status(so_far)
+            if found is not None and not stat.S_ISDIR(found.st_mode):
+                kind = kind_of(found.st_mode)
+                raise KeyBlockedError(f"{kind} lies at {so_far!r:.300}, where a directory has to be")
+
     def entries(self, path: str) -> Iterator[os.DirEntry[str]]:
         """Yield the entries of a directory; none where it is gone."""
         opened = self.directory(path)
@@ -195,13 +208,14 @@ class Beneath:
             return None
         return opened
 
-    def _clear_way(self, here: int, parent: str, name: str) -> None:
+    def _clear_way(self, here: int, parent: str, name: str, *, displace: bool) -> None:
         path = f"{parent}/{name}" if parent else name
         found = self.status(path)
         if found is None:
             return
-        if not stat.S_ISREG(found.st_mode):
-            raise KeyBlockedError(f"{kind_of(found.st_mode)} lies at {path!r:.300}, where a directory has to be")
+        if not (displace and stat.S_ISREG(found.st_mode)):
+            kind = kind_of(found.st_mode)
+            raise KeyBlockedError(f"{kind} lies at {path!r:.300}, where a directory has to be")
         if name.endswith(BESIDE) or self.status(path + BESIDE) is not None:
             raise KeyBlockedError(f"a file lies at {path!r:.300}, where a directory has to be")
         os.rename(name, name + BESIDE, src_dir_fd=here, dst_dir_fd=here)

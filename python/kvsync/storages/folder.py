@@ -1,11 +1,12 @@
 """A folder as a storage: one file a key, the index below `.kvsync/`.
 
-`kvsync.storages.keyname` says which file is which key's. Files that are there already are keys under their own
-names. Symbolic links, sockets and devices are no values: a scan passes them over, and nothing is written onto one.
+`kvsync.storages.keyname` says which file is which key's. Files that are there already are keys under their
+own names. Symbolic links, sockets and devices are no values: a scan passes them over, and nothing is written
+onto one.
 
-A value is written to a file below `.kvsync/tmp/`, made durable, and renamed. Its version token is modification
-time, size and inode. The time is set to the nanosecond by us, not by the kernel's coarser clock, so a write by
-somebody else right after ours does not have our token.
+A value is written to a file below `.kvsync/tmp/`, made durable, and renamed. Its version token is
+modification time, size and inode. The time is set to the nanosecond by us, not by the kernel's coarser
+clock, so a write by somebody else right after ours does not have our token.
 """
 
 from __future__ import annotations
@@ -90,7 +91,11 @@ class FolderStorage:
     capabilities = Capabilities(tier="T3", transactional=False, blocking=True, versions=True)
 
     def __init__(
-        self, path: str | os.PathLike[str], *, create: bool = True, clock_ns: Callable[[], int] = time.time_ns
+        self,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.path = os.fspath(path)
         self.name = self.path
@@ -125,8 +130,8 @@ class FolderStorage:
         if not keys:
             return Written(tokens=())
         outcomes: list[bytes | Refusal] = []
-        with self._writing() as (tree, naming), Staging(tree) as staging:
-            naming = self._probed(staging) if self._naming is None else naming
+        with self._writing() as tree, Staging(tree) as staging:
+            naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
             files = ValueFiles(tree, naming, self._clock_ns)
             for position, (key, value) in enumerate(zip(keys, values, strict=True)):
@@ -150,7 +155,7 @@ class FolderStorage:
                 return Written()
             files = ValueFiles(tree, naming, self._clock_ns)
             for position, key in enumerate(keys):
-                wanted: bytes | None | AnyVersion = ANY if expect is None else expect[position]
+                wanted: bytes | AnyVersion | None = ANY if expect is None else expect[position]
                 outcome = _attempt(key, files.delete, key, wanted)
                 if outcome is not None:
                     refused.append(outcome)
@@ -187,7 +192,7 @@ class FolderStorage:
             ObjectMismatch: it is not as expected; nothing was written.
             StorageError: it cannot be written.
         """
-        with self._writing() as (tree, _):
+        with self._writing() as tree:
             return ObjectFiles(tree, self.name).store(name, data, expect)
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
@@ -231,7 +236,7 @@ class FolderStorage:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Beneath | None, Naming]]:
         with self._errors():
-            root = self._root(create=False)
+            root = self._root()
             if root is None:
                 yield None, Naming()
                 return
@@ -241,23 +246,25 @@ class FolderStorage:
                 yield tree, naming
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[tuple[Beneath, Naming]]:
+    def _writing(self) -> Iterator[Beneath]:
         with self._errors():
-            root = self._root(create=True)
-            assert root is not None
+            root = self._made_root()
             with Beneath(root) as tree:
                 tree.make(RESERVED)
-                naming = self._naming or _guessed_naming(tree)
-                yield tree, naming
+                yield tree
 
-    def _root(self, *, create: bool) -> int | None:
+    def _root(self) -> int | None:
         try:
             return os.open(self.path, _ROOT)
         except FileNotFoundError:
             if not self._create:
                 raise
-        if not create:
             return None
+
+    def _made_root(self) -> int:
+        root = self._root()
+        if root is not None:
+            return root
         os.makedirs(self.path, exist_ok=True)
         parent = os.open(os.path.dirname(os.path.abspath(self.path)), _ROOT)
         try:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["list_tree"]
 
 
-def list_tree(
-    tree: Beneath, naming: Naming, files: ValueFiles, storage: str
-) -> Iterator[tuple[str, bytes]]:
+def list_tree(tree: Beneath, naming: Naming, files: ValueFiles, storage: str) -> Iterator[tuple[str, bytes]]:
     """Return every key with its token, ascending.
 
     Names in a directory sort differently from keys in a tree (`a.b` and `a/b`), so all are collected first.

@@ -4,13 +4,13 @@ An ordinary key is its own path: `user/1` lies in `user/1`. A key that cannot be
 `.%2E`. Every path that a folder can have is the path of some key, and two keys never share a path:
 
 - `quote` maps any key to a path. It is injective, and `_unquote` undoes it.
-- A key is **special** if it is no path as it stands (an empty component, `.`, `..`, NUL, a component of more than
-  255 bytes, a first component that is ours), or not a portable one (control characters, backslashes, a dot or a
-  space at a component's end, a device name of Windows, `%value` at a component's end). A key is special, too, if it
-  looks exactly like the quoted form of a special key.
+- A key is **special** if it is no path as it stands (an empty component, `.`, `..`, NUL, a component of more
+  than 255 bytes, a first component that is ours), or not a portable one (control characters, backslashes, a
+  dot or a space at a component's end, a device name of Windows, `%value` at a component's end). A key is
+  special, too, if it looks exactly like the quoted form of a special key.
 - `encode` quotes a special key and leaves any other alone. `decode` unquotes a path if it is the quoted form
-  of a special key, and leaves any other alone. So `100%.txt`, `a%20b` and `%41` are themselves, and only `.%2E`
-  is not; the key `.%2E` lies in `.%252E`.
+  of a special key, and leaves any other alone. So `100%.txt`, `a%20b` and `%41` are themselves, and only
+  `.%2E` is not; the key `.%2E` lies in `.%252E`.
 
 Two things let one key lie elsewhere, so that `places` names all the paths where its value may be found:
 
@@ -35,11 +35,11 @@ NAME_BYTES_MAX = 255
 CHUNK_BYTES = 200  # of a component that is too long for one name
 MORE = "%+"  # ends every chunk but the last, and begins the last
 
-_DEVICE = r"(?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³]|CONIN\$|CONOUT\$) *(?:\.|\Z)"
+_DEVICE = r"(?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³]|CONIN\$|CONOUT\$) *(?:[./]|\Z)"
 _device = re.compile(_DEVICE, re.IGNORECASE)
 # The same rules for a whole path at once; most paths pass here, and nothing else looks at them.
 _not_portable = re.compile(
-    rf"[\x00-\x1f\x7f\\]|[. ](?:/|\Z)|{BESIDE}(?:/|\Z)|(?:\A|/)(?:/|\Z|(?:{_DEVICE.replace(chr(92) + 'Z', '/|' + chr(92) + 'Z')}))",
+    rf"[\x00-\x1f\x7f\\]|(?:[. ]|{BESIDE})(?:/|\Z)|(?:\A|/)(?:/|\Z|{_DEVICE})",
     re.IGNORECASE,
 )
 _to_quote = re.compile(r"[%\x00-\x1f\x7f\\]|[. ]\Z")
@@ -132,8 +132,8 @@ class Naming:
 
     Attributes:
         normalises: the file system changes the Unicode form of names, so only names that it keeps are paths.
-        folds: it takes names for equal that differ in case or Unicode form. No rule of naming helps there: the
-            folder compares names itself, and refuses a key that would meet another key's file.
+        folds: it takes names for equal that differ in case or Unicode form. No rule of naming helps there:
+            the folder compares names itself, and refuses a key that would meet another key's file.
     """
 
     normalises: bool = False

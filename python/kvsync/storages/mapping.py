@@ -94,10 +94,7 @@ class MappingStorage:
         found = self._get(keys)
         if set(map(type, found)) <= {bytes, type(None)}:
             return found  # type: ignore[return-value]
-        return [
-            Unreadable(f"the mapping holds {_kind(value)}, not bytes, at this key") if _foreign(value) else value
-            for value in found
-        ]  # type: ignore[misc]
+        return [value if isinstance(value, bytes | None) else _unreadable(value) for value in found]
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -230,7 +227,7 @@ class MappingStorage:
     def _reject_foreign(self, keys: Sequence[str], values: Sequence[object]) -> None:
         for key, value in zip(keys, values, strict=True):
             if _foreign(value):
-                message = f"the mapping holds {_kind(value)}, not bytes, at {key!r:.200}: store bytes, or remove it"
+                message = f"the mapping holds {_kind(value)}, not bytes, at {key!r:.200}: remove it"
                 raise StorageError(message, storage=self.name, key=key)
 
     def _refusals(self, keys: Sequence[str], expect: Sequence[bytes | None] | None) -> dict[str, Refusal]:
@@ -303,6 +300,10 @@ def _any_reserved(keys: Sequence[str]) -> bool:
 
 def _foreign(value: object) -> bool:
     return value is not None and not isinstance(value, bytes)
+
+
+def _unreadable(value: object) -> Unreadable:
+    return Unreadable(f"the mapping holds {_kind(value)}, not bytes, at this key")
 
 
 def _kind(value: object) -> str:

@@ -1,8 +1,8 @@
 """The index objects of a folder: files below `.kvsync/`, changed under an operating-system lock.
 
-`.kvsync/lock` is locked only while an object is compared and renamed. `.kvsync/tmp/` holds files that are not
-finished; whoever writes one holds a shared lock on that directory, so whoever gets an exclusive one knows that all
-of them were left by a crash.
+`.kvsync/lock` is locked only while an object is compared and renamed. `.kvsync/tmp/` holds files that are
+not finished; whoever writes one holds a shared lock on that directory, so whoever gets an exclusive one
+knows that all of them were left by a crash.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import stat
 import unicodedata
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from kvsync.errors import StorageError
 from kvsync.index.native import digest_values
@@ -60,7 +60,7 @@ class Staging:
             os.close(self.directory)
             raise
 
-    def __enter__(self) -> Staging:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -159,6 +159,7 @@ class ObjectFiles:
 
     def names(self) -> list[str]:
         """Return the names of all objects, ascending."""
+        self._tree.check_directory(RESERVED)
         found, pending = [], [RESERVED]
         while pending:
             path = pending.pop()
@@ -191,6 +192,7 @@ class ObjectFiles:
         parent, leaf = self._split(name)
         here = self._tree.directory(parent)
         if here is None:
+            self._tree.check_directory(parent)
             return None
         try:
             file = os.open(leaf, _READ, dir_fd=here)

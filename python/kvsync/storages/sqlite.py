@@ -1,9 +1,10 @@
 """A table of a SQLite database as a storage.
 
-`sqlite:///app.db` is a path relative to the working directory, `sqlite:////var/app.db` an absolute one. Values lie
-in the table `kv(key, value)`, or in the one that `?table=&key=&value=` name; the index lies in `kvsync_index`.
-File and tables are made by the first write. A file that is made here gets write-ahead logging; another keeps its
-journal mode. Every commit is durable, but for the lease's, which a crash may take back.
+`sqlite:///app.db` is a path relative to the working directory, `sqlite:////var/app.db` an absolute one.
+Values lie in the table `kv(key, value)`, or in the one that `?table=&key=&value=` name; the index lies in
+`kvsync_index`. File and tables are made by the first write. A file that is made here gets write-ahead
+logging; another keeps its journal mode. Every commit is durable, but for the lease's, which a crash may take
+back.
 
 Only values of the storage class BLOB are values; a row with another is unreadable, and says so.
 """
@@ -40,7 +41,8 @@ WAL_PAUSE_SECONDS = 0.02
 
 _CREATE_INDEX = (
     f"CREATE TABLE IF NOT EXISTS {INDEX_TABLE} "
-    "(tbl TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (tbl, name))"
+    "(tbl TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, version INTEGER NOT NULL, "
+    "PRIMARY KEY (tbl, name))"
 )
 _ADVICE = {
     "SQLITE_BUSY": "another program holds the database: wait for it, or raise busy_timeout",
@@ -133,7 +135,7 @@ class SqliteStorage:
             found = self._select(connection, keys)
         values = [found.get(key) for key in keys]
         if set(map(type, values)) <= {bytes, type(None)}:
-            return values
+            return list[bytes | Unreadable | None](values)
         return [value if isinstance(value, bytes | None) else _foreign(value) for value in values]
 
     def write(
@@ -202,7 +204,9 @@ class SqliteStorage:
         if row is None:
             return None
         if not isinstance(row[0], bytes) or not isinstance(row[1], int):
-            message = f"object {name!r:.200} in table {INDEX_TABLE} was changed by another program: delete its row"
+            message = (
+                f"object {name!r:.200} in table {INDEX_TABLE} was changed by another program: delete its row"
+            )
             raise StorageError(message, storage=self.name)
         return Stored(row[0], row[1].to_bytes(8, "little", signed=True))
 
@@ -355,16 +359,20 @@ class SqliteStorage:
             return
         for key, value in zip(keys, values, strict=True):
             if not isinstance(key, str):
-                message = f"table {self.table.name!r} has a key that is {_class(key)}, not text: {key!r:.200}"
+                message = f"table {self.table.name!r} has a key that is {_class(key)}, no text: {key!r:.200}"
                 raise StorageError(message, storage=self.name)
             if not isinstance(value, bytes):
-                message = f"the row of key {key!r:.200} holds {_class(value)}, not a BLOB: rewrite or delete it"
+                message = (
+                    f"the row of key {key!r:.200} holds {_class(value)}, not a BLOB: rewrite or delete it"
+                )
                 raise StorageError(message, storage=self.name, key=key)
 
     def _check(self, connection: sqlite3.Connection, name: str, expect: Expectation) -> None:
         query = f"SELECT version FROM {INDEX_TABLE} WHERE tbl = ? AND name = ?"  # noqa: S608
         row = connection.execute(query, (self.table.name, name)).fetchone()
-        if (None if row is None else row[0]) != (_number(expect) if isinstance(expect, bytes) else None):
+        if (row is None) != (expect is ABSENT):
+            raise ObjectMismatch(name)
+        if row is not None and isinstance(expect, bytes) and row[0] != _number(expect):
             raise ObjectMismatch(name)
 
     # Connection and transactions
@@ -485,17 +493,22 @@ class SqliteStorage:
             raise
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorname", "")
-            advice = next((text for name, text in _ADVICE.items() if code.startswith(name)), "mend it and run again")
-            message = f"{self.path}: {error}: {advice}"
+            known = (text for name, text in _ADVICE.items() if code.startswith(name))
+            advice = next(known, "mend it and run again")
+            message = f"{error}: {advice}"
             raise StorageError(message, storage=self.name) from error
 
 
 def _change(connection: sqlite3.Connection, row: tuple[bytes, int, str, str], expect: Expectation) -> int:
     """Write an object's row if it is as expected; return how many rows that were, 0 or 1."""
     if isinstance(expect, bytes):
-        update = f"UPDATE {INDEX_TABLE} SET data = ?, version = ? WHERE tbl = ? AND name = ? AND version = ?"  # noqa: S608
+        update = (
+            f"UPDATE {INDEX_TABLE} SET data = ?, version = ? "  # noqa: S608 - a constant
+            "WHERE tbl = ? AND name = ? AND version = ?"
+        )
         return connection.execute(update, (*row, _number(expect))).rowcount
-    conflict = "DO NOTHING" if expect is ABSENT else "DO UPDATE SET data = excluded.data, version = excluded.version"
+    overwrite = "DO UPDATE SET data = excluded.data, version = excluded.version"
+    conflict = "DO NOTHING" if expect is ABSENT else overwrite
     insert = (
         f"INSERT INTO {INDEX_TABLE} (data, version, tbl, name) VALUES (?, ?, ?, ?) "  # noqa: S608
         f"ON CONFLICT (tbl, name) {conflict}"

@@ -72,12 +72,14 @@ class Table:
         return f'SELECT "{self.key}", "{self.value}" FROM "{self.name}" WHERE "{self.key}" IN ({marks})'  # noqa: S608
 
     def page(self, *, first: bool) -> str:
-        """Return the statement that reads rows in the order of the keys' bytes, from the first or after a key.
+        """Return the statement that reads rows in the order of the keys' bytes, all or those after a key.
 
         The order of storage classes (NULL, numbers, text, BLOB) makes it show keys that are no text, too.
         """
         after = "" if first else f'WHERE "{self.key}" > ? '
-        return f'SELECT "{self.key}", "{self.value}" FROM "{self.name}" {after}ORDER BY "{self.key}" COLLATE BINARY'  # noqa: S608
+        columns = f'"{self.key}", "{self.value}"'
+        order = f'ORDER BY "{self.key}" COLLATE BINARY'
+        return f'SELECT {columns} FROM "{self.name}" {after}{order}'  # noqa: S608 - checked names
 
     def exists(self, connection: sqlite3.Connection) -> bool:
         """Return whether the table is there; if it is, it has been checked.
@@ -97,10 +99,14 @@ class Table:
                 raise UsageError(message)
         declared = columns[self.key.lower()][0]
         if _NUMERIC.search(declared) or not _TEXTUAL.search(declared):
-            message = f"key column {self.key!r} is declared {declared!r}, which changes keys: it has to be TEXT"
+            message = (
+                f"key column {self.key!r} is declared {declared!r}, which changes keys: it has to be TEXT"
+            )
             raise UsageError(message)
         if not self._is_unique(connection):
-            message = f"key column {self.key!r} of table {self.name!r} has to be unique on its own, with COLLATE BINARY"
+            message = (
+                f"key column {self.key!r} of {self.name!r} has to be unique on its own, with COLLATE BINARY"
+            )
             raise UsageError(message)
         return True
 

@@ -1,7 +1,8 @@
 """Storage URLs: telling them from paths, taking them apart, and hiding their secrets.
 
-A text is a URL where it begins with `scheme://` (a scheme has at least two characters, so `C:\\data` is a path),
-or where it is `memory:` with or without a name. Everything else is a path, also `notes:2024` and `./memory:x`.
+A text is a URL where it begins with `scheme://` (a scheme has at least two characters, so `C:\\data` is a
+path), or where it is `memory:` with or without a name. Everything else is a path, also `notes:2024` and
+`./memory:x`.
 
 The only place that knows what a secret looks like is `redact`, for names of storages and for any message.
 """
@@ -122,7 +123,9 @@ def _redact_url(url: str) -> str:
 def _redact_userinfo(place: str) -> str:
     authority = place.partition("/")[0]
     if "@" in authority:
-        userinfo, _, host = place.rpartition("@") if "@" not in place[len(authority) :] else _cut(authority, place)
+        userinfo, _, host = (
+            place.rpartition("@") if "@" not in place[len(authority) :] else _cut(authority, place)
+        )
         user, colon, _ = userinfo.partition(":")
         return f"{user}:{_HIDDEN}@{host}" if colon else place
     user, colon, rest = place.partition(":")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChangedError", "ValueFiles", "places_of", "token_of"]
 
-Wanted: TypeAlias = "bytes | None | AnyVersion"
+Wanted: TypeAlias = "bytes | AnyVersion | None"
 
 PATH_BYTES_MAX = 4000  # what most programs can open, with some room for the folder's own path
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -121,7 +121,7 @@ class ValueFiles:
         place = self._choose(found)
         mode = found.files[0][1].st_mode if found.files else None
         parent, _, leaf = place.rpartition("/")
-        self._tree.make(parent)
+        self._tree.make(parent, displace=True)
         temporary, status = self._stage(staging, value, mode)
         try:
             here = self._tree.make(parent)

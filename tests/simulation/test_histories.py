@@ -1,0 +1,45 @@
+"""Random histories: 2 to 6 replicas, random pairs, crashes in half of them, compaction at random."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import history
+import pytest
+
+if TYPE_CHECKING:
+    from world import World
+
+CHUNK = 250
+CHUNKS = range(8)
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_all_replicas_end_equal_to_the_greatest_change_of_each_key(chunk: int) -> None:
+    for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
+        history.play(seed)
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_replicas_converge_with_another_policy_in_every_run(chunk: int) -> None:
+    for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
+        history.play(seed, history.POLICIES)
+
+
+def hours_apart(world: World) -> list[float]:
+    return [3600.0 * world.random.randrange(-6, 7) for _ in world.replicas]
+
+
+def test_clocks_hours_apart_change_nothing_but_the_winner() -> None:
+    for seed in range(250):
+        history.play(seed, history.POLICIES, hours_apart)
+
+
+def test_a_clock_that_runs_backwards_never_repeats_a_stamp() -> None:
+    for seed in range(250):
+        history.play(seed, history.POLICIES, steps=history.backwards)
+
+
+def test_the_same_seed_gives_the_same_history() -> None:
+    one, other = (history.play(7, history.POLICIES) for _ in range(2))
+    assert [replica.data for replica in one.replicas] == [replica.data for replica in other.replicas]
