@@ -79,3 +79,20 @@ def quiet(world: World, pairs: list[tuple[int, int]]) -> None:
         result = world.sync(world.replicas[i], world.replicas[j])
         for operations in result.operations.values():
             assert operations == {"load": 1}, operations
+
+
+def ring(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
+    """Let everybody on a ring change the same keys at once, each pair with a policy of its own, and converge."""
+    count = 3 + seed % 6
+    world = World(seed, count)
+    chance = world.random
+    for replica in world.replicas:
+        world.change(replica, KEYS, 4)
+    edges = [(i, (i + 1) % count) for i in range(count)]
+    rules = {edge: chance.choice(policies) for edge in edges}
+    for _ in range(2 * (count // 2) + 1):
+        # Every other pair first: decisions made apart, at the same time, are what must not be decided again.
+        for i, j in edges[::2] + edges[1::2]:
+            world.sync(world.replicas[i], world.replicas[j], conflict=rules[i, j])
+    world.settle(edges, 0)
+    world.check_equal()

@@ -26,6 +26,11 @@ def test_replicas_converge_with_another_policy_in_every_run(chunk: int) -> None:
         history.play(seed, history.POLICIES)
 
 
+def test_rings_whose_pairs_disagree_converge_within_two_diameters_and_one() -> None:
+    for seed in range(120):
+        history.ring(seed)
+
+
 def hours_apart(world: World) -> list[float]:
     return [3600.0 * world.random.randrange(-6, 7) for _ in world.replicas]
 

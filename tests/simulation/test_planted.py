@@ -1,0 +1,74 @@
+"""Bugs of old, planted again: a simulator that does not find them proves nothing.
+
+Each replaces one rule of the protocol by what a hasty reader would write; the histories must notice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import history
+import pytest
+from kvsync import engine, lease, policy, resolution
+from kvsync.index.native import Segment, stamp_after
+from kvsync.replica import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvsync.index.native import Cover
+
+SEEDS = 800
+SOUND_APPLY = engine.Run._apply
+
+
+def forget_what_landed(self: Replica, name: str, _intent: Segment, *, remember: bool) -> None:
+    garbage = (*self.manifest.garbage, name)
+    self._write(dataclasses.replace(self.manifest, garbage=garbage), self.manifest.cover)
+
+
+def only_uncovered_segments(self: Replica, known: Cover) -> list[Segment]:
+    entries = self.manifest.segments
+    return [self.segment(entry) for entry in entries if not known.covers_all(dict(entry.maxima))]
+
+
+def vector_before_values(self: Any, giver: Any, taker: Any, incoming: Any, cover: Cover, direction: str) -> int:
+    taker.replica.finalise(incoming.log, cover, taker.replica.manifest.missing)
+    nothing_left = dataclasses.replace(incoming, log=Segment.from_rows([]))
+    return SOUND_APPLY(self, giver, taker, nothing_left, cover, direction)
+
+
+def always_clean(self: lease.Lease, version: bytes, *, interrupted: bool) -> None:
+    self.storage.remove(["lease"], version)
+
+
+def decided_again(rule: Any, conflict: Any, values: Any) -> Any:
+    plain = {side: getattr(conflict, side)._replace(flags=getattr(conflict, side).flags & 1) for side in ("source", "target")}
+    return policy.judge(rule, dataclasses.replace(conflict, **plain), values)
+
+
+PLANTS: dict[str, tuple[object, str, Callable[..., Any], tuple[Any, ...]]] = {
+    "what a crashed run got in is not adopted": (Replica, "_adopt", forget_what_landed, history.POLICIES),
+    "no intent is written": (Replica, "intend", lambda _self, _segment: None, history.POLICIES),
+    "covered segments in between are not read": (Replica, "stretch", only_uncovered_segments, ("latest",)),
+    "the vector moves before the values": (engine.Run, "_apply", vector_before_values, ("latest",)),
+    "a decision is stamped by the local clock alone": (
+        resolution,
+        "stamp_after",
+        lambda now_ms, _seen: stamp_after(now_ms, 0),
+        history.POLICIES,
+    ),
+    "an interrupted run leaves no mark": (lease.Lease, "_release", always_clean, history.POLICIES),
+    "a decision is decided again": (resolution, "judge", decided_again, ("source", "target")),
+}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_the_histories_find_a_planted_bug(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, attribute, bug, policies = PLANTS[name]
+    played = history.ring if bug is decided_again else history.play
+    monkeypatch.setattr(place, attribute, bug)
+    with pytest.raises(Exception):  # noqa: B017, PT011 - any alarm will do
+        for seed in range(SEEDS):
+            played(seed, policies)
