@@ -297,13 +297,11 @@ def _stale(why: str) -> StalePlanError:
     return StalePlanError(message)
 
 
-def commit(
-    storage: Storage, changes: Sequence[Put | Delete], options: Options, environment: Environment
-) -> int:
+def commit(storage: Storage, changes: Sequence[Put | Delete], options: Options, environment: Environment) -> int:
     """Log changes in one storage, without a peer; return how many; see `kvsync.commit`."""
-    with held(
-        (storage,), environment, lease_seconds=options.lease_seconds, wait_seconds=options.wait_seconds
-    ) as (lease,):
+    with held((storage,), environment, lease_seconds=options.lease_seconds, wait_seconds=options.wait_seconds) as (
+        lease,
+    ):
         side = Side("source", storage, lease, options, environment)
         side.settle()
         if options.scan:
@@ -317,9 +315,9 @@ def commit(
 
 def compact(storage: Storage, options: Options, environment: Environment) -> tuple[int, int]:
     """Merge a storage's segments into one; see `kvsync.compact`."""
-    with held(
-        (storage,), environment, lease_seconds=options.lease_seconds, wait_seconds=options.wait_seconds
-    ) as (lease,):
+    with held((storage,), environment, lease_seconds=options.lease_seconds, wait_seconds=options.wait_seconds) as (
+        lease,
+    ):
         replica = Replica(storage, environment)
         replica.recover(lease)
         return replica.compact()

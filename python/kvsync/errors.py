@@ -53,9 +53,7 @@ class KvsyncError(Exception):
         key: the key concerned, or None.
     """
 
-    def __init__(
-        self, message: str, *, storage: str | None = None, key: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, storage: str | None = None, key: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.storage = storage
@@ -77,9 +75,7 @@ class SameStorageError(UsageError):
 class StorageError(KvsyncError, OSError):
     """A storage could not be read or written."""
 
-    def __init__(
-        self, message: str, *, storage: str | None = None, key: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, storage: str | None = None, key: str | None = None) -> None:
         KvsyncError.__init__(self, message, storage=storage, key=key)
 
     __str__ = KvsyncError.__str__

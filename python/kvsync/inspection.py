@@ -131,8 +131,6 @@ def _unlogged(storage: Storage, held: Mapping[str, bytes | None]) -> list[str]:
     replica = Replica(storage, Environment(), dry=True)
     missing = {lack.change.key for lack in replica.manifest.missing}
     logged = {
-        change.key: change.digest
-        for change in changes_of(Segment.merge(replica.everything()))
-        if not change.deletes
+        change.key: change.digest for change in changes_of(Segment.merge(replica.everything())) if not change.deletes
     }
     return sorted(k for k in (held.keys() | logged.keys()) - missing if held.get(k) != logged.get(k))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.storages.base import Storage
-    from kvsync.types import Expectation, Stored, Version
+    from kvsync.types import Stored, Version
 
 __all__ = ["Inheritance", "Lease", "LeaseRecord", "LeaseState", "held", "read_record", "seize"]
 
@@ -378,22 +378,30 @@ class _Blocked:
 
 
 def _attempt_all(contenders: list[_Contender]) -> tuple[Lease, ...] | _Blocked:
+    """Take all leases, or give back those that were had."""
     leases: list[Lease] = []
     try:
-        for contender in contenders:
-            outcome = contender.attempt()
-            if isinstance(outcome, Lease):
-                leases.append(outcome)
-                continue
-            if any(outcome.record.token == other.token for other in contenders):
-                message = "source and target are one storage; name two different ones"
-                raise SameStorageError(message, storage=contender.storage.name)
-            _give_back(leases, interrupted=False)
-            return _Blocked(contender.storage.name, outcome.record)
+        blocked = _attempt_each(contenders, leases)
     except BaseException:
         _give_back(leases, interrupted=False)
         raise
-    return tuple(leases)
+    if blocked is None:
+        return tuple(leases)
+    _give_back(leases, interrupted=False)
+    return blocked
+
+
+def _attempt_each(contenders: list[_Contender], leases: list[Lease]) -> _Blocked | None:
+    """Take one lease after the other into `leases`; return the first that could not be had."""
+    for contender in contenders:
+        outcome = contender.attempt()
+        if isinstance(outcome, _Taken):
+            if any(outcome.record.token == other.token for other in contenders if other is not contender):
+                message = "source and target are one storage; name two different ones"
+                raise SameStorageError(message, storage=contender.storage.name)
+            return _Blocked(contender.storage.name, outcome.record)
+        leases.append(outcome)
+    return None
 
 
 def _give_back(leases: Iterable[Lease], *, interrupted: bool) -> None:

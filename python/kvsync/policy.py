@@ -1,7 +1,7 @@
 """Conflict policies: each a pure function from two concurrent changes to a verdict.
 
-A policy sees only true conflicts: both sides changed the key without knowing of each other, to different outcomes, and neither
-change is itself a decision (a decision competes by plain order and is never decided again).
+A policy sees only true conflicts: both sides changed the key without knowing of each other, to different
+outcomes, and neither change is itself a decision (a decision competes by plain order and is never decided again).
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from kvsync.errors import ConflictError, UsageError
-from kvsync.types import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kvsync.types import Change
+    from kvsync.types import Change, Conflict
 
 __all__ = ["POLICIES", "Merge", "Policy", "PolicyName", "Verdict", "conflict_copy", "judge", "resolve_policy"]
 
@@ -32,7 +31,8 @@ COPY_NAME: Final = re.compile(r"~[0-9a-f]{16}-[0-9a-f]{8}\Z")
 class Verdict(NamedTuple):
     """What a policy decided for a key.
 
-    `side` is whose change wins, or None for a value of its own: `value` (None: delete). `copy` is whose value is kept beside it.
+    `side` is whose change wins, or None for a value of its own: `value` (None: delete). `copy` is whose value is
+    kept beside it.
     """
 
     side: Side | None

@@ -9,7 +9,7 @@ from kvsync.errors import IndexDamagedError, LockLostError, StorageError
 from kvsync.index import compaction
 from kvsync.index.manifest import Manifest, Missing, SegmentEntry
 from kvsync.index.native import Cover, Segment, checksum, newest_digest
-from kvsync.index.objects import MANIFEST, replace, segment_name
+from kvsync.index.objects import MANIFEST, generation_of, replace, segment_name
 from kvsync.lease import Inheritance
 from kvsync.storages.base import ObjectMismatch, SupportsTransaction
 from kvsync.types import ABSENT, ANY, Change
@@ -26,6 +26,9 @@ __all__ = ["Replica", "changes_of", "load_manifest"]
 
 GARBAGE_COUNT_MAX = 16
 """Unlisted objects that may pile up before one call removes them."""
+
+INTENT_GENERATIONS = 64
+"""Manifest writes for which a late write of a holder that lost its lease is still reckoned with."""
 
 ADOPT_COUNT = 4096
 ADOPT_BYTES = 8 << 20
@@ -203,14 +206,15 @@ class Replica:
         self._renamed = True
 
     def forget_intents(self) -> None:
-        """Drop remembered intents that our cover has caught up with, at the next manifest write."""
-        kept = tuple(
-            name
-            for name, intent in zip(self.manifest.intents, self.intents(), strict=True)
-            if not self.manifest.cover.covers_all(intent.maxima)
-        )
+        """Drop remembered intents that our cover caught up with long ago, at the next manifest write."""
+        kept = tuple(name for name in self.manifest.intents if not self._outlived(name))
         gone = tuple(name for name in self.manifest.intents if name not in kept)
         self.manifest = altered(self.manifest, intents=kept, garbage=(*self.manifest.garbage, *gone))
+
+    def _outlived(self, name: str) -> bool:
+        old = generation_of(name) + INTENT_GENERATIONS < self.manifest.generation
+        intent = self._load_intent(name) if old else None
+        return old and (intent is None or self.manifest.cover.covers_all(intent.maxima))
 
     def compact(self) -> tuple[int, int]:
         """Merge all segments into one and remove unlisted objects; return (segments merged, objects removed)."""
@@ -308,7 +312,7 @@ class Replica:
         self._renamed = False
 
     def _tidied(self, manifest: Manifest) -> Manifest:
-        """Return the manifest with its tiers merged, and without garbage once there is enough to remove it in one call."""
+        """Return the manifest with its tiers merged, and without garbage once there is enough for one call."""
         garbage = self.manifest.garbage
         if len(garbage) >= GARBAGE_COUNT_MAX:
             self.storage.remove(garbage, ANY)

@@ -174,9 +174,7 @@ def _change(conflict: Conflict, side: str | None) -> Change:
     return conflict.source if side == "source" else conflict.target
 
 
-def _held(
-    batch: Sequence[Conflict], source: Side, target: Side
-) -> dict[str, tuple[bytes | None, bytes | None] | None]:
+def _held(batch: Sequence[Conflict], source: Side, target: Side) -> dict[str, tuple[bytes | None, bytes | None] | None]:
     """Return both values of each conflict, or None for a key whose value is not what its side logged."""
     at_source = dict(_values(source, [conflict.source for conflict in batch]))
     at_target = dict(_values(target, [conflict.target for conflict in batch]))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget", "InventoryGuard", "Scan", "scan"]
 
+FLOOR_COUNT = 3
+"""The default budget allows so many whatever the part: who edits one note of one has lost nothing."""
+
 READ_COUNT = 256
 """Changed values read at a time; their sizes are not known beforehand."""
 
@@ -37,6 +40,7 @@ class Budget:
 
     count: int | None = None
     part: float = 0.5
+    floor: int = 0
 
     @classmethod
     def parse(cls, text: str | int | None) -> Budget:
@@ -46,7 +50,7 @@ class Budget:
             ValueError: it is neither.
         """
         if text is None:
-            return cls()
+            return cls(floor=FLOOR_COUNT)
         words = str(text).strip()
         if words.endswith("%"):
             part = float(words[:-1]) / 100
@@ -61,7 +65,7 @@ class Budget:
 
     def allows(self, touched: int, known: int) -> bool:
         """Whether `touched` of `known` keys may be deleted or overwritten."""
-        return touched <= (self.count if self.count is not None else known * self.part)
+        return touched <= max(self.floor, self.count if self.count is not None else known * self.part)
 
     @property
     def everything(self) -> bool:
@@ -76,11 +80,13 @@ class Scan:
     Attributes:
         local: changes made outside kvsync, stamped.
         landed: changes of interrupted runs that turned out to be in the storage.
+        stale: newest changes whose value such a run put an older one over, after it had lost its lease.
         current: every key with its token and digest, as it is now.
     """
 
     local: list[Change]
     landed: list[Change]
+    stale: list[Change]
     current: Inventory
     fresh: bool
     touched: dict[str, bytes]
@@ -142,8 +148,8 @@ def scan(replica: Replica, environment: Environment, budget: Budget) -> Scan:
     current = baseline.updated(
         list(found), [token for token, _, _ in found.values()], [digest for _, digest, _ in found.values()], deletes
     )
-    landed = _landed(replica, puts, deletes)
-    explained = {change.key for change in landed}
+    landed, stale = _late_writes(replica, puts, deletes)
+    explained = {change.key for change in (*landed, *stale)}
     local = _stamped(
         replica,
         environment,
@@ -151,7 +157,7 @@ def scan(replica: Replica, environment: Environment, budget: Budget) -> Scan:
         [key for key in deletes if key not in explained],
     )
     racy = _racy(replica.storage, found, started_ms)
-    return Scan(local, landed, current, fresh and not puts and not deletes, touched, racy)
+    return Scan(local, landed, stale, current, fresh and not puts and not deletes, touched, racy)
 
 
 def _baseline(replica: Replica) -> tuple[Inventory, bool]:
@@ -238,22 +244,31 @@ def _check_budget(
         raise BudgetError(message, storage=name)
 
 
-def _landed(
+def _late_writes(
     replica: Replica, puts: dict[str, tuple[bytes, bytes, int]], deletes: Sequence[str]
-) -> list[Change]:
-    """Return changes of remembered intents that explain what was found: late writes of a run that lost its lease."""
+) -> tuple[list[Change], list[Change]]:
+    """Explain what was found by remembered intents: late writes of runs that had lost their lease.
+
+    Return the changes that landed so, and the newest changes that such a write put an older value over: nobody made
+    that older value now, so it is no local change, and the newest value is missing.
+    """
     landed: dict[str, Change] = {}
+    stale: dict[str, Change] = {}
     gone = set(deletes)
-    for intent in replica.intents():
-        candidates = [*puts, *deletes]
-        for row, newest in zip(intent.find(candidates), replica.newest(candidates), strict=True):
+    candidates = [*puts, *deletes]
+    intents = replica.intents()
+    newest = replica.newest(candidates) if intents else []
+    for intent in intents:
+        for row, logged in zip(intent.find(candidates), newest, strict=True):
             if row is None:
                 continue
             change = Change._make(row)
             fits = change.key in gone if change.deletes else change.key in puts and puts[change.key][1] == change.digest
-            if fits and (newest is None or change.order > newest.order):
+            if fits and (logged is None or change.order > logged.order):
                 landed[change.key] = change
-    return list(landed.values())
+            elif fits and logged is not None:
+                stale[change.key] = logged
+    return list(landed.values()), [change for key, change in stale.items() if key not in landed]
 
 
 def _stamped(
@@ -285,4 +300,3 @@ def _racy(storage: Storage, found: dict[str, tuple[bytes, bytes, int]], started_
     keys = list(found)
     times = storage.modified_ms(keys)
     return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - RACY_MS}
-

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvsync.errors import ClockError, StorageError, UsageError
+from kvsync.index.manifest import Missing
 from kvsync.index.native import Segment, stamp_after
 from kvsync.replica import Replica, changes_of, without_keys
 from kvsync.scan import InventoryGuard, scan
@@ -13,7 +14,7 @@ from kvsync.storages.base import SupportsTransaction
 from kvsync.transfer import BATCH_COUNT, Look, Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kvsync.environment import Environment
     from kvsync.lease import Lease
@@ -59,7 +60,8 @@ class Side:
         ahead = (self.replica.manifest.clock >> 16) / 1000 - self.environment.clock()
         if ahead > self.options.max_drift_seconds:
             message = (
-                f"its newest change is stamped {ahead:.0f} seconds in the future; mend the clock that made it, or allow "
+                f"its newest change is stamped {ahead:.0f} seconds in the future; mend the clock that made it, or "
+                "allow "
                 "it with a larger max_drift_seconds"
             )
             raise ClockError(message, storage=self.storage.name)
@@ -93,7 +95,9 @@ class Side:
     # Step 2
 
     def commit(self, changes: Sequence[Put | Delete]) -> None:
-        """Write the caller's values, then log them: a crash leaves an unlogged value, never a logged one that is absent.
+        """Write the caller's values, then log them.
+
+        A crash leaves an unlogged value, never a logged one that is absent.
 
         Raises:
             UsageError: a change is malformed, or names a value as stored that is not there.
@@ -129,11 +133,14 @@ class Side:
 
     def commit_scan(self) -> None:
         """Log what the scan found, if there was one and it found something."""
-        if self.scanned is None or not (self.scanned.local or self.scanned.landed):
+        found = self.scanned
+        if found is None or not (found.local or found.landed or found.stale):
             return
+        reason = "an interrupted run wrote an older value over it after it had lost its lease"
+        lost = [Missing(change, reason) for change in found.stale]
         with self.as_one():
             self.before_write()
-            self._log_local(Segment.from_rows([*self.scanned.local, *self.scanned.landed]), self.scanned.landed)
+            self._log_local(Segment.from_rows([*found.local, *found.landed]), found.landed, lost)
 
     def decide(self, rows: Sequence[Change], values: Sequence[tuple[str, bytes | None]]) -> None:
         """Log decisions whose outcome this side holds, after writing those `values` that neither side holds."""
@@ -186,7 +193,8 @@ class Side:
             deletes = [change.key for change in batch if change.deletes]
             self.before_write()
             if puts:
-                self._accept(self.storage.write([put.key for put in puts], [put.value for put in puts if put.value is not None]))
+                values = [put.value for put in puts if put.value is not None]
+                self._accept(self.storage.write([put.key for put in puts], values))
             if deletes:
                 self._accept(self.storage.delete(deletes))
 
@@ -201,7 +209,7 @@ class Side:
             rows = changes_of(segment)
             self.scanned.record({row.key: None if row.deletes else (b"", row.digest) for row in rows})
 
-    def _log_local(self, segment: Segment, landed: Sequence[Change] = ()) -> None:
+    def _log_local(self, segment: Segment, landed: Sequence[Change] = (), lost: Sequence[Missing] = ()) -> None:
         replica = self.replica
         own = segment.maxima.get(replica.manifest.replica, 0)
         cover = replica.manifest.cover.with_dots([(change.origin, change.stamp) for change in landed])
@@ -212,7 +220,8 @@ class Side:
             keys = [lack.change.key for lack in missing]
             beaten = {key for key, row in zip(keys, segment.find(keys), strict=True) if row is not None}
             missing = without_keys(missing, beaten)
+        if lost:
+            missing = without_keys(missing, {lack.change.key for lack in lost})
+            missing = tuple(sorted([*missing, *lost], key=lambda lack: lack.change.key))
         replica.finalise(segment, cover, missing)
         self.committed += len(segment) - len(landed)
-
-

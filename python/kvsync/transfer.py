@@ -32,7 +32,7 @@ class Guard(Protocol):
     """Decides what may be overwritten."""
 
     def examine(self, keys: Sequence[str]) -> tuple[Sequence[bytes | None] | None, dict[str, str]]:
-        """Return version tokens to expect (parallel to `keys`, or None for no condition), and keys to leave alone with why."""
+        """Return tokens to expect (parallel to `keys`, or None: no condition), and keys to leave alone with why."""
         ...
 
 
@@ -95,8 +95,8 @@ def push(
 ) -> Outcome:
     """Apply `changes` to `taker`, taking values from `giver`.
 
-    A value that cannot be read, is not the one that its change names, or cannot be written, is reported as missing; the rest
-    goes on.
+    A value that cannot be read, is not the one that its change names, or cannot be written, is reported as
+    missing; the rest goes on.
 
     Raises:
         LockLostError: from `before_write`; the batches before are applied.
@@ -192,9 +192,7 @@ def _why(value: bytes | Unreadable | None) -> str:
     return "it changed since it was logged"
 
 
-def _record(
-    outcome: Outcome, rows: list[Change], tokens: dict[str, bytes | None], refused: dict[str, str]
-) -> None:
+def _record(outcome: Outcome, rows: list[Change], tokens: dict[str, bytes | None], refused: dict[str, str]) -> None:
     if outcome.tokens is None:
         return
     for row in rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kvsync.errors import IndexDamagedError
 from kvsync.index.native import KIND_MANIFEST, Cover, checksum
 from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
 from kvsync.types import Change
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from kvsync.environment import Environment
+    from kvsync.errors import IndexDamagedError
 
 __all__ = ["Manifest", "Missing", "SegmentEntry"]
 
@@ -207,7 +207,7 @@ class _Reader:
         spans = self.rows("ahead", 3)
         if not all(is_uint(number) for span in spans for number in span):
             raise self.error("ahead")
-        ahead = [(int(str(o)), int(str(f)), int(str(l))) for o, f, l in spans]
+        ahead = [(int(str(origin)), int(str(first)), int(str(last))) for origin, first, last in spans]
         cover = Cover(self.vector(self.fields["vector"], "vector"), ahead)
         if cover.ahead != ahead:
             raise self.error("ahead")

@@ -1,0 +1,45 @@
+# `make demo` and `make test` do all set-up themselves: own virtual environment, build, then the work.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
+WORKERS ?= 2
+
+.PHONY: demo test test-rust test-python check bench fuzz clean
+
+demo: $(VENV)/built
+	$(BIN)/kvsync demo
+
+test: test-rust test-python
+
+test-rust:
+	cargo test --workspace --release --quiet
+
+test-python: $(VENV)/built
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests
+
+check: $(VENV)/built
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --release --quiet -- -D warnings
+	$(BIN)/ruff check python tests benches
+	$(BIN)/ruff format --check python tests benches
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest kvsync._core
+
+bench: $(VENV)/built benches/pouchdb/node_modules
+	KVSYNC_BENCH=full $(BIN)/python -m pytest -q -p no:cacheprovider benches
+
+fuzz: $(VENV)/built
+	cargo run --release --package kvsync-core --example decode_storm -- 10000000
+
+clean:
+	rm -rf $(VENV) target python/kvsync/*.so benches/pouchdb/node_modules
+
+$(VENV)/built: pyproject.toml $(RUST)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip 'maturin>=1.16,<2'
+	$(BIN)/maturin develop --release --quiet --extras test,check,bench
+	touch $@
+
+benches/pouchdb/node_modules: benches/pouchdb/package-lock.json
+	cd benches/pouchdb && npm ci --silent --no-audit --no-fund

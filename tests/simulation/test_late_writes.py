@@ -1,0 +1,65 @@
+"""A holder that lost its lease wakes in the middle of a write: its last write lands late."""
+
+from __future__ import annotations
+
+import pytest
+from kvsync import Put, errors
+from world import Fuse, World
+
+
+def world_with_one_change() -> World:
+    world = World(1, 2)
+    source, target = world.replicas
+    source.unsaid = [Put("k", b"first")]
+    world.say(source)
+    world.sync(source, target, scan=True)
+    world.now += 1
+    source.data["k"] = b"second"
+    return world
+
+
+def count_of_the_value_write(world: World) -> int:
+    """Return which operation of a run puts the value: the one before which the target still holds the old one."""
+    state = world.snapshot()
+    seen: list[int] = []
+    source, target = world.replicas
+
+    def watch(count: int) -> None:
+        if target.data.get("k") == b"first":
+            seen.append(count)
+
+    world.sync(source, target, Fuse(hook=watch), scan=True)
+    world.restore(state)
+    return seen[-1]
+
+
+@pytest.mark.parametrize("in_flight", [False, True], ids=["before its condition", "past its condition"])
+def test_a_late_write_of_an_older_value_is_neither_kept_nor_taken_for_a_new_change(*, in_flight: bool) -> None:
+    """L8 and L9: the thief pushed `third`, then the old holder's `second` arrives; nobody wrote `second` now."""
+    world = world_with_one_change()
+    at = count_of_the_value_write(world)
+    source, target = world.replicas
+
+    def pause(count: int) -> None:
+        if count != at:
+            return
+        world.now += 500
+        world.sync(source, target, scan=True)
+        source.data["k"] = b"third"
+        world.now += 1
+        world.sync(source, target, scan=True)
+        assert target.data["k"] == b"third"
+
+    fuse = Fuse(hook=pause)
+    with pytest.raises(errors.LockLostError):
+        world.sync(source, target, fuse, scan=True, guard="none")
+    assert target.data["k"] == b"third"
+    if in_flight:
+        target.data["k"] = b"second"
+    world.now += 500
+    for _ in range(3):
+        world.sync(source, target, scan=True)
+    assert source.data["k"] == b"third"
+    assert target.data["k"] == b"third"
+    world.check_values(source)
+    world.check_values(target)
