@@ -127,9 +127,9 @@ def plan(
         KvsyncError: as `sync`, locks apart.
 
     >>> import kvsync
-    >>> print(kvsync.plan({}, {}))
-    source memory:
-    target memory:
+    >>> print(kvsync.plan("memory:one", "memory:two"))
+    source memory:one
+    target memory:two
     guarantee T1
     nothing to do
     """
