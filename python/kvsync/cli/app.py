@@ -1,0 +1,44 @@
+"""The commands by name."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from kvsync.cli.commit import commit
+from kvsync.cli.compact import compact
+from kvsync.cli.demo import demo
+from kvsync.cli.log import log
+from kvsync.cli.plan import plan
+from kvsync.cli.status import status
+from kvsync.cli.sync import sync
+from kvsync.cli.unlock import unlock
+from kvsync.cli.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["app"]
+
+
+def _version() -> str:
+    try:
+        return f"kvsync {version('kvsync')}"
+    except PackageNotFoundError:
+        return "kvsync (not installed: run from its source tree)"
+
+
+app = App(
+    name="kvsync",
+    help="Makes two key-value storages equal, both ways, moving only what changed.\n\n"
+    "A storage is a folder's path or a URL, such as sqlite:///app.db (relative) or sqlite:////var/app.db.",
+    help_epilogue="Exit codes: 0 done, 1 failed, 2 usage, 3 conflicts left, 4 locked, 5 stopped by the delete budget.",
+    help_format="plaintext",
+    version=_version,
+    suppress_keyboard_interrupt=False,
+)
+_COMMANDS: tuple[Callable[..., int], ...] = (sync, plan, verify, status, log, commit, compact, unlock, demo)
+for _position, _command in enumerate(_COMMANDS):
+    app.command(_command, sort_key=_position)

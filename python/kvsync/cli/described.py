@@ -1,0 +1,69 @@
+"""The library's values as fields of JSON objects."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kvsync.types import Change, Conflict
+
+__all__ = ["change_fields", "conflict_fields", "id_text", "lost_name", "stamp_fields", "time_text"]
+
+STAMP_MS_SHIFT = 16
+
+
+def time_text(seconds: float) -> str | None:
+    """Return wall-clock seconds as an ISO time in UTC, or None beyond the calendar's end.
+
+    >>> time_text(1_700_000_000.25)
+    '2023-11-14T22:13:20.250Z'
+    """
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def id_text(replica: int) -> str:
+    """Return a replica's id as people see it.
+
+    >>> id_text(255)
+    '00000000000000ff'
+    """
+    return f"{replica:016x}"
+
+
+def stamp_fields(stamp: int) -> dict[str, object]:
+    """Return a stamp as a time, and as the number that it is."""
+    return {"time": time_text((stamp >> STAMP_MS_SHIFT) / 1000), "stamp": stamp}
+
+
+def change_fields(change: Change) -> dict[str, object]:
+    """Return a change as plain fields."""
+    return {
+        "key": change.key,
+        "op": "delete" if change.deletes else "put",
+        **stamp_fields(change.stamp),
+        "origin": id_text(change.origin),
+        "size": change.size,
+        "digest": None if change.deletes else change.digest.hex(),
+        "decided": change.decided,
+    }
+
+
+def conflict_fields(conflict: Conflict) -> dict[str, object]:
+    """Return a conflict as plain fields."""
+    return {
+        "key": conflict.key,
+        "winner": conflict.winner,
+        "kept_as": conflict.kept_as,
+        "source": change_fields(conflict.source),
+        "target": change_fields(conflict.target),
+    }
+
+
+def lost_name(change: Change) -> str:
+    """Return the name of the index object that keeps a losing value (docs/index-format.md, kind 5)."""
+    return f"lost/{change.stamp:016x}-{change.origin:016x}-{change.digest[:4].hex()}"

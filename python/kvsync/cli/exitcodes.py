@@ -1,0 +1,47 @@
+"""Exit codes, and which error ends with which."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvsync.errors import BudgetError, ConflictError, LockError, UsageError
+
+__all__ = [
+    "BROKEN_PIPE",
+    "BUDGET",
+    "CONFLICTS",
+    "DONE",
+    "FAILED",
+    "INTERRUPTED",
+    "LOCKED",
+    "SIGNALLED",
+    "USAGE",
+    "exit_code_of",
+]
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+CONFLICTS: Final = 3
+LOCKED: Final = 4
+BUDGET: Final = 5
+SIGNALLED: Final = 128
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+
+_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
+    (UsageError, USAGE),
+    (ConflictError, CONFLICTS),
+    (LockError, LOCKED),
+    (BudgetError, BUDGET),
+)
+
+
+def exit_code_of(error: Exception) -> int:
+    """Return the exit code that an error ends with.
+
+    >>> from kvsync import UsageError
+    >>> exit_code_of(UsageError("no such option")), exit_code_of(OSError())
+    (2, 1)
+    """
+    return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)

@@ -1,0 +1,45 @@
+"""`kvsync log`: show logged changes."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kvsync import api
+from kvsync.cli.described import change_fields, id_text, stamp_fields
+from kvsync.cli.exitcodes import DONE
+from kvsync.cli.options import Place
+from kvsync.cli.output import Output
+from kvsync.cli.sync import PLAIN
+from kvsync.cli.targets import opened
+from kvsync.storages import redact
+from kvsync.types import Change
+
+__all__ = ["log"]
+
+
+def log(
+    storage: Place,
+    key: Annotated[str | None, Parameter(help="Only this key.", show_default=False)] = None,
+    /,
+    *,
+    output: Output = PLAIN,
+) -> int:
+    """Show the newest logged change of each key, or of one key; oldest first.
+
+    A line has the time of the change, the replica that made it, what it did, and the key.
+    """
+    with opened(storage) as one:
+        found = api.log(one, key)
+        name = redact(one.name)
+    output.result({"storage": name, "changes": [change_fields(c) for c in found]} if output.json else {})
+    output.say_all(_line(change) for change in found)
+    if not found:
+        output.note(f"nothing is logged{'' if key is None else f' for {key!r}'} in {name}")
+    return DONE
+
+
+def _line(change: Change) -> str:
+    time = stamp_fields(change.stamp)["time"]
+    did = "delete" if change.deletes else f"put {change.size}"
+    decided = " (decided a conflict)" if change.decided else ""
+    return f"{time}  {id_text(change.origin)}  {did:>12}  {change.key!r}{decided}"

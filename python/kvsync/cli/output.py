@@ -1,0 +1,140 @@
+"""What a command writes: results to standard output, the rest to standard error, nothing of it raw."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+from cyclopts import Parameter
+
+from kvsync.cli.options import flag
+from kvsync.storages.url import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = [
+    "Output",
+    "OutputClosedError",
+    "colours",
+    "counted",
+    "detach_output",
+    "first_of",
+    "prepare_streams",
+    "printable",
+    "write_line",
+]
+
+SHOWN_MAX = 20
+STYLES = {"good": "32", "bad": "31", "faint": "2", "strong": "1"}
+
+
+class OutputClosedError(Exception):
+    """Whoever read our output went away."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Output:
+    """How a command answers.
+
+    Attributes:
+        json: as one JSON object.
+        quiet: not at all, unless something is wrong.
+    """
+
+    json: Annotated[bool, flag(help="Print one JSON object on standard output.")] = False
+    quiet: Annotated[bool, flag(help="Print neither summary nor progress.")] = False
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Print a line of the result for people."""
+        if not self.json and not self.quiet:
+            write_line(sys.stdout, text, style)
+
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Print lines of the result for people."""
+        for line in lines:
+            self.say(line)
+
+    def result(self, answer: Mapping[str, object]) -> None:
+        """Print the result for programs: one object, ASCII only."""
+        if self.json:
+            write_line(sys.stdout, json.dumps(answer))
+
+    def note(self, text: str) -> None:
+        """Print a remark on standard error, unless quiet."""
+        if not self.quiet:
+            write_line(sys.stderr, text, "faint")
+
+    def warn(self, text: str) -> None:
+        """Print a warning on standard error, also when quiet."""
+        write_line(sys.stderr, f"kvsync: warning: {redact(text)}", "bad")
+
+
+def write_line(stream: TextIO, text: str, style: str | None = None) -> None:
+    """Write a line, without control characters, in colour where the stream shows colours.
+
+    Raises:
+        OutputClosedError: the reader went away.
+    """
+    line = printable(text)
+    if style is not None and colours(stream):
+        line = f"\x1b[{STYLES[style]}m{line}\x1b[0m"
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except BrokenPipeError as error:
+        raise OutputClosedError from error
+
+
+def colours(stream: TextIO) -> bool:
+    """Return whether `stream` is a terminal whose user has not said no to colours (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with everything escaped that could move a cursor, or hide or reorder what is read.
+
+    >>> print(printable("a\x1b[2Jb\u202ec\n"))
+    a\x1b[2Jb\u202ec\n
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "change"), counted(12_000, "key")
+    ('1 change', '12,000 keys')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def first_of(lines: Iterable[str], count: int) -> Iterator[str]:
+    """Yield the first few lines, and how many there are besides."""
+    for _, line in zip(range(SHOWN_MAX), lines, strict=False):
+        yield line
+    if count > SHOWN_MAX:
+        yield f"  ... and {count - SHOWN_MAX:,} more (--json lists all)"
+
+
+def prepare_streams() -> None:
+    """Let no character that the terminal's encoding lacks end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if type(stream) is io.TextIOWrapper:
+            stream.reconfigure(errors="backslashreplace")
+
+
+def detach_output() -> None:
+    """Point closed streams at nothing, so that the interpreter can flush them as it ends."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        if type(stream) is io.TextIOWrapper:
+            os.dup2(nothing, stream.fileno())
+    os.close(nothing)

@@ -1,0 +1,77 @@
+"""`kvsync plan`: show what a run would do."""
+
+from collections.abc import Iterable, Iterator
+
+from kvsync import api
+from kvsync.cli.changes import read_changes
+from kvsync.cli.described import change_fields, conflict_fields
+from kvsync.cli.exitcodes import DONE
+from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target
+from kvsync.cli.output import Output, counted, first_of
+from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN
+from kvsync.cli.targets import opened_pair
+from kvsync.plan import Plan
+from kvsync.storages import redact
+from kvsync.types import Change, Conflict
+
+__all__ = ["plan"]
+
+
+def plan(
+    source: Source,
+    target: Target,
+    /,
+    *,
+    run: RunOptions = NO_RUN,
+    lease: LeaseOptions = NO_LEASE,  # noqa: ARG001 - taken, so that `sync` can become `plan` in any command line
+    output: Output = PLAIN,
+) -> int:
+    """Show what sync would do, key by key, and write nothing.
+
+    It takes the options of sync. No lease is taken, so --lease-seconds and --wait-seconds change nothing.
+    """
+    changes = read_changes(run.changes)
+    with opened_pair(source, target, create=True) as (one, other):
+        found = api.plan(one, other, changes, conflict=run.conflict, scan=run.scans, max_delete=run.max_delete)
+    output.result(_fields(found) if output.json else {})
+    output.say_all(_lines(found))
+    return DONE
+
+
+def _fields(found: Plan) -> dict[str, object]:
+    return {
+        "source": redact(found.source),
+        "target": redact(found.target),
+        "empty": found.empty,
+        "to_target": [change_fields(change) for change in found.to_target],
+        "to_source": [change_fields(change) for change in found.to_source],
+        "conflicts": [conflict_fields(conflict) for conflict in found.conflicts],
+        "guarantee": found.guarantee,
+    }
+
+
+def _lines(found: Plan) -> Iterator[str]:
+    yield f"{redact(found.source)} <-> {redact(found.target)} (plan: nothing is written)"
+    if found.empty:
+        yield "  nothing to do"
+    yield from _direction("target", found.to_target, found.to_target_count)
+    yield from _direction("source", found.to_source, found.to_source_count)
+    yield from first_of((_conflict_line(conflict) for conflict in found.conflicts), len(found.conflicts))
+    yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'as the storage says')}"
+
+
+def _direction(side: str, changes: Iterable[Change], count: int) -> Iterator[str]:
+    if count:
+        yield f"  to the {side}: {counted(count, 'change')}"
+        yield from first_of((_change_line(change) for change in changes), count)
+
+
+def _change_line(change: Change) -> str:
+    if change.deletes:
+        return f"    delete   {change.key!r}"
+    return f"    put      {change.key!r} ({counted(change.size, 'byte')})"
+
+
+def _conflict_line(conflict: Conflict) -> str:
+    kept = f"; the other value is kept as key {conflict.kept_as!r}" if conflict.kept_as is not None else ""
+    return f"  conflict   {conflict.key!r}: the {conflict.winner} wins{kept}"

@@ -1,0 +1,82 @@
+"""`kvsync status`: show what kvsync knows of a storage."""
+
+import time
+from collections.abc import Iterator
+
+from kvsync import api, inspection
+from kvsync.cli.described import id_text, stamp_fields, time_text
+from kvsync.cli.exitcodes import DONE
+from kvsync.cli.options import Place
+from kvsync.cli.output import Output, counted, first_of
+from kvsync.cli.sync import GUARANTEES, PLAIN
+from kvsync.cli.targets import opened
+from kvsync.lease import LeaseRecord, LeaseState
+from kvsync.storages import redact
+
+__all__ = ["lease_fields", "lease_line", "status"]
+
+
+def status(storage: Place, /, *, output: Output = PLAIN) -> int:
+    """Show what kvsync knows of a storage: its log, its peers, who holds its lease."""
+    with opened(storage) as one:
+        found = api.status(one)
+    output.result(_fields(found))
+    output.say_all(_lines(found))
+    return DONE
+
+
+def lease_fields(lease: LeaseRecord) -> dict[str, object]:
+    """Return who holds a lease, or how it was left, as plain fields."""
+    return {
+        "state": str(lease.state),
+        "owner": lease.owner,
+        "acquired": time_text(lease.acquired / 1000),
+        "expires": time_text(lease.expires / 1000),
+        "expired": lease.expired(int(time.time() * 1000)),
+    }
+
+
+def lease_line(lease: LeaseRecord | None) -> str:
+    """Return who holds a lease, or how it was left, for people."""
+    if lease is None or lease.state is LeaseState.RELEASED:
+        return "free"
+    if lease.state is LeaseState.INTERRUPTED:
+        return f"free; the last run, by {lease.owner}, was interrupted, and the next one finishes its work"
+    ends = time_text(lease.expires / 1000)
+    if lease.expired(int(time.time() * 1000)):
+        return f"left by {lease.owner}, expired at {ends}; the next run takes it over"
+    return f"held by {lease.owner} until {ends}"
+
+
+def _fields(found: inspection.Status) -> dict[str, object]:
+    return {
+        "storage": redact(found.storage),
+        "replica": None if found.replica is None else id_text(found.replica),
+        "generation": found.generation,
+        "vector": {id_text(origin): stamp_fields(stamp) for origin, stamp in sorted(found.vector.items())},
+        "changes": found.changes,
+        "segments": found.segments,
+        "index_bytes": found.index_bytes,
+        "missing": {key: redact(reason) for key, reason in found.missing.items()},
+        "peers": [id_text(peer) for peer in found.peers],
+        "lease": None if found.lease is None else lease_fields(found.lease),
+        "guarantee": found.guarantee,
+    }
+
+
+def _lines(found: inspection.Status) -> Iterator[str]:
+    yield redact(found.storage)
+    if found.replica is None:
+        yield "  replica    none yet: kvsync has never written here"
+    else:
+        yield f"  replica    {id_text(found.replica)}, generation {found.generation:,}"
+    log = [(found.changes, "change"), (found.segments, "segment"), (found.index_bytes, "byte")]
+    yield f"  log        {', '.join(counted(count, noun) for count, noun in log)}"
+    for origin, stamp in sorted(found.vector.items()):
+        whose = "its own" if origin == found.replica else id_text(origin)
+        yield f"  knows      {whose} changes up to {stamp_fields(stamp)['time']}"
+    yield f"  peers      {', '.join(map(id_text, found.peers)) or 'none'}"
+    yield f"  lease      {lease_line(found.lease)}"
+    missing = (f"  missing    {key!r}: {redact(reason)}" for key, reason in found.missing.items())
+    yield from first_of(missing, len(found.missing))
+    yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'as the storage says')}"

@@ -1,0 +1,147 @@
+"""`kvsync sync`: make two storages equal."""
+
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from kvsync import api
+from kvsync.cli.changes import read_changes
+from kvsync.cli.described import conflict_fields, lost_name
+from kvsync.cli.exitcodes import DONE, FAILED
+from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, flag
+from kvsync.cli.output import Output, counted, first_of
+from kvsync.cli.progress import shown_progress
+from kvsync.cli.targets import opened_pair
+from kvsync.result import MissingKey, SyncResult
+from kvsync.storages import redact
+from kvsync.storages.base import Storage
+from kvsync.types import Conflict
+
+__all__ = ["GUARANTEES", "sync"]
+
+GUARANTEES = {
+    "T1": "transactional: values and log move as one",
+    "T2": "conditional writes: everything but a delete made while a crash happens",
+    "T3": "folder: locked by the operating system, every file replaced as a whole",
+    "T4": "advisory lease: nobody else may write meanwhile",
+}
+
+NO_RUN = RunOptions()
+NO_LEASE = LeaseOptions()
+PLAIN = Output()
+
+
+def sync(
+    source: Source,
+    target: Target,
+    /,
+    *,
+    run: RunOptions = NO_RUN,
+    dry_run: Annotated[bool, flag(help="Only count what would be done.")] = False,
+    lease: LeaseOptions = NO_LEASE,
+    max_drift_seconds: Annotated[float, Parameter(help="How far ahead a stamp may lie.")] = 86_400.0,
+    output: Output = PLAIN,
+) -> int:
+    """Make two storages equal, both ways, moving only what changed.
+
+    Both are looked through for changes since the last run; with --changes, only those in the file move.
+    The source has to exist, the target is made.
+    """
+    changes = read_changes(run.changes)
+    started = time.perf_counter()
+    with opened_pair(source, target, create=True) as (one, other), shown_progress(output) as on_progress:
+        result = api.sync(
+            one,
+            other,
+            changes,
+            conflict=run.conflict,
+            scan=run.scans,
+            guard=run.guard,
+            dry_run=dry_run,
+            max_delete=run.max_delete,
+            lease_seconds=lease.lease_seconds,
+            wait_seconds=lease.wait_seconds,
+            max_drift_seconds=max_drift_seconds,
+            on_progress=on_progress,
+        )
+        kept = {} if dry_run else _kept(result.conflicts, one, other)
+    seconds = time.perf_counter() - started
+    output.result(_fields(result, kept, seconds, dry_run=dry_run))
+    output.say_all(_lines(result, kept, seconds, dry_run=dry_run))
+    return _outcome(result, output, dry_run=dry_run)
+
+
+def _outcome(result: SyncResult, output: Output, *, dry_run: bool) -> int:
+    """Return the exit code: a run that left keys behind has not made the storages equal."""
+    if dry_run or not result.missing:
+        return DONE
+    count = counted(len(result.missing), "key")
+    output.warn(f"{count} could not be moved; the rest was, and the next run tries again")
+    return FAILED
+
+
+def _kept(conflicts: list[Conflict], source: Storage, target: Storage) -> dict[str, str]:
+    """Return {key: where the losing value is kept}, for those that are."""
+    kept = {c.key: f"key {c.kept_as!r}" for c in conflicts if c.kept_as is not None}
+    for conflict in conflicts:
+        side, storage = ("target", target) if conflict.winner == "source" else ("source", source)
+        name = lost_name(conflict.target if side == "target" else conflict.source)
+        if conflict.key not in kept and storage.load(name) is not None:
+            kept[conflict.key] = f"index object {name} of the {side}"
+    return kept
+
+
+def _fields(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "source": redact(result.source),
+        "target": redact(result.target),
+        "dry_run": dry_run,
+        "pushed": result.pushed,
+        "pulled": result.pulled,
+        "committed": dict(zip(("source", "target"), result.committed, strict=True)),
+        "conflicts": [
+            conflict_fields(conflict) | {"loser_kept": kept.get(conflict.key)} for conflict in result.conflicts
+        ],
+        "missing": [_missing_fields(missing) for missing in result.missing],
+        "operations": {side: dict(counter) for side, counter in result.operations.items()},
+        "guarantee": result.guarantee,
+        "seconds": round(seconds, 6),
+    }
+
+
+def _missing_fields(missing: MissingKey) -> dict[str, str]:
+    return {"key": missing.key, "side": missing.side, "reason": redact(missing.reason)}
+
+
+def _lines(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run: bool) -> Iterator[str]:
+    would = "would be " if dry_run else ""
+    in_source, in_target = result.committed
+    title = f"{redact(result.source)} <-> {redact(result.target)}"
+    yield f"{title} (dry run: nothing is written)" if dry_run else title
+    yield f"  found      {counted(in_source, 'new change')} in the source, {in_target:,} in the target"
+    if result.pushed or result.pulled:
+        yield f"  moved      {would}{result.pushed:,} to the target, {result.pulled:,} to the source"
+    else:
+        yield "  moved      nothing: there is nothing to do"
+    conflicts = (_conflict_line(conflict, kept, dry_run=dry_run) for conflict in result.conflicts)
+    yield from first_of(conflicts, len(result.conflicts))
+    yield from first_of((_missing_line(missing) for missing in result.missing), len(result.missing))
+    yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'as the storage says')}"
+    yield f"  took       {seconds:.2f} s"
+
+
+def _conflict_line(conflict: Conflict, kept: dict[str, str], *, dry_run: bool) -> str:
+    losing = conflict.target if conflict.winner == "source" else conflict.source
+    if losing.deletes:
+        loser = "the other side had deleted it"
+    elif conflict.key in kept:
+        loser = f"the other value is kept as {kept[conflict.key]}"
+    else:
+        loser = "the other value would be kept" if dry_run else "the other value was not kept"
+    return f"  conflict   {conflict.key!r}: the {conflict.winner} wins; {loser}"
+
+
+def _missing_line(missing: MissingKey) -> str:
+    return f"  missing    {missing.key!r} in the {missing.side}: {redact(missing.reason)}"

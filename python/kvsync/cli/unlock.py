@@ -1,0 +1,70 @@
+"""`kvsync unlock`: take a lease away from a dead holder."""
+
+import sys
+from typing import Annotated
+
+from kvsync import api
+from kvsync.cli.exitcodes import DONE, FAILED
+from kvsync.cli.options import Place, flag
+from kvsync.cli.output import Output, OutputClosedError, write_line
+from kvsync.cli.status import lease_line
+from kvsync.cli.sync import PLAIN
+from kvsync.cli.targets import opened
+from kvsync.errors import IndexDamagedError, UsageError
+from kvsync.lease import LeaseState, read_record
+from kvsync.storages import redact
+from kvsync.storages.base import Storage
+
+__all__ = ["unlock"]
+
+
+def unlock(
+    storage: Place,
+    /,
+    *,
+    yes: Annotated[bool, flag(help="Do not ask.")] = False,
+    output: Output = PLAIN,
+) -> int:
+    """Take the lease of a storage away from a holder that is dead.
+
+    A holder that is alive loses its run, never its data. It asks first; off a terminal it wants --yes.
+    """
+    with opened(storage) as one:
+        name = redact(one.name)
+        holder = _holder(one)
+        if holder is not None and not yes and not _confirmed(name, holder):
+            output.warn(f"{name}: left as it is")
+            return FAILED
+        unlocked = api.unlock(one) if holder is not None else False
+    output.result({"storage": name, "unlocked": unlocked, "holder": holder if unlocked else None})
+    output.say(f"{name}: {'unlocked' if unlocked else 'nobody holds it'}")
+    return DONE
+
+
+def _holder(storage: Storage) -> str | None:
+    """Return who holds the lease, or None when nobody does."""
+    try:
+        record = read_record(storage)
+    except IndexDamagedError:
+        return "somebody: the lease cannot be read"
+    if record is None or record.state is not LeaseState.HELD:
+        return None
+    return lease_line(record)
+
+
+def _confirmed(name: str, holder: str) -> bool:
+    """Ask on the terminal.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"not on a terminal, so nobody can be asked: {holder}; give --yes if that holder is dead"
+        raise UsageError(message, storage=name)
+    try:
+        write_line(sys.stderr, f"{name}: {holder}")
+        sys.stderr.write("Is that holder dead? Take its lease away? [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    except BrokenPipeError as error:
+        raise OutputClosedError from error

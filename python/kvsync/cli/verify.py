@@ -1,0 +1,55 @@
+"""`kvsync verify`: compare all values of two storages."""
+
+from collections.abc import Iterator
+
+from kvsync import api, inspection
+from kvsync.cli.exitcodes import DONE, FAILED
+from kvsync.cli.options import Source, Target
+from kvsync.cli.output import Output, counted, first_of
+from kvsync.cli.sync import PLAIN
+from kvsync.cli.targets import opened_pair
+from kvsync.storages import redact
+
+__all__ = ["verify"]
+
+
+def verify(source: Source, target: Target, /, *, output: Output = PLAIN) -> int:
+    """Compare all values of two storages, and each with its own log; exit 1 where the two differ.
+
+    It reads everything and writes nothing.
+    """
+    with opened_pair(source, target) as (one, other):
+        found = api.verify(one, other)
+        names = redact(one.name), redact(other.name)
+    output.result(_fields(found, names))
+    output.say_all(_lines(found, names))
+    return DONE if found.equal else FAILED
+
+
+def _fields(found: inspection.Verification, names: tuple[str, str]) -> dict[str, object]:
+    return {
+        "source": names[0],
+        "target": names[1],
+        "equal": found.equal,
+        "same": found.same,
+        "only_source": found.only_source,
+        "only_target": found.only_target,
+        "different": found.different,
+        "unlogged": {redact(name): keys for name, keys in found.unlogged.items()},
+    }
+
+
+def _lines(found: inspection.Verification, names: tuple[str, str]) -> Iterator[str]:
+    yield f"{names[0]} <-> {names[1]}"
+    yield f"  {'equal' if found.equal else 'NOT EQUAL'}: {counted(found.same, 'key')} with the same value"
+    for title, keys in (
+        ("only in the source", found.only_source),
+        ("only in the target", found.only_target),
+        ("different", found.different),
+    ):
+        if keys:
+            yield f"  {title}: {counted(len(keys), 'key')}"
+            yield from first_of((f"    {key!r}" for key in keys), len(keys))
+    for name, keys in found.unlogged.items():
+        if keys:
+            yield f"  {redact(name)}: {counted(len(keys), 'key')} changed since its last run"

@@ -1,0 +1,119 @@
+"""Running the command line, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+import kvsync
+from kvsync.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PACKAGE_ROOT = str(Path(kvsync.__file__).parents[1])
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """Return the one JSON object on standard output."""
+        assert self.out.count("\n") == 1, self.out
+        answer = json.loads(self.out)
+        assert isinstance(answer, dict)
+        return answer
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """Return the error that standard output names."""
+        error = self.json["error"]
+        assert isinstance(error, dict)
+        return error
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Return what runs a command in this process."""
+
+    def call(*arguments: object) -> Ended:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Return what starts a command, or with `script` that Python script, in a process of its own."""
+    children: list[subprocess.Popen[str]] = []
+
+    def start(
+        *arguments: str, script: str | None = None, variables: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[str]:
+        program = ["-m", "kvsync"] if script is None else ["-c", script]
+        environment = {**os.environ, "PYTHONPATH": PACKAGE_ROOT, "PYTHONUTF8": "1", **(variables or {})}
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
+        child = subprocess.Popen([sys.executable, *program, *arguments], encoding="utf-8", env=environment, **streams)
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout, child.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def spawn(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., Ended]:
+    """Return what runs a command in a process of its own."""
+
+    def call(*arguments: str, stdin: str = "", variables: dict[str, str] | None = None) -> Ended:
+        child = launch(*arguments, variables=variables)
+        out, err = child.communicate(stdin, timeout=60)
+        return Ended(child.returncode, out, err)
+
+    return call
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Return a folder with three files, and the URL of a database that does not exist yet."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "notes"
+    (folder / "user").mkdir(parents=True)
+    for key, value in {"a": b"1", "b": b"22", "user/1": b"Ada"}.items():
+        (folder / key).write_bytes(value)
+    return "notes", "sqlite:///app.db"
+
+
+@pytest.fixture
+def snapshot() -> Callable[[Path], dict[str, str]]:
+    """Return what gives {path: hash of content, and times} of all below a folder, the index included."""
+
+    def take(place: Path) -> dict[str, str]:
+        found = {}
+        for path in sorted(place.rglob("*")):
+            content = path.read_bytes() if path.is_file() else b""
+            state = path.lstat()
+            found[str(path)] = f"{hashlib.sha256(content).hexdigest()} {state.st_mtime_ns} {state.st_mode}"
+        return found
+
+    return take

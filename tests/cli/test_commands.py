@@ -1,0 +1,355 @@
+"""Every command: what it does, what it prints, and the shape of its JSON."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.cli.exitcodes import DONE, FAILED
+from kvsync.environment import Environment
+from kvsync.lease import held
+from kvsync.storages import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Ended
+
+    Run = Callable[..., Ended]
+    Pair = tuple[str, str]
+    Snapshot = Callable[[Path], dict[str, str]]
+
+
+def rows(database: str = "app.db") -> dict[str, bytes]:
+    with closing(sqlite3.connect(database)) as connection:
+        return dict(connection.execute("SELECT key, value FROM kv"))
+
+
+def statement(sql: str, *values: object, database: str = "app.db") -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(sql, values)
+
+
+def test_sync_makes_a_folder_and_a_new_database_equal(run: Run, pair: Pair) -> None:
+    first = run("sync", *pair)
+    assert first.code == DONE
+    assert first.err == ""
+    assert "notes <-> sqlite:///app.db" in first.out
+    assert "3 new changes in the source, 0 in the target" in first.out
+    assert "3 to the target, 0 to the source" in first.out
+    assert "guarantee  T3" in first.out
+    assert rows() == {"a": b"1", "b": b"22", "user/1": b"Ada"}
+    statement("DELETE FROM kv WHERE key = 'a'")
+    assert "0 to the target, 1 to the source" in run("sync", *pair).out
+    assert not Path("notes/a").exists()
+    assert "nothing to do" in run("sync", *pair).out
+
+
+def test_sync_json(run: Run, pair: Pair) -> None:
+    answer = run("sync", *pair, "--json").json
+    assert answer.keys() == {
+        "source",
+        "target",
+        "dry_run",
+        "pushed",
+        "pulled",
+        "committed",
+        "conflicts",
+        "missing",
+        "operations",
+        "guarantee",
+        "seconds",
+    }
+    assert (answer["pushed"], answer["pulled"]) == (3, 0)
+    assert answer["committed"] == {"source": 3, "target": 0}
+    assert answer["operations"].keys() == {"source", "target"}
+
+
+def test_quiet_prints_nothing_and_json_still_answers(run: Run, pair: Pair) -> None:
+    assert run("sync", *pair, "--quiet") == (DONE, "", "")
+    assert run("sync", *pair, "--quiet", "--json").json["pushed"] == 0
+
+
+def test_sync_creates_a_target_folder(run: Run, pair: Pair) -> None:
+    assert run("sync", pair[0], "copy/of/it").code == DONE
+    assert Path("copy/of/it/user/1").read_bytes() == b"Ada"
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("command", [["sync", "--dry-run"], ["plan"]])
+def test_a_dry_run_changes_no_byte(
+    run: Run, pair: Pair, snapshot: Snapshot, command: list[str], *, fresh: bool
+) -> None:
+    if not fresh:
+        run("sync", *pair)
+        statement("INSERT INTO kv VALUES ('from-sqlite', x'00')")
+        Path("notes/a").write_bytes(b"changed")
+    Path("changes").write_text('{"op":"put","key":"given","value":"1"}\n', encoding="utf-8")
+    before = snapshot(Path())
+    assert run(*command, *pair).code == DONE
+    assert run(*command, *pair, "--changes", "changes", "--scan", "--json").code == DONE
+    assert snapshot(Path()) == before
+
+
+def test_a_dry_run_says_what_would_be_done(run: Run, pair: Pair) -> None:
+    dry = run("sync", *pair, "--dry-run")
+    assert "dry run: nothing is written" in dry.out
+    assert "would be 3 to the target, 0 to the source" in dry.out
+    answer = run("sync", *pair, "--dry-run", "--json").json
+    assert answer["dry_run"] is True
+    assert answer["pushed"] == 3
+
+
+def test_plan_names_keys_and_sync_then_does_it(run: Run, pair: Pair) -> None:
+    planned = run("plan", *pair)
+    assert "to the target: 3 changes" in planned.out
+    assert "put      'user/1' (3 bytes)" in planned.out
+    answer = run("plan", *pair, "--json", "--guard", "check", "--wait-seconds", "1").json
+    assert answer.keys() == {
+        "source",
+        "target",
+        "empty",
+        "to_target",
+        "to_source",
+        "conflicts",
+        "guarantee",
+    }
+    assert [change["key"] for change in answer["to_target"]] == ["a", "b", "user/1"]
+    run("sync", *pair)
+    assert "nothing to do" in run("plan", *pair).out
+    assert run("plan", *pair, "--json").json["empty"] is True
+
+
+def test_plan_shows_only_the_first_of_many(run: Run, pair: Pair) -> None:
+    for number in range(30):
+        Path(f"notes/n{number}").write_bytes(b"")
+    planned = run("plan", *pair)
+    assert "... and 13 more (--json lists all)" in planned.out
+    assert len(run("plan", *pair, "--json").json["to_target"]) == 33
+
+
+def test_conflicts_are_told_with_where_the_loser_is(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    Path("notes/a").write_bytes(b"mine")
+    statement("UPDATE kv SET value = CAST('theirs' AS BLOB) WHERE key = 'a'")
+    told = run("sync", *pair, "--conflict", "source")
+    assert "conflict   'a': the source wins; the other value is kept as index object lost/" in told.out
+    name = told.out.partition("index object ")[2].split()[0]
+    storage, _ = open_storage(pair[1])
+    assert storage.load(name) is not None
+    storage.close()
+    assert rows()["a"] == b"mine"
+
+
+def test_keep_both_names_the_copy(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    Path("notes/a").write_bytes(b"mine")
+    statement("UPDATE kv SET value = CAST('theirs' AS BLOB) WHERE key = 'a'")
+    (conflict,) = run("sync", *pair, "--conflict", "keep-both", "--json").json["conflicts"]
+    assert conflict["key"] == "a"
+    assert conflict["winner"] in {"source", "target"}
+    assert conflict["loser_kept"] == f"key {conflict['kept_as']!r}"
+    assert {rows()["a"], rows()[conflict["kept_as"]]} == {b"mine", b"theirs"}
+    assert conflict["source"].keys() == {
+        "key",
+        "op",
+        "time",
+        "stamp",
+        "origin",
+        "size",
+        "digest",
+        "decided",
+    }
+
+
+def test_a_key_that_the_target_cannot_hold_is_named_and_the_rest_goes_on(run: Run, pair: Pair) -> None:
+    statement("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB CHECK (length(value) < 3))")
+    ended = run("sync", *pair)
+    assert ended.code == FAILED
+    assert "missing    'user/1' in the target: " in ended.out
+    assert "warning: 1 key could not be moved" in ended.err
+    assert rows() == {"a": b"1", "b": b"22"}
+    again = run("sync", *pair, "--json", "--quiet")
+    assert again.code == FAILED
+    assert [(m["key"], m["side"]) for m in again.json["missing"]] == [("user/1", "target")]
+    assert "missing    'user/1'" in run("status", pair[1]).out
+
+
+def test_changes_alone_do_not_scan(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    Path("notes/unseen").write_bytes(b"")
+    Path("changes").write_text('{"op":"delete","key":"a"}\n', encoding="utf-8")
+    assert run("sync", *pair, "--changes", "changes").code == DONE
+    assert rows().keys() == {"b", "user/1"}
+    assert run("sync", *pair, "--changes", "changes", "--scan").code == DONE
+    assert rows().keys() == {"b", "user/1", "unseen"}
+
+
+def test_no_scan_moves_only_what_is_logged(run: Run, pair: Pair) -> None:
+    assert run("sync", *pair, "--no-scan", "--json").json["pushed"] == 0
+    assert run("commit", pair[0], "--json").json == {"storage": "notes", "committed": 3}
+    assert run("sync", *pair, "--no-scan", "--json").json["pushed"] == 3
+
+
+def test_commit_writes_the_changes_of_a_file(run: Run, pair: Pair) -> None:
+    Path("changes").write_text('{"op":"put","key":"new","value":"é"}\n{"op":"delete","key":"b"}\n', encoding="utf-8")
+    assert "2 changes logged" in run("commit", pair[0], "--changes", "changes").out
+    assert Path("notes/new").read_bytes() == "é".encode()
+    assert not Path("notes/b").exists()
+
+
+def test_log(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    statement("DELETE FROM kv WHERE key = 'a'")
+    run("sync", *pair)
+    told = run("log", pair[0])
+    assert told.out.count("\n") == 3
+    assert told.out.splitlines()[-1].endswith("delete  'a'")
+    answer = run("log", pair[0], "user/1", "--json").json
+    (change,) = answer["changes"]
+    assert change["op"] == "put"
+    assert change["size"] == 3
+    assert len(bytes.fromhex(change["digest"])) == 32
+    assert len(bytes.fromhex(change["origin"])) == 8
+    assert change["time"].endswith("Z")
+    assert isinstance(change["stamp"], int)
+    (delete,) = run("log", pair[0], "a", "--json").json["changes"]
+    assert delete["digest"] is None
+
+
+def test_log_of_an_unknown_key(run: Run, pair: Pair) -> None:
+    assert run("log", pair[0], "nothing") == (DONE, "", "nothing is logged for 'nothing' in notes\n")
+    assert run("log", pair[0], "nothing", "--json").json["changes"] == []
+
+
+def test_status(run: Run, pair: Pair) -> None:
+    assert "kvsync has never written here" in run("status", pair[0]).out
+    assert run("status", pair[0], "--json").json["replica"] is None
+    run("sync", *pair)
+    assert "lease      free" in run("status", pair[0]).out
+    answer = run("status", pair[0], "--json").json
+    assert answer.keys() == {
+        "storage",
+        "replica",
+        "generation",
+        "vector",
+        "changes",
+        "segments",
+        "index_bytes",
+        "missing",
+        "peers",
+        "lease",
+        "guarantee",
+    }
+    assert answer["changes"] == 3
+    assert answer["vector"].keys() == {answer["replica"]}
+    assert answer["vector"][answer["replica"]].keys() == {"time", "stamp"}
+
+
+def test_status_names_the_holder(run: Run, pair: Pair) -> None:
+    storage, _ = open_storage(pair[0])
+    with held((storage,), Environment(), lease_seconds=60, wait_seconds=0):
+        assert "lease      held by " in run("status", pair[0]).out
+        lease = run("status", pair[0], "--json").json["lease"]
+    assert lease.keys() == {"state", "owner", "acquired", "expires", "expired"}
+    assert (lease["state"], lease["expired"]) == ("held", False)
+
+
+def test_verify(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    assert run("verify", *pair).code == DONE
+    statement("UPDATE kv SET value = x'00' WHERE key = 'a'")
+    statement("DELETE FROM kv WHERE key = 'b'")
+    Path("notes/c").write_bytes(b"")
+    differing = run("verify", *pair)
+    assert differing.code == FAILED
+    assert "NOT EQUAL" in differing.out
+    answer = run("verify", *pair, "--json")
+    assert answer.code == FAILED
+    assert answer.json == {
+        "source": pair[0],
+        "target": pair[1],
+        "equal": False,
+        "same": 1,
+        "only_source": ["b", "c"],
+        "only_target": [],
+        "different": ["a"],
+        "unlogged": {pair[0]: ["c"], pair[1]: ["a", "b"]},
+    }
+
+
+def test_compact(run: Run, pair: Pair) -> None:
+    for number in range(3):
+        Path("notes/a").write_text(str(number), encoding="utf-8")
+        run("commit", pair[0])
+    assert run("compact", pair[0], "--json").json.keys() == {"storage", "merged", "removed"}
+    assert "merged" in run("compact", pair[0]).out
+
+
+def test_unlock(run: Run, pair: Pair) -> None:
+    assert run("unlock", pair[0], "--json").json == {"storage": "notes", "unlocked": False, "holder": None}
+    storage, _ = open_storage(pair[0])
+    context = held((storage,), Environment(), lease_seconds=60, wait_seconds=0)
+    context.__enter__()
+    answer = run("unlock", pair[0], "--yes", "--json").json
+    assert answer["unlocked"] is True
+    assert answer["holder"].startswith("held by ")
+    assert "lease      free" in run("status", pair[0]).out
+    assert run("sync", *pair).code == DONE
+
+
+def test_demo_on_a_small_folder(run: Run, tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    origin = tmp_path / "origin"
+    for number in range(100):
+        (origin / f"d{number % 7}").mkdir(parents=True, exist_ok=True)
+        (origin / f"d{number % 7}" / f"{number}.txt").write_bytes(b"x" * number)
+    (origin / "link").symlink_to("nowhere")
+    before = snapshot(origin)
+    told = run("demo", "--folder", origin, "--sqlite", tmp_path / "demo.db")
+    assert told.code == DONE, told.out + told.err
+    assert "copied 100 files" in told.out
+    assert "1 passed over" in told.out
+    assert "All 9 checks passed." in told.out
+    assert snapshot(origin) == before
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert len(rows(str(tmp_path / "demo.db"))) == 91
+    answer = run("demo", "--folder", origin, "--json", "--keep").json
+    assert answer["ok"] is True
+    assert [step["name"] for step in answer["steps"]] == ["first sync", "second sync", "third sync"]
+    assert all(check["ok"] for check in answer["checks"])
+    assert Path(answer["kept"], "copy.db").exists()
+
+
+def test_demo_fails_when_a_check_fails(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvsync.cli.demo.rows_in", lambda _: {})
+    for number in range(100):
+        (tmp_path / str(number)).write_bytes(b"")
+    ended = run("demo", "--folder", tmp_path)
+    assert ended.code == FAILED
+    assert "2 of 9 checks FAILED." in ended.out
+    assert run("demo", "--folder", tmp_path, "--json").json["ok"] is False
+
+
+def test_help_and_version(spawn: Run) -> None:
+    told = spawn("--help")
+    assert told.code == DONE
+    for name in ("sync", "plan", "verify", "status", "log", "commit", "compact", "unlock", "demo"):
+        assert f"│ {name} " in told.out
+    assert "Exit codes" in told.out
+    version = spawn("--version")
+    assert version.code == DONE
+    assert version.out.startswith("kvsync")
+
+
+def test_a_process_of_its_own_reads_changes_from_standard_input(spawn: Run, pair: Pair) -> None:
+    ended = spawn("sync", *pair, "--changes", "-", "--json", stdin='{"op":"put","key":"x","value":"1"}\n')
+    assert json.loads(ended.out)["pushed"] == 1
+    assert (ended.code, ended.err) == (DONE, "")

@@ -1,0 +1,213 @@
+"""How commands end: the exit code, and an error of one to three lines on standard error."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import kvsync
+from kvsync.cli.exitcodes import BUDGET, CONFLICTS, DONE, FAILED, LOCKED, USAGE
+from kvsync.environment import Environment
+from kvsync.lease import held
+from kvsync.storages import open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Ended
+
+    Run = Callable[..., Ended]
+    Pair = tuple[str, str]
+
+
+def assert_told(ended: Ended, code: int, *words: str) -> None:
+    assert ended.code == code, ended
+    assert ended.out == ""
+    assert 1 <= ended.err.count("\n") <= 3, ended.err
+    assert ended.err.startswith("kvsync: error: ")
+    assert "Traceback" not in ended.err
+    for word in words:
+        assert word in ended.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sync"],
+        ["sync", "notes"],
+        ["sync", "notes", "copy", "third"],
+        ["sync", "notes", "copy", "--nonsense"],
+        ["sync", "notes", "copy", "--conflict", "mine"],
+        ["sync", "notes", "copy", "--guard", "dog"],
+        ["sync", "notes", "copy", "--max-delete", "many"],
+        ["sync", "notes", "copy", "--max-delete", "-1"],
+        ["sync", "notes", "copy", "--max-delete", "101%"],
+        ["sync", "notes", "copy", "--lease-seconds", "0"],
+        ["sync", "notes", "copy", "--lease-seconds", "nan"],
+        ["sync", "notes", "copy", "--wait-seconds", "soon"],
+        ["sync", "notes", "notes"],
+        ["sync", "notes", "./notes"],
+        ["plan", "notes", "notes/../notes"],
+        ["verify", "notes", "notes"],
+        ["sync", "notes", "gopher://host/x"],
+        ["sync", "notes", "sqlite://host/x.db"],
+        ["sync", "notes", "file://relative"],
+        ["sync", "", "notes"],
+        ["sync", "notes", "some.db"],
+        ["sync", "notes", "copy", "--changes", "no such file"],
+        ["frobnicate"],
+        ["unlock"],
+        ["demo", "--folder", "no such folder"],
+        ["demo", "--sqlite", "some.db"],
+    ],
+    ids=" ".join,
+)
+def test_usage(run: Run, pair: Pair, arguments: list[str]) -> None:
+    Path("some.db").write_bytes(b"")
+    assert_told(run(*arguments), USAGE, "next: ")
+    if arguments[0] != "frobnicate":
+        ended = run(*arguments, "--json")
+        assert ended.code == USAGE
+        assert ended.error["kind"] in {"usage", "same-storage"}
+    assert not Path("copy").exists()
+    assert not Path(pair[0], ".kvsync").exists()
+
+
+def test_a_file_is_told_how_databases_are_named(run: Run, pair: Pair) -> None:
+    Path("some.db").write_bytes(b"")
+    assert_told(run("sync", *pair[:1], "some.db"), USAGE, "sqlite:///some.db")
+
+
+@pytest.mark.parametrize("command", ["sync", "plan", "verify"])
+@pytest.mark.parametrize("missing", ["gone", "file:///gone/for/good", "sqlite:///gone.db"])
+def test_a_missing_source_is_never_an_empty_one(run: Run, pair: Pair, command: str, missing: str) -> None:
+    assert_told(run(command, missing, pair[0]), FAILED, "there is nothing at", "gone")
+    error = run(command, missing, pair[0], "--json").error
+    assert error["kind"] == "storage"
+    assert "gone" in error["storage"]
+    assert not Path("gone.db").exists()
+
+
+@pytest.mark.parametrize("command", ["commit", "status", "log", "compact", "unlock"])
+def test_a_missing_storage(run: Run, pair: Pair, command: str) -> None:
+    for missing in ("gone", "sqlite:///gone.db"):
+        assert_told(run(command, missing), FAILED, "there is nothing at")
+    assert not Path("gone").exists()
+    assert not Path("gone.db").exists()
+    assert pair
+
+
+def test_verify_wants_both(run: Run, pair: Pair) -> None:
+    assert_told(run("verify", *pair), FAILED, "there is nothing at 'app.db'")
+
+
+def test_a_storage_that_fails(run: Run, pair: Pair) -> None:
+    assert_told(run("sync", pair[0], "sqlite:///no/folder/x.db"), FAILED, "where: sqlite:///no/folder/x.db")
+    Path("text.db").write_text("this is no database\n" * 100, encoding="utf-8")
+    assert_told(run("sync", pair[0], "sqlite:///text.db"), FAILED, "where: sqlite:///text.db")
+
+
+def test_conflicts_left(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    Path("notes/a").write_bytes(b"mine")
+    with closing(sqlite3.connect("app.db")) as connection, connection:
+        connection.execute("UPDATE kv SET value = x'00' WHERE key = 'a'")
+    assert_told(run("sync", *pair, "--conflict", "fail"), CONFLICTS, "'a'", "--conflict latest")
+    assert_told(run("plan", *pair, "--conflict", "fail"), CONFLICTS, "'a'")
+    ended = run("sync", *pair, "--conflict", "fail", "--json")
+    assert ended.code == CONFLICTS
+    assert ended.error["kind"] == "conflict"
+    assert [conflict["key"] for conflict in ended.error["conflicts"]] == ["a"]
+    assert Path("notes/a").read_bytes() == b"mine"
+
+
+def test_locked(run: Run, pair: Pair) -> None:
+    storage, _ = open_storage(pair[0])
+    with held((storage,), Environment(), lease_seconds=60, wait_seconds=0):
+        for arguments in (["sync", *pair], ["commit", pair[0]]):
+            ended = run(*arguments, "--wait-seconds", "0")
+            assert_told(ended, LOCKED, "locked by ", "where: notes", "kvsync unlock")
+        assert run("compact", pair[0], "--wait-seconds", "0").code == LOCKED
+        error = run("sync", *pair, "--wait-seconds", "0", "--json").error
+        assert error.keys() == {"kind", "message", "storage", "key", "owner", "expires"}
+        assert (error["kind"], error["storage"]) == ("lock-held", "notes")
+        assert error["expires"].endswith("Z")
+        assert run("sync", *pair, "--dry-run").code == DONE
+    assert run("sync", *pair).code == DONE
+
+
+def test_a_lease_lost_on_the_way(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(*_: object, **__: object) -> None:
+        message = "lost the lease"
+        raise kvsync.LockLostError(message, storage="notes")
+
+    monkeypatch.setattr("kvsync.api.sync", lose)
+    assert_told(run("sync", *pair), LOCKED, "lost the lease", "run again")
+
+
+def test_stopped_by_the_budget(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    for name in ("a", "b"):
+        Path("notes", name).unlink()
+    assert_told(run("sync", *pair, "--max-delete", "50%"), BUDGET, "2 of 3 keys", "where: notes", "--max-delete")
+    assert_told(run("plan", *pair, "--max-delete", "50%"), BUDGET)
+    assert_told(run("commit", pair[0], "--max-delete", "50%"), BUDGET)
+    assert run("sync", *pair, "--max-delete", "50%", "--json").error["kind"] == "budget"
+    assert_told(run("sync", *pair, "--max-delete", "1"), BUDGET)
+    assert run("sync", *pair, "--max-delete", "2").code == DONE
+
+
+def test_a_folder_that_lost_all_its_files(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    shutil.rmtree("notes/user")
+    for name in ("a", "b"):
+        Path("notes", name).unlink()
+    assert_told(run("sync", *pair), BUDGET, "all 3 keys are gone", "--max-delete='100%'")
+    assert run("sync", *pair, "--max-delete", "100%").code == DONE
+
+
+def test_a_damaged_index_is_named(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    Path("notes/.kvsync/manifest").write_bytes(b"nonsense")
+    assert_told(run("sync", *pair), FAILED, "where: notes, index object manifest", "next: restore")
+    error = run("status", pair[0], "--json").error
+    assert (error["kind"], error["name"]) == ("index-damaged", "manifest")
+
+
+def test_unlock_takes_a_lease_that_cannot_be_read(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    Path("notes/.kvsync/lease").write_bytes(b"nonsense")
+    assert_told(run("sync", *pair), FAILED, "index object lease", "kvsync unlock")
+    assert run("unlock", pair[0], "--yes").code == DONE
+    assert run("sync", *pair).code == DONE
+
+
+def test_help_is_named_for_the_command(run: Run) -> None:
+    assert_told(run("snyc", "a", "b"), USAGE, "`kvsync --help`", '"sync"')
+    assert_told(run("sync", "a"), USAGE, "`kvsync sync --help`")
+
+
+def test_unlock_off_a_terminal_wants_yes(run: Run, pair: Pair) -> None:
+    storage, _ = open_storage(pair[0])
+    with held((storage,), Environment(), lease_seconds=60, wait_seconds=0):
+        assert_told(run("unlock", pair[0]), USAGE, "--yes", "where: notes")
+        assert "lease      held by" in run("status", pair[0]).out
+
+
+def test_an_error_that_nobody_thought_of(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        message = "redis://me:hunter2@host is odd"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("kvsync.api.sync", break_down)
+    assert_told(run("sync", *pair), FAILED, "unexpected RuntimeError: redis://me:***@host", "KVSYNC_DEBUG=1")
+    assert run("sync", *pair, "--json").error["kind"] == "internal"
+    monkeypatch.setenv("KVSYNC_DEBUG", "1")
+    ended = run("sync", *pair)
+    assert "Traceback" in ended.err
+    assert "hunter2" not in ended.err

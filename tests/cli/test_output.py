@@ -1,0 +1,185 @@
+"""What reaches the terminal: no secret, no control character, no colour where none is wanted."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import select
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.cli.output import Output, printable, write_line
+from kvsync.cli.progress import shown_progress
+from kvsync.environment import Environment
+from kvsync.lease import held
+from kvsync.result import Progress
+from kvsync.storages import open_storage
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Ended
+
+    Run = Callable[..., Ended]
+    Pair = tuple[str, str]
+    Launch = Callable[..., subprocess.Popen[str]]
+    Terminals = Callable[..., tuple[int, str]]
+
+SECRET = "hunter2"  # noqa: S105 - a made-up one
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sync", "redis://me:hunter2@host/0", "notes"],
+        ["sync", "notes", "gopher://host/?token=hunter2"],
+        ["sync", "notes", "copy", "redis://me:hunter2@host/0"],
+        ["sync", "notes", "copy", "--conflict", "redis://me:hunter2@host/0"],
+        ["status", "sqlite:///x.db?password=hunter2"],
+        ["redis://me:hunter2@host/0"],
+        ["sync", "redis://me:hun'hunter2@host/0", "notes"],
+        ["sync", "notes", "redis://me:a hunter2@host/0"],
+        ["sync", "notes", "redis://me:a'b\"hunter2@host/0"],
+    ],
+    ids=" ".join,
+)
+def test_no_secret_in_an_error(run: Run, pair: Pair, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for debug in ("", "1"):
+        monkeypatch.setenv("KVSYNC_DEBUG", debug)
+        for ended in (run(*arguments), run(*arguments, "--json")):
+            assert ended.code == 2
+            assert SECRET not in ended.out + ended.err
+    assert pair
+
+
+HOSTILE = ["a\x1b[31mred", "new\nline", "bell\x07", "right\u202eleft", "[bold]x", ":smile:", "é😀", "\\x1b"]
+
+
+def test_hostile_keys_reach_the_terminal_escaped(run: Run, pair: Pair) -> None:
+    for key in HOSTILE:
+        Path("notes", key).write_bytes(b"x")
+    told = [run("plan", *pair), run("sync", *pair), run("log", pair[0])]
+    Path("notes", HOSTILE[0]).write_bytes(b"changed")
+    told += [run("verify", *pair), run("sync", *pair, "--conflict", "keep-both"), run("log", pair[1])]
+    for ended in told:
+        assert all(c.isprintable() or c == "\n" for c in ended.out + ended.err)
+    for key in HOSTILE:
+        assert repr(key) in told[0].out
+        assert repr(key) in told[2].out
+    keys = {change["key"] for change in run("log", pair[0], "--json").json["changes"]}
+    assert set(HOSTILE) < keys
+    assert run("plan", *pair, "--json").out.isascii()
+
+
+def test_a_hostile_folder_name(run: Run, pair: Pair) -> None:
+    Path(pair[0]).rename("no\x1b[2Jtes")
+    told = run("sync", "no\x1b[2Jtes", pair[1])
+    assert r"no\x1b[2Jtes <-> " in told.out
+    assert "\x1b" not in run("sync", "other\x1b[2J", pair[1]).err
+
+
+def test_printable() -> None:
+    assert printable("plain é 😀") == "plain é 😀"
+    assert printable("\ud800\x9b\u2028") == r"\ud800\x9b\u2028"
+
+
+def test_an_encoding_that_lacks_a_character_ends_no_run(spawn: Run, pair: Pair) -> None:
+    Path("notes/é😀").write_bytes(b"x")
+    ended = spawn("plan", *pair, variables={"PYTHONIOENCODING": "ascii:strict"})
+    assert ended.code == 0
+    assert r"'\xe9\U0001f600'" in ended.out
+
+
+class Terminal(io.StringIO):
+    """Says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_no_color(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *, coloured: bool) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    stream = Terminal()
+    write_line(stream, "text", "good")
+    assert ("\x1b[32m" in stream.getvalue()) is coloured
+
+
+def test_progress_off_a_terminal_is_a_line_now_and_then(capfd: pytest.CaptureFixture[str]) -> None:
+    ticks = iter(range(100))
+    with shown_progress(Output(), monotonic=lambda: next(ticks)) as report:
+        assert report is not None
+        for done in range(20):
+            report(Progress(done, 20, "push"))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert 1 <= err.count("\n") <= 6
+    assert err.startswith("kvsync: to target: ")
+    with shown_progress(Output(quiet=True)) as report:
+        assert report is None
+
+
+@pytest.fixture
+def on_terminal(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str]]:
+    """Return what runs a command on a terminal, and gives its exit code and what it showed."""
+
+    def call(*arguments: str, answer: str = "", variables: dict[str, str] | None = None) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+        child = launch(*arguments, variables={"TERM": "xterm", **(variables or {})}, **streams)
+        os.close(theirs)
+        shown = b""
+        while some := read_some(ours):
+            shown += some
+            if answer and b"[y/N]" in shown:
+                os.write(ours, answer.encode())
+                answer = ""
+        os.close(ours)
+        return child.wait(30), shown.decode()
+
+    return call
+
+
+def read_some(terminal: int) -> bytes:
+    """Return what is shown next, or nothing when the program is gone."""
+    assert select.select([terminal], [], [], 60)[0]
+    with suppress(OSError):  # EIO: nobody has the other end open any more
+        return os.read(terminal, 4096)
+    return b""
+
+
+def test_unlock_asks_on_a_terminal(on_terminal: Terminals, pair: Pair) -> None:
+    storage, _ = open_storage(pair[0])
+    lease = held((storage,), Environment(), lease_seconds=60, wait_seconds=0)
+    lease.__enter__()
+    code, shown = on_terminal("unlock", pair[0], answer="n\n")
+    assert code == 1
+    assert "held by" in shown
+    assert "left as it is" in shown
+    code, shown = on_terminal("unlock", pair[0], answer="y\n")
+    assert code == 0
+    assert "unlocked" in shown
+
+
+def test_a_terminal_gets_a_bar_and_with_no_color_no_colours(on_terminal: Terminals, pair: Pair) -> None:
+    code, shown = on_terminal("sync", *pair, variables={"NO_COLOR": "1"})
+    assert code == 0
+    assert "3 to the target" in shown
+    assert "\x1b[3" not in shown
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(launch: Launch, pair: Pair) -> None:
+    child = launch("log", pair[0], "--json")
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.close()
+    assert child.wait(60) == 141
+    assert child.stderr.read() == ""
