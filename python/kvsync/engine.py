@@ -17,7 +17,7 @@ from kvsync.replica import Replica, load_manifest, without_keys
 from kvsync.result import MissingKey, Progress, SyncResult
 from kvsync.side import Side
 from kvsync.storages.counted import counted
-from kvsync.transfer import push
+from kvsync.transfer import Reader, push
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -217,7 +217,7 @@ class Run:
         with taker.as_one():
             moving = Segment.merge([incoming.copy, incoming.fill]) if len(incoming.fill) else incoming.copy
             outcome = push(
-                giver.storage,
+                Reader(giver.storage, giver.given),
                 taker.storage,
                 moving,
                 taker.guard(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import ClockError, StorageError, UsageError
 from kvsync.index.manifest import Missing
-from kvsync.index.native import Segment, stamp_after
+from kvsync.index.native import Given, Segment, stamp_after
 from kvsync.replica import Replica, changes_of, without_keys
 from kvsync.scan import InventoryGuard, scan
 from kvsync.storages.base import SupportsTransaction
@@ -34,6 +34,7 @@ class Side:
         label: "source" or "target".
         replica: its log.
         scanned: what a scan found, where one was made.
+        given: what the caller gave, once it is committed: pushed from memory, not read back.
         committed: local changes that this run logged.
     """
 
@@ -48,7 +49,8 @@ class Side:
         self.replica = Replica(storage, environment, dry=lease is None)
         self.scanned: Scan | None = None
         self.committed = 0
-        self._given: dict[str, bytes | None] = {}
+        self.given: Given | None = None
+        self._unwritten: dict[str, bytes | None] = {}
 
     def settle(self) -> None:
         """Take in what an interrupted run left, and refuse a clock that ran away.
@@ -109,11 +111,12 @@ class Side:
         keys = [change.key for change in changes]
         values = self._values(changes)
         first = stamp_after(self.environment.now_ms(), manifest.clock)
-        segment = Segment.from_values(keys, values, manifest.replica, first)
+        self.given = Given(keys, values, manifest.replica, first)
+        segment = self.given.segment
         if len(segment) < len(keys):
             changes = list({change.key: change for change in changes}.values())
         if self.lease is None:
-            self._given = dict(zip(keys, values, strict=True))
+            self._unwritten = dict(zip(keys, values, strict=True))
         with self.as_one():
             if self.lease is not None:
                 self._write_given(changes)
@@ -160,8 +163,8 @@ class Side:
     def read_pending(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return values as they are, or in a preview as this run's changes would have made them."""
         values = self.storage.read(keys)
-        if self.lease is None and self._given:
-            values = [self._given.get(key, value) for key, value in zip(keys, values, strict=True)]
+        if self._unwritten:
+            values = [self._unwritten.get(key, value) for key, value in zip(keys, values, strict=True)]
         return values
 
     def _write_decided(self, values: Sequence[tuple[str, bytes | None]]) -> list[str]:

@@ -13,12 +13,12 @@ from kvsync.types import Change, Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kvsync.index.native import Segment
+    from kvsync.index.native import Given, Segment
     from kvsync.replica import Replica
     from kvsync.storages.base import Storage
     from kvsync.types import Written
 
-__all__ = ["BATCH_BYTES", "BATCH_COUNT", "Guard", "Look", "Outcome", "Trust", "push"]
+__all__ = ["BATCH_BYTES", "BATCH_COUNT", "Guard", "Look", "Outcome", "Reader", "Trust", "push"]
 
 BATCH_COUNT = 4096
 BATCH_BYTES = 8 << 20
@@ -76,15 +76,34 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class Batch:
+    """Some changes and the values of their puts; `trusted`: the digests were taken from these very values."""
+
     start: int
     stop: int
     keys: list[str]
-    values: list[bytes | Unreadable | None]
+    values: Sequence[bytes | Unreadable | None]
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Takes values from a storage, or from what the caller gave in this run."""
+
+    storage: Storage
+    given: Given | None
+
+    def take(self, changes: Segment, start: int, stop: int) -> Batch:
+        """Return the values of the puts among changes[start:stop], and whether their digests were just taken."""
+        known = self.given.puts(changes, start, stop) if self.given is not None else None
+        if known is not None:
+            return Batch(start, stop, *known, trusted=True)
+        keys = changes.puts(start, stop)
+        return Batch(start, stop, keys, self.storage.read(keys) if keys else [], trusted=False)
 
 
 def push(
-    giver: Storage,
+    giver: Reader,
     taker: Storage,
     changes: Segment,
     guard: Guard,
@@ -110,14 +129,13 @@ def push(
     return outcome
 
 
-def _read_ahead(giver: Storage, changes: Segment) -> Iterator[_Batch]:
+def _read_ahead(giver: Reader, changes: Segment) -> Iterator[Batch]:
     spans = changes.batches(BATCH_COUNT, BATCH_BYTES)
 
-    def read(span: tuple[int, int]) -> _Batch:
-        keys = changes.puts(*span)
-        return _Batch(*span, keys, giver.read(keys) if keys else [])
+    def read(span: tuple[int, int]) -> Batch:
+        return giver.take(changes, *span)
 
-    if not giver.capabilities.blocking or len(spans) == 1:
+    if not giver.storage.capabilities.blocking or len(spans) == 1:
         yield from map(read, spans)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="kvsync-read") as reader:
@@ -129,9 +147,9 @@ def _read_ahead(giver: Storage, changes: Segment) -> Iterator[_Batch]:
             yield future.result()
 
 
-def _apply(taker: Storage, changes: Segment, batch: _Batch, guard: Guard, outcome: Outcome) -> None:
+def _apply(taker: Storage, changes: Segment, batch: Batch, guard: Guard, outcome: Outcome) -> None:
     keys, values = batch.keys, batch.values
-    bad = changes.mismatches(batch.start, batch.stop, values) if keys else []
+    bad = changes.mismatches(batch.start, batch.stop, values) if keys and not batch.trusted else []
     refused = {keys[i]: _why(values[i]) for i in bad}
     if refused:
         kept = [(key, value) for key, value in zip(keys, values, strict=True) if key not in refused]
@@ -147,14 +165,14 @@ def _apply(taker: Storage, changes: Segment, batch: _Batch, guard: Guard, outcom
 
 
 def _write(
-    taker: Storage, keys: list[str], values: list[bytes | Unreadable | None], guard: Guard, refused: dict[str, str]
+    taker: Storage, keys: list[str], values: Sequence[bytes | Unreadable | None], guard: Guard, refused: dict[str, str]
 ) -> dict[str, bytes | None]:
     """Write what the guard admits; note refusals; return the new version tokens where the storage gives them."""
     keys, expect, picked = _admitted(keys, guard, refused)
     if not keys:
         return {}
     # Every value is bytes here: anything else failed its digest check.
-    chosen: list[bytes] = [values[i] for i in picked] if picked is not None else values  # type: ignore[assignment, misc]
+    chosen: Sequence[bytes] = [values[i] for i in picked] if picked is not None else values  # type: ignore[assignment, misc]
     written = taker.write(keys, chosen, expect)
     _note(written, refused)
     return dict(zip(keys, written.tokens, strict=True)) if written.tokens is not None else {}

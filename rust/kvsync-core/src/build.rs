@@ -1,16 +1,17 @@
 //! Segments made from changes: each column in its least width.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::column::{position, width_of, write};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::layout::Layout;
+use crate::listing::Listing;
 use crate::row::{DECISION, DIGEST, NO_DIGEST, Row, TOMBSTONE};
 use crate::segment::Segment;
-use crate::strings::STRIDE;
+use crate::strings;
 
 /// Takes changes in strictly ascending key order.
 #[derive(Debug, Default)]
@@ -28,21 +29,6 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A builder with room for so many changes.
-    #[must_use]
-    pub fn with_capacity(changes: usize, key_bytes: usize) -> Self {
-        Self {
-            stamp: Vec::with_capacity(changes),
-            origin: Vec::with_capacity(changes),
-            flags: Vec::with_capacity(changes),
-            size: Vec::with_capacity(changes),
-            digest: Vec::with_capacity(changes),
-            key_size: Vec::with_capacity(changes),
-            key: Vec::with_capacity(key_bytes),
-            ..Self::default()
-        }
-    }
-
     /// Append a change whose key is greater than all before.
     pub fn push(&mut self, row: &Row<'_>) {
         let origin = self.origin_of(row.origin, row.stamp);
@@ -52,7 +38,8 @@ impl Builder {
         self.size.push(row.size);
         self.digest.push(*row.digest);
         // A longer key makes `key` too long as well, which `finish` refuses.
-        self.key_size.push(u32::try_from(row.key.len()).unwrap_or(u32::MAX));
+        self.key_size
+            .push(u32::try_from(row.key.len()).unwrap_or(u32::MAX));
         self.key.extend_from_slice(row.key);
     }
 
@@ -79,18 +66,23 @@ impl Builder {
     pub fn finish(self) -> Result<Segment<Vec<u8>>> {
         let count = self.flags.len();
         let longest = self.key.len().max(count.saturating_mul(DIGEST));
-        if u32::try_from(longest).is_err() {
-            return Err(Error::TooLarge { length: longest });
-        }
+        check_length(longest)?;
         let (origins, places) = self.origin_table();
         let mut layout = Layout {
             count,
             maxima: places.iter().map(|(_, most)| *most).collect(),
             origins,
             stamp_base: self.stamp.iter().copied().min().unwrap_or(0),
-            tombstones: self.flags.iter().filter(|flag| *flag & TOMBSTONE != 0).count(),
-            value_bytes: self.size.iter().fold(0, |sum: u64, size| sum.saturating_add(*size)),
-            marks: self.marks(),
+            tombstones: self
+                .flags
+                .iter()
+                .filter(|flag| *flag & TOMBSTONE != 0)
+                .count(),
+            value_bytes: self
+                .size
+                .iter()
+                .fold(0, |sum: u64, size| sum.saturating_add(*size)),
+            marks: strings::marks_of(self.key_size.iter().map(|size| position(u64::from(*size)))),
             ..Layout::default()
         };
         let bytes = self.write(&mut layout);
@@ -101,56 +93,71 @@ impl Builder {
     fn origin_table(&self) -> (Vec<u64>, Vec<(u32, u64)>) {
         let places = self.origins.values();
         let most = |place: &u32| (*place, self.maxima[position(u64::from(*place))]);
-        (self.origins.keys().copied().collect(), places.map(most).collect())
+        (
+            self.origins.keys().copied().collect(),
+            places.map(most).collect(),
+        )
     }
 
-    fn marks(&self) -> Vec<usize> {
-        let blocks = self.key_size.chunks(STRIDE);
-        let starts = blocks.scan(0, |start, block| {
-            let mark = *start;
-            *start += block.iter().map(|size| position(u64::from(*size))).sum::<usize>();
-            Some(mark)
-        });
-        starts.collect()
-    }
-
-    fn write(self, layout: &mut Layout) -> Vec<u8> {
+    fn write(&self, layout: &mut Layout) -> Vec<u8> {
         let base = layout.stamp_base;
         let mut order = vec![0_u64; self.origins.len()];
         for (rank, place) in self.origins.values().enumerate() {
             order[position(u64::from(*place))] = rank as u64;
         }
         let most = |numbers: &[u64]| numbers.iter().copied().max().unwrap_or(0);
+        let longest = self.key_size.iter().copied().max().unwrap_or(0);
         let widths = [
             width_of(most(&self.stamp) - base),
             width_of(order.len().saturating_sub(1) as u64),
             width_of(most(&self.size)),
-            width_of(u64::from(self.key_size.iter().copied().max().unwrap_or(0))),
+            width_of(u64::from(longest)),
         ];
+        let mut sheet = Sheet::new(layout.count, &widths, self.key.len());
+        let stamps = self.stamp.iter().map(|stamp| stamp - base);
+        layout.stamp = sheet.numbers(widths[0], stamps);
+        let ranks = self
+            .origin
+            .iter()
+            .map(|place| order[position(u64::from(*place))]);
+        layout.origin = sheet.numbers(widths[1], ranks);
+        layout.flags = sheet.bytes(&self.flags);
+        layout.size = sheet.numbers(widths[2], self.size.iter().copied());
+        layout.digest = sheet.bytes(self.digest.as_flattened());
+        let key_sizes = self.key_size.iter().map(|size| u64::from(*size));
+        layout.key_size = sheet.numbers(widths[3], key_sizes);
+        layout.key = sheet.bytes(&self.key);
+        sheet.out
+    }
+}
+
+/// Columns behind one another.
+struct Sheet {
+    out: Vec<u8>,
+}
+
+impl Sheet {
+    fn new(count: usize, widths: &[usize], key_bytes: usize) -> Self {
         let row = widths.iter().sum::<usize>() + 1 + DIGEST;
-        let mut out = Vec::with_capacity(layout.count * row + self.key.len());
-        let end = |out: &Vec<u8>, last: &mut usize| {
-            let place = *last..out.len();
-            *last = out.len();
-            place
-        };
-        let last = &mut 0;
-        write(&mut out, widths[0], self.stamp.iter().map(|stamp| stamp - base));
-        layout.stamp = end(&out, last);
-        let ranks = self.origin.iter().map(|place| order[position(u64::from(*place))]);
-        write(&mut out, widths[1], ranks);
-        layout.origin = end(&out, last);
-        out.extend_from_slice(&self.flags);
-        layout.flags = end(&out, last);
-        write(&mut out, widths[2], self.size.iter().copied());
-        layout.size = end(&out, last);
-        out.extend_from_slice(self.digest.as_flattened());
-        layout.digest = end(&out, last);
-        write(&mut out, widths[3], self.key_size.iter().map(|size| u64::from(*size)));
-        layout.key_size = end(&out, last);
-        out.extend_from_slice(&self.key);
-        layout.key = end(&out, last);
-        out
+        Self {
+            out: Vec::with_capacity(count * row + key_bytes),
+        }
+    }
+
+    fn numbers(&mut self, width: usize, numbers: impl Iterator<Item = u64>) -> Range<usize> {
+        let start = self.out.len();
+        write(&mut self.out, width, numbers);
+        start..self.out.len()
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Range<usize> {
+        self.pieces(std::iter::once(bytes))
+    }
+
+    fn pieces<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) -> Range<usize> {
+        let start = self.out.len();
+        pieces.for_each(|piece| self.out.extend_from_slice(piece));
+        start..self.out.len()
     }
 }
 
@@ -161,38 +168,81 @@ impl Builder {
 /// # Errors
 /// Lists of unlike length, a reserved key, an unknown flag, a stamp past 64 bits.
 pub fn from_values(
-    keys: &[&str],
+    keys: &Listing,
     values: &[Option<&[u8]>],
     origin: u64,
     stamp: u64,
     flags: u8,
 ) -> Result<Segment<Vec<u8>>> {
+    Ok(from_values_in_order(keys, values, origin, stamp, flags)?.0)
+}
+
+/// As [`from_values`], with the position in `keys` and `values` of each change of the segment.
+///
+/// # Errors
+/// As [`from_values`].
+pub fn from_values_in_order(
+    keys: &Listing,
+    values: &[Option<&[u8]>],
+    origin: u64,
+    stamp: u64,
+    flags: u8,
+) -> Result<(Segment<Vec<u8>>, Vec<u32>)> {
     if keys.len() != values.len() {
         return Err(bad("keys and values differ in length"));
     }
     if flags & !DECISION != 0 {
         return Err(bad("unknown flag"));
     }
-    keys.iter().try_for_each(|key| key::check(key))?;
-    let order = ascending(keys)?;
-    let mut builder = Builder::with_capacity(order.len(), keys.iter().map(|key| key.len()).sum());
-    for (index, stamp) in order.iter().zip(0..).map(|(index, step)| (*index, stamp.checked_add(step))) {
-        let index = position(u64::from(index));
-        let (digest, size) = match values[index] {
-            Some(value) => (digest::of_value(value), value.len() as u64),
-            None => (NO_DIGEST, 0),
-        };
-        let tombstone = if values[index].is_none() { TOMBSTONE } else { 0 };
-        builder.push(&Row {
-            key: keys[index].as_bytes(),
-            origin,
-            stamp: stamp.ok_or(Error::ClockOverflow)?,
-            flags: flags | tombstone,
-            size,
-            digest: &digest,
-        });
-    }
-    builder.finish()
+    keys.check_reserved()?;
+    let order = keys.order()?;
+    check_length(keys.bytes().max(order.len().saturating_mul(DIGEST)))?;
+    let Some(last) = (order.len() as u64).checked_sub(1) else {
+        return Ok((Builder::default().finish()?, order));
+    };
+    let mut layout = Layout {
+        count: order.len(),
+        origins: vec![origin],
+        maxima: vec![stamp.checked_add(last).ok_or(Error::ClockOverflow)?],
+        stamp_base: stamp,
+        ..Layout::default()
+    };
+    let bytes = write_values(keys, values, &order, flags, &mut layout);
+    Ok((Segment::assemble(bytes, layout), order))
+}
+
+fn write_values(
+    keys: &Listing,
+    values: &[Option<&[u8]>],
+    order: &[u32],
+    flags: u8,
+    layout: &mut Layout,
+) -> Vec<u8> {
+    let hash = |value: Option<&[u8]>| value.map_or(NO_DIGEST, digest::of_value);
+    let digests: Vec<[u8; DIGEST]> = values.iter().copied().map(hash).collect();
+    let places = || order.iter().map(|index| position(u64::from(*index)));
+    let sizes = || places().map(|index| values[index].map_or(0, |value| value.len() as u64));
+    let key_sizes = || places().map(|index| keys.get(index).len());
+    let count = layout.count as u64;
+    let widths = [
+        width_of(count - 1),
+        1,
+        width_of(sizes().max().unwrap_or(0)),
+        width_of(key_sizes().max().unwrap_or(0) as u64),
+    ];
+    let mut sheet = Sheet::new(layout.count, &widths, keys.bytes());
+    layout.stamp = sheet.numbers(widths[0], 0..count);
+    layout.origin = sheet.numbers(1, places().map(|_| 0));
+    let deletes = |index: usize| u8::from(values[index].is_none()) * TOMBSTONE;
+    layout.flags = sheet.numbers(1, places().map(|index| u64::from(flags | deletes(index))));
+    layout.size = sheet.numbers(widths[2], sizes());
+    layout.digest = sheet.pieces(places().map(|index| digests[index].as_slice()));
+    layout.key_size = sheet.numbers(widths[3], key_sizes().map(|size| size as u64));
+    layout.key = sheet.pieces(places().map(|index| keys.get(index)));
+    layout.marks = strings::marks_of(key_sizes());
+    layout.tombstones = places().filter(|index| values[*index].is_none()).count();
+    layout.value_bytes = sizes().fold(0, u64::saturating_add);
+    sheet.out
 }
 
 /// A segment of changes in any order; of one key given twice, the greatest change counts.
@@ -204,7 +254,9 @@ pub fn from_rows(mut rows: Vec<Row<'_>>) -> Result<Segment<Vec<u8>>> {
     rows.sort_by(|left, right| left.key.cmp(right.key).then_with(|| right.order(left)));
     rows.dedup_by(|later, kept| later.key == kept.key);
     let mut builder = Builder::default();
-    rows.iter().for_each(|row| builder.push(row));
+    for row in &rows {
+        builder.push(row);
+    }
     builder.finish()
 }
 
@@ -228,47 +280,12 @@ const fn bad(problem: &'static str) -> Error {
     Error::BadArgument { problem }
 }
 
-/// The positions of keys in ascending order; of one key given twice, the last position.
-///
-/// # Errors
-/// [`Error::TooLarge`] for 2^32 keys.
-pub fn ascending(keys: &[&str]) -> Result<Vec<u32>> {
-    let length = keys.len();
-    let count = u32::try_from(length).map_err(|_| Error::TooLarge { length })?;
-    if keys.windows(2).all(|pair| pair[0] < pair[1]) {
-        return Ok((0..count).collect());
+/// Refuse a column that a msgpack bin cannot hold.
+pub(crate) fn check_length(length: usize) -> Result<()> {
+    let fits = u32::try_from(length).is_ok();
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::TooLarge { length })
     }
-    let common = common_prefix(keys);
-    let head = |key: &str| -> u128 {
-        let rest = &key.as_bytes()[common..];
-        let mut head = [0; 16];
-        let length = rest.len().min(16);
-        head[..length].copy_from_slice(&rest[..length]);
-        u128::from_be_bytes(head)
-    };
-    let mut order: Vec<(u128, u32)> = keys.iter().map(|key| head(key)).zip(0..count).collect();
-    let by_key = |left: &(u128, u32), right: &(u128, u32)| -> Ordering {
-        let text = |entry: &(u128, u32)| keys[position(u64::from(entry.1))];
-        left.0.cmp(&right.0).then_with(|| text(left).cmp(text(right)))
-    };
-    order.sort_by(by_key);
-    // Stable: of equal keys the last given comes last, and replaces the ones before it.
-    order.dedup_by(|later, kept| {
-        let same = by_key(later, kept) == Ordering::Equal;
-        if same {
-            kept.1 = later.1;
-        }
-        same
-    });
-    Ok(order.into_iter().map(|(_, index)| index).collect())
-}
-
-fn common_prefix(keys: &[&str]) -> usize {
-    let Some((first, rest)) = keys.split_first() else {
-        return 0;
-    };
-    rest.iter().fold(first.len(), |length, key| {
-        let pairs = first.bytes().zip(key.bytes()).take(length);
-        pairs.take_while(|(left, right)| left == right).count()
-    })
 }

@@ -57,7 +57,7 @@ impl<'a> Column<'a> {
         if count == 0 {
             return bytes.is_empty().then_some(Self::One(&[]));
         }
-        if bytes.len() % count != 0 {
+        if !bytes.len().is_multiple_of(count) {
             return None;
         }
         match bytes.len() / count {
@@ -165,7 +165,7 @@ fn extend<const N: usize>(out: &mut Vec<u8>, numbers: impl Iterator<Item = u64>)
 
 /// A number that was checked against a length, as an index.
 #[must_use]
-#[inline(always)]
+#[inline]
 pub fn position(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

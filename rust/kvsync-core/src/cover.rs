@@ -140,7 +140,9 @@ impl Cover {
     #[must_use]
     pub(crate) fn has_ahead(&self, origin: u64) -> bool {
         let before = self.ahead.partition_point(|span| span.origin < origin);
-        self.ahead.get(before).is_some_and(|span| span.origin == origin)
+        self.ahead
+            .get(before)
+            .is_some_and(|span| span.origin == origin)
     }
 
     fn span_at(&self, origin: u64, stamp: u64) -> Option<&Span> {

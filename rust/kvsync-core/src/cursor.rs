@@ -55,7 +55,7 @@ impl ExactSizeIterator for Cursor<'_> {}
 #[derive(Debug)]
 pub struct Picks<'a> {
     view: View<'a>,
-    picks: std::vec::IntoIter<u32>,
+    rest: std::vec::IntoIter<u32>,
     index: usize,
     start: usize,
 }
@@ -64,7 +64,7 @@ impl<'a> Picks<'a> {
     pub(crate) fn new(view: View<'a>, picks: Vec<u32>) -> Self {
         Self {
             view,
-            picks: picks.into_iter(),
+            rest: picks.into_iter(),
             index: 0,
             start: 0,
         }
@@ -76,7 +76,7 @@ impl<'a> Iterator for Picks<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Row<'a>> {
-        let index = position(u64::from(self.picks.next()?));
+        let index = position(u64::from(self.rest.next()?));
         let near = index - self.index < crate::strings::STRIDE;
         self.start = if near {
             self.start + position(self.view.keys.sizes.sum(self.index, index))

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::build::Builder;
 use crate::column::{Number, position};
-use crate::cover::Cover;
+use crate::cover::{Cover, Span};
 use crate::cursor::Picks;
 use crate::each_width;
 use crate::error::{Error, Result};
@@ -156,7 +156,9 @@ impl<'a> Iterator for Unknown<'a> {
         let others = &mut self.others;
         self.candidates.find(|row| {
             let newer = |found: Row<'_>| found.order(row) == Ordering::Greater;
-            !others.iter_mut().any(|other| other.find(row.key).is_some_and(newer))
+            !others
+                .iter_mut()
+                .any(|other| other.find(row.key).is_some_and(newer))
         })
     }
 }
@@ -200,14 +202,43 @@ fn uncovered(view: View<'_>, cover: &Cover) -> Result<Vec<u32>> {
         })),
     };
     if bounds.iter().any(|bound| bound.ask) {
+        let mut near = Nearby::new(cover);
         picks.retain(|pick| {
             let index = position(u64::from(*pick));
             let origin = position(view.origin.get(index));
             let stamp = view.layout.stamp_base + view.stamp.get(index);
-            !(bounds[origin].ask && cover.covers(view.layout.origins[origin], stamp))
+            !(bounds[origin].ask && near.covers(view.layout.origins[origin], stamp))
         });
     }
     Ok(picks)
+}
+
+/// Asks a cover; quickest where the answer lies in the span of the last one, or in the next.
+struct Nearby<'a> {
+    cover: &'a Cover,
+    place: usize,
+}
+
+impl<'a> Nearby<'a> {
+    const fn new(cover: &'a Cover) -> Self {
+        Self { cover, place: 0 }
+    }
+
+    fn covers(&mut self, origin: u64, stamp: u64) -> bool {
+        let spans = self.cover.ahead();
+        let ends_below = |span: &Span| (span.origin, span.last) < (origin, stamp);
+        let after = |place: usize| spans.get(place.wrapping_sub(1)).is_none_or(ends_below);
+        let found =
+            |place: usize| after(place) && spans.get(place).is_none_or(|span| !ends_below(span));
+        if !found(self.place) {
+            self.place += 1;
+            if !found(self.place) {
+                self.place = spans.partition_point(ends_below);
+            }
+        }
+        let begun = |span: &Span| span.origin == origin && span.first <= stamp;
+        spans.get(self.place).is_some_and(begun) || self.cover.covers(origin, stamp)
+    }
 }
 
 fn above<S: Number>(stamps: &[S], below: u64) -> Vec<u32> {

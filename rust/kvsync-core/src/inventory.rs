@@ -3,13 +3,14 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use crate::build::ascending;
-use crate::column::{Column, position, width_of, write};
+use crate::column::Column;
 use crate::envelope::{self, HEADER, Kind};
 use crate::error::{Error, Result};
 use crate::layout::read_head;
+use crate::listing::Listing;
 use crate::pack::{Reader, Writer};
 use crate::row::DIGEST;
+use crate::scan::{Table, entries};
 use crate::strings::{self, STRIDE, Strings};
 
 const NAME: &str = "inventory";
@@ -25,16 +26,16 @@ pub struct Inventory<B> {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Places {
-    count: usize,
-    nonce: [u8; NONCE],
-    digest: Range<usize>,
-    token_size: Range<usize>,
-    token: Range<usize>,
-    key_size: Range<usize>,
-    key: Range<usize>,
-    token_marks: Vec<usize>,
-    key_marks: Vec<usize>,
+pub(crate) struct Places {
+    pub(crate) count: usize,
+    pub(crate) nonce: [u8; NONCE],
+    pub(crate) digest: Range<usize>,
+    pub(crate) token_size: Range<usize>,
+    pub(crate) token: Range<usize>,
+    pub(crate) key_size: Range<usize>,
+    pub(crate) key: Range<usize>,
+    pub(crate) token_marks: Vec<usize>,
+    pub(crate) key_marks: Vec<usize>,
 }
 
 /// What one scan saw of one key.
@@ -70,6 +71,10 @@ impl<B: AsRef<[u8]>> Inventory<B> {
             *place = place.start + start..place.end + start;
         }
         Ok(Self { bytes, places })
+    }
+
+    pub(crate) const fn assemble(bytes: B, places: Places) -> Self {
+        Self { bytes, places }
     }
 
     /// The same inventory over other owned bytes.
@@ -129,17 +134,14 @@ impl<B: AsRef<[u8]>> Inventory<B> {
     ///
     /// # Errors
     /// [`Error::Unordered`], or lists of unlike length.
-    pub fn compare(&self, keys: &[&str], tokens: &[&[u8]]) -> Result<Difference<'_>> {
+    pub fn compare(&self, keys: &Listing, tokens: &[&[u8]]) -> Result<Difference<'_>> {
         if keys.len() != tokens.len() {
             return Err(bad("keys and tokens differ in length"));
         }
-        if let Some(pair) = keys.windows(2).find(|pair| pair[0] >= pair[1]) {
-            return Err(Error::Unordered { key: pair[1].into() });
-        }
+        keys.check_ascending()?;
         let mut difference = Difference::default();
         let mut seen = self.iter().peekable();
         for (index, (key, token)) in keys.iter().zip(tokens).enumerate() {
-            let key = key.as_bytes();
             while let Some(gone) = seen.next_if(|entry| entry.key < key) {
                 difference.gone.push(gone.key);
             }
@@ -158,7 +160,7 @@ impl<B: AsRef<[u8]>> Inventory<B> {
     /// Lists of unlike length, or more than the format holds.
     pub fn updated(
         &self,
-        keys: &[&str],
+        keys: &Listing,
         tokens: &[&[u8]],
         digests: &[&[u8; DIGEST]],
         removed: &[&str],
@@ -284,99 +286,6 @@ impl Places {
     }
 }
 
-/// An inventory of keys in any order; of one key given twice, the last counts.
-///
-/// # Errors
-/// Lists of unlike length, or more than the format holds.
-pub fn build(
-    keys: &[&str],
-    tokens: &[&[u8]],
-    digests: &[&[u8; DIGEST]],
-) -> Result<Inventory<Vec<u8>>> {
-    let mut table = Table::default();
-    for entry in entries(keys, tokens, digests)? {
-        table.push(&entry);
-    }
-    table.finish()
-}
-
-fn entries<'a>(
-    keys: &[&'a str],
-    tokens: &[&'a [u8]],
-    digests: &[&'a [u8; DIGEST]],
-) -> Result<Vec<Entry<'a>>> {
-    if keys.len() != tokens.len() || keys.len() != digests.len() {
-        return Err(bad("keys, tokens and digests differ in length"));
-    }
-    let entry = |index: u32| {
-        let index = position(u64::from(index));
-        Entry {
-            key: keys[index].as_bytes(),
-            token: tokens[index],
-            digest: digests[index],
-        }
-    };
-    Ok(ascending(keys)?.into_iter().map(entry).collect())
-}
-
-#[derive(Default)]
-struct Table {
-    digests: Vec<[u8; DIGEST]>,
-    token_sizes: Vec<u64>,
-    tokens: Vec<u8>,
-    key_sizes: Vec<u64>,
-    keys: Vec<u8>,
-}
-
-impl Table {
-    fn push(&mut self, entry: &Entry<'_>) {
-        self.digests.push(*entry.digest);
-        self.token_sizes.push(entry.token.len() as u64);
-        self.tokens.extend_from_slice(entry.token);
-        self.key_sizes.push(entry.key.len() as u64);
-        self.keys.extend_from_slice(entry.key);
-    }
-
-    fn finish(self) -> Result<Inventory<Vec<u8>>> {
-        let mut out = Vec::new();
-        let mut places = Places {
-            count: self.digests.len(),
-            token_marks: marks(&self.token_sizes),
-            key_marks: marks(&self.key_sizes),
-            ..Places::default()
-        };
-        let length = self.keys.len().max(self.tokens.len());
-        if u32::try_from(length.max(places.count.saturating_mul(DIGEST))).is_err() {
-            return Err(Error::TooLarge { length });
-        }
-        out.extend_from_slice(self.digests.as_flattened());
-        places.digest = 0..out.len();
-        places.token_size = append_sizes(&mut out, &self.token_sizes);
-        out.extend_from_slice(&self.tokens);
-        places.token = places.token_size.end..out.len();
-        places.key_size = append_sizes(&mut out, &self.key_sizes);
-        out.extend_from_slice(&self.keys);
-        places.key = places.key_size.end..out.len();
-        Ok(Inventory { bytes: out, places })
-    }
-}
-
-fn append_sizes(out: &mut Vec<u8>, sizes: &[u64]) -> Range<usize> {
-    let start = out.len();
-    let greatest = sizes.iter().copied().max().unwrap_or(0);
-    write(out, width_of(greatest), sizes.iter().copied());
-    start..out.len()
-}
-
-fn marks(sizes: &[u64]) -> Vec<usize> {
-    let starts = sizes.chunks(STRIDE).scan(0, |start, block| {
-        let mark = *start;
-        *start += position(block.iter().sum());
-        Some(mark)
-    });
-    starts.collect()
-}
-
 fn search(keys: Strings<'_>, key: &[u8]) -> Option<usize> {
     let begins = |mark: &usize, block: usize| keys.at(block * STRIDE, *mark) <= key;
     let (mut low, mut high) = (0, keys.marks.len());
@@ -401,6 +310,6 @@ fn search(keys: Strings<'_>, key: &[u8]) -> Option<usize> {
     None
 }
 
-const fn bad(problem: &'static str) -> Error {
+pub(crate) const fn bad(problem: &'static str) -> Error {
     Error::BadArgument { problem }
 }

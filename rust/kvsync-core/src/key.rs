@@ -21,8 +21,9 @@ pub fn check(key: &str) -> Result<()> {
 /// stream names are dropped, and the short name `KVSYNC~1` counts as well.
 #[must_use]
 pub fn is_reserved(key: &str) -> bool {
-    let bytes = key.as_bytes();
-    if !bytes.contains(&b'.') && !bytes.contains(&b'~') {
+    // Without a branch a byte, so that it is compiled to vector instructions.
+    let mark = |found, byte: u8| found | u8::from(byte == b'.') | u8::from(byte == b'~');
+    if key.bytes().fold(0, mark) == 0 {
         return false;
     }
     key.split(['/', '\\']).any(is_reserved_component)
@@ -40,7 +41,9 @@ fn is_reserved_component(component: &str) -> bool {
     if NAME.chars().any(|letter| letters.next() != Some(letter)) {
         return false;
     }
-    let short = !dotted && letters.next() == Some('~') && letters.next().is_some_and(|c| c.is_ascii_digit());
+    let short = !dotted
+        && letters.next() == Some('~')
+        && letters.next().is_some_and(|c| c.is_ascii_digit());
     (dotted || short) && is_dropped(letters)
 }
 

@@ -147,7 +147,9 @@ impl<'a> Check<'a> {
     }
 
     fn origins(&self, layout: &Layout) -> Result<()> {
-        let Layout { origins, maxima, .. } = layout;
+        let Layout {
+            origins, maxima, ..
+        } = layout;
         let ascend = origins.windows(2).all(|pair| pair[0] < pair[1]);
         let any = origins.is_empty() == (layout.count == 0);
         if !ascend || !any || maxima.len() != origins.len() || origins.len() > layout.count {
@@ -172,7 +174,10 @@ impl<'a> Check<'a> {
         }
         let (least, greatest) = each_width!(stamps, numbers => extremes(numbers));
         if least != 0 || stamps.width() != column::width_of(greatest) {
-            return Err(damage(&layout.stamp, "stamps do not fit stamp_base or width"));
+            return Err(damage(
+                &layout.stamp,
+                "stamps do not fit stamp_base or width",
+            ));
         }
         let found = match layout.origins.len() {
             1 => vec![Some(greatest)],
@@ -183,7 +188,10 @@ impl<'a> Check<'a> {
         let base = layout.stamp_base;
         let absolute = found.iter().map(|most| base.checked_add((*most)?));
         if absolute.ne(layout.maxima.iter().copied().map(Some)) {
-            return Err(damage(&layout.stamp, "origins or max contradict the stamps"));
+            return Err(damage(
+                &layout.stamp,
+                "origins or max contradict the stamps",
+            ));
         }
         Ok(())
     }
@@ -202,8 +210,8 @@ impl<'a> Check<'a> {
             return Err(damage(&layout.flags, "unknown flag"));
         }
         let sizes = self.numbers(&layout.size, layout.count)?;
-        let sum = |flags: &[u8]| flags.iter().map(|flag| usize::from(flag & TOMBSTONE)).sum();
-        layout.tombstones = sum(flags);
+        let dead = flags.iter().map(|flag| usize::from(flag & TOMBSTONE));
+        layout.tombstones = dead.sum();
         if sizes.width() != column::width_of(sizes.max()) {
             return Err(damage(&layout.size, "column wider than it must be"));
         }

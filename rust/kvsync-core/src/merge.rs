@@ -99,7 +99,7 @@ pub fn without(segment: View<'_>, keys: &[&str]) -> Result<Segment<Vec<u8>>> {
     keys.sort_unstable();
     let mut keys = keys.into_iter().map(str::as_bytes).peekable();
     let mut builder = Builder::default();
-    for row in segment.iter() {
+    for row in &segment {
         while keys.next_if(|key| *key < row.key).is_some() {}
         if keys.peek() != Some(&row.key) {
             builder.push(&row);
@@ -133,6 +133,12 @@ impl<'a> Seeker<'a> {
         Some(self.view.row_at(index, self.start))
     }
 
+    /// The position and the change of a key.
+    pub fn locate(&mut self, key: &[u8]) -> Option<(usize, Row<'a>)> {
+        let index = self.seek(key)?;
+        Some((index, self.view.row_at(index, self.start)))
+    }
+
     /// The position of a key.
     pub fn seek(&mut self, key: &[u8]) -> Option<usize> {
         self.leap(key);
@@ -155,8 +161,8 @@ impl<'a> Seeker<'a> {
         let begins_above = |block: usize| self.block_key(block) > key;
         let blocks = self.view.keys.marks.len();
         let block = (self.index / STRIDE).min(blocks);
-        let behind = self.index >= self.view.len()
-            || self.view.keys.at(self.index, self.start) > key;
+        let behind =
+            self.index >= self.view.len() || self.view.keys.at(self.index, self.start) > key;
         let (mut low, mut high) = if behind {
             (0, (block + 1).min(blocks))
         } else {

@@ -65,7 +65,9 @@ impl<B: AsRef<[u8]>> Segment<B> {
         for (key, numbers) in [("origins", &layout.origins), ("max", &layout.maxima)] {
             out.str(key)?;
             out.array(numbers.len())?;
-            numbers.iter().for_each(|number| out.uint(*number));
+            for number in numbers {
+                out.uint(*number);
+            }
         }
         out.str("stamp_base")?;
         out.uint(layout.stamp_base);
@@ -229,5 +231,14 @@ impl<'a> View<'a> {
         let flags = self.flags.get(start..stop.min(self.len()));
         let puts = flags.unwrap_or_default().iter();
         puts.filter(|flags| *flags & TOMBSTONE == 0).count()
+    }
+}
+
+impl<'a> IntoIterator for &View<'a> {
+    type Item = Row<'a>;
+    type IntoIter = Cursor<'a>;
+
+    fn into_iter(self) -> Cursor<'a> {
+        self.iter()
     }
 }

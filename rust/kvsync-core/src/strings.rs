@@ -72,6 +72,16 @@ fn marks<N: Number>(sizes: &[N]) -> (Vec<usize>, u64) {
     (marks, total)
 }
 
+/// The marks of strings that are just being written.
+pub fn marks_of(sizes: impl Iterator<Item = usize>) -> Vec<usize> {
+    let starts = sizes.scan(0, |end, size| {
+        let start = *end;
+        *end += size;
+        Some(start)
+    });
+    starts.step_by(STRIDE).collect()
+}
+
 /// Check that measured strings are keys: each valid UTF-8, strictly ascending.
 ///
 /// # Errors
@@ -105,7 +115,7 @@ fn first_fault<N: Number>(sizes: &[N], bytes: &[u8]) -> Option<(usize, &'static 
 }
 
 /// Whether `bytes[before..at]` < `bytes[at..end]`.
-#[inline(always)]
+#[inline]
 fn ascends(bytes: &[u8], before: usize, at: usize, end: usize) -> bool {
     let short = (at - before).min(end - at);
     let mut place = 0;
@@ -128,9 +138,8 @@ fn ascends(bytes: &[u8], before: usize, at: usize, end: usize) -> bool {
     at - before < end - at
 }
 
-#[inline(always)]
+#[inline]
 fn word(bytes: &[u8], at: usize) -> Option<u64> {
     let (chunk, _) = bytes.get(at..)?.split_first_chunk::<8>()?;
     Some(u64::from_le_bytes(*chunk))
 }
-

@@ -1,5 +1,6 @@
 //! Python sequences as borrowed slices, each kept alive by a tuple of its own.
 
+use kvsync_core::Listing;
 use kvsync_core::row::DIGEST;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySequence, PyString, PyTuple};
@@ -14,6 +15,15 @@ pub(crate) fn items<'py>(sequence: &Bound<'py, PySequence>) -> PyResult<Bound<'p
 /// Borrowed keys.
 pub(crate) fn keys<'a>(items: &'a Bound<'_, PyTuple>) -> PyResult<Vec<&'a str>> {
     items.iter_borrowed().map(key).collect()
+}
+
+/// Keys in one piece of memory.
+pub(crate) fn listing(items: &Bound<'_, PyTuple>) -> PyResult<Listing> {
+    let mut listing = Listing::with_capacity(items.len());
+    for item in items.iter_borrowed() {
+        listing.push(key(item)?);
+    }
+    Ok(listing)
 }
 
 /// A borrowed key.
@@ -51,10 +61,10 @@ impl<'a> FromPyObject<'a, '_> for Digest<'a> {
 /// Borrowed bytes, of exactly that type; everything else is named by its key.
 pub(crate) fn values<'a>(
     items: &'a Bound<'_, PyTuple>,
-    keys: &[&str],
+    keys: &Listing,
 ) -> PyResult<Vec<Option<&'a [u8]>>> {
     let value = |(index, item): (usize, Borrowed<'a, '_, PyAny>)| match exact(item) {
-        None if !item.is_none() => Err(not_bytes(item, keys.get(index).copied())),
+        None if !item.is_none() => Err(not_bytes(item, keys.text(index).as_deref())),
         value => Ok(value),
     };
     items.iter_borrowed().enumerate().map(value).collect()
@@ -101,5 +111,8 @@ fn not_bytes(item: Borrowed<'_, '_, PyAny>, key: Option<&str>) -> PyErr {
 
 fn type_name(item: Borrowed<'_, '_, PyAny>) -> String {
     let name = item.get_type().fully_qualified_name();
-    name.map_or_else(|_| "object".into(), |name| name.to_string_lossy().into_owned())
+    name.map_or_else(
+        |_| "object".into(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }

@@ -15,7 +15,10 @@ pub(crate) struct Cover(pub(crate) kvsync_core::Cover);
 #[pymethods]
 impl Cover {
     #[new]
-    #[pyo3(signature = (vector = None, ahead = Vec::new()))]
+    #[pyo3(
+        signature = (vector = None, ahead = Vec::new()),
+        text_signature = "(vector=None, ahead=())"
+    )]
     fn new(
         py: Python<'_>,
         vector: Option<BTreeMap<u64, u64>>,
@@ -39,7 +42,9 @@ impl Cover {
     #[getter]
     fn ahead(&self) -> Vec<(u64, u64, u64)> {
         let spans = self.0.ahead().iter();
-        spans.map(|span| (span.origin, span.first, span.last)).collect()
+        spans
+            .map(|span| (span.origin, span.first, span.last))
+            .collect()
     }
 
     fn covers(&self, origin: u64, stamp: u64) -> bool {

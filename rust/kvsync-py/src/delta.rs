@@ -34,6 +34,10 @@ impl Delta {
 /// Compare two stretches of segments by what the other side holds.
 #[pyfunction]
 #[pyo3(signature = (a, b, cover_a, cover_b, ordered = false))]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "arguments are extracted by value"
+)]
 pub(crate) fn delta(
     py: Python<'_>,
     a: Vec<Py<Segment>>,

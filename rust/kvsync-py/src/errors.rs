@@ -20,9 +20,9 @@ pub(crate) fn raise(py: Python<'_>, error: &Error, name: Option<&str>) -> PyErr 
 
 /// `UsageError(message, key=key)`.
 pub(crate) fn usage(py: Python<'_>, message: &str, key: Option<&str>) -> PyErr {
-    let exception = [("key", key)].into_py_dict(py).and_then(|attributes| {
-        make(&py.get_type::<raised::UsageError>(), message, &attributes)
-    });
+    let exception = [("key", key)]
+        .into_py_dict(py)
+        .and_then(|attributes| make(&py.get_type::<raised::UsageError>(), message, &attributes));
     exception.unwrap_or_else(|failure| failure)
 }
 

@@ -52,7 +52,10 @@ pub(crate) fn digest_values<'py>(
     let values = arguments::all_bytes(&items)?;
     let hash = |value: &&[u8]| digest::of_value(value);
     let digests: Vec<_> = py.detach(|| values.iter().map(hash).collect());
-    Ok(digests.iter().map(|digest| PyBytes::new(py, digest)).collect())
+    Ok(digests
+        .iter()
+        .map(|digest| PyBytes::new(py, digest))
+        .collect())
 }
 
 /// Refuse a key that has no UTF-8 or is reserved for the index.

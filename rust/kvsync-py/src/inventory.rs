@@ -1,7 +1,7 @@
 //! `Inventory`: what the last scan of a storage saw.
 
-use kvsync_core::Kind;
-use kvsync_core::inventory::{self, Entry, NONCE};
+use kvsync_core::inventory::{Entry, NONCE};
+use kvsync_core::{Kind, scan};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PySequence, PyString};
@@ -37,9 +37,9 @@ impl Inventory {
     ) -> PyResult<Self> {
         let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
         let digests = arguments::items(digests)?;
-        let (keys, tokens) = (arguments::keys(&keys)?, arguments::all_bytes(&tokens)?);
+        let (keys, tokens) = (arguments::listing(&keys)?, arguments::all_bytes(&tokens)?);
         let digests = arguments::digests(&digests)?;
-        let built = py.detach(|| inventory::build(&keys, &tokens, &digests));
+        let built = py.detach(|| scan::build(&keys, &tokens, &digests));
         let built = built.map(|built| Self(built.map_bytes(Body::Owned)));
         built.map_err(|error| raise(py, &error, None))
     }
@@ -79,7 +79,7 @@ impl Inventory {
         tokens: &Bound<'py, PySequence>,
     ) -> PyResult<(Vec<usize>, Vec<Bound<'py, PyString>>)> {
         let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
-        let (keys, tokens) = (arguments::keys(&keys)?, arguments::all_bytes(&tokens)?);
+        let (keys, tokens) = (arguments::listing(&keys)?, arguments::all_bytes(&tokens)?);
         let difference = py.detach(|| self.0.compare(&keys, &tokens));
         let difference = difference.map_err(|error| raise(py, &error, None))?;
         let gone = difference.gone.into_iter();
@@ -113,7 +113,7 @@ impl Inventory {
     ) -> PyResult<Self> {
         let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
         let (digests, removed) = (arguments::items(digests)?, arguments::items(removed)?);
-        let (keys, tokens) = (arguments::keys(&keys)?, arguments::all_bytes(&tokens)?);
+        let (keys, tokens) = (arguments::listing(&keys)?, arguments::all_bytes(&tokens)?);
         let (digests, removed) = (arguments::digests(&digests)?, arguments::keys(&removed)?);
         let updated = py.detach(|| self.0.updated(&keys, &tokens, &digests, &removed));
         let updated = updated.map(|updated| Self(updated.map_bytes(Body::Owned)));

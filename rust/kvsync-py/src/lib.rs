@@ -5,6 +5,7 @@ mod cover;
 mod delta;
 mod errors;
 mod functions;
+mod given;
 mod inventory;
 mod segment;
 
@@ -16,6 +17,8 @@ mod _core {
     use crate::delta::{Delta, delta};
     #[pymodule_export]
     use crate::functions::{check_key, checksum, digest_values, seal, stamp_after, unseal};
+    #[pymodule_export]
+    use crate::given::Given;
     #[pymodule_export]
     use crate::inventory::Inventory;
     #[pymodule_export]

@@ -38,7 +38,6 @@ pub(crate) fn open(kind: Kind, data: PyBackedBytes) -> Result<(Body, usize), Err
 /// A row as Python sees it.
 pub(crate) type PyRow<'py> = (Bound<'py, PyString>, u64, u64, u8, u64, Bound<'py, PyBytes>);
 
-
 /// An immutable sorted set of changes.
 #[pyclass(frozen, module = "kvsync._core")]
 pub(crate) struct Segment(kvsync_core::Segment<Body>);
@@ -61,7 +60,9 @@ impl Segment {
             let (body, start) = open(Kind::Segment, data)?;
             kvsync_core::Segment::parse(body, start, name)
         });
-        segment.map(Self).map_err(|error| raise(py, &error, Some(name)))
+        segment
+            .map(Self)
+            .map_err(|error| raise(py, &error, Some(name)))
     }
 
     #[staticmethod]
@@ -69,7 +70,9 @@ impl Segment {
         let items = arguments::items(rows)?;
         let rows: Vec<Row<'_>> = items.iter_borrowed().map(row).collect::<PyResult<_>>()?;
         let segment = py.detach(|| build::from_rows(rows));
-        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
+        segment
+            .map(Self::owned)
+            .map_err(|error| raise(py, &error, None))
     }
 
     #[staticmethod]
@@ -83,21 +86,30 @@ impl Segment {
         flags: u8,
     ) -> PyResult<Self> {
         let (keys, values) = (arguments::items(keys)?, arguments::items(values)?);
-        let keys = arguments::keys(&keys)?;
+        let keys = arguments::listing(&keys)?;
         let values = arguments::values(&values, &keys)?;
         let segment = py.detach(|| build::from_values(&keys, &values, origin, stamp, flags));
-        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
+        segment
+            .map(Self::owned)
+            .map_err(|error| raise(py, &error, None))
     }
 
     #[staticmethod]
     #[pyo3(name = "merge")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "arguments are extracted by value"
+    )]
     fn merge_all(py: Python<'_>, segments: Vec<Py<Self>>) -> PyResult<Py<Self>> {
         if let [single] = segments.as_slice() {
             return Ok(single.clone_ref(py));
         }
         let views = views(&segments);
         let merged = py.detach(|| merge::merge(&views));
-        Py::new(py, Self::owned(merged.map_err(|error| raise(py, &error, None))?))
+        Py::new(
+            py,
+            Self::owned(merged.map_err(|error| raise(py, &error, None))?),
+        )
     }
 
     #[pyo3(signature = (name, compress = false))]
@@ -169,15 +181,12 @@ impl Segment {
     ) -> PyResult<Vec<Bound<'py, PyString>>> {
         let rows = self.view().rows(start, stop);
         let deletes = rows.filter(Row::deletes);
-        deletes.map(|row| PyString::from_bytes(py, row.key)).collect()
+        deletes
+            .map(|row| PyString::from_bytes(py, row.key))
+            .collect()
     }
 
-    fn rows<'py>(
-        &self,
-        py: Python<'py>,
-        start: usize,
-        stop: usize,
-    ) -> PyResult<Vec<PyRow<'py>>> {
+    fn rows<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Vec<PyRow<'py>>> {
         let rows = self.view().rows(start, stop);
         rows.map(|row| to_tuple(py, &row)).collect()
     }
@@ -216,21 +225,26 @@ impl Segment {
         let keys = arguments::keys(&items)?;
         let view = self.view();
         let rest = py.detach(|| merge::without(view, &keys));
-        rest.map(Self::owned).map_err(|error| raise(py, &error, None))
+        rest.map(Self::owned)
+            .map_err(|error| raise(py, &error, None))
     }
 }
 
 /// The columns of segments.
 pub(crate) fn views(segments: &[Py<Segment>]) -> Vec<View<'_>> {
-    segments.iter().map(|segment| segment.get().view()).collect()
+    segments
+        .iter()
+        .map(|segment| segment.get().view())
+        .collect()
 }
 
 /// The digest of the newest changes of some segments.
 #[pyfunction]
-pub(crate) fn newest_digest<'py>(
-    py: Python<'py>,
-    segments: Vec<Py<Segment>>,
-) -> Bound<'py, PyBytes> {
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "arguments are extracted by value"
+)]
+pub(crate) fn newest_digest(py: Python<'_>, segments: Vec<Py<Segment>>) -> Bound<'_, PyBytes> {
     let views = views(&segments);
     let newest = || digest::of_newest(merge::Newest::new(views.iter().map(View::iter)));
     PyBytes::new(py, &py.detach(newest))

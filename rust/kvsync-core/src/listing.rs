@@ -1,0 +1,145 @@
+//! A caller's keys, copied once into one piece of memory while they are looked at anyway.
+
+use crate::column::position;
+use crate::error::{Error, Result};
+use crate::key;
+
+/// Keys as given, in any order.
+#[derive(Debug, Default)]
+pub struct Listing {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    unordered: Option<usize>,
+    reserved: Option<usize>,
+}
+
+impl Listing {
+    /// An empty listing with room for so many keys.
+    #[must_use]
+    pub fn with_capacity(keys: usize) -> Self {
+        Self {
+            ends: Vec::with_capacity(keys),
+            ..Self::default()
+        }
+    }
+
+    /// Append a key.
+    pub fn push(&mut self, key: &str) {
+        let index = self.ends.len();
+        if self.unordered.is_none() && index > 0 && self.get(index - 1) >= key.as_bytes() {
+            self.unordered = Some(index);
+        }
+        if self.reserved.is_none() && key::is_reserved(key) {
+            self.reserved = Some(index);
+        }
+        self.bytes.extend_from_slice(key.as_bytes());
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Number of keys.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The key at a position.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[index]]
+    }
+
+    /// The keys as given.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Bytes of all keys.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Refuse reserved keys.
+    ///
+    /// # Errors
+    /// [`Error::ReservedKey`] with the first of them.
+    pub fn check_reserved(&self) -> Result<()> {
+        let text = |index| self.text(index).unwrap_or_default();
+        let error = |index| Err(Error::ReservedKey { key: text(index) });
+        self.reserved.map_or(Ok(()), error)
+    }
+
+    /// Refuse keys that do not strictly ascend.
+    ///
+    /// # Errors
+    /// [`Error::Unordered`] with the first that does not.
+    pub fn check_ascending(&self) -> Result<()> {
+        let text = |index| self.text(index).unwrap_or_default();
+        let error = |index| Err(Error::Unordered { key: text(index) });
+        self.unordered.map_or(Ok(()), error)
+    }
+
+    /// The positions in ascending order of the keys; of one key given twice, the last position.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for 2^32 keys.
+    pub fn order(&self) -> Result<Vec<u32>> {
+        let length = self.len();
+        let count = u32::try_from(length).map_err(|_| Error::TooLarge { length })?;
+        if self.unordered.is_none() {
+            return Ok((0..count).collect());
+        }
+        let common = self.common_prefix();
+        let entry = |(key, index): (&[u8], u32)| Entry {
+            head: head(&key[common..]),
+            index,
+        };
+        let mut order: Vec<Entry> = self.iter().zip(0..count).map(entry).collect();
+        let key = |entry: &Entry| self.get(position(u64::from(entry.index)));
+        order.sort_unstable_by(|left, right| {
+            let by_head = left.head.cmp(&right.head);
+            let by_key = by_head.then_with(|| key(left).cmp(key(right)));
+            by_key.then_with(|| right.index.cmp(&left.index))
+        });
+        order.dedup_by(|later, kept| later.head == kept.head && key(later) == key(kept));
+        Ok(order.iter().map(|entry| entry.index).collect())
+    }
+
+    fn common_prefix(&self) -> usize {
+        let mut keys = self.iter();
+        let first = keys.next().unwrap_or_default();
+        keys.fold(first.len(), |length, key| {
+            let pairs = first[..length].iter().zip(key);
+            pairs.take_while(|(left, right)| left == right).count()
+        })
+    }
+
+    /// The key at a position, as text, if there is one.
+    #[must_use]
+    pub fn text(&self, index: usize) -> Option<String> {
+        let known = index < self.len();
+        known.then(|| String::from_utf8_lossy(self.get(index)).into_owned())
+    }
+}
+
+/// Most comparisons end in the head, without a look at the key.
+struct Entry {
+    head: [u64; 2],
+    index: u32,
+}
+
+fn head(key: &[u8]) -> [u64; 2] {
+    let mut head = [0; 16];
+    let length = key.len().min(16);
+    head[..length].copy_from_slice(&key[..length]);
+    let word = |at: usize| u64::from_be_bytes(std::array::from_fn(|place| head[at + place]));
+    [word(0), word(8)]
+}

@@ -1,0 +1,77 @@
+//! `Given`: changes as their caller gave them, beside the segment that logs them.
+
+use kvsync_core::build;
+use kvsync_core::merge::Seeker;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PySequence, PyTuple};
+
+use crate::arguments;
+use crate::errors::raise;
+use crate::segment::Segment;
+
+/// The caller's own key and value objects, so that what was just given need not be read back.
+#[pyclass(frozen, module = "kvsync._core")]
+pub(crate) struct Given {
+    segment: Py<Segment>,
+    keys: Py<PyTuple>,
+    values: Py<PyTuple>,
+    /// Position in `keys` and `values` of each change of the segment.
+    order: Vec<u32>,
+}
+
+#[pymethods]
+impl Given {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        keys: &Bound<'_, PySequence>,
+        values: &Bound<'_, PySequence>,
+        origin: u64,
+        stamp: u64,
+    ) -> PyResult<Self> {
+        let (keys, values) = (arguments::items(keys)?, arguments::items(values)?);
+        let listing = arguments::listing(&keys)?;
+        let borrowed = arguments::values(&values, &listing)?;
+        let built =
+            py.detach(|| build::from_values_in_order(&listing, &borrowed, origin, stamp, 0));
+        let (segment, order) = built.map_err(|error| raise(py, &error, None))?;
+        Ok(Self {
+            segment: Py::new(py, Segment::owned(segment))?,
+            keys: keys.unbind(),
+            values: values.unbind(),
+            order,
+        })
+    }
+
+    #[getter]
+    fn segment(&self, py: Python<'_>) -> Py<Segment> {
+        self.segment.clone_ref(py)
+    }
+
+    /// The keys and values of the puts in a range of `changes`, or None where one of them was not given here.
+    fn puts<'py>(
+        &self,
+        py: Python<'py>,
+        changes: &Bound<'py, Segment>,
+        start: usize,
+        stop: usize,
+    ) -> PyResult<Option<(Bound<'py, PyList>, Bound<'py, PyList>)>> {
+        let (keys, values) = (PyList::empty(py), PyList::empty(py));
+        let mut seeker = Seeker::new(self.segment.get().view());
+        for change in changes.get().view().rows(start, stop) {
+            if change.deletes() {
+                continue;
+            }
+            let Some((index, own)) = seeker.locate(change.key) else {
+                return Ok(None);
+            };
+            if (own.origin, own.stamp) != (change.origin, change.stamp) {
+                return Ok(None);
+            }
+            let place = self.order[index] as usize;
+            keys.append(self.keys.bind(py).get_item(place)?)?;
+            values.append(self.values.bind(py).get_item(place)?)?;
+        }
+        Ok(Some((keys, values)))
+    }
+}
