@@ -1,6 +1,6 @@
 """Makes two key-value storages equal, both ways, moving only what changed."""
 
-from kvsync.api import commit, compact, log, open, plan, status, sync, unlock, verify  # noqa: A004 - kvsync.open
+from kvsync.api import commit, compact, log, lost, open, plan, status, sync, unlock, verify  # noqa: A004 - kvsync.open
 from kvsync.errors import (
     BudgetError,
     ClockError,
@@ -47,6 +47,7 @@ __all__ = [
     "commit",
     "compact",
     "log",
+    "lost",
     "open",
     "plan",
     "status",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, MutableMapping, Sequence
 
+    from kvsync.index.lost import LostValue
     from kvsync.inspection import Status, Verification
     from kvsync.policy import Policy
     from kvsync.result import OnProgress, SyncResult
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     Target: TypeAlias = "str | os.PathLike[str] | MutableMapping[str, bytes] | Storage"
 
-__all__ = ["commit", "compact", "log", "open", "plan", "status", "sync", "unlock", "verify"]
+__all__ = ["commit", "compact", "log", "lost", "open", "plan", "status", "sync", "unlock", "verify"]
 
 
 def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that callers set
@@ -207,6 +208,20 @@ def log(storage: Target, key: str | None = None) -> list[Change]:
     """
     with _opened(storage) as (one,):
         return inspection.log(one, key)
+
+
+def lost(storage: Target) -> list[LostValue]:
+    """Return the values that lost a conflict and are kept in `storage`, oldest first.
+
+    >>> import kvsync
+    >>> a, b = {}, {}
+    >>> _ = kvsync.commit(a, [kvsync.Put("x", b"older")]), kvsync.commit(b, [kvsync.Put("x", b"newer")])
+    >>> _ = kvsync.sync(a, b, conflict="target")
+    >>> [(value.key, value.value) for value in kvsync.lost(a)]
+    [('x', b'older')]
+    """
+    with _opened(storage) as (one,):
+        return list(inspection.lost(one))
 
 
 def verify(source: Target, target: Target) -> Verification:

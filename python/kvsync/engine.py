@@ -165,9 +165,8 @@ class Run:
         verdicts = resolution.decide(conflicts, self.options.conflict, self.source, self.target)
         if verdicts.commit(self.source, self.target):
             found = self._calculate()
-        self.result.conflicts = verdicts.report()
-        if self.options.keep_lost:
-            verdicts.keep_lost(self.source, self.target)
+        lost = verdicts.keep_lost(self.source, self.target) if self.options.keep_lost else {}
+        self.result.conflicts = verdicts.report(lost)
         return self._settle(found)
 
     def _calculate(self) -> Delta:

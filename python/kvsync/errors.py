@@ -145,7 +145,21 @@ class ConflictError(KvsyncError):
 
 
 class BudgetError(KvsyncError):
-    """A run would delete or overwrite more than its budget; nothing was written."""
+    """A run would delete or overwrite more than its budget; nothing was written.
+
+    Attributes:
+        deleted: keys found deleted.
+        overwritten: keys found overwritten.
+        known: how many keys there were.
+    """
+
+    def __init__(
+        self, message: str, *, storage: str, deleted: Sequence[str], overwritten: Sequence[str], known: int
+    ) -> None:
+        super().__init__(message, storage=storage)
+        self.deleted = list(deleted)
+        self.overwritten = list(overwritten)
+        self.known = known
 
 
 class StalePlanError(KvsyncError):

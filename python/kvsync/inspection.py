@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kvsync.environment import Environment
+from kvsync.index.lost import LOST_PREFIX, LostValue
 from kvsync.index.native import Segment, digest_values
 from kvsync.lease import read_record
 from kvsync.replica import Replica, changes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from kvsync.lease import LeaseRecord
     from kvsync.storages.base import Storage
     from kvsync.types import Change
 
-__all__ = ["Status", "Verification", "log", "status", "verify"]
+__all__ = ["Status", "Verification", "log", "lost", "status", "verify"]
 
 READ_COUNT = 256
 
@@ -56,6 +57,7 @@ class Verification:
     Attributes:
         same: how many keys hold the same value on both sides.
         only_source, only_target, different: keys that do not.
+        unreadable: keys whose value cannot be read on one side or both.
         unlogged: {storage: keys whose value is not what its own log says}.
     """
 
@@ -63,12 +65,13 @@ class Verification:
     only_source: list[str] = field(default_factory=list)
     only_target: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     unlogged: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
         """Whether both storages hold the same values under the same keys."""
-        return not (self.only_source or self.only_target or self.different)
+        return not (self.only_source or self.only_target or self.different or self.unreadable)
 
 
 def status(storage: Storage) -> Status:
@@ -97,6 +100,14 @@ def log(storage: Storage, key: str | None) -> list[Change]:
     return sorted(changes_of(Segment.merge(replica.everything())), key=lambda change: change.order)
 
 
+def lost(storage: Storage) -> Iterator[LostValue]:
+    """Yield the values that lost a conflict in `storage`, oldest first."""
+    for name in storage.objects():
+        there = storage.load(name) if name.startswith(LOST_PREFIX) else None
+        if there is not None:
+            yield LostValue.decode(there.data, name, storage.name)
+
+
 def verify(source: Storage, target: Storage) -> Verification:
     """Compare the values of two storages, and each with its log."""
     result = Verification()
@@ -106,6 +117,8 @@ def verify(source: Storage, target: Storage) -> Verification:
             result.only_source.append(key)
         elif key not in one:
             result.only_target.append(key)
+        elif one[key] is None or other[key] is None:
+            result.unreadable.append(key)
         elif one[key] != other[key]:
             result.different.append(key)
         else:

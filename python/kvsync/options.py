@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 from kvsync.errors import UsageError
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from kvsync.result import OnProgress
 
 __all__ = ["Options"]
+
+LEASE_SECONDS_MIN = 0.1
+"""A shorter life would be over before a batch is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +57,13 @@ class Options:
         if self.guard not in {"none", "check"}:
             message = f"unknown guard {self.guard!r}; choose 'none' or 'check'"
             raise UsageError(message)
-        if not self.lease_seconds > 0 or not self.wait_seconds >= 0:
-            message = "lease_seconds must be above 0 and wait_seconds not below 0"
+        if not LEASE_SECONDS_MIN <= self.lease_seconds < inf:
+            message = f"lease_seconds must be a number from {LEASE_SECONDS_MIN:g} up, not {self.lease_seconds!r}"
             raise UsageError(message)
+        for name in ("wait_seconds", "max_drift_seconds"):
+            if not getattr(self, name) >= 0:
+                message = f"{name} must be a number from 0 up, not {getattr(self, name)!r}"
+                raise UsageError(message)
         try:
             budget = Budget.parse(self.max_delete)
         except ValueError:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from kvsync.index.native import DECISION, KIND_LOST, TOMBSTONE, digest_values, stamp_after
-from kvsync.index.objects import pack
+from kvsync.index.lost import LostValue
+from kvsync.index.native import DECISION, TOMBSTONE, digest_values, stamp_after
 from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
 from kvsync.types import ANY, Change, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kvsync.index.native import Delta
     from kvsync.policy import Policy
@@ -77,19 +77,21 @@ class Verdicts:
             side.decide(rows, [(decision.key, decision.value) for decision in decisions if decision.writes])
         return any(self.at.values())
 
-    def report(self) -> list[Conflict]:
-        """Return the conflicts with what became of them."""
+    def report(self, lost: Mapping[str, Sequence[str]]) -> list[Conflict]:
+        """Return the conflicts with what became of them; `lost`: names of lost values by key."""
         return [
             replace(
                 conflict,
                 winner=verdict.side or "value",
                 kept_as=conflict_copy(_change(conflict, verdict.copy)) if verdict.copy else None,
+                lost_as=tuple(lost.get(conflict.key, ())),
             )
             for conflict, verdict in self.decided
         ]
 
-    def keep_lost(self, source: Side, target: Side) -> None:
-        """Store every losing value below `.kvsync/lost/` of the storage that holds it, before it is overwritten."""
+    def keep_lost(self, source: Side, target: Side) -> dict[str, list[str]]:
+        """Store every losing value in the storage that holds it, before it is overwritten; return {key: names}."""
+        names: dict[str, list[str]] = {}
         for side in (source, target):
             losers = [
                 _change(conflict, side.label)
@@ -99,7 +101,10 @@ class Verdicts:
             for change, value in _values(side, [change for change in losers if not change.deletes]):
                 if value is not None and side.lease is not None:
                     side.before_write()
-                    side.storage.store(_lost_name(change), _lost_object(change, value), ANY)
+                    lost = LostValue.of(change, value)
+                    side.storage.store(lost.name, lost.encode(), ANY)
+                    names.setdefault(change.key, []).append(lost.name)
+        return names
 
 
 def conflicts_of(found: Delta) -> list[Conflict]:
@@ -199,22 +204,3 @@ def _values(side: Side, changes: Sequence[Change]) -> Iterator[tuple[Change, byt
 def _pairs(found: Delta) -> Iterator[tuple[Change, Change]]:
     for source, target in found.conflicts:
         yield Change._make(source), Change._make(target)
-
-
-def _lost_name(change: Change) -> str:
-    return f"lost/{change.stamp:016x}-{change.origin:016x}-{change.digest[:4].hex()}"
-
-
-def _lost_object(change: Change, value: bytes) -> bytes:
-    return pack(
-        KIND_LOST,
-        {
-            "name": _lost_name(change),
-            "key": change.key,
-            "origin": change.origin,
-            "stamp": change.stamp,
-            "flags": change.flags,
-            "digest": change.digest,
-            "value": value,
-        },
-    )

@@ -143,8 +143,8 @@ def scan(replica: Replica, environment: Environment, budget: Budget) -> Scan:
     touched = {key: token for key, (token, digest, _) in found.items() if digest == known[key]}
     puts = {key: entry for key, entry in found.items() if key not in touched}
     deletes = _confirm_gone(replica.storage, gone)
-    overwritten = sum(known[key] is not None for key in puts)
-    _check_budget(replica, budget, baseline, deletes=len(deletes), overwritten=overwritten, left=len(keys))
+    overwritten = [key for key in puts if known[key] is not None]
+    _check_budget(replica.storage.name, budget, len(baseline), deletes, overwritten, emptied=not keys)
     current = baseline.updated(
         list(found), [token for token, _, _ in found.values()], [digest for _, digest, _ in found.values()], deletes
     )
@@ -226,22 +226,22 @@ def _confirm_gone(storage: Storage, keys: Sequence[str]) -> list[str]:
 
 
 def _check_budget(
-    replica: Replica, budget: Budget, baseline: Inventory, *, deletes: int, overwritten: int, left: int
+    name: str, budget: Budget, known: int, deletes: Sequence[str], overwritten: Sequence[str], *, emptied: bool
 ) -> None:
-    known = len(baseline)
-    name = replica.storage.name
-    if deletes and not left and not budget.everything:
+    touched = len(deletes) + len(overwritten)
+    if deletes and emptied and not budget.everything:
         message = (
             f"all {known} keys are gone; if that is meant, allow it with max_delete='100%', "
             "else check that the right storage is mounted and named"
         )
-        raise BudgetError(message, storage=name)
-    if not budget.allows(deletes + overwritten, known):
+    elif not budget.allows(touched, known):
         message = (
-            f"{deletes} of {known} keys are deleted and {overwritten} overwritten since the last scan, more than "
-            "allowed; if that is meant, raise max_delete"
+            f"{len(deletes)} of {known} keys are deleted and {len(overwritten)} overwritten since the last scan, more "
+            "than allowed; if that is meant, raise max_delete"
         )
-        raise BudgetError(message, storage=name)
+    else:
+        return
+    raise BudgetError(message, storage=name, deleted=deletes, overwritten=overwritten, known=known)
 
 
 def _late_writes(

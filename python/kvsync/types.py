@@ -100,7 +100,12 @@ class Change(NamedTuple):
 class Conflict:
     """A key that both sides changed without knowing of each other.
 
-    `winner` is "source", "target", or "value" (a callable gave a value of its own); None where nothing was decided.
+    Attributes:
+        source: the change that the source knows.
+        target: the change that the target knows.
+        winner: "source", "target", or "value" (a callable gave a value of its own); None where nothing was decided.
+        kept_as: the key under which `keep-both` keeps the other value, or None.
+        lost_as: where losing values were kept: names below `.kvsync/`, for `kvsync.lost`.
     """
 
     key: str
@@ -108,6 +113,7 @@ class Conflict:
     target: Change
     winner: str | None = None
     kept_as: str | None = None
+    lost_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

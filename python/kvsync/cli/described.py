@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kvsync.types import Change, Conflict
 
-__all__ = ["change_fields", "conflict_fields", "id_text", "lost_name", "stamp_fields", "time_text"]
+__all__ = ["change_fields", "conflict_fields", "id_text", "stamp_fields", "time_text"]
 
 STAMP_MS_SHIFT = 16
 
@@ -59,11 +59,7 @@ def conflict_fields(conflict: Conflict) -> dict[str, object]:
         "key": conflict.key,
         "winner": conflict.winner,
         "kept_as": conflict.kept_as,
+        "lost_as": list(conflict.lost_as),
         "source": change_fields(conflict.source),
         "target": change_fields(conflict.target),
     }
-
-
-def lost_name(change: Change) -> str:
-    """Return the name of the index object that keeps a losing value (docs/index-format.md, kind 5)."""
-    return f"lost/{change.stamp:016x}-{change.origin:016x}-{change.digest[:4].hex()}"

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from kvsync import api
 from kvsync.cli.changes import read_changes
-from kvsync.cli.described import conflict_fields, lost_name
+from kvsync.cli.described import conflict_fields
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, flag
 from kvsync.cli.output import Output, counted, first_of
@@ -16,7 +16,6 @@ from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
 from kvsync.result import MissingKey, SyncResult
 from kvsync.storages import redact
-from kvsync.storages.base import Storage
 from kvsync.types import Conflict
 
 __all__ = ["GUARANTEES", "sync"]
@@ -66,7 +65,7 @@ def sync(
             max_drift_seconds=max_drift_seconds,
             on_progress=on_progress,
         )
-        kept = {} if dry_run else _kept(result.conflicts, one, other)
+        kept = {} if dry_run else _kept(result.conflicts)
     seconds = time.perf_counter() - started
     output.result(_fields(result, kept, seconds, dry_run=dry_run))
     output.say_all(_lines(result, kept, seconds, dry_run=dry_run))
@@ -82,15 +81,10 @@ def _outcome(result: SyncResult, output: Output, *, dry_run: bool) -> int:
     return FAILED
 
 
-def _kept(conflicts: list[Conflict], source: Storage, target: Storage) -> dict[str, str]:
+def _kept(conflicts: list[Conflict]) -> dict[str, str]:
     """Return {key: where the losing value is kept}, for those that are."""
-    kept = {c.key: f"key {c.kept_as!r}" for c in conflicts if c.kept_as is not None}
-    for conflict in conflicts:
-        side, storage = ("target", target) if conflict.winner == "source" else ("source", source)
-        name = lost_name(conflict.target if side == "target" else conflict.source)
-        if conflict.key not in kept and storage.load(name) is not None:
-            kept[conflict.key] = f"index object {name} of the {side}"
-    return kept
+    kept = {c.key: f"index object {' and '.join(c.lost_as)}" for c in conflicts if c.lost_as}
+    return kept | {c.key: f"key {c.kept_as!r}" for c in conflicts if c.kept_as is not None}
 
 
 def _fields(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run: bool) -> dict[str, object]:

@@ -1,0 +1,64 @@
+"""Values that lost a conflict, kept in the storage that held them (docs/index-format.md, kind 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvsync.index.native import KIND_LOST, digest_values
+from kvsync.index.objects import field_error, is_uint, pack, unpack
+
+if TYPE_CHECKING:
+    from kvsync.types import Change
+
+__all__ = ["LOST_PREFIX", "LostValue"]
+
+LOST_PREFIX = "lost/"
+
+FIELDS = ("key", "origin", "stamp", "flags", "digest", "value")
+
+
+@dataclass(frozen=True, slots=True)
+class LostValue:
+    """A value that lost a conflict: the change that it belonged to, and the value."""
+
+    key: str
+    origin: int
+    stamp: int
+    flags: int
+    digest: bytes
+    value: bytes
+
+    @classmethod
+    def of(cls, change: Change, value: bytes) -> LostValue:
+        """Return what `change` set."""
+        return cls(change.key, change.origin, change.stamp, change.flags, change.digest, value)
+
+    @property
+    def name(self) -> str:
+        """The object's name below `.kvsync/`."""
+        return f"{LOST_PREFIX}{self.stamp:016x}-{self.origin:016x}-{self.digest[:4].hex()}"
+
+    def encode(self) -> bytes:
+        """Return the sealed object."""
+        fields: dict[str, object] = {"name": self.name}
+        fields.update((field, getattr(self, field)) for field in FIELDS)
+        return pack(KIND_LOST, fields)
+
+    @classmethod
+    def decode(cls, data: bytes, name: str, storage: str) -> LostValue:
+        """Read a sealed object.
+
+        Raises:
+            IndexDamagedError: it fails its checks.
+        """
+        fields = unpack(KIND_LOST, data, (name, *FIELDS), storage)
+        key, digest, value = fields["key"], fields["digest"], fields["value"]
+        origin, stamp, flags = (fields[field] for field in ("origin", "stamp", "flags"))
+        if type(key) is not str or type(digest) is not bytes or type(value) is not bytes:
+            raise field_error(storage, name, "fields")
+        if type(origin) is not int or type(stamp) is not int or type(flags) is not int:
+            raise field_error(storage, name, "numbers")
+        if not all(map(is_uint, (origin, stamp, flags))) or digest_values([value]) != [digest]:
+            raise field_error(storage, name, "value")
+        return cls(key, origin, stamp, flags, digest, value)
