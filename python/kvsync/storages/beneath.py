@@ -149,7 +149,7 @@ class Beneath:
         self._listed.pop(path, None)
 
     def prune(self, path: str) -> None:
-        """Remove the directory `path` if it is empty, then its parent if that is, and so on up to the root."""
+        """Remove the directory `path` if it is empty, then its parent if that is, up to the root."""
         while path:
             parent, _, name = path.rpartition("/")
             opened = self._open.pop(path, None)

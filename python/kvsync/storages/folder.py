@@ -15,6 +15,7 @@ import contextlib
 import errno
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,7 +26,7 @@ from kvsync.storages.folderscan import list_tree
 from kvsync.storages.keyname import Naming
 from kvsync.storages.objectfiles import ObjectFiles, Staging
 from kvsync.storages.url import parse_url
-from kvsync.storages.valuefiles import ChangedError, ValueFiles
+from kvsync.storages.valuefiles import ChangedError, Staged, ValueFiles
 from kvsync.types import ANY, Capabilities, Refusal, Written
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["FolderStorage", "open_url"]
 
 SCAN_COUNT = 10_000
+WRITERS = 8
+GROUP_COUNT = 128
+GROUP_BYTES = 32 << 20
 
 _T = TypeVar("_T")
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -134,9 +138,9 @@ class FolderStorage:
             naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
             files = ValueFiles(tree, naming, self._clock_ns)
-            for position, (key, value) in enumerate(zip(keys, values, strict=True)):
+            for position, staged in enumerate(_staged(files, staging, values)):
                 wanted = ANY if expect is None else expect[position]
-                outcomes.append(_attempt(key, files.write, staging, key, value, wanted))
+                outcomes.append(_attempt(keys[position], files.place, staging, staged, keys[position], wanted))
             tree.sync()
         refused = tuple(outcome for outcome in outcomes if isinstance(outcome, Refusal))
         return Written(refused, tuple(None if isinstance(token, Refusal) else token for token in outcomes))
@@ -301,14 +305,48 @@ def _guessed_naming(tree: Beneath) -> Naming:
     return Naming(folds=folds)
 
 
+def _staged(files: ValueFiles, staging: Staging, values: Sequence[bytes]) -> Iterator[Staged | OSError]:
+    """Yield a finished file for each value, in their order; one that is not given a name is removed.
+
+    Several threads write them, since file systems make the waits of several `fsync` one.
+    """
+    if len(values) == 1:
+        yield from _given(staging, [files.stage(staging, values[0])])
+        return
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="kvsync-write") as pool:
+        for start, stop in _groups(values):
+            group = list(pool.map(lambda value: files.stage(staging, value), values[start:stop]))
+            yield from _given(staging, group)
+
+
+def _given(staging: Staging, group: Sequence[Staged | OSError]) -> Iterator[Staged | OSError]:
+    try:
+        yield from group
+    finally:
+        for staged in group:
+            if isinstance(staged, Staged):
+                staging.discard(staged.name)
+
+
+def _groups(values: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    start, size = 0, 0
+    for position, value in enumerate(values):
+        if position > start and (position - start >= GROUP_COUNT or size + len(value) > GROUP_BYTES):
+            yield start, position
+            start, size = position, 0
+        size += len(value)
+    if start < len(values):
+        yield start, len(values)
+
+
 def _attempt(key: str, action: Callable[..., _T], *args: object) -> _T | Refusal:
     try:
         return action(*args)
     except ChangedError:
-        return Refusal(key, "the file there is not the expected one", True)
+        return Refusal(key, "the file there is not the expected one", changed=True)
     except KeyBlockedError as error:
-        return Refusal(key, str(error), False)
+        return Refusal(key, str(error), changed=False)
     except OSError as error:
         if error.errno not in _KEY_ONLY:
             raise
-        return Refusal(key, f"its file cannot be changed: {error.strerror}", False)
+        return Refusal(key, f"its file cannot be changed: {error.strerror}", changed=False)

@@ -77,9 +77,7 @@ def _check_name(name: str, path: str, storage: str) -> None:
         raise StorageError(message, storage=storage) from error
 
 
-def _without_doubles(
-    found: list[tuple[str, bytes]], naming: Naming, files: ValueFiles
-) -> Iterator[tuple[str, bytes]]:
+def _without_doubles(found: list[tuple[str, bytes]], naming: Naming, files: ValueFiles) -> Iterator[tuple[str, bytes]]:
     """Yield each key once; of several files of one key, the first of its places counts."""
     last: str | None = None
     for position, (key, token) in enumerate(found):

@@ -1,7 +1,7 @@
 """Keys and the paths of their files: which file of a folder holds the value of which key.
 
-An ordinary key is its own path: `user/1` lies in `user/1`. A key that cannot be a path is quoted: `..` becomes
-`.%2E`. Every path that a folder can have is the path of some key, and two keys never share a path:
+An ordinary key is its own path: `user/1` lies in `user/1`. A key that cannot be a path is quoted: `..`
+becomes `.%2E`. Every path that a folder can have is the path of some key, and two keys never share a path:
 
 - `quote` maps any key to a path. It is injective, and `_unquote` undoes it.
 - A key is **special** if it is no path as it stands (an empty component, `.`, `..`, NUL, a component of more
@@ -33,7 +33,7 @@ BESIDE = "%value"
 
 NAME_BYTES_MAX = 255
 CHUNK_BYTES = 200  # of a component that is too long for one name
-MORE = "%+"  # ends every chunk but the last, and begins the last
+MORE = "%+"  # ends every chunk but the last, and begins every one but the first
 
 _DEVICE = r"(?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³]|CONIN\$|CONOUT\$) *(?:[./]|\Z)"
 _device = re.compile(_DEVICE, re.IGNORECASE)
@@ -85,7 +85,7 @@ def _quote_component(part: str, *, first: bool, ascii_only: bool) -> list[str]:
     if len(quoted.encode()) <= NAME_BYTES_MAX:
         return [quoted]
     chunks = _chunks(quoted)
-    return [*(chunk + MORE for chunk in chunks[:-1]), MORE + chunks[-1]]
+    return [chunks[0] + MORE, *(MORE + chunk + MORE for chunk in chunks[1:-1]), MORE + chunks[-1]]
 
 
 def _percent(text: str) -> str:
@@ -108,15 +108,14 @@ def _unquote(path: str) -> str | None:
     """Return a key whose quoted form may be `path`; whoever asks quotes it again and compares."""
     parts, pending = [], ""
     for name in path.split("/"):
-        if pending and name.startswith(MORE):
-            parts.append(pending + name[len(MORE) :])
-            pending = ""
-        elif name.endswith(MORE):
-            pending += name[: -len(MORE)]
-        elif pending:
+        if pending and not name.startswith(MORE):
             return None
+        piece = name[len(MORE) :] if pending else name
+        if piece.endswith(MORE):
+            pending += piece[: -len(MORE)]
         else:
-            parts.append("" if name == "%" else name)
+            parts.append(pending + ("" if piece == "%" else piece))
+            pending = ""
     if pending:
         return None
     quoted = "/".join(parts).encode()

@@ -194,9 +194,7 @@ class MappingStorage:
         Raises:
             StorageError: the mapping failed.
         """
-        return sorted(
-            key[len(PREFIX) :] for key in self._list() if isinstance(key, str) and key.startswith(PREFIX)
-        )
+        return sorted(key[len(PREFIX) :] for key in self._list() if isinstance(key, str) and key.startswith(PREFIX))
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return None for each key: a mapping does not know."""
@@ -231,21 +229,19 @@ class MappingStorage:
                 raise StorageError(message, storage=self.name, key=key)
 
     def _refusals(self, keys: Sequence[str], expect: Sequence[bytes | None] | None) -> dict[str, Refusal]:
-        refused = {key: Refusal(key, _RESERVED_REASON, False) for key in keys if key.startswith(PREFIX)}
+        refused = {key: Refusal(key, _RESERVED_REASON, changed=False) for key in keys if key.startswith(PREFIX)}
         if expect is None:
             return refused
         for key, wanted, token in zip(keys, expect, self._tokens(keys), strict=True):
             if wanted != token and key not in refused:
-                refused[key] = Refusal(key, "the value there is not the expected one", True)
+                refused[key] = Refusal(key, "the value there is not the expected one", changed=True)
         return refused
 
     def _tokens(self, keys: Sequence[str]) -> list[bytes | None]:
         values = self._get(keys)
         digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
         # Something that is not bytes is never what was expected, and is not absent either.
-        return [
-            None if value is None else next(digests) if isinstance(value, bytes) else b"" for value in values
-        ]
+        return [None if value is None else next(digests) if isinstance(value, bytes) else b"" for value in values]
 
     # What touches the mapping itself. Its exceptions are its own: all become StorageError or a Refusal.
 
@@ -273,7 +269,7 @@ class MappingStorage:
             try:
                 self.mapping[key] = value
             except (KeyError, TypeError, ValueError) as error:
-                refused.append(Refusal(key, f"the mapping refused it: {error!r:.500}", False))
+                refused.append(Refusal(key, f"the mapping refused it: {error!r:.500}", changed=False))
             except Exception as error:
                 raise self._failed("write", error) from error
         return Written(tuple(refused))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ObjectFiles", "Staging", "write_all"]
 
 LOCK = "lock"
-STAGING = RESERVED + "/tmp"
+STAGING = f"{RESERVED}/tmp"  # noqa: S108 - below the folder itself
 _NAME = re.compile(r"[A-Za-z0-9_\-]+(?:/[A-Za-z0-9_\-]+)*\Z", re.ASCII)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["SqliteStorage", "open_url"]
 
 READ_COUNT = 500
+FETCH_COUNT = 50
+VERSION_BYTES = 8
+TIMEOUT_SECONDS_MAX = 1e6
 SCAN_COUNT = 5_000
 SCAN_BYTES = 32 << 20
 WAL_ATTEMPTS = 100
@@ -77,7 +80,7 @@ def _seconds(options: dict[str, str], storage: str) -> float:
         seconds = float(options.get("busy_timeout", "5"))
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= 1e6:
+    if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
         message = "busy_timeout is a number of seconds"
         raise UsageError(message, storage=storage)
     return seconds
@@ -133,10 +136,9 @@ class SqliteStorage:
             if connection is None:
                 return [None] * len(keys)
             found = self._select(connection, keys)
-        values = [found.get(key) for key in keys]
-        if set(map(type, values)) <= {bytes, type(None)}:
-            return list[bytes | Unreadable | None](values)
-        return [value if isinstance(value, bytes | None) else _foreign(value) for value in values]
+        if set(map(type, found.values())) <= {bytes}:
+            return [found.get(key) for key in keys]
+        return [_readable(found[key]) if key in found else None for key in keys]
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -175,7 +177,7 @@ class SqliteStorage:
         """Yield every key with the BLAKE3 of its value, ascending by UTF-8 bytes.
 
         Raises:
-            StorageError: the database cannot be read, or has a key that is no text or a value that is no BLOB.
+            StorageError: the database cannot be read, or a key in it is no text, or a value no BLOB.
         """
         last: str | None = None
         while True:
@@ -204,11 +206,9 @@ class SqliteStorage:
         if row is None:
             return None
         if not isinstance(row[0], bytes) or not isinstance(row[1], int):
-            message = (
-                f"object {name!r:.200} in table {INDEX_TABLE} was changed by another program: delete its row"
-            )
+            message = f"object {name!r:.200} in table {INDEX_TABLE} was changed by another program: delete its row"
             raise StorageError(message, storage=self.name)
-        return Stored(row[0], row[1].to_bytes(8, "little", signed=True))
+        return Stored(row[0], row[1].to_bytes(VERSION_BYTES, "little", signed=True))
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an index object and return its new version.
@@ -217,7 +217,7 @@ class SqliteStorage:
             ObjectMismatch: it is not as expected; nothing was written.
             StorageError: the database cannot be written.
         """
-        version = self._random_bytes(8)
+        version = self._random_bytes(VERSION_BYTES)
         row = (data, int.from_bytes(version, "little", signed=True), self.table.name, name)
         with self._writing(durable=name != "lease") as connection:
             self._make(connection, INDEX_TABLE, _CREATE_INDEX)
@@ -314,16 +314,14 @@ class SqliteStorage:
         readable = [key for key in keys if isinstance(found.get(key), bytes)]
         tokens = dict(zip(readable, digest_values([found[key] for key in readable]), strict=True))
         return {
-            key: Refusal(key, "the value there is not the expected one", True)
+            key: Refusal(key, "the value there is not the expected one", changed=True)
             for key, wanted in zip(keys, expect, strict=True)
             # A row that is no BLOB is in `found` without a token: never what was expected.
             if (tokens.get(key) != wanted or (wanted is None and key in found))
             and not (absent_is_fine and key not in found)
         }
 
-    def _upsert(
-        self, connection: sqlite3.Connection, rows: Sequence[tuple[str, bytes]]
-    ) -> dict[str, Refusal]:
+    def _upsert(self, connection: sqlite3.Connection, rows: Sequence[tuple[str, bytes]]) -> dict[str, Refusal]:
         connection.execute("SAVEPOINT batch")
         try:
             connection.executemany(self.table.upsert, rows)
@@ -337,7 +335,7 @@ class SqliteStorage:
             try:
                 connection.execute(self.table.upsert, row)
             except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeEncodeError) as error:
-                refused[row[0]] = Refusal(row[0], f"the database refused it: {error!s:.300}", False)
+                refused[row[0]] = Refusal(row[0], f"the database refused it: {error!s:.300}", changed=False)
         connection.execute("RELEASE batch")
         return refused
 
@@ -347,10 +345,10 @@ class SqliteStorage:
         size = 0
         with contextlib.closing(cursor):
             while len(rows) < SCAN_COUNT and size < SCAN_BYTES:
-                more = cursor.fetchmany(50)
+                more = cursor.fetchmany(FETCH_COUNT)
                 rows += more
                 size += sum(len(row[1]) for row in more if isinstance(row[1], bytes))
-                if len(more) < 50:
+                if len(more) < FETCH_COUNT:
                     break
         return rows
 
@@ -362,9 +360,7 @@ class SqliteStorage:
                 message = f"table {self.table.name!r} has a key that is {_class(key)}, no text: {key!r:.200}"
                 raise StorageError(message, storage=self.name)
             if not isinstance(value, bytes):
-                message = (
-                    f"the row of key {key!r:.200} holds {_class(value)}, not a BLOB: rewrite or delete it"
-                )
+                message = f"the row of key {key!r:.200} holds {_class(value)}, not a BLOB: rewrite or delete it"
                 raise StorageError(message, storage=self.name, key=key)
 
     def _check(self, connection: sqlite3.Connection, name: str, expect: Expectation) -> None:
@@ -409,7 +405,8 @@ class SqliteStorage:
         with self._errors(), self._lock:
             connection = self._open(create=True)
             if self._in_transaction:
-                yield connection
+                with self._savepoint(connection):
+                    yield connection
                 return
             relaxed = not durable and self._journal == "wal"
             if relaxed:
@@ -419,12 +416,29 @@ class SqliteStorage:
                 try:
                     yield connection
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    if connection.in_transaction:  # a full disk, for one, ends it by itself
+                        connection.execute("ROLLBACK")
                     raise
                 self._commit(connection)
             finally:
                 if relaxed:
                     connection.execute("PRAGMA synchronous = FULL")
+
+    @contextlib.contextmanager
+    def _savepoint(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Undo what one call did within a transaction, if it fails."""
+        if not connection.in_transaction:
+            message = "the database has undone the transaction: run again"
+            raise StorageError(message, storage=self.name)
+        connection.execute("SAVEPOINT call")
+        try:
+            yield
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK TO call")
+                connection.execute("RELEASE call")
+            raise
+        connection.execute("RELEASE call")
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         try:
@@ -437,7 +451,10 @@ class SqliteStorage:
     def _end(self, connection: sqlite3.Connection, how: str) -> None:
         with self._errors(), self._lock:
             self._in_transaction = False
+            if self._closed and how == "ROLLBACK":
+                return  # closing has undone it
             if how == "COMMIT":
+                self._check_open()
                 self._commit(connection)
             elif connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -517,11 +534,11 @@ def _change(connection: sqlite3.Connection, row: tuple[bytes, int, str, str], ex
 
 
 def _number(version: bytes) -> int | None:
-    return int.from_bytes(version, "little", signed=True) if len(version) == 8 else None
+    return int.from_bytes(version, "little", signed=True) if len(version) == VERSION_BYTES else None
 
 
-def _foreign(value: object) -> Unreadable:
-    return Unreadable(f"its row holds {_class(value)}, not a BLOB")
+def _readable(value: object) -> bytes | Unreadable:
+    return value if isinstance(value, bytes) else Unreadable(f"its row holds {_class(value)}, not a BLOB")
 
 
 def _class(value: object) -> str:

@@ -87,10 +87,7 @@ class Table:
         Raises:
             UsageError: it does not fit.
         """
-        columns = {
-            row[1].lower(): (row[2], row[5])
-            for row in connection.execute(f'PRAGMA table_info("{self.name}")')
-        }
+        columns = {row[1].lower(): (row[2], row[5]) for row in connection.execute(f'PRAGMA table_info("{self.name}")')}
         if not columns:
             return False
         for column in (self.key, self.value):
@@ -99,14 +96,10 @@ class Table:
                 raise UsageError(message)
         declared = columns[self.key.lower()][0]
         if _NUMERIC.search(declared) or not _TEXTUAL.search(declared):
-            message = (
-                f"key column {self.key!r} is declared {declared!r}, which changes keys: it has to be TEXT"
-            )
+            message = f"key column {self.key!r} is declared {declared!r}, which changes keys: it has to be TEXT"
             raise UsageError(message)
         if not self._is_unique(connection):
-            message = (
-                f"key column {self.key!r} of {self.name!r} has to be unique on its own, with COLLATE BINARY"
-            )
+            message = f"key column {self.key!r} of {self.name!r} has to be unique on its own, with COLLATE BINARY"
             raise UsageError(message)
         return True
 

@@ -1,6 +1,6 @@
-"""Storage URLs: telling them from paths, taking them apart, and hiding their secrets.
+r"""Storage URLs: telling them from paths, taking them apart, and hiding their secrets.
 
-A text is a URL where it begins with `scheme://` (a scheme has at least two characters, so `C:\\data` is a
+A text is a URL where it begins with `scheme://` (a scheme has at least two characters, so `C:\data` is a
 path), or where it is `memory:` with or without a name. Everything else is a path, also `notes:2024` and
 `./memory:x`.
 
@@ -65,9 +65,9 @@ class Url:
 
 
 def scheme_of(text: str) -> str | None:
-    """Return the scheme of a URL in lower case, or None where `text` is a path.
+    r"""Return the scheme of a URL in lower case, or None where `text` is a path.
 
-    >>> scheme_of("sqlite:///app.db"), scheme_of("notes:2024/app.db"), scheme_of(r"C:\\data")
+    >>> scheme_of("sqlite:///app.db"), scheme_of("notes:2024/app.db"), scheme_of(r"C:\data")
     ('sqlite', None, None)
     """
     if _MEMORY.match(text):
@@ -123,9 +123,7 @@ def _redact_url(url: str) -> str:
 def _redact_userinfo(place: str) -> str:
     authority = place.partition("/")[0]
     if "@" in authority:
-        userinfo, _, host = (
-            place.rpartition("@") if "@" not in place[len(authority) :] else _cut(authority, place)
-        )
+        userinfo, _, host = place.rpartition("@") if "@" not in place[len(authority) :] else _cut(authority, place)
         user, colon, _ = userinfo.partition(":")
         return f"{user}:{_HIDDEN}@{host}" if colon else place
     user, colon, rest = place.partition(":")

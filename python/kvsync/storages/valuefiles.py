@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kvsync.storages.keyname import Naming
     from kvsync.storages.objectfiles import Staging
 
-__all__ = ["ChangedError", "ValueFiles", "places_of", "token_of"]
+__all__ = ["ChangedError", "Staged", "ValueFiles", "places_of", "token_of"]
 
 Wanted: TypeAlias = "bytes | AnyVersion | None"
 
@@ -33,6 +33,13 @@ _token = struct.Struct("<qQQ")
 
 class ChangedError(Exception):
     """What lies at a key is not what was expected."""
+
+
+class Staged(NamedTuple):
+    """A finished file that has no key yet: its name in the staging directory, and its status."""
+
+    name: str
+    status: os.stat_result
 
 
 class _Found(NamedTuple):
@@ -109,34 +116,46 @@ class ValueFiles:
         """Return the token of the file that counts, where several are one key's."""
         return self._find(key).token
 
-    def write(self, staging: Staging, key: str, value: bytes, wanted: Wanted) -> bytes:
-        """Write a value and return its token.
+    def stage(self, staging: Staging, value: bytes) -> Staged | OSError:
+        """Write a value to an unfinished file, durably; several threads may do so at once."""
+        temporary, file = staging.create()
+        try:
+            write_all(file, value)
+            now = self._clock_ns()
+            os.utime(file, ns=(now, now))
+            os.fsync(file)
+            return Staged(temporary, os.fstat(file))
+        except OSError as error:
+            staging.discard(temporary)
+            return error
+        finally:
+            os.close(file)
+
+    def place(self, staging: Staging, staged: Staged | OSError, key: str, wanted: Wanted) -> bytes:
+        """Give a staged file the name of a key, and return its token.
 
         Raises:
             ChangedError: what lies there is not what is wanted.
             KeyBlockedError: something keeps the key from being written.
         """
+        if isinstance(staged, OSError):
+            raise staged
         found = self._find(key)
         _compare(found.token, wanted)
         place = self._choose(found)
-        mode = found.files[0][1].st_mode if found.files else None
         parent, _, leaf = place.rpartition("/")
-        self._tree.make(parent, displace=True)
-        temporary, status = self._stage(staging, value, mode)
-        try:
-            here = self._tree.make(parent)
-            if isinstance(wanted, AnyVersion):
-                os.rename(temporary, leaf, src_dir_fd=staging.directory, dst_dir_fd=here)
-            else:
-                self._place(staging, temporary, place, wanted)
-        except BaseException:
-            staging.discard(temporary)
-            raise
+        if found.files:
+            _set_mode(staging, staged, found.files[0][1].st_mode)
+        here = self._tree.make(parent, displace=True)
+        if isinstance(wanted, AnyVersion):
+            os.rename(staged.name, leaf, src_dir_fd=staging.directory, dst_dir_fd=here)
+        else:
+            self._place_expected(staging, staged.name, place, wanted)
         self._tree.touch(parent)
         for other, _status in found.files:
             if other != place:
                 self._unlink(other)
-        return token_of(status)
+        return token_of(staged.status)
 
     def delete(self, key: str, wanted: Wanted) -> None:
         """Delete a value; an absent one is deleted already.
@@ -189,23 +208,7 @@ class ValueFiles:
             raise KeyBlockedError(f"{found.others[plain + BESIDE]} lies at its path {plain + BESIDE!r:.300}")
         return plain + BESIDE
 
-    def _stage(self, staging: Staging, value: bytes, mode: int | None) -> tuple[str, os.stat_result]:
-        temporary, file = staging.create()
-        try:
-            write_all(file, value)
-            if mode is not None:
-                os.fchmod(file, stat.S_IMODE(mode) & 0o777)
-            now = self._clock_ns()
-            os.utime(file, ns=(now, now))
-            os.fsync(file)
-            return temporary, os.fstat(file)
-        except BaseException:
-            staging.discard(temporary)
-            raise
-        finally:
-            os.close(file)
-
-    def _place(self, staging: Staging, temporary: str, place: str, wanted: bytes | None) -> None:
+    def _place_expected(self, staging: Staging, temporary: str, place: str, wanted: bytes | None) -> None:
         """Give a finished file its name if what lies there is still as wanted."""
         parent, _, leaf = place.rpartition("/")
         if wanted is None:
@@ -265,6 +268,18 @@ class ValueFiles:
 
 class _NoLinksError(Exception):
     """The file system has no hard links."""
+
+
+def _set_mode(staging: Staging, staged: Staged, mode: int) -> None:
+    """Give a staged file the permissions of the one that it replaces."""
+    if stat.S_IMODE(mode) & 0o777 == stat.S_IMODE(staged.status.st_mode):
+        return
+    file = os.open(staged.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staging.directory)
+    try:
+        os.fchmod(file, stat.S_IMODE(mode) & 0o777)
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _compare(token: bytes | None, wanted: Wanted) -> None:

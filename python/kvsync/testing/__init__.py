@@ -1,0 +1,13 @@
+"""For those who test a storage, or against one: a conformance suite, and storages that count, fail and wait.
+
+`kvsync.testing.conformance.StorageConformance` needs pytest; the rest needs nothing.
+"""
+
+from __future__ import annotations
+
+from kvsync.testing.counting import CountingStorage
+from kvsync.testing.faulty import FaultyStorage
+from kvsync.testing.latency import LatencyStorage
+from kvsync.testing.wrapping import WrappedStorage
+
+__all__ = ["CountingStorage", "FaultyStorage", "LatencyStorage", "WrappedStorage"]

@@ -1,0 +1,108 @@
+"""A storage that counts what is asked of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, TypeVar
+
+from kvsync.testing.wrapping import WrappedStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kvsync.storages.base import Storage
+    from kvsync.types import Expectation, Stored, Unreadable, Version, Written
+
+__all__ = ["CountingStorage"]
+
+VALUE_METHODS = frozenset({"read", "write", "delete", "scan", "modified_ms"})
+OBJECT_METHODS = frozenset({"load", "store", "remove", "objects"})
+
+T = TypeVar("T")
+
+
+class CountingStorage(WrappedStorage):
+    """A storage that counts every call of the protocol.
+
+    Attributes:
+        operations: calls by method, of all methods; `begin` and `commit` for transactions.
+        value_operations: calls that concern values.
+        object_operations: calls that concern index objects.
+        keys: keys by method that were asked for, written, deleted or listed.
+        value_bytes: bytes of values by method, `read` and `write`.
+        object_bytes: bytes of index objects by method, `load` and `store`.
+        stored: names of the objects loaded, stored and removed, in order, as (method, name).
+
+    >>> from kvsync.storages.mapping import MappingStorage
+    >>> storage = CountingStorage(MappingStorage({}))
+    >>> _ = storage.write(["a", "b"], [b"1", b"2"])
+    >>> storage.operations, storage.value_bytes["write"]
+    (Counter({'write': 1}), 2)
+    """
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self.reset()
+
+    def reset(self) -> None:
+        """Set every count to zero."""
+        self.operations: Counter[str] = Counter()
+        self.value_operations: Counter[str] = Counter()
+        self.object_operations: Counter[str] = Counter()
+        self.keys: Counter[str] = Counter()
+        self.value_bytes: Counter[str] = Counter()
+        self.object_bytes: Counter[str] = Counter()
+        self.stored: list[tuple[str, str]] = []
+
+    def around(self, method: str, call: Callable[[], T]) -> T:
+        """Count a call, then make it."""
+        self.operations[method] += 1
+        if method in VALUE_METHODS:
+            self.value_operations[method] += 1
+        elif method in OBJECT_METHODS:
+            self.object_operations[method] += 1
+        return call()
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Count keys and bytes, too."""
+        values = super().read(keys)
+        self.keys["read"] += len(keys)
+        self.value_bytes["read"] += sum(len(value) for value in values if isinstance(value, bytes))
+        return values
+
+    def write(
+        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Count keys and bytes, too."""
+        self.keys["write"] += len(keys)
+        self.value_bytes["write"] += sum(map(len, values))
+        return super().write(keys, values, expect)
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Count keys, too."""
+        self.keys["delete"] += len(keys)
+        return super().delete(keys, expect)
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Count keys, too."""
+        for keys, tokens in super().scan():
+            self.keys["scan"] += len(keys)
+            yield keys, tokens
+
+    def load(self, name: str) -> Stored | None:
+        """Count bytes, too."""
+        found = super().load(name)
+        self.stored.append(("load", name))
+        self.object_bytes["load"] += len(found.data) if found else 0
+        return found
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Count bytes, too."""
+        self.stored.append(("store", name))
+        self.object_bytes["store"] += len(data)
+        return super().store(name, data, expect)
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Note the names, too."""
+        self.stored += [("remove", name) for name in names]
+        super().remove(names, expect)

@@ -1,0 +1,38 @@
+"""A storage that takes its time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from kvsync.testing.wrapping import WrappedStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvsync.storages.base import Storage
+
+__all__ = ["LatencyStorage"]
+
+T = TypeVar("T")
+
+
+class LatencyStorage(WrappedStorage):
+    """A storage each of whose operations waits `seconds` first.
+
+    >>> from kvsync.storages.mapping import MappingStorage
+    >>> waits = []
+    >>> storage = LatencyStorage(MappingStorage({}), seconds=0.03, sleep=waits.append)
+    >>> storage.read(["a"]), waits
+    ([None], [0.03])
+    """
+
+    def __init__(self, inner: Storage, *, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
+        super().__init__(inner)
+        self.seconds = seconds
+        self._sleep = sleep
+
+    def around(self, method: str, call: Callable[[], T]) -> T:
+        """Wait, then make a call."""
+        self._sleep(self.seconds)
+        return super().around(method, call)

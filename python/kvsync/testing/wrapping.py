@@ -1,0 +1,93 @@
+"""The base of storages around storages: one method sees every call."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, TypeVar
+
+from kvsync.storages.base import SupportsTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from kvsync.storages.base import Storage
+    from kvsync.types import Expectation, Stored, Unreadable, Version, Written
+
+__all__ = ["WrappedStorage"]
+
+T = TypeVar("T")
+
+
+class WrappedStorage:
+    """A storage around another, `inner`; subclasses override `around`.
+
+    It has `transaction` exactly if `inner` has. Entering one is the operation `begin`, leaving it `commit`.
+    """
+
+    transaction: Callable[[], AbstractContextManager[None]]
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+        self.name = inner.name
+        self.capabilities = inner.capabilities
+        if isinstance(inner, SupportsTransaction):
+            self.transaction = self._transaction
+
+    def around(self, method: str, call: Callable[[], T]) -> T:  # noqa: ARG002 - for subclasses
+        """Make a call of the protocol's `method`."""
+        return call()
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Forward `Storage.read`."""
+        return self.around("read", lambda: self.inner.read(keys))
+
+    def write(
+        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Forward `Storage.write`."""
+        return self.around("write", lambda: self.inner.write(keys, values, expect))
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Forward `Storage.delete`."""
+        return self.around("delete", lambda: self.inner.delete(keys, expect))
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Forward `Storage.scan`; it is one operation, made when the first batch is asked for."""
+        yield from self.around("scan", self.inner.scan)
+
+    def load(self, name: str) -> Stored | None:
+        """Forward `Storage.load`."""
+        return self.around("load", lambda: self.inner.load(name))
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Forward `Storage.store`."""
+        return self.around("store", lambda: self.inner.store(name, data, expect))
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Forward `Storage.remove`."""
+        return self.around("remove", lambda: self.inner.remove(names, expect))
+
+    def objects(self) -> list[str]:
+        """Forward `Storage.objects`."""
+        return self.around("objects", self.inner.objects)
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        """Forward `Storage.modified_ms`."""
+        return self.around("modified_ms", lambda: self.inner.modified_ms(keys))
+
+    def close(self) -> None:
+        """Close `inner`; no operation, since a killed process closes its files, too."""
+        self.inner.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        inner = self.inner
+        assert isinstance(inner, SupportsTransaction)
+        with contextlib.ExitStack() as outside:
+            # A commit happens on leaving `stack`; what fails before it happens inside, so it is undone.
+            stack = contextlib.ExitStack()
+            outside.push(stack)
+            self.around("begin", lambda: stack.enter_context(inner.transaction()))
+            yield
+            self.around("commit", stack.close)

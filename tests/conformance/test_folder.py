@@ -1,0 +1,37 @@
+"""Folders against the suite for storages."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.storages.folder import FolderStorage
+from kvsync.testing.conformance import StorageConformance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from kvsync.storages.base import Storage
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out `fsync`: what it does shows only after a power cut, and here it would be called 50,000 times."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+class TestFolder(StorageConformance):
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        return lambda: FolderStorage(tmp_path / "folder")
+
+
+class TestLinkToFolder(StorageConformance):
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        return lambda: FolderStorage(tmp_path / "link", create=False)

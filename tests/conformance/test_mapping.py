@@ -1,0 +1,43 @@
+"""Mappings, plain and not, against the suite for storages."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.storages.mapping import MappingStorage
+from kvsync.testing import CountingStorage, FaultyStorage, LatencyStorage
+from kvsync.testing.conformance import StorageConformance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvsync.storages.base import Storage
+
+
+class TestDict(StorageConformance):
+    @pytest.fixture
+    def reopen(self) -> Callable[[], Storage]:
+        data: dict[str, bytes] = {}
+        return lambda: MappingStorage(data)
+
+
+class TestOtherMapping(StorageConformance):
+    @pytest.fixture
+    def reopen(self) -> Callable[[], Storage]:
+        data: UserDict[str, bytes] = UserDict()
+        return lambda: MappingStorage(data)
+
+
+class TestWrapped(StorageConformance):
+    @pytest.fixture
+    def reopen(self) -> Callable[[], Storage]:
+        data: dict[str, bytes] = {}
+
+        def wrapped() -> Storage:
+            slow = LatencyStorage(MappingStorage(data), seconds=0)
+            return CountingStorage(FaultyStorage(slow, fail_at=None))
+
+        return wrapped

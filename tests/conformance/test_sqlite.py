@@ -1,0 +1,42 @@
+"""SQLite against the suite for storages: a database of our own, and a table that was there."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.storages.sqlite import SqliteStorage, open_url
+from kvsync.testing import CountingStorage
+from kvsync.testing.conformance import StorageConformance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from kvsync.storages.base import Storage
+
+
+class TestSqlite(StorageConformance):
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        return lambda: SqliteStorage(tmp_path / "kv.db")
+
+
+class TestMappedTable(StorageConformance):
+    """A table with a rowid, a number of other columns, and a rollback journal."""
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        path = tmp_path / "app.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT UNIQUE, body, stars DEFAULT 0)")
+        return lambda: open_url(f"sqlite:///{path}?table=notes&key=title&value=body&busy_timeout=30")
+
+
+class TestWrappedSqlite(StorageConformance):
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        return lambda: CountingStorage(SqliteStorage(tmp_path / "kv.db"))

@@ -1,0 +1,154 @@
+"""Turning URLs, paths and mappings into storages, and keeping secrets out of their names."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+import kvsync.storages
+from kvsync.errors import UsageError
+from kvsync.storages import open_storage, schemes
+from kvsync.storages.folder import FolderStorage
+from kvsync.storages.mapping import MappingStorage
+from kvsync.storages.sqlite import SqliteStorage
+from kvsync.storages.url import parse_url, redact, scheme_of
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme"),
+    [
+        ("memory:", "memory"),
+        ("memory:cache", "memory"),
+        ("SQLite:///a.db", "sqlite"),
+        ("s3://bucket/a", "s3"),
+        ("postgresql+tls://h/d", "postgresql+tls"),
+        ("C:\\data", None),
+        ("C:/data", None),
+        ("c://data", None),
+        ("notes:2024", None),
+        ("notes:2024/a", None),
+        ("./memory:x", None),
+        ("memory:a/b", None),
+        ("dir/a://b", None),
+        ("./s3://x", None),
+        ("relative", None),
+        ("/absolute:x", None),
+        ("://", None),
+    ],
+)
+def test_telling_urls_from_paths(text: str, scheme: str | None) -> None:
+    assert scheme_of(text) == scheme
+
+
+def test_what_is_opened(tmp_path: Path) -> None:
+    folder, owned = open_storage(tmp_path)
+    assert isinstance(folder, FolderStorage)
+    assert owned
+    assert isinstance(open_storage(str(tmp_path))[0], FolderStorage)
+    url_folder, _ = open_storage(f"file://{tmp_path}/a%20b")
+    assert isinstance(url_folder, FolderStorage)
+    assert url_folder.path == f"{tmp_path}/a b"
+    relative, _ = open_storage("sqlite:///rel.db")
+    absolute, _ = open_storage("sqlite:////abs.db?table=t&key=k&value=v")
+    assert isinstance(relative, SqliteStorage)
+    assert isinstance(absolute, SqliteStorage)
+    assert (relative.path, absolute.path, absolute.table.value) == ("rel.db", "/abs.db", "v")
+    data: dict[str, bytes] = {}
+    mapping, owned = open_storage(data)
+    assert isinstance(mapping, MappingStorage)
+    assert owned
+    assert open_storage(mapping) == (mapping, False)
+
+
+def test_a_path_object_is_never_a_url() -> None:
+    storage, _ = open_storage(Path("memory:x"))
+    assert isinstance(storage, FolderStorage)
+
+
+def test_memory_is_private_unless_named() -> None:
+    private, _ = open_storage("memory:")
+    private.write(["a"], [b"1"])
+    assert open_storage("memory:")[0].read(["a"]) == [None]
+    named, _ = open_storage("memory:test-open")
+    named.write(["a"], [b"1"])
+    assert open_storage("memory:test-open")[0].read(["a"]) == [b"1"]
+    assert named.name == "memory:test-open"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("", b"bytes", None, 7, ["list"], "nosuch://host/x", "file://host/dir", "file:///dir?x=1", "a\0b"),
+        *(
+            "sqlite://host/a.db",
+            "sqlite:///",
+            "sqlite:///:memory:",
+            "sqlite:///a.db?tabel=x",
+            "memory://x?y=1",
+        ),
+        *(
+            "sqlite:///a.db?table=a&table=b",
+            "sqlite:///a.db?busy_timeout=soon",
+            "sqlite:///a.db?busy_timeout=nan",
+        ),
+        *("sqlite:///a.db?table=a%22b", "sqlite:///a.db?table=kvsync_index", "sqlite:///a.db?key=x&value=X"),
+    ],
+)
+def test_what_cannot_be_opened(target: object) -> None:
+    with pytest.raises(UsageError):
+        open_storage(target)  # type: ignore[arg-type]
+
+
+def test_an_unknown_scheme_lists_the_known_and_hides_the_password() -> None:
+    with pytest.raises(UsageError, match=r"file.*memory.*sqlite") as caught:
+        open_storage("nosuch://me:hunter2@host/x")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_adapters_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("theirs", "kvsync.storages.mapping:MappingStorage", "kvsync.storages")
+
+    def points(*, group: str, name: str | None = None) -> list[EntryPoint]:
+        return [point] if group == "kvsync.storages" and name in {None, "theirs"} else []
+
+    monkeypatch.setattr(kvsync.storages, "entry_points", points)
+    assert "theirs" in schemes()
+    # The factory gets the URL; this one takes it for a mapping, which is all that is to be shown here.
+    storage, owned = open_storage("theirs://x")
+    assert isinstance(storage, MappingStorage)
+    assert owned
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://me:hunter2@host:6379/0", "redis://me:***@host:6379/0"),
+        ("redis://:hunter2@host", "redis://:***@host"),
+        ("redis://me:hun@ter2@host/a", "redis://me:***@host/a"),
+        ("redis://me:hunter2/x@host/a", "redis://me:***@host/a"),
+        ("redis://me:hunter2?x@host/a", "redis://me:***@host/a"),
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+        ("s3://host:9000/a@b", "s3://host:9000/a@b"),
+        ("s3://b?secret_access_key=hunter2&region=x", "s3://b?secret_access_key=***&region=x"),
+        ("s3://b?aws_access_key_id=hunter2", "s3://b?aws_access_key_id=***"),
+        ("s3://b?TOKEN=hunter2", "s3://b?TOKEN=***"),
+        ("s3://b?%74oken=hunter2", "s3://b?%74oken=***"),
+        ("s3://b?X-Amz-Signature=hunter2", "s3://b?X-Amz-Signature=***"),
+        ("az://c?sig=hunter2&key=hunter2", "az://c?sig=***&key=***"),
+        ("postgresql://h/d?password=hunter2&sslmode=x", "postgresql://h/d?password=***&sslmode=x"),
+        ("sqlite:///a.db?table=kv&key=k&value=v", "sqlite:///a.db?table=kv&key=k&value=v"),
+        ("cannot reach redis://me:hunter2@host/0: refused", "cannot reach redis://me:***@host/0: refused"),
+        ("no URL, user:hunter", "no URL, user:hunter"),
+    ],
+)
+def test_secrets_are_hidden(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+def test_a_parsed_url_shows_no_secret() -> None:
+    url = parse_url("redis://me:hunter2@host/0?token=hunter2")
+    assert "hunter2" not in f"{url} {url!r}"
+    assert url.query == {"token": "hunter2"}

@@ -1,0 +1,304 @@
+"""What is special about SQLite: tables of others, locks of others, and files that are something else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kvsync.errors import StorageError, UsageError
+from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.sqlite import SqliteStorage, open_url
+from kvsync.storages.sqlitetable import Table
+from kvsync.testing.conformance import listing
+from kvsync.types import ABSENT, ANY, Unreadable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def prepare(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def ask(path: Path, query: str) -> Any:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchone()
+
+
+def test_only_a_write_creates_the_file(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "a.db")
+    assert storage.read(["x"]) == [None]
+    assert listing(storage) == {}
+    assert storage.objects() == []
+    assert storage.load("manifest") is None
+    storage.delete(["x"])
+    storage.remove(["lease"], ANY)
+    assert os.listdir(tmp_path) == []
+    storage.write(["x"], [b"1"])
+    assert ask(tmp_path / "a.db", "PRAGMA journal_mode") == ("wal",)
+    assert ask(tmp_path / "a.db", "SELECT * FROM kv") == ("x", b"1")
+    storage.close()
+    assert os.listdir(tmp_path) == ["a.db"]
+
+
+def test_reading_changes_no_byte_of_anothers_database(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    prepare(path, "CREATE TABLE other (x)")
+    before = path.read_bytes()
+    storage = SqliteStorage(path)
+    assert storage.read(["x"]) == [None]
+    assert listing(storage) == {}
+    assert storage.objects() == []
+    storage.delete(["x"])
+    storage.close()
+    assert path.read_bytes() == before
+
+
+def test_anothers_database_keeps_its_journal(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    prepare(path, "CREATE TABLE other (x)")
+    storage = SqliteStorage(path)
+    storage.write(["x"], [b"1"])
+    storage.store("lease", b"L", ABSENT)
+    storage.close()
+    assert ask(path, "PRAGMA journal_mode") == ("delete",)
+
+
+def test_rows_of_other_kinds_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    prepare(path, "CREATE TABLE kv (key TEXT PRIMARY KEY, value)")
+    prepare(path, "INSERT INTO kv VALUES ('t', 'text'), ('i', 7), ('n', NULL), ('b', x'00ff')")
+    storage = SqliteStorage(path)
+    values = storage.read(["t", "i", "n", "b", "none"])
+    assert values[3] == b"\x00\xff"
+    reasons = [value.reason for value in values if isinstance(value, Unreadable)]
+    assert len(reasons) == 3
+    assert "TEXT" in reasons[0]
+    with pytest.raises(StorageError, match="'i' holds INTEGER") as caught:
+        listing(storage)
+    assert caught.value.key == "i"
+    written = storage.write(["t", "i", "n"], [b"x"] * 3, [None, bytes(32), None])
+    assert [refusal.changed for refusal in written.refused] == [True] * 3
+    assert storage.write(["t", "i", "n"], [b"x"] * 3).refused == ()
+    assert len(listing(storage)) == 4
+
+
+@pytest.mark.parametrize("key", ["7", "NULL", "x'00'", "CAST(x'ff' AS TEXT)"])
+def test_a_key_that_is_no_text_is_named(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "a.db"
+    prepare(path, "CREATE TABLE kv (key BLOB UNIQUE, value)", f"INSERT INTO kv VALUES ({key}, x'00')")
+    with pytest.raises(StorageError):
+        listing(SqliteStorage(path))
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        "CREATE TABLE kv (key TEXT, value BLOB)",
+        "CREATE TABLE kv (key TEXT, value BLOB, x, UNIQUE (key, x))",
+        "CREATE TABLE kv (key TEXT PRIMARY KEY COLLATE NOCASE, value BLOB)",
+        "CREATE TABLE kv (key INTEGER PRIMARY KEY, value BLOB)",
+        "CREATE TABLE kv (key NUMERIC UNIQUE, value BLOB)",
+        "CREATE TABLE kv (id TEXT PRIMARY KEY, value BLOB)",
+        "CREATE TABLE kv (key TEXT PRIMARY KEY, data BLOB)",
+        "CREATE VIEW kv AS SELECT '1' AS key, x'00' AS value",
+    ],
+)
+def test_tables_that_do_not_fit(tmp_path: Path, create: str) -> None:
+    path = tmp_path / "a.db"
+    prepare(path, create)
+    storage = SqliteStorage(path)
+    with pytest.raises(UsageError) as caught:
+        storage.read(["a"])
+    assert caught.value.storage == storage.name
+    with pytest.raises(UsageError):
+        storage.write(["a"], [b"1"])
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", 'a"b', "a;DROP TABLE kv", "", "1a", "sqlite_master", "KVSYNC_index", "ä", "a\n"]
+)
+def test_names_that_are_no_names(name: str) -> None:
+    with pytest.raises(UsageError):
+        Table(name)
+
+
+def test_a_row_that_breaks_a_rule_of_its_table_is_refused_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    prepare(path, "CREATE TABLE kv (key TEXT PRIMARY KEY CHECK (length(key) < 4), value BLOB)")
+    storage = SqliteStorage(path)
+    written = storage.write(["ok", "too long", "lone \ud800", "fine"[:3]], [b"1", b"2", b"3", b"4"])
+    assert [(refusal.key, refusal.changed) for refusal in written.refused] == [
+        ("too long", False),
+        ("lone \ud800", False),
+    ]
+    assert storage.read(["ok", "too long", "lone \ud800", "fin"]) == [b"1", None, None, b"4"]
+
+
+def test_keys_with_nul_are_whole(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "a.db")
+    keys = ["a", "a\0", "a\0b", "a\0c", "\0", ""]
+    storage.write(keys, [key.encode() for key in keys])
+    assert storage.read(keys) == [key.encode() for key in keys]
+    assert set(listing(storage)) == set(keys)
+    storage.delete(["a\0b"])
+    assert storage.read(["a", "a\0", "a\0b", "a\0c"]) == [b"a", b"a\0", None, b"a\0c"]
+
+
+def test_two_tables_of_one_database_have_an_index_each(tmp_path: Path) -> None:
+    first = open_url(f"sqlite:///{tmp_path}/a.db?table=first")
+    second = open_url(f"sqlite:///{tmp_path}/a.db?table=second")
+    first.store("manifest", b"1", ABSENT)
+    assert second.objects() == []
+    second.store("manifest", b"2", ABSENT)
+    first.write(["a"], [b"1"])
+    assert second.read(["a"]) == [None]
+    first.remove(["manifest"], ANY)
+    assert second.objects() == ["manifest"]
+
+
+def test_a_version_does_not_come_back(tmp_path: Path) -> None:
+    """Removed and stored anew with the same bytes, an object is not what somebody saw before."""
+    storage = SqliteStorage(tmp_path / "a.db")
+    old = storage.store("lease", b"same", ABSENT)
+    storage.remove(["lease"], old)
+    storage.store("lease", b"same", ABSENT)
+    with pytest.raises(ObjectMismatch):
+        storage.store("lease", b"x", old)
+
+
+def test_a_locked_database_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    storage = SqliteStorage(path, busy_timeout=0)
+    storage.write(["a"], [b"1"])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for call in (lambda: storage.write(["a"], [b"2"]), lambda: storage.store("lease", b"L", ANY)):
+            with pytest.raises(StorageError, match=r"locked.*wait for it") as caught:
+                call()
+            assert caught.value.storage == storage.name
+        assert storage.read(["a"]) == [b"1"]
+        with pytest.raises(StorageError, match="locked"), storage.transaction():
+            pytest.fail("the transaction began")
+    storage.write(["a"], [b"2"])
+    assert storage.read(["a"]) == [b"2"]
+
+
+def test_what_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(b"no database, but long enough to be one" * 100)
+    with pytest.raises(StorageError, match="not a SQLite database"):
+        SqliteStorage(path).read(["a"])
+    with pytest.raises(StorageError, match="check the path"):
+        SqliteStorage(tmp_path / "none/a.db").write(["a"], [b"1"])
+    with pytest.raises(StorageError, match="check the path"):
+        SqliteStorage(tmp_path).read(["a"])
+
+
+def test_a_read_only_database(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    storage = SqliteStorage(path)
+    storage.write(["a"], [b"1"])
+    assert storage._connection is not None
+    storage._connection.execute("PRAGMA query_only = ON")
+    with pytest.raises(StorageError, match="read-only"):
+        storage.write(["a"], [b"2"])
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "a.db")
+    storage.write(["a"], [b"1"])
+    assert storage._connection is not None
+    storage._connection.execute("PRAGMA max_page_count = 10")
+    with pytest.raises(StorageError, match="make room"):
+        storage.write(["a", "b"], [b"2", bytes(1 << 20)])
+    assert storage.read(["a", "b"]) == [b"1", None]
+
+
+def test_a_full_disk_within_a_transaction_undoes_all_of_it(tmp_path: Path) -> None:
+    """SQLite ends the transaction by itself; what follows in the same block must not be committed alone."""
+    storage = SqliteStorage(tmp_path / "a.db")
+    storage.write(["a"], [b"1"])
+    assert storage._connection is not None
+    storage._connection.execute("PRAGMA max_page_count = 10")
+    with pytest.raises(StorageError), storage.transaction():
+        storage.write(["b"], [b"2"])
+        with pytest.raises(StorageError, match="make room"):
+            storage.write(["c"], [bytes(1 << 20)])
+        storage.write(["d"], [b"4"])
+    assert list(listing(storage)) == (["a"] if storage.read(["b"]) == [None] else ["a", "b", "d"])
+
+
+def test_transactions_do_not_nest(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "a.db")
+    with storage.transaction():
+        storage.write(["a"], [b"1"])
+        with pytest.raises(UsageError), storage.transaction():
+            pytest.fail("it began")
+    assert storage.read(["a"]) == [b"1"]
+
+
+def test_closed_is_closed_and_an_open_transaction_is_undone(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "a.db")
+    storage.write(["a"], [b"1"])
+    transaction = storage.transaction()
+    transaction.__enter__()
+    storage.write(["a"], [b"2"])
+    storage.close()
+    with pytest.raises(StorageError, match="closed"):
+        storage.read(["a"])
+    with pytest.raises(StorageError, match="closed"):
+        transaction.__exit__(None, None, None)
+    assert SqliteStorage(tmp_path / "a.db").read(["a"]) == [b"1"]
+
+
+def test_only_the_lease_is_written_without_waiting_for_the_disk(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "a.db")
+    storage.store("lease", b"1", ABSENT)
+    assert storage._connection is not None
+    seen: list[str] = []
+    storage._connection.set_trace_callback(seen.append)
+    storage.store("manifest", b"1", ABSENT)
+    with storage.transaction():
+        storage.store("lease", b"2", ANY)
+    assert not [line for line in seen if "synchronous" in line]
+    storage.store("lease", b"3", ANY)
+    storage.remove(["lease"], ANY)
+    assert [line for line in seen if "synchronous" in line] == [
+        "PRAGMA synchronous = NORMAL",
+        "PRAGMA synchronous = FULL",
+    ] * 2
+
+
+def _race(path: str, number: int, start: Any, won: Any) -> None:
+    start.wait(30)
+    try:
+        SqliteStorage(path, busy_timeout=30).store("lease", b"%d" % number, ABSENT)
+    except ObjectMismatch:
+        return
+    won.put(number)
+
+
+def test_processes_race_for_a_lease_in_a_new_database(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, won = context.Event(), context.Queue()
+    path = str(tmp_path / "a.db")
+    racers = [context.Process(target=_race, args=(path, number, start, won)) for number in range(4)]
+    for racer in racers:
+        racer.start()
+    start.set()
+    for racer in racers:
+        racer.join(60)
+        assert racer.exitcode == 0
+    winner = won.get(timeout=10)
+    assert won.empty()
+    stored = SqliteStorage(path).load("lease")
+    assert stored is not None
+    assert stored.data == b"%d" % winner

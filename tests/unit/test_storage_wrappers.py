@@ -1,0 +1,93 @@
+"""Storages around storages: what they count, when they fail, and what they pass on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from kvsync.errors import StorageError
+from kvsync.storages.base import Storage, SupportsTransaction
+from kvsync.storages.mapping import MappingStorage
+from kvsync.storages.sqlite import SqliteStorage
+from kvsync.testing import CountingStorage, FaultyStorage, LatencyStorage
+from kvsync.types import ABSENT, ANY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_transactions_are_there_exactly_where_the_inner_storage_has_them(tmp_path: Path) -> None:
+    plain, database = MappingStorage({}), SqliteStorage(tmp_path / "a.db")
+    for inner, has in ((plain, False), (database, True)):
+        wrappers = [
+            CountingStorage(inner),
+            FaultyStorage(inner, fail_at=None),
+            LatencyStorage(inner, seconds=0),
+        ]
+        for wrapper in wrappers:
+            assert isinstance(wrapper, Storage)
+            assert isinstance(wrapper, SupportsTransaction) == has
+            assert isinstance(CountingStorage(wrapper), SupportsTransaction) == has
+
+
+def test_counting(tmp_path: Path) -> None:
+    storage = CountingStorage(SqliteStorage(tmp_path / "a.db"))
+    with storage.transaction():
+        storage.write(["a", "b"], [b"11", b"222"])
+        storage.store("manifest", b"1234", ABSENT)
+    storage.read(["a", "b", "c"])
+    storage.load("manifest")
+    list(storage.scan())
+    storage.delete(["a"])
+    storage.remove(["manifest"], ANY)
+    assert storage.value_operations == {"write": 1, "read": 1, "scan": 1, "delete": 1}
+    assert storage.object_operations == {"store": 1, "load": 1, "remove": 1}
+    transactions = Counter(begin=1, commit=1)
+    assert storage.operations == storage.value_operations + storage.object_operations + transactions
+    assert storage.value_bytes == {"write": 5, "read": 5}
+    assert storage.object_bytes == {"store": 4, "load": 4}
+    assert storage.keys == {"write": 2, "read": 3, "scan": 2, "delete": 1}
+    assert storage.stored == [("store", "manifest"), ("load", "manifest"), ("remove", "manifest")]
+    storage.reset()
+    assert not storage.operations
+
+
+@pytest.mark.parametrize(("mode", "there"), [("before", None), ("after", b"2")])
+def test_failing_before_or_after_the_effect(mode: Literal["before", "after"], there: bytes | None) -> None:
+    data: dict[str, bytes] = {}
+    storage = FaultyStorage(MappingStorage(data), fail_at=2, mode=mode)
+    storage.write(["a"], [b"1"])
+    with pytest.raises(StorageError):
+        storage.write(["b"], [b"2"])
+    assert data.get("b") == there
+    assert storage.read(["b"]) == [there]
+    assert (storage.count, storage.failed) == (3, True)
+
+
+def test_dead_is_dead() -> None:
+    data: dict[str, bytes] = {}
+    storage = FaultyStorage(MappingStorage(data), fail_at=2, dead=True, error=KeyboardInterrupt)
+    storage.store("lease", b"1", ABSENT)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            storage.remove(["lease"], ANY)
+    storage.close()
+    assert data == {".kvsync/lease": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("fail_at", "mode", "held"),
+    [(1, "before", None), (1, "after", None), (2, "after", None), (3, "before", None), (3, "after", b"1")],
+)
+def test_faults_around_a_transaction(
+    tmp_path: Path, fail_at: int, mode: Literal["before", "after"], held: bytes | None
+) -> None:
+    storage = FaultyStorage(SqliteStorage(tmp_path / "a.db"), fail_at=fail_at, mode=mode)
+    with pytest.raises(StorageError), storage.transaction():
+        storage.write(["a"], [b"1"])
+    assert storage.read(["a"]) == [held]
+    with storage.transaction():
+        storage.write(["b"], [b"1"])
+    assert storage.read(["b"]) == [b"1"]
