@@ -8,8 +8,9 @@ import pkgutil
 import re
 from pathlib import Path
 
-import kvsync
 import pytest
+
+import kvsync
 
 ROOT = Path(__file__).parent.parent
 MODULES = [

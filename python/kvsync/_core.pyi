@@ -99,14 +99,10 @@ class Segment:
 
 @final
 class Given:
-    def __new__(
-        cls, keys: Sequence[str], values: Sequence[bytes | None], origin: int, stamp: int
-    ) -> Given: ...
+    def __new__(cls, keys: Sequence[str], values: Sequence[bytes | None], origin: int, stamp: int) -> Given: ...
     @property
     def segment(self) -> Segment: ...
-    def puts(
-        self, changes: Segment, start: int, stop: int
-    ) -> tuple[list[str], list[bytes]] | None: ...
+    def puts(self, changes: Segment, start: int, stop: int) -> tuple[list[str], list[bytes]] | None: ...
 
 @final
 class Delta:

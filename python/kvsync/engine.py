@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from kvsync import resolution
 from kvsync.errors import StalePlanError
-from kvsync.index.native import Cover, Segment, delta, digest_values
 from kvsync.lease import held
+from kvsync.native import Cover, Segment, delta, digest_values
 from kvsync.replica import Replica, load_manifest, without_keys
 from kvsync.result import MissingKey, Progress, SyncResult
 from kvsync.side import Side
-from kvsync.storages.counted import counted
+from kvsync.storages.counted import CountedStorage
 from kvsync.transfer import Reader, push
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.index.manifest import Manifest, Missing
-    from kvsync.index.native import Delta
     from kvsync.lease import Lease
+    from kvsync.native import Delta
     from kvsync.options import Options
     from kvsync.storages.base import Storage
     from kvsync.types import Change, Conflict, Delete, Put
@@ -70,7 +70,7 @@ class Run:
     """One run over two storages; `environment` gives it time and chance."""
 
     def __init__(self, source: Storage, target: Storage, options: Options, environment: Environment) -> None:
-        self.storages = counted(source), counted(target)
+        self.storages = CountedStorage(source), CountedStorage(target)
         self.options = options
         self.environment = environment
         tiers = sorted(storage.capabilities.tier for storage in self.storages)

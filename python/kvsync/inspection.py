@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from kvsync.environment import Environment
 from kvsync.index.lost import LOST_PREFIX, LostValue
-from kvsync.index.native import Segment, digest_values
 from kvsync.lease import read_record
+from kvsync.native import Segment, digest_values
 from kvsync.replica import Replica, changes_of
 
 if TYPE_CHECKING:

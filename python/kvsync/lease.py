@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvsync.errors import IndexDamagedError, LockHeldError, LockLostError, SameStorageError, StorageError
-from kvsync.index.native import KIND_LEASE
 from kvsync.index.objects import LEASE, field_error, is_uint, pack, replace, unpack
+from kvsync.native import KIND_LEASE
 from kvsync.storages.base import ObjectMismatch
 from kvsync.types import ABSENT
 

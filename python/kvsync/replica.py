@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from kvsync.errors import IndexDamagedError, LockLostError, StorageError
 from kvsync.index import compaction
 from kvsync.index.manifest import Manifest, Missing, SegmentEntry
-from kvsync.index.native import Cover, Segment, checksum, newest_digest
 from kvsync.index.objects import MANIFEST, generation_of, replace, segment_name
 from kvsync.lease import Inheritance
+from kvsync.native import Cover, Segment, checksum, newest_digest
 from kvsync.storages.base import ObjectMismatch, SupportsTransaction
 from kvsync.types import ABSENT, ANY, Change
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from kvsync.index.lost import LostValue
-from kvsync.index.native import DECISION, TOMBSTONE, digest_values, stamp_after
+from kvsync.native import DECISION, TOMBSTONE, digest_values, stamp_after
 from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
 from kvsync.types import ANY, Change, Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kvsync.index.native import Delta
+    from kvsync.native import Delta
     from kvsync.policy import Policy
     from kvsync.side import Side
 

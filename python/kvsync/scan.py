@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kvsync.errors import BudgetError
-from kvsync.index.native import TOMBSTONE, Inventory, Segment, digest_values, stamp_after
 from kvsync.index.objects import INVENTORY
+from kvsync.native import TOMBSTONE, Inventory, Segment, digest_values, stamp_after
 from kvsync.types import ANY, Change
 
 if TYPE_CHECKING:

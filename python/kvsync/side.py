@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import ClockError, StorageError, UsageError
 from kvsync.index.manifest import Missing
-from kvsync.index.native import Given, Segment, stamp_after
+from kvsync.native import Given, Segment, stamp_after
 from kvsync.replica import Replica, changes_of, without_keys
 from kvsync.scan import InventoryGuard, scan
 from kvsync.storages.base import SupportsTransaction

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from kvsync import engine
 from kvsync.errors import StorageError, UsageError
-from kvsync.index.native import check_key
+from kvsync.native import check_key
 from kvsync.options import Options
 from kvsync.types import Delete, Put
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from kvsync.index.manifest import Missing
-from kvsync.index.native import digest_values
+from kvsync.native import digest_values
 from kvsync.types import Change, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kvsync.index.native import Given, Segment
+    from kvsync.native import Given, Segment
     from kvsync.replica import Replica
     from kvsync.storages.base import Storage
     from kvsync.types import Written

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Launch = Callable[..., subprocess.Popen[str]]
     Terminals = Callable[..., tuple[int, str]]
 
-SECRET = "hunter2"  # noqa: S105 - a made-up one
+SECRET = "hunter2"
 
 
 @pytest.mark.parametrize(

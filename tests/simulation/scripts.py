@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import kvsync
 from history import merging
 from kvsync import Delete, Put
-from world import Fuse, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from world import Replicated
+    from world import Fuse, Replicated, World
+
 
 @dataclass(frozen=True)
 class Script:
-    """What was before, and the run that is to be interrupted; `act` is repeated, as its caller would, until it succeeds."""
+    """What was before, and the run to interrupt; `act` is repeated, as its caller would, until it succeeds."""
 
     setup: Callable[[World], None]
     act: Callable[[World, Fuse], Any]

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from history import MODES
 from kvsync.index import compaction
 from scripts import SCRIPTS, Script

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import history
 import pytest
+
+import history
 
 if TYPE_CHECKING:
     from world import World

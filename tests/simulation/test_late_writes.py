@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from kvsync import Put, errors
 from world import Fuse, World
 

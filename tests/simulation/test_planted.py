@@ -8,16 +8,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-import history
 import pytest
+
+import history
 from kvsync import engine, lease, policy, resolution
-from kvsync.index.native import Segment, stamp_after
+from kvsync.native import Segment, stamp_after
 from kvsync.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kvsync.index.native import Cover
+    from kvsync.native import Cover
 
 SEEDS = 800
 SOUND_APPLY = engine.Run._apply
@@ -44,7 +45,9 @@ def always_clean(self: lease.Lease, version: bytes, *, interrupted: bool) -> Non
 
 
 def decided_again(rule: Any, conflict: Any, values: Any) -> Any:
-    plain = {side: getattr(conflict, side)._replace(flags=getattr(conflict, side).flags & 1) for side in ("source", "target")}
+    plain = {
+        side: getattr(conflict, side)._replace(flags=getattr(conflict, side).flags & 1) for side in ("source", "target")
+    }
     return policy.judge(rule, dataclasses.replace(conflict, **plain), values)
 
 
@@ -69,6 +72,6 @@ def test_the_histories_find_a_planted_bug(name: str, monkeypatch: pytest.MonkeyP
     place, attribute, bug, policies = PLANTS[name]
     played = history.ring if bug is decided_again else history.play
     monkeypatch.setattr(place, attribute, bug)
-    with pytest.raises(Exception):  # noqa: B017, PT011 - any alarm will do
+    with pytest.raises(Exception):  # noqa: B017 - any alarm will do
         for seed in range(SEEDS):
             played(seed, policies)

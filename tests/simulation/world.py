@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import kvsync
 from kvsync import Delete, Put
 from kvsync.environment import Environment
-from kvsync.index.native import Segment, digest_values
+from kvsync.native import Segment, digest_values
 from kvsync.replica import Replica, changes_of
 from kvsync.storages.mapping import MappingStorage
 
@@ -87,11 +87,16 @@ class Wire:
 
     def write(self, keys: Any, values: Any, expect: Any = None) -> Any:
         # A batch may be cut anywhere: each value is an operation of its own.
-        written = [self.fuse.call(lambda k=k, i=i: self.inner.write([k], [values[i]], expect and [expect[i]])) for i, k in enumerate(keys)]
+        written = [
+            self.fuse.call(lambda k=k, i=i: self.inner.write([k], [values[i]], expect and [expect[i]]))
+            for i, k in enumerate(keys)
+        ]
         return _joined(written)
 
     def delete(self, keys: Any, expect: Any = None) -> Any:
-        written = [self.fuse.call(lambda k=k, i=i: self.inner.delete([k], expect and [expect[i]])) for i, k in enumerate(keys)]
+        written = [
+            self.fuse.call(lambda k=k, i=i: self.inner.delete([k], expect and [expect[i]])) for i, k in enumerate(keys)
+        ]
         return _joined(written)
 
     def scan(self) -> Any:
@@ -200,10 +205,10 @@ class World:
 
     def change(self, at: Replicated, keys: str, count: int, fuse: Fuse | None = None) -> None:
         """Let the application change some keys; a commit that fails is said again before the next one."""
-        fresh: list[Put | Delete] = []
-        for key in self.random.sample(keys, min(count, len(keys))):
-            fresh.append(Delete(key) if self.random.random() < 0.25 else Put(key, self.value(key)))
-        at.unsaid += fresh
+        at.unsaid += [
+            Delete(key) if self.random.random() < 0.25 else Put(key, self.value(key))
+            for key in self.random.sample(keys, min(count, len(keys)))
+        ]
         self.say(at, fuse)
 
     def say(self, at: Replicated, fuse: Fuse | None = None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from kvsync.errors import UsageError
-from kvsync.index.native import check_key
+from kvsync.native import check_key
 from kvsync.types import Delete, Put
 
 if TYPE_CHECKING:

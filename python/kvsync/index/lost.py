@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kvsync.index.native import KIND_LOST, digest_values
 from kvsync.index.objects import field_error, is_uint, pack, unpack
+from kvsync.native import KIND_LOST, digest_values
 
 if TYPE_CHECKING:
     from kvsync.types import Change

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kvsync.index.native import KIND_MANIFEST, Cover, checksum
 from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
+from kvsync.native import KIND_MANIFEST, Cover, checksum
 from kvsync.types import Change
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgpack
 
 from kvsync.errors import IndexDamagedError, StorageError
-from kvsync.index.native import seal, unseal
+from kvsync.native import seal, unseal
 from kvsync.storages.base import ObjectMismatch
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ __all__ = ["ObjectMismatch", "Storage", "SupportsTransaction"]
 RESERVED = ".kvsync"
 
 
-class ObjectMismatch(Exception):
+class ObjectMismatch(Exception):  # noqa: N818 - an answer, not an error: the caller decides what it means
     """An index object is not at the expected version; nothing was written."""
 
 
@@ -58,9 +58,7 @@ class Storage(Protocol):
         """
         ...
 
-    def delete(
-        self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None
-    ) -> Written:
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`; one that is absent already counts as deleted."""
         ...
 
@@ -84,10 +82,10 @@ class Storage(Protocol):
         ...
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; absent ones are passed over. With a version, `names` is one name.
+        """Remove index objects; with `ANY`, absent ones are passed over. With a version, `names` is one name.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was removed.
+            ObjectMismatch: it is not as expected, or absent; nothing was removed.
         """
         ...
 

@@ -36,9 +36,11 @@ def list_tree(tree: Beneath, naming: Naming, files: ValueFiles, storage: str) ->
         below = _listed(tree, path, storage)
         for name, token in below:
             place = f"{path}/{name}" if path else name
+            if is_reserved(name):
+                _pass_over(name, place, token, naming, storage)
+                continue
             if token is None:
-                if path or not _is_index(name, naming):
-                    pending.append(place)
+                pending.append(place)
                 continue
             key = naming.decode(place)
             doubtful = doubtful or key != place or naming.is_special(key)
@@ -62,8 +64,16 @@ def _listed(tree: Beneath, path: str, storage: str) -> list[tuple[str, bytes | N
     return listed
 
 
-def _is_index(name: str, naming: Naming) -> bool:
-    return name == RESERVED or (naming.folds and is_reserved(name))
+def _pass_over(name: str, place: str, token: bytes | None, naming: Naming, storage: str) -> None:
+    """Accept our own index, and that of a folder within this one that is kept in sync by itself.
+
+    Raises:
+        StorageError: it is something else, and would be left out silently.
+    """
+    if token is None and (name == RESERVED or naming.folds):
+        return
+    message = f"{place!r:.400} cannot be a key, since names like {RESERVED} are reserved: rename or move it"
+    raise StorageError(message, storage=storage)
 
 
 def _check_name(name: str, path: str, storage: str) -> None:

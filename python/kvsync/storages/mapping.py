@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from kvsync.errors import StorageError
-from kvsync.index.native import digest_values
+from kvsync.native import digest_values
 from kvsync.storages.base import RESERVED, ObjectMismatch
 from kvsync.storages.url import parse_url
 from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Unreadable, Written

@@ -17,7 +17,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Self
 
 from kvsync.errors import StorageError
-from kvsync.index.native import digest_values
+from kvsync.native import digest_values
 from kvsync.storages.base import RESERVED, ObjectMismatch
 from kvsync.storages.beneath import NOT_THERE
 from kvsync.types import ABSENT, ANY, Stored

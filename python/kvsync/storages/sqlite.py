@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from kvsync.errors import StorageError, UsageError
-from kvsync.index.native import digest_values
+from kvsync.native import digest_values
 from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.sqlitetable import INDEX_TABLE, Table
 from kvsync.storages.url import parse_url

@@ -19,7 +19,9 @@ __all__ = ["Url", "parse_url", "redact", "scheme_of"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://", re.ASCII)
 _MEMORY = re.compile(r"memory:[A-Za-z0-9_.\-]*\Z", re.ASCII)
-_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"<>]*", re.ASCII)
+# A URL in running text ends at a blank or quote, unless an "@" follows in the same line: then all before it may be
+# part of a password that was not percent-encoded.
+_URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://(?:[^\n/@]*:[^\n@]*@)?[^\s'\"<>]*", re.ASCII)
 _PORT = re.compile(r"[0-9]*\Z", re.ASCII)
 _SECRET_NAME = re.compile(
     r"pass|pwd|secret|token|credential|signature|auth|\bsig\b|(?:api|access|account|private|shared|sas|encryption)[_\-]?key|^key$",

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+from kvsync.storages.wrapping import WrappedStorage
 from kvsync.testing.counting import CountingStorage
 from kvsync.testing.faulty import FaultyStorage
 from kvsync.testing.latency import LatencyStorage
-from kvsync.testing.wrapping import WrappedStorage
 
 __all__ = ["CountingStorage", "FaultyStorage", "LatencyStorage", "WrappedStorage"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from kvsync.errors import StorageError
-from kvsync.testing.wrapping import WrappedStorage
+from kvsync.storages.wrapping import WrappedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from kvsync.testing.wrapping import WrappedStorage
+from kvsync.storages.wrapping import WrappedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -83,7 +83,7 @@ class WrappedStorage:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         inner = self.inner
-        assert isinstance(inner, SupportsTransaction)
+        assert isinstance(inner, SupportsTransaction)  # noqa: S101 - `transaction` is set only if so
         with contextlib.ExitStack() as outside:
             # A commit happens on leaving `stack`; what fails before it happens inside, so it is undone.
             stack = contextlib.ExitStack()
