@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 WORKERS ?= 2
 
-.PHONY: demo test test-rust test-python check bench fuzz clean
+HISTORIES ?= 100000
+
+.PHONY: demo test test-rust test-python check bench fuzz simulate clean
 
 demo: $(VENV)/built
 	$(BIN)/kvsync demo
@@ -28,6 +30,9 @@ check: $(VENV)/built
 
 bench: $(VENV)/built benches/pouchdb/node_modules
 	KVSYNC_BENCH=full $(BIN)/python -m pytest -q -p no:cacheprovider benches
+
+simulate: $(VENV)/built
+	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS)
 
 fuzz: $(VENV)/built
 	cargo run --release --package kvsync-core --example decode_storm -- 10000000

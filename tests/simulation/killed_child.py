@@ -49,4 +49,4 @@ for attempt in sys.argv[1:]:
         run(int(number), places)
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print({KILLED: "killed", 0: "finished"}[status])
+    sys.stdout.write({KILLED: "killed\n", 0: "finished\n"}[status])
