@@ -1,0 +1,228 @@
+//! Millions of mutated index objects against the decoders.
+//!
+//! `cargo run --release --example decode_storm -- [executions] [seed]`
+//!
+//! Goldens are mutated and their checksum mended, so that what lies behind it is reached. Every
+//! object is either refused, or what it decodes to, built anew from its rows, is the same object
+//! byte for byte (or the same but for longer integer forms), keeps every promise of the format, and
+//! goes through delta and lookups. Accepted mutants are mutated on.
+
+#![expect(clippy::unwrap_used, reason = "a failure is to stop the storm")]
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+use kvsync_core::build::Builder;
+use kvsync_core::envelope::{self, HEADER};
+use kvsync_core::row::{NO_DIGEST, Row};
+use kvsync_core::{Cover, Error, Inventory, Kind, Listing, Segment, View, delta, scan};
+
+const NAME: &str = "segment/0000000000000001-0";
+const POOL_MAX: usize = 512;
+const LENGTH_MAX: usize = 2000;
+const SEEDS: [(&str, Kind); 5] = [
+    ("segment-empty", Kind::Segment),
+    ("segment-small", Kind::Segment),
+    ("segment-origins-3", Kind::Segment),
+    ("segment-zstd", Kind::Segment),
+    ("inventory", Kind::Inventory),
+];
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        let limit = limit.max(1) as u64;
+        usize::try_from((self.next() >> 11) % limit).unwrap()
+    }
+
+    fn byte(&mut self) -> u8 {
+        let interesting = [
+            0, 1, 2, 3, 0x7f, 0x80, 0xa3, 0xc4, 0xcc, 0xcf, 0xd3, 0xe2, 0xff,
+        ];
+        match self.below(3) {
+            0 => self.next().to_le_bytes()[3],
+            _ => interesting[self.below(interesting.len())],
+        }
+    }
+}
+
+#[derive(Default)]
+struct Count {
+    refused: u64,
+    same: u64,
+    longer: u64,
+}
+
+fn main() {
+    let mut arguments = env::args().skip(1);
+    let mut number = |default: u64| {
+        arguments
+            .next()
+            .map_or(default, |text| text.parse().unwrap())
+    };
+    let (executions, seed) = (number(10_000_000), number(1));
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut pool = seeds();
+    let seeds = pool.len();
+    let mut count = Count::default();
+    for _ in 0..executions {
+        let place = random.below(pool.len());
+        let (kind, mut object) = pool[place].clone();
+        for _ in 0..=random.below(3) {
+            mutate(&mut object, &mut random);
+        }
+        envelope::mend_checksum(&mut object);
+        match run(kind, &object) {
+            Err(_) => {
+                count.refused += 1;
+                continue;
+            }
+            Ok(true) => count.same += 1,
+            Ok(false) => count.longer += 1,
+        }
+        if pool.len() < POOL_MAX {
+            pool.push((kind, object));
+        } else if object.len() <= LENGTH_MAX {
+            let place = seeds + random.below(POOL_MAX - seeds);
+            pool[place] = (kind, object);
+        }
+    }
+    let Count {
+        refused,
+        same,
+        longer,
+    } = count;
+    println!(
+        "{executions} executions, seed {seed}: {refused} refused, {same} accepted and identical, \
+         {longer} accepted with longer integers, none wrong"
+    );
+}
+
+fn seeds() -> Vec<(Kind, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/v1");
+    let read = |(name, kind): (&str, Kind)| {
+        let path = folder.join(name).with_extension("bin");
+        (kind, fs::read(path).unwrap())
+    };
+    SEEDS.into_iter().map(read).collect()
+}
+
+fn mutate(object: &mut Vec<u8>, random: &mut Random) {
+    let first = if random.below(50) == 0 { 4 } else { HEADER };
+    let span = object.len().saturating_sub(first);
+    if span == 0 {
+        object.push(random.byte());
+        return;
+    }
+    let place = first + random.below(span);
+    match random.below(9) {
+        0..=2 => object[place] ^= 1 << random.below(8),
+        3 => object[place] = random.byte(),
+        4 => object[place] = object[place].wrapping_add(1),
+        5 => object[place] = object[place].wrapping_sub(1),
+        6 => {
+            let other = first + random.below(span);
+            object.swap(place, other);
+        }
+        7 => object.insert(place, random.byte()),
+        _ => {
+            let stop = (place + 1 + random.below(8)).min(object.len());
+            match random.below(3) {
+                0 => drop(object.drain(place..stop)),
+                1 => object.truncate(stop),
+                _ => object.extend_from_within(place..stop),
+            }
+        }
+    }
+    if object.len() >= HEADER && object[6] & 1 == 0 && random.below(20) != 0 {
+        let length = object.len().saturating_sub(HEADER) as u64;
+        object[8..16].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+/// Whether an accepted object is the one encoding of what it means.
+fn run(kind: Kind, object: &[u8]) -> Result<bool, Error> {
+    let body = envelope::open(kind, object)?;
+    let again = match kind {
+        Kind::Segment => segment(&Segment::parse(&*body, 0, NAME)?),
+        _ => inventory(&Inventory::parse(&*body, 0)?),
+    };
+    let bare = envelope::open(kind, &again).unwrap();
+    if bare == body {
+        return Ok(true);
+    }
+    // Not the shortest integers: what was written is, and differs in nothing else.
+    assert!(bare.len() <= body.len());
+    let differ = bare.len() != body.len() || kind == Kind::Segment;
+    assert!(differ, "an inventory that differs in its columns");
+    assert!(run(kind, &again).unwrap());
+    Ok(false)
+}
+
+fn segment(parsed: &Segment<&[u8]>) -> Vec<u8> {
+    let view = parsed.view();
+    let rows: Vec<Row<'_>> = view.iter().collect();
+    promises(view, &rows);
+    let mut builder = Builder::default();
+    for row in &rows {
+        builder.push(row);
+    }
+    let built = builder.finish().unwrap();
+    let keys: Vec<&str> = rows
+        .iter()
+        .map(|row| str::from_utf8(row.key).unwrap())
+        .collect();
+    let found = built.view().find(&keys);
+    assert!(
+        rows.iter()
+            .zip(found)
+            .all(|(row, found)| found == Some(*row))
+    );
+    let half =
+        Cover::default().with_dots(rows.iter().step_by(2).map(|row| (row.origin, row.stamp)));
+    if let Ok(delta) = delta(&[view], &[built.view()], &half, &Cover::default(), false) {
+        assert_eq!(delta.conflict_a.view().len(), 0);
+        assert!(delta.to_b.view().len() <= rows.len());
+    }
+    let object = built.encode(NAME, false).unwrap();
+    assert_eq!(object, parsed.encode(NAME, false).unwrap());
+    object
+}
+
+fn promises(view: View<'_>, rows: &[Row<'_>]) {
+    assert_eq!(rows.len(), view.len());
+    assert!(rows.windows(2).all(|pair| pair[0].key < pair[1].key));
+    for row in rows {
+        assert!(row.flags < 4);
+        assert!(!row.deletes() || (row.size == 0 && *row.digest == NO_DIGEST));
+    }
+    for (origin, most) in view.maxima() {
+        let stamps = rows.iter().filter(|row| row.origin == origin);
+        assert_eq!(stamps.map(|row| row.stamp).max(), Some(most));
+    }
+    let dead = rows.iter().filter(|row| row.deletes()).count();
+    assert_eq!(dead, view.tombstones());
+}
+
+fn inventory(parsed: &Inventory<&[u8]>) -> Vec<u8> {
+    let mut keys = Listing::default();
+    let (mut tokens, mut digests) = (Vec::new(), Vec::new());
+    for entry in parsed.iter() {
+        keys.push(str::from_utf8(entry.key).unwrap());
+        tokens.push(entry.token);
+        digests.push(entry.digest);
+    }
+    keys.check_ascending().unwrap();
+    let difference = parsed.compare(&keys, &tokens).unwrap();
+    assert!(difference.gone.is_empty());
+    let built = scan::build(&keys, &tokens, &digests).unwrap();
+    built.encode(parsed.nonce(), false).unwrap()
+}

@@ -1,0 +1,345 @@
+//! Objects of every released format version stay readable, and any damage to them is noticed.
+//!
+//! After a deliberate change of the format: `cargo test --test golden -- --ignored write_goldens`.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use kvsync_core::build::from_rows;
+use kvsync_core::cover::Span;
+use kvsync_core::envelope::{self, HEADER, VERSION};
+use kvsync_core::pack::Writer;
+use kvsync_core::row::{DECISION, NO_DIGEST, TOMBSTONE};
+use kvsync_core::{Cover, Error, Inventory, Kind, Listing, Row, Segment, delta, digest, scan};
+
+const STAMP: u64 = 1_700_000_000_000 << 16;
+const BIG: &[u8] = &[0x55; 70_000];
+const NONCE: [u8; 16] = *b"0123456789abcdef";
+
+struct Change(String, u64, u64, u8, &'static [u8]);
+
+fn segment(name: &str, changes: &[Change], compress: bool) -> Vec<u8> {
+    let digests: Vec<_> = changes
+        .iter()
+        .map(|change| match change.3 & TOMBSTONE {
+            0 => digest::of_value(change.4),
+            _ => NO_DIGEST,
+        })
+        .collect();
+    let rows = changes.iter().zip(&digests).map(|(change, digest)| Row {
+        key: change.0.as_bytes(),
+        origin: change.1,
+        stamp: change.2,
+        flags: change.3,
+        size: change.4.len() as u64,
+        digest,
+    });
+    let built = from_rows(rows.collect()).unwrap();
+    built.encode(name, compress).unwrap()
+}
+
+fn small() -> Vec<Change> {
+    let long = "long/".repeat(60);
+    vec![
+        Change(String::new(), 7, STAMP, 0, b""),
+        Change("a".into(), 7, STAMP + 1, 0, b"one"),
+        Change("a/b".into(), 7, STAMP + 2, TOMBSTONE, b""),
+        Change("ключ/é/漢/🙂".into(), 7, STAMP + 9, DECISION, b"two"),
+        Change(long, 7, STAMP + 3, TOMBSTONE | DECISION, b""),
+    ]
+}
+
+fn several() -> Vec<Change> {
+    let mut changes = small();
+    changes.push(Change("b".into(), u64::MAX, STAMP + (5 << 32), 0, b"far"));
+    changes.push(Change("c".into(), 1, STAMP - 1, 0, BIG));
+    changes
+}
+
+fn many(count: u64, origins: u64) -> Vec<Change> {
+    let change = |index: u64| {
+        let key = format!("key/{index:05}");
+        Change(key, 1000 + index % origins, STAMP + index * 3, 0, b"x")
+    };
+    (0..count).map(change).collect()
+}
+
+fn inventory() -> Vec<u8> {
+    let digests = [digest::of_value(b"1"), digest::of_value(b"2"), NO_DIGEST];
+    let mut keys = Listing::default();
+    for key in ["a", "b/é", "c"] {
+        keys.push(key);
+    }
+    let tokens: [&[u8]; 3] = [b"token-1", b"", b"t"];
+    let built = scan::build(&keys, &tokens, &digests.each_ref()).unwrap();
+    built.encode(&NONCE, false).unwrap()
+}
+
+fn pairs(out: &mut Writer<'_>, key: &str, pairs: &[(u64, u64)]) {
+    out.str(key).unwrap();
+    out.array(pairs.len()).unwrap();
+    for (origin, stamp) in pairs {
+        out.array(2).unwrap();
+        out.uint(*origin);
+        out.uint(*stamp);
+    }
+}
+
+fn manifest() -> Vec<u8> {
+    let inline = segment("segment/0000000000000001-0", &small(), false);
+    let mut body = Vec::new();
+    let mut out = Writer(&mut body);
+    out.map(12);
+    text(&mut out, "name", "manifest");
+    number(&mut out, "replica", 7);
+    number(&mut out, "generation", 3);
+    bin(&mut out, "nonce", &NONCE);
+    number(&mut out, "clock", STAMP + 9);
+    pairs(&mut out, "vector", &[(7, STAMP + 9), (9, STAMP)]);
+    out.str("ahead").unwrap();
+    out.array(1).unwrap();
+    out.array(3).unwrap();
+    uints(&mut out, &[9, STAMP + 5, STAMP + 6]);
+    out.str("segments").unwrap();
+    out.array(1).unwrap();
+    out.array(6).unwrap();
+    out.str("segment/0000000000000001-0").unwrap();
+    out.array(1).unwrap();
+    out.array(2).unwrap();
+    uints(&mut out, &[7, STAMP + 9, 5, inline.len() as u64]);
+    out.uint(envelope::checksum(&inline).unwrap());
+    out.bin(&inline).unwrap();
+    out.str("peers").unwrap();
+    out.array(1).unwrap();
+    out.array(2).unwrap();
+    out.uint(9);
+    out.array(1).unwrap();
+    out.array(2).unwrap();
+    uints(&mut out, &[7, STAMP + 2]);
+    out.str("missing").unwrap();
+    out.array(1).unwrap();
+    out.array(7).unwrap();
+    out.str("a").unwrap();
+    uints(&mut out, &[7, STAMP + 1, 0, 3]);
+    out.bin(&digest::of_value(b"one")).unwrap();
+    out.str("unreadable").unwrap();
+    out.str("intents").unwrap();
+    out.array(1).unwrap();
+    out.str("segment/0000000000000002-0").unwrap();
+    out.str("digest").unwrap();
+    out.0.push(0xc0);
+    envelope::seal(Kind::Manifest, &body, false)
+}
+
+fn lease() -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut out = Writer(&mut body);
+    out.map(7);
+    text(&mut out, "name", "lease");
+    text(&mut out, "state", "held");
+    bin(&mut out, "token", &NONCE);
+    text(&mut out, "owner", "host 1 process 2 thread 3");
+    number(&mut out, "renewals", 4);
+    number(&mut out, "acquired", 1_700_000_000_000);
+    number(&mut out, "expires", 1_700_000_060_000);
+    envelope::seal(Kind::Lease, &body, false)
+}
+
+fn lost() -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut out = Writer(&mut body);
+    out.map(7);
+    text(
+        &mut out,
+        "name",
+        "lost/018bcfe568000000-0000000000000007-a2b3c4d5",
+    );
+    text(&mut out, "key", "a");
+    number(&mut out, "origin", 7);
+    number(&mut out, "stamp", STAMP);
+    number(&mut out, "flags", 0);
+    bin(&mut out, "digest", &digest::of_value(b"lost"));
+    bin(&mut out, "value", b"lost");
+    envelope::seal(Kind::Lost, &body, false)
+}
+
+fn uints(out: &mut Writer<'_>, numbers: &[u64]) {
+    for number in numbers {
+        out.uint(*number);
+    }
+}
+
+fn text(out: &mut Writer<'_>, key: &str, value: &str) {
+    out.str(key).unwrap();
+    out.str(value).unwrap();
+}
+
+fn number(out: &mut Writer<'_>, key: &str, value: u64) {
+    out.str(key).unwrap();
+    out.uint(value);
+}
+
+fn bin(out: &mut Writer<'_>, key: &str, value: &[u8]) {
+    out.str(key).unwrap();
+    out.bin(value).unwrap();
+}
+
+fn goldens() -> Vec<(&'static str, Kind, Vec<u8>)> {
+    let name = "segment/0000000000000001-0";
+    let of = |changes: &[Change]| segment(name, changes, false);
+    vec![
+        ("segment-empty", Kind::Segment, of(&[])),
+        ("segment-small", Kind::Segment, of(&small())),
+        ("segment-origins-3", Kind::Segment, of(&several())),
+        ("segment-origins-300", Kind::Segment, of(&many(300, 300))),
+        (
+            "segment-zstd",
+            Kind::Segment,
+            segment(name, &many(300, 3), true),
+        ),
+        ("inventory", Kind::Inventory, inventory()),
+        ("manifest", Kind::Manifest, manifest()),
+        ("lease", Kind::Lease, lease()),
+        ("lost", Kind::Lost, lost()),
+    ]
+}
+
+fn path(name: &str) -> PathBuf {
+    let folder = "../../tests/golden/v1";
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    root.join(folder).join(name).with_extension("bin")
+}
+
+/// Open as far as the core knows the kind, and encode again.
+fn reopen(kind: Kind, data: &[u8]) -> Result<Vec<u8>, Error> {
+    let body = envelope::open(kind, data)?;
+    let compress = data[6] & 1 != 0;
+    match kind {
+        Kind::Segment => {
+            let name = "segment/0000000000000001-0";
+            Segment::parse(body, 0, name)?.encode(name, compress)
+        }
+        Kind::Inventory => {
+            let inventory = Inventory::parse(body, 0)?;
+            inventory.encode(inventory.nonce(), compress)
+        }
+        _ => Ok(envelope::seal(kind, &body, compress)),
+    }
+}
+
+#[test]
+#[ignore = "replaces the goldens"]
+fn write_goldens() {
+    for (name, _, data) in goldens() {
+        fs::write(path(name), data).unwrap();
+    }
+}
+
+#[test]
+fn goldens_are_written_and_read_as_ever() {
+    for (name, kind, data) in goldens() {
+        let golden = fs::read(path(name)).unwrap();
+        // A newer zstd may compress differently; what it compresses is fixed.
+        let ours = envelope::open(kind, &data).unwrap();
+        assert_eq!(envelope::open(kind, &golden).unwrap(), ours, "{name}");
+        assert_eq!(golden[6] & 1, u8::from(name == "segment-zstd"), "{name}");
+        assert_eq!(reopen(kind, &golden).unwrap(), data, "{name}");
+        if golden[6] == 0 {
+            assert_eq!(golden, data, "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_and_every_truncation_is_damage() {
+    for (name, kind, _) in goldens() {
+        let mut data = fs::read(path(name)).unwrap();
+        for place in 0..data.len() {
+            for bit in 0..8 {
+                data[place] ^= 1 << bit;
+                let outcome = reopen(kind, &data);
+                assert!(
+                    matches!(outcome, Err(Error::Damaged { .. })),
+                    "{name}: {place}, {bit}"
+                );
+                data[place] ^= 1 << bit;
+            }
+        }
+        for length in 0..data.len() {
+            let outcome = reopen(kind, &data[..length]);
+            assert!(
+                matches!(outcome, Err(Error::Damaged { .. })),
+                "{name}: {length}"
+            );
+        }
+    }
+}
+
+#[test]
+fn flips_behind_a_mended_checksum_are_refused_or_mean_something_else() {
+    for (name, kind, _) in goldens() {
+        let mut data = fs::read(path(name)).unwrap();
+        if !matches!(kind, Kind::Segment | Kind::Inventory) || data[6] != 0 {
+            continue;
+        }
+        for place in HEADER..data.len() {
+            for bit in 0..8 {
+                data[place] ^= 1 << bit;
+                envelope::mend_checksum(&mut data);
+                if let Ok(again) = reopen(kind, &data) {
+                    assert_eq!(again, data, "{name}: {place}, {bit}");
+                }
+                data[place] ^= 1 << bit;
+            }
+        }
+    }
+}
+
+#[test]
+fn an_intact_object_of_a_higher_version_is_newer() {
+    for (name, kind, _) in goldens() {
+        let mut data = fs::read(path(name)).unwrap();
+        data[5] = VERSION + 1;
+        envelope::mend_checksum(&mut data);
+        let version = VERSION + 1;
+        assert_eq!(reopen(kind, &data), Err(Error::Newer { version }), "{name}");
+        data[5] = 0;
+        envelope::mend_checksum(&mut data);
+        let outcome = reopen(kind, &data);
+        assert!(matches!(outcome, Err(Error::Damaged { offset: 5, .. })));
+    }
+}
+
+#[test]
+fn the_origin_column_of_300_is_two_bytes_wide_and_usable() {
+    let data = fs::read(path("segment-origins-300")).unwrap();
+    let body = envelope::open(Kind::Segment, &data).unwrap();
+    let segment = Segment::parse(body, 0, "segment/0000000000000001-0").unwrap();
+    let view = segment.view();
+    assert_eq!(view.maxima().count(), 300);
+    let spans = (0..300).map(|index| Span {
+        origin: 1000 + index,
+        first: 0,
+        last: u64::MAX,
+    });
+    let all = Cover::new([].into(), spans.collect()).unwrap();
+    let none = Cover::default();
+    assert_eq!(
+        delta(&[view], &[], &none, &all, false)
+            .unwrap()
+            .to_b
+            .view()
+            .len(),
+        0
+    );
+    assert_eq!(
+        delta(&[view], &[], &none, &none, false)
+            .unwrap()
+            .to_b
+            .view()
+            .len(),
+        300
+    );
+}

@@ -1,0 +1,577 @@
+//! The core against plain models: maps, sets and sorted lists.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use kvsync_core::build::{Builder, from_rows, from_values};
+use kvsync_core::cover::Span;
+use kvsync_core::merge::{self, Newest};
+use kvsync_core::row::{DIGEST, NO_DIGEST, TOMBSTONE};
+use kvsync_core::{
+    Cover, Error, Inventory, Kind, Listing, Row, Segment, View, delta, digest, envelope, inventory,
+    key, scan,
+};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// A change without its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Change {
+    origin: u64,
+    stamp: u64,
+    flags: u8,
+    size: u64,
+    digest: [u8; DIGEST],
+}
+
+type Log = Vec<(String, Change)>;
+type Model = BTreeMap<String, Change>;
+
+fn row<'a>(key: &'a str, change: &'a Change) -> Row<'a> {
+    Row {
+        key: key.as_bytes(),
+        origin: change.origin,
+        stamp: change.stamp,
+        flags: change.flags,
+        size: change.size,
+        digest: &change.digest,
+    }
+}
+
+fn change_of(row: &Row<'_>) -> (String, Change) {
+    let key = String::from_utf8(row.key.to_vec()).unwrap();
+    let change = Change {
+        origin: row.origin,
+        stamp: row.stamp,
+        flags: row.flags,
+        size: row.size,
+        digest: *row.digest,
+    };
+    (key, change)
+}
+
+fn changes(view: View<'_>) -> Vec<(String, Change)> {
+    view.iter().map(|row| change_of(&row)).collect()
+}
+
+fn newest(log: &[(String, Change)]) -> Model {
+    let mut model = Model::new();
+    for (key, change) in log {
+        let kept = model.entry(key.clone()).or_insert(*change);
+        if row(key, change).order(&row(key, kept)) == Ordering::Greater {
+            *kept = *change;
+        }
+    }
+    model
+}
+
+fn segment(log: &[(String, Change)]) -> Segment<Vec<u8>> {
+    let rows = log.iter().map(|(key, change)| row(key, change));
+    from_rows(rows.collect()).unwrap()
+}
+
+fn listing<'a>(keys: impl IntoIterator<Item = &'a str>) -> Listing {
+    let mut listing = Listing::default();
+    keys.into_iter().for_each(|key| listing.push(key));
+    listing
+}
+
+fn any_key() -> impl Strategy<Value = String> {
+    let shared = "(a|b|shared/prefix/)(a|b|c|é|\u{1f642}|0{9}){0,3}";
+    prop_oneof![4 => shared, 1 => "[^.~]{0,40}"]
+}
+
+fn any_change(stamps: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Change> {
+    let sizes = prop_oneof![0_u64..4, Just(300), Just(70_000), Just(1 << 40)];
+    (0_u64..4, stamps, 0_u8..4, sizes, 0_u8..3).prop_map(|(origin, stamp, flags, size, fill)| {
+        let tombstone = flags & TOMBSTONE != 0;
+        Change {
+            origin,
+            stamp,
+            flags,
+            size: if tombstone { 0 } else { size },
+            digest: if tombstone { NO_DIGEST } else { [fill; DIGEST] },
+        }
+    })
+}
+
+fn any_log(length: usize) -> impl Strategy<Value = Log> {
+    let stamps = prop_oneof![0_u64..30, Just(1 << 17), Just(1 << 40), Just(u64::MAX)];
+    let wide = stamps.prop_flat_map(|stamp| any_change(stamp..=stamp));
+    let change = prop_oneof![4 => any_change(0..=30), 1 => wide];
+    vec((any_key(), change), 0..length)
+}
+
+fn any_cover() -> impl Strategy<Value = Cover> {
+    let spans = vec((0_u64..4, 0_u64..30, 0_u64..6), 0..6);
+    (btree_map(0_u64..4, 0_u64..30, 0..4), spans).prop_map(|(vector, spans)| {
+        let span = |(origin, first, more)| Span {
+            origin,
+            first,
+            last: first + more,
+        };
+        Cover::new(vector, spans.into_iter().map(span).collect()).unwrap()
+    })
+}
+
+/// What a cover holds, as far as these tests go.
+fn dots(cover: &Cover) -> BTreeSet<(u64, u64)> {
+    let all = (0..4).flat_map(|origin| (0..40).map(move |stamp| (origin, stamp)));
+    all.filter(|(origin, stamp)| cover.covers(*origin, *stamp))
+        .collect()
+}
+
+fn is_normal(cover: &Cover) -> bool {
+    let beyond = |span: &Span| {
+        cover
+            .vector()
+            .get(&span.origin)
+            .is_none_or(|held| span.first > *held)
+    };
+    let apart = |pair: &[Span]| {
+        (pair[0].origin, pair[0].last.saturating_add(1)) < (pair[1].origin, pair[1].first)
+    };
+    cover.ahead().iter().all(beyond) && cover.ahead().windows(2).all(apart)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_segment_is_the_newest_of_its_rows_and_survives_encoding(log in any_log(200), compress: bool) {
+        let built = segment(&log);
+        let model: Log = newest(&log).into_iter().collect();
+        prop_assert_eq!(changes(built.view()), model.clone());
+        let object = built.encode("segment/x", compress).unwrap();
+        let body = envelope::open(Kind::Segment, &object).unwrap();
+        let parsed = Segment::parse(body.clone(), 0, "segment/x").unwrap();
+        prop_assert_eq!(changes(parsed.view()), model);
+        prop_assert_eq!(parsed.encode("segment/x", compress).unwrap(), object.clone());
+        if body.len() + envelope::HEADER == object.len() {
+            let inside = Segment::parse(object.as_slice(), envelope::HEADER, "segment/x").unwrap();
+            prop_assert_eq!(changes(inside.view()), changes(parsed.view()));
+        }
+        let (view, built) = (parsed.view(), built.view());
+        prop_assert!(view.maxima().eq(built.maxima()));
+        prop_assert_eq!(view.stamp_max(), built.stamp_max());
+        prop_assert_eq!(view.tombstones(), built.tombstones());
+        prop_assert_eq!(view.value_bytes(), built.value_bytes());
+    }
+
+    #[test]
+    fn values_get_consecutive_stamps_in_key_order(
+        pairs in vec((any_key(), proptest::option::of(vec(any::<u8>(), 0..5))), 0..200),
+        sort: bool,
+    ) {
+        let mut pairs = pairs;
+        if sort {
+            pairs.sort();
+            pairs.dedup_by(|right, left| right.0 == left.0);
+        }
+        let keys = listing(pairs.iter().map(|(key, _)| key.as_str()));
+        let values: Vec<_> = pairs.iter().map(|(_, value)| value.as_deref()).collect();
+        let built = from_values(&keys, &values, 5, 1000, 2).unwrap();
+        let model: BTreeMap<_, _> = pairs.iter().cloned().collect();
+        let expected = model.iter().zip(1000..).map(|((key, value), stamp)| {
+            let change = Change {
+                origin: 5,
+                stamp,
+                flags: 2 | u8::from(value.is_none()),
+                size: value.as_ref().map_or(0, |value| value.len() as u64),
+                digest: value.as_ref().map_or(NO_DIGEST, |value| digest::of_value(value)),
+            };
+            (key.clone(), change)
+        });
+        let expected: Log = expected.collect();
+        prop_assert_eq!(changes(built.view()), expected.clone());
+        prop_assert_eq!(built.encode("s", false).unwrap(), segment(&expected).encode("s", false).unwrap());
+        let object = built.encode("s", false).unwrap();
+        let parsed = Segment::parse(object.as_slice(), envelope::HEADER, "s").unwrap();
+        let view = parsed.view();
+        let puts = || model.values().filter(|value| value.is_some());
+        let stored: Vec<_> = puts().map(|value| value.as_deref()).collect();
+        prop_assert_eq!(view.mismatches(0, view.len(), &stored), Vec::<usize>::new());
+        let spoilt: Vec<_> = stored.iter().map(|_| Some(&b"other value"[..])).collect();
+        prop_assert_eq!(view.mismatches(0, view.len(), &spoilt).len(), stored.len());
+        prop_assert_eq!(view.mismatches(0, view.len(), &vec![None; stored.len()]).len(), stored.len());
+    }
+
+    #[test]
+    fn merging_keeps_the_newest_of_each_key(logs in vec(any_log(150), 0..6)) {
+        let segments: Vec<_> = logs.iter().map(|log| segment(log)).collect();
+        let views: Vec<_> = segments.iter().map(Segment::view).collect();
+        let merged = merge::merge(&views).unwrap();
+        let model = newest(&logs.concat());
+        prop_assert_eq!(changes(merged.view()), model.into_iter().collect::<Log>());
+        let whole = digest::of_newest(merged.view().iter());
+        let parts = digest::of_newest(Newest::new(views.iter().map(View::iter)));
+        prop_assert_eq!(whole, parts);
+    }
+
+    #[test]
+    fn lookups_and_removals_match_a_map(log in any_log(400), others in vec(any_key(), 0..30), pick: u64) {
+        let built = segment(&log);
+        let model = newest(&log);
+        let known = log.iter().map(|(key, _)| key).zip(0_u64..).filter(|(_, at)| (pick >> (at % 64)) & 1 == 0);
+        let keys: Vec<&str> = known.map(|(key, _)| key.as_str()).chain(others.iter().map(String::as_str)).collect();
+        for (key, found) in keys.iter().zip(built.view().find(&keys)) {
+            prop_assert_eq!(found.map(|row| change_of(&row).1), model.get(*key).copied());
+        }
+        let rest = merge::without(built.view(), &keys).unwrap();
+        let mut left = model;
+        left.retain(|key, _| !keys.contains(&key.as_str()));
+        prop_assert_eq!(changes(rest.view()), left.into_iter().collect::<Log>());
+    }
+
+    #[test]
+    fn batches_are_consecutive_and_within_their_limits(log in any_log(200), count_max in 1_usize..40, bytes_max in 0_u64..200_000) {
+        let built = segment(&log);
+        let view = built.view();
+        let mut next = 0;
+        for (start, stop) in view.batches(count_max, bytes_max).unwrap() {
+            prop_assert_eq!(start, next);
+            prop_assert!(start < stop && stop - start <= count_max);
+            let bytes: u64 = view.rows(start, stop).map(|row| row.size).sum();
+            prop_assert!(bytes <= bytes_max || stop - start == 1);
+            next = stop;
+        }
+        prop_assert_eq!(next, view.len());
+        prop_assert!(view.batches(0, bytes_max).is_err());
+    }
+
+    #[test]
+    fn the_delta_is_that_of_the_model(
+        a in vec(any_log(60), 0..4),
+        b in vec(any_log(60), 0..4),
+        share in any_log(60),
+        cover_a in any_cover(),
+        cover_b in any_cover(),
+        ordered: bool,
+    ) {
+        let with = |logs: &[Log]| -> Vec<Log> { logs.iter().cloned().chain([share.clone()]).collect() };
+        let (a, b) = (with(&a), with(&b));
+        let unknown = |logs: &[Log], cover: &Cover| -> Model {
+            let newest = newest(&logs.concat());
+            newest.into_iter().filter(|(_, change)| !cover.covers(change.origin, change.stamp)).collect()
+        };
+        let (for_b, for_a) = (unknown(&a, &cover_b), unknown(&b, &cover_a));
+        let mut expected: [Log; 6] = std::array::from_fn(|_| Log::new());
+        for key in for_a.keys().chain(for_b.keys()).collect::<BTreeSet<_>>() {
+            let (place, change) = match (for_b.get(key), for_a.get(key)) {
+                (Some(mine), None) => (1, *mine),
+                (None, Some(theirs)) => (0, *theirs),
+                (Some(mine), Some(theirs)) => {
+                    let (left, right) = (row(key, mine), row(key, theirs));
+                    let same = left.deletes() == right.deletes() && mine.digest == theirs.digest;
+                    match left.order(&right) {
+                        Ordering::Equal => continue,
+                        order if same || ordered => {
+                            let base = if same { 2 } else { 0 };
+                            if order == Ordering::Greater { (base + 1, *mine) } else { (base, *theirs) }
+                        }
+                        _ => {
+                            expected[4].push((key.clone(), *mine));
+                            (5, *theirs)
+                        }
+                    }
+                }
+                (None, None) => continue,
+            };
+            expected[place].push((key.clone(), change));
+        }
+        let segments = |logs: &[Log]| -> Vec<_> { logs.iter().map(|log| segment(log)).collect() };
+        let (a, b) = (segments(&a), segments(&b));
+        let a: Vec<_> = a.iter().map(Segment::view).collect();
+        let b: Vec<_> = b.iter().map(Segment::view).collect();
+        let found = delta(&a, &b, &cover_a, &cover_b, ordered).unwrap();
+        let found = [found.to_a, found.to_b, found.log_a, found.log_b, found.conflict_a, found.conflict_b];
+        for (found, expected) in found.iter().zip(&expected) {
+            prop_assert_eq!(&changes(found.view()), expected);
+        }
+    }
+
+    #[test]
+    fn covers_are_sets_in_one_normal_form(x in any_cover(), y in any_cover(), z in any_cover(), dot in (0_u64..4, 0_u64..40)) {
+        prop_assert!(is_normal(&x));
+        let union = x.union(&y);
+        prop_assert!(is_normal(&union));
+        prop_assert_eq!(&union, &y.union(&x));
+        prop_assert_eq!(x.union(&y.union(&z)), union.union(&z));
+        prop_assert_eq!(&x.union(&x), &x);
+        prop_assert_eq!(&union.union(&y), &union);
+        prop_assert_eq!(dots(&union), dots(&x).union(&dots(&y)).copied().collect());
+        prop_assert!(union.includes(&x) && union.includes(&y) && x.includes(&x));
+        if x.includes(&y) {
+            prop_assert!(dots(&x).is_superset(&dots(&y)));
+            prop_assert_eq!(&union, &x);
+        }
+        if union == x {
+            prop_assert!(x.includes(&y));
+        }
+        let more = x.with_dots([dot]);
+        prop_assert!(is_normal(&more) && more.covers(dot.0, dot.1) && more.includes(&x));
+        let mut expected = dots(&x);
+        expected.insert(dot);
+        prop_assert_eq!(dots(&more), expected);
+        let raised = x.with_stamp(dot.0, dot.1);
+        prop_assert!(is_normal(&raised) && raised.covers_all([dot]) && raised.includes(&more));
+        prop_assert_eq!(Cover::new(x.vector().clone(), x.ahead().to_vec()).unwrap(), x.clone());
+        prop_assert!(x.covers_all(x.vector().iter().map(|(origin, stamp)| (*origin, *stamp))));
+        prop_assert_eq!(x.covers_all([dot]), x.vector().get(&dot.0).is_some_and(|held| dot.1 <= *held));
+    }
+
+    #[test]
+    fn an_inventory_matches_a_map(
+        old in btree_map(any_key(), (vec(any::<u8>(), 0..4), any::<u8>()), 0..100),
+        new in btree_map(any_key(), (vec(any::<u8>(), 0..4), any::<u8>()), 0..100),
+        keep in any::<u64>(),
+        removed in btree_set(any_key(), 0..20),
+    ) {
+        type Map = BTreeMap<String, (Vec<u8>, u8)>;
+        fn columns(map: &Map) -> (Listing, Vec<&[u8]>, Vec<[u8; DIGEST]>) {
+            let keys = listing(map.keys().map(String::as_str));
+            let tokens = map.values().map(|value| value.0.as_slice()).collect();
+            (keys, tokens, map.values().map(|value| [value.1; DIGEST]).collect())
+        }
+        fn map_of<B: AsRef<[u8]>>(inventory: &Inventory<B>) -> Map {
+            let entry = |entry: inventory::Entry<'_>| {
+                let key = String::from_utf8(entry.key.to_vec()).unwrap();
+                (key, (entry.token.to_vec(), entry.digest[0]))
+            };
+            inventory.iter().map(entry).collect()
+        }
+        let mut new = new;
+        for ((key, value), at) in old.iter().zip(0..) {
+            if (keep >> (at % 64)) & 1 == 1 {
+                new.insert(key.clone(), value.clone());
+            }
+        }
+        let (keys, tokens, digests) = columns(&old);
+        let built = scan::build(&keys, &tokens, &digests.iter().collect::<Vec<_>>()).unwrap();
+        let object = built.encode(&[7; 16], keep & 1 == 1).unwrap();
+        let parsed = Inventory::parse(envelope::open(Kind::Inventory, &object).unwrap(), 0).unwrap();
+        prop_assert_eq!(map_of(&parsed), old.clone());
+        prop_assert_eq!(parsed.nonce(), &[7; 16]);
+
+        let (keys, tokens, digests) = columns(&new);
+        let difference = parsed.compare(&keys, &tokens).unwrap();
+        let differs = |(key, value): (&String, &(Vec<u8>, u8))| {
+            old.get(key).is_none_or(|known| known.0.is_empty() || known.0 != value.0)
+        };
+        let changed: Vec<_> = new.iter().enumerate().filter(|(_, entry)| differs(*entry)).map(|(at, _)| at).collect();
+        prop_assert_eq!(difference.changed, changed);
+        let gone: Vec<_> = old.keys().filter(|key| !new.contains_key(*key)).map(String::as_bytes).collect();
+        prop_assert_eq!(difference.gone, gone);
+
+        let wanted: Vec<&str> = new.keys().chain(old.keys()).map(String::as_str).collect();
+        for (key, found) in wanted.iter().zip(parsed.find(&wanted)) {
+            let found = found.map(|entry| (entry.token.to_vec(), entry.digest[0]));
+            prop_assert_eq!(found.as_ref(), old.get(*key));
+        }
+
+        let removed: Vec<&str> = removed.iter().map(String::as_str).collect();
+        let updated = parsed.updated(&keys, &tokens, &digests.iter().collect::<Vec<_>>(), &removed).unwrap();
+        let mut model = old;
+        model.extend(new);
+        model.retain(|key, _| !removed.contains(&key.as_str()));
+        prop_assert_eq!(map_of(&updated), model);
+    }
+
+    #[test]
+    fn listings_are_ordered_like_their_keys(keys in vec(any_key(), 0..100)) {
+        let list = listing(keys.iter().map(String::as_str));
+        let order = list.order().unwrap();
+        let mut last = BTreeMap::new();
+        for (key, index) in keys.iter().zip(0_u32..) {
+            last.insert(key.as_bytes(), index);
+        }
+        prop_assert_eq!(order, last.into_values().collect::<Vec<_>>());
+        let ascending = keys.windows(2).all(|pair| pair[0] < pair[1]);
+        prop_assert_eq!(list.check_ascending().is_ok(), ascending);
+    }
+
+    #[test]
+    fn reserved_names_are_found_in_every_disguise(
+        before in select(&["", "a/", "a\\", "/", "..//", "é/"]),
+        case in any::<u8>(),
+        ignored in vec((0_usize..8, select(&['\u{200c}', '\u{feff}', '\u{2060}', '\u{ad}'])), 0..3),
+        tail in select(&["", " ", ".", ". .", "::$INDEX_ALLOCATION", " :x"]),
+        after in select(&["", "/x", "\\x", "/"]),
+    ) {
+        for name in [".kvsync", "kvsync~1", ".\u{212a}v\u{17f}ync"] {
+            let cased = name.chars().enumerate().map(|(at, letter)| {
+                if (case >> at) & 1 == 1 { letter.to_ascii_uppercase() } else { letter }
+            });
+            let mut letters: Vec<char> = cased.collect();
+            for (at, letter) in &ignored {
+                letters.insert((*at).min(letters.len()), *letter);
+            }
+            let middle: String = letters.into_iter().collect();
+            let text = format!("{before}{middle}{tail}{after}");
+            prop_assert!(key::is_reserved(&text), "{:?}", text);
+            prop_assert!(key::check(&text).is_err());
+            let longer = format!("{before}x{middle}{after}");
+            prop_assert!(!key::is_reserved(&longer), "{:?}", longer);
+        }
+    }
+}
+
+#[test]
+fn ordinary_keys_with_dots_are_free() {
+    for text in [
+        "",
+        ".",
+        "..",
+        "a.b",
+        ".kvsyncs",
+        ".kvsyn",
+        "kvsync",
+        "a/.kvsync2/b",
+        "kvsync~",
+        "kvsync~x",
+        "kvsync.",
+        ".kvsync x",
+        "k~1",
+        "~",
+        "./kvsync",
+        ". kvsync",
+        "..kvsync",
+    ] {
+        assert!(!key::is_reserved(text), "{text:?}");
+    }
+}
+
+#[test]
+fn a_peers_reserved_key_is_refused_on_its_way_out() {
+    let digest = digest::of_value(b"evil");
+    let mut builder = Builder::default();
+    builder.push(&Row {
+        key: b"x/.KVSYNC/manifest",
+        origin: 1,
+        stamp: 1,
+        flags: 0,
+        size: 4,
+        digest: &digest,
+    });
+    let forged = builder.finish().unwrap();
+    let none = Cover::default();
+    let outcome = delta(&[], &[forged.view()], &none, &none, false);
+    let key = "x/.KVSYNC/manifest".to_owned();
+    assert_eq!(outcome.unwrap_err(), Error::ForgedKey { key });
+    let known = none.with_stamp(1, 1);
+    assert!(delta(&[], &[forged.view()], &known, &none, false).is_ok());
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let keys = listing(["a", ".kvsync/x"]);
+    let values: [Option<&[u8]>; 2] = [Some(b"1"), None];
+    let reserved = from_values(&keys, &values, 1, 1, 0);
+    assert!(matches!(reserved, Err(Error::ReservedKey { .. })));
+    let keys = listing(["a", "b"]);
+    assert!(from_values(&keys, &values[..1], 1, 1, 0).is_err());
+    assert!(from_values(&keys, &values, 1, 1, TOMBSTONE).is_err());
+    let late = from_values(&keys, &values, 1, u64::MAX, 0);
+    assert_eq!(late.unwrap_err(), Error::ClockOverflow);
+    assert!(from_values(&keys, &values, 1, u64::MAX - 1, 0).is_ok());
+    let change = Change {
+        origin: 1,
+        stamp: 1,
+        flags: TOMBSTONE,
+        size: 1,
+        digest: NO_DIGEST,
+    };
+    assert!(from_rows(vec![row("a", &change)]).is_err());
+    let change = Change { flags: 4, ..change };
+    assert!(from_rows(vec![row("a", &change)]).is_err());
+    let backwards = Span {
+        origin: 1,
+        first: 2,
+        last: 1,
+    };
+    assert!(Cover::new(BTreeMap::new(), vec![backwards]).is_err());
+}
+
+#[test]
+fn changes_are_ordered_by_stamp_then_origin_then_effect() {
+    let (digest, other) = ([1; DIGEST], [2; DIGEST]);
+    let change = |stamp, origin, flags, digest| Row {
+        key: b"k",
+        origin,
+        stamp,
+        flags,
+        size: 0,
+        digest,
+    };
+    let ascending = [
+        change(1, 9, TOMBSTONE, &NO_DIGEST),
+        change(2, 1, TOMBSTONE, &NO_DIGEST),
+        change(2, 2, 0, &digest),
+        change(2, 2, 2, &digest),
+        change(2, 2, 0, &other),
+        change(2, 2, TOMBSTONE, &NO_DIGEST),
+        change(3, 0, 0, &digest),
+    ];
+    assert!(ascending.is_sorted_by(|left, right| left.order(right) == Ordering::Less));
+}
+
+#[test]
+fn far_keys_are_found_by_leaps_in_any_direction() {
+    let keys: Vec<String> = (0..20_000)
+        .map(|index| format!("{:06}", index * 2))
+        .collect();
+    let values = vec![None; keys.len()];
+    let list = listing(keys.iter().map(String::as_str));
+    let built = from_values(&list, &values, 1, 1, 0).unwrap();
+    let view = built.view();
+    for step in [1, 2, 63, 64, 65, 129, 500, 1000, 3001, 19_999] {
+        let mut some: Vec<&str> = keys.iter().step_by(step).map(String::as_str).collect();
+        for _ in 0..2 {
+            let found = view.find(&some);
+            let right = |(key, row): (&&str, &Option<Row<'_>>)| {
+                row.is_some_and(|row| row.key == key.as_bytes())
+            };
+            assert!(some.iter().zip(&found).all(right), "step {step}");
+            some.reverse();
+        }
+        let between: Vec<String> = some.iter().map(|key| format!("{key}x")).collect();
+        let between: Vec<&str> = between.iter().map(String::as_str).collect();
+        assert!(view.find(&between).iter().all(Option::is_none));
+        let scattered = (0..some.len()).map(|index| some[index * 7919 % some.len()]);
+        let scattered: Vec<&str> = scattered.collect();
+        assert!(view.find(&scattered).iter().all(Option::is_some));
+    }
+    let ends = view.find(&["", "zzz", "000000", "", "039998", "040000", "000000"]);
+    let found: Vec<bool> = ends.iter().map(Option::is_some).collect();
+    assert_eq!(found, [false, false, true, false, true, false, true]);
+}
+
+#[test]
+fn a_newer_covered_change_hides_an_older_uncovered_one_far_away() {
+    let keys: Vec<String> = (0..5_000).map(|index| format!("{index:05}")).collect();
+    let list = listing(keys.iter().map(String::as_str));
+    let values = vec![None; keys.len()];
+    let old = from_values(&list, &values, 1, 1, 0).unwrap();
+    let some = listing(keys.iter().step_by(301).map(String::as_str));
+    let new = from_values(&some, &vec![None; some.len()], 2, 10_000, 0).unwrap();
+    let cover = Cover::default().with_stamp(2, 20_000);
+    let stretch = [old.view(), new.view()];
+    let found = delta(&stretch, &[], &Cover::default(), &cover, false).unwrap();
+    assert_eq!(found.to_b.view().len(), keys.len() - some.len());
+    let known = Cover::default().with_stamp(1, 4_000);
+    let found = delta(&stretch, &[], &Cover::default(), &known, false).unwrap();
+    let late = keys[4_000..].len() + keys[..4_000].iter().step_by(301).count();
+    assert_eq!(found.to_b.view().len(), late);
+}
+
+#[test]
+fn stamps_never_go_back() {
+    use kvsync_core::stamp::after;
+    assert_eq!(after(5, 0), Ok(5 << 16));
+    assert_eq!(after(5, 9 << 16), Ok((9 << 16) + 1));
+    assert_eq!(after(1 << 48, 0), Err(Error::ClockOverflow));
+    assert_eq!(after(0, u64::MAX), Err(Error::ClockOverflow));
+}
