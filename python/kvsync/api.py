@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kvsync import engine, inspection
 from kvsync.environment import Environment
+from kvsync.errors import SameStorageError
 from kvsync.lease import seize
 from kvsync.options import Options
 from kvsync.plan import Plan
 from kvsync.replica import Replica
-from kvsync.storages import open_storage
+from kvsync.storages import SupportsIdentity, open_storage
 from kvsync.store import Store
 
 if TYPE_CHECKING:
@@ -267,8 +268,11 @@ def unlock(storage: Target, *, clock: Callable[[], float] = time.time) -> bool:
         lease = seize(one, environment)
         if lease is None:
             return False
-        Replica(one, environment).recover(lease)
-        lease.release(interrupted=False)
+        try:
+            Replica(one, environment).recover(lease)
+        finally:
+            # Where the old holder could not be fenced, the lease stays to be taken over.
+            lease.release(interrupted=False)
         return True
 
 
@@ -281,4 +285,17 @@ def _opened(*targets: Target) -> Iterator[tuple[Storage, ...]]:
             if owned:
                 closing.callback(storage.close)
             storages.append(storage)
+        _check_distinct(storages)
         yield tuple(storages)
+
+
+def _check_distinct(storages: Sequence[Storage]) -> None:
+    """Refuse two handles of one storage, as far as storages can tell; leases tell the rest.
+
+    Raises:
+        SameStorageError: they are one.
+    """
+    known = [storage.identity for storage in storages if isinstance(storage, SupportsIdentity)]
+    if len(set(known)) < len(known):
+        message = "source and target are one storage; name two different ones"
+        raise SameStorageError(message, storage=storages[-1].name)

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kvsync import resolution
-from kvsync.errors import StalePlanError
+from kvsync.errors import SameStorageError, StalePlanError
 from kvsync.lease import held
 from kvsync.native import Cover, Segment, delta, digest_values
 from kvsync.replica import Replica, load_manifest, without_keys
 from kvsync.result import MissingKey, Progress, SyncResult
-from kvsync.side import Side
+from kvsync.side import Side, checked
 from kvsync.storages.counted import CountedStorage
 from kvsync.transfer import Reader, push
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from kvsync.environment import Environment
     from kvsync.index.manifest import Manifest, Missing
@@ -50,9 +50,10 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a plan was made from: the manifests' nonces, and what the scans found."""
+    """What a plan was made from: the manifests' nonces and replica ids, and what the scans found."""
 
     nonces: tuple[bytes, ...]
+    replicas: tuple[int, ...]
     scans: tuple[bytes, ...] = ()
 
 
@@ -80,12 +81,13 @@ class Run:
             "target": self.storages[1].operations,
         }
 
-    def synchronise(self, changes: Sequence[Put | Delete], basis: Basis | None = None) -> SyncResult:
+    def synchronise(self, changes: Iterable[Put | Delete], basis: Basis | None = None) -> SyncResult:
         """Make both storages equal; with `basis`, only if it still holds.
 
         Raises:
             StalePlanError: `basis` does not hold any more; nothing was written.
         """
+        changes = checked(changes)
         if not changes and not self.options.scan and basis is None and self._nothing_to_do():
             return self.result
         options = self.options
@@ -101,12 +103,17 @@ class Run:
             self._push(plan)
         return self.result
 
-    def preview(self, changes: Sequence[Put | Delete]) -> Outline:
+    def preview(self, changes: Iterable[Put | Delete]) -> Outline:
         """Find what `synchronise` would do, without a lease and without writing a byte."""
+        changes = checked(changes)
         self._open(None, None)
-        nonces = self._nonces
+        sides = (self.source, self.target)
+        if self._nonces[0] and self._nonces[0] == self._nonces[1]:
+            message = "source and target are one storage, or an exact copy of each other; a real run tells which"
+            raise SameStorageError(message, storage=self.target.storage.name)
+        nonces, replicas = self._nonces, tuple(side.replica.manifest.replica for side in sides)
         plan = self._plan(changes)
-        plan.basis = Basis(nonces, tuple(_fingerprint(side) for side in (self.source, self.target)))
+        plan.basis = Basis(nonces, replicas, tuple(_fingerprint(side) for side in sides))
         return plan
 
     # Before step 1: the read-only fast path
@@ -127,15 +134,26 @@ class Run:
     def _open(self, *leases: Lease | None, basis: Basis | None = None) -> None:
         labels = ("source", "target")
         self.source, self.target = (
-            Side(label, storage, lease, self.options, self.environment)
+            Side(label, storage, lease, self.options, self.environment, _others(leases, lease))
             for label, storage, lease in zip(labels, self.storages, leases, strict=True)
         )
         self._nonces = (self.source.replica.manifest.nonce, self.target.replica.manifest.nonce)
-        if basis is not None and basis.nonces != self._nonces:
-            raise _stale("another run wrote to one of the storages")
+        if basis is not None:
+            self._resume(basis)
         self.source.settle()
         self.target.settle()
         self.doubt = self._doubt()
+
+    def _resume(self, basis: Basis) -> None:
+        """Go on from where a plan was made: new storages get the ids that it drew for them.
+
+        Raises:
+            StalePlanError: a manifest is another one.
+        """
+        if basis.nonces != self._nonces:
+            raise _stale("another run wrote to one of the storages")
+        for side, replica in zip((self.source, self.target), basis.replicas, strict=True):
+            side.replica.assume(replica)
 
     def _doubt(self) -> bool:
         """Give a new id to a side whose history cannot be what it was; return whether to compare in full."""
@@ -163,10 +181,13 @@ class Run:
         found = self._calculate()
         conflicts = resolution.conflicts_of(found)
         verdicts = resolution.decide(conflicts, self.options.conflict, self.source, self.target)
+        if self.options.keep_lost:
+            verdicts.keep_lost(self.source, self.target)
         if verdicts.commit(self.source, self.target):
             found = self._calculate()
-        lost = verdicts.keep_lost(self.source, self.target) if self.options.keep_lost else {}
-        self.result.conflicts = verdicts.report(lost)
+        if verdicts.refused and self.options.keep_lost:
+            verdicts.keep_lost(self.source, self.target)
+        self.result.conflicts = verdicts.report()
         return self._settle(found)
 
     def _calculate(self) -> Delta:
@@ -197,8 +218,9 @@ class Run:
 
     def _intend(self, plan: Outline) -> None:
         for side, incoming in ((self.target, plan.to_target), (self.source, plan.to_source)):
-            side.before_write()
-            side.replica.intend(incoming.log)
+            if len(incoming.log):
+                side.before_write()
+                side.replica.intend(incoming.log)
 
     def _push(self, plan: Outline) -> None:
         # Both sides end at what either knew: taken before the first of them moves.
@@ -213,6 +235,9 @@ class Run:
     def _apply(self, giver: Side, taker: Side, incoming: Incoming, cover: Cover, direction: str) -> int:
         """Move what `taker` misses, then finalise it; return how many changes were applied."""
         replica = taker.replica
+        if not len(incoming.log) and not len(incoming.fill) and replica.settled(cover):
+            self._report_missing(taker, replica.manifest.missing)
+            return 0
         with taker.as_one():
             moving = Segment.merge([incoming.copy, incoming.fill]) if len(incoming.fill) else incoming.copy
             outcome = push(
@@ -220,17 +245,20 @@ class Run:
                 taker.storage,
                 moving,
                 taker.guard(),
-                before_write=self._before_write,
+                before_write=taker.before_write,
                 on_batch=self._progress(len(moving), direction),
                 record_tokens=taker.scanned is not None,
             )
             missing = self._missing(replica.manifest, incoming, outcome.missing)
-            self._before_write()
+            taker.before_write()
             replica.finalise(incoming.log, cover, missing, giver.replica.manifest)
         if taker.scanned is not None and outcome.tokens is not None:
             taker.scanned.record(outcome.tokens)
-        self.result.missing += [MissingKey(lack.change.key, taker.label, lack.reason) for lack in missing]
+        self._report_missing(taker, missing)
         return outcome.applied
+
+    def _report_missing(self, side: Side, missing: Sequence[Missing]) -> None:
+        self.result.missing += [MissingKey(lack.change.key, side.label, lack.reason) for lack in missing]
 
     @staticmethod
     def _missing(manifest: Manifest, incoming: Incoming, failed: Sequence[Missing]) -> list[Missing]:
@@ -243,10 +271,6 @@ class Run:
                 left = without_keys(left, hit)
         return sorted([*left, *failed], key=lambda lack: lack.change.key)
 
-    def _before_write(self) -> None:
-        self.source.before_write()
-        self.target.before_write()
-
     def _progress(self, total: int, direction: str) -> Callable[[int], None]:
         done = 0
         report = self.options.on_progress
@@ -258,6 +282,10 @@ class Run:
                 report(Progress(done, total, direction))
 
         return on_batch
+
+
+def _others(leases: Sequence[Lease | None], own: Lease | None) -> list[Lease]:
+    return [lease for lease in leases if lease is not None and lease is not own]
 
 
 def _differ(one: Manifest, other: Manifest) -> bool:
@@ -296,8 +324,9 @@ def _stale(why: str) -> StalePlanError:
     return StalePlanError(message)
 
 
-def commit(storage: Storage, changes: Sequence[Put | Delete], options: Options, environment: Environment) -> int:
+def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, environment: Environment) -> int:
     """Log changes in one storage, without a peer; return how many; see `kvsync.commit`."""
+    changes = checked(changes)
     with held((storage,), environment, lease_seconds=options.lease_seconds, wait_seconds=options.wait_seconds) as (
         lease,
     ):

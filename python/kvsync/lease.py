@@ -102,11 +102,13 @@ class LeaseRecord:
         fields = unpack(KIND_LEASE, data, FIELDS, storage)
         state, token, owner = fields["state"], fields["token"], fields["owner"]
         numbers = [fields[name] for name in ("renewals", "acquired", "expires")]
-        if state not in set(LeaseState) or type(token) is not bytes or type(owner) is not str:
+        if type(state) is not str or type(token) is not bytes or type(owner) is not str:
+            raise field_error(storage, LEASE, "fields")
+        if state not in set(LeaseState):
             raise field_error(storage, LEASE, "fields")
         if not all(is_uint(number) for number in numbers):
             raise field_error(storage, LEASE, "times")
-        return cls(LeaseState(str(state)), token, owner, *(int(str(number)) for number in numbers))
+        return cls(LeaseState(state), token, owner, *(int(str(number)) for number in numbers))
 
     @property
     def life_seconds(self) -> float:
@@ -150,28 +152,38 @@ class Lease:
         self._record = record
         self._version = version
         self._started = self._now()
+        self._refresh_after = 0.0
 
     def keep(self) -> None:
         """Make sure that the lease still stands; call before each batch of writes.
 
+        Late in its life it is renewed by a conditional write, which succeeds only if nobody took over meanwhile.
+
         Raises:
-            LockLostError: it ran out or was taken over; write nothing more.
+            LockLostError: it was taken over, or renewing it took too long; write nothing more.
         """
         life = self._record.life_seconds
-        elapsed = self._elapsed()
-        if elapsed >= life * STOP_AT:
-            raise self._lost(f"{elapsed:.1f} of its {life:.0f} seconds passed without progress")
-        if elapsed >= life * RENEW_AT:
-            self._renew()
+        if self._elapsed() < life * RENEW_AT:
+            return
+        self._renew()
+        if self._elapsed() >= life * STOP_AT:
+            message = f"renewing it took {self._elapsed():.1f} of its {life:.0f} seconds"
+            raise self._lost(message)
 
-    def fence(self) -> None:
-        """Check in the storage itself that the lease is ours; for use inside a transaction.
+    def refresh(self) -> None:
+        """Renew the lease if it is time and can be done now; for a storage that is only read at the moment.
 
         Raises:
-            LockLostError: it is not.
+            LockLostError: it was taken over.
         """
-        if self._current() is None:
-            raise self._lost("it was taken over")
+        late = self._elapsed() >= self._record.life_seconds * RENEW_AT
+        if late and self._environment.monotonic() >= self._refresh_after:
+            try:
+                self._renew()
+            except StorageError:
+                # It may be busy with our own writes, as the other table of one database file is. `keep` decides.
+                pause = self._record.life_seconds * RENEW_AT / 2
+                self._refresh_after = self._environment.monotonic() + pause
 
     def release(self, *, interrupted: bool) -> None:
         """Give the lease back if it is still ours.
@@ -310,13 +322,17 @@ def seize(storage: Storage, environment: Environment) -> Lease | None:
     """Take the lease whoever holds it, readable or not; return None when nobody does.
 
     Raises:
-        ObjectMismatch: it changed hands just now.
+        LockHeldError: it changed hands just now.
     """
     there = storage.load(LEASE)
     if there is None:
         return None
     record = _Contender(storage, environment, LIFE_SECONDS_MAX).record()
-    version = replace(storage, LEASE, record.encode(), there.version)
+    try:
+        version = replace(storage, LEASE, record.encode(), there.version)
+    except ObjectMismatch:
+        message = "the lease changed hands just now, so its holder lives; run again later"
+        raise LockHeldError(message, storage=storage.name, owner="somebody", expires=environment.clock()) from None
     return Lease(storage, environment, record, version, Inheritance.TAKEN)
 
 

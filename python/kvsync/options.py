@@ -54,9 +54,14 @@ class Options:
             UsageError: an option has no meaning.
         """
         resolve_policy(self.conflict)
-        if self.guard not in {"none", "check"}:
+        if self.guard not in ("none", "check"):
             message = f"unknown guard {self.guard!r}; choose 'none' or 'check'"
             raise UsageError(message)
+        for name in ("lease_seconds", "wait_seconds", "max_drift_seconds"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                message = f"{name} must be a number of seconds, not {value!r}"
+                raise UsageError(message)
         if not LEASE_SECONDS_MIN <= self.lease_seconds < inf:
             message = f"lease_seconds must be a number from {LEASE_SECONDS_MIN:g} up, not {self.lease_seconds!r}"
             raise UsageError(message)

@@ -75,7 +75,7 @@ def resolve_policy(policy: object) -> Policy:
     Raises:
         UsageError: it is neither a known name nor callable.
     """
-    if callable(policy) or policy in POLICIES:
+    if callable(policy) or (isinstance(policy, str) and policy in POLICIES):
         return policy  # type: ignore[return-value]
     message = f"unknown conflict policy {policy!r}; choose one of {', '.join(POLICIES)}, or pass a callable"
     raise UsageError(message)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace as altered
 from typing import TYPE_CHECKING
 
-from kvsync.errors import IndexDamagedError, LockLostError, StorageError
+from kvsync.errors import LockLostError, StorageError
 from kvsync.index import compaction
 from kvsync.index.manifest import Manifest, Missing, SegmentEntry
-from kvsync.index.objects import MANIFEST, generation_of, replace, segment_name
+from kvsync.index.objects import MANIFEST, damaged, generation_of, reading, replace, segment_name
 from kvsync.lease import Inheritance
 from kvsync.native import Cover, Segment, checksum, newest_digest
 from kvsync.storages.base import ObjectMismatch, SupportsTransaction
@@ -110,6 +110,15 @@ class Replica:
                     newest[i] = Change._make(row)
         return newest
 
+    def ever_logged(self, keys: Sequence[str]) -> list[set[bytes]]:
+        """Return the digests that each key was ever logged with, as far as compaction has left them."""
+        digests: list[set[bytes]] = [set() for _ in keys]
+        for segment in self.everything():
+            for known, row in zip(digests, segment.find(keys), strict=True):
+                if row is not None:
+                    known.add(Change._make(row).digest)
+        return digests
+
     def intents(self) -> list[Segment]:
         """Return what holders that lost their lease may still be writing."""
         return [intent for name in self.manifest.intents if (intent := self._load_intent(name)) is not None]
@@ -119,26 +128,16 @@ class Replica:
         if data is None:
             there = self.storage.load(entry.name)
             if there is None:
-                raise self._damaged(entry.name, "is missing")
+                raise damaged(self.storage.name, entry.name, "is missing")
             data = there.data
         segment = self._decode(data, entry.name)
         if len(data) != entry.size or checksum(data) != entry.checksum:
-            raise self._damaged(entry.name, "is not the segment that the manifest lists")
+            raise damaged(self.storage.name, entry.name, "is not the segment that the manifest lists")
         return segment
 
     def _decode(self, data: bytes, name: str) -> Segment:
-        try:
+        with reading(name, self.storage.name):
             return Segment.decode(data, name)
-        except IndexDamagedError as error:
-            error.storage, error.name = self.storage.name, name
-            raise
-
-    def _damaged(self, name: str, what: str) -> IndexDamagedError:
-        message = (
-            f"{name} {what}; restore it from a backup, or remove the whole .kvsync index of this storage "
-            "and sync with scan=True to rebuild it"
-        )
-        return IndexDamagedError(message, storage=self.storage.name, name=name)
 
     # Growing the log
 
@@ -151,12 +150,18 @@ class Replica:
         self._create(name, data)
         self._intent = (name, segment, data)
 
+    def withdraw(self) -> None:
+        """Take back an intent of which nothing was applied: the next one needs its name."""
+        if self._intent is not None:
+            self.storage.remove([self._intent[0]], ANY)
+            self._intent = None
+
     def finalise(
         self, segment: Segment, cover: Cover, missing: Sequence[Missing], peer: Manifest | None = None
     ) -> bool:
         """Log what was applied and move to `cover`, by compare-and-swap; return whether there was anything to log."""
         manifest = self.manifest
-        if not (len(segment) or self._renamed or cover != manifest.cover or tuple(missing) != manifest.missing):
+        if not len(segment) and self.settled(cover) and tuple(missing) == manifest.missing:
             return False
         if len(segment):
             manifest = self._logged(segment)
@@ -199,6 +204,15 @@ class Replica:
             self._write(self.manifest, self.manifest.cover)
         if lease is not None:
             lease.settled()
+
+    def assume(self, replica: int) -> None:
+        """Take the id that a plan drew, if this replica has none yet."""
+        if not self.manifest.generation:
+            self.manifest = altered(self.manifest, replica=replica)
+
+    def settled(self, cover: Cover) -> bool:
+        """Whether moving to `cover` leaves nothing to write."""
+        return cover == self.manifest.cover and not self._renamed
 
     def rename(self) -> None:
         """Take a new replica id: our history is in doubt, and a new id is always safe."""
@@ -323,9 +337,8 @@ class Replica:
 
     def _digest(self, entries: Iterable[SegmentEntry]) -> bytes | None:
         """Return the digest of the newest changes where the whole log is at hand, else None."""
-        loaded = [self._loaded.get(entry.name) for entry in entries]
-        segments = [segment for segment in loaded if segment is not None]
-        return newest_digest(segments) if len(segments) == len(loaded) else None
+        at_hand = all(entry.inline is not None or entry.name in self._loaded for entry in entries)
+        return newest_digest([self.segment(entry) for entry in entries]) if at_hand else None
 
     def _fresh_name(self) -> str:
         # Random, so that a holder that lost its lease can never write an object that we list.

@@ -15,7 +15,7 @@ from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
 from kvsync.types import ANY, Change, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kvsync.native import Delta
     from kvsync.policy import Policy
@@ -58,10 +58,14 @@ class Verdicts:
     Attributes:
         decided: each conflict with its verdict.
         at: decisions to log, by the side that holds, or is given, the outcome.
+        lost: where losing values were kept, by key.
+        refused: keys whose decided value could not be written.
     """
 
     decided: list[tuple[Conflict, Verdict]] = field(default_factory=list)
     at: dict[str, list[_Decision]] = field(default_factory=lambda: {"source": [], "target": []})
+    lost: dict[str, list[str]] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
 
     def commit(self, source: Side, target: Side) -> bool:
         """Log the decisions, each side its own; return whether there were any."""
@@ -74,24 +78,25 @@ class Verdicts:
                 stamp = stamp_after(side.environment.now_ms(), stamp)
                 origin = side.replica.manifest.replica
                 rows.append(Change(decision.key, origin, stamp, decision.flags, decision.size, decision.digest))
-            side.decide(rows, [(decision.key, decision.value) for decision in decisions if decision.writes])
+            values = [(decision.key, decision.value) for decision in decisions if decision.writes]
+            self.refused |= side.decide(rows, values)
+        self.decided = [(conflict, self._upheld(conflict, verdict)) for conflict, verdict in self.decided]
         return any(self.at.values())
 
-    def report(self, lost: Mapping[str, Sequence[str]]) -> list[Conflict]:
-        """Return the conflicts with what became of them; `lost`: names of lost values by key."""
+    def report(self) -> list[Conflict]:
+        """Return the conflicts with what became of them."""
         return [
             replace(
                 conflict,
                 winner=verdict.side or "value",
                 kept_as=conflict_copy(_change(conflict, verdict.copy)) if verdict.copy else None,
-                lost_as=tuple(lost.get(conflict.key, ())),
+                lost_as=tuple(self.lost.get(conflict.key, ())),
             )
             for conflict, verdict in self.decided
         ]
 
-    def keep_lost(self, source: Side, target: Side) -> dict[str, list[str]]:
-        """Store every losing value in the storage that holds it, before it is overwritten; return {key: names}."""
-        names: dict[str, list[str]] = {}
+    def keep_lost(self, source: Side, target: Side) -> None:
+        """Store every losing value, not yet stored, in the storage that holds it, before it is overwritten."""
         for side in (source, target):
             losers = [
                 _change(conflict, side.label)
@@ -100,11 +105,22 @@ class Verdicts:
             ]
             for change, value in _values(side, [change for change in losers if not change.deletes]):
                 if value is not None and side.lease is not None:
-                    side.before_write()
-                    lost = LostValue.of(change, value)
-                    side.storage.store(lost.name, lost.encode(), ANY)
-                    names.setdefault(change.key, []).append(lost.name)
-        return names
+                    self._keep(side, LostValue.of(change, value))
+
+    def _keep(self, side: Side, lost: LostValue) -> None:
+        names = self.lost.setdefault(lost.key, [])
+        if lost.name not in names:
+            side.before_write()
+            side.storage.store(lost.name, lost.encode(), ANY)
+            names.append(lost.name)
+
+    def _upheld(self, conflict: Conflict, verdict: Verdict) -> Verdict:
+        """Return the verdict as it stands once refused values are taken back."""
+        if verdict.side is None and conflict.key in self.refused:
+            return Verdict(newer(conflict.source, conflict.target))
+        if verdict.copy is not None and conflict_copy(_change(conflict, verdict.copy)) in self.refused:
+            return verdict._replace(copy=None)
+        return verdict
 
 
 def conflicts_of(found: Delta) -> list[Conflict]:
@@ -131,12 +147,16 @@ def decide(conflicts: Sequence[Conflict], policy: Policy, source: Side, target: 
         UsageError: a callable policy gave no verdict.
     """
     verdicts = Verdicts()
+    # Who does not hold the value that its log names cannot be given a decision for it.
+    lacking = {lack.change.key for side in (source, target) for lack in side.replica.manifest.missing}
     if policy == "fail":
         refuse(list(conflicts))
     for start in range(0, len(conflicts), READ_COUNT):
         batch = conflicts[start : start + READ_COUNT]
         held = _held(batch, source, target) if callable(policy) or policy == "keep-both" else {}
         for conflict in batch:
+            if conflict.key in lacking:
+                held[conflict.key] = None
             _enter(verdicts, conflict, policy, held)
     return verdicts
 
@@ -146,7 +166,7 @@ def _enter(
 ) -> None:
     values = held.get(conflict.key, (None, None))
     if values is None:
-        # A value moved on since it was logged: this key waits for its next change, by plain order.
+        # A value is missing, or moved on since it was logged: plain order, until its next change.
         verdict = Verdict(newer(conflict.source, conflict.target))
     else:
         verdict = judge(policy, conflict, lambda: values)

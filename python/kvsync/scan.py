@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kvsync.errors import BudgetError
-from kvsync.index.objects import INVENTORY
+from kvsync.errors import BudgetError, FormatError, IndexDamagedError
+from kvsync.index.objects import INVENTORY, reading
 from kvsync.native import TOMBSTONE, Inventory, Segment, digest_values, stamp_after
 from kvsync.types import ANY, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.environment import Environment
     from kvsync.replica import Replica
@@ -89,6 +89,7 @@ class Scan:
     stale: list[Change]
     current: Inventory
     fresh: bool
+    basis: bytes
     touched: dict[str, bytes]
     racy: set[str] = field(default_factory=set)
 
@@ -107,7 +108,7 @@ class Scan:
 
     def save(self, storage: Storage, nonce: bytes) -> None:
         """Write the inventory down, if anything in it is new."""
-        if self.fresh and self.current.nonce == nonce and len(self.touched) < REFRESH_COUNT:
+        if not nonce or (self.fresh and self.basis == nonce and len(self.touched) < REFRESH_COUNT):
             return
         racy = sorted(self.racy)
         digests = [digest or NO_DIGEST for digest in self.current.digests(racy)]
@@ -126,8 +127,10 @@ class InventoryGuard:
         return self._scan.current.tokens(keys), {}
 
 
-def scan(replica: Replica, environment: Environment, budget: Budget) -> Scan:
+def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: Callable[[], None]) -> Scan:
     """Find what changed in a storage since its last scan, without writing anything.
+
+    `on_batch` is called between batches, to keep the lease.
 
     Raises:
         BudgetError: more is gone or overwritten than the budget allows, or everything is gone.
@@ -135,9 +138,9 @@ def scan(replica: Replica, environment: Environment, budget: Budget) -> Scan:
     """
     started_ms = environment.now_ms()
     baseline, fresh = _baseline(replica)
-    keys, tokens = _listing(replica.storage)
+    keys, tokens = _listing(replica.storage, on_batch)
     positions, gone = baseline.compare(keys, tokens)
-    seen = _read_changed(replica.storage, [keys[i] for i in positions])
+    seen = _read_changed(replica.storage, [keys[i] for i in positions], on_batch)
     found = {keys[i]: (tokens[i], *seen[keys[i]]) for i in positions if keys[i] in seen}
     known = dict(zip(found, baseline.digests(list(found)), strict=True))
     touched = {key: token for key, (token, digest, _) in found.items() if digest == known[key]}
@@ -157,13 +160,13 @@ def scan(replica: Replica, environment: Environment, budget: Budget) -> Scan:
         [key for key in deletes if key not in explained],
     )
     racy = _racy(replica.storage, found, started_ms)
-    return Scan(local, landed, stale, current, fresh and not puts and not deletes, touched, racy)
+    unchanged = fresh and not puts and not deletes
+    return Scan(local, landed, stale, current, unchanged, replica.manifest.nonce, touched, racy)
 
 
 def _baseline(replica: Replica) -> tuple[Inventory, bool]:
     """Return what the storage held when it was last in step with its log, and whether a scan saw just that."""
-    there = replica.storage.load(INVENTORY)
-    old = Inventory.decode(there.data) if there is not None else None
+    old = _last_inventory(replica.storage)
     if old is not None and old.nonce == replica.manifest.nonce:
         return old, True
     if old is None and not replica.manifest.segments:
@@ -171,33 +174,62 @@ def _baseline(replica: Replica) -> tuple[Inventory, bool]:
     return _rebuilt(replica, old), False
 
 
+def _last_inventory(storage: Storage) -> Inventory | None:
+    """Return what the last scan wrote down; None where it cannot be read, since it can be found again.
+
+    Raises:
+        FormatError: a newer kvsync wrote it.
+    """
+    there = storage.load(INVENTORY)
+    if there is None:
+        return None
+    try:
+        with reading(INVENTORY, storage.name):
+            return Inventory.decode(there.data)
+    except FormatError:
+        raise
+    except IndexDamagedError:
+        return None
+
+
 def _rebuilt(replica: Replica, old: Inventory | None) -> Inventory:
     """Derive the baseline from the log: a run without a scan moved on since the last one."""
     merged = Segment.merge(replica.everything())
     missing = {lack.change.key for lack in replica.manifest.missing}
-    live = [
-        (key, digest)
+    live = {
+        key: digest
         for key, _, _, flags, _, digest in merged.rows(0, len(merged))
         if not flags & TOMBSTONE and key not in missing
-    ]
-    keys, digests = [key for key, _ in live], [digest for _, digest in live]
+    }
+    live.update(_held_instead(replica, sorted(missing), old))
+    keys, digests = list(live), list(live.values())
     if old is None:
         return Inventory.build(keys, [b""] * len(keys), digests)
     # A token stays proof only where the log still names the value that the token was taken from.
     pairs = zip(old.tokens(keys), old.digests(keys), digests, strict=True)
     tokens = [(token or b"") if was == digest else b"" for token, was, digest in pairs]
-    held = [key for key in sorted(missing) if old.digests([key])[0] is not None]
-    return Inventory.build(
-        [*keys, *held],
-        [*tokens, *(token or b"" for token in old.tokens(held))],
-        [*digests, *(digest or NO_DIGEST for digest in old.digests(held))],
-    )
+    return Inventory.build(keys, tokens, digests)
 
 
-def _listing(storage: Storage) -> tuple[list[str], list[bytes]]:
+def _held_instead(replica: Replica, keys: Sequence[str], old: Inventory | None) -> dict[str, bytes]:
+    """Return {key: digest} of the older values that are held where the newest is missing.
+
+    The last scan saw them, or the log names them as older changes; anything else that lies there is a local change.
+    """
+    held = {} if old is None else {k: d for k, d in zip(keys, old.digests(keys), strict=True) if d is not None}
+    rest = [key for key in keys if key not in held]
+    present = {k: v for k, v in zip(rest, replica.storage.read(rest), strict=True) if isinstance(v, bytes)}
+    digests = digest_values(list(present.values()))
+    known = replica.ever_logged(list(present))
+    held.update((key, d) for key, d, past in zip(present, digests, known, strict=True) if d in past)
+    return held
+
+
+def _listing(storage: Storage, on_batch: Callable[[], None]) -> tuple[list[str], list[bytes]]:
     keys: list[str] = []
     tokens: list[bytes] = []
     for some_keys, some_tokens in storage.scan():
+        on_batch()
         keys += some_keys
         tokens += some_tokens
     return keys, tokens
@@ -208,10 +240,11 @@ def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + READ_COUNT]
 
 
-def _read_changed(storage: Storage, keys: Sequence[str]) -> dict[str, tuple[bytes, int]]:
+def _read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], None]) -> dict[str, tuple[bytes, int]]:
     """Return {key: (digest, size)}; a value that is gone again or cannot be read now waits for the next scan."""
     seen: dict[str, tuple[bytes, int]] = {}
     for some in _batches(keys):
+        on_batch()
         held = [(k, v) for k, v in zip(some, storage.read(some), strict=True) if isinstance(v, bytes)]
         digests = digest_values([value for _, value in held])
         seen.update((key, (digest, len(value))) for (key, value), digest in zip(held, digests, strict=True))
@@ -278,7 +311,9 @@ def _stamped(
     now_ms = environment.now_ms()
     keys = list(puts)
     times = replica.storage.modified_ms(keys) if keys else []
-    made = [(now_ms if t is None else min(t, now_ms), key) for t, key in zip(times, keys, strict=True)]
+    # A value of unknown age that no log knows counts as old: it must not beat what a peer knows to be newer.
+    unknown_ms = now_ms if replica.manifest.segments else 0
+    made = [(unknown_ms if t is None else min(t, now_ms), key) for t, key in zip(times, keys, strict=True)]
     made += [(now_ms, key) for key in deletes]
     stamp = replica.manifest.clock
     origin = replica.manifest.replica

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from kvsync.replica import Replica, changes_of, without_keys
 from kvsync.scan import InventoryGuard, scan
 from kvsync.storages.base import SupportsTransaction
 from kvsync.transfer import BATCH_COUNT, Look, Trust
+from kvsync.types import Delete, Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
     from kvsync.scan import Scan
     from kvsync.storages.base import Storage
     from kvsync.transfer import Guard
-    from kvsync.types import Change, Delete, Put, Unreadable, Written
+    from kvsync.types import Change, Unreadable, Written
 
-__all__ = ["Side"]
+__all__ = ["Side", "checked"]
 
 
 class Side:
@@ -39,11 +41,18 @@ class Side:
     """
 
     def __init__(
-        self, label: str, storage: Storage, lease: Lease | None, options: Options, environment: Environment
+        self,
+        label: str,
+        storage: Storage,
+        lease: Lease | None,
+        options: Options,
+        environment: Environment,
+        others: Sequence[Lease] = (),
     ) -> None:
         self.label = label
         self.storage = storage
         self.lease = lease
+        self.others = others
         self.options = options
         self.environment = environment
         self.replica = Replica(storage, environment, dry=lease is None)
@@ -69,23 +78,27 @@ class Side:
             raise ClockError(message, storage=self.storage.name)
 
     def before_write(self) -> None:
-        """Make sure that the lease still stands.
+        """Make sure that the lease still stands, and keep those of the other storages alive meanwhile.
 
         Raises:
-            LockLostError: it does not.
+            LockLostError: one was taken over.
         """
         if self.lease is not None:
             self.lease.keep()
+            for other in self.others:
+                other.refresh()
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
-        """Make all writes inside one, where the storage can; the lease is checked within."""
+        """Make all writes inside one, where the storage can.
+
+        The manifest is replaced within, on condition: who took the lease over has rewritten it, so all is undone.
+        """
         storage = self.storage
         if self.lease is None or not isinstance(storage, SupportsTransaction):
             yield
             return
         with storage.transaction():
-            self.lease.fence()
             yield
 
     def guard(self) -> Guard:
@@ -132,7 +145,7 @@ class Side:
         """
         if self.replica.manifest.intents:
             self.replica.forget_intents()
-        self.scanned = scan(self.replica, self.environment, self.options.budget)
+        self.scanned = scan(self.replica, self.environment, self.options.budget, self.before_write)
 
     def commit_scan(self) -> None:
         """Log what the scan found, if there was one and it found something."""
@@ -145,20 +158,28 @@ class Side:
             self.before_write()
             self._log_local(Segment.from_rows([*found.local, *found.landed]), found.landed, lost)
 
-    def decide(self, rows: Sequence[Change], values: Sequence[tuple[str, bytes | None]]) -> None:
-        """Log decisions whose outcome this side holds, after writing those `values` that neither side holds."""
+    def decide(self, rows: Sequence[Change], values: Sequence[tuple[str, bytes | None]]) -> set[str]:
+        """Log decisions whose outcome this side holds, after writing those `values` that neither side holds.
+
+        Return the keys whose value could not be written: they are not decided, and left to plain order.
+        """
         if not rows:
-            return
+            return set()
         segment = Segment.from_rows(rows)
+        refused: set[str] = set()
         with self.as_one():
             if values:
                 self.before_write()
                 self.replica.intend(segment)
-                segment = segment.without(self._write_decided(values))
+                refused = self._write_decided(values)
+                segment = segment.without(sorted(refused))
             self.before_write()
             if len(segment):
                 self._log_local(segment)
                 self._unprove(segment)
+            else:
+                self.replica.withdraw()
+        return refused
 
     def read_pending(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return values as they are, or in a preview as this run's changes would have made them."""
@@ -167,15 +188,25 @@ class Side:
             values = [self._unwritten.get(key, value) for key, value in zip(keys, values, strict=True)]
         return values
 
-    def _write_decided(self, values: Sequence[tuple[str, bytes | None]]) -> list[str]:
-        """Write decided values, and return the keys that this storage refused: those are left to plain order."""
+    def _write_decided(self, values: Sequence[tuple[str, bytes | None]]) -> set[str]:
+        """Write decided values where nobody else wrote meanwhile; return the keys that were not written."""
         if self.lease is None:
-            return []
-        puts = [(key, value) for key, value in values if value is not None]
+            return set()
+        puts = {key: value for key, value in values if value is not None}
         deletes = [key for key, value in values if value is None]
-        refused = self.storage.write([key for key, _ in puts], [value for _, value in puts]).refused if puts else ()
-        refused += self.storage.delete(deletes).refused if deletes else ()
-        return [refusal.key for refusal in refused]
+        expect, barred = self.guard().examine([*puts, *deletes])
+        expected = dict(zip([*puts, *deletes], expect, strict=True)) if expect is not None else None
+        refused = set(barred)
+        keys = [key for key in puts if key not in barred]
+        if keys:
+            tokens = [expected[key] for key in keys] if expected is not None else None
+            written = self.storage.write(keys, [puts[key] for key in keys], tokens)
+            refused.update(refusal.key for refusal in written.refused)
+        keys = [key for key in deletes if key not in barred]
+        if keys:
+            tokens = [expected[key] for key in keys] if expected is not None else None
+            refused.update(refusal.key for refusal in self.storage.delete(keys, tokens).refused)
+        return refused
 
     def _values(self, changes: Sequence[Put | Delete]) -> list[bytes | None]:
         values = [change.value for change in changes]
@@ -228,3 +259,20 @@ class Side:
             missing = tuple(sorted([*missing, *lost], key=lambda lack: lack.change.key))
         replica.finalise(segment, cover, missing)
         self.committed += len(segment) - len(landed)
+
+
+def checked(changes: Iterable[Put | Delete]) -> Sequence[Put | Delete]:
+    """Return `changes` as a sequence of changes.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    if isinstance(changes, str | bytes | Mapping | Put | Delete) or not isinstance(changes, Iterable):
+        message = f"changes must be a sequence of Put and Delete, not {type(changes).__name__}"
+        raise UsageError(message)
+    sequence = changes if isinstance(changes, list | tuple) else list(changes)
+    if not set(map(type, sequence)) <= {Put, Delete}:
+        stranger = next(change for change in sequence if type(change) not in {Put, Delete})
+        message = f"changes must be Put or Delete, not {type(stranger).__name__}"
+        raise UsageError(message)
+    return sequence

@@ -62,6 +62,9 @@ class Store(MutableMapping[str, bytes]):
         Raises:
             UsageError: the key is reserved, or the value is not bytes.
         """
+        if not isinstance(key, str):
+            message = f"a key must be a str, not {type(key).__name__}"
+            raise UsageError(message)
         check_key(key)
         if not isinstance(value, bytes):
             message = f"the value of {key!r} must be bytes, not {type(value).__name__}"

@@ -56,11 +56,18 @@ class Look:
         present = [value for value in values if isinstance(value, bytes)]
         digests = iter(digest_values(present))
         actual = [next(digests) if isinstance(value, bytes) else value for value in values]
-        known = [None if row is None or row.deletes else row.digest for row in self._replica.newest(keys)]
         reason = "its value was changed outside kvsync and is not logged yet"
-        return None, {
-            key: reason for key, is_, was in zip(keys, actual, known, strict=True) if is_ is not None and is_ != was
-        }
+        pairs = zip(keys, actual, self._known(keys), strict=True)
+        return None, {key: reason for key, digest, known in pairs if digest is not None and digest not in known}
+
+    def _known(self, keys: Sequence[str]) -> list[set[bytes]]:
+        """Return what each key may hold: its newest change's value, or an older one where that is missing."""
+        missing = {lack.change.key for lack in self._replica.manifest.missing}
+        known = [{row.digest} if row is not None and not row.deletes else set() for row in self._replica.newest(keys)]
+        lacking = [i for i, key in enumerate(keys) if key in missing]
+        for i, past in zip(lacking, self._replica.ever_logged([keys[i] for i in lacking]), strict=True):
+            known[i] |= past
+        return known
 
 
 @dataclass(slots=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from kvsync.errors import UsageError
 from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
-from kvsync.native import KIND_MANIFEST, Cover, checksum
+from kvsync.native import KIND_MANIFEST, Cover, Segment, checksum
 from kvsync.types import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from kvsync.environment import Environment
     from kvsync.errors import IndexDamagedError
@@ -208,6 +210,8 @@ class _Reader:
         if not all(is_uint(number) for span in spans for number in span):
             raise self.error("ahead")
         ahead = [(int(str(origin)), int(str(first)), int(str(last))) for origin, first, last in spans]
+        if any(first > last for _, first, last in ahead):
+            raise self.error("ahead")
         cover = Cover(self.vector(self.fields["vector"], "vector"), ahead)
         if cover.ahead != ahead:
             raise self.error("ahead")
@@ -232,5 +236,10 @@ class _Reader:
         key, origin, stamp, flags, size, digest, reason = row
         if type(key) is not str or type(digest) is not bytes or len(digest) != 32 or type(reason) is not str:  # noqa: PLR2004
             raise self.error("missing")
-        number: Callable[[object], int] = lambda value: self.number(value, "missing")  # noqa: E731
-        return Missing(Change(key, number(origin), number(stamp), number(flags), number(size), digest), reason)
+        number = partial(self.number, field="missing")
+        change = Change(key, number(origin), number(stamp), number(flags), number(size), digest)
+        try:
+            Segment.from_rows([change])
+        except UsageError:
+            raise self.error("missing") from None
+        return Missing(change, reason)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgpack
 
-from kvsync.errors import IndexDamagedError, StorageError
+from kvsync.errors import FormatError, IndexDamagedError, StorageError
 from kvsync.native import seal, unseal
 from kvsync.storages.base import ObjectMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kvsync.storages.base import Storage
     from kvsync.types import Expectation, Version
 
@@ -18,10 +21,12 @@ __all__ = [
     "INVENTORY",
     "LEASE",
     "MANIFEST",
+    "damaged",
     "field_error",
     "generation_of",
     "is_uint",
     "pack",
+    "reading",
     "replace",
     "segment_name",
     "unpack",
@@ -85,11 +90,8 @@ def unpack(kind: int, data: bytes, names: tuple[str, ...], storage: str) -> dict
         IndexDamagedError: it fails its checks.
         FormatError: a newer kvsync wrote it.
     """
-    try:
+    with reading(names[0], storage):
         body = unseal(kind, data)
-    except IndexDamagedError as error:
-        error.storage, error.name = storage, names[0]
-        raise
     try:
         pairs = msgpack.unpackb(
             body,
@@ -99,7 +101,7 @@ def unpack(kind: int, data: bytes, names: tuple[str, ...], storage: str) -> dict
             ext_hook=_refuse_extension,
         )
     except (ValueError, msgpack.UnpackException) as error:
-        message = f"damaged {names[0]}: not valid msgpack ({error})"
+        message = f"{names[0]} is damaged: not valid msgpack ({error}); {_way_out(names[0])}"
         raise IndexDamagedError(message, storage=storage, name=names[0]) from error
     if not isinstance(pairs, tuple) or tuple(key for key, _ in pairs) != ("name", *names[1:]):
         raise field_error(storage, names[0], "fields")
@@ -111,11 +113,39 @@ def unpack(kind: int, data: bytes, names: tuple[str, ...], storage: str) -> dict
 
 def field_error(storage: str, name: str, field: str) -> IndexDamagedError:
     """Return the error for an object whose `field` is not what the format says."""
-    message = (
-        f"damaged {name}: its {field} is not what the index format allows; restore the object from a backup, "
-        "or remove the whole .kvsync index of this storage and sync with scan=True to rebuild it"
+    return damaged(storage, name, f"is damaged: its {field} is not what the index format allows")
+
+
+def damaged(storage: str, name: str, what: str, offset: int | None = None) -> IndexDamagedError:
+    """Return the error for object `name` that `what`, with the way out."""
+    message = f"{name} {what}; {_way_out(name)}"
+    return IndexDamagedError(message, storage=storage, name=name, offset=offset)
+
+
+@contextmanager
+def reading(name: str, storage: str) -> Iterator[None]:
+    """Give errors of the decoder the object's name, its storage, and what to do.
+
+    Raises:
+        IndexDamagedError: in place of one that knows only the bytes.
+        FormatError: the same.
+    """
+    try:
+        yield
+    except FormatError as error:
+        error.storage, error.name = storage, name
+        raise
+    except IndexDamagedError as error:
+        raise damaged(storage, name, f"is damaged: {error.message}", error.offset) from error
+
+
+def _way_out(name: str) -> str:
+    if name == LEASE:
+        return "if no run is under way, take it away with `kvsync unlock`"
+    return (
+        "restore it from a backup, or remove the whole .kvsync index of this storage and sync with scan=True "
+        "to rebuild it"
     )
-    return IndexDamagedError(message, storage=storage, name=name)
 
 
 def is_uint(value: object) -> bool:

@@ -14,12 +14,13 @@ from importlib.metadata import entry_points
 from typing import TypeAlias, cast
 
 from kvsync.errors import UsageError
-from kvsync.storages.base import ObjectMismatch, Storage, SupportsTransaction
+from kvsync.storages.base import ObjectMismatch, Storage, SupportsIdentity, SupportsTransaction
 from kvsync.storages.url import redact, scheme_of
 
 __all__ = [
     "ObjectMismatch",
     "Storage",
+    "SupportsIdentity",
     "SupportsTransaction",
     "Target",
     "open_storage",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         Written,
     )
 
-__all__ = ["ObjectMismatch", "Storage", "SupportsTransaction"]
+__all__ = ["ObjectMismatch", "Storage", "SupportsIdentity", "SupportsTransaction"]
 
 RESERVED = ".kvsync"
 
@@ -100,6 +100,14 @@ class Storage(Protocol):
     def close(self) -> None:
         """Release what this storage opened itself; calling it twice is fine."""
         ...
+
+
+@runtime_checkable
+class SupportsIdentity(Protocol):
+    """A storage that can tell whether another handle is one of the same storage."""
+
+    identity: str
+    """Equal for two handles of one storage, whatever they were called by."""
 
 
 @runtime_checkable

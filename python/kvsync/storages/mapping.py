@@ -78,6 +78,7 @@ class MappingStorage:
     def __init__(self, mapping: MutableMapping[str, bytes], *, name: str | None = None) -> None:
         self.mapping = mapping
         self.name = name or f"{type(mapping).__name__} at {id(mapping):#x}"
+        self.identity = f"mapping:{id(mapping)}"
         self._guard = _guard_of(mapping)
         self._plain = type(mapping) is dict
 

@@ -113,6 +113,7 @@ class SqliteStorage:
         self.path = os.fspath(path)
         self.table = table or Table()
         self.name = name or f"sqlite:///{self.path}"
+        self.identity = f"sqlite:{os.path.realpath(self.path)}?{self.table.name}"
         self._busy_timeout = busy_timeout
         self._sleep = sleep
         self._random_bytes = random_bytes

@@ -1,0 +1,238 @@
+"""What a run may cost, in operations and bytes of the index: a change that doubles it fails here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from places import Clock, Hooked, make, plain
+
+import kvsync
+from kvsync import Delete, Put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from places import Place
+
+ONE_WAY_MAX = 11
+BOTH_WAYS_MAX = 14
+COUNTS = [1, 100, 5000]
+PAIRS = [("dict", "dict"), ("dict", "folder"), ("folder", "sqlite"), ("sqlite", "dict"), ("sqlite", "sqlite")]
+
+
+def changes(name: str, count: int) -> list[Put]:
+    return [Put(f"{name}/{i:06}", b"value %d" % i) for i in range(count)]
+
+
+def cost(result: kvsync.SyncResult) -> int:
+    """Count index operations of both sides."""
+    return result.index_operations
+
+
+def pair(folder: Path, first: str, second: str) -> tuple[Place, Place]:
+    """Return two places that know each other."""
+    one, two = make(first, folder, "one"), make(second, folder, "two")
+    kvsync.sync(one.target, two.target, changes("base", 10))
+    kvsync.sync(two.target, one.target, changes("more", 10))
+    return one, two
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_nothing_to_do_is_one_load_a_side(folder: Path, first: str, second: str) -> None:
+    one, two = pair(folder, first, second)
+    for source, target in ((one, two), (two, one)):
+        result = kvsync.sync(source.target, target.target)
+        assert result.operations == {"source": Counter(load=1), "target": Counter(load=1)}
+        assert result.index_operations == 2
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "committed"])
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_one_way(folder: Path, first: str, second: str, given: bool, count: int) -> None:
+    one, two = pair(folder, first, second)
+    new = changes("new", count)
+    if not given:
+        kvsync.commit(one.target, new)
+    result = kvsync.sync(one.target, two.target, new if given else ())
+    assert result.pushed == count
+    assert cost(result) <= ONE_WAY_MAX
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "committed"])
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_both_ways(folder: Path, first: str, second: str, given: bool, count: int) -> None:
+    one, two = pair(folder, first, second)
+    kvsync.commit(two.target, changes("theirs", count))
+    new = changes("new", count)
+    if not given:
+        kvsync.commit(one.target, new)
+    result = kvsync.sync(one.target, two.target, new if given else ())
+    assert (result.pushed, result.pulled) == (count, count)
+    assert cost(result) <= BOTH_WAYS_MAX
+    assert one.values() == two.values()
+
+
+@pytest.mark.parametrize("policy", ["latest", "source", "target", "keep-both"])
+def test_conflicts_cost_no_more_for_being_many(folder: Path, policy: Any) -> None:
+    """Apart from the values that are kept, one conflict costs as much as a hundred."""
+    costs = []
+    for count in (1, 100):
+        (folder / f"{count}").mkdir()
+        one, two = pair(folder / f"{count}", "dict", "folder")
+        kvsync.commit(one.target, changes("new", count))
+        kvsync.commit(two.target, [Put(change.key, b"otherwise") for change in changes("new", count)])
+        result = kvsync.sync(one.target, two.target, conflict=policy, keep_lost=False)
+        assert len(result.conflicts) == count
+        costs.append(result.index_operations)
+    # One more where a decision is too large to live in the manifest, or where a merge is due.
+    assert abs(costs[0] - costs[1]) <= 2
+    assert max(costs) <= BOTH_WAYS_MAX + 4
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_scan_costs_two_more_a_side(folder: Path, count: int) -> None:
+    """It reads the inventory and writes it, whatever it finds."""
+    one, two = pair(folder, "dict", "folder")
+    kvsync.sync(one.target, two.target, scan=True)
+    kvsync.sync(one.target, two.target, scan=True)
+    idle = kvsync.sync(one.target, two.target, scan=True)
+    assert idle.index_operations <= 8 + 2
+    for change in changes("new", count):
+        assert change.value is not None
+        one.put(change.key, change.value)
+    result = kvsync.sync(one.target, two.target, scan=True)
+    assert result.pushed == count
+    assert result.index_operations <= ONE_WAY_MAX + 4
+
+
+@cache
+def long_life() -> dict[str, Any]:
+    """Run a pair a thousand times with a few changes each way; return what it cost, and what is left."""
+    clock = Clock()
+    a: dict[str, bytes] = {}
+    b: dict[str, bytes] = {}
+    kvsync.sync(a, b, changes("base", 100), clock=clock)
+    costs = []
+    peak = 0
+    for i in range(1000):
+        kvsync.commit(b, [Put(f"b/{i * 7 % 500}", b"%d" % i), Delete(f"a/{i * 3 % 500}")], clock=clock)
+        result = kvsync.sync(a, b, [Put(f"a/{i * 11 % 500}", b"%d" % i), Delete(f"b/{i * 5 % 500}")], clock=clock)
+        costs.append(result.index_operations)
+        peak = max(peak, *(len(x[".kvsync/manifest"]) for x in (a, b)))
+    assert plain(a) == plain(b)
+    return {"costs": costs, "peak": peak, "replicas": (a, b)}
+
+
+def test_compaction_is_amortised() -> None:
+    """Over a thousand runs, what compaction adds to the fixed part is less than two operations a run."""
+    costs = long_life()["costs"]
+    fixed = min(costs)
+    assert fixed <= BOTH_WAYS_MAX
+    assert sum(costs) - len(costs) * fixed < 2 * len(costs)
+    assert max(costs) <= 3 * BOTH_WAYS_MAX
+
+
+def test_a_long_life_leaves_a_small_index() -> None:
+    life = long_life()
+    assert life["peak"] < 128 << 10
+    for replica in life["replicas"]:
+        status = kvsync.status(replica)
+        objects = [key for key in replica if key.startswith(".kvsync/")]
+        assert status.segments <= 40
+        assert len(objects) <= 40
+        assert sum(len(replica[key]) for key in objects) < 512 << 10
+        # At most a small multiple of what is alive: 1,100 keys.
+        assert status.changes <= 4 * 1100
+
+
+def test_a_peer_a_little_behind_reads_little() -> None:
+    """After a thousand runs, a third that missed the last ten of them does not read the whole log."""
+    clock = Clock()
+    a: dict[str, bytes] = {}
+    b: dict[str, bytes] = {}
+    c: dict[str, bytes] = {}
+    kvsync.sync(a, b, changes("base", 20_000), clock=clock)
+    for i in range(200):
+        kvsync.sync(a, b, changes(f"run {i}", 20), clock=clock)
+    kvsync.sync(a, c, clock=clock)
+    for i in range(10):
+        kvsync.sync(a, b, changes(f"late {i}", 20), clock=clock)
+    bytes_read = Meter(a)
+    kvsync.sync(bytes_read, c, clock=clock)
+    assert bytes_read.loaded < 200 << 10
+    assert plain(c) == plain(a)
+
+
+class Meter(Hooked):
+    """Counts the bytes of index objects."""
+
+    def __init__(self, target: Any) -> None:
+        super().__init__(target)
+        self.loaded = self.stored = 0
+
+    def load(self, name: str) -> Any:
+        there = self.inner.load(name)
+        self.loaded += len(there.data) if there is not None else 0
+        return there
+
+    def store(self, name: str, data: bytes, expect: Any) -> Any:
+        self.stored += len(data)
+        return self.inner.store(name, data, expect)
+
+
+def of_size(size: int) -> tuple[dict[str, int], int]:
+    """Return bytes and operations of a run with a hundred changes each way among so many keys."""
+    clock = Clock()
+    a: dict[str, bytes] = {}
+    b: dict[str, bytes] = {}
+    kvsync.sync(a, b, changes("base", size), clock=clock)
+    kvsync.sync(b, a, changes("more", 1000), clock=clock)
+    # Two more, so that neither the first merge nor its garbage falls into what is measured.
+    for i in range(2):
+        kvsync.sync(a, b, changes(f"again {i}", 100), clock=clock)
+    kvsync.commit(b, changes("theirs", 100), clock=clock)
+    one, two = Meter(a), Meter(b)
+    result = kvsync.sync(one, two, changes("ours", 100), clock=clock)
+    assert (result.pushed, result.pulled) == (100, 100)
+    return {"loaded": one.loaded + two.loaded, "stored": one.stored + two.stored}, result.index_operations
+
+
+def test_cost_does_not_grow_with_the_storage() -> None:
+    """A hundred changes among a thousand keys, and among a hundred thousand: the same operations, the same bytes."""
+    small, few = of_size(1000)
+    large, many = of_size(100_000)
+    assert few == many
+    for name in small:
+        assert large[name] < 1.3 * small[name]
+
+
+@pytest.mark.parametrize("count", [1, 5000])
+def test_values_are_read_and_written_in_batches(folder: Path, count: int) -> None:
+    one, two = pair(folder, "dict", "dict")
+    result = kvsync.sync(one.target, two.target, changes("new", count))
+    assert result.operations["target"]["write"] <= 2
+    assert result.operations["source"]["read"] <= 2
+
+
+def test_equal_values_are_not_copied() -> None:
+    """Two storages hold the same hundred thousand values already: they are logged on both sides, and none is
+    written."""
+    a = {f"k{i}": b"%d" % i for i in range(20_000)}
+    b = dict(a)
+    result = kvsync.sync(a, b, scan=True)
+    assert (result.pushed, result.pulled) == (0, 0)
+    for operations in result.operations.values():
+        assert operations["write"] == operations["delete"] == 0
+
+
+def test_a_run_costs_the_same_the_hundredth_time() -> None:
+    """The fixed part does not creep: the cheapest of the last runs is as cheap as the cheapest of the first."""
+    costs = long_life()["costs"]
+    cheapest: Callable[[list[int]], int] = min
+    assert cheapest(costs[-100:]) <= cheapest(costs[:100]) + 1

@@ -1,0 +1,131 @@
+"""Imports point downward, and through the doors that are meant for them; seen in the source, without running it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = Path(__file__).parents[2] / "python" / "kvsync"
+
+# From the top down. A module may import from its own layer or one below; what is listed first for a name counts.
+LAYERS: list[tuple[str, ...]] = [
+    ("kvsync.__main__",),
+    ("kvsync.cli",),
+    ("kvsync.testing",),
+    ("kvsync",),
+    ("kvsync.api",),
+    ("kvsync.store", "kvsync.inspection"),
+    ("kvsync.engine", "kvsync.plan"),
+    ("kvsync.side", "kvsync.resolution"),
+    ("kvsync.transfer", "kvsync.options"),
+    ("kvsync.scan",),
+    ("kvsync.replica",),
+    ("kvsync.lease", "kvsync.policy", "kvsync.result"),
+    ("kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost"),
+    ("kvsync.index.objects",),
+    ("kvsync.storages",),
+    ("kvsync.index",),
+    ("kvsync.native",),
+    ("kvsync._core",),
+    ("kvsync.environment",),
+    ("kvsync.types",),
+    ("kvsync.errors",),
+]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree, leaving out what only a type checker sees."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        yield node
+        yield from at_run_time(node)
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yield the modules that a module imports at run time, `from a import b` as `a.b` where that is a module."""
+    for node in at_run_time(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in inner)
+
+
+def layer_of(name: str) -> int:
+    """Return the layer of a module, by its name or the nearest package that has one."""
+    while name:
+        for number, names in enumerate(LAYERS):
+            if name in names:
+                return number
+        name = name.rpartition(".")[0]
+    raise AssertionError
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_downward(name: str) -> None:
+    own = layer_of(name)
+    for imported in imports_of(MODULES[name]):
+        if imported.partition(".")[0] == "kvsync":
+            assert layer_of(imported) >= own, f"{name} imports {imported}, which is above it"
+
+
+def test_every_module_has_a_layer_of_its_own() -> None:
+    """A new module at the top of the package is put into a layer on purpose."""
+    listed = {name for names in LAYERS for name in names}
+    for name in MODULES:
+        assert name in listed or name.rpartition(".")[0] in listed - {"kvsync"}, f"{name} has no layer"
+
+
+def test_no_import_goes_round() -> None:
+    graph = {name: {i for i in imports_of(path) if i in MODULES and i != name} for name, path in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join([*trail, name])
+        if name not in done:
+            for imported in graph[name]:
+                visit(imported, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_one_module_talks_to_the_extension() -> None:
+    users = [name for name, path in MODULES.items() if any(i.startswith("kvsync._core") for i in imports_of(path))]
+    assert users == ["kvsync.native"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_nothing_outside_the_package_is_needed(name: str) -> None:
+    """Neither benches nor tests; and the testing module is only for those who test."""
+    for imported in imports_of(MODULES[name]):
+        assert imported.partition(".")[0] not in {"benches", "reference", "tests", "conftest"}
+        if not name.startswith("kvsync.testing"):
+            assert not imported.startswith("kvsync.testing")
+
+
+def test_time_and_chance_come_from_outside() -> None:
+    """Only the environment, defaults of arguments, and storages may name a clock or a source of randomness."""
+    allowed = {"kvsync.environment", "kvsync.api"}
+    for name, path in MODULES.items():
+        if name in allowed or name.startswith(("kvsync.storages", "kvsync.cli", "kvsync.testing")):
+            continue
+        assert not {"time", "random", "secrets", "uuid", "datetime"} & set(imports_of(path)), name

@@ -1,0 +1,299 @@
+"""The lease's record, and the rules of when a lease is free, renewed, given up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgpack
+import pytest
+
+import kvsync
+from kvsync.environment import Environment
+from kvsync.lease import (
+    LIFE_SECONDS_MAX,
+    SKEW_SECONDS,
+    Inheritance,
+    Lease,
+    LeaseRecord,
+    LeaseState,
+    held,
+    read_record,
+    seize,
+)
+from kvsync.native import KIND_LEASE, seal
+from kvsync.storages.mapping import MappingStorage
+from kvsync.types import ANY
+
+START_MS = 1_700_000_000_000
+RECORD = LeaseRecord(LeaseState.HELD, b"0123456789abcdef", "host pid 1 main", 2, START_MS, START_MS + 60_000)
+
+
+class Time:
+    """A wall clock and a monotonic clock that move only when told."""
+
+    def __init__(self) -> None:
+        self.wall, self.mono = START_MS / 1000, 50.0
+        self.slept: list[float] = []
+
+    @property
+    def environment(self) -> Environment:
+        return Environment(clock=lambda: self.wall, monotonic=lambda: self.mono, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.wall += seconds
+        self.mono += seconds
+
+    def take(self, storage: MappingStorage, life: float = 60.0, wait: float = 0.0) -> Any:
+        return held((storage,), self.environment, lease_seconds=life, wait_seconds=wait)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def storage() -> MappingStorage:
+    return MappingStorage({}, name="the storage")
+
+
+# The record
+
+
+@pytest.mark.parametrize("state", LeaseState)
+@pytest.mark.parametrize("owner", ["host pid 1 main", "", "хост 🖥"])
+def test_a_record_reads_back(state: LeaseState, owner: str) -> None:
+    record = replace(RECORD, state=state, owner=owner)
+    assert LeaseRecord.decode(record.encode(), "x") == record
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"state": "lent"},
+        {"state": 1},
+        {"state": None},
+        {"token": "text"},
+        {"token": None},
+        {"owner": b"bytes"},
+        {"owner": 1},
+        {"renewals": -1},
+        {"renewals": "1"},
+        {"renewals": True},
+        {"renewals": 1.0},
+        {"acquired": None},
+        {"acquired": -5},
+        {"expires": []},
+        {"name": "manifest"},
+        {"extra": 1},
+    ],
+    ids=str,
+)
+def test_a_record_of_wrong_types_is_refused(fields: dict[str, Any]) -> None:
+    body = msgpack.unpackb(RECORD.encode()[24:])
+    with pytest.raises(kvsync.IndexDamagedError) as raised:
+        LeaseRecord.decode(seal(KIND_LEASE, msgpack.packb(body | fields)), "the storage")
+    assert raised.value.storage == "the storage"
+    assert raised.value.name == "lease"
+
+
+def test_every_byte_of_a_record_counts() -> None:
+    good = RECORD.encode()
+    for i in range(len(good)):
+        with pytest.raises(kvsync.IndexDamagedError):
+            LeaseRecord.decode(good[:i] + bytes([good[i] ^ 1]) + good[i + 1 :], "x")
+        with pytest.raises(kvsync.IndexDamagedError):
+            LeaseRecord.decode(good[:i], "x")
+
+
+@pytest.mark.parametrize(
+    ("after_seconds", "expired"), [(0, False), (60, False), (60 + SKEW_SECONDS, False), (60.002 + SKEW_SECONDS, True)]
+)
+def test_expiry_allows_for_skew(after_seconds: float, expired: bool) -> None:
+    assert RECORD.expired(START_MS + int(after_seconds * 1000)) is expired
+
+
+def test_no_record_lives_longer_than_an_hour() -> None:
+    record = replace(RECORD, expires=2**63)
+    assert record.life_seconds == LIFE_SECONDS_MAX
+    assert not record.expired(START_MS + 3_600_000)
+    assert record.expired(START_MS + 3_600_000 + int(SKEW_SECONDS * 1000) + 1)
+    assert replace(RECORD, expires=0).life_seconds == 0
+
+
+# Holding
+
+
+def test_a_lease_is_there_while_held_and_gone_after(storage: MappingStorage, time: Time) -> None:
+    with time.take(storage) as (lease,):
+        record = read_record(storage)
+        assert record is not None
+        assert record.state is LeaseState.HELD
+        assert (record.acquired, record.expires) == (START_MS, START_MS + 60_000)
+        assert lease.inheritance is Inheritance.CLEAN
+    assert read_record(storage) is None
+
+
+def test_an_error_marks_it_interrupted(storage: MappingStorage, time: Time) -> None:
+    with pytest.raises(KeyError), time.take(storage):
+        raise KeyError
+    record = read_record(storage)
+    assert record is not None
+    assert record.state is LeaseState.INTERRUPTED
+    with time.take(storage) as (lease,):
+        assert lease.inheritance is Inheritance.INTERRUPTED
+
+
+@pytest.mark.parametrize(("seconds", "renewed"), [(0, False), (19, False), (21, True), (47, True)])
+def test_progress_renews(storage: MappingStorage, time: Time, seconds: float, renewed: bool) -> None:
+    with time.take(storage) as (lease,):
+        time.sleep(seconds)
+        lease.keep()
+        record = read_record(storage)
+        assert record is not None
+        assert record.renewals == int(renewed)
+        assert record.expires == START_MS + 60_000 + (int(seconds * 1000) if renewed else 0)
+
+
+def test_a_lease_past_its_end_that_nobody_took_is_renewed(storage: MappingStorage, time: Time) -> None:
+    with time.take(storage) as (lease,):
+        time.sleep(500)
+        lease.keep()
+        found = read_record(storage)
+        assert found is not None
+        assert not found.expired(int(time.wall * 1000))
+
+
+def test_a_renewal_that_takes_too_long_is_no_renewal(storage: MappingStorage, time: Time) -> None:
+    store = storage.store
+
+    def slow(name: str, data: bytes, expect: Any) -> bytes:
+        time.sleep(48)
+        return store(name, data, expect)
+
+    with pytest.raises(kvsync.LockLostError, match="the storage"), time.take(storage) as (lease,):
+        time.sleep(30)
+        storage.store = slow  # type: ignore[method-assign]
+        lease.keep()
+
+
+@pytest.mark.parametrize("clock", ["wall", "mono"])
+def test_the_clock_that_went_further_is_believed(storage: MappingStorage, time: Time, clock: str) -> None:
+    """A machine that slept has a monotonic clock that stood still; a wall clock may be set back."""
+    with time.take(storage) as (lease,):
+        before = read_record(storage)
+        setattr(time, clock, getattr(time, clock) + 50)
+        lease.keep()
+        after = read_record(storage)
+    assert before is not None
+    assert after is not None
+    assert after.renewals == before.renewals + 1
+
+
+def test_a_wall_clock_set_back_harms_nobody(storage: MappingStorage, time: Time) -> None:
+    with time.take(storage) as (lease,):
+        time.wall -= 10_000
+        lease.keep()
+
+
+def test_a_lost_lease_is_not_released(storage: MappingStorage, time: Time) -> None:
+    """Release looks whose lease it is."""
+    with time.take(storage):
+        storage.store("lease", RECORD.encode(), ANY)
+    assert read_record(storage) == RECORD
+
+
+def test_renewing_a_lost_lease_fails(storage: MappingStorage, time: Time) -> None:
+    with pytest.raises(kvsync.LockLostError), time.take(storage) as (lease,):
+        storage.store("lease", RECORD.encode(), ANY)
+        time.sleep(30)
+        lease.keep()
+    assert read_record(storage) == RECORD
+
+
+# Taking over
+
+
+def test_a_held_lease_is_taken_only_when_it_has_ended(storage: MappingStorage, time: Time) -> None:
+    storage.store("lease", RECORD.encode(), ANY)
+    with pytest.raises(kvsync.LockHeldError), time.take(storage):
+        pass
+    time.sleep(60 + SKEW_SECONDS + 0.01)
+    with time.take(storage) as (lease,):
+        assert lease.inheritance is Inheritance.TAKEN
+
+
+def test_unchanged_for_its_life_on_our_clock(storage: MappingStorage, time: Time) -> None:
+    """The holder's clock is a day ahead. We wait and see that it does not move."""
+    far = 86_400_000
+    storage.store("lease", replace(RECORD, acquired=START_MS + far, expires=START_MS + far + 60_000).encode(), ANY)
+    with pytest.raises(kvsync.LockHeldError), time.take(storage, wait=60):
+        pass
+    with time.take(storage, wait=70) as (lease,):
+        assert lease.inheritance is Inheritance.TAKEN
+
+
+def test_a_living_holder_is_waited_for(storage: MappingStorage, time: Time) -> None:
+    """Its clock is a day ahead, and it renews: each renewal starts the wait anew."""
+    far = 86_400_000
+    renewals = 0
+    sleep = time.sleep
+
+    def renew(seconds: float) -> None:
+        nonlocal renewals
+        sleep(seconds)
+        renewals += 1
+        if renewals % 10 == 0:
+            now = int(time.wall * 1000) + far
+            storage.store("lease", replace(RECORD, renewals=renewals, acquired=now, expires=now + 60_000).encode(), ANY)
+
+    time.sleep = renew  # type: ignore[method-assign]
+    renew(0)
+    storage.store("lease", replace(RECORD, acquired=START_MS + far, expires=START_MS + far + 60_000).encode(), ANY)
+    with pytest.raises(kvsync.LockHeldError), time.take(storage, wait=500):
+        pass
+
+
+def test_what_was_not_settled_stays_to_be_taken_over(storage: MappingStorage, time: Time) -> None:
+    """Two runs in a row took over from a dead holder, the first failing before it fenced it: the second must fence,
+    too."""
+    storage.store("lease", replace(RECORD, acquired=0, expires=0).encode(), ANY)
+    with pytest.raises(KeyError), time.take(storage) as (lease,):
+        assert lease.inheritance is Inheritance.TAKEN
+        raise KeyError
+    with time.take(storage) as (lease,):
+        assert lease.inheritance is Inheritance.TAKEN
+        lease.settled()
+    assert read_record(storage) is None
+
+
+def test_waiting_has_jitter_and_an_end(storage: MappingStorage, time: Time) -> None:
+    storage.store("lease", replace(RECORD, expires=START_MS + 3_600_000).encode(), ANY)
+    with pytest.raises(kvsync.LockHeldError), time.take(storage, wait=30):
+        pass
+    assert sum(time.slept) == pytest.approx(30)
+    assert max(time.slept) <= 2
+    assert len(set(time.slept)) > 3
+
+
+def test_seizing(storage: MappingStorage, time: Time) -> None:
+    assert seize(storage, time.environment) is None
+    for there in (RECORD.encode(), b"garbage", b""):
+        storage.store("lease", there, ANY)
+        lease = seize(storage, time.environment)
+        assert isinstance(lease, Lease)
+        assert lease.inheritance is Inheritance.TAKEN
+
+
+def test_of_two_storages_all_or_none(time: Time) -> None:
+    one, two = MappingStorage({}, name="one"), MappingStorage({}, name="two")
+    two.store("lease", RECORD.encode(), ANY)
+    with (
+        pytest.raises(kvsync.LockHeldError, match="two"),
+        held((one, two), time.environment, lease_seconds=60, wait_seconds=3),
+    ):
+        pass
+    assert one.objects() == []
+    assert read_record(two) == RECORD

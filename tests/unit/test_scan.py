@@ -1,0 +1,124 @@
+"""Budgets, and what a scan takes for a change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import kvsync
+from kvsync import Put
+from kvsync.environment import Environment
+from kvsync.replica import Replica
+from kvsync.scan import Budget, scan
+from kvsync.storages.mapping import MappingStorage
+from kvsync.types import Unreadable
+
+WIDE = Budget.parse("100%")
+
+
+@pytest.mark.parametrize(
+    ("text", "touched", "known", "allowed"),
+    [
+        (None, 50, 100, True),
+        (None, 51, 100, False),
+        ("50%", 50, 100, True),
+        ("50%", 51, 100, False),
+        (" 60 % ", 6, 10, True),
+        ("0%", 0, 10, True),
+        ("0%", 1, 10, False),
+        ("100%", 10, 10, True),
+        ("33.5%", 67, 200, True),
+        ("33.5%", 68, 200, False),
+        (5, 5, 10_000, True),
+        ("5", 6, 10_000, False),
+        (0, 0, 0, True),
+        (0, 1, 10, False),
+        ("1000000", 999_999, 10, True),
+    ],
+)
+def test_what_a_budget_allows(text: Any, touched: int, known: int, allowed: bool) -> None:
+    assert Budget.parse(text).allows(touched, known) is allowed
+
+
+@pytest.mark.parametrize(
+    "text", ["", "%", "x", "x%", "-1", -1, "-1%", "101%", "nan%", "inf%", 0.5, True, [], b"5", "5 %%"]
+)
+def test_what_is_no_budget(text: Any) -> None:
+    with pytest.raises(ValueError):
+        Budget.parse(text)
+
+
+@pytest.mark.parametrize(("text", "everything"), [(None, False), ("99%", False), ("100%", True), (10**9, False)])
+def test_only_a_whole_part_means_everything(text: Any, everything: bool) -> None:
+    assert Budget.parse(text).everything is everything
+
+
+def looked(storage: Any) -> dict[str, str]:
+    """Return what a scan finds, as {key: "put" or "delete"}."""
+    found = scan(Replica(storage, Environment()), Environment(), WIDE, lambda: None)
+    return {change.key: "delete" if change.deletes else "put" for change in found.local}
+
+
+@pytest.fixture
+def values() -> dict[str, bytes]:
+    values = {"a": b"1", "b": b"2", "c": b"3", "d": b"4"}
+    kvsync.commit(values, scan=True)
+    return values
+
+
+def test_a_scan_finds_what_changed(values: dict[str, bytes]) -> None:
+    assert looked(MappingStorage(values)) == {}
+    values["a"] = b"changed"
+    values["new"] = b""
+    del values["b"]
+    values["c"] = b"3"
+    assert looked(MappingStorage(values)) == {"a": "put", "new": "put", "b": "delete"}
+
+
+def test_a_scan_after_runs_without_one_goes_by_the_log(values: dict[str, bytes]) -> None:
+    kvsync.sync(values, {}, [Put("a", b"given"), kvsync.Delete("b"), Put("new", b"1")])
+    assert looked(MappingStorage(values)) == {}
+    values["new"] = b"2"
+    assert looked(MappingStorage(values)) == {"new": "put"}
+
+
+class Torn(MappingStorage):
+    """A storage whose listing leaves out one key, and which cannot read another."""
+
+    def scan(self) -> Any:
+        for keys, _ in super().scan():
+            kept = [i for i, key in enumerate(keys) if key != "a"]
+            yield [keys[i] for i in kept], [b"another token" for _ in kept]
+
+    def read(self, keys: Any) -> Any:
+        found = super().read(keys)
+        return [Unreadable("torn") if key == "b" else value for key, value in zip(keys, found, strict=True)]
+
+
+def test_a_listing_alone_proves_no_delete(values: dict[str, bytes]) -> None:
+    assert looked(Torn(values)) == {}
+
+
+def test_a_scan_orders_by_stamp_and_never_uses_one_twice(values: dict[str, bytes]) -> None:
+    for i in range(100):
+        values[f"new {i}"] = b""
+    now = 1_600_000_000.0
+    found = scan(Replica(MappingStorage(values), Environment()), Environment(clock=lambda: now), WIDE, lambda: None)
+    stamps = [change.stamp for change in found.local]
+    assert stamps == sorted(set(stamps))
+    assert stamps[0] > kvsync.log(values)[-1].stamp
+
+
+def test_the_storages_own_time_is_taken_when_it_has_one() -> None:
+    """The later of two writes wins, whichever was scanned first; a time in the future is not believed."""
+    now = 1_700_000_000.0
+
+    class Dated(MappingStorage):
+        def modified_ms(self, keys: Any) -> Any:
+            return [{"late": 1_690_000_000_000, "early": 1_680_000_000_000}.get(key, 2**47) for key in keys]
+
+    storage = Dated({"early": b"1", "late": b"2", "future": b"3"})
+    found = scan(Replica(storage, Environment()), Environment(clock=lambda: now), WIDE, lambda: None)
+    seconds = {change.key: change.seconds for change in found.local}
+    assert seconds == {"early": 1_680_000_000, "late": 1_690_000_000, "future": now}
