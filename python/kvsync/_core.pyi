@@ -15,6 +15,7 @@ __all__ = [
     "TOMBSTONE",
     "Cover",
     "Delta",
+    "Given",
     "Inventory",
     "Segment",
     "check_key",

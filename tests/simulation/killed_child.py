@@ -39,7 +39,7 @@ def run(at: int, urls: list[str]) -> None:
         storage, _ = open_storage(url)
         kind = TransactionalWire if isinstance(storage, SupportsTransaction) else Wire
         wires.append(kind(storage, fuse))
-    kvsync.sync(*wires, conflict="source")
+    kvsync.sync(wires[0], wires[1], conflict="source")
 
 
 for attempt in sys.argv[1:]:

@@ -6,6 +6,7 @@ import copy
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import kvsync
@@ -87,17 +88,16 @@ class Wire:
 
     def write(self, keys: Any, values: Any, expect: Any = None) -> Any:
         # A batch may be cut anywhere: each value is an operation of its own.
-        written = [
-            self.fuse.call(lambda k=k, i=i: self.inner.write([k], [values[i]], expect and [expect[i]]))
-            for i, k in enumerate(keys)
-        ]
-        return _joined(written)
+        def write_one(i: int) -> Any:
+            return self.inner.write([keys[i]], [values[i]], expect and [expect[i]])
+
+        return _joined([self.fuse.call(partial(write_one, i)) for i in range(len(keys))])
 
     def delete(self, keys: Any, expect: Any = None) -> Any:
-        written = [
-            self.fuse.call(lambda k=k, i=i: self.inner.delete([k], expect and [expect[i]])) for i, k in enumerate(keys)
-        ]
-        return _joined(written)
+        def delete_one(i: int) -> Any:
+            return self.inner.delete([keys[i]], expect and [expect[i]])
+
+        return _joined([self.fuse.call(partial(delete_one, i)) for i in range(len(keys))])
 
     def scan(self) -> Any:
         return self.fuse.call(lambda: iter(list(self.inner.scan())))

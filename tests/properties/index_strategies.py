@@ -1,0 +1,88 @@
+"""What the property tests draw: keys, changes, segments, covers and histories."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from hypothesis import strategies as st
+
+import reference
+from kvsync import _core
+from kvsync.errors import UsageError
+
+U64_MAX = 2**64 - 1
+DIGESTS = (b"\x01" * 32, b"\x02" * 32, bytes(31) + b"\x01")
+Vector: TypeAlias = dict[int, int]
+
+
+def is_reserved(key: str) -> bool:
+    """Tell whether a key is kvsync's own, so that no segment is made with it."""
+    try:
+        _core.check_key(key)
+    except UsageError:
+        return True
+    return False
+
+
+# U+FFFF sorts before U+10000 in UTF-8 and after it in UTF-16; the first two are one letter in NFC and NFD.
+any_keys = st.one_of(
+    st.sampled_from(["a", "a/b", "a\0", "\u00e9", "e\u0301", "\uffff", "\U00010000", "\U0010ffff", "b"]),
+    st.text(max_size=12),
+    st.text(alphabet="ab", min_size=1, max_size=300),
+)
+keys = any_keys.filter(lambda key: not is_reserved(key))
+origins = st.one_of(st.integers(1, 4), st.sampled_from([255, 256, U64_MAX]), st.integers(1, U64_MAX))
+stamps = st.one_of(
+    st.integers(0, 5),
+    st.sampled_from([255, 256, 2**16, 2**32 - 1, 2**32, U64_MAX]),
+    st.integers(1_700_000_000_000 << 16, 1_700_000_001_000 << 16),
+    st.integers(0, U64_MAX),
+)
+sizes = st.one_of(st.integers(0, 300), st.sampled_from([2**16, 2**32, U64_MAX]))
+digests = st.one_of(st.sampled_from(DIGESTS), st.binary(min_size=32, max_size=32))
+flags = st.integers(0, 3)
+stored = st.dictionaries(keys, st.one_of(st.none(), st.binary(max_size=50)), max_size=8)
+names = st.one_of(st.just("segment/0000000000000001-0"), st.text(max_size=40))
+
+
+def row(key: str, origin: int, stamp: int, flag: int, size: int, digest: bytes) -> reference.Row:
+    """Return a row that obeys the rule about tombstones."""
+    if flag & reference.TOMBSTONE:
+        size, digest = 0, reference.NO_DIGEST
+    return (key, origin, stamp, flag, size, digest)
+
+
+rows = st.builds(row, keys, origins, stamps, flags, sizes, digests)
+segments = st.lists(rows, unique_by=lambda row: row[0], max_size=12).map(sorted)
+
+
+def change(key: str, origin: int, stamp: int, flag: int, which: int) -> reference.Row:
+    """Return a change of a small world, where equal order means the same change."""
+    decided = reference.DECISION if (origin + stamp) % 3 == 0 else 0
+    return row(key, origin, stamp, flag | decided, 10 * which, DIGESTS[which])
+
+
+# A small world, so that keys, stamps and digests meet again and again.
+small_stamps = st.integers(1, 9)
+small_origins = st.integers(1, 3)
+small_keys = st.sampled_from(["a", "a/b", "b", "\u00e9", "\uffff", "\U00010000"])
+changes = st.builds(change, small_keys, small_origins, small_stamps, st.integers(0, 1), st.integers(0, 2))
+small_segments = st.lists(changes, unique_by=lambda row: row[0], max_size=6).map(sorted)
+logs = st.lists(small_segments, min_size=1, max_size=4)
+
+vectors = st.dictionaries(small_origins, small_stamps, max_size=3)
+
+
+def span(origin: int, first: int, length: int) -> reference.Span:
+    """Return a span of stamps."""
+    return (origin, first, min(first + length, U64_MAX))
+
+
+spans = st.builds(span, small_origins, st.integers(1, 12), st.integers(0, 3))
+covers = st.tuples(vectors, st.lists(spans, max_size=4))
+wide_spans = st.builds(span, origins, stamps, st.integers(0, 300))
+wide_covers = st.tuples(st.dictionaries(origins, stamps, max_size=4), st.lists(wide_spans, max_size=5))
+
+listings = st.dictionaries(keys, st.tuples(st.binary(max_size=5), digests), max_size=10).map(
+    lambda seen: dict(sorted(seen.items()))
+)

@@ -1,0 +1,117 @@
+"""Objects of every released format version stay readable, and no damage to one goes unnoticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import pytest
+import zstandard
+
+import reference
+from kvsync import _core
+from kvsync.errors import IndexDamagedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+OBJECTS = sorted(path for path in GOLDEN.rglob("*") if path.is_file() and path.read_bytes()[:4] == b"kvsy")
+SEGMENTS = [path for path in OBJECTS if path.read_bytes()[4] == reference.KIND_SEGMENT]
+INVENTORIES = [path for path in OBJECTS if path.read_bytes()[4] == reference.KIND_INVENTORY]
+
+
+def label(path: Path) -> str:
+    """Return what a test of one object is called."""
+    return path.relative_to(GOLDEN).as_posix()
+
+
+def stock_map(data: bytes) -> dict[str, Any]:
+    """Return an object's map with zstandard and msgpack alone."""
+    stored = data[24:]
+    if data[6] & 1:
+        stored = zstandard.ZstdDecompressor().decompress(stored, max_output_size=512 * len(stored))
+    body: dict[str, Any] = msgpack.unpackb(stored)
+    return body
+
+
+def native(kind: int, data: bytes, name: str) -> object:
+    """Read an object with the core: its envelope at least, all of it where the core knows the kind."""
+    if kind == reference.KIND_SEGMENT:
+        return _core.Segment.decode(data, name)
+    if kind == reference.KIND_INVENTORY:
+        return _core.Inventory.decode(data)
+    return _core.unseal(kind, data)
+
+
+def test_there_are_golden_objects() -> None:
+    assert SEGMENTS
+    assert INVENTORIES
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=label)
+def test_the_reference_opens_the_envelope(path: Path) -> None:
+    data = path.read_bytes()
+    body = reference.unseal(data[4], data)
+    assert body == _core.unseal(data[4], data)
+    assert msgpack.unpackb(body) == stock_map(data)
+    assert next(iter(stock_map(data))) == "name"
+
+
+@pytest.mark.parametrize("path", SEGMENTS, ids=label)
+def test_the_reference_reads_segments(path: Path) -> None:
+    data = path.read_bytes()
+    name = stock_map(data)["name"]
+    rows = reference.decode_segment(data, name)
+    segment = _core.Segment.decode(data, name)
+    assert segment.rows(0, len(segment)) == rows
+    plain = reference.encode_segment(rows, name)
+    assert segment.encode(name) == plain
+    assert data[6] & 1 or data == plain
+
+
+@pytest.mark.parametrize("path", INVENTORIES, ids=label)
+def test_the_reference_reads_inventories(path: Path) -> None:
+    data = path.read_bytes()
+    inventory = reference.Inventory.decode(data)
+    assert _core.Inventory.decode(data).encode(inventory.nonce) == inventory.encode()
+    assert data[6] & 1 or data == inventory.encode()
+
+
+def damaged_forms(data: bytes) -> Iterator[bytes]:
+    """Yield `data` with each bit flipped, cut off before each byte, and one byte more."""
+    for at, byte in enumerate(data):
+        for bit in range(8):
+            yield data[:at] + bytes([byte ^ 1 << bit]) + data[at + 1 :]
+        yield data[:at]
+    yield data + b"\0"
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=label)
+def test_every_flipped_bit_and_every_cut_is_refused(path: Path) -> None:
+    data = path.read_bytes()
+    kind, name = data[4], stock_map(data)["name"]
+    native(kind, data, name)
+    for damaged in damaged_forms(data):
+        with pytest.raises(IndexDamagedError):
+            native(kind, damaged, name)
+
+
+def printed(data: bytes) -> Iterator[tuple[str, str]]:
+    """Yield what the last section of `docs/index-format.md` prints, by the code that stands there."""
+    body = msgpack.unpackb(data[24:])  # a zstd frame first, if data[6] & 1
+    sizes, keys, at = body["key_size"], body["key"], 0
+    width = len(sizes) // body["count"]
+    for i in range(body["count"]):
+        size = int.from_bytes(sizes[i * width : (i + 1) * width], "little")
+        yield keys[at : at + size].decode(), "deleted" if body["flags"][i] & 1 else "put"
+        at += size
+
+
+@pytest.mark.parametrize("long", [3, 300], ids=["narrow", "wide"])
+def test_the_stock_msgpack_library_reads_a_segment(long: int) -> None:
+    keys = ["a", "a/b", "b" * long, "\u00e9"]
+    segment = _core.Segment.from_values(keys, [b"1", None, b"3", b"4"], origin=7, stamp=1000)
+    shown = list(printed(segment.encode("segment/0000000000000001-0")))
+    assert shown == list(zip(keys, ["put", "deleted", "put", "put"], strict=True))

@@ -1,0 +1,322 @@
+"""The pure-Python reference and the native core agree on every output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import index_strategies as some
+import pytest
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reference
+from kvsync import _core
+from kvsync.errors import IndexDamagedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def native(rows: Sequence[reference.Row]) -> _core.Segment:
+    """Return the core's segment of some rows."""
+    return _core.Segment.from_rows(rows)
+
+
+def rows_of(segment: _core.Segment) -> reference.Segment:
+    """Return all rows of the core's segment."""
+    return segment.rows(0, len(segment))
+
+
+def native_cover(cover: tuple[some.Vector, list[reference.Span]]) -> _core.Cover:
+    """Return the core's cover of a drawn vector and spans."""
+    return _core.Cover(*cover)
+
+
+def same_cover(found: _core.Cover, expected: reference.Cover) -> bool:
+    """Tell whether the core's cover is what the reference says, in the same normal form."""
+    return found.vector == expected.vector and tuple(found.ahead) == expected.ahead
+
+
+# ------------------------------------------------------------------------------------ envelope, segment
+
+
+@given(kind=st.integers(1, 5), body=st.binary(max_size=300), compress=st.booleans())
+def test_envelopes_open_on_the_other_side(*, kind: int, body: bytes, compress: bool) -> None:
+    ours, theirs = _core.seal(kind, body, compress), reference.seal(kind, body, compress=compress)
+    assert compress or ours == theirs
+    assert reference.unseal(kind, ours) == body == _core.unseal(kind, theirs)
+    assert _core.checksum(ours) == int.from_bytes(ours[16:24], "little")
+
+
+@given(some.segments, some.names)
+def test_a_segment_has_one_encoding(rows: reference.Segment, name: str) -> None:
+    assert native(rows).encode(name) == reference.encode_segment(rows, name)
+
+
+@given(rows=some.segments, name=some.names, compress=st.booleans())
+def test_segments_are_read_by_the_other_side(*, rows: reference.Segment, name: str, compress: bool) -> None:
+    assert reference.decode_segment(native(rows).encode(name, compress), name) == rows
+    assert rows_of(_core.Segment.decode(reference.encode_segment(rows, name, compress=compress), name)) == rows
+
+
+@given(some.segments, some.names, some.names)
+def test_a_segment_knows_its_name(rows: reference.Segment, name: str, other: str) -> None:
+    data = reference.encode_segment(rows, name)
+    if name == other:
+        assert rows_of(_core.Segment.decode(data, other)) == rows
+    else:
+        with pytest.raises(IndexDamagedError):
+            _core.Segment.decode(data, other)
+
+
+@given(some.segments)
+def test_a_segment_tells_its_figures(rows: reference.Segment) -> None:
+    segment = native(rows)
+    assert len(segment) == len(rows)
+    assert segment.maxima == reference.maxima(rows)
+    assert segment.stamp_max == max((row[2] for row in rows), default=0)
+    assert segment.tombstones == sum(row[3] & reference.TOMBSTONE for row in rows)
+    assert segment.value_bytes == min(sum(row[4] for row in rows), some.U64_MAX)
+    read = _core.Segment.decode(segment.encode("name"), "name")
+    assert (read.maxima, read.stamp_max) == (segment.maxima, segment.stamp_max)
+    assert (read.tombstones, read.value_bytes) == (segment.tombstones, segment.value_bytes)
+
+
+@given(st.lists(some.rows, max_size=12))
+def test_rows_come_in_any_order(rows: reference.Segment) -> None:
+    expected = reference.merge([[row] for row in rows])
+    found = rows_of(native(rows))
+    assert [(row[0], reference.order(row)) for row in found] == [(row[0], reference.order(row)) for row in expected]
+
+
+@given(some.stored, some.origins, st.integers(0, 2**60), st.sampled_from([0, _core.DECISION]))
+def test_a_segment_of_values(stored: dict[str, bytes | None], origin: int, stamp: int, flags: int) -> None:
+    expected = [
+        (key, origin, stamp + step, flags, len(value), blake3(value).digest())
+        if value is not None
+        else (key, origin, stamp + step, flags | reference.TOMBSTONE, 0, reference.NO_DIGEST)
+        for step, (key, value) in enumerate(sorted(stored.items()))
+    ]
+    segment = _core.Segment.from_values(list(stored), list(stored.values()), origin, stamp, flags)
+    assert rows_of(segment) == expected
+    puts = [stored[key] for key in segment.puts(0, len(segment))]
+    assert segment.mismatches(0, len(segment), puts) == []
+    wrong = [value + b"!" if value else None for value in puts if value is not None]
+    assert segment.mismatches(0, len(segment), wrong) == list(range(len(wrong)))
+
+
+@given(some.segments, st.integers(1, 5), st.one_of(st.integers(0, 500), st.integers(0, 2**63)))
+def test_batches_are_as_large_as_they_may_be(rows: reference.Segment, count_max: int, bytes_max: int) -> None:
+    batches = native(rows).batches(count_max, bytes_max)
+    assert [start for start, _ in batches] == [0, *(stop for _, stop in batches[:-1])] if batches else not rows
+    assert not batches or batches[-1][1] == len(rows)
+    for start, stop in batches:
+        weight = sum(row[4] for row in rows[start:stop])
+        assert stop - start == 1 or (stop - start <= count_max and weight <= bytes_max)
+        more = weight + rows[stop][4] if stop < len(rows) else 0
+        assert stop == len(rows) or stop - start == count_max or more > bytes_max
+
+
+@given(some.segments, st.data())
+def test_find_and_without_select_by_key(rows: reference.Segment, data: st.DataObject) -> None:
+    known = st.sampled_from([row[0] for row in rows]) if rows else some.keys
+    wanted = data.draw(st.lists(st.one_of(known, some.keys), max_size=6, unique=True))
+    by_key = {row[0]: row for row in rows}
+    assert native(rows).find(wanted) == [by_key.get(key) for key in wanted]
+    assert rows_of(native(rows).without(wanted)) == [row for row in rows if row[0] not in wanted]
+
+
+@given(some.segments, st.data())
+def test_puts_and_deletes_share_out_the_keys(rows: reference.Segment, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(rows)))
+    stop = data.draw(st.integers(start, len(rows)))
+    part, segment = rows[start:stop], native(rows)
+    assert segment.rows(start, stop) == part
+    assert segment.puts(start, stop) == [row[0] for row in part if not row[3] & reference.TOMBSTONE]
+    assert segment.deletes(start, stop) == [row[0] for row in part if row[3] & reference.TOMBSTONE]
+
+
+# ------------------------------------------------------------------------------------------- merge, delta
+
+
+@given(some.logs)
+def test_merge_keeps_the_newest_change_of_a_key(log: list[reference.Segment]) -> None:
+    expected = reference.merge(log)
+    assert rows_of(_core.Segment.merge([native(rows) for rows in log])) == expected
+    assert _core.newest_digest([native(rows) for rows in log]) == reference.newest_digest(log)
+
+
+@given(st.lists(some.segments, max_size=4))
+def test_merge_of_anything(log: list[reference.Segment]) -> None:
+    merged = _core.Segment.merge([native(rows) for rows in log])
+    assert [reference.order(row) for row in rows_of(merged)] == [reference.order(row) for row in reference.merge(log)]
+
+
+@given(some.segments)
+def test_newest_digest_of_anything(rows: reference.Segment) -> None:
+    assert _core.newest_digest([native(rows)]) == reference.newest_digest([rows])
+
+
+def check_delta(
+    a: list[reference.Segment],
+    b: list[reference.Segment],
+    cover_a: tuple[some.Vector, list[reference.Span]],
+    cover_b: tuple[some.Vector, list[reference.Span]],
+    *,
+    ordered: bool,
+) -> None:
+    """Compare every output of both deltas."""
+    expected = reference.delta(a, b, reference.Cover.of(*cover_a), reference.Cover.of(*cover_b), ordered=ordered)
+    found = _core.delta(
+        [native(rows) for rows in a],
+        [native(rows) for rows in b],
+        native_cover(cover_a),
+        native_cover(cover_b),
+        ordered,
+    )
+    assert rows_of(found.to_a) == expected.to_a
+    assert rows_of(found.to_b) == expected.to_b
+    assert rows_of(found.log_a) == expected.log_a
+    assert rows_of(found.log_b) == expected.log_b
+    assert found.conflicts == expected.conflicts
+
+
+@given(a=some.logs, b=some.logs, cover_a=some.covers, cover_b=some.covers, ordered=st.booleans())
+def test_delta(
+    *,
+    a: list[reference.Segment],
+    b: list[reference.Segment],
+    cover_a: tuple[some.Vector, list[reference.Span]],
+    cover_b: tuple[some.Vector, list[reference.Span]],
+    ordered: bool,
+) -> None:
+    check_delta(a, b, cover_a, cover_b, ordered=ordered)
+
+
+@given(st.lists(some.segments, max_size=3), st.lists(some.segments, max_size=3), some.wide_covers)
+def test_delta_of_wide_numbers(
+    a: list[reference.Segment],
+    b: list[reference.Segment],
+    cover: tuple[some.Vector, list[reference.Span]],
+) -> None:
+    check_delta(a, b, cover, ({}, []), ordered=False)
+    check_delta(a, b, ({}, []), cover, ordered=True)
+
+
+@given(some.logs, some.logs, some.covers, some.covers)
+def test_delta_does_not_depend_on_who_is_a(
+    a: list[reference.Segment],
+    b: list[reference.Segment],
+    cover_a: tuple[some.Vector, list[reference.Span]],
+    cover_b: tuple[some.Vector, list[reference.Span]],
+) -> None:
+    logs = [native(rows) for rows in a], [native(rows) for rows in b]
+    covers = native_cover(cover_a), native_cover(cover_b)
+    one = _core.delta(*logs, *covers)
+    two = _core.delta(*logs[::-1], *covers[::-1])
+    assert rows_of(one.to_a) == rows_of(two.to_b)
+    assert rows_of(one.log_b) == rows_of(two.log_a)
+    assert one.conflicts == [pair[::-1] for pair in two.conflicts]
+
+
+def test_a_forged_key_never_leaves_an_index() -> None:
+    forged = reference.encode_segment([(".kvsync/manifest", 7, 1000, 0, 3, b"\x01" * 32)], "forged")
+    segment = _core.Segment.decode(forged, "forged")
+    assert len(segment) == 1
+    with pytest.raises(IndexDamagedError):
+        _core.delta([segment], [], _core.Cover(), _core.Cover())
+
+
+# -------------------------------------------------------------------------------------------------- cover
+
+
+@given(st.one_of(some.covers, some.wide_covers))
+def test_a_cover_has_one_form(cover: tuple[some.Vector, list[reference.Span]]) -> None:
+    assert same_cover(native_cover(cover), reference.Cover.of(*cover))
+
+
+@given(some.covers, st.integers(1, 4), st.integers(0, 16))
+def test_covers(cover: tuple[some.Vector, list[reference.Span]], origin: int, stamp: int) -> None:
+    assert native_cover(cover).covers(origin, stamp) == reference.Cover.of(*cover).covers(origin, stamp)
+
+
+@given(st.one_of(some.covers, some.wide_covers), st.one_of(some.covers, some.wide_covers))
+def test_union(one: tuple[some.Vector, list[reference.Span]], two: tuple[some.Vector, list[reference.Span]]) -> None:
+    expected = reference.Cover.of(*one).union(reference.Cover.of(*two))
+    found = native_cover(one).union(native_cover(two))
+    assert same_cover(found, expected)
+    assert found == native_cover(two).union(native_cover(one))
+    assert hash(found) == hash(native_cover(two).union(native_cover(one)))
+    assert found.includes(native_cover(one))
+    assert found.includes(native_cover(two))
+
+
+@given(some.covers, some.covers)
+def test_includes_compares_vector_with_vector_and_spans_with_either(
+    one: tuple[some.Vector, list[reference.Span]], two: tuple[some.Vector, list[reference.Span]]
+) -> None:
+    mine, others = reference.Cover.of(*one), reference.Cover.of(*two)
+    level = all(stamp <= mine.vector.get(origin, -1) for origin, stamp in others.vector.items())
+    dots = [(origin, stamp) for origin, first, last in others.ahead for stamp in range(first, last + 1)]
+    expected = level and all(mine.covers(*dot) for dot in dots)
+    assert native_cover(one).includes(native_cover(two)) == expected
+
+
+@given(some.covers, st.lists(st.tuples(some.small_origins, some.small_stamps), max_size=5))
+def test_with_dots(cover: tuple[some.Vector, list[reference.Span]], dots: list[tuple[int, int]]) -> None:
+    vector, spans = cover
+    expected = reference.Cover.of(vector, [*spans, *((origin, stamp, stamp) for origin, stamp in dots)])
+    assert same_cover(native_cover(cover).with_dots(dots), expected)
+
+
+@given(some.covers, some.small_origins, some.small_stamps)
+def test_with_stamp(cover: tuple[some.Vector, list[reference.Span]], origin: int, stamp: int) -> None:
+    expected = reference.Cover.of(*cover).union(reference.Cover({origin: stamp}))
+    assert same_cover(native_cover(cover).with_stamp(origin, stamp), expected)
+
+
+# ---------------------------------------------------------------------------------------------- inventory
+
+
+def inventory(seen: dict[str, tuple[bytes, bytes]]) -> _core.Inventory:
+    """Return the core's inventory of some keys with token and digest."""
+    return _core.Inventory.build(list(seen), [token for token, _ in seen.values()], [d for _, d in seen.values()])
+
+
+@given(seen=some.listings, nonce=st.binary(min_size=16, max_size=16), compress=st.booleans())
+def test_inventories_are_read_by_the_other_side(
+    *, seen: dict[str, tuple[bytes, bytes]], nonce: bytes, compress: bool
+) -> None:
+    ours = inventory(seen).encode(nonce, compress)
+    theirs = reference.Inventory(nonce, seen).encode(compress=compress)
+    assert compress or ours == theirs
+    assert reference.Inventory.decode(ours) == reference.Inventory(nonce, seen)
+    read = _core.Inventory.decode(theirs)
+    assert (read.nonce, len(read)) == (nonce, len(seen))
+    assert read.tokens(list(seen)) == [token for token, _ in seen.values()]
+    assert read.digests(list(seen)) == [digest for _, digest in seen.values()]
+
+
+@given(some.listings, some.listings, st.data())
+def test_inventory_comparison(
+    seen: dict[str, tuple[bytes, bytes]], other: dict[str, tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    kept = data.draw(st.sets(st.sampled_from(list(seen)))) if seen else set()
+    listing = dict(sorted({**other, **{key: seen[key] for key in kept}}.items()))
+    keys, tokens = list(listing), [token for token, _ in listing.values()]
+    expected = reference.Inventory(bytes(16), seen).compare(keys, tokens)
+    assert inventory(seen).compare(keys, tokens) == expected
+
+
+@given(some.listings, some.listings, st.data())
+def test_an_updated_inventory_is_one_built_anew(
+    seen: dict[str, tuple[bytes, bytes]], news: dict[str, tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    pool = [key for key in seen if key not in news]
+    removed = data.draw(st.lists(st.sampled_from(pool), unique=True)) if pool else []
+    expected = {key: item for key, item in {**seen, **news}.items() if key not in removed}
+    updated = inventory(seen).updated(
+        list(news), [token for token, _ in news.values()], [digest for _, digest in news.values()], removed
+    )
+    assert updated.encode(bytes(16)) == inventory(dict(sorted(expected.items()))).encode(bytes(16))
