@@ -43,6 +43,8 @@ def play(
     policies: tuple[Any, ...] = ("latest",),
     skews: Callable[[World], list[float]] | None = None,
     steps: Callable[[World], None] = steady,
+    *,
+    crashes: float = 0.4,
 ) -> World:
     """Play one history and settle it; any broken promise raises."""
     world = World(seed, 2 + seed % 5, transactional=True)
@@ -53,7 +55,7 @@ def play(
     chance = world.random
     for _ in range(STEPS):
         steps(world)
-        fuse = Fuse(chance.randrange(1, 32), chance.choice(MODES)) if crashing and chance.random() < 0.4 else Fuse()
+        fuse = Fuse(chance.randrange(1, 32), chance.choice(MODES)) if crashing and chance.random() < crashes else Fuse()
         kind = chance.random()
         one, other = chance.sample(world.replicas, 2)
         if kind < 0.45:
