@@ -13,7 +13,8 @@ from kvsync.lease import seize
 from kvsync.options import Options
 from kvsync.plan import Plan
 from kvsync.replica import Replica
-from kvsync.storages import SupportsIdentity, open_storage
+from kvsync.storages import open_storage
+from kvsync.storages.base import has_identity
 from kvsync.store import Store
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ def _check_distinct(storages: Sequence[Storage]) -> None:
     Raises:
         SameStorageError: they are one.
     """
-    known = [storage.identity for storage in storages if isinstance(storage, SupportsIdentity)]
+    known = [storage.identity for storage in storages if has_identity(storage)]
     if len(set(known)) < len(known):
         message = "source and target are one storage; name two different ones"
         raise SameStorageError(message, storage=storages[-1].name)

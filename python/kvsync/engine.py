@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kvsync.lease import Lease
     from kvsync.native import Delta
     from kvsync.options import Options
+    from kvsync.replica import Found
     from kvsync.storages.base import Storage
     from kvsync.types import Change, Conflict, Delete, Put
 
@@ -74,6 +75,7 @@ class Run:
         self.storages = CountedStorage(source), CountedStorage(target)
         self.options = options
         self.environment = environment
+        self._seen: list[Found] = [None, None]
         tiers = sorted(storage.capabilities.tier for storage in self.storages)
         self.result = SyncResult(source.name, target.name, guarantee=tiers[-1])
         self.result.operations = {
@@ -120,7 +122,7 @@ class Run:
 
     def _nothing_to_do(self) -> bool:
         """Whether both logs are known to be equal, from one read of each manifest."""
-        source, target = (load_manifest(storage) for storage in self.storages)
+        source, target = self._seen = [load_manifest(storage) for storage in self.storages]
         if source is None or target is None:
             return source is target
         return self._agree(source[0], target[0]) and not source[0].missing and not target[0].missing
@@ -134,8 +136,8 @@ class Run:
     def _open(self, *leases: Lease | None, basis: Basis | None = None) -> None:
         labels = ("source", "target")
         self.source, self.target = (
-            Side(label, storage, lease, self.options, self.environment, _others(leases, lease))
-            for label, storage, lease in zip(labels, self.storages, leases, strict=True)
+            Side(label, storage, lease, self.options, self.environment, _others(leases, lease), seen)
+            for label, storage, lease, seen in zip(labels, self.storages, leases, self._seen, strict=True)
         )
         self._nonces = (self.source.replica.manifest.nonce, self.target.replica.manifest.nonce)
         if basis is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace as altered
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index import compaction
@@ -11,7 +11,7 @@ from kvsync.index.manifest import Manifest, Missing, SegmentEntry
 from kvsync.index.objects import MANIFEST, damaged, generation_of, reading, replace, segment_name
 from kvsync.lease import Inheritance
 from kvsync.native import Cover, Segment, checksum, newest_digest
-from kvsync.storages.base import ObjectMismatch, SupportsTransaction
+from kvsync.storages.base import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT, ANY, Change
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kvsync.storages.base import Storage
     from kvsync.types import Expectation
 
-__all__ = ["Replica", "changes_of", "load_manifest"]
+__all__ = ["Found", "Replica", "changes_of", "load_manifest"]
 
 GARBAGE_COUNT_MAX = 16
 """Unlisted objects that may pile up before one call removes them."""
@@ -37,13 +37,19 @@ ADOPT_BYTES = 8 << 20
 EMPTY = Segment.from_rows([])
 
 
-def load_manifest(storage: Storage) -> tuple[Manifest, Expectation] | None:
-    """Read a storage's manifest and its version, or None where kvsync has never been.
+Found: TypeAlias = "tuple[Manifest, Expectation] | None"
+"""A manifest and its version, or None where kvsync has never been."""
+
+
+def load_manifest(storage: Storage, seen: Found = None) -> Found:
+    """Read a storage's manifest; one that is still at the version `seen` is not decoded again.
 
     Raises:
         IndexDamagedError: it fails its checks.
     """
     there = storage.load(MANIFEST)
+    if there is not None and seen is not None and there.version == seen[1]:
+        return seen
     return (Manifest.decode(there.data, storage.name), there.version) if there else None
 
 
@@ -63,12 +69,12 @@ class Replica:
         dry: the log grows in memory only.
     """
 
-    def __init__(self, storage: Storage, environment: Environment, *, dry: bool = False) -> None:
+    def __init__(self, storage: Storage, environment: Environment, *, dry: bool = False, seen: Found = None) -> None:
         self.storage = storage
         self.dry = dry
-        self.transactional = isinstance(storage, SupportsTransaction)
+        self.transactional = has_transaction(storage)
         self._environment = environment
-        found = load_manifest(storage)
+        found = load_manifest(storage, seen)
         self.manifest, self._version = found or (Manifest.fresh(environment), ABSENT)
         self._loaded: dict[str, Segment] = {}
         self._intent: tuple[str, Segment, bytes] | None = None

@@ -11,7 +11,7 @@ from kvsync.index.manifest import Missing
 from kvsync.native import Given, Segment, stamp_after
 from kvsync.replica import Replica, changes_of, without_keys
 from kvsync.scan import InventoryGuard, scan
-from kvsync.storages.base import SupportsTransaction
+from kvsync.storages.base import has_transaction
 from kvsync.transfer import BATCH_COUNT, Look, Trust
 from kvsync.types import Delete, Put
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.lease import Lease
     from kvsync.options import Options
+    from kvsync.replica import Found
     from kvsync.scan import Scan
     from kvsync.storages.base import Storage
     from kvsync.transfer import Guard
@@ -48,6 +49,7 @@ class Side:
         options: Options,
         environment: Environment,
         others: Sequence[Lease] = (),
+        seen: Found = None,
     ) -> None:
         self.label = label
         self.storage = storage
@@ -55,7 +57,7 @@ class Side:
         self.others = others
         self.options = options
         self.environment = environment
-        self.replica = Replica(storage, environment, dry=lease is None)
+        self.replica = Replica(storage, environment, dry=lease is None, seen=seen)
         self.scanned: Scan | None = None
         self.committed = 0
         self.given: Given | None = None
@@ -95,7 +97,7 @@ class Side:
         The manifest is replaced within, on condition: who took the lease over has rewritten it, so all is undone.
         """
         storage = self.storage
-        if self.lease is None or not isinstance(storage, SupportsTransaction):
+        if self.lease is None or not has_transaction(storage):
             yield
             return
         with storage.transaction():

@@ -68,6 +68,11 @@ small_origins = st.integers(1, 3)
 small_keys = st.sampled_from(["a", "a/b", "b", "\u00e9", "\uffff", "\U00010000"])
 changes = st.builds(change, small_keys, small_origins, small_stamps, st.integers(0, 1), st.integers(0, 2))
 small_segments = st.lists(changes, unique_by=lambda row: row[0], max_size=6).map(sorted)
+# What only a faulty replica makes: changes with the same origin and stamp that differ in all else.
+faulty_rows = st.builds(
+    row, small_keys, st.just(1), st.integers(1, 2), flags, st.integers(0, 2), st.sampled_from(DIGESTS[:2])
+)
+faulty_segments = st.lists(faulty_rows, unique_by=lambda row: row[0], max_size=6).map(sorted)
 logs = st.lists(small_segments, min_size=1, max_size=4)
 
 vectors = st.dictionaries(small_origins, small_stamps, max_size=3)

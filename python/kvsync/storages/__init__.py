@@ -55,7 +55,7 @@ def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]
         UsageError: `target` is nothing of that kind, or its scheme is not known.
         StorageError: it could not be opened.
     """
-    if isinstance(target, Storage):
+    if type(target) is not dict and isinstance(target, Storage):
         return target, False
     if isinstance(target, MutableMapping):
         from kvsync.storages.mapping import MappingStorage  # noqa: PLC0415 - adapters are imported when used

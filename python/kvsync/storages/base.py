@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         Written,
     )
 
-__all__ = ["ObjectMismatch", "Storage", "SupportsIdentity", "SupportsTransaction"]
+__all__ = ["ObjectMismatch", "Storage", "SupportsIdentity", "SupportsTransaction", "has_identity", "has_transaction"]
 
 RESERVED = ".kvsync"
 
@@ -117,3 +117,16 @@ class SupportsTransaction(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside is committed as one on leaving, or undone on an exception."""
         ...
+
+
+# `isinstance` of a protocol takes 30 microseconds in Python 3.11, half of a run that has nothing to do.
+
+
+def has_identity(storage: object) -> TypeGuard[SupportsIdentity]:
+    """Whether `storage` can tell other handles of itself."""
+    return hasattr(storage, "identity")
+
+
+def has_transaction(storage: object) -> TypeGuard[SupportsTransaction]:
+    """Whether `storage` commits values and index objects as one."""
+    return hasattr(storage, "transaction")

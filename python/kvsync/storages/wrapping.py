@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
-from kvsync.storages.base import SupportsTransaction
+from kvsync.storages.base import has_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ class WrappedStorage:
         self.inner = inner
         self.name = inner.name
         self.capabilities = inner.capabilities
-        if isinstance(inner, SupportsTransaction):
+        if has_transaction(inner):
             self.transaction = self._transaction
 
     def around(self, method: str, call: Callable[[], T]) -> T:  # noqa: ARG002 - for subclasses
@@ -83,7 +83,7 @@ class WrappedStorage:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         inner = self.inner
-        assert isinstance(inner, SupportsTransaction)  # noqa: S101 - `transaction` is set only if so
+        assert has_transaction(inner)  # noqa: S101 - `transaction` is set only if so
         with contextlib.ExitStack() as outside:
             # A commit happens on leaving `stack`; what fails before it happens inside, so it is undone.
             stack = contextlib.ExitStack()
