@@ -159,7 +159,7 @@ def test_beside_pouchdb(report: Report, pouch: Pouch, size: int) -> None:
     firsts.theirs.append(copied(pouch, texts))
     assert pouch.digests() == ours.digests()
     add = partial(tell, report, f"{size:,} keys")
-    add("run after the initial copy", firsts, idle=True)
+    add("run after the initial copy", firsts)
     runs, idles = Paired(), Paired()
     for turn in range(ROUNDS):
         on_a, on_b = changed(size, turn, "a"), changed(size, turn, "b")
@@ -174,7 +174,7 @@ def test_beside_pouchdb(report: Report, pouch: Pouch, size: int) -> None:
     assert len(digests) == 1
     assert pouch.digests() == digests
     add(f"{CHANGES} changes on each side", runs)
-    add(IDLE, idles, idle=True)
+    add(IDLE, idles)
 
 
 def first_run(dicts: Dicts, texts: Texts) -> float:
@@ -191,12 +191,11 @@ def copied(pouch: Pouch, texts: Texts) -> float:
     return pouch.sync(0, 0)
 
 
-def tell(report: Report, work: str, what: str, seconds: Paired, *, idle: bool = False) -> None:
+def tell(report: Report, work: str, what: str, seconds: Paired) -> None:
     """Report one work: both times, and how many times faster we are."""
     work = f"{work}, {what}"
     ours, theirs = min(seconds.ours), min(seconds.theirs)
-    idle_bar = IDLE_BAR_MS if idle else None
-    ratio_bar = None if what == IDLE else RATIO_BAR
+    idle_bar, ratio_bar = (IDLE_BAR_MS, None) if what == IDLE else (None, RATIO_BAR)
     report.add(Line("pouchdb", work, "time", 1e3 * ours, "ms", idle_bar, detail=asdict(seconds)))
     report.add(Line("pouchdb", work, "PouchDB's time", 1e3 * theirs, "ms"))
     report.add(Line("pouchdb", work, "PouchDB / ours", theirs / ours, "x", ratio_bar, at_least=True))

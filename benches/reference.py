@@ -373,9 +373,17 @@ class Cover:
 # ------------------------------------------------------------------------------------------ merge, delta
 
 
-def order(row: Row) -> tuple[int, int, int, bytes]:
-    """Return the total order of changes to one key: stamp, origin, put before delete, digest."""
-    return (row[2], row[1], row[3] & TOMBSTONE, row[5])
+def order(row: Row) -> tuple[int, int, int, bytes, int, int]:
+    """Return the total order of changes to one key: stamp, origin, put before delete, digest.
+
+    Flags and size come last. They tell apart what only a faulty replica makes: two changes of one name.
+    """
+    return (row[2], row[1], row[3] & TOMBSTONE, row[5], row[3], row[4])
+
+
+def effect(row: Row) -> tuple[int, bytes]:
+    """Return what a change leaves behind: whether a value is there, and which."""
+    return (row[3] & TOMBSTONE, row[5])
 
 
 def merge(segments: Sequence[Segment]) -> Segment:
@@ -427,9 +435,9 @@ def delta(
 
 def settle(found: Delta, a: Row, b: Row, *, ordered: bool) -> None:
     """Decide what becomes of a key that both sides changed without knowing of each other."""
-    if order(a) == order(b):
+    if a == b:
         return
-    same = order(a)[2:] == order(b)[2:]
+    same = effect(a) == effect(b)
     if not same and not ordered:
         found.conflicts.append((a, b))
     elif order(a) > order(b):

@@ -86,9 +86,12 @@ class Change(NamedTuple):
         return bool(self.flags & Flags.DECISION)
 
     @property
-    def order(self) -> tuple[int, int, bool, bytes]:
-        """The total order of changes to one key; the greatest wins."""
-        return (self.stamp, self.origin, self.deletes, self.digest)
+    def order(self) -> tuple[int, int, bool, bytes, int, int]:
+        """The total order of changes to one key; the greatest wins.
+
+        Flags and size come last, so that replicas agree even on two changes of one name, which only a faulty one makes.
+        """
+        return (self.stamp, self.origin, self.deletes, self.digest, self.flags, self.size)
 
     @property
     def seconds(self) -> float:
