@@ -13,6 +13,12 @@ use crate::merge::{Newest, Seeker};
 use crate::row::Row;
 use crate::segment::{Segment, View};
 use crate::strings::STRIDE;
+use crate::twin::Twins;
+
+/// So many changes are compared as a whole after one that differed.
+const LEAST_REACH: usize = 8;
+/// So many at most, that one column of them stays near until the next is compared.
+const GREATEST_REACH: usize = 1024;
 
 /// The outcome, for sides A and B.
 #[derive(Debug)]
@@ -54,27 +60,83 @@ pub fn delta(
     cover_b: &Cover,
     ordered: bool,
 ) -> Result<Delta> {
-    let mut for_b = Unknown::new(a, cover_b)?.peekable();
-    let mut for_a = Unknown::new(b, cover_a)?.peekable();
     let mut outcome = Outcome::default();
-    loop {
-        let order = match (for_b.peek(), for_a.peek()) {
-            (None, None) => break,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(row_a), Some(row_b)) => row_a.key.cmp(row_b.key),
-        };
-        let row_a = for_b.next_if(|_| order.is_le());
-        let row_b = for_a.next_if(|_| order.is_ge());
-        outcome.add(row_a.as_ref(), row_b.as_ref(), ordered)?;
+    if let ([a], [b]) = (a, b) {
+        let for_b = Picks::new(*a, uncovered(*a, cover_b)?);
+        let for_a = Picks::new(*b, uncovered(*b, cover_a)?);
+        outcome.compare_twins(&Twins::new(*a, *b), [for_b, for_a], ordered)?;
+    } else {
+        outcome.compare(
+            Unknown::new(a, cover_b)?,
+            Unknown::new(b, cover_a)?,
+            ordered,
+        )?;
     }
     outcome.finish()
 }
 
 impl Outcome {
+    fn compare<'a>(
+        &mut self,
+        for_b: impl Iterator<Item = Row<'a>>,
+        for_a: impl Iterator<Item = Row<'a>>,
+        ordered: bool,
+    ) -> Result<()> {
+        let (mut for_b, mut for_a) = (for_b.peekable(), for_a.peekable());
+        loop {
+            let order = match (for_b.peek(), for_a.peek()) {
+                (None, None) => return Ok(()),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(row_a), Some(row_b)) => row_a.key.cmp(row_b.key),
+            };
+            let row_a = for_b.next_if(|_| order.is_le());
+            let row_b = for_a.next_if(|_| order.is_ge());
+            self.add(row_a.as_ref(), row_b.as_ref(), ordered)?;
+        }
+    }
+
+    /// Compare two segments; runs of changes that are the same in both are left out as a whole.
+    fn compare_twins(
+        &mut self,
+        twins: &Twins<'_>,
+        [mut for_b, mut for_a]: [Picks<'_>; 2],
+        ordered: bool,
+    ) -> Result<()> {
+        let (mut next_a, mut next_b) = (for_b.next(), for_a.next());
+        let mut reach = LEAST_REACH;
+        while let (Some(row_a), Some(row_b)) = (&next_a, &next_b) {
+            let most = for_b.run(reach).min(for_a.run(reach));
+            let run = twins.run(for_b.here(), for_a.here(), most);
+            let order = if run.count > 0 {
+                run.check()?;
+                for_b.skip_run(run.count, run.keys.len());
+                for_a.skip_run(run.count, run.keys.len());
+                Ordering::Equal
+            } else {
+                let order = row_a.key.cmp(row_b.key);
+                let row_a = order.is_le().then_some(row_a);
+                self.add(row_a, order.is_ge().then_some(row_b), ordered)?;
+                order
+            };
+            reach = (2 * run.count + LEAST_REACH).min(GREATEST_REACH);
+            if order.is_le() {
+                next_a = for_b.next();
+            }
+            if order.is_ge() {
+                next_b = for_a.next();
+            }
+        }
+        self.compare(
+            next_a.into_iter().chain(for_b),
+            next_b.into_iter().chain(for_a),
+            ordered,
+        )
+    }
+
     fn add(&mut self, a: Option<&Row<'_>>, b: Option<&Row<'_>>, ordered: bool) -> Result<()> {
         if let Some(row) = a.or(b) {
-            check(row)?;
+            key::check_sent(row.key)?;
         }
         match (a, b) {
             (Some(row), None) => self.to_b.push(row),
@@ -110,14 +172,6 @@ impl Outcome {
             conflict_b: self.conflict_b.finish()?,
         })
     }
-}
-
-fn check(row: &Row<'_>) -> Result<()> {
-    let text = str::from_utf8(row.key).unwrap_or_default();
-    if key::is_reserved(text) {
-        return Err(Error::ForgedKey { key: text.into() });
-    }
-    Ok(())
 }
 
 /// The newest change of each key over a stretch, as far as a cover lacks it.
@@ -196,6 +250,7 @@ fn uncovered(view: View<'_>, cover: &Cover) -> Result<Vec<u32>> {
         .map(|origin| Bound::new(&view, cover, *origin))
         .collect();
     let mut picks = match bounds.as_slice() {
+        bounds if bounds.iter().all(|bound| bound.below == 0) => (0..).take(length).collect(),
         [bound] => each_width!(view.stamp, stamps => above(stamps, bound.below)),
         bounds => each_width!(view.stamp, stamps => each_width!(view.origin, origins => {
             above_each(stamps, origins, bounds)

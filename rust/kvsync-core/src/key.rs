@@ -15,18 +15,32 @@ pub fn check(key: &str) -> Result<()> {
     Ok(())
 }
 
+/// Refuse a key that must not go out.
+///
+/// # Errors
+/// [`Error::ForgedKey`].
+pub(crate) fn check_sent(key: &[u8]) -> Result<()> {
+    let text = str::from_utf8(key).unwrap_or_default();
+    if is_reserved(text) {
+        return Err(Error::ForgedKey { key: text.into() });
+    }
+    Ok(())
+}
+
 /// Whether a key has a component, cut at `/` or `\`, that some file system takes for `.kvsync`.
 ///
 /// Case is folded, code points that file systems ignore are left out, trailing dots, spaces and
 /// stream names are dropped, and the short name `KVSYNC~1` counts as well.
 #[must_use]
 pub fn is_reserved(key: &str) -> bool {
+    !is_harmless(key.as_bytes()) && key.split(['/', '\\']).any(is_reserved_component)
+}
+
+/// Whether no key in these bytes, of one key or of many behind one another, can be reserved.
+pub(crate) fn is_harmless(bytes: &[u8]) -> bool {
     // Without a branch a byte, so that it is compiled to vector instructions.
-    let mark = |found, byte: u8| found | u8::from(byte == b'.') | u8::from(byte == b'~');
-    if key.bytes().fold(0, mark) == 0 {
-        return false;
-    }
-    key.split(['/', '\\']).any(is_reserved_component)
+    let mark = |found, byte: &u8| found | u8::from(*byte == b'.') | u8::from(*byte == b'~');
+    bytes.iter().fold(0, mark) == 0
 }
 
 fn is_reserved_component(component: &str) -> bool {

@@ -22,6 +22,7 @@ pub mod scan;
 pub mod segment;
 pub mod stamp;
 pub mod strings;
+mod twin;
 
 pub use cover::Cover;
 pub use delta::{Delta, delta};

@@ -87,7 +87,7 @@ pub struct View<'a> {
     pub(crate) origin: Column<'a>,
     pub(crate) flags: &'a [u8],
     pub(crate) size: Column<'a>,
-    digest: &'a [[u8; DIGEST]],
+    pub(crate) digest: &'a [[u8; DIGEST]],
     /// The keys.
     pub keys: Strings<'a>,
 }

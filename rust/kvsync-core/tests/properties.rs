@@ -4,14 +4,15 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use kvsync_core::build::{Builder, from_rows, from_values};
 use kvsync_core::cover::Span;
 use kvsync_core::merge::{self, Newest};
 use kvsync_core::row::{DIGEST, NO_DIGEST, TOMBSTONE};
 use kvsync_core::{
-    Cover, Error, Inventory, Kind, Listing, Row, Segment, View, delta, digest, envelope, inventory,
-    key, scan,
+    Cover, Delta, Error, Inventory, Kind, Listing, Row, Segment, View, delta, digest, envelope,
+    inventory, key, scan,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -137,6 +138,131 @@ fn is_normal(cover: &Cover) -> bool {
     cover.ahead().iter().all(beyond) && cover.ahead().windows(2).all(apart)
 }
 
+/// What a cover lacks of the newest changes.
+fn lacking(log: &[(String, Change)], cover: &Cover) -> Model {
+    let mut model = newest(log);
+    model.retain(|_, change| !cover.covers(change.origin, change.stamp));
+    model
+}
+
+/// The six lists of a delta, given what each side lacks.
+fn expected_delta(for_a: &Model, for_b: &Model, ordered: bool) -> [Log; 6] {
+    let mut expected: [Log; 6] = std::array::from_fn(|_| Log::new());
+    for key in for_a.keys().chain(for_b.keys()).collect::<BTreeSet<_>>() {
+        let (place, change) = match (for_b.get(key), for_a.get(key)) {
+            (Some(mine), None) => (1, *mine),
+            (None, Some(theirs)) => (0, *theirs),
+            (Some(mine), Some(theirs)) => {
+                let (left, right) = (row(key, mine), row(key, theirs));
+                let same = left.deletes() == right.deletes() && mine.digest == theirs.digest;
+                match left.order(&right) {
+                    Ordering::Equal => continue,
+                    order if same || ordered => {
+                        let base = if same { 2 } else { 0 };
+                        if order == Ordering::Greater {
+                            (base + 1, *mine)
+                        } else {
+                            (base, *theirs)
+                        }
+                    }
+                    _ => {
+                        expected[4].push((key.clone(), *mine));
+                        (5, *theirs)
+                    }
+                }
+            }
+            (None, None) => continue,
+        };
+        expected[place].push((key.clone(), change));
+    }
+    expected
+}
+
+fn lists(found: Delta) -> [Log; 6] {
+    let Delta {
+        to_a,
+        to_b,
+        log_a,
+        log_b,
+        conflict_a,
+        conflict_b,
+    } = found;
+    [to_a, to_b, log_a, log_b, conflict_a, conflict_b].map(|segment| changes(segment.view()))
+}
+
+/// Changes a column of some rows of one side: `count` of them, every `step`th from `first` on.
+#[derive(Debug, Clone)]
+struct Edit {
+    side: usize,
+    first: usize,
+    step: usize,
+    count: usize,
+    column: u8,
+    wide: bool,
+}
+
+impl Edit {
+    fn apply(&self, log: &mut Log) {
+        let places = (self.first..log.len()).step_by(self.step).take(self.count);
+        for place in places.collect::<Vec<_>>().into_iter().rev() {
+            let (key, change) = &mut log[place];
+            match self.column {
+                0 => change.stamp += if self.wide { 1 << 33 } else { 41 },
+                1 => change.origin ^= if self.wide { 1 << 63 } else { 1 },
+                2 => change.flags ^= 2,
+                3 => change.size += if self.wide { 70_000 } else { 1 },
+                4 => change.digest[if self.wide { 0 } else { DIGEST - 1 }] ^= 1,
+                5 => {
+                    key.pop();
+                    key.push_str(if self.wide { &LONG } else { "~" });
+                }
+                6 => key.push('+'),
+                _ => drop(log.remove(place)),
+            }
+        }
+    }
+}
+
+static LONG: LazyLock<String> = LazyLock::new(|| "z".repeat(300));
+
+fn any_edit(rows: usize) -> impl Strategy<Value = Edit> {
+    let step = prop_oneof![Just(1_usize), 2_usize..12, 12_usize..90];
+    let count = prop_oneof![3 => Just(1_usize), 1 => 1_usize..700];
+    let place = (0_usize..2, 0..rows, step, count);
+    (place, 0_u8..8, any::<bool>()).prop_map(|((side, first, step, count), column, wide)| Edit {
+        side,
+        first,
+        step,
+        count,
+        column,
+        wide,
+    })
+}
+
+/// Two long logs of the same changes, but for a few edits.
+fn any_twins() -> impl Strategy<Value = [Log; 2]> {
+    let length = prop_oneof![1_usize..80, 80_usize..600, 600_usize..6_000];
+    let edits = length.prop_flat_map(|rows| (Just(rows), vec(any_edit(rows), 0..6)));
+    (edits, vec(any_change(0..=30), 7), 1_usize..6).prop_map(|((rows, edits), kinds, tail)| {
+        let row = |place: usize| {
+            let mut change = kinds[place * place % kinds.len()];
+            change.flags &= !TOMBSTONE;
+            (format!("{place:05}{}-", "é".repeat(place % tail)), change)
+        };
+        let log: Log = (0..rows).map(row).collect();
+        let mut twins = [log.clone(), log];
+        for edit in &edits {
+            edit.apply(&mut twins[edit.side]);
+        }
+        twins
+    })
+}
+
+fn twin_cover() -> impl Strategy<Value = Cover> {
+    let all = Cover::new((0..4).map(|origin| (origin, 35)).collect(), Vec::new()).unwrap();
+    prop_oneof![2 => Just(Cover::default()), 1 => Just(all), 1 => any_cover()]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -243,6 +369,20 @@ proptest! {
     }
 
     #[test]
+    fn the_delta_of_long_twins_is_that_of_the_model(
+        twins in any_twins(),
+        cover_a in twin_cover(),
+        cover_b in twin_cover(),
+        ordered: bool,
+    ) {
+        let [a, b] = &twins;
+        let expected = expected_delta(&lacking(b, &cover_a), &lacking(a, &cover_b), ordered);
+        let (a, b) = (segment(a), segment(b));
+        let found = delta(&[a.view()], &[b.view()], &cover_a, &cover_b, ordered).unwrap();
+        prop_assert_eq!(lists(found), expected);
+    }
+
+    #[test]
     fn the_delta_is_that_of_the_model(
         a in vec(any_log(60), 0..4),
         b in vec(any_log(60), 0..4),
@@ -253,44 +393,15 @@ proptest! {
     ) {
         let with = |logs: &[Log]| -> Vec<Log> { logs.iter().cloned().chain([share.clone()]).collect() };
         let (a, b) = (with(&a), with(&b));
-        let unknown = |logs: &[Log], cover: &Cover| -> Model {
-            let newest = newest(&logs.concat());
-            newest.into_iter().filter(|(_, change)| !cover.covers(change.origin, change.stamp)).collect()
-        };
-        let (for_b, for_a) = (unknown(&a, &cover_b), unknown(&b, &cover_a));
-        let mut expected: [Log; 6] = std::array::from_fn(|_| Log::new());
-        for key in for_a.keys().chain(for_b.keys()).collect::<BTreeSet<_>>() {
-            let (place, change) = match (for_b.get(key), for_a.get(key)) {
-                (Some(mine), None) => (1, *mine),
-                (None, Some(theirs)) => (0, *theirs),
-                (Some(mine), Some(theirs)) => {
-                    let (left, right) = (row(key, mine), row(key, theirs));
-                    let same = left.deletes() == right.deletes() && mine.digest == theirs.digest;
-                    match left.order(&right) {
-                        Ordering::Equal => continue,
-                        order if same || ordered => {
-                            let base = if same { 2 } else { 0 };
-                            if order == Ordering::Greater { (base + 1, *mine) } else { (base, *theirs) }
-                        }
-                        _ => {
-                            expected[4].push((key.clone(), *mine));
-                            (5, *theirs)
-                        }
-                    }
-                }
-                (None, None) => continue,
-            };
-            expected[place].push((key.clone(), change));
-        }
+        let for_b = lacking(&a.concat(), &cover_b);
+        let for_a = lacking(&b.concat(), &cover_a);
+        let expected = expected_delta(&for_a, &for_b, ordered);
         let segments = |logs: &[Log]| -> Vec<_> { logs.iter().map(|log| segment(log)).collect() };
         let (a, b) = (segments(&a), segments(&b));
         let a: Vec<_> = a.iter().map(Segment::view).collect();
         let b: Vec<_> = b.iter().map(Segment::view).collect();
         let found = delta(&a, &b, &cover_a, &cover_b, ordered).unwrap();
-        let found = [found.to_a, found.to_b, found.log_a, found.log_b, found.conflict_a, found.conflict_b];
-        for (found, expected) in found.iter().zip(&expected) {
-            prop_assert_eq!(&changes(found.view()), expected);
-        }
+        prop_assert_eq!(lists(found), expected);
     }
 
     #[test]
@@ -574,4 +685,128 @@ fn stamps_never_go_back() {
     assert_eq!(after(5, 9 << 16), Ok((9 << 16) + 1));
     assert_eq!(after(1 << 48, 0), Err(Error::ClockOverflow));
     assert_eq!(after(0, u64::MAX), Err(Error::ClockOverflow));
+}
+
+/// The delta of many equal changes, and one that a third of the way differs in one column.
+fn delta_of_near_twins(rows: usize, edit: &Edit) -> [Log; 6] {
+    let change = Change {
+        origin: 1,
+        stamp: 5,
+        flags: 0,
+        size: 3,
+        digest: [7; DIGEST],
+    };
+    let log: Log = (0..rows)
+        .map(|place| (format!("{place:05}-"), change))
+        .collect();
+    let mut other = log.clone();
+    edit.apply(&mut other);
+    let (a, b) = (segment(&log), segment(&other));
+    let nothing = Cover::default();
+    lists(delta(&[a.view()], &[b.view()], &nothing, &nothing, false).unwrap())
+}
+
+#[test]
+fn one_difference_is_found_at_any_place_and_in_any_column() {
+    for (rows, column) in [40, 2_100]
+        .into_iter()
+        .flat_map(|rows| (0..8).map(move |c| (rows, c)))
+    {
+        for first in (0..40).chain([1_030, 1_031, 1_032, 1_033, 2_060, 2_098, 2_099]) {
+            let edit = Edit {
+                side: 1,
+                first,
+                step: 1,
+                count: 1,
+                column,
+                wide: first % 2 == 0,
+            };
+            let counts = delta_of_near_twins(rows, &edit).map(|list| list.len());
+            let expected = match column {
+                _ if first >= rows => [0; 6],
+                // A later stamp, or the greater of two changes by anything but the effect.
+                0 | 2 | 3 => [0, 0, 1, 0, 0, 0],
+                1 if first % 2 == 0 => [0, 0, 1, 0, 0, 0],
+                1 => [0, 0, 0, 1, 0, 0],
+                4 => [0, 0, 0, 0, 1, 1],
+                5 | 6 => [1, 1, 0, 0, 0, 0],
+                _ => [0, 1, 0, 0, 0, 0],
+            };
+            assert_eq!(counts, expected, "{rows} rows, {edit:?}");
+        }
+    }
+}
+
+#[test]
+fn equal_columns_of_unlike_bases_differ() {
+    for (column, place) in [(0, 2), (1, 2)] {
+        let edit = Edit {
+            side: 1,
+            first: 0,
+            step: 1,
+            count: 300,
+            column,
+            wide: true,
+        };
+        let mut expected = [0; 6];
+        expected[place] = 300;
+        let counts = delta_of_near_twins(300, &edit).map(|list| list.len());
+        assert_eq!(counts, expected, "{edit:?}");
+    }
+}
+
+#[test]
+fn few_uncovered_changes_may_turn_into_many() {
+    let change = Change {
+        origin: 1,
+        stamp: 5,
+        flags: 0,
+        size: 3,
+        digest: [7; DIGEST],
+    };
+    let mut log: Log = (0..4_000)
+        .map(|place| (format!("{place:05}-"), change))
+        .collect();
+    let few = (0..2_560).step_by(10);
+    few.chain(2_555..2_900)
+        .for_each(|place| log[place].1.stamp = 50);
+    let mut other = log.clone();
+    for place in [70, 2_540, 2_559, 2_600, 2_899] {
+        other[place].1.digest[0] = 0;
+    }
+    let cover = Cover::default().with_stamp(1, 35);
+    let expected = expected_delta(&lacking(&other, &cover), &lacking(&log, &cover), false);
+    let (a, b) = (segment(&log), segment(&other));
+    let found = delta(&[a.view()], &[b.view()], &cover, &cover, false).unwrap();
+    assert_eq!(lists(found), expected);
+}
+
+#[test]
+fn a_reserved_key_is_refused_amid_equal_changes() {
+    for (forged, length) in [
+        (None, 300),
+        (Some(0), 300),
+        (Some(150), 300),
+        (Some(299), 300),
+    ] {
+        let key = |place: usize| match forged {
+            Some(at) if at == place => format!("{place:05}/.KVsync"),
+            _ => format!("{place:05}/a.txt~"),
+        };
+        let mut builder = Builder::default();
+        let change = Change {
+            origin: 1,
+            stamp: 5,
+            flags: 0,
+            size: 3,
+            digest: [7; DIGEST],
+        };
+        (0..length).for_each(|place| builder.push(&row(&key(place), &change)));
+        let twin = builder.finish().unwrap();
+        let nothing = Cover::default();
+        let found = delta(&[twin.view()], &[twin.view()], &nothing, &nothing, true).map(lists);
+        let refused = |at| Err(Error::ForgedKey { key: key(at) });
+        let expected = forged.map_or(Ok([const { Log::new() }; 6]), refused);
+        assert_eq!(found, expected);
+    }
 }
