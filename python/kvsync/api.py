@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kvsync import engine, inspection
@@ -300,3 +301,8 @@ def _check_distinct(storages: Sequence[Storage]) -> None:
     if len(set(known)) < len(known):
         message = "source and target are one storage; name two different ones"
         raise SameStorageError(message, storage=storages[-1].name)
+    folders = sorted(identity for identity in known if identity.startswith("file:"))
+    for outer, inner in pairwise(folders):
+        if inner.startswith(f"{outer.rstrip('/')}/"):
+            message = "one folder lies within the other, so it would take in itself; name two that lie apart"
+            raise SameStorageError(message, storage=storages[-1].name)

@@ -181,7 +181,7 @@ class Run:
         self.source.commit(changes)
         self.result.committed = (self.source.committed, self.target.committed)
         found = self._calculate()
-        conflicts = resolution.conflicts_of(found)
+        conflicts = [*resolution.conflicts_of(found), *resolution.overtaken(self.source, self.target)]
         verdicts = resolution.decide(conflicts, self.options.conflict, self.source, self.target)
         if self.options.keep_lost:
             verdicts.keep_lost(self.source, self.target)
@@ -237,7 +237,8 @@ class Run:
     def _apply(self, giver: Side, taker: Side, incoming: Incoming, cover: Cover, direction: str) -> int:
         """Move what `taker` misses, then finalise it; return how many changes were applied."""
         replica = taker.replica
-        if not len(incoming.log) and not len(incoming.fill) and replica.settled(cover):
+        idle = not len(incoming.log) and not len(incoming.fill) and not taker.answered
+        if idle and replica.settled(cover):
             self._report_missing(taker, replica.manifest.missing)
             return 0
         with taker.as_one():
@@ -251,7 +252,7 @@ class Run:
                 on_batch=self._progress(len(moving), direction),
                 record_tokens=taker.scanned is not None,
             )
-            missing = self._missing(replica.manifest, incoming, outcome.missing)
+            missing = self._missing(taker, incoming, replica.lacking(outcome.failed))
             taker.before_write()
             replica.finalise(incoming.log, cover, missing, giver.replica.manifest)
         if taker.scanned is not None and outcome.tokens is not None:
@@ -263,9 +264,9 @@ class Run:
         self.result.missing += [MissingKey(lack.change.key, side.label, lack.reason) for lack in missing]
 
     @staticmethod
-    def _missing(manifest: Manifest, incoming: Incoming, failed: Sequence[Missing]) -> list[Missing]:
+    def _missing(taker: Side, incoming: Incoming, failed: Sequence[Missing]) -> list[Missing]:
         """Return what the side does not hold after a push: what it missed and still does, and what failed."""
-        left = manifest.missing
+        left = without_keys(taker.replica.manifest.missing, taker.answered)
         for segment in (incoming.log, incoming.fill):
             if left:
                 keys = [lack.change.key for lack in left]
@@ -310,7 +311,7 @@ def _fillable(taker: Manifest, giver: Manifest, log: Segment) -> Segment:
     if not taker.missing:
         return Segment.from_rows([])
     lacking = {lack.change.key for lack in giver.missing}
-    wanted = [lack.change for lack in taker.missing if lack.change.key not in lacking]
+    wanted = [lack.change for lack in taker.missing if lack.change.key not in lacking and not lack.overtaken]
     beaten = log.find([change.key for change in wanted])
     return Segment.from_rows([change for change, row in zip(wanted, beaten, strict=True) if row is None])
 

@@ -136,6 +136,7 @@ class Lease:
 
     Attributes:
         inheritance: how the last holder left the storage.
+        outlived: the last holder is known to be dead, so that nothing of it can land any more.
     """
 
     def __init__(
@@ -145,9 +146,12 @@ class Lease:
         record: LeaseRecord,
         version: Version,
         inheritance: Inheritance,
+        *,
+        outlived: bool = False,
     ) -> None:
         self.storage = storage
         self.inheritance = inheritance
+        self.outlived = outlived
         self._environment = environment
         self._record = record
         self._version = version
@@ -247,7 +251,7 @@ class Lease:
         return max(now - then for now, then in zip(self._now(), self._started, strict=True))
 
     def _lost(self, why: str) -> LockLostError:
-        message = f"lost the lease: {why}; nothing was written since, run again"
+        message = f"lost the lease: {why}; this run stopped there, run again"
         return LockLostError(message, storage=self.storage.name)
 
 
@@ -290,7 +294,7 @@ class _Contender:
             version = replace(self.storage, LEASE, record.encode(), there.version)
         except ObjectMismatch:
             return _Taken(there.version, old)
-        return Lease(self.storage, self.environment, record, version, inheritance)
+        return Lease(self.storage, self.environment, record, version, inheritance, outlived=is_dead(old.owner))
 
     def _inheritance(self, version: Version, old: LeaseRecord) -> Inheritance | None:
         """Return how the old holder left it, or None while it still holds it."""
@@ -311,6 +315,21 @@ class _Contender:
         """Return a fresh record that names us."""
         now_ms = self.environment.now_ms()
         return LeaseRecord(LeaseState.HELD, self.token, owner(), 0, now_ms, now_ms + self.life_ms)
+
+
+def is_dead(owner_text: str) -> bool:
+    """Whether an owner was a process of this machine that does not exist any more."""
+    host, separator, rest = owner_text.rpartition(" pid ")
+    number = rest.partition(" ")[0]
+    if not separator or host != socket.gethostname() or not number.isdecimal():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def owner() -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index import compaction
-from kvsync.index.manifest import Manifest, Missing, SegmentEntry
-from kvsync.index.objects import MANIFEST, damaged, generation_of, reading, replace, segment_name
+from kvsync.index.manifest import Manifest, Missing, RememberedIntent, SegmentEntry
+from kvsync.index.objects import MANIFEST, damaged, reading, replace, segment_name
 from kvsync.lease import Inheritance
 from kvsync.native import Cover, Segment, checksum, newest_digest
 from kvsync.storages.base import ObjectMismatch, has_transaction
@@ -27,8 +27,8 @@ __all__ = ["Found", "Replica", "changes_of", "load_manifest"]
 GARBAGE_COUNT_MAX = 16
 """Unlisted objects that may pile up before one call removes them."""
 
-INTENT_GENERATIONS = 64
-"""Manifest writes for which a late write of a holder that lost its lease is still reckoned with."""
+LATE_WRITE_SECONDS = 600
+"""How long after a takeover the old holder's last write may still land."""
 
 ADOPT_COUNT = 4096
 ADOPT_BYTES = 8 << 20
@@ -116,18 +116,22 @@ class Replica:
                     newest[i] = Change._make(row)
         return newest
 
-    def ever_logged(self, keys: Sequence[str]) -> list[set[bytes]]:
-        """Return the digests that each key was ever logged with, as far as compaction has left them."""
-        digests: list[set[bytes]] = [set() for _ in keys]
-        for segment in self.everything():
-            for known, row in zip(digests, segment.find(keys), strict=True):
-                if row is not None:
-                    known.add(Change._make(row).digest)
-        return digests
+    def lacking(self, failed: Sequence[tuple[Change, str]]) -> list[Missing]:
+        """Return changes that could not be applied, with why, as missing: with what is held instead.
+
+        That is what the log knows, not what a look would find now: anything else that lies there is a local change.
+        """
+        known = {lack.change.key: lack.held for lack in self.manifest.missing if not lack.overtaken}
+        newest = self.newest([change.key for change, _ in failed]) if failed else []
+        return [
+            Missing(change, reason, known.get(change.key, b"" if was is None or was.deletes else was.digest))
+            for (change, reason), was in zip(failed, newest, strict=True)
+        ]
 
     def intents(self) -> list[Segment]:
         """Return what holders that lost their lease may still be writing."""
-        return [intent for name in self.manifest.intents if (intent := self._load_intent(name)) is not None]
+        loaded = [self._load_intent(intent.name) for intent in self.manifest.intents]
+        return [intent for intent in loaded if intent is not None]
 
     def _read(self, entry: SegmentEntry) -> Segment:
         data = entry.inline
@@ -205,7 +209,7 @@ class Replica:
         name = segment_name(self.manifest.generation + 1)
         intent = self._load_intent(name)
         if intent is not None:
-            self._adopt(name, intent, remember=taken)
+            self._adopt(name, intent, remember=taken and not (lease is not None and lease.outlived))
         elif taken:
             self._write(self.manifest, self.manifest.cover)
         if lease is not None:
@@ -226,22 +230,19 @@ class Replica:
         self._renamed = True
 
     def forget_intents(self) -> None:
-        """Drop remembered intents that our cover caught up with long ago, at the next manifest write."""
-        kept = tuple(name for name in self.manifest.intents if not self._outlived(name))
-        gone = tuple(name for name in self.manifest.intents if name not in kept)
+        """Drop intents whose holder can write no more, at the next manifest write."""
+        now_ms = self._environment.now_ms()
+        kept = tuple(intent for intent in self.manifest.intents if intent.until_ms > now_ms)
+        gone = tuple(intent.name for intent in self.manifest.intents if intent not in kept)
         self.manifest = altered(self.manifest, intents=kept, garbage=(*self.manifest.garbage, *gone))
-
-    def _outlived(self, name: str) -> bool:
-        old = generation_of(name) + INTENT_GENERATIONS < self.manifest.generation
-        intent = self._load_intent(name) if old else None
-        return old and (intent is None or self.manifest.cover.covers_all(intent.maxima))
 
     def compact(self) -> tuple[int, int]:
         """Merge all segments into one and remove unlisted objects; return (segments merged, objects removed)."""
         entries = self.manifest.segments
         if len(entries) > 1:
             self._write(self._merged(self.manifest, 0, len(entries)), self.manifest.cover)
-        listed = {entry.name for entry in self.manifest.segments if entry.inline is None} | set(self.manifest.intents)
+        listed = {entry.name for entry in self.manifest.segments if entry.inline is None}
+        listed.update(intent.name for intent in self.manifest.intents)
         unlisted = [name for name in self.storage.objects() if name.startswith("segment/") and name not in listed]
         if unlisted:
             self.storage.remove(unlisted, ANY)
@@ -258,10 +259,11 @@ class Replica:
         for start, stop in intent.batches(ADOPT_COUNT, ADOPT_BYTES):
             landed += self._landed(intent, start, stop)
         left = remember and len(landed) < len(intent)
+        until_ms = self._environment.now_ms() + LATE_WRITE_SECONDS * 1000
         manifest = altered(
             self.manifest,
             clock=max(self.manifest.clock, intent.stamp_max),
-            intents=(*self.manifest.intents, name) if left else self.manifest.intents,
+            intents=(*self.manifest.intents, RememberedIntent(name, until_ms)) if left else self.manifest.intents,
             garbage=self.manifest.garbage if left else (*self.manifest.garbage, name),
             missing=without_keys(self.manifest.missing, {change.key for change in landed}),
         )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.side import Side
 
-__all__ = ["Verdicts", "conflicts_of", "decide", "greatest"]
+__all__ = ["Verdicts", "conflicts_of", "decide", "greatest", "overtaken"]
 
 READ_COUNT = 64
 """Conflicting values read at a time."""
@@ -128,6 +128,29 @@ def conflicts_of(found: Delta) -> list[Conflict]:
     return [Conflict(source.key, source, target) for source, target in _pairs(found)]
 
 
+def overtaken(source: Side, target: Side) -> list[Conflict]:
+    """Return conflicts that no vector shows: a side changed a key while it knew of, but lacked, the other's change."""
+    conflicts = []
+    for side, peer in ((source, target), (target, source)):
+        lacks = [lack.change for lack in side.replica.manifest.missing if lack.overtaken]
+        if not lacks:
+            continue
+        keys = [change.key for change in lacks]
+        pairs = zip(lacks, side.replica.newest(keys), peer.replica.newest(keys), strict=True)
+        for lacked, own, theirs in pairs:
+            if own is None or theirs is None:
+                continue
+            if (theirs.origin, theirs.stamp) == (lacked.origin, lacked.stamp):
+                side.answered.add(lacked.key)
+                if (own.deletes, own.digest) != (theirs.deletes, theirs.digest):
+                    pair = (own, theirs) if side is source else (theirs, own)
+                    conflicts.append(Conflict(lacked.key, *pair))
+            elif peer.replica.manifest.cover.covers(own.origin, own.stamp) or theirs.order > own.order:
+                # Somebody else has brought the two together.
+                side.answered.add(lacked.key)
+    return conflicts
+
+
 def greatest(found: Delta) -> tuple[list[Change], list[Change]]:
     """Return the greatest change of each conflicting key, by the side that lacks it: (to source, to target)."""
     to_source, to_target = [], []
@@ -148,7 +171,9 @@ def decide(conflicts: Sequence[Conflict], policy: Policy, source: Side, target: 
     """
     verdicts = Verdicts()
     # Who does not hold the value that its log names cannot be given a decision for it.
-    lacking = {lack.change.key for side in (source, target) for lack in side.replica.manifest.missing}
+    lacking = {
+        lack.change.key for side in (source, target) for lack in side.replica.manifest.missing if not lack.overtaken
+    }
     if policy == "fail":
         refuse(list(conflicts))
     for start in range(0, len(conflicts), READ_COUNT):

@@ -80,13 +80,14 @@ class Scan:
     Attributes:
         local: changes made outside kvsync, stamped.
         landed: changes of interrupted runs that turned out to be in the storage.
-        stale: newest changes whose value such a run put an older one over, after it had lost its lease.
+        stale: newest changes whose value such a run put an older one over, after it had lost its lease, with the
+            digest of what is there now (empty: nothing).
         current: every key with its token and digest, as it is now.
     """
 
     local: list[Change]
     landed: list[Change]
-    stale: list[Change]
+    stale: list[tuple[Change, bytes]]
     current: Inventory
     fresh: bool
     basis: bytes
@@ -152,7 +153,7 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
         list(found), [token for token, _, _ in found.values()], [digest for _, digest, _ in found.values()], deletes
     )
     landed, stale = _late_writes(replica, puts, deletes)
-    explained = {change.key for change in (*landed, *stale)}
+    explained = {change.key for change in landed} | {change.key for change, _ in stale}
     local = _stamped(
         replica,
         environment,
@@ -195,13 +196,14 @@ def _last_inventory(storage: Storage) -> Inventory | None:
 def _rebuilt(replica: Replica, old: Inventory | None) -> Inventory:
     """Derive the baseline from the log: a run without a scan moved on since the last one."""
     merged = Segment.merge(replica.everything())
-    missing = {lack.change.key for lack in replica.manifest.missing}
+    missing = {lack.change.key for lack in replica.manifest.missing if not lack.overtaken}
     live = {
         key: digest
         for key, _, _, flags, _, digest in merged.rows(0, len(merged))
         if not flags & TOMBSTONE and key not in missing
     }
-    live.update(_held_instead(replica, sorted(missing), old))
+    # Where the newest value is missing, the manifest says what is held instead.
+    live.update((lack.change.key, lack.held) for lack in replica.manifest.missing if lack.held and not lack.overtaken)
     keys, digests = list(live), list(live.values())
     if old is None:
         return Inventory.build(keys, [b""] * len(keys), digests)
@@ -209,20 +211,6 @@ def _rebuilt(replica: Replica, old: Inventory | None) -> Inventory:
     pairs = zip(old.tokens(keys), old.digests(keys), digests, strict=True)
     tokens = [(token or b"") if was == digest else b"" for token, was, digest in pairs]
     return Inventory.build(keys, tokens, digests)
-
-
-def _held_instead(replica: Replica, keys: Sequence[str], old: Inventory | None) -> dict[str, bytes]:
-    """Return {key: digest} of the older values that are held where the newest is missing.
-
-    The last scan saw them, or the log names them as older changes; anything else that lies there is a local change.
-    """
-    held = {} if old is None else {k: d for k, d in zip(keys, old.digests(keys), strict=True) if d is not None}
-    rest = [key for key in keys if key not in held]
-    present = {k: v for k, v in zip(rest, replica.storage.read(rest), strict=True) if isinstance(v, bytes)}
-    digests = digest_values(list(present.values()))
-    known = replica.ever_logged(list(present))
-    held.update((key, d) for key, d, past in zip(present, digests, known, strict=True) if d in past)
-    return held
 
 
 def _listing(storage: Storage, on_batch: Callable[[], None]) -> tuple[list[str], list[bytes]]:
@@ -279,14 +267,14 @@ def _check_budget(
 
 def _late_writes(
     replica: Replica, puts: dict[str, tuple[bytes, bytes, int]], deletes: Sequence[str]
-) -> tuple[list[Change], list[Change]]:
+) -> tuple[list[Change], list[tuple[Change, bytes]]]:
     """Explain what was found by remembered intents: late writes of runs that had lost their lease.
 
     Return the changes that landed so, and the newest changes that such a write put an older value over: nobody made
     that older value now, so it is no local change, and the newest value is missing.
     """
     landed: dict[str, Change] = {}
-    stale: dict[str, Change] = {}
+    stale: dict[str, tuple[Change, bytes]] = {}
     gone = set(deletes)
     candidates = [*puts, *deletes]
     intents = replica.intents()
@@ -300,8 +288,8 @@ def _late_writes(
             if fits and (logged is None or change.order > logged.order):
                 landed[change.key] = change
             elif fits and logged is not None:
-                stale[change.key] = logged
-    return list(landed.values()), [change for key, change in stale.items() if key not in landed]
+                stale[change.key] = (logged, puts[change.key][1] if change.key in puts else b"")
+    return list(landed.values()), [entry for key, entry in stale.items() if key not in landed]
 
 
 def _stamped(

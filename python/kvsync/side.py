@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvsync.errors import ClockError, StorageError, UsageError
+from kvsync.index.lost import LostValue
 from kvsync.index.manifest import Missing
-from kvsync.native import Given, Segment, stamp_after
+from kvsync.native import Given, Segment, digest_values, stamp_after
 from kvsync.replica import Replica, changes_of, without_keys
 from kvsync.scan import InventoryGuard, scan
 from kvsync.storages.base import has_transaction
 from kvsync.transfer import BATCH_COUNT, Look, Trust
-from kvsync.types import Delete, Put
+from kvsync.types import ANY, Delete, Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from kvsync.scan import Scan
     from kvsync.storages.base import Storage
     from kvsync.transfer import Guard
-    from kvsync.types import Change, Unreadable, Written
+    from kvsync.types import Change, Refusal, Unreadable
 
 __all__ = ["Side", "checked"]
 
@@ -37,6 +39,7 @@ class Side:
         label: "source" or "target".
         replica: its log.
         scanned: what a scan found, where one was made.
+        answered: keys whose overtaken change met its conflict in this run.
         given: what the caller gave, once it is committed: pushed from memory, not read back.
         committed: local changes that this run logged.
     """
@@ -61,6 +64,7 @@ class Side:
         self.scanned: Scan | None = None
         self.committed = 0
         self.given: Given | None = None
+        self.answered: set[str] = set()
         self._unwritten: dict[str, bytes | None] = {}
 
     def settle(self) -> None:
@@ -118,7 +122,7 @@ class Side:
 
         Raises:
             UsageError: a change is malformed, or names a value as stored that is not there.
-            StorageError: a value cannot be written; nothing of this was logged.
+            StorageError: a value cannot be written; the others are done and logged.
         """
         if not changes:
             return
@@ -132,12 +136,24 @@ class Side:
             changes = list({change.key: change for change in changes}.values())
         if self.lease is None:
             self._unwritten = dict(zip(keys, values, strict=True))
+        refusals: list[Refusal] = []
         with self.as_one():
             if self.lease is not None:
-                self._write_given(changes)
+                self.before_write()
+                self.replica.intend(segment)
+                refusals = self._write_given(changes)
             self.before_write()
-            self._log_local(segment)
-            self._unprove(segment)
+            accepted = segment.without([refusal.key for refusal in refusals]) if refusals else segment
+            if len(accepted):
+                self._log_local(accepted)
+                self._unprove(accepted)
+            else:
+                self.replica.withdraw()
+        for refusal in refusals:
+            message = (
+                f"cannot change {refusal.key!r}: {refusal.reason}; what it holds of the others is logged"
+            )
+            raise StorageError(message, storage=self.storage.name, key=refusal.key)
 
     def scan(self) -> None:
         """Find what changed outside kvsync, without writing anything.
@@ -155,10 +171,24 @@ class Side:
         if found is None or not (found.local or found.landed or found.stale):
             return
         reason = "an interrupted run wrote an older value over it after it had lost its lease"
-        lost = [Missing(change, reason) for change in found.stale]
+        lost = [Missing(change, reason, held) for change, held in found.stale]
+        self._keep_stale(found.stale)
         with self.as_one():
             self.before_write()
             self._log_local(Segment.from_rows([*found.local, *found.landed]), found.landed, lost)
+
+    def _keep_stale(self, stale: Sequence[tuple[Change, bytes]]) -> None:
+        """Keep what a late write put there, before the newest value replaces it: it may be somebody's after all."""
+        keys = [change.key for change, held in stale if held]
+        if self.lease is None or not keys:
+            return
+        held = {change.key: (change, digest) for change, digest in stale}
+        for key, value in zip(keys, self.storage.read(keys), strict=True):
+            change, digest = held[key]
+            if isinstance(value, bytes) and digest_values([value]) == [digest]:
+                self.before_write()
+                lost = LostValue.of(change._replace(digest=digest, size=len(value)), value)
+                self.storage.store(lost.name, lost.encode(), ANY)
 
     def decide(self, rows: Sequence[Change], values: Sequence[tuple[str, bytes | None]]) -> set[str]:
         """Log decisions whose outcome this side holds, after writing those `values` that neither side holds.
@@ -222,7 +252,9 @@ class Side:
             values[i] = value
         return values
 
-    def _write_given(self, changes: Sequence[Put | Delete]) -> None:
+    def _write_given(self, changes: Sequence[Put | Delete]) -> list[Refusal]:
+        """Write the caller's values, and return what the storage refused."""
+        refusals: list[Refusal] = []
         for start in range(0, len(changes), BATCH_COUNT):
             batch = changes[start : start + BATCH_COUNT]
             puts = [change for change in batch if change.value is not None]
@@ -230,14 +262,10 @@ class Side:
             self.before_write()
             if puts:
                 values = [put.value for put in puts if put.value is not None]
-                self._accept(self.storage.write([put.key for put in puts], values))
+                refusals += self.storage.write([put.key for put in puts], values).refused
             if deletes:
-                self._accept(self.storage.delete(deletes))
-
-    def _accept(self, written: Written) -> None:
-        for refusal in written.refused:
-            message = f"cannot change {refusal.key!r}: {refusal.reason}; leave this key out or store it elsewhere"
-            raise StorageError(message, storage=self.storage.name, key=refusal.key)
+                refusals += self.storage.delete(deletes).refused
+        return refusals
 
     def _unprove(self, segment: Segment) -> None:
         """Tell the inventory of values written after the scan: known by digest, to be looked at once more."""
@@ -245,20 +273,26 @@ class Side:
             rows = changes_of(segment)
             self.scanned.record({row.key: None if row.deletes else (b"", row.digest) for row in rows})
 
+    def _overtaken(self, segment: Segment, settled: set[str]) -> list[Missing]:
+        """Return what stays missing once `segment` is logged.
+
+        A local change to a missing key was made without knowing of the missing one: a conflict, to be met with
+        the next peer that holds it.
+        """
+        left = without_keys(self.replica.manifest.missing, settled)
+        keys = [lack.change.key for lack in left]
+        rows = segment.find(keys) if keys else []
+        return [lack if row is None else replace(lack, overtaken=True) for lack, row in zip(left, rows, strict=True)]
+
     def _log_local(self, segment: Segment, landed: Sequence[Change] = (), lost: Sequence[Missing] = ()) -> None:
         replica = self.replica
         own = segment.maxima.get(replica.manifest.replica, 0)
         cover = replica.manifest.cover.with_dots([(change.origin, change.stamp) for change in landed])
         if own:
             cover = cover.with_stamp(replica.manifest.replica, own)
-        missing = replica.manifest.missing
-        if missing:
-            keys = [lack.change.key for lack in missing]
-            beaten = {key for key, row in zip(keys, segment.find(keys), strict=True) if row is not None}
-            missing = without_keys(missing, beaten)
-        if lost:
-            missing = without_keys(missing, {lack.change.key for lack in lost})
-            missing = tuple(sorted([*missing, *lost], key=lambda lack: lack.change.key))
+        settled = {change.key for change in landed} | {lack.change.key for lack in lost}
+        missing = [*self._overtaken(segment, settled), *lost]
+        missing.sort(key=lambda lack: lack.change.key)
         replica.finalise(segment, cover, missing)
         self.committed += len(segment) - len(landed)
 

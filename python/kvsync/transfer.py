@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from kvsync.index.manifest import Missing
 from kvsync.native import digest_values
 from kvsync.types import Change, Unreadable
 
@@ -61,24 +60,25 @@ class Look:
         return None, {key: reason for key, digest, known in pairs if digest is not None and digest not in known}
 
     def _known(self, keys: Sequence[str]) -> list[set[bytes]]:
-        """Return what each key may hold: its newest change's value, or an older one where that is missing."""
-        missing = {lack.change.key for lack in self._replica.manifest.missing}
-        known = [{row.digest} if row is not None and not row.deletes else set() for row in self._replica.newest(keys)]
-        lacking = [i for i, key in enumerate(keys) if key in missing]
-        for i, past in zip(lacking, self._replica.ever_logged([keys[i] for i in lacking]), strict=True):
-            known[i] |= past
-        return known
+        """Return what each key may hold: its newest change's value, or what is held where that is missing."""
+        held = {lack.change.key: lack.held for lack in self._replica.manifest.missing if not lack.overtaken}
+        rows = self._replica.newest(keys)
+        return [
+            {row.digest if row is not None and not row.deletes else b"", held.get(key, b"")}
+            for key, row in zip(keys, rows, strict=True)
+        ]
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of a push.
 
+    `failed` holds the changes that were not applied, and why.
     `tokens` holds the new version token of each key written (None: deleted), where they were asked for.
     """
 
     applied: int = 0
-    missing: list[Missing] = field(default_factory=list)
+    failed: list[tuple[Change, str]] = field(default_factory=list)
     tokens: dict[str, tuple[bytes, bytes] | None] | None = None
 
 
@@ -122,7 +122,7 @@ def push(
     """Apply `changes` to `taker`, taking values from `giver`.
 
     A value that cannot be read, is not the one that its change names, or cannot be written, is reported as
-    missing; the rest goes on.
+    failed; the rest goes on.
 
     Raises:
         LockLostError: from `before_write`; the batches before are applied.
@@ -167,7 +167,7 @@ def _apply(taker: Storage, changes: Segment, batch: Batch, guard: Guard, outcome
     outcome.applied += batch.stop - batch.start - len(refused)
     if refused or outcome.tokens is not None:
         rows = [Change._make(row) for row in changes.rows(batch.start, batch.stop)]
-        outcome.missing += [Missing(row, refused[row.key]) for row in rows if row.key in refused]
+        outcome.failed += [(row, refused[row.key]) for row in rows if row.key in refused]
         _record(outcome, rows, tokens, refused)
 
 

@@ -16,6 +16,7 @@ from places import KINDS, Clock, DictPlace, Place, make, plain
 
 import kvsync
 from kvsync import Delete, Put
+from kvsync.index.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +64,8 @@ class Damaged:
         return [self.one.values(), self.two.values()]
 
     def segments(self) -> list[str]:
-        return sorted(name for name in self.one.objects() if name.startswith("segment/"))
+        manifest = Manifest.decode(self.one.objects()["manifest"], "one")
+        return sorted(entry.name for entry in manifest.segments if entry.inline is None)
 
     def refused(self, error: type[Exception] = kvsync.IndexDamagedError, **options: Any) -> Exception:
         """Return the error that a run gives in both directions, having checked that no value changed."""
@@ -268,9 +270,11 @@ def test_a_manifest_with_a_nonsense_range(damaged: Damaged) -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        [".kvsync/x", 1, 2, 0, 1, bytes(32), "r"],
-        ["k", 1, 2, 255, 1, bytes(32), "r"],
-        ["k", 1, 2, 1, 5, b"\1" * 32, "r"],
+        [".kvsync/x", 1, 2, 0, 1, bytes(32), "r", b"", False],
+        ["k", 1, 2, 255, 1, bytes(32), "r", b"", False],
+        ["k", 1, 2, 1, 5, b"\1" * 32, "r", b"", False],
+        ["k", 1, 2, 0, 1, bytes(32), "r", b"short", False],
+        ["k", 1, 2, 0, 1, bytes(32), "r", b"", 1],
     ],
 )
 def test_a_manifest_with_a_nonsense_missing_change(damaged: Damaged, row: list[Any]) -> None:

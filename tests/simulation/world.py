@@ -78,6 +78,7 @@ class Wire:
     def __init__(self, inner: Storage, fuse: Fuse) -> None:
         self.inner, self.fuse = inner, fuse
         self.name, self.capabilities = inner.name, inner.capabilities
+        self.identity = f"wire {id(self)}"
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.inner, name)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.errors import IndexDamagedError
 
-__all__ = ["Manifest", "Missing", "SegmentEntry"]
+__all__ = ["Manifest", "Missing", "RememberedIntent", "SegmentEntry"]
 
 FIELDS = (
     MANIFEST,
@@ -55,10 +55,27 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A change that is known here and whose value is not held."""
+    """A change that is known here and whose value is not held.
+
+    Attributes:
+        change: the newest that this replica knows of from others.
+        reason: why its value is not held.
+        held: BLAKE3 of the value that is there instead, empty where there is none.
+        overtaken: the key was changed here since, without knowing of this change.
+    """
 
     change: Change
     reason: str
+    held: bytes = b""
+    overtaken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedIntent:
+    """What a holder that lost its lease was writing; its last write may land until `until_ms` (wall clock)."""
+
+    name: str
+    until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +104,7 @@ class Manifest:
     segments: tuple[SegmentEntry, ...] = ()
     peers: Mapping[int, Mapping[int, int]] | None = None
     missing: tuple[Missing, ...] = ()
-    intents: tuple[str, ...] = ()
+    intents: tuple[RememberedIntent, ...] = ()
     garbage: tuple[str, ...] = ()
     digest: bytes | None = None
 
@@ -117,8 +134,8 @@ class Manifest:
                     for entry in self.segments
                 ],
                 "peers": [[replica, _pairs(vector)] for replica, vector in sorted((self.peers or {}).items())],
-                "missing": [[*lack.change, lack.reason] for lack in self.missing],
-                "intents": list(self.intents),
+                "missing": [[*lack.change, lack.reason, lack.held, lack.overtaken] for lack in self.missing],
+                "intents": [[intent.name, intent.until_ms] for intent in self.intents],
                 "garbage": list(self.garbage),
                 "digest": self.digest,
             },
@@ -164,8 +181,8 @@ class _Reader:
             cover=self.cover(),
             segments=tuple(self.segment(row) for row in self.rows("segments", 6)),
             peers={self.number(row[0], "peers"): self.vector(row[1], "peers") for row in peers},
-            missing=tuple(self.lack(row) for row in self.rows("missing", 7)),
-            intents=self.names("intents"),
+            missing=tuple(self.lack(row) for row in self.rows("missing", 9)),
+            intents=tuple(self.intent(row) for row in self.rows("intents", 2)),
             garbage=self.names("garbage"),
             digest=digest,
         )
@@ -232,8 +249,16 @@ class _Reader:
             inline,
         )
 
+    def intent(self, row: list[object]) -> RememberedIntent:
+        name, until_ms = row
+        if type(name) is not str:
+            raise self.error("intents")
+        return RememberedIntent(name, self.number(until_ms, "intents"))
+
     def lack(self, row: list[object]) -> Missing:
-        key, origin, stamp, flags, size, digest, reason = row
+        key, origin, stamp, flags, size, digest, reason, held, overtaken = row
+        if type(held) is not bytes or len(held) not in {0, 32} or type(overtaken) is not bool:
+            raise self.error("missing")
         if type(key) is not str or type(digest) is not bytes or len(digest) != 32 or type(reason) is not str:  # noqa: PLR2004
             raise self.error("missing")
         number = partial(self.number, field="missing")
@@ -242,4 +267,4 @@ class _Reader:
             Segment.from_rows([change])
         except UsageError:
             raise self.error("missing") from None
-        return Missing(change, reason)
+        return Missing(change, reason, held, overtaken)

@@ -23,7 +23,6 @@ __all__ = [
     "MANIFEST",
     "damaged",
     "field_error",
-    "generation_of",
     "is_uint",
     "pack",
     "reading",
@@ -48,15 +47,6 @@ def segment_name(generation: int, number: int = 0) -> str:
     'segment/000000000000001a-0'
     """
     return f"segment/{generation:016x}-{number:x}"
-
-
-def generation_of(name: str) -> int:
-    """Return the manifest generation that a segment's name carries.
-
-    >>> generation_of("segment/000000000000001a-0")
-    26
-    """
-    return int(name.removeprefix("segment/").partition("-")[0], 16)
 
 
 def replace(storage: Storage, name: str, data: bytes, expect: Expectation) -> Version:

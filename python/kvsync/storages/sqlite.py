@@ -277,14 +277,16 @@ class SqliteStorage:
             raise UsageError(message, storage=self.name)
         with self._errors(), self._lock:
             connection = self._open(create=True)
-            connection.execute("BEGIN IMMEDIATE")
-            self._in_transaction = True
         try:
+            # All within one `try`: an interrupt between two of these lines must not leave a transaction open.
+            with self._errors(), self._lock:
+                self._in_transaction = True
+                connection.execute("BEGIN IMMEDIATE")
             yield
+            self._end(connection, "COMMIT")
         except BaseException:
             self._end(connection, "ROLLBACK")
             raise
-        self._end(connection, "COMMIT")
 
     def close(self) -> None:
         """Close the database; what a transaction has not committed is undone."""
@@ -413,14 +415,14 @@ class SqliteStorage:
             if relaxed:
                 connection.execute("PRAGMA synchronous = NORMAL")
             try:
+                # All within one `try`: an interrupt between two of these lines must not leave a transaction open.
                 connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                except BaseException:
-                    if connection.in_transaction:  # a full disk, for one, ends it by itself
-                        connection.execute("ROLLBACK")
-                    raise
+                yield connection
                 self._commit(connection)
+            except BaseException:
+                if connection.in_transaction:  # a full disk, for one, ends it by itself
+                    connection.execute("ROLLBACK")
+                raise
             finally:
                 if relaxed:
                     connection.execute("PRAGMA synchronous = FULL")

@@ -91,7 +91,7 @@ fn manifest() -> Vec<u8> {
     let inline = segment("segment/0000000000000001-0", &small(), false);
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    out.map(12);
+    out.map(13);
     text(&mut out, "name", "manifest");
     number(&mut out, "replica", 7);
     number(&mut out, "generation", 3);
@@ -120,14 +120,21 @@ fn manifest() -> Vec<u8> {
     uints(&mut out, &[7, STAMP + 2]);
     out.str("missing").unwrap();
     out.array(1).unwrap();
-    out.array(7).unwrap();
+    out.array(9).unwrap();
     out.str("a").unwrap();
     uints(&mut out, &[7, STAMP + 1, 0, 3]);
     out.bin(&digest::of_value(b"one")).unwrap();
     out.str("unreadable").unwrap();
+    out.bin(&digest::of_value(b"older")).unwrap();
+    out.0.push(0xc2);
     out.str("intents").unwrap();
     out.array(1).unwrap();
+    out.array(2).unwrap();
     out.str("segment/0000000000000002-0").unwrap();
+    out.uint(1_700_000_600_000);
+    out.str("garbage").unwrap();
+    out.array(1).unwrap();
+    out.str("segment/0000000000000003-0").unwrap();
     out.str("digest").unwrap();
     out.0.push(0xc0);
     envelope::seal(Kind::Manifest, &body, false)

@@ -1,0 +1,106 @@
+"""A key whose newest value one side knows of and does not hold: nothing about it may be lost or undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import kvsync
+from kvsync import Delete, Put
+from kvsync.storages.mapping import MappingStorage
+from kvsync.types import Unreadable
+
+Mapping = dict[str, bytes]
+
+
+class Flaky(MappingStorage):
+    """Cannot read `k` this once."""
+
+    def read(self, keys: Any) -> Any:
+        return [Unreadable("EIO") if key == "k" else value for key, value in zip(keys, super().read(keys), strict=True)]
+
+
+def plain(mapping: Mapping) -> Mapping:
+    return {key: value for key, value in mapping.items() if not key.startswith(".kvsync/")}
+
+
+def behind(second: Put | Delete) -> tuple[Mapping, Mapping]:
+    """Return A with k=v3, and B that lacks it and holds what `second` made, which no scan of B has seen."""
+    a: Mapping = {"k": b"v1"}
+    b: Mapping = {}
+    kvsync.sync(a, b, scan=True)
+    kvsync.sync(a, b, [second])
+    kvsync.commit(a, [Put("k", b"v3")])
+    result = kvsync.sync(Flaky(a), b)
+    assert [lack.key for lack in result.missing] == ["k"]
+    return a, b
+
+
+@pytest.mark.parametrize("second", [Put("k", b"v2"), Delete("k")], ids=["a value", "nothing"])
+@pytest.mark.parametrize("compacted", [False, True])
+def test_what_is_held_instead_is_no_local_change(second: Put | Delete, compacted: bool) -> None:
+    """B's scan took the older value it held (or its absence) for a change made now, and it beat v3 everywhere."""
+    a, b = behind(second)
+    if compacted:
+        kvsync.compact(b)
+    result = kvsync.sync(a, b, scan=True)
+    assert result.committed == (0, 0)
+    assert plain(a) == plain(b) == {"k": b"v3"}
+
+
+@pytest.mark.parametrize("policy", ["latest", "source", "target", "keep-both"])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_local_change_over_a_missing_value_is_a_conflict(policy: Any, given: bool) -> None:
+    """B changed k while it knew of v3 and lacked it. By the vectors B's change had seen v3, and beat it in silence."""
+    a, b = behind(Put("k", b"v2"))
+    if given:
+        kvsync.commit(b, [Put("k", b"from b")])
+    else:
+        b["k"] = b"from b"
+    result = kvsync.sync(a, b, scan=not given, conflict=policy)
+    assert [conflict.key for conflict in result.conflicts] == ["k"]
+    assert plain(a) == plain(b)
+    assert a["k"] == (b"v3" if policy == "source" else b"from b")
+    lost = [value.value for value in (*kvsync.lost(a), *kvsync.lost(b))]
+    assert {b"v3", b"from b"} <= {*plain(a).values(), *lost}
+    assert not kvsync.status(b).missing
+    again = kvsync.sync(a, b)
+    assert (again.pushed, again.pulled, again.conflicts, again.missing) == (0, 0, [], [])
+
+
+def test_the_conflict_over_a_missing_value_waits_for_who_holds_it() -> None:
+    """B meets C first, which has neither; the conflict is met when A comes."""
+    a, b = behind(Put("k", b"v2"))
+    c: Mapping = {}
+    kvsync.commit(b, [Put("k", b"from b")])
+    assert not kvsync.sync(b, c).conflicts
+    result = kvsync.sync(a, b)
+    assert [conflict.key for conflict in result.conflicts] == ["k"]
+    kvsync.sync(a, c)
+    assert plain(a) == plain(b) == plain(c) == {"k": b"from b"}
+    assert [value.value for value in kvsync.lost(a)] == [b"v3"]
+
+
+def test_a_refused_change_does_not_leave_the_others_unlogged() -> None:
+    class Picky(MappingStorage):
+        def write(self, keys: Any, values: Any, expect: Any = None) -> Any:
+            if "bad" in keys:
+                kept = [(k, v) for k, v in zip(keys, values, strict=True) if k != "bad"]
+                super().write([k for k, _ in kept], [v for _, v in kept], expect)
+                return kvsync.types.Written((kvsync.types.Refusal("bad", "no room", changed=False),))
+            return super().write(keys, values, expect)
+
+    a: Mapping = {}
+    b: Mapping = {}
+    with pytest.raises(kvsync.StorageError, match="no room") as refused:
+        kvsync.sync(Picky(a), b, [Put("bad", b"1"), Put("good", b"2")])
+    assert refused.value.key == "bad"
+    kvsync.sync(a, b)
+    assert plain(a) == plain(b) == {"good": b"2"}
+
+
+def test_folders_within_each_other_are_refused(tmp_path: Any) -> None:
+    (tmp_path / "inner").mkdir()
+    with pytest.raises(kvsync.SameStorageError):
+        kvsync.sync(tmp_path, tmp_path / "inner", scan=True)
