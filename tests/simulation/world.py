@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import kvsync
 from kvsync import Delete, Put
 from kvsync.environment import Environment
+from kvsync.index.manifest import Manifest
 from kvsync.native import Segment, digest_values
 from kvsync.replica import Replica, changes_of
 from kvsync.storages.mapping import MappingStorage
@@ -107,7 +108,17 @@ class Wire:
         return self.fuse.call(lambda: self.inner.load(name))
 
     def store(self, name: str, data: bytes, expect: Any) -> Any:
-        return self.fuse.call(lambda: self.inner.store(name, data, expect))
+        return self.fuse.call(lambda: self.checked_store(name, data, expect))
+
+    def checked_store(self, name: str, data: bytes, expect: Any) -> Any:
+        """Predicate 1: a manifest write that succeeds has the next generation, while somebody holds the lease."""
+        before = self.inner.load(name) if name == "manifest" else None
+        version = self.inner.store(name, data, expect)
+        if name == "manifest":
+            was = Manifest.decode(before.data, self.name).generation if before is not None else 0
+            assert Manifest.decode(data, self.name).generation == was + 1
+            assert self.inner.load("lease") is not None
+        return version
 
     def remove(self, names: Any, expect: Any) -> Any:
         return self.fuse.call(lambda: self.inner.remove(names, expect))
@@ -154,6 +165,7 @@ class Replicated:
     skew: float = 0.0
     transactional: bool = False
     unsaid: list[Put | Delete] = field(default_factory=list)
+    failed: bool = False
     newest: dict[str, Change] = field(default_factory=dict)
 
     def storage(self) -> MappingStorage:
@@ -184,6 +196,8 @@ class World:
         for replica in self.replicas:
             replica.transactional = transactional and self.random.random() < 0.5
         self.known: dict[tuple[int, int, str], Change] = {}
+        # Each write of the application by its key and digest, with the writes it had seen: its causal past.
+        self.past: dict[tuple[str, bytes], set[tuple[str, bytes]]] = {}
         self.serial = 0
         self.log: list[str] = []
 
@@ -206,18 +220,42 @@ class World:
 
     def change(self, at: Replicated, keys: str, count: int, fuse: Fuse | None = None) -> None:
         """Let the application change some keys; a commit that fails is said again before the next one."""
-        at.unsaid += [
+        fresh = [
             Delete(key) if self.random.random() < 0.25 else Put(key, self.value(key))
             for key in self.random.sample(keys, min(count, len(keys)))
         ]
+        for change in fresh:
+            self.remember(at, change)
+        at.unsaid += fresh
         self.say(at, fuse)
 
+    def remember(self, at: Replicated, change: Put | Delete) -> None:
+        """Note what a write has seen: what its replica's log names for the key, what that had seen, and so on."""
+        seen = at.newest.get(change.key)
+        pending = [said for said in at.unsaid if said.key == change.key and said.value is not None]
+        past = {(said.key, digest_values([said.value])[0]) for said in pending if said.value is not None}
+        if seen is not None and not seen.deletes:
+            past.add((change.key, seen.digest))
+        for earlier in tuple(past):
+            past |= self.past.get(earlier, set())
+        if change.value is not None:
+            self.past[change.key, digest_values([change.value])[0]] = past
+
     def say(self, at: Replicated, fuse: Fuse | None = None) -> None:
+        """Commit what the application has to say; what failed is said again, as new writes that know what is there."""
         if not at.unsaid:
             return
+        if at.failed:
+            again, at.unsaid = at.unsaid, []
+            fresh = [change if change.value is None else Put(change.key, self.value(change.key)) for change in again]
+            for change in fresh:
+                self.remember(at, change)
+            at.unsaid = fresh
+        at.failed = True
         with self.survives(fuse):
             kvsync.commit(at.wire(fuse or Fuse()), at.unsaid, wait_seconds=WAIT, environment=self.environment(at))
             at.unsaid = []
+            at.failed = False
         self.check(at)
 
     def sync(self, one: Replicated, other: Replicated, fuse: Fuse | None = None, **options: Any) -> Any:
@@ -303,10 +341,19 @@ class World:
             if change.key not in greatest or change.order > greatest[change.key].order:
                 greatest[change.key] = change
         assert first.newest == greatest
+        for key, change in first.newest.items():
+            # Predicate 7: nothing that survived had seen the final value and replaced it. A decision is a write of its
+            # own, at the moment it was made, though of an older write's value.
+            if change.decided:
+                continue
+            final = (key, change.digest)
+            logged = {(row.key, row.digest) for row in self.known.values() if not row.decided}
+            went_back = [write for write in logged if final in self.past.get(write, set())]
+            assert change.deletes or not went_back, f"{key} went back"
 
     def snapshot(self) -> Any:
-        return copy.deepcopy((self.now, self.random.getstate(), self.serial, self.replicas, self.known))
+        return copy.deepcopy((self.now, self.random.getstate(), self.serial, self.replicas, self.known, self.past))
 
     def restore(self, state: Any) -> None:
-        self.now, randomness, self.serial, self.replicas, self.known = copy.deepcopy(state)
+        self.now, randomness, self.serial, self.replicas, self.known, self.past = copy.deepcopy(state)
         self.random.setstate(randomness)
