@@ -150,9 +150,7 @@ class Side:
             else:
                 self.replica.withdraw()
         for refusal in refusals:
-            message = (
-                f"cannot change {refusal.key!r}: {refusal.reason}; what it holds of the others is logged"
-            )
+            message = f"cannot change {refusal.key!r}: {refusal.reason}; what it holds of the others is logged"
             raise StorageError(message, storage=self.storage.name, key=refusal.key)
 
     def scan(self) -> None:
