@@ -178,7 +178,7 @@ class Side:
     def _keep_stale(self, stale: Sequence[tuple[Change, bytes]]) -> None:
         """Keep what a late write put there, before the newest value replaces it: it may be somebody's after all."""
         keys = [change.key for change, held in stale if held]
-        if self.lease is None or not keys:
+        if self.lease is None or not keys or not self.options.keep_lost:
             return
         held = {change.key: (change, digest) for change, digest in stale}
         for key, value in zip(keys, self.storage.read(keys), strict=True):
