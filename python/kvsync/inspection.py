@@ -82,7 +82,7 @@ def status(storage: Storage) -> Status:
         replica=manifest.replica if manifest.generation else None,
         generation=manifest.generation,
         vector=manifest.cover.vector,
-        changes=sum(entry.count for entry in manifest.segments),
+        changes=sum(entry.length for entry in manifest.segments),
         segments=len(manifest.segments),
         index_bytes=sum(entry.size for entry in manifest.segments),
         missing={lack.change.key: lack.reason for lack in manifest.missing},

@@ -214,6 +214,8 @@ class Lease:
             self._replace(record, version)
         elif interrupted:
             self._replace(self._record_with(LeaseState.INTERRUPTED), version)
+        elif not self.storage.capabilities.conditional_remove:
+            self._replace(self._record_with(LeaseState.RELEASED), version)
         else:
             self.storage.remove([LEASE], version)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace as altered
 from typing import TYPE_CHECKING, TypeAlias
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index import compaction
 from kvsync.index.manifest import Manifest, Missing, RememberedIntent, SegmentEntry
 from kvsync.index.objects import MANIFEST, damaged, reading, replace, segment_name
+from kvsync.index.recent import recent
 from kvsync.lease import Inheritance
 from kvsync.native import Cover, Segment, checksum, newest_digest
 from kvsync.storages.base import ObjectMismatch, has_transaction
@@ -50,7 +50,13 @@ def load_manifest(storage: Storage, seen: Found = None) -> Found:
     there = storage.load(MANIFEST)
     if there is not None and seen is not None and there.version == seen[1]:
         return seen
-    return (Manifest.decode(there.data, storage.name), there.version) if there else None
+    if there is None:
+        return None
+    manifest = recent.find(there.data)
+    if manifest is None:
+        manifest = Manifest.decode(there.data, storage.name)
+        recent.keep(there.data, manifest)
+    return manifest, there.version
 
 
 def changes_of(segment: Segment) -> Iterator[Change]:
@@ -178,7 +184,7 @@ class Replica:
         peers = dict(manifest.peers or {})
         if peer is not None and peer.generation:
             peers[peer.replica] = peer.cover.vector
-        self._write(altered(manifest, missing=tuple(missing), peers=peers), cover)
+        self._write(manifest._replace(missing=tuple(missing), peers=peers), cover)
         return True
 
     def _logged(self, segment: Segment) -> Manifest:
@@ -193,7 +199,7 @@ class Replica:
             return self._listing(segment, name, data, stored=True)
         fresh = self._fresh_name()
         data = segment.encode(fresh, self.storage.capabilities.compress)
-        manifest = altered(self.manifest, garbage=(*self.manifest.garbage, name))
+        manifest = self.manifest._replace(garbage=(*self.manifest.garbage, name))
         return self._listing(segment, fresh, data, stored=False, manifest=manifest)
 
     def recover(self, lease: Lease | None) -> None:
@@ -218,7 +224,7 @@ class Replica:
     def assume(self, replica: int) -> None:
         """Take the id that a plan drew, if this replica has none yet."""
         if not self.manifest.generation:
-            self.manifest = altered(self.manifest, replica=replica)
+            self.manifest = self.manifest._replace(replica=replica)
 
     def settled(self, cover: Cover) -> bool:
         """Whether moving to `cover` leaves nothing to write."""
@@ -226,7 +232,7 @@ class Replica:
 
     def rename(self) -> None:
         """Take a new replica id: our history is in doubt, and a new id is always safe."""
-        self.manifest = altered(self.manifest, replica=self._environment.replica_id(), digest=None)
+        self.manifest = self.manifest._replace(replica=self._environment.replica_id(), digest=None)
         self._renamed = True
 
     def forget_intents(self) -> None:
@@ -234,7 +240,7 @@ class Replica:
         now_ms = self._environment.now_ms()
         kept = tuple(intent for intent in self.manifest.intents if intent.until_ms > now_ms)
         gone = tuple(intent.name for intent in self.manifest.intents if intent not in kept)
-        self.manifest = altered(self.manifest, intents=kept, garbage=(*self.manifest.garbage, *gone))
+        self.manifest = self.manifest._replace(intents=kept, garbage=(*self.manifest.garbage, *gone))
 
     def compact(self) -> tuple[int, int]:
         """Merge all segments into one and remove unlisted objects; return (segments merged, objects removed)."""
@@ -247,7 +253,7 @@ class Replica:
         if unlisted:
             self.storage.remove(unlisted, ANY)
         if self.manifest.garbage:
-            self._write(altered(self.manifest, garbage=()), self.manifest.cover)
+            self._write(self.manifest._replace(garbage=()), self.manifest.cover)
         return len(entries), len(unlisted)
 
     def _load_intent(self, name: str) -> Segment | None:
@@ -260,8 +266,7 @@ class Replica:
             landed += self._landed(intent, start, stop)
         left = remember and len(landed) < len(intent)
         until_ms = self._environment.now_ms() + LATE_WRITE_SECONDS * 1000
-        manifest = altered(
-            self.manifest,
+        manifest = self.manifest._replace(
             clock=max(self.manifest.clock, intent.stamp_max),
             intents=(*self.manifest.intents, RememberedIntent(name, until_ms)) if left else self.manifest.intents,
             garbage=self.manifest.garbage if left else (*self.manifest.garbage, name),
@@ -296,8 +301,7 @@ class Replica:
             self._create(name, data)
         self._loaded[name] = segment
         entry = SegmentEntry(name, segment.maxima, len(segment), len(data), checksum(data), data if inline else None)
-        return altered(
-            manifest,
+        return manifest._replace(
             segments=(*manifest.segments, entry),
             clock=max(manifest.clock, segment.stamp_max),
             garbage=(*manifest.garbage, name) if inline and stored else manifest.garbage,
@@ -309,27 +313,28 @@ class Replica:
         segment = Segment.merge([self.segment(entry) for entry in old])
         name = self._fresh_name()
         data = segment.encode(name, self.storage.capabilities.compress)
-        rest = altered(
-            manifest,
+        rest = manifest._replace(
             segments=manifest.segments[:start],
             garbage=(*manifest.garbage, *(entry.name for entry in old if entry.inline is None)),
         )
         listed = self._listing(segment, name, data, stored=False, manifest=rest)
-        return altered(listed, segments=(*listed.segments, *manifest.segments[stop:]))
+        return listed._replace(segments=(*listed.segments, *manifest.segments[stop:]))
 
     def _write(self, manifest: Manifest, cover: Cover) -> None:
         """Write the next generation: tiers merged, garbage swept, clock past all that the cover names."""
         clock = max(manifest.clock, *cover.vector.values(), 0)
-        manifest = altered(manifest, cover=cover, clock=clock)
+        manifest = manifest._replace(cover=cover, clock=clock)
         if not self.dry:
             manifest = self._tidied(manifest)
-        manifest = altered(manifest, digest=self._digest(manifest.segments)).following(self._environment)
+        manifest = manifest._replace(digest=self._digest(manifest.segments)).following(self._environment)
         if not self.dry:
+            data = manifest.encode()
             try:
-                self._version = replace(self.storage, MANIFEST, manifest.encode(), self._version)
+                self._version = replace(self.storage, MANIFEST, data, self._version)
             except ObjectMismatch:
                 message = "another run wrote the manifest: our lease was taken over; nothing was lost, run again"
                 raise LockLostError(message, storage=self.storage.name) from None
+            recent.keep(data, manifest)
         self.manifest = manifest
         self._renamed = False
 
@@ -338,7 +343,7 @@ class Replica:
         garbage = self.manifest.garbage
         if len(garbage) >= GARBAGE_COUNT_MAX:
             self.storage.remove(garbage, ANY)
-            manifest = altered(manifest, garbage=tuple(name for name in manifest.garbage if name not in garbage))
+            manifest = manifest._replace(garbage=tuple(name for name in manifest.garbage if name not in garbage))
         while span := compaction.merges(manifest.segments) or compaction.overflow(manifest.segments):
             manifest = self._merged(manifest, *span)
         return manifest

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ from kvsync.transfer import BATCH_COUNT, Look, Trust
 from kvsync.types import ANY, Delete, Put
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from kvsync.environment import Environment
     from kvsync.lease import Lease
@@ -94,18 +95,13 @@ class Side:
             for other in self.others:
                 other.refresh()
 
-    @contextmanager
-    def as_one(self) -> Iterator[None]:
+    def as_one(self) -> AbstractContextManager[None]:
         """Make all writes inside one, where the storage can.
 
         The manifest is replaced within, on condition: who took the lease over has rewritten it, so all is undone.
         """
         storage = self.storage
-        if self.lease is None or not has_transaction(storage):
-            yield
-            return
-        with storage.transaction():
-            yield
+        return storage.transaction() if self.lease is not None and has_transaction(storage) else nullcontext()
 
     def guard(self) -> Guard:
         """Return what protects values that the log does not know."""

@@ -29,7 +29,7 @@ class Log:
         self.entries.append(entry(count))
         while (span := merges(self.entries)) is not None:
             start, stop = span
-            total = sum(e.count for e in self.entries[start:stop])
+            total = sum(e.length for e in self.entries[start:stop])
             self.rewritten += total
             self.entries[start:stop] = [entry(total)]
         self.most = max(self.most, len(self.entries))
@@ -62,7 +62,7 @@ def test_segments_grow_with_the_logarithm(sizes: str) -> None:
         total += count
         log.append(count)
     tiers = math.log(total, FANOUT) + 1
-    assert sum(e.count for e in log.entries) == total
+    assert sum(e.length for e in log.entries) == total
     assert log.most <= 2 * FANOUT * tiers
     assert log.rewritten <= total * tiers
 
@@ -82,8 +82,8 @@ def test_who_is_a_little_behind_reads_little(base: int) -> None:
             for e in reversed(log.entries):
                 if newest >= behind:
                     break
-                newest += e.count
-                read += e.count
+                newest += e.length
+                read += e.length
             assert read <= 6 * behind + 2 * FANOUT
 
 
@@ -91,7 +91,7 @@ def test_a_small_segment_below_a_large_one_is_merged_in_the_end() -> None:
     log = Log([entry(1), entry(5000)])
     for _ in range(40):
         log.append(5000)
-    assert log.entries[0].count > 1
+    assert log.entries[0].length > 1
 
 
 def test_overflow_moves_the_oldest_inline_segments_out() -> None:
@@ -114,13 +114,13 @@ def test_merging_ends(seed: int) -> None:
     """Any list of segments comes to rest, with every change still there."""
     chance = random.Random(seed)
     entries = [entry(chance.choice([0, 1, 3, 50, 10_000])) for _ in range(chance.randrange(200))]
-    total = sum(e.count for e in entries)
+    total = sum(e.length for e in entries)
     for _ in range(1000):
         span = merges(entries)
         if span is None:
             break
         start, stop = span
         assert 0 <= start < stop <= len(entries)
-        entries[start:stop] = [entry(sum(e.count for e in entries[start:stop]))]
+        entries[start:stop] = [entry(sum(e.length for e in entries[start:stop]))]
     assert merges(entries) is None
-    assert sum(e.count for e in entries) == total
+    assert sum(e.length for e in entries) == total

@@ -33,7 +33,7 @@ def merges(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
     start = stop
     for i in range(len(entries) - 1, -1, -1):
         # An old small segment below a large newer one counts as large, or it would stay for ever.
-        own = _tier(entries[i].count)
+        own = _tier(entries[i].length)
         if own > tier:
             if stop - start >= 2 * FANOUT:
                 return start, start + FANOUT

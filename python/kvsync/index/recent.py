@@ -1,0 +1,48 @@
+"""Manifests that this process wrote or read lately, so that a loop of runs decodes none of them twice.
+
+Found by their bytes alone, which say everything: another storage, another process, or a damaged byte is another entry.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from kvsync.index.manifest import Manifest
+
+__all__ = ["RecentManifests", "recent"]
+
+COUNT_MAX = 32
+BYTES_MAX = 128 << 10
+"""So many are kept, each of at most so many bytes: 4 MiB in all."""
+
+
+class RecentManifests:
+    """The last few manifests by their bytes; safe among threads."""
+
+    def __init__(self, count_max: int = COUNT_MAX) -> None:
+        self.count_max = count_max
+        self._lock = threading.Lock()
+        self._manifests: dict[bytes, Manifest] = {}
+
+    def find(self, data: bytes) -> Manifest | None:
+        """Return the manifest of these bytes, if it is still known."""
+        return self._manifests.get(data)
+
+    def keep(self, data: bytes, manifest: Manifest) -> None:
+        """Remember a manifest, and forget the oldest where there are too many."""
+        if len(data) > BYTES_MAX or not self.count_max:
+            return
+        with self._lock:
+            while len(self._manifests) >= self.count_max:
+                del self._manifests[next(iter(self._manifests))]
+            self._manifests[data] = manifest
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        with self._lock:
+            self._manifests.clear()
+
+
+recent: Final = RecentManifests()
