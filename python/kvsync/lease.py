@@ -250,7 +250,8 @@ class Lease:
 
     def _elapsed(self) -> float:
         # A machine that slept has a monotonic clock that stood still: believe the one that went further.
-        return max(now - then for now, then in zip(self._now(), self._started, strict=True))
+        (monotonic, wall), (monotonic_then, wall_then) = self._now(), self._started
+        return max(monotonic - monotonic_then, wall - wall_then)
 
     def _lost(self, why: str) -> LockLostError:
         message = f"lost the lease: {why}; this run stopped there, run again"

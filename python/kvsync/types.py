@@ -129,6 +129,7 @@ class Capabilities:
         blocking: calls wait on input or output, so reading ahead in a thread pays.
         compress: index bytes cost more than cycles, so segments are stored with zstd.
         versions: scan and write give cheap version tokens; without, the token is the value's BLAKE3.
+        conditional_remove: an index object can be removed on condition; without, a lease is marked as released.
     """
 
     tier: str
@@ -136,6 +137,7 @@ class Capabilities:
     blocking: bool = True
     compress: bool = False
     versions: bool = False
+    conditional_remove: bool = True
 
 
 Version = bytes

@@ -326,6 +326,8 @@ class StorageConformance:
         assert storage.objects() == ["lease", "manifest"]
 
     def test_removing_on_condition(self, storage: Storage) -> None:
+        if not storage.capabilities.conditional_remove:
+            pytest.skip("cannot remove on condition")
         first = storage.store("lease", b"1", ABSENT)
         second = storage.store("lease", b"2", first)
         with pytest.raises(ObjectMismatch):
@@ -369,7 +371,7 @@ class StorageConformance:
             stored = storage.load("lease")
             assert stored is not None
             assert stored.data == b"%d of turn %d" % (won.index(True), turn)
-            storage.remove(["lease"], stored.version)
+            storage.remove(["lease"], ANY)
 
     def test_a_thread_reads_while_another_writes(self, storage: Storage) -> None:
         keys = [f"k/{number}" for number in range(50)]
