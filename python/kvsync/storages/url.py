@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 
 from kvsync.errors import UsageError
 
-__all__ = ["Url", "parse_url", "redact", "scheme_of"]
+__all__ = ["Endpoint", "Url", "parse_url", "redact", "scheme_of"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://", re.ASCII)
 _MEMORY = re.compile(r"memory:[A-Za-z0-9_.\-]*\Z", re.ASCII)
@@ -28,6 +28,28 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _HIDDEN = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server is, and as whom to log in; its text never shows a secret.
+
+    Attributes:
+        host: a name or an address, without brackets; empty where the URL has none.
+        port: None where the URL has none.
+        user: decoded, None where the URL has none.
+        password: decoded, None where the URL has none; not part of the repr.
+    """
+
+    host: str
+    port: int | None
+    user: str | None
+    password: str | None = field(repr=False)
+
+    def scrub(self, text: str) -> str:
+        """Return `text`, say a client library's message, without the password and without secrets in URLs."""
+        shown = redact(text)
+        return shown.replace(self.password, _HIDDEN) if self.password else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +73,25 @@ class Url:
     def __str__(self) -> str:
         """Return the URL without secrets."""
         return redact(self.raw)
+
+    def endpoint(self) -> Endpoint:
+        """Take the authority apart.
+
+        >>> parse_url("redis://me:p%40ss@[::1]:6379/0").endpoint()
+        Endpoint(host='::1', port=6379, user='me')
+
+        Raises:
+            UsageError: the port is not a number from 0 to 65535.
+        """
+        parts = urlsplit(self.raw)
+        try:
+            host, port = parts.hostname or "", parts.port
+        except ValueError as error:
+            message = f"the port in the URL is not a number from 0 to 65535: {self}"
+            raise UsageError(message, storage=str(self)) from error
+        user = unquote(parts.username) if parts.username is not None else None
+        password = unquote(parts.password) if parts.password is not None else None
+        return Endpoint(unquote(host), port, user or None, password)
 
     def options(self, *allowed: str) -> dict[str, str]:
         """Return the query parameters, all of which must be `allowed`.
