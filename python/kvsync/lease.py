@@ -197,8 +197,9 @@ class Lease:
         """
         try:
             self._release(self._version, interrupted=interrupted)
-        except ObjectMismatch:
-            # Renewed in a transaction that was undone, or lost. Only the storage knows.
+        except (ObjectMismatch, StorageError):
+            # Renewed in a transaction that was undone, or lost; or given back, and only the answer was lost.
+            # The storage knows.
             current = self._current()
             if current is not None:
                 self._release(current.version, interrupted=interrupted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import msgpack
 import pytest
@@ -23,6 +23,7 @@ from kvsync.lease import (
 )
 from kvsync.native import KIND_LEASE, seal
 from kvsync.storages.mapping import MappingStorage
+from kvsync.testing import FaultyStorage
 from kvsync.types import ANY
 
 START_MS = 1_700_000_000_000
@@ -203,6 +204,32 @@ def test_a_lost_lease_is_not_released(storage: MappingStorage, time: Time) -> No
     with time.take(storage):
         storage.store("lease", RECORD.encode(), ANY)
     assert read_record(storage) == RECORD
+
+
+@pytest.mark.parametrize("mode", ["before", "after"])
+def test_a_release_whose_answer_was_lost_is_looked_up(
+    storage: MappingStorage, time: Time, mode: Literal["before", "after"]
+) -> None:
+    """The run is done by then; whether the lease is gone is all there is to find out."""
+    faulty = FaultyStorage(storage, fail_at=2, mode=mode)
+    with held((faulty,), time.environment, lease_seconds=60, wait_seconds=0):
+        assert read_record(storage) is not None
+    assert read_record(storage) is None
+
+
+def test_where_nothing_is_removed_on_condition_a_lease_is_marked_as_released(
+    storage: MappingStorage, time: Time
+) -> None:
+    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    with time.take(storage) as (first,):
+        assert first.inheritance is Inheritance.CLEAN
+    record = read_record(storage)
+    assert record is not None
+    assert record.state is LeaseState.RELEASED
+    with time.take(storage) as (second,):
+        assert second.inheritance is Inheritance.CLEAN
+        with pytest.raises(kvsync.LockHeldError), time.take(storage):
+            pass
 
 
 def test_renewing_a_lost_lease_fails(storage: MappingStorage, time: Time) -> None:
