@@ -1,6 +1,19 @@
 """Makes two key-value storages equal, both ways, moving only what changed."""
 
-from kvsync.api import commit, compact, log, lost, open, plan, status, sync, unlock, verify  # noqa: A004 - kvsync.open
+from kvsync.api import (
+    commit,
+    compact,
+    doctor,
+    log,
+    lost,
+    open,  # noqa: A004 - kvsync.open
+    plan,
+    status,
+    sync,
+    unlock,
+    verify,
+)
+from kvsync.doctor import Diagnosis
 from kvsync.errors import (
     BudgetError,
     ClockError,
@@ -28,6 +41,7 @@ __all__ = [
     "Conflict",
     "ConflictError",
     "Delete",
+    "Diagnosis",
     "FormatError",
     "IndexDamagedError",
     "KvsyncError",
@@ -46,6 +60,7 @@ __all__ = [
     "UsageError",
     "commit",
     "compact",
+    "doctor",
     "log",
     "lost",
     "open",

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kvsync import engine, inspection
+from kvsync.doctor import diagnose
 from kvsync.environment import Environment
 from kvsync.errors import SameStorageError
 from kvsync.lease import seize
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, MutableMapping, Sequence
 
+    from kvsync.doctor import Diagnosis
     from kvsync.index.lost import LostValue
     from kvsync.inspection import Status, Verification
     from kvsync.policy import Policy
@@ -198,6 +200,24 @@ def status(storage: Target) -> Status:
     """
     with _opened(storage) as (one,):
         return inspection.status(one)
+
+
+def doctor(storage: Target, *, environment: Environment | None = None) -> Diagnosis:
+    """Find out by trying what a storage can do, and what is wrong with it.
+
+    Lists it, reads its index, and writes one small index object and removes it again. What fails is told in the
+    result; nothing is raised for it.
+
+    >>> import kvsync
+    >>> found = kvsync.doctor({})
+    >>> found.guarantee, found.wrong
+    ('T1', [])
+
+    Raises:
+        UsageError: `storage` names none.
+    """
+    with _opened(storage) as (one,):
+        return diagnose(one, environment or Environment())
 
 
 def log(storage: Target, key: str | None = None) -> list[Change]:

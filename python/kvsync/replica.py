@@ -11,6 +11,7 @@ from kvsync.index.objects import MANIFEST, damaged, reading, replace, segment_na
 from kvsync.index.recent import recent
 from kvsync.lease import Inheritance
 from kvsync.native import Cover, Segment, checksum, newest_digest
+from kvsync.probe import PROBE_PREFIX
 from kvsync.storages.base import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT, ANY, Change
 
@@ -249,7 +250,8 @@ class Replica:
             self._write(self._merged(self.manifest, 0, len(entries)), self.manifest.cover)
         listed = {entry.name for entry in self.manifest.segments if entry.inline is None}
         listed.update(intent.name for intent in self.manifest.intents)
-        unlisted = [name for name in self.storage.objects() if name.startswith("segment/") and name not in listed]
+        ours = ("segment/", PROBE_PREFIX)
+        unlisted = [name for name in self.storage.objects() if name.startswith(ours) and name not in listed]
         if unlisted:
             self.storage.remove(unlisted, ANY)
         if self.manifest.garbage:

@@ -11,6 +11,7 @@ from kvsync.errors import ClockError, StorageError, UsageError
 from kvsync.index.lost import LostValue
 from kvsync.index.manifest import Missing
 from kvsync.native import Given, Segment, digest_values, stamp_after
+from kvsync.probe import require_conditions
 from kvsync.replica import Replica, changes_of, without_keys
 from kvsync.scan import InventoryGuard, scan
 from kvsync.storages.base import has_transaction
@@ -69,11 +70,15 @@ class Side:
         self._unwritten: dict[str, bytes | None] = {}
 
     def settle(self) -> None:
-        """Take in what an interrupted run left, and refuse a clock that ran away.
+        """Take in what an interrupted run left, and refuse a storage or a clock that cannot be relied on.
 
         Raises:
+            StorageError: this storage is new to kvsync, and was found to ignore conditions.
             ClockError: this storage's log has a stamp too far in the future.
         """
+        manifest = self.replica.manifest
+        if self.lease is not None and not manifest.generation and self.storage.capabilities.conditions == "claimed":
+            require_conditions(self.storage, self.environment)
         self.replica.recover(self.lease)
         ahead = (self.replica.manifest.clock >> 16) / 1000 - self.environment.clock()
         if ahead > self.options.max_drift_seconds:

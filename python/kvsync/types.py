@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import ClassVar, Final, NamedTuple, TypeAlias
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 __all__ = [
     "ABSENT",
@@ -130,6 +130,8 @@ class Capabilities:
         compress: index bytes cost more than cycles, so segments are stored with zstd.
         versions: scan and write give cheap version tokens; without, the token is the value's BLAKE3.
         conditional_remove: an index object can be removed on condition; without, a lease is marked as released.
+        conditions: whether conditional writes hold: "certain"; "claimed", which a probe has to prove before the
+            first run, since some servers ignore them silently; "advisory", known not to, and the user insisted.
     """
 
     tier: str
@@ -138,6 +140,7 @@ class Capabilities:
     compress: bool = False
     versions: bool = False
     conditional_remove: bool = True
+    conditions: Literal["certain", "claimed", "advisory"] = "certain"
 
 
 Version = bytes

@@ -50,7 +50,7 @@ def decode(body: Any) -> Manifest:
 @pytest.mark.parametrize("manifest", [FULL, EMPTY], ids=["full", "empty"])
 def test_it_reads_back(manifest: Manifest) -> None:
     read = Manifest.decode(manifest.encode(), "x")
-    for name in Manifest.__slots__:
+    for name in Manifest._fields:
         expected = getattr(manifest, name)
         assert getattr(read, name) == ({} if name == "peers" and expected is None else expected)
     assert read.encode() == manifest.encode()

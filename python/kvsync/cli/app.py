@@ -10,6 +10,7 @@ from cyclopts import App
 from kvsync.cli.commit import commit
 from kvsync.cli.compact import compact
 from kvsync.cli.demo import demo
+from kvsync.cli.doctor import doctor
 from kvsync.cli.log import log
 from kvsync.cli.plan import plan
 from kvsync.cli.status import status
@@ -39,6 +40,6 @@ app = App(
     version=_version,
     suppress_keyboard_interrupt=False,
 )
-_COMMANDS: tuple[Callable[..., int], ...] = (sync, plan, verify, status, log, commit, compact, unlock, demo)
+_COMMANDS: tuple[Callable[..., int], ...] = (sync, plan, verify, status, doctor, log, commit, compact, unlock, demo)
 for _position, _command in enumerate(_COMMANDS):
     app.command(_command, sort_key=_position)

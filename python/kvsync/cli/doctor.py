@@ -1,0 +1,64 @@
+"""`kvsync doctor`: find out by trying what a storage can do, and what is wrong with it."""
+
+from collections.abc import Iterator
+
+from kvsync import api
+from kvsync.cli.exitcodes import DONE, FAILED
+from kvsync.cli.options import Place
+from kvsync.cli.output import Output
+from kvsync.cli.sync import GUARANTEES, PLAIN
+from kvsync.cli.targets import opened
+from kvsync.doctor import Diagnosis
+from kvsync.storages import redact
+
+__all__ = ["doctor"]
+
+
+def doctor(storage: Place, /, *, output: Output = PLAIN) -> int:
+    """Try what a storage can do: writes one small index object and removes it again."""
+    with opened(storage) as one:
+        found = api.doctor(one)
+    output.result(_fields(found))
+    output.say_all(_lines(found))
+    return DONE if found.healthy else FAILED
+
+
+def _fields(found: Diagnosis) -> dict[str, object]:
+    probe = found.probe
+    return {
+        "storage": redact(found.storage),
+        "guarantee": found.guarantee,
+        "healthy": found.healthy,
+        "wrong": [redact(text) for text in found.wrong],
+        "round_trip_seconds": found.round_trip_seconds,
+        "creates_once": probe.creates_once if probe else None,
+        "replaces_current_only": probe.replaces_current_only if probe else None,
+        "removes_current_only": probe.removes_current_only if probe else None,
+        "transactional": found.capabilities.transactional,
+        "versions": found.capabilities.versions,
+    }
+
+
+def _lines(found: Diagnosis) -> Iterator[str]:
+    yield redact(found.storage)
+    probe = found.probe
+    if probe is not None:
+        yield f"  creates an object once        {_answer(held=probe.creates_once)}"
+        yield f"  replaces the current version  {_answer(held=probe.replaces_current_only)}"
+        yield f"  removes the current version   {_answer(held=probe.removes_current_only)}"
+    yield f"  commits as one                {'yes' if found.capabilities.transactional else 'no, batch by batch'}"
+    yield f"  tells versions apart          {'yes' if found.capabilities.versions else 'no, a scan reads every value'}"
+    if found.round_trip_seconds is not None:
+        yield f"  round trip                    {found.round_trip_seconds * 1000:.2f} ms"
+    if found.guarantee is not None:
+        yield f"  guarantee                     {found.guarantee}, {GUARANTEES.get(found.guarantee, '')}"
+    for text in found.wrong:
+        yield f"  wrong                         {redact(text)}"
+    if found.healthy:
+        yield "  nothing is wrong"
+
+
+def _answer(*, held: bool | None) -> str:
+    if held is None:
+        return "cannot on condition; leases are marked as released instead"
+    return "yes, and refuses any other" if held else "no: it ignores the condition"

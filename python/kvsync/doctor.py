@@ -1,0 +1,84 @@
+"""What a storage can do, found by trying, and what is wrong with it, in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING
+
+from kvsync.errors import KvsyncError
+from kvsync.lease import read_record
+from kvsync.probe import Probe, probe
+from kvsync.replica import load_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kvsync.environment import Environment
+    from kvsync.storages.base import Storage
+    from kvsync.types import Capabilities
+
+__all__ = ["Diagnosis", "diagnose"]
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """What trying a storage showed.
+
+    Attributes:
+        storage: its name, without secrets.
+        guarantee: the tier that follows, "T1" to "T4"; None where the storage could not be tried.
+        capabilities: what its adapter says of it.
+        probe: what it did with conditional writes; None where it could not be tried.
+        wrong: what is wrong and what to do, one sentence each; empty where nothing is.
+    """
+
+    storage: str
+    capabilities: Capabilities
+    guarantee: str | None = None
+    probe: Probe | None = None
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a run may use it as it is."""
+        return not self.wrong
+
+    @property
+    def round_trip_seconds(self) -> float | None:
+        """How long one small write takes, as a rule; None where none was made."""
+        return median(self.probe.seconds) if self.probe is not None else None
+
+
+def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
+    """Try a storage: list it, read its index, write and remove one small index object in ways it must refuse."""
+    found = Diagnosis(storage.name, storage.capabilities)
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: load_manifest(storage),
+        lambda: read_record(storage),
+        lambda: next(iter(storage.scan()), None),
+    )
+    for check in checks:
+        _note(found, check)
+    _note(found, lambda: _probe(found, storage, environment))
+    return found
+
+
+def _probe(found: Diagnosis, storage: Storage, environment: Environment) -> None:
+    found.probe = probe(storage, environment)
+    sound = found.probe.sound or storage.capabilities.conditions == "advisory"
+    found.guarantee = storage.capabilities.tier if found.probe.sound else "T4"
+    if not sound:
+        found.wrong.append(
+            f"it ignores conditions: {'; '.join(found.probe.ignored)}. No lease holds here, so kvsync refuses to use "
+            "it unless its URL says lease=advisory, for a storage that nobody else ever writes to"
+        )
+
+
+def _note(found: Diagnosis, check: Callable[[], object]) -> None:
+    """Make a check, and note what goes wrong, once."""
+    try:
+        check()
+    except KvsyncError as error:
+        if error.message not in found.wrong:
+            found.wrong.append(error.message)

@@ -1,0 +1,129 @@
+"""Finding out what a storage really does with conditions: some servers accept them and write anyway."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+from kvsync.index.objects import replace
+from kvsync.storages.base import ObjectMismatch
+from kvsync.types import ABSENT, ANY
+
+if TYPE_CHECKING:
+    from kvsync.environment import Environment
+    from kvsync.storages.base import Storage
+    from kvsync.types import Expectation
+
+__all__ = ["PROBE_PREFIX", "Probe", "probe", "require_conditions"]
+
+PROBE_PREFIX = "probe/"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a storage did when it was asked for what it must refuse.
+
+    Attributes:
+        creates_once: a second creation of one object is refused.
+        replaces_current_only: replacing an object by a stale version is refused.
+        removes_current_only: removing by a stale version is refused; None where the storage does not claim it.
+        seconds: the round trips, one each.
+    """
+
+    creates_once: bool
+    replaces_current_only: bool
+    removes_current_only: bool | None
+    seconds: tuple[float, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether a lease in this storage excludes anybody."""
+        return self.creates_once and self.replaces_current_only and self.removes_current_only is not False
+
+    @property
+    def ignored(self) -> list[str]:
+        """What it does although it must not, in plain words."""
+        faults = []
+        if not self.creates_once:
+            faults.append("it creates an object that exists already")
+        if not self.replaces_current_only:
+            faults.append("it replaces an object by a version that is not the current one")
+        if self.removes_current_only is False:
+            faults.append("it removes an object by a version that is not the current one")
+        return faults
+
+
+class _Watch:
+    """Makes calls, and notes how long each took."""
+
+    def __init__(self, storage: Storage, environment: Environment) -> None:
+        self.storage = storage
+        self.environment = environment
+        self.seconds: list[float] = []
+        self.name = PROBE_PREFIX + environment.nonce().hex()
+
+    def write(self, expect: Expectation) -> bytes | None:
+        """Write the object with fresh contents; return its version, or None where it was refused."""
+        started = self.environment.monotonic()
+        try:
+            return replace(self.storage, self.name, self.environment.nonce(), expect)
+        except ObjectMismatch:
+            return None
+        finally:
+            self.seconds.append(self.environment.monotonic() - started)
+
+    def removes(self, expect: Expectation) -> bool:
+        """Remove the object; return whether it was let."""
+        started = self.environment.monotonic()
+        try:
+            self.storage.remove([self.name], expect)
+        except ObjectMismatch:
+            return False
+        finally:
+            self.seconds.append(self.environment.monotonic() - started)
+        return True
+
+
+def probe(storage: Storage, environment: Environment) -> Probe:
+    """Create an object twice, replace and remove it by a stale version, and clean up.
+
+    Writes one small index object below `probe/` and removes it; values, log and lease are not touched.
+
+    Raises:
+        StorageError: the storage cannot be written at all.
+    """
+    watch = _Watch(storage, environment)
+    try:
+        first = watch.write(ABSENT)
+        if first is None:
+            message = "a new index object was refused as one that exists already"
+            raise StorageError(message, storage=storage.name)
+        creates_once = watch.write(ABSENT) is None
+        there = storage.load(watch.name)
+        second = watch.write(there.version if there is not None else ANY)
+        replaces_current_only = watch.write(first) is None
+        removes = not watch.removes(first) if storage.capabilities.conditional_remove else None
+        if second is None:
+            message = "replacing an index object by its current version was refused"
+            raise StorageError(message, storage=storage.name)
+    finally:
+        with suppress(StorageError):
+            storage.remove([watch.name], ANY)
+    return Probe(creates_once, replaces_current_only, removes, tuple(watch.seconds))
+
+
+def require_conditions(storage: Storage, environment: Environment) -> None:
+    """Refuse to host a lease in a storage that only claims to keep conditions.
+
+    Raises:
+        StorageError: it ignores them.
+    """
+    found = probe(storage, environment)
+    if not found.sound:
+        message = (
+            f"this server ignores conditional writes ({'; '.join(found.ignored)}), so two runs at once could lose "
+            "data; use another server, or add lease=advisory to the URL if nobody else ever writes there"
+        )
+        raise StorageError(message, storage=storage.name)

@@ -1,0 +1,137 @@
+"""Storages that keep conditions, storages that only say so, and storages that cannot be used at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+import kvsync
+from kvsync import Put
+from kvsync.cli import main
+from kvsync.environment import Environment
+from kvsync.errors import StorageError
+from kvsync.probe import PROBE_PREFIX, probe
+from kvsync.storages.mapping import MappingStorage
+from kvsync.storages.wrapping import WrappedStorage
+from kvsync.testing import FaultyStorage
+from kvsync.types import ABSENT, ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import Literal
+
+    from kvsync.types import Expectation, Version
+
+
+class Careless(WrappedStorage):
+    """Accepts conditions, and ignores the chosen ones."""
+
+    def __init__(
+        self, *ignores: str, conditions: Literal["certain", "claimed", "advisory"] = "claimed", removes: bool = True
+    ) -> None:
+        super().__init__(MappingStorage({}))
+        self.ignores = ignores
+        self.capabilities = replace(
+            self.inner.capabilities, tier="T2", conditions=conditions, conditional_remove=removes
+        )
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        careless = "create" if expect is ABSENT else "replace"
+        return super().store(name, data, ANY if careless in self.ignores else expect)
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        super().remove(names, ANY if "remove" in self.ignores else expect)
+
+
+def test_a_sound_storage_is_found_sound_and_left_clean() -> None:
+    storage = MappingStorage({})
+    found = probe(storage, Environment())
+    assert found.sound
+    assert (found.creates_once, found.replaces_current_only, found.removes_current_only) == (True, True, True)
+    assert len(found.seconds) == 5
+    assert storage.objects() == []
+
+
+@pytest.mark.parametrize("ignores", ["create", "replace", "remove"])
+def test_each_condition_that_is_ignored_is_found(ignores: str) -> None:
+    storage = Careless(ignores)
+    found = probe(storage, Environment())
+    assert not found.sound
+    assert len(found.ignored) == 1
+    assert storage.objects() == []
+    diagnosis = kvsync.doctor(storage)
+    assert diagnosis.guarantee == "T4"
+    assert not diagnosis.healthy
+    assert found.ignored[0] in diagnosis.wrong[0]
+
+
+def test_who_cannot_remove_on_condition_is_not_asked_to() -> None:
+    found = probe(Careless("remove", removes=False), Environment())
+    assert found.removes_current_only is None
+    assert found.sound
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("ignores", [("create",), ("replace",), ("create", "replace", "remove")])
+def test_a_run_refuses_to_begin_in_a_storage_that_ignores_conditions(side: str, ignores: tuple[str, ...]) -> None:
+    careless, other = Careless(*ignores), MappingStorage({})
+    source, target = (careless, other) if side == "source" else (other, careless)
+    with pytest.raises(StorageError, match="ignores conditional writes"):
+        kvsync.sync(source, target, changes=[Put("k", b"v")])
+    assert careless.read(["k"]) == other.read(["k"]) == [None]
+    assert careless.load("manifest") is None
+    with pytest.raises(StorageError, match="ignores conditional writes"):
+        kvsync.commit(careless, [Put("k", b"v")])
+
+
+def test_who_insists_may() -> None:
+    careless, other = Careless("create", "replace", conditions="advisory"), MappingStorage({})
+    result = kvsync.sync(careless, other, changes=[Put("k", b"v")])
+    assert result.pushed == 1
+    assert other.read(["k"]) == [b"v"]
+
+
+def test_only_a_storage_that_is_new_to_kvsync_is_probed() -> None:
+    class Counting(Careless):
+        probes = 0
+
+        def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+            self.probes += name.startswith(PROBE_PREFIX)
+            return super().store(name, data, expect)
+
+    claimed, other = Counting(), MappingStorage({})
+    kvsync.sync(claimed, other, changes=[Put("k", b"1")])
+    probes = claimed.probes
+    assert probes == 4
+    kvsync.sync(claimed, other, changes=[Put("k", b"2")])
+    assert claimed.probes == probes
+
+
+def test_what_a_probe_left_behind_is_swept() -> None:
+    storage = MappingStorage({})
+    kvsync.commit(storage, [Put("k", b"v")])
+    storage.store(f"{PROBE_PREFIX}0123", b"x", ABSENT)
+    kvsync.compact(storage)
+    assert not [name for name in storage.objects() if name.startswith(PROBE_PREFIX)]
+
+
+def test_a_storage_that_cannot_be_written_is_told_in_words() -> None:
+    faulty = FaultyStorage(MappingStorage({}), fail_at=4)
+    found = kvsync.doctor(faulty)
+    assert found.guarantee is None
+    assert not found.healthy
+    assert found.wrong
+
+
+def test_the_command_tells_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    assert main(["doctor", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "nothing is wrong" in told
+    assert "T3" in told
+    (tmp_path / ".kvsync" / "manifest").write_bytes(b"no manifest")
+    assert main(["doctor", str(tmp_path), "--json"]) == 1
+    assert '"healthy": false' in capsys.readouterr().out
