@@ -15,7 +15,7 @@ from kvsync import Put
 from kvsync.storages import Storage, open_storage
 from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage
-from kvsync.transfer import BATCH_COUNT
+from kvsync.measuring import BATCH_COUNT
 
 if TYPE_CHECKING:
     from kvsync.types import Expectation, Stored, Version

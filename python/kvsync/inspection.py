@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from kvsync.environment import Environment
 from kvsync.index.lost import LOST_PREFIX, LostValue
 from kvsync.lease import read_record
-from kvsync.native import Segment, digest_values
+from kvsync.measuring import Measured, measured
+from kvsync.native import Segment
 from kvsync.replica import Replica, changes_of
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from kvsync.types import Change
 
 __all__ = ["Status", "Verification", "log", "lost", "status", "verify"]
-
-READ_COUNT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +131,9 @@ def _digests(storage: Storage) -> dict[str, bytes | None]:
     """Return the digest of every value; None for one that cannot be read."""
     digests: dict[str, bytes | None] = {}
     for keys, _ in storage.scan():
-        for start in range(0, len(keys), READ_COUNT):
-            some = keys[start : start + READ_COUNT]
-            for key, value in zip(some, storage.read(some), strict=True):
-                if value is not None:
-                    digests[key] = digest_values([value])[0] if isinstance(value, bytes) else None
+        for key, found in measured(storage, keys):
+            if found is not None:
+                digests[key] = found.digest if isinstance(found, Measured) else None
     return digests
 
 

@@ -10,6 +10,7 @@ from kvsync.index.manifest import Manifest, Missing, RememberedIntent, SegmentEn
 from kvsync.index.objects import MANIFEST, damaged, reading, replace, segment_name
 from kvsync.index.recent import recent
 from kvsync.lease import Inheritance
+from kvsync.measuring import Measured, measured
 from kvsync.native import Cover, Segment, checksum, newest_digest
 from kvsync.probe import PROBE_PREFIX
 from kvsync.storages.base import ObjectMismatch, has_transaction
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.lease import Lease
     from kvsync.storages.base import Storage
-    from kvsync.types import Expectation
+    from kvsync.types import Expectation, Unreadable
 
 __all__ = ["Found", "Replica", "changes_of", "load_manifest"]
 
@@ -284,12 +285,9 @@ class Replica:
 
     def _landed(self, intent: Segment, start: int, stop: int) -> list[Change]:
         """Return the changes of intent[start:stop] whose outcome is what the storage holds now."""
-        puts, deletes = intent.puts(start, stop), intent.deletes(start, stop)
-        strangers = {puts[i] for i in intent.mismatches(start, stop, self.storage.read(puts))} if puts else set()
-        if deletes:
-            found = self.storage.read(deletes)
-            strangers |= {key for key, value in zip(deletes, found, strict=True) if value is not None}
-        return [change for change in map(Change._make, intent.rows(start, stop)) if change.key not in strangers]
+        rows = list(map(Change._make, intent.rows(start, stop)))
+        held = dict(measured(self.storage, [row.key for row in rows]))
+        return [row for row in rows if _is_outcome(held[row.key], row)]
 
     # Writing the manifest
 
@@ -367,6 +365,13 @@ class Replica:
         except ObjectMismatch:
             message = f"{name} is there already, left by a run that was interrupted; run again to take it in"
             raise StorageError(message, storage=self.storage.name) from None
+
+
+def _is_outcome(held: Measured | Unreadable | None, change: Change) -> bool:
+    """Whether what is held is what `change` made of its key."""
+    if change.deletes:
+        return held is None
+    return isinstance(held, Measured) and (held.digest, held.size) == (change.digest, change.size)
 
 
 def without_keys(missing: Iterable[Missing], keys: set[str]) -> tuple[Missing, ...]:

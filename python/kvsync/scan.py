@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import BudgetError, FormatError, IndexDamagedError
 from kvsync.index.objects import INVENTORY, reading
-from kvsync.native import TOMBSTONE, Inventory, Segment, digest_values, stamp_after
+from kvsync.measuring import Measured, measured
+from kvsync.native import TOMBSTONE, Inventory, Segment, stamp_after
 from kvsync.types import ANY, Change
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ FLOOR_COUNT = 3
 """The default budget allows so many whatever the part: who edits one note of one has lost nothing."""
 
 READ_COUNT = 256
-"""Changed values read at a time; their sizes are not known beforehand."""
+"""Changed values between two looks at the lease, and absent ones looked for at a time."""
 
 RACY_MS = 20
 """A value modified this shortly before a scan may change again within the same tick of its storage's clock."""
@@ -231,11 +232,11 @@ def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 def _read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], None]) -> dict[str, tuple[bytes, int]]:
     """Return {key: (digest, size)}; a value that is gone again or cannot be read now waits for the next scan."""
     seen: dict[str, tuple[bytes, int]] = {}
-    for some in _batches(keys):
-        on_batch()
-        held = [(k, v) for k, v in zip(some, storage.read(some), strict=True) if isinstance(v, bytes)]
-        digests = digest_values([value for _, value in held])
-        seen.update((key, (digest, len(value))) for (key, value), digest in zip(held, digests, strict=True))
+    for number, (key, found) in enumerate(measured(storage, keys)):
+        if number % READ_COUNT == 0:
+            on_batch()
+        if isinstance(found, Measured):
+            seen[key] = (found.digest, found.size)
     return seen
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from kvsync.errors import ClockError, StorageError, UsageError
 from kvsync.index.lost import LostValue
 from kvsync.index.manifest import Missing
+from kvsync.measuring import BATCH_COUNT, Measured, pieces
 from kvsync.native import Given, Segment, digest_values, stamp_after
 from kvsync.probe import require_conditions
 from kvsync.replica import Replica, changes_of, without_keys
 from kvsync.scan import InventoryGuard, scan
 from kvsync.storages.base import has_transaction
-from kvsync.transfer import BATCH_COUNT, Look, Trust
-from kvsync.types import ANY, Delete, Put
+from kvsync.transfer import Look, Trust
+from kvsync.types import ANY, Change, Delete, Put
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from kvsync.scan import Scan
     from kvsync.storages.base import Storage
     from kvsync.transfer import Guard
-    from kvsync.types import Change, Refusal, Unreadable
+    from kvsync.types import Refusal, Unreadable
 
 __all__ = ["Side", "checked"]
 
@@ -128,15 +129,17 @@ class Side:
         if not changes:
             return
         manifest = self.replica.manifest
-        keys = [change.key for change in changes]
-        values = self._values(changes)
         first = stamp_after(self.environment.now_ms(), manifest.clock)
-        self.given = Given(keys, values, manifest.replica, first)
-        segment = self.given.segment
-        if len(segment) < len(keys):
+        if all(change.deletes or change.value is not None for change in changes):
+            keys, values = [change.key for change in changes], [change.value for change in changes]
+            self.given = Given(keys, values, manifest.replica, first)
+            segment = self.given.segment
+        else:
+            segment = self._stored(changes, manifest.replica, first)
+        if len(segment) < len(changes):
             changes = list({change.key: change for change in changes}.values())
         if self.lease is None:
-            self._unwritten = dict(zip(keys, values, strict=True))
+            self._unwritten = {c.key: c.value for c in changes if c.deletes or c.value is not None}
         refusals: list[Refusal] = []
         with self.as_one():
             if self.lease is not None:
@@ -239,17 +242,33 @@ class Side:
             refused.update(refusal.key for refusal in self.storage.delete(keys, tokens).refused)
         return refused
 
-    def _values(self, changes: Sequence[Put | Delete]) -> list[bytes | None]:
-        values = [change.value for change in changes]
-        if None not in values:
-            return values
-        stored = [i for i, change in enumerate(changes) if change.value is None and not change.deletes]
-        for i, value in zip(stored, self.storage.read([changes[i].key for i in stored]), strict=True):
-            if not isinstance(value, bytes):
-                message = f"Put({changes[i].key!r}) has no value and none is stored; give the value, or Delete the key"
-                raise UsageError(message, storage=self.storage.name, key=changes[i].key)
-            values[i] = value
-        return values
+    def _stored(self, changes: Sequence[Put | Delete], origin: int, first: int) -> Segment:
+        """Return the changes as a segment, some of whose values are stored already: those are read, not kept.
+
+        Raises:
+            UsageError: one that is named as stored is not there.
+        """
+        newest = list({change.key: change for change in changes}.values())
+        known = [change for change in newest if change.deletes or change.value is not None]
+        stored = [change.key for change in newest if not change.deletes and change.value is None]
+        parts = [Segment.from_values([c.key for c in known], [c.value for c in known], origin, first)]
+        first += len(known)
+        for keys, values in pieces(self.storage, stored):
+            self.before_write()
+            if isinstance(values, Measured):
+                parts.append(Segment.from_rows([Change(keys[0], origin, first, 0, values.size, values.digest)]))
+            else:
+                present = [value for value in values if isinstance(value, bytes)]
+                if len(present) < len(keys):
+                    raise self._not_stored(keys, values)
+                parts.append(Segment.from_values(keys, present, origin, first))
+            first += len(keys)
+        return Segment.merge(parts)
+
+    def _not_stored(self, keys: Sequence[str], values: Sequence[object]) -> UsageError:
+        key = next(key for key, value in zip(keys, values, strict=True) if not isinstance(value, bytes))
+        message = f"Put({key!r}) has no value and none is stored; give the value, or Delete the key"
+        return UsageError(message, storage=self.storage.name, key=key)
 
     def _write_given(self, changes: Sequence[Put | Delete]) -> list[Refusal]:
         """Write the caller's values, and return what the storage refused."""

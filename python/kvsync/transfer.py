@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from kvsync.native import digest_values
-from kvsync.types import Change, Unreadable
+from kvsync.measuring import BATCH_BYTES, BATCH_COUNT, measured
+from kvsync.native import Hasher
+from kvsync.storages.base import LARGE_BYTES, TornRead, has_streaming
+from kvsync.types import Change, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kvsync.measuring import Measured
     from kvsync.native import Given, Segment
     from kvsync.replica import Replica
     from kvsync.storages.base import Storage
-    from kvsync.types import Written
 
-__all__ = ["BATCH_BYTES", "BATCH_COUNT", "Guard", "Look", "Outcome", "Reader", "Trust", "push"]
-
-BATCH_COUNT = 4096
-BATCH_BYTES = 8 << 20
-"""A batch holds at most so many changes and bytes of values (one value may be larger)."""
+__all__ = ["Guard", "Look", "Outcome", "Reader", "Trust", "push"]
 
 READ_AHEAD = 2
 """Batches read while an earlier one is being written."""
@@ -51,13 +49,9 @@ class Look:
 
     def examine(self, keys: Sequence[str]) -> tuple[None, dict[str, str]]:
         """Leave alone every key whose value is not its newest logged change's."""
-        values = self._replica.storage.read(keys)
-        present = [value for value in values if isinstance(value, bytes)]
-        digests = iter(digest_values(present))
-        actual = [next(digests) if isinstance(value, bytes) else value for value in values]
         reason = "its value was changed outside kvsync and is not logged yet"
-        pairs = zip(keys, actual, self._known(keys), strict=True)
-        return None, {key: reason for key, digest, known in pairs if digest is not None and digest not in known}
+        pairs = zip(measured(self._replica.storage, keys), self._known(keys), strict=True)
+        return None, {key: reason for (key, found), known in pairs if _digest_of(found) not in {*known, None}}
 
     def _known(self, keys: Sequence[str]) -> list[set[bytes]]:
         """Return what each key may hold: its newest change's value, or what is held where that is missing."""
@@ -67,6 +61,10 @@ class Look:
             {row.digest if row is not None and not row.deletes else b"", held.get(key, b"")}
             for key, row in zip(keys, rows, strict=True)
         ]
+
+
+def _digest_of(found: Measured | Unreadable | None) -> bytes | Unreadable | None:
+    return found if found is None or isinstance(found, Unreadable) else found.digest
 
 
 @dataclass(slots=True)
@@ -84,13 +82,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some changes and the values of their puts; `trusted`: the digests were taken from these very values."""
+    """Some changes and the values of their puts; `trusted`: the digests were taken from these very values.
+
+    `large`: one put whose value is to be moved in parts, and is not read yet.
+    """
 
     start: int
     stop: int
     keys: list[str]
     values: Sequence[bytes | Unreadable | None]
-    trusted: bool
+    trusted: bool = False
+    large: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Reader:
 
     storage: Storage
     given: Given | None
+    in_parts: bool = False
 
     def take(self, changes: Segment, start: int, stop: int) -> Batch:
         """Return the values of the puts among changes[start:stop], and whether their digests were just taken."""
@@ -106,7 +109,11 @@ class Reader:
         if known is not None:
             return Batch(start, stop, *known, trusted=True)
         keys = changes.puts(start, stop)
-        return Batch(start, stop, keys, self.storage.read(keys) if keys else [], trusted=False)
+        if self.in_parts and len(keys) == 1 == stop - start:
+            change = Change._make(changes.rows(start, stop)[0])
+            if change.size > LARGE_BYTES:
+                return Batch(start, stop, keys, [], large=change)
+        return Batch(start, stop, keys, self.storage.read(keys) if keys else [])
 
 
 def push(
@@ -129,9 +136,13 @@ def push(
         StorageError: a storage failed as a whole.
     """
     outcome = Outcome(tokens={} if record_tokens else None)
+    giver = replace(giver, in_parts=has_streaming(giver.storage) and has_streaming(taker))
     for batch in _read_ahead(giver, changes):
         before_write()
-        _apply(taker, changes, batch, guard, outcome)
+        if batch.large is not None:
+            _apply_large(giver.storage, taker, batch.large, guard, outcome, before_write)
+        else:
+            _apply(taker, changes, batch, guard, outcome)
         on_batch(batch.stop - batch.start)
     return outcome
 
@@ -169,6 +180,50 @@ def _apply(taker: Storage, changes: Segment, batch: Batch, guard: Guard, outcome
         rows = [Change._make(row) for row in changes.rows(batch.start, batch.stop)]
         outcome.failed += [(row, refused[row.key]) for row in rows if row.key in refused]
         _record(outcome, rows, tokens, refused)
+
+
+def _apply_large(
+    giver: Storage, taker: Storage, change: Change, guard: Guard, outcome: Outcome, before_write: Callable[[], None]
+) -> None:
+    """Move one value in parts; the taker keeps nothing of it unless all of it is what its change names."""
+    assert has_streaming(giver)  # noqa: S101 - the reader says so
+    assert has_streaming(taker)  # noqa: S101
+    refused: dict[str, str] = {}
+    keys, expect, _ = _admitted([change.key], guard, refused)
+    written = Written()
+    if keys:
+        parts = giver.read_stream(change.key)
+        try:
+            if parts is None or isinstance(parts, Unreadable):
+                refused[change.key] = _why(parts)
+            else:
+                written = taker.write_stream(change.key, _proven(parts, change, before_write), expect)
+                _note(written, refused)
+        except _OtherValueError:
+            refused[change.key] = _why(b"")
+        except TornRead as torn:
+            refused[change.key] = _why(Unreadable(str(torn)))
+    outcome.applied += not refused
+    if refused:
+        outcome.failed.append((change, refused[change.key]))
+    tokens = dict(zip(keys, written.tokens, strict=True)) if written.tokens and not refused else {}
+    _record(outcome, [change], tokens, refused)
+
+
+class _OtherValueError(Exception):
+    """What was read is not the value that its change names."""
+
+
+def _proven(parts: Iterator[bytes], change: Change, before_write: Callable[[], None]) -> Iterator[bytes]:
+    """Yield `parts`, and raise at the end unless they were the value of `change`; keep the lease meanwhile."""
+    hasher, size = Hasher(), 0
+    for part in parts:
+        before_write()
+        hasher.update(part)
+        size += len(part)
+        yield part
+    if size != change.size or hasher.digest() != change.digest:
+        raise _OtherValueError
 
 
 def _write(

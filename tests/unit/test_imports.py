@@ -27,7 +27,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.scan",),
     ("kvsync.replica",),
     ("kvsync.lease", "kvsync.policy", "kvsync.result", "kvsync.probe"),
-    ("kvsync.index.recent",),
+    ("kvsync.index.recent", "kvsync.measuring"),
     ("kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost"),
     ("kvsync.index.objects",),
     ("kvsync.storages",),

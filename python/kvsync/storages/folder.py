@@ -26,7 +26,7 @@ from kvsync.storages.folderscan import list_tree
 from kvsync.storages.keyname import Naming
 from kvsync.storages.objectfiles import ObjectFiles, Staging
 from kvsync.storages.url import parse_url
-from kvsync.storages.valuefiles import ChangedError, Staged, ValueFiles
+from kvsync.storages.valuefiles import ChangedError, Staged, ValueFiles, parts_of
 from kvsync.types import ANY, Capabilities, Refusal, Written
 
 if TYPE_CHECKING:
@@ -181,6 +181,50 @@ class FolderStorage:
             while batch := list(islice(listed, SCAN_COUNT)):
                 yield [key for key, _ in batch], [token for _, token in batch]
 
+    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+        """Return the bytes of each value; None where there is none.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        with self._reading() as (tree, naming):
+            if tree is None:
+                return [None] * len(keys)
+            files = ValueFiles(tree, naming, self._clock_ns)
+            return [files.size(key) for key in keys]
+
+    def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
+        """Return the parts of a value, or None where there is none.
+
+        Raises:
+            StorageError: the folder cannot be read.
+            TornRead: from the iterator, where the file changed meanwhile, or cannot be read any further.
+        """
+        with self._reading() as (tree, naming):
+            file = None if tree is None else ValueFiles(tree, naming, self._clock_ns).open_value(key)
+        return self._parts(file) if isinstance(file, int) else file
+
+    def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Write a value from its parts; nothing is written where `parts` raises.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        with self._writing() as tree, Staging(tree) as staging:
+            naming = self._naming or self._probed(staging)
+            tree.folds = naming.folds
+            files = ValueFiles(tree, naming, self._clock_ns)
+            staged = files.stage_parts(staging, parts)
+            try:
+                wanted = ANY if expect is None else expect[0]
+                outcome = _attempt(key, files.place, staging, staged, key, wanted)
+            finally:
+                staging.discard(staged.name)
+            tree.sync()
+        if isinstance(outcome, Refusal):
+            return Written((outcome,), (None,))
+        return Written(tokens=(outcome,))
+
     def load(self, name: str) -> Stored | None:
         """Return an index object, or None.
 
@@ -237,6 +281,13 @@ class FolderStorage:
 
     def close(self) -> None:
         """Do nothing: no descriptor outlives a call."""
+
+    def _parts(self, file: int) -> Iterator[bytes]:
+        try:
+            with self._errors():
+                yield from parts_of(file)
+        finally:
+            os.close(file)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Beneath | None, Naming]]:

@@ -9,22 +9,24 @@ import stat
 import struct
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from kvsync.storages.base import TornRead
 from kvsync.storages.beneath import NOT_THERE, KeyBlockedError, kind_of
 from kvsync.storages.keyname import BESIDE, is_reserved
 from kvsync.storages.objectfiles import write_all
 from kvsync.types import AnyVersion, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from kvsync.storages.beneath import Beneath
     from kvsync.storages.keyname import Naming
     from kvsync.storages.objectfiles import Staging
 
-__all__ = ["ChangedError", "Staged", "ValueFiles", "places_of", "token_of"]
+__all__ = ["ChangedError", "Staged", "ValueFiles", "parts_of", "places_of", "token_of"]
 
 Wanted: TypeAlias = "bytes | AnyVersion | None"
 
+PART_BYTES = 1 << 20
 PATH_BYTES_MAX = 4000  # what most programs can open, with some room for the folder's own path
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -99,9 +101,28 @@ class ValueFiles:
         except KeyBlockedError:
             return None
         except OSError as error:
-            if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}:
-                raise
-            return Unreadable(f"its file cannot be read: {error.strerror}")
+            return _unreadable(error)
+        return None
+
+    def size(self, key: str) -> int | None:
+        """Return how many bytes the value of a key has, or None."""
+        try:
+            found = self._find(key)
+        except (KeyBlockedError, OSError):
+            return None
+        return found.files[0][1].st_size if found.files else None
+
+    def open_value(self, key: str) -> int | Unreadable | None:
+        """Open the file of a key for reading, or return None where there is none; the caller closes it."""
+        try:
+            for place in places_of(self._naming, key):
+                file = self._open_place(place)
+                if file is not None:
+                    return file
+        except KeyBlockedError:
+            return None
+        except OSError as error:
+            return _unreadable(error)
         return None
 
     def modified_ns(self, key: str) -> int | None:
@@ -118,16 +139,28 @@ class ValueFiles:
 
     def stage(self, staging: Staging, value: bytes) -> Staged | OSError:
         """Write a value to an unfinished file, durably; several threads may do so at once."""
+        try:
+            return self.stage_parts(staging, (value,))
+        except OSError as error:
+            return error
+
+    def stage_parts(self, staging: Staging, parts: Iterable[bytes]) -> Staged:
+        """Write the parts of a value to an unfinished file, durably; it is removed where anything fails.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         temporary, file = staging.create()
         try:
-            write_all(file, value)
+            for part in parts:
+                write_all(file, part)
             now = self._clock_ns()
             os.utime(file, ns=(now, now))
             os.fsync(file)
             return Staged(temporary, os.fstat(file))
-        except OSError as error:
+        except BaseException:
             staging.discard(temporary)
-            return error
+            raise
         finally:
             os.close(file)
 
@@ -242,21 +275,12 @@ class ValueFiles:
         self._tree.touch(parent)
 
     def _read_place(self, place: str) -> bytes | Unreadable | None:
-        parent, _, leaf = place.rpartition("/")
         for _attempt in range(2):
-            here = self._tree.directory(parent)
-            if here is None or (self._tree.folds and not self._tree.is_exact(parent, leaf)):
+            file = self._open_place(place)
+            if file is None:
                 return None
             try:
-                file = os.open(leaf, _READ, dir_fd=here)
-            except OSError as error:
-                if error.errno in NOT_THERE or error.errno == errno.ENXIO:  # a link, or a socket, is no value
-                    return None
-                raise
-            try:
                 before = os.fstat(file)
-                if not stat.S_ISREG(before.st_mode):
-                    return None
                 value = _read_all(file, before.st_size)
                 after = os.fstat(file)
             finally:
@@ -264,6 +288,49 @@ class ValueFiles:
             if token_of(before) == token_of(after) and len(value) == after.st_size:
                 return value
         return Unreadable("its file changes while it is read")
+
+    def _open_place(self, place: str) -> int | None:
+        """Open a regular file, and nothing else."""
+        parent, _, leaf = place.rpartition("/")
+        here = self._tree.directory(parent)
+        if here is None or (self._tree.folds and not self._tree.is_exact(parent, leaf)):
+            return None
+        try:
+            file = os.open(leaf, _READ, dir_fd=here)
+        except OSError as error:
+            if error.errno in NOT_THERE or error.errno == errno.ENXIO:  # a link, or a socket, is no value
+                return None
+            raise
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            return None
+        return file
+
+
+def parts_of(file: int) -> Iterator[bytes]:
+    """Yield the contents of an open file.
+
+    Raises:
+        TornRead: it changed meanwhile, or cannot be read any further.
+    """
+    before = os.fstat(file)
+    size = 0
+    try:
+        while part := os.read(file, PART_BYTES):
+            size += len(part)
+            yield part
+    except OSError as error:
+        raise TornRead(_unreadable(error).reason) from error
+    if token_of(before) != token_of(os.fstat(file)) or size != before.st_size:
+        message = "its file changes while it is read"
+        raise TornRead(message)
+
+
+def _unreadable(error: OSError) -> Unreadable:
+    """Return what stands for a value whose file fails; a failure of the whole machine stays an error."""
+    if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}:
+        raise error
+    return Unreadable(f"its file cannot be read: {error.strerror}")
 
 
 class _NoLinksError(Exception):

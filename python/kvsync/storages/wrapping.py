@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
-from kvsync.storages.base import has_transaction
+from kvsync.storages.base import has_streaming, has_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +22,14 @@ T = TypeVar("T")
 class WrappedStorage:
     """A storage around another, `inner`; subclasses override `around`.
 
-    It has `transaction` exactly if `inner` has. Entering one is the operation `begin`, leaving it `commit`.
+    It has `transaction`, and the methods of `SupportsStreaming`, exactly if `inner` has. Entering a transaction is the
+    operation `begin`, leaving it `commit`.
     """
 
     transaction: Callable[[], AbstractContextManager[None]]
+    sizes: Callable[[Sequence[str]], list[int | None]]
+    read_stream: Callable[[str], Iterator[bytes] | Unreadable | None]
+    write_stream: Callable[..., Written]
 
     def __init__(self, inner: Storage) -> None:
         self.inner = inner
@@ -33,6 +37,12 @@ class WrappedStorage:
         self.capabilities = inner.capabilities
         if has_transaction(inner):
             self.transaction = self._transaction
+        if has_streaming(inner):
+            self.sizes = lambda keys: self.around("sizes", lambda: inner.sizes(keys))
+            self.read_stream = lambda key: self.around("read_stream", lambda: inner.read_stream(key))
+            self.write_stream = lambda key, parts, expect=None: self.around(
+                "write_stream", lambda: inner.write_stream(key, parts, expect)
+            )
 
     def around(self, method: str, call: Callable[[], T]) -> T:  # noqa: ARG002 - for subclasses
         """Make a call of the protocol's `method`."""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.storages.base import ObjectMismatch, Storage, SupportsTransaction
+from kvsync.storages.base import ObjectMismatch, Storage, SupportsStreaming, SupportsTransaction, has_streaming
 from kvsync.types import ABSENT, ANY, Unreadable
 
 if TYPE_CHECKING:
@@ -444,6 +444,57 @@ class StorageConformance:
             self._refuses(storage, b"x", ABSENT)
         assert storage.read(["a"]) == [b"1"]
 
+    @pytest.mark.parametrize("count", [0, 1, 5, 23])
+    def test_a_value_in_parts_is_the_same_value(self, storage: Storage, count: int) -> None:
+        streaming = self._streaming(storage)
+        parts = [bytes([number]) * (1 << 20) for number in range(count)]
+        written = streaming.write_stream("large/value", iter(parts))
+        assert written.refused == ()
+        assert streaming.sizes(["large/value", "none"]) == [count << 20, None]
+        stream = streaming.read_stream("large/value")
+        assert stream is not None
+        assert not isinstance(stream, Unreadable)
+        assert b"".join(stream) == b"".join(parts)
+        assert storage.read(["large/value"]) == [b"".join(parts)]
+        tokens = listing(storage)
+        assert list(tokens) == ["large/value"]
+        if written.tokens is not None:
+            assert written.tokens == (tokens["large/value"],)
+
+    def test_no_value_has_no_parts(self, storage: Storage) -> None:
+        streaming = self._streaming(storage)
+        assert streaming.read_stream("none") is None
+        assert streaming.sizes([]) == []
+
+    @pytest.mark.parametrize("count", [1, 12])
+    def test_parts_that_end_in_an_error_leave_what_was_there(self, storage: Storage, count: int) -> None:
+        streaming = self._streaming(storage)
+        _write(storage, {"there": b"before"})
+
+        def broken() -> Iterator[bytes]:
+            for _ in range(count):
+                yield bytes(1 << 20)
+            raise _Interrupted
+
+        for key in ("there", "new"):
+            with pytest.raises(_Interrupted):
+                streaming.write_stream(key, broken())
+        assert storage.read(["there", "new"]) == [b"before", None]
+        assert list(listing(storage)) == ["there"]
+
+    @pytest.mark.parametrize("count", [1, 12])
+    def test_writing_parts_on_condition(self, storage: Storage, count: int) -> None:
+        streaming = self._streaming(storage)
+        parts = [b"x" * (1 << 20)] * count
+        _write(storage, {"there": b"1"})
+        token = listing(storage)["there"]
+        assert streaming.write_stream("there", iter(parts), [token]).refused == ()
+        assert streaming.write_stream("new", iter(parts), [None]).refused == ()
+        for key, expect in (("there", token), ("there", None), ("absent", token)):
+            (refusal,) = streaming.write_stream(key, iter([b"other"]), [expect]).refused
+            assert (refusal.key, refusal.changed) == (key, True)
+        assert storage.read(["there", "new", "absent"]) == [b"".join(parts), b"".join(parts), None]
+
     def test_closing_twice_is_fine(self, storage: Storage) -> None:
         _write(storage, {"a": b"1"})
         storage.close()
@@ -453,6 +504,12 @@ class StorageConformance:
     def _refuses(storage: Storage, data: bytes, expect: object) -> None:
         with pytest.raises(ObjectMismatch):
             storage.store("manifest", data, expect)  # type: ignore[arg-type]
+
+    @staticmethod
+    def _streaming(storage: Storage) -> SupportsStreaming:
+        if not has_streaming(storage):
+            pytest.skip("moves values only whole")
+        return storage
 
     @staticmethod
     def _transactional(storage: Storage) -> SupportsTransaction:

@@ -1,0 +1,96 @@
+"""Reading many stored values whose sizes are not known beforehand, in bounded memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from kvsync.native import Hasher, digest_values
+from kvsync.storages.base import LARGE_BYTES, TornRead, has_streaming
+from kvsync.types import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kvsync.storages.base import Storage, SupportsStreaming
+
+__all__ = ["BATCH_BYTES", "BATCH_COUNT", "Measured", "measured", "pieces"]
+
+BATCH_COUNT = 4096
+BATCH_BYTES = 8 << 20
+"""A batch holds at most so many keys and bytes of values (one value may be larger)."""
+
+FIRST_COUNT = 16
+GROWTH = 8
+"""Where sizes cannot be asked for, the first batch is this small, and each further one at most so much larger."""
+
+
+class Measured(NamedTuple):
+    """The BLAKE3 of a stored value, and its bytes."""
+
+    digest: bytes
+    size: int
+
+
+Values: TypeAlias = "list[bytes | Unreadable | None]"
+Piece: TypeAlias = "tuple[Sequence[str], Values | Measured]"
+"""Some keys with their values, or one key with the measure of a value that is too large to hold."""
+
+
+def measured(storage: Storage, keys: Sequence[str]) -> Iterator[tuple[str, Measured | Unreadable | None]]:
+    """Yield each key with the measure of its value: `Unreadable` where it cannot be read, None where it is absent."""
+    for some, values in pieces(storage, keys):
+        if isinstance(values, Measured):
+            yield some[0], values
+            continue
+        digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
+        for key, value in zip(some, values, strict=True):
+            yield key, Measured(next(digests), len(value)) if isinstance(value, bytes) else value
+
+
+def pieces(storage: Storage, keys: Sequence[str]) -> Iterator[Piece]:
+    """Yield the values of `keys`, in their order, a batch at a time; a large one is measured in parts instead."""
+    return _by_size(storage, keys) if has_streaming(storage) else _by_guess(storage, keys)
+
+
+def _by_guess(storage: Storage, keys: Sequence[str]) -> Iterator[Piece]:
+    """Read batches whose count follows the sizes met so far."""
+    start, count = 0, FIRST_COUNT
+    while start < len(keys):
+        some = keys[start : start + count]
+        values = storage.read(some)
+        yield some, values
+        start += len(some)
+        size = sum(len(value) for value in values if isinstance(value, bytes))
+        fitting = max(BATCH_BYTES * len(some) // max(size, 1), 1)
+        count = min(fitting, count * GROWTH, BATCH_COUNT)
+
+
+def _by_size(storage: SupportsStreaming, keys: Sequence[str]) -> Iterator[Piece]:
+    """Read batches that fit, and large values in parts."""
+    for first in range(0, len(keys), BATCH_COUNT):
+        group = keys[first : first + BATCH_COUNT]
+        start = total = 0
+        for position, size in enumerate(storage.sizes(group)):
+            if position > start and total + (size or 0) > BATCH_BYTES:
+                yield group[start:position], storage.read(group[start:position])
+                start, total = position, 0
+            total += size or 0
+            if total > LARGE_BYTES:
+                yield group[start : position + 1], _stream(storage, group[position])
+                start, total = position + 1, 0
+        if start < len(group):
+            yield group[start:], storage.read(group[start:])
+
+
+def _stream(storage: SupportsStreaming, key: str) -> Measured | list[bytes | Unreadable | None]:
+    parts = storage.read_stream(key)
+    if parts is None or isinstance(parts, Unreadable):
+        return [parts]
+    hasher, size = Hasher(), 0
+    try:
+        for part in parts:
+            hasher.update(part)
+            size += len(part)
+    except TornRead as torn:
+        return [Unreadable(str(torn))]
+    return Measured(hasher.digest(), size)
