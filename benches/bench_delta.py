@@ -69,9 +69,9 @@ def pair(entries: int, layout: str) -> indices.Pair:
 
 
 def ours(a: bytes, b: bytes, cover_a: _core.Cover, cover_b: _core.Cover) -> _core.Delta:
-    """Decode both and return the delta."""
-    decode = _core.Segment.decode
-    return _core.delta([decode(a, indices.NAME)], [decode(b, indices.NAME)], cover_a, cover_b)
+    """Decode both in one call, as the engine does, and return the delta."""
+    segments = _core.Segment.decode_all([(a, indices.NAME), (b, indices.NAME)])
+    return _core.delta(segments[:1], segments[1:], cover_a, cover_b)
 
 
 def plain(a: bytes, b: bytes, cover_a: reference.Cover, cover_b: reference.Cover) -> reference.Delta:

@@ -20,7 +20,7 @@ def grown(a: Path, b: Path, cover_a: _core.Cover, cover_b: _core.Cover) -> tuple
     gc.collect()
     reset_peak()
     before = resident_bytes("VmRSS")
-    segments = [_core.Segment.decode(path.read_bytes(), NAME) for path in (a, b)]
+    segments = _core.Segment.decode_all([(path.read_bytes(), NAME) for path in (a, b)])
     found = _core.delta(segments[:1], segments[1:], cover_a, cover_b)
     sizes = [len(found.to_a), len(found.to_b)]
     return resident_bytes("VmHWM") - before, sizes

@@ -16,6 +16,7 @@ __all__ = [
     "Cover",
     "Delta",
     "Given",
+    "Hasher",
     "Inventory",
     "Segment",
     "check_key",
@@ -69,6 +70,8 @@ class Segment:
     @staticmethod
     def decode(data: bytes, name: str) -> Segment: ...
     @staticmethod
+    def decode_all(objects: Sequence[tuple[bytes, str]]) -> list[Segment]: ...  # (data, name); large ones on all cores
+    @staticmethod
     def from_rows(rows: Sequence[_Row]) -> Segment: ...
     @staticmethod
     def from_values(
@@ -104,6 +107,12 @@ class Given:
     @property
     def segment(self) -> Segment: ...
     def puts(self, changes: Segment, start: int, stop: int) -> tuple[list[str], list[bytes]] | None: ...
+
+@final
+class Hasher:
+    def __new__(cls) -> Hasher: ...
+    def update(self, part: bytes) -> None: ...
+    def digest(self) -> bytes: ...
 
 @final
 class Delta:

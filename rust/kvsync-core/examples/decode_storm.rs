@@ -5,7 +5,7 @@
 //! Goldens are mutated and their checksum mended, so that what lies behind it is reached. Every
 //! object is either refused, or what it decodes to, built anew from its rows, is the same object
 //! byte for byte (or the same but for longer integer forms), keeps every promise of the format, and
-//! goes through delta and lookups. Accepted mutants are mutated on.
+//! goes through delta and lookups; several threads say the same. Accepted mutants are mutated on.
 
 #![expect(clippy::unwrap_used, reason = "a failure is to stop the storm")]
 
@@ -15,11 +15,15 @@ use std::{env, fs};
 use kvsync_core::build::Builder;
 use kvsync_core::envelope::{self, HEADER};
 use kvsync_core::row::{NO_DIGEST, Row};
-use kvsync_core::{Cover, Error, Inventory, Kind, Listing, Segment, View, delta, scan};
+use kvsync_core::{
+    Cover, Error, Inventory, Kind, Listing, Segment, View, Workers, decode_all, delta, scan,
+};
 
 const NAME: &str = "segment/0000000000000001-0";
 const POOL_MAX: usize = 512;
 const LENGTH_MAX: usize = 2000;
+/// Starting threads takes longer than all the rest: not every object is decoded by several as well.
+const THREADED_EVERY: u64 = 50;
 const SEEDS: [(&str, Kind); 5] = [
     ("segment-empty", Kind::Segment),
     ("segment-small", Kind::Segment),
@@ -73,14 +77,20 @@ fn main() {
     let mut pool = seeds();
     let seeds = pool.len();
     let mut count = Count::default();
-    for _ in 0..executions {
+    for execution in 0..executions {
         let place = random.below(pool.len());
         let (kind, mut object) = pool[place].clone();
         for _ in 0..=random.below(3) {
             mutate(&mut object, &mut random);
         }
         envelope::mend_checksum(&mut object);
-        match run(kind, &object) {
+        let outcome = run(kind, &object);
+        if execution % THREADED_EVERY == 0 && kind == Kind::Segment {
+            let by_threads = decode_all(vec![(&object, NAME)], Workers::with_share(2, 1));
+            let error = by_threads.err().map(|(_, error)| error);
+            assert_eq!(error.as_ref(), outcome.as_ref().err());
+        }
+        match outcome {
             Err(_) => {
                 count.refused += 1;
                 continue;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::check::Totals;
 use crate::column::{position, width_of, write};
 use crate::digest;
 use crate::error::{Error, Result};
@@ -43,6 +44,27 @@ impl Builder {
         self.key.extend_from_slice(row.key);
     }
 
+    /// Append the changes of another builder, whose keys are greater than all here.
+    pub(crate) fn append(&mut self, other: Self) {
+        if self.flags.is_empty() {
+            *self = other;
+            return;
+        }
+        let mut places = vec![0; other.origins.len()];
+        for (origin, place) in other.origins {
+            let place = position(u64::from(place));
+            places[place] = self.origin_of(origin, other.maxima[place]);
+        }
+        let place = |place: &u32| places[position(u64::from(*place))];
+        self.origin.extend(other.origin.iter().map(place));
+        self.stamp.extend_from_slice(&other.stamp);
+        self.flags.extend_from_slice(&other.flags);
+        self.size.extend_from_slice(&other.size);
+        self.digest.extend_from_slice(&other.digest);
+        self.key_size.extend_from_slice(&other.key_size);
+        self.key.extend_from_slice(&other.key);
+    }
+
     fn origin_of(&mut self, origin: u64, stamp: u64) -> u32 {
         let place = match self.last_origin {
             Some((last, place)) if last == origin => place,
@@ -73,15 +95,17 @@ impl Builder {
             maxima: places.iter().map(|(_, most)| *most).collect(),
             origins,
             stamp_base: self.stamp.iter().copied().min().unwrap_or(0),
-            tombstones: self
-                .flags
-                .iter()
-                .filter(|flag| *flag & TOMBSTONE != 0)
-                .count(),
-            value_bytes: self
-                .size
-                .iter()
-                .fold(0, |sum: u64, size| sum.saturating_add(*size)),
+            totals: Totals {
+                tombstones: self
+                    .flags
+                    .iter()
+                    .filter(|flag| *flag & TOMBSTONE != 0)
+                    .count(),
+                value_bytes: self
+                    .size
+                    .iter()
+                    .fold(0, |sum: u64, size| sum.saturating_add(*size)),
+            },
             marks: strings::marks_of(self.key_size.iter().map(|size| position(u64::from(*size)))),
             ..Layout::default()
         };
@@ -240,8 +264,10 @@ fn write_values(
     layout.key_size = sheet.numbers(widths[3], key_sizes().map(|size| size as u64));
     layout.key = sheet.pieces(places().map(|index| keys.get(index)));
     layout.marks = strings::marks_of(key_sizes());
-    layout.tombstones = places().filter(|index| values[*index].is_none()).count();
-    layout.value_bytes = sizes().fold(0, u64::saturating_add);
+    layout.totals = Totals {
+        tombstones: places().filter(|index| values[*index].is_none()).count(),
+        value_bytes: sizes().fold(0, u64::saturating_add),
+    };
     sheet.out
 }
 

@@ -4,6 +4,7 @@ use crate::column::position;
 use crate::row::{DIGEST, Row};
 use crate::segment::View;
 use crate::strings::STRIDE;
+use crate::uncovered::Choice;
 
 /// An iterator over consecutive changes.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ const APART: usize = 4;
 #[derive(Debug)]
 pub struct Picks<'a> {
     view: View<'a>,
-    chosen: Vec<u32>,
+    chosen: Choice<'a>,
     /// How many of the chosen positions were read.
     read: usize,
     /// Changes read in advance.
@@ -74,7 +75,7 @@ pub struct Picks<'a> {
 }
 
 impl<'a> Picks<'a> {
-    pub(crate) const fn new(view: View<'a>, chosen: Vec<u32>) -> Self {
+    pub(crate) const fn new(view: View<'a>, chosen: Choice<'a>) -> Self {
         Self {
             view,
             chosen,
@@ -99,7 +100,12 @@ impl<'a> Picks<'a> {
         if self.given < self.batch.len() {
             return 0;
         }
-        let rest = &self.chosen[self.read.saturating_sub(1)..];
+        let given = self.read.saturating_sub(1);
+        let places = match &self.chosen {
+            Choice::Range(range) => return most.min(range.len() - given),
+            Choice::List(places) => places,
+        };
+        let rest = &places[given..];
         let rest = &rest[..most.min(rest.len())];
         let [first, .., last] = rest else {
             return rest.len();
@@ -122,7 +128,10 @@ impl<'a> Picks<'a> {
     ///
     /// One after another, each would wait for memory several times. Read together they wait at once.
     fn read_batch(&mut self) {
-        let rest = &self.chosen[self.read..];
+        let Choice::List(places) = &self.chosen else {
+            return;
+        };
+        let rest = &places[self.read..];
         let rest = &rest[..BATCH.min(rest.len())];
         let [first, .., last] = rest else {
             return;
@@ -157,7 +166,7 @@ impl<'a> Iterator for Picks<'a> {
             self.given += 1;
             return Some(*row);
         }
-        let index = position(u64::from(*self.chosen.get(self.read)?));
+        let index = self.chosen.get(self.read)?;
         let near = index - self.index < STRIDE;
         self.start = if near {
             self.start + position(self.view.keys.sizes.sum(self.index, index))

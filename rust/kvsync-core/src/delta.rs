@@ -3,17 +3,17 @@
 use std::cmp::Ordering;
 
 use crate::build::Builder;
-use crate::column::{Number, position};
-use crate::cover::{Cover, Span};
+use crate::cover::Cover;
 use crate::cursor::Picks;
-use crate::each_width;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::key;
 use crate::merge::{Newest, Seeker};
 use crate::row::Row;
 use crate::segment::{Segment, View};
-use crate::strings::STRIDE;
+use crate::stretch::{Part, Stretch, divide};
 use crate::twin::Twins;
+use crate::uncovered::{Chosen, uncovered};
+use crate::workers::{self, Workers};
 
 /// So many changes are compared as a whole after one that differed.
 const LEAST_REACH: usize = 8;
@@ -52,7 +52,7 @@ struct Outcome {
 /// With `ordered`, the greater of two changes of a key wins instead of being a conflict.
 ///
 /// # Errors
-/// [`Error::ForgedKey`] where a key that would go out is reserved.
+/// [`Error::ForgedKey`](crate::Error::ForgedKey) where a key that would go out is reserved.
 pub fn delta(
     a: &[View<'_>],
     b: &[View<'_>],
@@ -60,22 +60,65 @@ pub fn delta(
     cover_b: &Cover,
     ordered: bool,
 ) -> Result<Delta> {
-    let mut outcome = Outcome::default();
-    if let ([a], [b]) = (a, b) {
-        let for_b = Picks::new(*a, uncovered(*a, cover_b)?);
-        let for_a = Picks::new(*b, uncovered(*b, cover_a)?);
-        outcome.compare_twins(&Twins::new(*a, *b), [for_b, for_a], ordered)?;
-    } else {
-        outcome.compare(
-            Unknown::new(a, cover_b)?,
-            Unknown::new(b, cover_a)?,
-            ordered,
-        )?;
+    delta_by(Workers::ALONE, [a, b], [cover_a, cover_b], ordered)
+}
+
+/// As [`delta`]; where much is lacking, several threads compare it by ranges of keys.
+///
+/// # Errors
+/// As [`delta`].
+pub fn delta_by(
+    workers: Workers,
+    [a, b]: [&[View<'_>]; 2],
+    [cover_a, cover_b]: [&Cover; 2],
+    ordered: bool,
+) -> Result<Delta> {
+    let views = || a.iter().chain(b);
+    let stamped = views().map(|view| view.layout.stamp.len() + view.layout.origin.len());
+    let threads = workers.for_bytes(stamped.sum());
+    let chosen = workers::run(threads, views().count(), |index| match a.get(index) {
+        Some(view) => uncovered(*view, cover_b),
+        None => uncovered(b[index - a.len()], cover_a),
+    });
+    let chosen: Vec<Chosen> = chosen.into_iter().collect::<Result<_>>()?;
+    let (for_b, for_a) = chosen.split_at(a.len());
+    let (a, b) = (Stretch::new(a, for_b), Stretch::new(b, for_a));
+    let threads = workers.for_bytes(a.cost_bytes().saturating_add(b.cost_bytes()));
+    let parts = divide(a, b, threads);
+    let outcomes = workers::run(threads, parts.len(), |part| {
+        let (a, b) = &parts[part];
+        Outcome::of(a, b, ordered)
+    });
+    let mut whole = Outcome::default();
+    for outcome in outcomes {
+        whole.append(outcome?);
     }
-    outcome.finish()
+    whole.finish()
 }
 
 impl Outcome {
+    fn of(a: &Part<'_>, b: &Part<'_>, ordered: bool) -> Result<Self> {
+        let mut outcome = Self::default();
+        if let ([(a, for_b)], [(b, for_a)]) = (a.views(), b.views()) {
+            let for_b = Picks::new(*a, for_b.clone());
+            let for_a = Picks::new(*b, for_a.clone());
+            outcome.compare_twins(&Twins::new(*a, *b), [for_b, for_a], ordered)?;
+        } else {
+            outcome.compare(Unknown::new(a), Unknown::new(b), ordered)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Add the outcome of a range of greater keys.
+    fn append(&mut self, other: Self) {
+        self.to_a.append(other.to_a);
+        self.to_b.append(other.to_b);
+        self.log_a.append(other.log_a);
+        self.log_b.append(other.log_b);
+        self.conflict_a.append(other.conflict_a);
+        self.conflict_b.append(other.conflict_b);
+    }
+
     fn compare<'a>(
         &mut self,
         for_b: impl Iterator<Item = Row<'a>>,
@@ -184,22 +227,14 @@ struct Unknown<'a> {
 }
 
 impl<'a> Unknown<'a> {
-    fn new(stretch: &[View<'a>], cover: &Cover) -> Result<Self> {
-        let mut picked = Vec::new();
-        let mut others = Vec::new();
-        for view in stretch {
-            let picks = uncovered(*view, cover)?;
-            if picks.len() < view.len() && stretch.len() > 1 {
-                others.push(Seeker::new(*view));
-            }
-            if !picks.is_empty() {
-                picked.push(Picks::new(*view, picks));
-            }
+    fn new(part: &Part<'a>) -> Self {
+        let picks = part.views().iter().filter(|(_, choice)| choice.len() > 0);
+        let picks = picks.map(|(view, choice)| Picks::new(*view, choice.clone()));
+        let others = part.others().map(Seeker::new);
+        Self {
+            candidates: Newest::new(picks),
+            others: others.collect(),
         }
-        Ok(Self {
-            candidates: Newest::new(picked),
-            others,
-        })
     }
 }
 
@@ -215,106 +250,4 @@ impl<'a> Iterator for Unknown<'a> {
                 .any(|other| other.find(row.key).is_some_and(newer))
         })
     }
-}
-
-/// What a cover says of one origin of a segment, in the segment's own numbers.
-#[derive(Clone, Copy)]
-struct Bound {
-    /// Stamps below this are covered.
-    below: u64,
-    /// For the others the cover itself must be asked.
-    ask: bool,
-}
-
-impl Bound {
-    fn new(view: &View<'_>, cover: &Cover, origin: u64) -> Self {
-        let base = view.layout.stamp_base;
-        let held = cover.vector().get(&origin).filter(|held| **held >= base);
-        let below = held.map_or(0, |held| (held - base).saturating_add(1));
-        Self {
-            below,
-            ask: below == u64::MAX || cover.has_ahead(origin),
-        }
-    }
-}
-
-/// Positions of the changes that a cover lacks.
-fn uncovered(view: View<'_>, cover: &Cover) -> Result<Vec<u32>> {
-    let length = view.len();
-    u32::try_from(length).map_err(|_| Error::TooLarge { length })?;
-    if cover.covers_all(view.maxima()) {
-        return Ok(Vec::new());
-    }
-    let origins = view.layout.origins.iter();
-    let bounds: Vec<Bound> = origins
-        .map(|origin| Bound::new(&view, cover, *origin))
-        .collect();
-    let mut picks = match bounds.as_slice() {
-        bounds if bounds.iter().all(|bound| bound.below == 0) => (0..).take(length).collect(),
-        [bound] => each_width!(view.stamp, stamps => above(stamps, bound.below)),
-        bounds => each_width!(view.stamp, stamps => each_width!(view.origin, origins => {
-            above_each(stamps, origins, bounds)
-        })),
-    };
-    if bounds.iter().any(|bound| bound.ask) {
-        let mut near = Nearby::new(cover);
-        picks.retain(|pick| {
-            let index = position(u64::from(*pick));
-            let origin = position(view.origin.get(index));
-            let stamp = view.layout.stamp_base + view.stamp.get(index);
-            !(bounds[origin].ask && near.covers(view.layout.origins[origin], stamp))
-        });
-    }
-    Ok(picks)
-}
-
-/// Asks a cover; quickest where the answer lies in the span of the last one, or in the next.
-struct Nearby<'a> {
-    cover: &'a Cover,
-    place: usize,
-}
-
-impl<'a> Nearby<'a> {
-    const fn new(cover: &'a Cover) -> Self {
-        Self { cover, place: 0 }
-    }
-
-    fn covers(&mut self, origin: u64, stamp: u64) -> bool {
-        let spans = self.cover.ahead();
-        let ends_below = |span: &Span| (span.origin, span.last) < (origin, stamp);
-        let after = |place: usize| spans.get(place.wrapping_sub(1)).is_none_or(ends_below);
-        let found =
-            |place: usize| after(place) && spans.get(place).is_none_or(|span| !ends_below(span));
-        if !found(self.place) {
-            self.place += 1;
-            if !found(self.place) {
-                self.place = spans.partition_point(ends_below);
-            }
-        }
-        let begun = |span: &Span| span.origin == origin && span.first <= stamp;
-        spans.get(self.place).is_some_and(begun) || self.cover.covers(origin, stamp)
-    }
-}
-
-fn above<S: Number>(stamps: &[S], below: u64) -> Vec<u32> {
-    let mut picks = Vec::new();
-    let blocks = stamps.chunks(STRIDE).zip((0_u32..).step_by(STRIDE));
-    for (block, start) in blocks {
-        if crate::column::max(block) < below {
-            continue;
-        }
-        let numbered = block.iter().zip(start..);
-        let lacking = numbered.filter(|(stamp, _)| stamp.get() >= below);
-        picks.extend(lacking.map(|(_, index)| index));
-    }
-    picks
-}
-
-fn above_each<S: Number, O: Number>(stamps: &[S], origins: &[O], bounds: &[Bound]) -> Vec<u32> {
-    let numbered = stamps.iter().zip(origins).zip(0..);
-    let lacking = numbered.filter(|((stamp, origin), _)| {
-        let bound = bounds.get(position(origin.get()));
-        bound.is_none_or(|bound| stamp.get() >= bound.below)
-    });
-    lacking.map(|(_, index)| index).collect()
 }

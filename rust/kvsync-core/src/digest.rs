@@ -10,6 +10,23 @@ pub fn of_value(value: &[u8]) -> [u8; DIGEST] {
     *blake3::hash(value).as_bytes()
 }
 
+/// BLAKE3 of a value that comes in parts.
+#[derive(Default)]
+pub struct Parts(blake3::Hasher);
+
+impl Parts {
+    /// Take in the next part.
+    pub fn push(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// The digest of all parts so far.
+    #[must_use]
+    pub fn digest(&self) -> [u8; DIGEST] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
 /// The digest of the newest changes, kept little-endian; it detects accidents, not forgery.
 #[must_use]
 pub fn of_newest<'a>(newest: impl Iterator<Item = Row<'a>>) -> [u8; 16] {

@@ -87,6 +87,56 @@ pub fn open(kind: Kind, data: &[u8]) -> Result<Cow<'_, [u8]>> {
     }
 }
 
+/// What an opened object lies in: the bytes that were given, never copied, or bytes of its own.
+#[derive(Debug, Clone)]
+pub enum Body<B> {
+    /// The whole object as given.
+    Shared(B),
+    /// A body alone, decompressed or just made.
+    Owned(Vec<u8>),
+}
+
+impl<B: AsRef<[u8]>> Body<B> {
+    /// As [`open`], with where the body begins.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(kind: Kind, data: B) -> Result<(Self, usize)> {
+        match open(kind, data.as_ref())? {
+            Cow::Owned(body) => Ok((Self::Owned(body), 0)),
+            Cow::Borrowed(_) => Ok((Self::Shared(data), HEADER)),
+        }
+    }
+}
+
+impl<B: AsRef<[u8]>> AsRef<[u8]> for Body<B> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes.as_ref(),
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// The body of an object of the current version that is stored as it is and in order, but for the checksum.
+///
+/// None leaves it to [`open`] to say what is the matter. [`is_intact`] looks at the checksum.
+pub(crate) fn peek(kind: Kind, data: &[u8]) -> Option<&[u8]> {
+    let (header, stored) = data.split_first_chunk::<HEADER>()?;
+    let expected = [kind as u8, VERSION, 0, 0];
+    let length = little_endian(header, 8);
+    let sound = header.starts_with(&MAGIC) && header[4..8] == expected;
+    (sound && length == stored.len() as u64).then_some(stored)
+}
+
+/// Whether the checksum of an object matches.
+pub(crate) fn is_intact(data: &[u8]) -> bool {
+    let split = data.split_first_chunk::<HEADER>();
+    split.is_some_and(|(header, stored)| {
+        checksum_of(header, stored).to_le_bytes() == header[CHECKSUM]
+    })
+}
+
 /// Put a body into an envelope; with `compress`, as a zstd frame where that is smaller.
 #[must_use]
 pub fn seal(kind: Kind, body: &[u8], compress: bool) -> Vec<u8> {

@@ -282,7 +282,12 @@ impl Places {
         (_, self.token_marks) = measure(&self.token_size, &self.token)?;
         let (sizes, marks) = measure(&self.key_size, &self.key)?;
         self.key_marks = marks;
-        strings::check_keys(sizes, &body[self.key.clone()], HEADER + self.key.start)
+        let keys = Strings {
+            sizes,
+            bytes: &body[self.key.clone()],
+            marks: &self.key_marks,
+        };
+        keys.check(HEADER + self.key.start)
     }
 }
 

@@ -1,12 +1,15 @@
 //! The native heart of kvsync: index format, merge and delta.
 //!
-//! Nothing in here knows Python, does input or output, or looks at a clock. The bytes are described
-//! in `docs/index-format.md`.
+//! Nothing in here knows Python, does input or output, or looks at a clock. Large work is divided among
+//! as many threads as the caller allows, with the same outcome for any number of them. The bytes are
+//! described in `docs/index-format.md`.
 
 pub mod build;
+mod check;
 pub mod column;
 pub mod cover;
 pub mod cursor;
+pub mod decode;
 pub mod delta;
 pub mod digest;
 pub mod envelope;
@@ -21,14 +24,19 @@ pub mod row;
 pub mod scan;
 pub mod segment;
 pub mod stamp;
+mod stretch;
 pub mod strings;
 mod twin;
+mod uncovered;
+pub mod workers;
 
 pub use cover::Cover;
-pub use delta::{Delta, delta};
-pub use envelope::Kind;
+pub use decode::{decode, decode_all};
+pub use delta::{Delta, delta, delta_by};
+pub use envelope::{Body, Kind};
 pub use error::{Error, Result};
 pub use inventory::Inventory;
 pub use listing::Listing;
 pub use row::Row;
 pub use segment::{Segment, View};
+pub use workers::Workers;

@@ -139,6 +139,11 @@ impl<'a> Seeker<'a> {
         Some((index, self.view.row_at(index, self.start)))
     }
 
+    /// The first position whose key is not below a key; the number of positions where all are.
+    pub(crate) fn reach(&mut self, key: &[u8]) -> usize {
+        self.seek(key).unwrap_or(self.index)
+    }
+
     /// The position of a key.
     pub fn seek(&mut self, key: &[u8]) -> Option<usize> {
         self.leap(key);

@@ -141,13 +141,13 @@ impl<'a> View<'a> {
     /// Sum of the sizes of all values.
     #[must_use]
     pub const fn value_bytes(&self) -> u64 {
-        self.layout.value_bytes
+        self.layout.totals.value_bytes
     }
 
     /// Number of tombstones.
     #[must_use]
     pub const fn tombstones(&self) -> usize {
-        self.layout.tombstones
+        self.layout.totals.tombstones
     }
 
     /// The change at a position, given where its key begins.

@@ -1,6 +1,7 @@
 //! Many byte strings behind one another, with a column of their lengths.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::column::{Column, Number, position};
 use crate::each_width;
@@ -8,6 +9,8 @@ use crate::error::{Error, Result};
 
 /// One mark is kept for so many strings, so that a position is found without adding up all lengths.
 pub const STRIDE: usize = 64;
+/// So many blocks of keys stay near while they are checked.
+const NEAR: usize = 64;
 
 /// Strings inside an object's bytes.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +45,49 @@ impl<'a> Strings<'a> {
     #[must_use]
     pub fn get(&self, index: usize) -> &'a [u8] {
         self.at(index, self.start(index))
+    }
+
+    /// Check that measured strings are keys: each valid UTF-8, strictly ascending.
+    ///
+    /// # Errors
+    /// The offset of the first that is not, where the bytes begin at `offset`.
+    pub fn check(&self, offset: usize) -> Result<()> {
+        // A few at a time, so that they are still near when their order is looked at.
+        let mut starts = (0..self.marks.len()).step_by(NEAR);
+        if starts.all(|start| self.are_keys(start..start + NEAR)) {
+            return Ok(());
+        }
+        if let Err(fault) = simdutf8::compat::from_utf8(self.bytes) {
+            let at = offset + fault.valid_up_to();
+            return Err(Error::damaged(at, "key is not valid UTF-8"));
+        }
+        match each_width!(self.sizes, sizes => first_fault(sizes, self.bytes, 0)) {
+            None => Ok(()),
+            Some((at, damage)) => Err(Error::damaged(offset + at, damage)),
+        }
+    }
+
+    /// Whether the strings of some blocks of [`STRIDE`] are keys, the first greater than the one before it.
+    ///
+    /// Blocks of which this is true are keys together: each begins and ends between two characters.
+    pub(crate) fn are_keys(&self, blocks: Range<usize>) -> bool {
+        let Some(start) = self.marks.get(blocks.start).copied() else {
+            return true;
+        };
+        let first = blocks.start * STRIDE;
+        let stop = (blocks.end * STRIDE).min(self.sizes.len());
+        let end = self.marks.get(blocks.end).copied();
+        let bytes = &self.bytes[start..end.unwrap_or(self.bytes.len())];
+        if simdutf8::basic::from_utf8(bytes).is_err() {
+            return false;
+        }
+        let (first, start) = match first.checked_sub(1) {
+            None => (first, start),
+            Some(before) => (before, start - position(self.sizes.get(before))),
+        };
+        let fault =
+            each_width!(self.sizes, sizes => first_fault(&sizes[first..stop], self.bytes, start));
+        fault.is_none()
     }
 }
 
@@ -82,36 +128,34 @@ pub fn marks_of(sizes: impl Iterator<Item = usize>) -> Vec<usize> {
     starts.step_by(STRIDE).collect()
 }
 
-/// Check that measured strings are keys: each valid UTF-8, strictly ascending.
+/// The first of some strings that is no key or not greater than the one before; the bytes begin at `at`.
 ///
-/// # Errors
-/// The offset of the first that is not, where the bytes begin at `offset`.
-pub fn check_keys(sizes: Column<'_>, bytes: &[u8], offset: usize) -> Result<()> {
-    if let Err(fault) = simdutf8::compat::from_utf8(bytes) {
-        let at = offset + fault.valid_up_to();
-        return Err(Error::damaged(at, "key is not valid UTF-8"));
-    }
-    match each_width!(sizes, numbers => first_fault(numbers, bytes)) {
-        None => Ok(()),
-        Some((at, damage)) => Err(Error::damaged(offset + at, damage)),
-    }
-}
-
-fn first_fault<N: Number>(sizes: &[N], bytes: &[u8]) -> Option<(usize, &'static str)> {
+/// Most neighbours differ in their heads, which are looked at once each.
+fn first_fault<N: Number>(sizes: &[N], bytes: &[u8], at: usize) -> Option<(usize, &'static str)> {
     let (first, rest) = sizes.split_first()?;
-    let (mut before, mut at) = (0, position(first.get()));
+    let (mut before, mut at) = (at, at + position(first.get()));
+    let mut head_before = head(bytes, before, at);
     for size in rest {
         let end = at + position(size.get());
+        let head = head(bytes, at, end);
         let cut = bytes.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
         if cut && end > at {
             return Some((at, "key begins inside a character"));
         }
-        if !ascends(bytes, before, at, end) {
+        let clear = matches!((head_before, head), (Some(left), Some(right)) if left < right);
+        if !clear && !ascends(bytes, before, at, end) {
             return Some((at, "keys do not ascend"));
         }
-        (before, at) = (at, end);
+        (before, at, head_before) = (at, end, head);
     }
     None
+}
+
+/// The first bytes of a string that has so many, as a number that orders them.
+#[inline]
+fn head(bytes: &[u8], start: usize, end: usize) -> Option<u128> {
+    let (head, _) = bytes.get(start..end)?.split_first_chunk::<16>()?;
+    Some(u128::from_be_bytes(*head))
 }
 
 /// Whether `bytes[before..at]` < `bytes[at..end]`.

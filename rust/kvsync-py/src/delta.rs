@@ -1,10 +1,12 @@
 //! `delta`: what each side lacks of the other.
 
+use kvsync_core::delta_by;
 use pyo3::prelude::*;
 
 use crate::cover::Cover;
 use crate::errors::raise;
 use crate::segment::{PyRow, Segment, to_tuple, views};
+use crate::threads::workers;
 
 /// What each side lacks of the other.
 #[pyclass(frozen, module = "kvsync._core")]
@@ -47,7 +49,8 @@ pub(crate) fn delta(
     ordered: bool,
 ) -> PyResult<Delta> {
     let (a, b) = (views(&a), views(&b));
-    let found = py.detach(|| kvsync_core::delta(&a, &b, &cover_a.0, &cover_b.0, ordered));
+    let covers = [&cover_a.0, &cover_b.0];
+    let found = py.detach(|| delta_by(workers(), [&a, &b], covers, ordered));
     let found = found.map_err(|error| raise(py, &error, None))?;
     let made = |segment| Py::new(py, Segment::owned(segment));
     Ok(Delta {

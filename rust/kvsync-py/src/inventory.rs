@@ -8,7 +8,7 @@ use pyo3::types::{PyBytes, PySequence, PyString};
 
 use crate::arguments;
 use crate::errors::{raise, usage};
-use crate::segment::{Body, open};
+use crate::segment::Body;
 
 /// What the last scan of a storage saw.
 #[pyclass(frozen, module = "kvsync._core")]
@@ -21,7 +21,7 @@ impl Inventory {
     #[staticmethod]
     fn decode(py: Python<'_>, data: PyBackedBytes) -> PyResult<Self> {
         let inventory = py.detach(|| {
-            let (body, start) = open(Kind::Inventory, data)?;
+            let (body, start) = Body::open(Kind::Inventory, data)?;
             kvsync_core::Inventory::parse(body, start)
         });
         let inventory = inventory.map(Self);

@@ -6,8 +6,10 @@ mod delta;
 mod errors;
 mod functions;
 mod given;
+mod hasher;
 mod inventory;
 mod segment;
+mod threads;
 
 #[pyo3::pymodule]
 mod _core {
@@ -19,6 +21,8 @@ mod _core {
     use crate::functions::{check_key, checksum, digest_values, seal, stamp_after, unseal};
     #[pymodule_export]
     use crate::given::Given;
+    #[pymodule_export]
+    use crate::hasher::Hasher;
     #[pymodule_export]
     use crate::inventory::Inventory;
     #[pymodule_export]

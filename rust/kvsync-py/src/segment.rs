@@ -1,39 +1,18 @@
 //! `Segment`: an immutable sorted set of changes.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use kvsync_core::envelope::{self, HEADER, Kind};
-use kvsync_core::{Error, Row, View, build, digest, merge};
+use kvsync_core::{Row, View, build, digest, merge};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PySequence, PyString};
 
 use crate::arguments::{self, Digest, Key};
 use crate::errors::{raise, usage};
+use crate::threads::workers;
 
-/// What a decoded object lies in: the caller's bytes, never copied, or bytes of our own.
-pub(crate) enum Body {
-    Shared(PyBackedBytes),
-    Owned(Vec<u8>),
-}
-
-impl AsRef<[u8]> for Body {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Shared(bytes) => bytes,
-            Self::Owned(bytes) => bytes,
-        }
-    }
-}
-
-/// Open an object and give the body with where it begins.
-pub(crate) fn open(kind: Kind, data: PyBackedBytes) -> Result<(Body, usize), Error> {
-    match envelope::open(kind, &data)? {
-        Cow::Owned(body) => Ok((Body::Owned(body), 0)),
-        Cow::Borrowed(_) => Ok((Body::Shared(data), HEADER)),
-    }
-}
+/// The caller's bytes, never copied, or bytes of our own.
+pub(crate) type Body = kvsync_core::Body<PyBackedBytes>;
 
 /// A row as Python sees it.
 pub(crate) type PyRow<'py> = (Bound<'py, PyString>, u64, u64, u8, u64, Bound<'py, PyBytes>);
@@ -56,13 +35,18 @@ impl Segment {
 impl Segment {
     #[staticmethod]
     fn decode(py: Python<'_>, data: PyBackedBytes, name: &str) -> PyResult<Self> {
-        let segment = py.detach(|| {
-            let (body, start) = open(Kind::Segment, data)?;
-            kvsync_core::Segment::parse(body, start, name)
-        });
-        segment
-            .map(Self)
-            .map_err(|error| raise(py, &error, Some(name)))
+        let mut segments = decode_all(py, vec![(data, name)])?;
+        segments
+            .pop()
+            .ok_or_else(|| usage(py, "nothing to decode", None))
+    }
+
+    #[staticmethod]
+    #[pyo3(name = "decode_all")]
+    fn decode_many(py: Python<'_>, objects: &Bound<'_, PySequence>) -> PyResult<Vec<Self>> {
+        let items = arguments::items(objects)?;
+        let objects = items.iter_borrowed().map(object);
+        decode_all(py, objects.collect::<PyResult<_>>()?)
     }
 
     #[staticmethod]
@@ -230,6 +214,14 @@ impl Segment {
     }
 }
 
+/// Objects with their names as segments, or the error of the first that has one.
+fn decode_all(py: Python<'_>, objects: Vec<(PyBackedBytes, &str)>) -> PyResult<Vec<Segment>> {
+    let names: Vec<&str> = objects.iter().map(|(_, name)| *name).collect();
+    let segments = py.detach(|| kvsync_core::decode_all(objects, workers()));
+    let segments = segments.map_err(|(index, error)| raise(py, &error, Some(names[index])))?;
+    Ok(segments.into_iter().map(Segment).collect())
+}
+
 /// The columns of segments.
 pub(crate) fn views(segments: &[Py<Segment>]) -> Vec<View<'_>> {
     segments
@@ -273,4 +265,8 @@ fn row<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<Row<'a>> {
         size,
         digest: digest.0,
     })
+}
+
+fn object<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<(PyBackedBytes, &'a str)> {
+    <(PyBackedBytes, &str)>::extract(item)
 }

@@ -1,0 +1,17 @@
+//! How many threads a call may use.
+
+use std::num::NonZero;
+use std::sync::OnceLock;
+use std::thread::available_parallelism;
+
+use kvsync_core::Workers;
+
+/// More of them would only wait for memory.
+const THREADS_MAX: usize = 8;
+
+/// As many threads as there are processors for this process, asked once: the answer takes file reads.
+pub(crate) fn workers() -> Workers {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    let ask = || available_parallelism().map_or(1, NonZero::get);
+    Workers::new((*THREADS.get_or_init(ask)).min(THREADS_MAX))
+}
