@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import kvsync
-from world import WAIT, Fuse, World
+from world import WAIT, Fuse, KnownFault, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kvsync.types import Conflict
+    from world import Replicated
 
 KEYS = "abcdef"
 MODES = ("killed", "raises", "lost", "killed-after")
 STEPS = 18
+SCANNING = {"scan": True, "max_delete": "100%"}
+"""A run that finds what was written behind its back; in so small a world any part of the keys may be touched."""
 
 
 def merging(_conflict: Conflict, source: bytes | None, target: bytes | None) -> bytes:
@@ -63,16 +67,70 @@ def play(
         elif kind < 0.93:
             world.sync(one, other, fuse, conflict=chance.choice(policies))
         else:
-            with world.survives(fuse):
-                kvsync.compact(one.wire(fuse), wait_seconds=WAIT, environment=world.environment(one))
-            world.check(one)
+            compact(world, one, fuse)
     world.now += 10_000
     pairs = list(combinations(range(len(world.replicas)), 2))
     # Rounds over every pair: each is a full exchange, so the bound of a mesh (diameter 1) and one for late decisions.
     world.settle(pairs, 2 * len(world.replicas) + 1, lambda: chance.choice(policies))
     world.check_equal()
+    world.check_kept()
     quiet(world, pairs)
     return world
+
+
+def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> bool:
+    """Play a history of `edits`; return whether it came to its end, and was not cut short by a known fault."""
+    try:
+        edits(seed, policies)
+    except KnownFault:
+        return False
+    return True
+
+
+def edits(seed: int, policies: tuple[Any, ...]) -> None:
+    """Play a history in which applications write straight into the storages, also during a run, and runs look for it.
+
+    A run that scans protects what the application writes at any moment of it, by conditions. With guard="check" a value
+    is looked at before it is overwritten, so there the application keeps still during the run itself.
+    """
+    world = World(seed, 2 + seed % 4, transactional=True)
+    crashing = seed % 2 == 0
+    chance = world.random
+    for _ in range(STEPS):
+        steady(world)
+        fuse = Fuse(chance.randrange(1, 40), chance.choice(MODES)) if crashing and chance.random() < 0.4 else Fuse()
+        kind = chance.random()
+        one, other = chance.sample(world.replicas, 2)
+        if kind < 0.3:
+            world.edit(one, KEYS, chance.randrange(1, 4))
+        elif kind < 0.4:
+            world.change(one, KEYS, chance.randrange(1, 3), fuse)
+        elif kind < 0.85:
+            fuse.hook = partial(meddle, world, (one, other), chance.choice((0.0, 0.03, 0.1)))
+            given = world.fresh(KEYS, chance.choice((0, 0, 1, 3)))
+            world.give(one, other, given, fuse, conflict=chance.choice(policies), **SCANNING)
+        elif kind < 0.95:
+            world.sync(one, other, fuse, conflict=chance.choice(policies), guard="check")
+        else:
+            compact(world, one, fuse)
+    world.now += 10_000
+    pairs = list(combinations(range(len(world.replicas)), 2))
+    world.settle(pairs, 2 * len(world.replicas) + 1, lambda: chance.choice(policies), **SCANNING)
+    world.check_equal()
+    world.check_kept()
+    quiet(world, pairs)
+
+
+def meddle(world: World, where: tuple[Replicated, ...], often: float, _operation: int) -> None:
+    """Let an application write in between two operations of a run."""
+    if world.random.random() < often:
+        world.edit(world.random.choice(where), KEYS, 1)
+
+
+def compact(world: World, at: Replicated, fuse: Fuse) -> None:
+    with world.survives(fuse):
+        kvsync.compact(at.wire(fuse), wait_seconds=WAIT, environment=world.environment(at))
+    world.check(at)
 
 
 def quiet(world: World, pairs: list[tuple[int, int]]) -> None:

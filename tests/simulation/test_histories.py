@@ -27,6 +27,12 @@ def test_replicas_converge_with_another_policy_in_every_run(chunk: int) -> None:
         history.play(seed, history.POLICIES)
 
 
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_nothing_that_was_written_behind_its_back_is_lost(chunk: int) -> None:
+    for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
+        history.edited(seed)
+
+
 def test_rings_whose_pairs_disagree_converge_within_two_diameters_and_one() -> None:
     for seed in range(120):
         history.ring(seed)

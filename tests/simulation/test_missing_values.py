@@ -1,0 +1,127 @@
+"""What is lost, comes back or is stuck for ever today: all of it hangs on a change that a replica knows of and lacks.
+
+Random histories excuse it, or stop there (`World.check_kept`, `World.check_wanted`, `Replicated.expects_delete`):
+whoever mends one of these takes the excuse away too.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import kvsync
+from kvsync import Delete, Put
+from scripts import met, said, written
+from world import Fuse, KnownFault, World
+
+A, B, C = range(3)
+
+
+def traces(world: World) -> set[bytes]:
+    """Return every value that can still be had: those that stand somewhere, and those kept aside."""
+    standing = {value for replica in world.replicas for value in replica.values().values()}
+    return standing | {lost.value for replica in world.replicas for lost in kvsync.lost(replica.storage())}
+
+
+@pytest.mark.xfail(
+    raises=AssertionError, strict=True, reason="who gets a change made over a missing value knows of no conflict"
+)
+@pytest.mark.parametrize("conflict", ["latest", "keep-both"])
+def test_a_change_made_over_a_missing_value_meets_its_conflict_wherever_it_arrives(conflict: str) -> None:
+    """C lacks B's change, since it has one of its own that is not logged yet; A takes C's to B, where it wins."""
+    world = World(1, 3)
+    said(world, B, Put("k", b"from b"))
+    written(world, C, k=b"from c")
+    met(world, (B, C), guard="check")
+    met(world, (C, A), scan=True)
+    met(world, (A, B), conflict=conflict)
+    assert world.replicas[B].data["k"] == b"from c"
+    assert b"from b" in traces(world)
+
+
+@pytest.mark.xfail(
+    raises=AssertionError,
+    strict=True,
+    reason="who got its own change over a missing value back is taken to know the other",
+)
+def test_a_change_made_over_a_missing_value_is_not_answered_by_who_got_it_from_there() -> None:
+    """A has C's change from C itself, and has never heard of B's value; that answers nothing."""
+    world = World(1, 3)
+    said(world, B, Put("k", b"from b"))
+    written(world, C, k=b"from c")
+    met(world, (B, C), guard="check")
+    met(world, (C, A), scan=True)
+    said(world, A, Put("other", b"a reason to sync again"))
+    met(world, (C, A), (C, B))
+    assert world.replicas[B].data["k"] == b"from c"
+    assert b"from b" in traces(world)
+
+
+@pytest.mark.xfail(
+    raises=AssertionError,
+    strict=True,
+    reason="who decides against a value that it lacks keeps nothing, nor does its holder",
+)
+@pytest.mark.parametrize("conflict", ["latest", "keep-both"])
+def test_a_missing_value_that_loses_a_conflict_is_kept_by_who_holds_it(conflict: str) -> None:
+    """C lacks B's change, since its value was not the logged one for a while; A's wins at C, and C takes it to B."""
+    world = World(1, 3)
+    said(world, B, Put("k", b"from b"))
+    written(world, B, k=b"another")
+    met(world, (B, C))
+    written(world, B, k=b"from b")
+    said(world, A, Put("k", b"from a"))
+    met(world, (A, C), (C, B), conflict=conflict)
+    assert world.replicas[B].data["k"] == b"from a"
+    assert b"from b" in traces(world)
+
+
+@pytest.mark.xfail(
+    raises=KnownFault, strict=True, reason="an equal change is only logged, and takes the missing entry with it"
+)
+@pytest.mark.parametrize("equal", [Put("k", b"same"), Delete("k")], ids=["put", "delete"])
+def test_a_missing_value_is_still_wanted_when_an_equal_change_comes_in(equal: Put | Delete) -> None:
+    """C lacks B's change, and then hears of the same outcome from A: C's log has it, C's storage does not."""
+    world = World(1, 3)
+    said(world, C, Put("k", b"old"))
+    met(world, (A, C), (B, C))
+    said(world, B, equal)
+    written(world, C, k=b"not logged yet")
+    met(world, (B, C), guard="check")
+    written(world, C, k=b"old")
+    said(world, A, equal)
+    met(world, (A, C), (B, C), (A, B))
+    for _ in range(2):
+        met(world, (A, C), (B, C), scan=True)
+    world.check_values(world.replicas[C])
+    assert world.replicas[C].data.get("k") == equal.value
+
+
+@pytest.mark.xfail(
+    raises=AssertionError,
+    strict=True,
+    reason="a delete that an old intent meant too makes a value missing that nobody holds",
+)
+def test_a_delete_that_repeats_an_interrupted_one_does_not_leave_a_value_missing_for_ever() -> None:
+    """B's delete did not reach A, whose application then puts a new value, and soon deletes it itself."""
+    world = World(1, 2)
+    said(world, A, Put("k", b"old"))
+    met(world, (A, B))
+    said(world, B, Delete("k"))
+    a = world.replicas[A]
+
+    def die(_count: int) -> None:
+        # The intent is there, the delete is not.
+        if any(name.startswith(".kvsync/segment/") for name in a.data.keys() - before):
+            fuse.at, fuse.hook = fuse.count, None
+
+    before, fuse = set(a.data), Fuse(at=10_000, hook=die)
+    world.sync(a, world.replicas[B], fuse)
+    assert a.data["k"] == b"old"
+    said(world, A, Put("k", b"new"))
+    written(world, A, k=None)
+    met(world, (A, B), scan=True, max_delete="100%")
+    world.now += 10_000
+    for _ in range(3):
+        met(world, (A, B), scan=True, max_delete="100%")
+    assert not a.log().manifest.missing
+    assert "k" not in world.replicas[B].data
