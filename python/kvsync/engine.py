@@ -6,18 +6,19 @@ decide conflicts, committing decisions first), 5 commit the delta as intents, 6 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kvsync import resolution
 from kvsync.errors import SameStorageError, StalePlanError
 from kvsync.lease import held
 from kvsync.native import Cover, Segment, delta, digest_values
-from kvsync.replica import Replica, load_manifest, without_keys
+from kvsync.replica import Replica, load_manifest
 from kvsync.result import MissingKey, Progress, SyncResult
 from kvsync.side import Side, checked
 from kvsync.storages.counted import CountedStorage
 from kvsync.transfer import Reader, push
+from kvsync.types import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from kvsync.options import Options
     from kvsync.replica import Found
     from kvsync.storages.base import Storage
-    from kvsync.types import Change, Conflict, Delete, Put
+    from kvsync.types import Conflict, Delete, Put
 
 __all__ = ["Basis", "Incoming", "Outline", "Run", "commit"]
 
@@ -42,11 +43,13 @@ class Incoming:
         log: every change that it has to log.
         copy: those of them whose value has to move (a value that is equal already does not).
         fill: changes logged earlier whose value was missing, and may be had from the other side now.
+        unmet: changes that it will know of without having held or met them (`Missing.overtaken`).
     """
 
     log: Segment
     copy: Segment
     fill: Segment
+    unmet: tuple[Missing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +128,16 @@ class Run:
         source, target = self._seen = [load_manifest(storage) for storage in self.storages]
         if source is None or target is None:
             return source is target
-        return self._agree(source[0], target[0]) and not source[0].missing and not target[0].missing
+        return self._agree(source[0], target[0])
 
     @staticmethod
     def _agree(source: Manifest, target: Manifest) -> bool:
-        return source.replica != target.replica and source.cover == target.cover and not _differ(source, target)
+        if source.replica == target.replica or source.cover != target.cover or _differ(source, target):
+            return False
+        if not source.missing and not target.missing:
+            return True
+        unmet = [{lack.change.dot for lack in side.missing if lack.overtaken} for side in (source, target)]
+        return not source.lacking and not target.lacking and unmet[0] == unmet[1]
 
     # Steps 1 to 4
 
@@ -204,17 +212,28 @@ class Run:
     def _settle(self, found: Delta) -> Outline:
         """Let the greatest change of each conflicting key win: by now every decision is one."""
         to_source, to_target = resolution.greatest(found)
+        source = self._incoming(self.source, self.target, found.to_a, to_source, found.log_a)
+        target = self._incoming(self.target, self.source, found.to_b, to_target, found.log_b)
+        # Who comes to know of a change through somebody who never met it has not met it either.
+        at_source, at_target = self.source.replica.manifest.cover, self.target.replica.manifest.cover
         return Outline(
-            self._incoming(self.source, self.target, found.to_a, to_source, found.log_a),
-            self._incoming(self.target, self.source, found.to_b, to_target, found.log_b),
+            replace(source, unmet=(*source.unmet, *_unknown(target.unmet, at_source))),
+            replace(target, unmet=(*target.unmet, *_unknown(source.unmet, at_target))),
             self.result.conflicts,
         )
 
     @staticmethod
     def _incoming(taker: Side, giver: Side, plain: Segment, won: Sequence[Change], log_only: Segment) -> Incoming:
+        manifest = taker.replica.manifest
         copy = Segment.merge([plain, Segment.from_rows(won)]) if won else plain
+        if manifest.lacking and len(log_only):
+            # An equal outcome needs no copy, but where the taker's own is missing.
+            rows = log_only.find([lack.change.key for lack in manifest.lacking])
+            wanted = [Change._make(row) for row in rows if row is not None]
+            copy = Segment.merge([copy, Segment.from_rows(wanted)]) if wanted else copy
         log = Segment.merge([copy, log_only]) if len(log_only) else copy
-        return Incoming(log, copy, _fillable(taker.replica.manifest, giver.replica.manifest, log))
+        fill = _fillable(manifest, giver.replica.manifest, log)
+        return Incoming(log, copy, fill, _unmet(taker, giver.replica.manifest, log))
 
     # Steps 5 and 6
 
@@ -261,18 +280,18 @@ class Run:
         return outcome.applied
 
     def _report_missing(self, side: Side, missing: Sequence[Missing]) -> None:
-        self.result.missing += [MissingKey(lack.change.key, side.label, lack.reason) for lack in missing]
+        lacks = [lack for lack in missing if not lack.overtaken]
+        self.result.missing += [MissingKey(lack.change.key, side.label, lack.reason) for lack in lacks]
 
     @staticmethod
     def _missing(taker: Side, incoming: Incoming, failed: Sequence[Missing]) -> list[Missing]:
         """Return what the side does not hold after a push: what it missed and still does, and what failed."""
-        left = without_keys(taker.replica.manifest.missing, taker.answered)
+        left = list(taker.replica.manifest.lacking)
         for segment in (incoming.log, incoming.fill):
             if left:
-                keys = [lack.change.key for lack in left]
-                hit = {key for key, row in zip(keys, segment.find(keys), strict=True) if row is not None}
-                left = without_keys(left, hit)
-        return sorted([*left, *failed], key=lambda lack: lack.change.key)
+                rows = segment.find([lack.change.key for lack in left])
+                left = [lack for lack, row in zip(left, rows, strict=True) if row is None]
+        return sorted([*left, *failed, *incoming.unmet], key=lambda lack: (lack.change.key, lack.change.dot))
 
     def _progress(self, total: int, direction: str) -> Callable[[int], None]:
         done = 0
@@ -308,12 +327,34 @@ def _knows_more(other: Manifest, one: Manifest) -> bool:
 
 def _fillable(taker: Manifest, giver: Manifest, log: Segment) -> Segment:
     """Return what `taker` misses and `giver` may hold, unless something newer comes in anyway."""
-    if not taker.missing:
+    if not taker.lacking:
         return Segment.from_rows([])
-    lacking = {lack.change.key for lack in giver.missing}
-    wanted = [lack.change for lack in taker.missing if lack.change.key not in lacking and not lack.overtaken]
+    lacking = {lack.change.key for lack in giver.lacking}
+    wanted = [lack.change for lack in taker.lacking if lack.change.key not in lacking]
     beaten = log.find([change.key for change in wanted])
     return Segment.from_rows([change for change, row in zip(wanted, beaten, strict=True) if row is None])
+
+
+def _unmet(taker: Side, giver: Manifest, log: Segment) -> tuple[Missing, ...]:
+    """Return what `taker` will know of without having met it, once it has logged `log` of `giver`.
+
+    That is what was so before and found no answer in this run, and what it misses and will see beaten by somebody
+    who does not know it: a conflict that no vector shows, to be met with whoever holds the value.
+    """
+    missing = taker.replica.manifest.missing
+    unmet = [lack for lack in missing if lack.overtaken and lack.change.dot not in taker.answered]
+    lacking = taker.replica.manifest.lacking
+    rows = log.find([lack.change.key for lack in lacking]) if lacking else []
+    for lack, row in zip(lacking, rows, strict=True):
+        beaten = row is not None and Change._make(row).outcome != lack.change.outcome
+        if beaten and not giver.has_met(lack.change):
+            unmet.append(replace(lack, held=b"", overtaken=True))
+    return tuple(unmet)
+
+
+def _unknown(unmet: Sequence[Missing], cover: Cover) -> list[Missing]:
+    """Return those of `unmet` that `cover` does not know of yet."""
+    return [lack for lack in unmet if not cover.covers(*lack.change.dot)]
 
 
 def _fingerprint(side: Side) -> bytes:

@@ -84,7 +84,7 @@ def status(storage: Storage) -> Status:
         changes=sum(entry.length for entry in manifest.segments),
         segments=len(manifest.segments),
         index_bytes=sum(entry.size for entry in manifest.segments),
-        missing={lack.change.key: lack.reason for lack in manifest.missing},
+        missing={lack.change.key: lack.reason for lack in manifest.lacking},
         peers=tuple(manifest.peers or ()),
         lease=read_record(storage),
         guarantee=storage.capabilities.tier,
@@ -139,7 +139,7 @@ def _digests(storage: Storage) -> dict[str, bytes | None]:
 
 def _unlogged(storage: Storage, held: Mapping[str, bytes | None]) -> list[str]:
     replica = Replica(storage, Environment(), dry=True)
-    missing = {lack.change.key for lack in replica.manifest.missing}
+    missing = {lack.change.key for lack in replica.manifest.lacking}
     logged = {
         change.key: change.digest for change in changes_of(Segment.merge(replica.everything())) if not change.deletes
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_fields
 from typing import TYPE_CHECKING, TypeAlias
 
 from kvsync.errors import LockLostError, StorageError
@@ -129,7 +130,7 @@ class Replica:
 
         That is what the log knows, not what a look would find now: anything else that lies there is a local change.
         """
-        known = {lack.change.key: lack.held for lack in self.manifest.missing if not lack.overtaken}
+        known = {lack.change.key: lack.held for lack in self.manifest.lacking}
         newest = self.newest([change.key for change, _ in failed]) if failed else []
         return [
             Missing(change, reason, known.get(change.key, b"" if was is None or was.deletes else was.digest))
@@ -273,9 +274,9 @@ class Replica:
             clock=max(self.manifest.clock, intent.stamp_max),
             intents=(*self.manifest.intents, RememberedIntent(name, until_ms)) if left else self.manifest.intents,
             garbage=self.manifest.garbage if left else (*self.manifest.garbage, name),
-            missing=without_keys(self.manifest.missing, {change.key for change in landed}),
+            missing=_missing_after(self.manifest, landed),
         )
-        cover = manifest.cover.with_dots([(change.origin, change.stamp) for change in landed])
+        cover = manifest.cover.with_dots([change.dot for change in landed])
         if landed:
             adopted = Segment.from_rows(landed)
             fresh = self._fresh_name()
@@ -374,6 +375,8 @@ def _is_outcome(held: Measured | Unreadable | None, change: Change) -> bool:
     return isinstance(held, Measured) and (held.digest, held.size) == (change.digest, change.size)
 
 
-def without_keys(missing: Iterable[Missing], keys: set[str]) -> tuple[Missing, ...]:
-    """Return the entries of `missing` for other keys than `keys`."""
-    return tuple(lack for lack in missing if lack.change.key not in keys)
+def _missing_after(manifest: Manifest, landed: Sequence[Change]) -> tuple[Missing, ...]:
+    """Return what is missing once `landed` is logged: what it beat has yet to be met, for all that is known."""
+    dots, keys = {change.dot for change in landed}, {change.key for change in landed}
+    left = [lack for lack in manifest.missing if lack.change.dot not in dots]
+    return tuple(replace_fields(lack, held=b"", overtaken=True) if lack.change.key in keys else lack for lack in left)

@@ -129,25 +129,20 @@ def conflicts_of(found: Delta) -> list[Conflict]:
 
 
 def overtaken(source: Side, target: Side) -> list[Conflict]:
-    """Return conflicts that no vector shows: a side changed a key while it knew of, but lacked, the other's change."""
+    """Return conflicts that no vector shows: a side's change was made without knowing of one that the other has met."""
     conflicts = []
     for side, peer in ((source, target), (target, source)):
-        lacks = [lack.change for lack in side.replica.manifest.missing if lack.overtaken]
+        theirs, own = peer.replica.manifest, side.replica.manifest
+        lacks = [lack.change for lack in own.missing if lack.overtaken and theirs.has_met(lack.change)]
         if not lacks:
             continue
-        keys = [change.key for change in lacks]
-        pairs = zip(lacks, side.replica.newest(keys), peer.replica.newest(keys), strict=True)
-        for lacked, own, theirs in pairs:
-            if own is None or theirs is None:
+        side.answered.update(lack.dot for lack in lacks)
+        keys = [lack.key for lack in lacks]
+        for lacked, mine, other in zip(lacks, side.replica.newest(keys), peer.replica.newest(keys), strict=True):
+            # Where the other side's newest is a later one, somebody has brought the two together.
+            if mine is None or other is None or other.dot != lacked.dot or mine.outcome == other.outcome:
                 continue
-            if (theirs.origin, theirs.stamp) == (lacked.origin, lacked.stamp):
-                side.answered.add(lacked.key)
-                if (own.deletes, own.digest) != (theirs.deletes, theirs.digest):
-                    pair = (own, theirs) if side is source else (theirs, own)
-                    conflicts.append(Conflict(lacked.key, *pair))
-            elif peer.replica.manifest.cover.covers(own.origin, own.stamp) or theirs.order > own.order:
-                # Somebody else has brought the two together.
-                side.answered.add(lacked.key)
+            conflicts.append(Conflict(lacked.key, *((mine, other) if side is source else (other, mine))))
     return conflicts
 
 
@@ -171,9 +166,7 @@ def decide(conflicts: Sequence[Conflict], policy: Policy, source: Side, target: 
     """
     verdicts = Verdicts()
     # Who does not hold the value that its log names cannot be given a decision for it.
-    lacking = {
-        lack.change.key for side in (source, target) for lack in side.replica.manifest.missing if not lack.overtaken
-    }
+    lacking = {lack.change.key for side in (source, target) for lack in side.replica.manifest.lacking}
     if policy == "fail":
         refuse(list(conflicts))
     for start in range(0, len(conflicts), READ_COUNT):

@@ -197,14 +197,14 @@ def _last_inventory(storage: Storage) -> Inventory | None:
 def _rebuilt(replica: Replica, old: Inventory | None) -> Inventory:
     """Derive the baseline from the log: a run without a scan moved on since the last one."""
     merged = Segment.merge(replica.everything())
-    missing = {lack.change.key for lack in replica.manifest.missing if not lack.overtaken}
+    missing = {lack.change.key for lack in replica.manifest.lacking}
     live = {
         key: digest
         for key, _, _, flags, _, digest in merged.rows(0, len(merged))
         if not flags & TOMBSTONE and key not in missing
     }
     # Where the newest value is missing, the manifest says what is held instead.
-    live.update((lack.change.key, lack.held) for lack in replica.manifest.missing if lack.held and not lack.overtaken)
+    live.update((lack.change.key, lack.held) for lack in replica.manifest.lacking if lack.held)
     keys, digests = list(live), list(live.values())
     if old is None:
         return Inventory.build(keys, [b""] * len(keys), digests)

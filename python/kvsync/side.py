@@ -13,7 +13,7 @@ from kvsync.index.manifest import Missing
 from kvsync.measuring import BATCH_COUNT, Measured, pieces
 from kvsync.native import Given, Segment, digest_values, stamp_after
 from kvsync.probe import require_conditions
-from kvsync.replica import Replica, changes_of, without_keys
+from kvsync.replica import Replica, changes_of
 from kvsync.scan import InventoryGuard, scan
 from kvsync.storages.base import has_transaction
 from kvsync.transfer import Look, Trust
@@ -42,7 +42,7 @@ class Side:
         label: "source" or "target".
         replica: its log.
         scanned: what a scan found, where one was made.
-        answered: keys whose overtaken change met its conflict in this run.
+        answered: changes, by origin and stamp, that had yet to be met as conflicts, and are in this run.
         given: what the caller gave, once it is committed: pushed from memory, not read back.
         committed: local changes that this run logged.
     """
@@ -67,7 +67,7 @@ class Side:
         self.scanned: Scan | None = None
         self.committed = 0
         self.given: Given | None = None
-        self.answered: set[str] = set()
+        self.answered: set[tuple[int, int]] = set()
         self._unwritten: dict[str, bytes | None] = {}
 
     def settle(self) -> None:
@@ -291,27 +291,35 @@ class Side:
             rows = changes_of(segment)
             self.scanned.record({row.key: None if row.deletes else (b"", row.digest) for row in rows})
 
-    def _overtaken(self, segment: Segment, settled: set[str]) -> list[Missing]:
-        """Return what stays missing once `segment` is logged.
+    def _missing_after(self, segment: Segment, landed: Sequence[Change], lost: Sequence[Missing]) -> list[Missing]:
+        """Return what is missing once `segment` is logged.
 
         A local change to a missing key was made without knowing of the missing one: a conflict, to be met with
-        the next peer that holds it.
+        whoever holds it.
         """
-        left = without_keys(self.replica.manifest.missing, settled)
-        keys = [lack.change.key for lack in left]
-        rows = segment.find(keys) if keys else []
-        return [lack if row is None else replace(lack, overtaken=True) for lack, row in zip(left, rows, strict=True)]
+        missing = self.replica.manifest.missing
+        dots = {change.dot for change in landed}
+        replaced = {lack.change.key for lack in lost}
+        left = [lack for lack in missing if lack.overtaken]
+        lacking = [
+            lack
+            for lack in self.replica.manifest.lacking
+            if lack.change.dot not in dots and lack.change.key not in replaced
+        ]
+        rows = segment.find([lack.change.key for lack in lacking]) if lacking else []
+        left += [
+            lack if row is None else replace(lack, held=b"", overtaken=True)
+            for lack, row in zip(lacking, rows, strict=True)
+        ]
+        return sorted([*left, *lost], key=lambda lack: (lack.change.key, lack.change.dot))
 
     def _log_local(self, segment: Segment, landed: Sequence[Change] = (), lost: Sequence[Missing] = ()) -> None:
         replica = self.replica
         own = segment.maxima.get(replica.manifest.replica, 0)
-        cover = replica.manifest.cover.with_dots([(change.origin, change.stamp) for change in landed])
+        cover = replica.manifest.cover.with_dots([change.dot for change in landed])
         if own:
             cover = cover.with_stamp(replica.manifest.replica, own)
-        settled = {change.key for change in landed} | {lack.change.key for lack in lost}
-        missing = [*self._overtaken(segment, settled), *lost]
-        missing.sort(key=lambda lack: lack.change.key)
-        replica.finalise(segment, cover, missing)
+        replica.finalise(segment, cover, self._missing_after(segment, landed, lost))
         self.committed += len(segment) - len(landed)
 
 

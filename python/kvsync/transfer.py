@@ -55,7 +55,7 @@ class Look:
 
     def _known(self, keys: Sequence[str]) -> list[set[bytes]]:
         """Return what each key may hold: its newest change's value, or what is held where that is missing."""
-        held = {lack.change.key: lack.held for lack in self._replica.manifest.missing if not lack.overtaken}
+        held = {lack.change.key: lack.held for lack in self._replica.manifest.lacking}
         rows = self._replica.newest(keys)
         return [
             {row.digest if row is not None and not row.deletes else b"", held.get(key, b"")}

@@ -86,6 +86,16 @@ class Change(NamedTuple):
         return bool(self.flags & Flags.DECISION)
 
     @property
+    def dot(self) -> tuple[int, int]:
+        """What names this change: its origin and its stamp."""
+        return (self.origin, self.stamp)
+
+    @property
+    def outcome(self) -> tuple[bool, bytes]:
+        """What the key holds by this change: whether it is deleted, and the value's digest."""
+        return (self.deletes, self.digest)
+
+    @property
     def order(self) -> tuple[int, int, bool, bytes, int, int]:
         """The total order of changes to one key; the greatest wins.
 

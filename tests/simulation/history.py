@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import kvsync
-from world import WAIT, Fuse, KnownFault, World
+from world import WAIT, Fuse, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,16 +78,7 @@ def play(
     return world
 
 
-def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> bool:
-    """Play a history of `edits`; return whether it came to its end, and was not cut short by a known fault."""
-    try:
-        edits(seed, policies)
-    except KnownFault:
-        return False
-    return True
-
-
-def edits(seed: int, policies: tuple[Any, ...]) -> None:
+def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
     """Play a history in which applications write straight into the storages, also during a run, and runs look for it.
 
     A run that scans protects what the application writes at any moment of it, by conditions. With guard="check" a value

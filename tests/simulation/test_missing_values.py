@@ -1,7 +1,6 @@
-"""What is lost, comes back or is stuck for ever today: all of it hangs on a change that a replica knows of and lacks.
+"""Changes that a replica knows of and lacks, and what other replicas make of the key meanwhile.
 
-Random histories excuse it, or stop there (`World.check_kept`, `World.check_wanted`, `Replicated.expects_delete`):
-whoever mends one of these takes the excuse away too.
+The one that is an expected failure is excused in random histories, too (`Replicated.expects_delete`).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import pytest
 import kvsync
 from kvsync import Delete, Put
 from scripts import met, said, written
-from world import Fuse, KnownFault, World
+from world import Fuse, World
 
 A, B, C = range(3)
 
@@ -22,9 +21,6 @@ def traces(world: World) -> set[bytes]:
     return standing | {lost.value for replica in world.replicas for lost in kvsync.lost(replica.storage())}
 
 
-@pytest.mark.xfail(
-    raises=AssertionError, strict=True, reason="who gets a change made over a missing value knows of no conflict"
-)
 @pytest.mark.parametrize("conflict", ["latest", "keep-both"])
 def test_a_change_made_over_a_missing_value_meets_its_conflict_wherever_it_arrives(conflict: str) -> None:
     """C lacks B's change, since it has one of its own that is not logged yet; A takes C's to B, where it wins."""
@@ -38,11 +34,6 @@ def test_a_change_made_over_a_missing_value_meets_its_conflict_wherever_it_arriv
     assert b"from b" in traces(world)
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="who got its own change over a missing value back is taken to know the other",
-)
 def test_a_change_made_over_a_missing_value_is_not_answered_by_who_got_it_from_there() -> None:
     """A has C's change from C itself, and has never heard of B's value; that answers nothing."""
     world = World(1, 3)
@@ -56,11 +47,6 @@ def test_a_change_made_over_a_missing_value_is_not_answered_by_who_got_it_from_t
     assert b"from b" in traces(world)
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    strict=True,
-    reason="who decides against a value that it lacks keeps nothing, nor does its holder",
-)
 @pytest.mark.parametrize("conflict", ["latest", "keep-both"])
 def test_a_missing_value_that_loses_a_conflict_is_kept_by_who_holds_it(conflict: str) -> None:
     """C lacks B's change, since its value was not the logged one for a while; A's wins at C, and C takes it to B."""
@@ -75,9 +61,6 @@ def test_a_missing_value_that_loses_a_conflict_is_kept_by_who_holds_it(conflict:
     assert b"from b" in traces(world)
 
 
-@pytest.mark.xfail(
-    raises=KnownFault, strict=True, reason="an equal change is only logged, and takes the missing entry with it"
-)
 @pytest.mark.parametrize("equal", [Put("k", b"same"), Delete("k")], ids=["put", "delete"])
 def test_a_missing_value_is_still_wanted_when_an_equal_change_comes_in(equal: Put | Delete) -> None:
     """C lacks B's change, and then hears of the same outcome from A: C's log has it, C's storage does not."""

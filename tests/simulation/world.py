@@ -34,10 +34,6 @@ class Killed(BaseException):
     """The process is gone: nothing after this point runs against the storages, not even a release."""
 
 
-class KnownFault(Exception):
-    """A history met what test_missing_values.py shows to be wrong today: what follows from it proves nothing."""
-
-
 class Broken(kvsync.StorageError):
     """One operation failed as an exception; the process lives on and cleans up."""
 
@@ -230,8 +226,6 @@ class World:
         self.known: dict[tuple[int, int, str], Change] = {}
         # Each write of the application by its key and digest, with the writes it had seen: its causal past.
         self.past: dict[tuple[str, bytes], set[tuple[str, bytes]]] = {}
-        # Changes that some replica once knew of without holding their value.
-        self.lacked: set[tuple[str, bytes]] = set()
         self.serial = 0
         self.log: list[str] = []
 
@@ -357,7 +351,6 @@ class World:
             assert newest[key].order >= was.order, f"{key} fell back in {at.number}"
         self.check_wanted(at, log)
         at.newest, at.held = newest, log.held
-        self.lacked |= {(lack.change.key, lack.change.digest) for lack in log.manifest.missing}
         for change in newest.values():
             self.known[change.origin, change.stamp, change.key] = change
         cover = log.manifest.cover
@@ -367,18 +360,17 @@ class World:
                 assert newest[key].order >= change.order, f"{at.number} claims {change} and has {newest[key]}"
 
     def check_wanted(self, at: Replicated, log: Log) -> None:
-        """A missing entry stays while its value is not there; it goes today with an equal change that comes in."""
+        """A missing entry stays while its value is not there, also where an equal change comes in."""
         for key in at.held.keys() - log.held.keys():
             value, was, now = at.data.get(key), at.newest[key], log.newest[key]
             held = b"" if value is None else digest_values([value])[0]
             equal = (was.deletes, was.digest) == (now.deletes, now.digest)
-            if equal and held == at.held[key] and held != (b"" if now.deletes else now.digest):
-                message = f"{key} is not missing any more in {at.number}, and not there"
-                raise KnownFault(message)
+            stale = equal and held == at.held[key] and held != (b"" if now.deletes else now.digest)
+            assert not stale, f"{key} is not missing any more in {at.number}, and not there"
 
     def check_values(self, at: Replicated) -> None:
         """Predicate 4: a key that is not missing holds the value that its newest change names."""
-        missing = {lack.change.key for lack in at.log().manifest.missing}
+        missing = {lack.change.key for lack in at.log().manifest.lacking}
         values = at.values()
         for key, change in at.newest.items():
             if key in missing:
@@ -435,12 +427,8 @@ class World:
             assert change.deletes or not went_back, f"{key} went back"
 
     def check_kept(self) -> None:
-        """What the application wrote and did not replace itself is the final value, or lost a conflict and was kept.
-
-        But for what test_missing_values.py shows to be lost today: a value that some replica on the way could not get.
-        """
-        excused = self.lacked.union(*(replica.replaced for replica in self.replicas))
-        lost = self.past.keys() - excused
+        """What the application wrote and did not replace itself is the final value, or lost a conflict and was kept."""
+        lost = self.past.keys() - set().union(*(replica.replaced for replica in self.replicas))
         for replica in self.replicas:
             lost -= {(value.key, value.digest) for value in kvsync.lost(replica.storage())} if lost else set()
             values = replica.values()
@@ -450,11 +438,9 @@ class World:
         assert not lost, f"lost without a trace: {sorted(lost)}"
 
     def snapshot(self) -> Any:
-        return copy.deepcopy(
-            (self.now, self.random.getstate(), self.serial, self.replicas, self.known, self.past, self.lacked)
-        )
+        return copy.deepcopy((self.now, self.random.getstate(), self.serial, self.replicas, self.known, self.past))
 
     def restore(self, state: Any) -> None:
         state = copy.deepcopy(state)
-        self.now, randomness, self.serial, self.replicas, self.known, self.past, self.lacked = state
+        self.now, randomness, self.serial, self.replicas, self.known, self.past = state
         self.random.setstate(randomness)

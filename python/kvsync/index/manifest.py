@@ -63,7 +63,8 @@ class Missing:
         change: the newest that this replica knows of from others.
         reason: why its value is not held.
         held: BLAKE3 of the value that is there instead, empty where there is none.
-        overtaken: the key was changed here since, without knowing of this change.
+        overtaken: the key holds something else by now that was made without knowing of this change, so the two have
+            yet to meet as a conflict. Whoever takes over that other change takes this over, too.
     """
 
     change: Change
@@ -117,6 +118,16 @@ class Manifest(NamedTuple):
     def following(self, environment: Environment) -> Manifest:
         """Return this manifest as its next generation, with a fresh nonce."""
         return self._replace(generation=self.generation + 1, nonce=environment.nonce())
+
+    @property
+    def lacking(self) -> list[Missing]:
+        """The newest changes whose value is not held; one a key at most."""
+        return [lack for lack in self.missing if not lack.overtaken]
+
+    def has_met(self, change: Change) -> bool:
+        """Whether this replica knows of a change, and held its value or met it as a conflict, or so did who beat it."""
+        dot = change.dot
+        return self.cover.covers(*dot) and all(lack.change.dot != dot for lack in self.missing)
 
     def encode(self) -> bytes:
         """Return the sealed object."""
