@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from kvsync import Put
+from kvsync.measuring import BATCH_COUNT
 from kvsync.storages import Storage, open_storage
 from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage
-from kvsync.measuring import BATCH_COUNT
 
 if TYPE_CHECKING:
     from kvsync.types import Expectation, Stored, Version

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvsync.storages.keyname import NAME_BYTES_MAX, Naming, is_reserved, quote
+from kvsync.storages.folder.keyname import NAME_BYTES_MAX, Naming, is_reserved, quote
 
 NAMING = Naming()
 

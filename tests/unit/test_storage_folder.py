@@ -15,7 +15,7 @@ import pytest
 from kvsync.errors import StorageError
 from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.folder import FolderStorage
-from kvsync.storages.keyname import Naming
+from kvsync.storages.folder.keyname import Naming
 from kvsync.testing.conformance import HARD_KEYS, listing
 from kvsync.types import ABSENT, ANY, Unreadable
 

@@ -13,7 +13,7 @@ import pytest
 from kvsync.errors import StorageError, UsageError
 from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.sqlite import SqliteStorage, open_url
-from kvsync.storages.sqlitetable import Table
+from kvsync.storages.sqlite.table import Table
 from kvsync.testing.conformance import listing
 from kvsync.types import ABSENT, ANY, Unreadable
 

@@ -38,7 +38,7 @@ def lease_fields(lease: LeaseRecord) -> dict[str, object]:
 
 def lease_line(lease: LeaseRecord | None) -> str:
     """Return who holds a lease, or how it was left, for people."""
-    if lease is None or lease.state is LeaseState.RELEASED:
+    if lease is None:
         return "free"
     if lease.state is LeaseState.INTERRUPTED:
         return f"free; the last run, by {lease.owner}, was interrupted, and the next one finishes its work"

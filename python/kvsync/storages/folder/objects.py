@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Self
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
 from kvsync.storages.base import RESERVED, ObjectMismatch
-from kvsync.storages.beneath import NOT_THERE
+from kvsync.storages.folder.beneath import NOT_THERE
 from kvsync.types import ABSENT, ANY, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kvsync.storages.beneath import Beneath
+    from kvsync.storages.folder.beneath import Beneath
     from kvsync.types import Expectation, Version
 
 __all__ = ["ObjectFiles", "Staging", "write_all"]

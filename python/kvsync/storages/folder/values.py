@@ -10,17 +10,17 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kvsync.storages.base import TornRead
-from kvsync.storages.beneath import NOT_THERE, KeyBlockedError, kind_of
-from kvsync.storages.keyname import BESIDE, is_reserved
-from kvsync.storages.objectfiles import write_all
+from kvsync.storages.folder.beneath import NOT_THERE, KeyBlockedError, kind_of
+from kvsync.storages.folder.keyname import BESIDE, is_reserved
+from kvsync.storages.folder.objects import write_all
 from kvsync.types import AnyVersion, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from kvsync.storages.beneath import Beneath
-    from kvsync.storages.keyname import Naming
-    from kvsync.storages.objectfiles import Staging
+    from kvsync.storages.folder.beneath import Beneath
+    from kvsync.storages.folder.keyname import Naming
+    from kvsync.storages.folder.objects import Staging
 
 __all__ = ["ChangedError", "Staged", "ValueFiles", "parts_of", "places_of", "token_of"]
 

@@ -13,7 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Self
 
-from kvsync.storages.keyname import BESIDE
+from kvsync.storages.folder.keyname import BESIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from urllib.parse import quote
 from kvsync.errors import StorageError, UsageError
 from kvsync.native import digest_values
 from kvsync.storages.base import ObjectMismatch
-from kvsync.storages.sqlitetable import INDEX_TABLE, Table
+from kvsync.storages.sqlite.table import INDEX_TABLE, Table
 from kvsync.storages.url import parse_url
 from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Unreadable, Written
 

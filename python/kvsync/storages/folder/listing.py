@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
 from kvsync.storages.base import RESERVED
-from kvsync.storages.keyname import is_reserved
-from kvsync.storages.valuefiles import places_of, token_of
+from kvsync.storages.folder.keyname import is_reserved
+from kvsync.storages.folder.values import places_of, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kvsync.storages.beneath import Beneath
-    from kvsync.storages.keyname import Naming
-    from kvsync.storages.valuefiles import ValueFiles
+    from kvsync.storages.folder.beneath import Beneath
+    from kvsync.storages.folder.keyname import Naming
+    from kvsync.storages.folder.values import ValueFiles
 
 __all__ = ["list_tree"]
 

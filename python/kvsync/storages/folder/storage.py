@@ -1,6 +1,6 @@
 """A folder as a storage: one file a key, the index below `.kvsync/`.
 
-`kvsync.storages.keyname` says which file is which key's. Files that are there already are keys under their
+`kvsync.storages.folder.keyname` says which file is which key's. Files that are there already are keys under their
 own names. Symbolic links, sockets and devices are no values: a scan passes them over, and nothing is written
 onto one.
 
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from kvsync.errors import StorageError, UsageError
 from kvsync.storages.base import RESERVED, ObjectMismatch
-from kvsync.storages.beneath import Beneath, KeyBlockedError
-from kvsync.storages.folderscan import list_tree
-from kvsync.storages.keyname import Naming
-from kvsync.storages.objectfiles import ObjectFiles, Staging
+from kvsync.storages.folder.beneath import Beneath, KeyBlockedError
+from kvsync.storages.folder.keyname import Naming
+from kvsync.storages.folder.listing import list_tree
+from kvsync.storages.folder.objects import ObjectFiles, Staging
+from kvsync.storages.folder.values import ChangedError, Staged, ValueFiles, parts_of
 from kvsync.storages.url import parse_url
-from kvsync.storages.valuefiles import ChangedError, Staged, ValueFiles, parts_of
 from kvsync.types import ANY, Capabilities, Refusal, Written
 
 if TYPE_CHECKING:

@@ -1,0 +1,5 @@
+"""A folder as a storage: one file a key."""
+
+from kvsync.storages.folder.storage import FolderStorage, open_url
+
+__all__ = ["FolderStorage", "open_url"]
