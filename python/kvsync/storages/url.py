@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
 
 from kvsync.errors import UsageError
 
@@ -28,6 +28,9 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _HIDDEN = "***"
+_TABLES = {"postgres", "postgresql", "sqlite"}
+_TOKENS = {"nats", "tls"}
+"""Schemes of servers that take a token in place of a user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +160,19 @@ def _redact_url(url: str) -> str:
     if "@" in query and "@" not in place and ":" in place.partition("/")[0]:
         # A password with a raw "?" in it: what follows the last "@" is all that is certain to be no secret.
         place, mark, query = rest, "", ""
-    shown = f"{scheme}://{_redact_userinfo(place)}"
+    shown = f"{scheme}://{_redact_userinfo(place, token=scheme.lower() in _TOKENS)}"
     if mark:
         shown += mark + "&".join(_redact_parameter(scheme, part) for part in query.split("&"))
     return shown
 
 
-def _redact_userinfo(place: str) -> str:
+def _redact_userinfo(place: str, *, token: bool) -> str:
     authority = place.partition("/")[0]
     if "@" in authority:
         userinfo, _, host = place.rpartition("@") if "@" not in place[len(authority) :] else _cut(authority, place)
         user, colon, _ = userinfo.partition(":")
+        if token and not colon:
+            return f"{_HIDDEN}@{host}"
         return f"{user}:{_HIDDEN}@{host}" if colon else place
     user, colon, rest = place.partition(":")
     # A raw "/" in a password ends the authority too early; what follows the colon is then no port number.
@@ -182,8 +187,12 @@ def _cut(authority: str, place: str) -> tuple[str, str, str]:
 
 
 def _redact_parameter(scheme: str, part: str) -> str:
-    name, equals, value = part.partition("=")
+    name, _, value = part.partition("=")
     plain = unquote_plus(name)
-    # SQLite's `key` names a column.
-    secret = _SECRET_NAME.search(plain) and not (scheme.lower() == "sqlite" and plain == "key")
-    return f"{name}{equals}{_HIDDEN}" if secret and value else part
+    # Where a storage is a table, `key` names a column.
+    secret = _SECRET_NAME.search(plain) and not (plain == "key" and scheme.lower() in _TABLES)
+    if secret and value:
+        return f"{name}={_HIDDEN}"
+    address = unquote_plus(value)
+    # A server's address may have a login of its own.
+    return f"{name}={quote(_redact_url(address), safe=':/@*')}" if "://" in address else part
