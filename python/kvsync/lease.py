@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kvsync.errors import IndexDamagedError, LockHeldError, LockLostError, SameStorageError, StorageError
+from kvsync.errors import IndexDamagedError, KvsyncError, LockHeldError, LockLostError, SameStorageError, StorageError
 from kvsync.index.objects import LEASE, field_error, is_uint, pack, replace, unpack
 from kvsync.native import KIND_LEASE
 from kvsync.storages.base import ObjectMismatch
@@ -128,7 +128,8 @@ def read_record(storage: Storage) -> LeaseRecord | None:
         IndexDamagedError: the lease cannot be read.
     """
     there = storage.load(LEASE)
-    return LeaseRecord.decode(there.data, storage.name) if there else None
+    record = LeaseRecord.decode(there.data, storage.name) if there else None
+    return None if record is not None and record.state is LeaseState.RELEASED else record
 
 
 class Lease:
@@ -348,7 +349,7 @@ def seize(storage: Storage, environment: Environment) -> Lease | None:
         LockHeldError: it changed hands just now.
     """
     there = storage.load(LEASE)
-    if there is None:
+    if there is None or _is_released(there.data, storage.name):
         return None
     record = _Contender(storage, environment, LIFE_SECONDS_MAX).record()
     try:
@@ -357,6 +358,13 @@ def seize(storage: Storage, environment: Environment) -> Lease | None:
         message = "the lease changed hands just now, so its holder lives; run again later"
         raise LockHeldError(message, storage=storage.name, owner="somebody", expires=environment.clock()) from None
     return Lease(storage, environment, record, version, Inheritance.TAKEN)
+
+
+def _is_released(data: bytes, storage: str) -> bool:
+    try:
+        return LeaseRecord.decode(data, storage).state is LeaseState.RELEASED
+    except KvsyncError:
+        return False
 
 
 @contextmanager

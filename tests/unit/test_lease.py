@@ -223,9 +223,11 @@ def test_where_nothing_is_removed_on_condition_a_lease_is_marked_as_released(
     storage.capabilities = replace(storage.capabilities, conditional_remove=False)
     with time.take(storage) as (first,):
         assert first.inheritance is Inheritance.CLEAN
-    record = read_record(storage)
-    assert record is not None
-    assert record.state is LeaseState.RELEASED
+    there = storage.load("lease")
+    assert there is not None
+    assert LeaseRecord.decode(there.data, "x").state is LeaseState.RELEASED
+    assert read_record(storage) is None
+    assert seize(storage, time.environment) is None
     with time.take(storage) as (second,):
         assert second.inheritance is Inheritance.CLEAN
         with pytest.raises(kvsync.LockHeldError), time.take(storage):
