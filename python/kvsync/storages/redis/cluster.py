@@ -1,0 +1,154 @@
+"""The way to a Redis Cluster: each command goes to the server that holds its slot.
+
+The client library's own pipeline for clusters repeats commands after a lost connection, conditional ones too. So
+commands are put together here, by server. What a server did not do, because a slot lies elsewhere now, is sent again,
+and nothing else is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kvsync.errors import StorageError
+from kvsync.storages.extras import client as import_client
+from kvsync.storages.redis.errors import ErrorTexts
+from kvsync.storages.redis.link import Opened, never_again
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kvsync.storages.redis.link import Command
+    from kvsync.storages.redis.url import RedisUrl
+
+__all__ = ["ClusterLink"]
+
+SLOTS = 16_384
+
+
+class ClusterLink:
+    """The way to the servers of a cluster."""
+
+    def __init__(self, library: Any, texts: ErrorTexts, make: Callable[[], Any] | None, given: Any = None) -> None:
+        self.library = library
+        self.texts = texts
+        self._opened = Opened(make, given, texts.name)
+        self._slot = library.crc.key_slot
+        self._stale = False
+        exceptions = library.exceptions
+        self._not_done = (exceptions.AskError, exceptions.TryAgainError)  # a MovedError is an AskError, too
+
+    @classmethod
+    def of_url(cls, url: RedisUrl) -> ClusterLink:
+        """Return the way to the cluster of which a URL names one server; nothing is sent yet.
+
+        Raises:
+            UsageError: the client library is missing.
+        """
+        library = import_client("redis", "redis")
+        texts = ErrorTexts(url.name, url.endpoint.scrub, library, url.timeout_seconds)
+
+        def make() -> Any:
+            return library.RedisCluster(retry=never_again(library), **url.arguments())
+
+        return cls(library, texts, make)
+
+    def groups(self, keys: Sequence[bytes]) -> list[list[int]]:
+        """Return the positions of keys, by slot: a command's keys must be of one slot."""
+        by_slot: dict[int, list[int]] = {}
+        slot = self._slot
+        for position, key in enumerate(keys):
+            by_slot.setdefault(slot(key), []).append(position)
+        return list(by_slot.values())
+
+    def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands, a batch to each server, and return their replies, errors among them.
+
+        Raises:
+            StorageError: a connection failed.
+        """
+        with self.texts.translated():
+            cluster = self._cluster()
+            replies: list[Any] = [None] * len(commands)
+            for client, positions in self._by_server(cluster, commands):
+                pipeline = client.pipeline(transaction=False)
+                for position in positions:
+                    pipeline.execute_command(*commands[position].words)
+                for position, reply in zip(positions, self._execute(pipeline), strict=True):
+                    replies[position] = reply
+            for position, reply in enumerate(replies):
+                if isinstance(reply, self._not_done):
+                    replies[position] = self._follow(cluster, commands[position])
+            return replies
+
+    def client(self) -> Any:
+        """Return the client library's own client, for reading."""
+        return self._cluster()
+
+    def primaries(self) -> list[Any]:
+        """Return a client for each server that holds slots.
+
+        Raises:
+            StorageError: the cluster cannot be reached.
+        """
+        with self.texts.translated():
+            cluster = self._cluster()
+            return [cluster.get_redis_connection(node) for node in cluster.get_primaries()]
+
+    def topology(self) -> object:
+        """Return which server holds which slots, as the servers themselves say.
+
+        Raises:
+            StorageError: slots are being moved, are not held, or a server is gone.
+        """
+        held: dict[str, Any] = {}
+        for client in self.primaries():
+            with self.texts.translated():
+                nodes = client.execute_command("CLUSTER NODES")
+            for name, node in nodes.items():
+                if "myself" in node["flags"]:
+                    if node.get("migrations"):
+                        message = "the cluster is moving slots, so a listing could miss keys: run again when it is done"
+                        raise StorageError(message, storage=self.texts.name)
+                    held[name] = sorted(tuple(map(int, part)) for part in node["slots"])
+        covered = sum(part[-1] - part[0] + 1 for parts in held.values() for part in parts)
+        if covered != SLOTS:
+            self._stale = True
+            message = f"the servers hold {covered} of {SLOTS} slots, so a listing would miss keys: mend the cluster"
+            raise StorageError(message, storage=self.texts.name)
+        return held
+
+    def close(self) -> None:
+        """Close the connections that were made here."""
+        self._opened.close()
+
+    def _cluster(self) -> Any:
+        cluster = self._opened.get()
+        if self._stale:
+            cluster.nodes_manager.initialize()
+            self._stale = False
+        return cluster
+
+    def _by_server(self, cluster: Any, commands: Sequence[Command]) -> list[tuple[Any, list[int]]]:
+        by_server: dict[str, tuple[Any, list[int]]] = {}
+        find = cluster.nodes_manager.get_node_from_slot
+        for position, command in enumerate(commands):
+            node = find(self._slot(command.key))
+            if node.name not in by_server:
+                by_server[node.name] = (cluster.get_redis_connection(node), [])
+            by_server[node.name][1].append(position)
+        return list(by_server.values())
+
+    def _execute(self, pipeline: Any) -> list[Any]:
+        try:
+            return list(pipeline.execute(raise_on_error=False))
+        except Exception as error:
+            # The server may be gone for good, and another have taken its slots.
+            self._stale = self._stale or self.texts.is_unreachable(error)
+            raise
+
+    def _follow(self, cluster: Any, command: Command) -> Any:
+        """Send a command that was not done to where its slot lies now."""
+        try:
+            return cluster.execute_command(*command.words)
+        except self.library.exceptions.ResponseError as error:
+            return error

@@ -1,0 +1,111 @@
+"""Writes and deletes on condition, and batches cut to the size of a command.
+
+A value's token is its BLAKE3, which a server cannot take. So the value there is read and its BLAKE3 compared here;
+then a script compares with that very value, and writes, in one step. That is exact however many others write, with
+nothing to repeat.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.native import digest_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kvsync.storages.redis.values import Values
+
+__all__ = ["COMMAND_COUNT", "delete_if", "pieces", "write_if"]
+
+COMMAND_COUNT = 1024
+COMMAND_BYTES = 4 << 20
+"""A command holds at most so many keys and bytes of values (one value may be larger)."""
+
+
+class _Compared(NamedTuple):
+    """Positions of what is as expected, the values there, and positions of what is not."""
+
+    same: list[int]
+    olds: list[bytes]
+    others: list[int]
+
+
+def write_if(
+    there: Values, names: Sequence[bytes], values: Sequence[bytes], expect: Sequence[bytes | None]
+) -> list[int]:
+    """Write where the value there has the expected token (None: is absent); return the positions of the others.
+
+    Raises:
+        StorageError: the server cannot be written.
+    """
+    changed: list[int] = []
+    for start, stop in pieces([len(value) for value in values]):
+        new = [i for i in range(start, stop) if expect[i] is None]
+        old = [i for i in range(start, stop) if expect[i] is not None]
+        if new:
+            refused = there.create([names[i] for i in new], [values[i] for i in new])
+            changed += [new[i] for i in refused]
+        same, olds, others = _compare(there, names, expect, old)
+        changed += others
+        if same:
+            refused = there.replace([names[i] for i in same], olds, [values[i] for i in same])
+            changed += [same[i] for i in refused]
+    return sorted(changed)
+
+
+def delete_if(there: Values, names: Sequence[bytes], expect: Sequence[bytes | None]) -> list[int]:
+    """Delete where the value there has the expected token; return the positions of where another value is.
+
+    Raises:
+        StorageError: the server cannot be written.
+    """
+    changed: list[int] = []
+    new = [i for i, token in enumerate(expect) if token is None]
+    if new:
+        present = there.present([names[i] for i in new])
+        changed += [i for i, is_there in zip(new, present, strict=True) if is_there]
+    old = [i for i, token in enumerate(expect) if token is not None]
+    for start in range(0, len(old), COMMAND_COUNT):
+        same, olds, others = _compare(there, names, expect, old[start : start + COMMAND_COUNT], absent_is_fine=True)
+        changed += others
+        if same:
+            changed += [same[i] for i in there.drop_if([names[i] for i in same], olds)]
+    return sorted(changed)
+
+
+def pieces(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Cut a batch so that each piece fits in a command.
+
+    >>> pieces([1, 1, 9 << 20, 1])
+    [(0, 2), (2, 3), (3, 4)]
+    """
+    count = len(sizes)
+    if sum(sizes) <= COMMAND_BYTES:
+        return [(start, min(start + COMMAND_COUNT, count)) for start in range(0, count, COMMAND_COUNT)]
+    cut, start, before = [], 0, 0
+    for i, total in enumerate(accumulate(sizes)):
+        if i > start and (i - start >= COMMAND_COUNT or total - before > COMMAND_BYTES):
+            cut.append((start, i))
+            start, before = i, total - sizes[i]
+    return [*cut, (start, count)]
+
+
+def _compare(
+    there: Values,
+    names: Sequence[bytes],
+    expect: Sequence[bytes | None],
+    positions: Sequence[int],
+    *,
+    absent_is_fine: bool = False,
+) -> _Compared:
+    if not positions:
+        return _Compared([], [], [])
+    found = dict(zip(positions, there.get([names[i] for i in positions]), strict=True))
+    held = {i: value for i, value in found.items() if isinstance(value, bytes)}
+    digests = dict(zip(held, digest_values(list(held.values())), strict=True))
+    same = [i for i in held if digests[i] == expect[i]]
+    known = set(same)
+    others = [i for i, value in found.items() if i not in known and not (absent_is_fine and value is None)]
+    return _Compared(same, [held[i] for i in same], others)

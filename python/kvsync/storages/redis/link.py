@@ -1,0 +1,254 @@
+"""The way to a Redis server: commands in batches, in one round trip, and never sent twice.
+
+A client that repeats a conditional write after a lost answer reports its own success as a refusal, so the client
+library's own retries are off. A connection that broke is made anew by the next call.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from kvsync.errors import StorageError, UsageError
+from kvsync.storages.extras import client as import_client
+from kvsync.storages.redis.errors import ErrorTexts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kvsync.storages.redis.scripts import Script
+    from kvsync.storages.redis.url import RedisUrl
+
+__all__ = ["Command", "Link", "ServerLink", "check_given", "never_again", "run_scripts", "succeeded", "walk"]
+
+
+class Command(NamedTuple):
+    """One command, and a key of its that says which server it goes to."""
+
+    key: bytes
+    words: tuple[Any, ...]
+
+
+class Link(Protocol):
+    """The way to one server, or to all servers of a cluster; several threads may use it."""
+
+    texts: ErrorTexts
+    library: Any
+
+    def groups(self, keys: Sequence[bytes]) -> list[list[int]]:
+        """Return positions in `keys`, put together where one command may name them together."""
+        ...
+
+    def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands and return their replies; an error that a server replied stands in its place.
+
+        Raises:
+            StorageError: a connection failed; what was done is not known.
+        """
+        ...
+
+    def client(self) -> Any:
+        """Return the client library's own client, for reading."""
+        ...
+
+    def primaries(self) -> list[Any]:
+        """Return a client for each server that holds values."""
+        ...
+
+    def topology(self) -> object:
+        """Return which server holds what; equal while nothing moves.
+
+        Raises:
+            StorageError: something is just being moved.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connections that were made here."""
+        ...
+
+
+def never_again(library: Any) -> Any:
+    """Return the client library's way to say: no retry."""
+    return library.retry.Retry(library.backoff.NoBackoff(), 0)
+
+
+def check_given(client: Any, retry: Any, arguments: dict[str, Any]) -> None:
+    """Check a client that the caller made.
+
+    Raises:
+        UsageError: it repeats commands by itself, or takes values for text.
+    """
+    if retry is not None and retry.get_retries() != 0:
+        message = (
+            f"this {type(client).__name__} repeats commands by itself, which makes conditional writes lie: "
+            "make it with retry=Retry(NoBackoff(), 0)"
+        )
+        raise UsageError(message)
+    if arguments.get("decode_responses"):
+        message = f"this {type(client).__name__} takes values for text: make it without decode_responses"
+        raise UsageError(message)
+
+
+class Opened:
+    """A client that is made when first needed, and again in a child process.
+
+    Args:
+        make: makes the client; None where the caller gave one.
+        given: the caller's client, which is never closed here.
+    """
+
+    def __init__(self, make: Callable[[], Any] | None, given: Any, name: str) -> None:
+        self._make = make
+        self._client = given
+        self._name = name
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._closed = False
+
+    def get(self) -> Any:
+        """Return the client.
+
+        Raises:
+            StorageError: the storage is closed.
+        """
+        if self._closed:
+            message = "the storage is closed: open it again"
+            raise StorageError(message, storage=self._name)
+        if self._process != os.getpid():
+            self._after_fork()
+        if self._client is None:
+            with self._lock:
+                if self._client is None and self._make is not None:
+                    self._client = self._make()
+        return self._client
+
+    def close(self) -> None:
+        """Close the client that was made here; calling it twice is fine."""
+        self._closed = True
+        client, self._client = self._client, None
+        if client is not None and self._make is not None and self._process == os.getpid():
+            client.close()
+
+    def _after_fork(self) -> None:
+        # The connections are the parent's: they are neither used nor closed here. A thread of the parent may have
+        # held the lock. A client of the caller's looks after itself.
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        if self._make is not None:
+            self._client = None
+
+
+class ServerLink:
+    """The way to a single server."""
+
+    def __init__(self, library: Any, texts: ErrorTexts, make: Callable[[], Any] | None, given: Any = None) -> None:
+        self.library = library
+        self.texts = texts
+        self._opened = Opened(make, given, texts.name)
+
+    @classmethod
+    def of_url(cls, url: RedisUrl) -> ServerLink:
+        """Return the way to the server that a URL names; nothing is sent yet.
+
+        Raises:
+            UsageError: the client library is missing.
+        """
+        library = import_client("redis", "redis")
+        texts = ErrorTexts(url.name, url.endpoint.scrub, library, url.timeout_seconds)
+
+        def make() -> Any:
+            return library.Redis(db=url.database, retry=never_again(library), **url.arguments())
+
+        return cls(library, texts, make)
+
+    def groups(self, keys: Sequence[bytes]) -> list[list[int]]:
+        """Return all positions as one group."""
+        return [list(range(len(keys)))] if keys else []
+
+    def batch(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands and return their replies, errors among them.
+
+        Raises:
+            StorageError: the connection failed.
+        """
+        with self.texts.translated():
+            client = self._opened.get()
+            if len(commands) == 1:
+                return [_reply(client, commands[0].words, self.library.exceptions.ResponseError)]
+            pipeline = client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command.words)
+            return list(pipeline.execute(raise_on_error=False))
+
+    def client(self) -> Any:
+        """Return the client library's own client, for reading."""
+        return self._opened.get()
+
+    def primaries(self) -> list[Any]:
+        """Return the one client."""
+        return [self._opened.get()]
+
+    def topology(self) -> object:
+        """Return None: one server holds everything."""
+        return None
+
+    def close(self) -> None:
+        """Close the connections that were made here."""
+        self._opened.close()
+
+
+def _reply(client: Any, words: tuple[Any, ...], response_error: type[Exception]) -> Any:
+    try:
+        return client.execute_command(*words)
+    except response_error as error:
+        return error
+
+
+def succeeded(link: Link, replies: list[Any]) -> list[Any]:
+    """Return replies that have no error among them.
+
+    Raises:
+        StorageError: one of them is an error.
+    """
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise link.texts.error(reply) from None
+    return replies
+
+
+def run_scripts(
+    link: Link, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[bytes | int | str]]]
+) -> list[Any]:
+    """Run a script once for each of `calls` (its keys and its other arguments), and return what it returned.
+
+    Raises:
+        StorageError: a server refused, or failed.
+    """
+
+    def commands(name: str, what: str, positions: Sequence[int]) -> list[Command]:
+        return [Command(calls[i][0][0], (name, what, len(calls[i][0]), *calls[i][0], *calls[i][1])) for i in positions]
+
+    replies = link.batch(commands("EVALSHA", script.sha, range(len(calls))))
+    unknown = [i for i, reply in enumerate(replies) if isinstance(reply, link.library.exceptions.NoScriptError)]
+    if unknown:  # nothing was done there
+        for i, reply in zip(unknown, link.batch(commands("EVAL", script.text, unknown)), strict=True):
+            replies[i] = reply
+    return succeeded(link, replies)
+
+
+def walk(link: Link, words: Callable[[int], tuple[Any, ...]], clients: Sequence[Any]) -> Iterator[list[bytes]]:
+    """Yield what a SCAN command finds, page by page, on each of `clients`; `words` is the command for a cursor.
+
+    What is there all the while is found, perhaps more than once.
+
+    Raises:
+        StorageError: a server refused, or failed.
+    """
+    for client in clients:
+        cursor = -1
+        while cursor != 0:
+            with link.texts.translated():
+                cursor, page = client.execute_command(*words(max(cursor, 0)))
+            yield page

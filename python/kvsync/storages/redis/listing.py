@@ -1,0 +1,105 @@
+"""The listing of all values with their tokens, in order and bounded in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+from kvsync.native import digest_values
+from kvsync.storages.redis.conditions import pieces
+from kvsync.types import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kvsync.storages.redis.values import Values
+
+__all__ = ["FETCH_VALUE_BYTES", "Listing"]
+
+FETCH_COUNT = 512
+FETCH_VALUE_BYTES = 32 << 10
+"""So many values are read at a time; larger ones by themselves, when their sizes are known."""
+
+
+class Listing:
+    """All keys of a storage and their tokens.
+
+    Args:
+        values: where they are.
+        storage: the storage's name, for messages.
+        foreign: keys that are no values are passed over, instead of failing the listing.
+    """
+
+    def __init__(self, values: Values, storage: str, *, foreign: bool) -> None:
+        self._values = values
+        self._storage = storage
+        self._foreign = foreign
+
+    def batches(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield keys and tokens, ascending by UTF-8 bytes.
+
+        Raises:
+            StorageError: the server cannot be listed, or holds what is no value.
+        """
+        found: set[bytes] = set()
+        for page in self._values.names():
+            found.update(page)
+        names = sorted(found)
+        found.clear()
+        for start in range(0, len(names), FETCH_COUNT):
+            keys = self._texts(names[start : start + FETCH_COUNT])
+            if keys:
+                yield self._with_tokens(keys)
+
+    def _texts(self, names: Sequence[bytes]) -> list[str]:
+        try:
+            return [name.decode() for name in names]
+        except UnicodeDecodeError:
+            texts = [_text(name) for name in names]
+        if not self._foreign:
+            name = names[texts.index(None)]
+            raise self._error(f"{name!r:.200}", "has a name that is no UTF-8")
+        return [text for text in texts if text is not None]
+
+    def _with_tokens(self, keys: list[str]) -> tuple[list[str], list[bytes]]:
+        names = [self._values.name_of(key) for key in keys]
+        found = self._values.fetch(names, FETCH_VALUE_BYTES)
+        values = {i: value for i, value in enumerate(found) if isinstance(value, bytes)}
+        tokens = dict(zip(values, digest_values(list(values.values())), strict=True))
+        values.clear()
+        large = {i: size for i, size in enumerate(found) if isinstance(size, int)}
+        foreign = [i for i, size in large.items() if size < 0]
+        if foreign and not self._foreign:
+            raise self._no_value(names[foreign[0]], keys[foreign[0]])
+        for i in foreign:
+            del large[i]
+        tokens.update(self._large(names, large))
+        order = sorted(tokens)
+        return [keys[i] for i in order], [tokens[i] for i in order]
+
+    def _large(self, names: Sequence[bytes], sizes: dict[int, int]) -> Iterator[tuple[int, bytes]]:
+        positions = list(sizes)
+        for start, stop in pieces(list(sizes.values())):
+            some = positions[start:stop]
+            found = zip(some, self._values.get([names[i] for i in some]), strict=True)
+            held = {i: value for i, value in found if isinstance(value, bytes)}
+            yield from zip(held, digest_values(list(held.values())), strict=True)
+
+    def _no_value(self, name: bytes, key: str) -> StorageError:
+        (value,) = self._values.get([name])
+        why = value.reason if isinstance(value, Unreadable) else "it was something else just now"
+        return self._error(f"{key!r:.200}", f"is no value: {why}", key)
+
+    def _error(self, what: str, why: str, key: str | None = None) -> StorageError:
+        message = (
+            f"the key {what} {why}; only strings are copied: name a prefix that holds nothing else, or pass over such "
+            "keys with foreign=skip"
+        )
+        return StorageError(message, storage=self._storage, key=key)
+
+
+def _text(name: bytes) -> str | None:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,129 @@
+"""Lua scripts: what Redis has to decide and do in one step.
+
+Each is a few lines over a small vocabulary (`has`, `get`, `size`, `put`, `drop`, `arg`), which is there twice: for
+values that are keys of their own, and for values that are fields of one hash. Keys and field names are passed as
+such; nothing is ever put into a script's text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+__all__ = ["REMOVE_OBJECT", "STORE_OBJECT", "VERSION_BYTES", "Script", "ValueScripts"]
+
+VERSION_BYTES = 16
+"""An index object is stored as its version followed by its data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text, and the name by which a server remembers it."""
+
+    text: str
+    sha: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the name that the server will give it."""
+        digest = hashlib.sha1(self.text.encode(), usedforsecurity=False)
+        object.__setattr__(self, "sha", digest.hexdigest())
+
+
+# A command of the wrong type gives an error table from `pcall`: it is there, and equals no value.
+_STRINGS = """
+local n = #KEYS
+local function has(i) return redis.call('EXISTS', KEYS[i]) == 1 end
+local function get(i) return redis.pcall('GET', KEYS[i]) end
+local function size(i) return redis.pcall('STRLEN', KEYS[i]) end
+local function put(i, value) redis.call('SET', KEYS[i], value) end
+local function drop(i) redis.call('UNLINK', KEYS[i]) end
+local function arg(i) return ARGV[i] end
+"""
+_FIELDS = """
+local n = tonumber(ARGV[1])
+local function has(i) return redis.call('HEXISTS', KEYS[1], ARGV[1 + i]) == 1 end
+local function get(i) return redis.call('HGET', KEYS[1], ARGV[1 + i]) end
+local function size(i) return redis.call('HSTRLEN', KEYS[1], ARGV[1 + i]) end
+local function put(i, value) redis.call('HSET', KEYS[1], ARGV[1 + i], value) end
+local function drop(i) redis.call('HDEL', KEYS[1], ARGV[1 + i]) end
+local function arg(i) return ARGV[1 + n + i] end
+"""
+
+# Write what is absent; return the positions of what is there.
+_CREATE = """
+local refused = {}
+for i = 1, n do
+  if has(i) then refused[#refused + 1] = i else put(i, arg(i)) end
+end
+return refused
+"""
+# Write what holds the expected value; return the positions of what does not.
+_REPLACE = """
+local refused = {}
+for i = 1, n do
+  if get(i) == arg(i) then put(i, arg(n + i)) else refused[#refused + 1] = i end
+end
+return refused
+"""
+# Delete what holds the expected value; return the positions of what holds another.
+_DELETE = """
+local refused = {}
+for i = 1, n do
+  local value = get(i)
+  if value == arg(i) then drop(i) elseif value then refused[#refused + 1] = i end
+end
+return refused
+"""
+# Return each value, or its size where that is over the limit, -1 where it is no value, nil where there is none.
+_FETCH = """
+local limit = tonumber(arg(1))
+local found = {}
+for i = 1, n do
+  local bytes = size(i)
+  if type(bytes) == 'table' then found[i] = -1
+  elseif bytes > limit then found[i] = bytes
+  else found[i] = get(i) end
+end
+return found
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueScripts:
+    """The scripts over values, for one way to lay values out."""
+
+    create: Script
+    replace: Script
+    delete: Script
+    fetch: Script
+
+    @classmethod
+    def of_strings(cls) -> ValueScripts:
+        """Return the scripts for values that are keys of their own."""
+        return cls(*(Script(_STRINGS + body) for body in (_CREATE, _REPLACE, _DELETE, _FETCH)))
+
+    @classmethod
+    def of_fields(cls) -> ValueScripts:
+        """Return the scripts for values that are fields of one hash."""
+        return cls(*(Script(_FIELDS + body) for body in (_CREATE, _REPLACE, _DELETE, _FETCH)))
+
+
+# ARGV: name, what is expected ('absent', 'any' or 'version'), that version, new version and data.
+# A lifetime that somebody gave the index would take it away: it is taken off with every write.
+STORE_OBJECT = Script(f"""
+local key, name, expect = KEYS[1], ARGV[1], ARGV[2]
+if expect == 'absent' then
+  if redis.call('HEXISTS', key, name) == 1 then return 0 end
+elseif expect == 'version' then
+  local there = redis.call('HGET', key, name)
+  if not there or string.sub(there, 1, {VERSION_BYTES}) ~= ARGV[3] then return 0 end
+end
+redis.call('HSET', key, name, ARGV[4])
+redis.call('PERSIST', key)
+return 1
+""")
+REMOVE_OBJECT = Script(f"""
+local there = redis.call('HGET', KEYS[1], ARGV[1])
+if not there or string.sub(there, 1, {VERSION_BYTES}) ~= ARGV[2] then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
+""")

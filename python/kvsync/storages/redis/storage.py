@@ -1,0 +1,270 @@
+"""Redis, Valkey, and clusters of them as a storage.
+
+`redis://[user:password@]host[:port][/database]` and `rediss://` (TLS; the certificate is verified) take:
+
+- `prefix=app:`: values are the string keys that begin so, and a value's own key is what follows. Without it, the
+  whole database.
+- `hash=users`: values are the fields of that hash.
+- `cluster=true`: the server is one of a cluster; the others are found.
+- `evicting=allow`: put up with a server whose `maxmemory-policy` may evict keys. An evicted key looks like a delete,
+  and would be deleted from the peers, so such a server is refused otherwise.
+- `foreign=skip`: a scan passes over keys below the prefix that are no strings, or whose names are no UTF-8. Otherwise
+  it names the first one and fails: two storages are not equal while one has data that cannot be copied.
+- `timeout=30`: seconds a call may take. `ca=`, `cert=`, `cert_key=` name PEM files; `verify=none` trusts anyone.
+
+The index is one hash beside the values, `app:.kvsync` and one byte that no text can have, so that no key of a value
+reaches it. Writing a value takes off the lifetime that its key had; a value that expires is found deleted by the next
+scan. What is durable is the server's choice (`appendfsync`). In a cluster, each server has its own: one that comes
+back with older data than the others has lost values that the index believes in, which a scan takes for deleted.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from kvsync.storages.extras import client as import_client
+from kvsync.storages.redis.cluster import ClusterLink
+from kvsync.storages.redis.conditions import COMMAND_COUNT, delete_if, pieces, write_if
+from kvsync.storages.redis.errors import ErrorTexts
+from kvsync.storages.redis.fields import FieldValues
+from kvsync.storages.redis.index import ObjectHash
+from kvsync.storages.redis.link import ServerLink, check_given
+from kvsync.storages.redis.listing import Listing
+from kvsync.storages.redis.strings import StringValues
+from kvsync.storages.redis.traits import SMALL_BYTES, ServerTraits
+from kvsync.storages.redis.url import Place, RedisUrl
+from kvsync.storages.redis.values import index_key
+from kvsync.storages.url import redact
+from kvsync.types import Capabilities, Refusal, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kvsync.storages.redis.link import Link
+    from kvsync.storages.redis.values import Values
+    from kvsync.types import Expectation, Stored, Unreadable, Version
+
+__all__ = ["RedisStorage", "open_url"]
+
+_MISMATCH = "the value there is not the expected one"
+
+
+def open_url(url: str) -> RedisStorage:
+    """Return the storage of a `redis://` or `rediss://` URL; nothing is sent yet.
+
+    Raises:
+        UsageError: a part of the URL is not what it may be, or the client library is missing.
+    """
+    parsed = RedisUrl.parse(url)
+    link = (ClusterLink if parsed.cluster else ServerLink).of_url(parsed)
+    return RedisStorage(link, parsed.place, name=parsed.name, identity=parsed.identity)
+
+
+class RedisStorage:
+    """Keys below a prefix, or the fields of a hash, as a storage; several threads may use it.
+
+    Args:
+        link: the way to the server or cluster.
+        place: where values lie.
+        name: what messages call it.
+        identity: equal for two handles of one storage.
+        random_bytes: gives that many random bytes; versions of index objects are made of them.
+    """
+
+    capabilities = Capabilities(tier="T2", blocking=True, compress=True, versions=False)
+
+    def __init__(
+        self,
+        link: Link,
+        place: Place,
+        *,
+        name: str,
+        identity: str,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.name = name
+        self.identity = identity
+        self._link = link
+        self._place = place
+        self._values: Values = StringValues(link, place.prefix) if place.hash is None else FieldValues(link, place.hash)
+        self._index = ObjectHash(link, index_key(place.prefix, place.hash), random_bytes)
+        self._traits = ServerTraits(link, evicting=place.evicting)
+        self._listing = Listing(self._values, name, foreign=place.foreign)
+
+    @classmethod
+    def over(cls, client: Any, place: Place | None = None) -> RedisStorage:
+        """Return a storage that uses the caller's `redis.Redis` or `redis.RedisCluster`, and never closes it.
+
+        It must not repeat commands by itself: make it with `retry=Retry(NoBackoff(), 0)`.
+
+        Raises:
+            UsageError: it does, or takes values for text.
+        """
+        library = import_client("redis", "redis")
+        place = place or Place()
+        if isinstance(client, library.RedisCluster):
+            check_given(client, client.retry, client.get_connection_kwargs())
+            where = ",".join(sorted(node.name for node in client.get_primaries()))
+            name = f"redis://{where}?{place}&cluster=true"
+            identity = f"redis:{where}?{place}"
+            link: Link = ClusterLink(library, ErrorTexts(name, redact, library), None, client)
+        else:
+            arguments = client.connection_pool.connection_kwargs
+            check_given(client, client.get_retry(), arguments)
+            where = f"{arguments.get('host', arguments.get('path', ''))}:{arguments.get('port', 6379)}"
+            identity = f"redis:{where.lower()}/{arguments.get('db') or 0}?{place}"
+            name = f"redis://{where}/{arguments.get('db') or 0}?{place}"
+            link = ServerLink(library, ErrorTexts(name, redact, library), None, client)
+        return cls(link, place, name=name, identity=identity)
+
+    def __repr__(self) -> str:
+        """Return the class and the storage's name."""
+        return f"RedisStorage({self.name!r})"
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Return the values of `keys`, in their order; None where there is none.
+
+        Raises:
+            StorageError: the server cannot be read.
+        """
+        names, good, _ = self._encoded(keys)
+        found: list[bytes | Unreadable | None] = []
+        for start in range(0, len(names), COMMAND_COUNT):
+            found += self._values.get(names[start : start + COMMAND_COUNT])
+        return found if good is None else _spread(found, good, len(keys))
+
+    def write(
+        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that BLAKE3.
+
+        Raises:
+            StorageError: the server cannot be written.
+        """
+        if not keys:
+            return Written()
+        self._traits.admit()
+        names, good, refused = self._encoded(keys, values)
+        positions: Sequence[int] = range(len(keys)) if good is None else good
+        if good is not None:
+            values = [values[i] for i in good]
+        if expect is not None:
+            changed = write_if(self._values, names, values, [expect[i] for i in positions])
+            refused += [Refusal(keys[positions[i]], _MISMATCH, changed=True) for i in changed]
+            return Written(tuple(refused))
+        for start, stop in pieces([len(value) for value in values]):
+            self._values.put(names[start:stop], values[start:stop])
+        return Written(tuple(refused))
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Delete `keys`, with `expect` only where the value there has that BLAKE3.
+
+        Raises:
+            StorageError: the server cannot be written.
+        """
+        if not keys:
+            return Written()
+        names, good, _ = self._encoded(keys)
+        positions: Sequence[int] = range(len(keys)) if good is None else good
+        if expect is not None:
+            changed = delete_if(self._values, names, [expect[i] for i in positions])
+            return Written(tuple(Refusal(keys[positions[i]], _MISMATCH, changed=True) for i in changed))
+        for start in range(0, len(names), COMMAND_COUNT):
+            self._values.drop(names[start : start + COMMAND_COUNT])
+        return Written()
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield every key with the BLAKE3 of its value, ascending by UTF-8 bytes.
+
+        Raises:
+            StorageError: the server cannot be listed, may evict keys, or holds below the prefix what is no value.
+        """
+        self._traits.admit(again=True)
+        yield from self._listing.batches()
+
+    def load(self, name: str) -> Stored | None:
+        """Return an index object, or None.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        return self._index.load(name)
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Write an index object and return its new version.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was written.
+            StorageError: it cannot be written, or whether it was is not known.
+        """
+        self._traits.admit()
+        return self._index.store(name, data, expect)
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Remove index objects; absent ones are passed over, where `expect` allows it.
+
+        Raises:
+            ObjectMismatch: one is not as expected; nothing was removed.
+            StorageError: the server cannot be written.
+        """
+        self._index.remove(names, expect)
+
+    def objects(self) -> list[str]:
+        """Return the names of all index objects, ascending.
+
+        Raises:
+            StorageError: the server cannot be read.
+        """
+        return self._index.names()
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        """Return None for each key: Redis does not know."""
+        return [None] * len(keys)
+
+    def close(self) -> None:
+        """Close the connections that were made here."""
+        self._link.close()
+
+    def _encoded(
+        self, keys: Sequence[str], values: Sequence[bytes] | None = None
+    ) -> tuple[list[bytes], list[int] | None, list[Refusal]]:
+        """Return names, the positions that have one (None: all), and refusals of the others."""
+        limit = SMALL_BYTES
+        if values is not None and max(map(len, values)) > SMALL_BYTES:
+            limit = self._traits.value_bytes_max()
+        name_of = self._values.name_of
+        try:
+            names = [name_of(key) for key in keys]
+        except UnicodeEncodeError:
+            names = []
+        if len(names) == len(keys) and (values is None or max(map(len, values)) <= limit):
+            return names, None, []
+        names, good, refused = [], [], []
+        for i, key in enumerate(keys):
+            reason = _why_not(key, len(values[i]) if values is not None else 0, limit)
+            if reason:
+                refused.append(Refusal(key, reason, changed=False))
+            else:
+                names.append(name_of(key))
+                good.append(i)
+        return names, good, refused
+
+
+def _spread(
+    found: Sequence[bytes | Unreadable | None], positions: Sequence[int], count: int
+) -> list[bytes | Unreadable | None]:
+    spread: list[bytes | Unreadable | None] = [None] * count
+    for position, value in zip(positions, found, strict=True):
+        spread[position] = value
+    return spread
+
+
+def _why_not(key: str, size: int, limit: int) -> str:
+    if size > limit:
+        return f"its value has {size} bytes, and the server takes {limit}"
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return "its key has a lone surrogate, which UTF-8 cannot hold"
+    return ""

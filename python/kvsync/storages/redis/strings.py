@@ -1,0 +1,140 @@
+"""Values that are keys of their own, of the type string."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from kvsync.errors import StorageError
+from kvsync.storages.redis.link import Command, run_scripts, succeeded, walk
+from kvsync.storages.redis.scripts import ValueScripts
+from kvsync.storages.redis.values import INDEX_ENDS
+from kvsync.types import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kvsync.storages.redis.link import Link
+    from kvsync.storages.redis.scripts import Script
+
+__all__ = ["StringValues"]
+
+SCAN_COUNT = 1000
+
+_SPECIAL_IN_GLOB = re.compile(rb"([*?\[\]\\])")
+
+
+class StringValues:
+    """Values that are keys of their own, of the type string, below a prefix."""
+
+    def __init__(self, link: Link, prefix: str) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._start = prefix.encode()
+        self._scripts = ValueScripts.of_strings()
+
+    def name_of(self, key: str) -> bytes:
+        """Return the key in the database."""
+        return (self._prefix + key).encode()
+
+    def get(self, names: Sequence[bytes]) -> list[bytes | Unreadable | None]:
+        """Return values; MGET takes keys of other types for absent, so absent ones are looked at again."""
+        found: list[bytes | Unreadable | None] = self._of_all("MGET", names)
+        absent = [i for i, value in enumerate(found) if value is None]
+        if absent:
+            for i, kind in zip(absent, self._kinds([names[i] for i in absent]), strict=True):
+                if kind is not None:
+                    found[i] = Unreadable(f"its key holds a {kind}, not a string")
+        return found
+
+    def fetch(self, names: Sequence[bytes], limit: int) -> list[bytes | int | None]:
+        """Return values or sizes."""
+        found: list[Any] = [None] * len(names)
+        groups, calls = self._calls(names, [], after=[limit])
+        for positions, reply in zip(groups, run_scripts(self._link, self._scripts.fetch, calls), strict=True):
+            for position, value in zip(positions, reply, strict=True):
+                found[position] = value
+        return found
+
+    def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Write values; what lifetime a key had is gone with its old value."""
+        commands = []
+        for positions in self._link.groups(names):
+            pairs = chain.from_iterable((names[i], values[i]) for i in positions)
+            commands.append(Command(names[positions[0]], ("MSET", *pairs)))
+        succeeded(self._link, self._link.batch(commands))
+
+    def drop(self, names: Sequence[bytes]) -> None:
+        """Delete keys; the server frees them in the background."""
+        groups = self._link.groups(names)
+        commands = [Command(names[group[0]], ("UNLINK", *(names[i] for i in group))) for group in groups]
+        succeeded(self._link, self._link.batch(commands))
+
+    def create(self, names: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+        """Write where no key is."""
+        return self._refused(self._scripts.create, names, [values])
+
+    def replace(self, names: Sequence[bytes], olds: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+        """Write where the old value is."""
+        return self._refused(self._scripts.replace, names, [olds, values])
+
+    def drop_if(self, names: Sequence[bytes], olds: Sequence[bytes]) -> list[int]:
+        """Delete where the old value is."""
+        return self._refused(self._scripts.delete, names, [olds])
+
+    def present(self, names: Sequence[bytes]) -> list[bool]:
+        """Return for each key whether it exists."""
+        commands = [Command(name, ("EXISTS", name)) for name in names]
+        return [bool(reply) for reply in succeeded(self._link, self._link.batch(commands))]
+
+    def names(self) -> Iterator[list[bytes]]:
+        """Yield the keys below the prefix, without it, indices left out.
+
+        Raises:
+            StorageError: the listing may not be complete.
+        """
+        pattern = _SPECIAL_IN_GLOB.sub(rb"\\\1", self._start) + b"*"
+        before = self._link.topology()
+        clients = self._link.primaries()
+        cut = len(self._start)
+        for page in walk(self._link, lambda cursor: ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT), clients):
+            yield [name[cut:] for name in page if name.startswith(self._start) and not name.endswith(INDEX_ENDS)]
+        if self._link.topology() != before:
+            message = "the cluster moved slots during the listing, which may miss keys: run again"
+            raise StorageError(message, storage=self._link.texts.name)
+
+    def _kinds(self, names: Sequence[bytes]) -> list[str | None]:
+        """Return the type of each key that exists."""
+        groups = self._link.groups(names)
+        commands = [Command(names[group[0]], ("EXISTS", *(names[i] for i in group))) for group in groups]
+        if not any(succeeded(self._link, self._link.batch(commands))):
+            return [None] * len(names)
+        replies = succeeded(self._link, self._link.batch([Command(name, ("TYPE", name)) for name in names]))
+        # A string has been written just now: as good as absent a moment ago.
+        return [None if kind in {b"none", b"string"} else kind.decode("ascii", "replace") for kind in replies]
+
+    def _of_all(self, command: str, names: Sequence[bytes]) -> list[Any]:
+        groups = self._link.groups(names)
+        if len(groups) == 1:
+            return list(succeeded(self._link, self._link.batch([Command(names[0], (command, *names))]))[0])
+        commands = [Command(names[group[0]], (command, *(names[i] for i in group))) for group in groups]
+        found: list[Any] = [None] * len(names)
+        for positions, reply in zip(groups, succeeded(self._link, self._link.batch(commands)), strict=True):
+            for position, value in zip(positions, reply, strict=True):
+                found[position] = value
+        return found
+
+    def _refused(self, script: Script, names: Sequence[bytes], columns: Sequence[Sequence[bytes]]) -> list[int]:
+        groups, calls = self._calls(names, columns)
+        replies = run_scripts(self._link, script, calls)
+        return [group[i - 1] for group, reply in zip(groups, replies, strict=True) for i in reply]
+
+    def _calls(
+        self, names: Sequence[bytes], columns: Sequence[Sequence[bytes]], after: Sequence[int] = ()
+    ) -> tuple[list[list[int]], list[tuple[list[bytes], list[bytes | int]]]]:
+        groups = self._link.groups(names)
+        calls: list[tuple[list[bytes], list[bytes | int]]] = [
+            ([names[i] for i in group], [*(column[i] for column in columns for i in group), *after]) for group in groups
+        ]
+        return groups, calls

@@ -1,0 +1,168 @@
+"""What a `redis://` or `rediss://` URL says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from kvsync.errors import UsageError
+from kvsync.storages.url import parse_url
+
+if TYPE_CHECKING:
+    from kvsync.storages.url import Endpoint
+
+__all__ = ["Place", "RedisUrl"]
+
+PORT = 6379
+TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS_MAX = 86_400.0
+CONNECT_SECONDS_MAX = 10.0
+OPTIONS = ("prefix", "hash", "cluster", "evicting", "foreign", "timeout", "ca", "cert", "cert_key", "verify")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where values lie in a database, and what is put up with there.
+
+    Attributes:
+        prefix: begins the key of every value.
+        hash: name of the hash whose fields are the values; None where values are keys of their own.
+        evicting: a server that may evict keys is put up with.
+        foreign: a scan passes over keys below the prefix that are no values, instead of failing.
+    """
+
+    prefix: str = ""
+    hash: str | None = None
+    evicting: bool = False
+    foreign: bool = False
+
+    def __str__(self) -> str:
+        """Return the place as text, different for different places."""
+        return f"prefix={self.prefix}" if self.hash is None else f"hash={self.hash}"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrl:
+    """A URL of the schemes `redis` and `rediss`, taken apart."""
+
+    name: str
+    endpoint: Endpoint
+    database: int
+    cluster: bool
+    place: Place
+    timeout_seconds: float
+    tls: dict[str, Any] | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take a URL apart.
+
+        Raises:
+            UsageError: a part of it is not what it may be.
+        """
+        url = parse_url(text)
+        options = url.options(*OPTIONS)
+        name = str(url)
+        cluster = _choice(options, "cluster", ("false", "true"), name) == "true"
+        place = Place(
+            options.get("prefix", ""),
+            options.get("hash"),
+            evicting=_choice(options, "evicting", ("refuse", "allow"), name) == "allow",
+            foreign=_choice(options, "foreign", ("fail", "skip"), name) == "skip",
+        )
+        _check_text(place, name)
+        database = _database(url.path, name)
+        if cluster and database:
+            message = "a cluster has database 0 only"
+            raise UsageError(message, storage=name)
+        tls = _tls(options, name, secure=url.scheme == "rediss")
+        return cls(name, url.endpoint(), database, cluster, place, _seconds(options, name), tls)
+
+    @property
+    def host(self) -> str:
+        """The host's name or address."""
+        return self.endpoint.host or "localhost"
+
+    @property
+    def port(self) -> int:
+        """The port's number."""
+        return PORT if self.endpoint.port is None else self.endpoint.port
+
+    @property
+    def identity(self) -> str:
+        """Equal for two URLs of one storage; aliases of a host differ."""
+        return f"redis:{self.host.lower()}:{self.port}/{self.database}?{self.place}"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments for the client library."""
+        secure = {} if self.tls is None else {"ssl": True, **self.tls}
+        return {
+            "host": self.host,
+            "port": self.port,
+            "username": self.endpoint.user,
+            "password": self.endpoint.password,
+            "socket_timeout": self.timeout_seconds,
+            "socket_connect_timeout": min(self.timeout_seconds, CONNECT_SECONDS_MAX),
+            "socket_keepalive": True,
+            "protocol": 2,
+            **secure,
+        }
+
+
+def _choice(options: dict[str, str], name: str, choices: tuple[str, str], storage: str) -> str:
+    """Return an option that has two values, of which the first is the default."""
+    value = options.get(name, choices[0])
+    if value not in choices:
+        message = f"{name} is {choices[0]} or {choices[1]}, not {value!r:.100}"
+        raise UsageError(message, storage=storage)
+    return value
+
+
+def _check_text(place: Place, storage: str) -> None:
+    if place.hash is not None and (place.prefix or not place.hash):
+        message = (
+            "values are the fields of a hash that has a name (hash=), or keys below a prefix (prefix=); choose one"
+        )
+        raise UsageError(message, storage=storage)
+    try:
+        f"{place.prefix}{place.hash}".encode()
+    except UnicodeEncodeError as error:
+        message = "prefix and hash are Unicode text"
+        raise UsageError(message, storage=storage) from error
+
+
+def _database(path: str, storage: str) -> int:
+    number = path.removeprefix("/") or "0"
+    if not (number.isascii() and number.isdecimal()):
+        message = f"the path of the URL is the database's number, not {path!r:.100}"
+        raise UsageError(message, storage=storage)
+    return int(number)
+
+
+def _seconds(options: dict[str, str], storage: str) -> float:
+    try:
+        seconds = float(options.get("timeout", TIMEOUT_SECONDS))
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= TIMEOUT_SECONDS_MAX:
+        message = "timeout is a number of seconds"
+        raise UsageError(message, storage=storage)
+    return seconds
+
+
+def _tls(options: dict[str, str], storage: str, *, secure: bool) -> dict[str, Any] | None:
+    given = sorted({"ca", "cert", "cert_key", "verify"} & set(options))
+    if not secure:
+        if given:
+            message = f"{given[0]} needs TLS: use rediss://"
+            raise UsageError(message, storage=storage)
+        return None
+    verify = _choice(options, "verify", ("full", "none"), storage) == "full"
+    return {
+        "ssl_cert_reqs": "required" if verify else "none",
+        "ssl_check_hostname": verify,
+        "ssl_ca_certs": options.get("ca"),
+        "ssl_certfile": options.get("cert"),
+        "ssl_keyfile": options.get("cert_key"),
+    }

@@ -1,0 +1,73 @@
+"""Redis against the suite for storages: a whole database, a prefix, a hash, and a cluster."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+from servers.redis import RedisCluster, RedisServer
+
+from kvsync.storages.redis import open_url
+from kvsync.testing import CountingStorage
+from kvsync.testing.conformance import StorageConformance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kvsync.storages.base import Storage
+
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    with RedisCluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers
+
+
+class TestDatabase(StorageConformance):
+    @pytest.fixture
+    def reopen(self, redis_server: RedisServer) -> Iterator[Callable[[], Storage]]:
+        url = redis_server.url.removesuffix("/0") + "/5"
+        yield lambda: open_url(url)
+        open_url(url)._link.client().flushdb()
+
+
+class TestPrefix(StorageConformance):
+    """A prefix that is full of what SCAN takes for a pattern, amid other keys."""
+
+    @pytest.fixture
+    def reopen(self, redis_server: RedisServer) -> Callable[[], Storage]:
+        url = f"{redis_server.url}?prefix=a*[%5Ex]%3F%5C{next(numbers)}:"
+        redis_server.ask("SET", "a*x", "foreign")
+        redis_server.ask("SADD", "aaax?1", "foreign")
+        return lambda: open_url(url)
+
+
+class TestHash(StorageConformance):
+    @pytest.fixture
+    def reopen(self, redis_server: RedisServer) -> Callable[[], Storage]:
+        url = f"{redis_server.url}?hash=users{next(numbers)}"
+        return lambda: open_url(url)
+
+
+class TestCluster(StorageConformance):
+    @pytest.fixture
+    def reopen(self, cluster: RedisCluster) -> Callable[[], Storage]:
+        url = f"{cluster.url}&prefix=app{next(numbers)}:"
+        return lambda: open_url(url)
+
+
+class TestHashInCluster(StorageConformance):
+    @pytest.fixture
+    def reopen(self, cluster: RedisCluster) -> Callable[[], Storage]:
+        url = f"{cluster.url}&hash=users{next(numbers)}"
+        return lambda: open_url(url)
+
+
+class TestWrapped(StorageConformance):
+    @pytest.fixture
+    def reopen(self, redis_server: RedisServer) -> Callable[[], Storage]:
+        url = f"{redis_server.url}?prefix=wrapped{next(numbers)}/"
+        return lambda: CountingStorage(open_url(url))
