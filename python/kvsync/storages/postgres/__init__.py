@@ -1,0 +1,5 @@
+"""A table of a PostgreSQL database as a storage."""
+
+from kvsync.storages.postgres.storage import PostgresStorage, open_url
+
+__all__ = ["PostgresStorage", "open_url"]

@@ -1,0 +1,116 @@
+"""The index objects of a PostgreSQL storage: rows of the table `kvsync_index`, beside the storage's table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kvsync.errors import StorageError
+from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.postgres.connections import atomic
+from kvsync.storages.postgres.table import INDEX_TABLE, quoted
+from kvsync.types import ABSENT, ANY, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg import Connection
+
+    from kvsync.types import Expectation
+
+__all__ = ["VERSION_BYTES", "Index"]
+
+VERSION_BYTES = 8
+LEASE = "lease"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The statements over the index objects of one table.
+
+    An object's version is a random number, so that one that is removed and made anew is never taken for the old.
+    """
+
+    schema: str
+    table: str
+
+    @property
+    def identifier(self) -> str:
+        """The index table's identifier."""
+        return f"{quoted(self.schema)}.{INDEX_TABLE}"
+
+    def create(self, connection: Connection[Any]) -> None:
+        """Make the table of all indices of the schema."""
+        with atomic(connection):
+            connection.execute(
+                f"CREATE TABLE {self.identifier} "
+                '(tbl text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL, data bytea NOT NULL, '
+                "version bigint NOT NULL, PRIMARY KEY (tbl, name))"
+            )
+            # Objects are compressed already, where that pays.
+            connection.execute(f"ALTER TABLE {self.identifier} ALTER COLUMN data SET STORAGE EXTERNAL")
+
+    def load(self, connection: Connection[Any], name: str) -> Stored | None:
+        """Return an object, or None."""
+        query = f"SELECT data, version FROM {self.identifier} WHERE tbl = %s AND name = %s"  # noqa: S608
+        row = connection.cursor(binary=True).execute(query, (self.table, name)).fetchone()
+        if row is None:
+            return None
+        if not isinstance(row[0], bytes) or not isinstance(row[1], int):
+            message = f"table {INDEX_TABLE} is not as kvsync makes it: rename it, and let it be made anew"
+            raise StorageError(message)
+        return Stored(row[0], row[1].to_bytes(VERSION_BYTES, "little", signed=True))
+
+    def store(self, connection: Connection[Any], name: str, data: bytes, version: bytes, expect: Expectation) -> None:
+        """Write an object.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was written.
+        """
+        values = {"tbl": self.table, "name": name, "data": data, "version": _number(version)}
+        if isinstance(expect, bytes):
+            values["old"] = _number(expect)
+        if connection.execute(self._write(name, expect), values).rowcount != 1:
+            raise ObjectMismatch(name)
+
+    def _write(self, name: str, expect: Expectation) -> str:
+        row = "%(tbl)s, %(name)s, %(data)b, %(version)s"
+        columns = f"INSERT INTO {self.identifier} (tbl, name, data, version)"
+        there = f"SELECT 1 FROM {self.identifier} WHERE tbl = %(tbl)s AND name = %(name)s"  # noqa: S608
+        if expect is ABSENT:
+            # The look spares waiting for a transaction that is just changing what is there.
+            return f"{columns} SELECT {row} WHERE NOT EXISTS ({there}) ON CONFLICT DO NOTHING"
+        if expect is ANY:
+            change = "DO UPDATE SET data = excluded.data, version = excluded.version"
+            return f"{columns} VALUES ({row}) ON CONFLICT (tbl, name) {change}"
+        # A lease that a long transaction has just renewed is locked until that ends: it is taken, no need to wait.
+        free = f"AND EXISTS ({there} AND version = %(old)s FOR UPDATE SKIP LOCKED)" if name == LEASE else ""
+        return (
+            f"UPDATE {self.identifier} SET data = %(data)b, version = %(version)s "  # noqa: S608
+            f"WHERE tbl = %(tbl)s AND name = %(name)s AND version = %(old)s {free}"
+        )
+
+    def remove(self, connection: Connection[Any], names: Sequence[str], expect: Expectation) -> None:
+        """Remove objects.
+
+        Raises:
+            ObjectMismatch: one is not as expected; nothing was removed.
+        """
+        statement = f"DELETE FROM {self.identifier} WHERE tbl = %s AND name = ANY (%s)"  # noqa: S608
+        if isinstance(expect, bytes):
+            removed = connection.execute(f"{statement} AND version = %s", (self.table, [*names], _number(expect)))
+            if removed.rowcount != 1:
+                raise ObjectMismatch(names[0])
+        elif expect is ANY:
+            connection.execute(statement, (self.table, [*names]))
+        elif present := sorted(set(names) & set(self.names(connection))):
+            raise ObjectMismatch(present[0])
+
+    def names(self, connection: Connection[Any]) -> list[str]:
+        """Return the names of all objects, ascending."""
+        query = f"SELECT name FROM {self.identifier} WHERE tbl = %s ORDER BY name"  # noqa: S608
+        return [str(row[0]) for row in connection.execute(query, (self.table,))]
+
+
+def _number(version: bytes) -> int | None:
+    return int.from_bytes(version, "little", signed=True) if len(version) == VERSION_BYTES else None

@@ -1,0 +1,242 @@
+"""Reading and writing the rows of a PostgreSQL table, on one connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from kvsync.errors import StorageError
+from kvsync.native import digest_values
+from kvsync.storages.postgres.connections import atomic
+from kvsync.storages.postgres.failure import is_about_a_row
+from kvsync.storages.postgres.table import INLINE_BYTES
+from kvsync.types import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import ModuleType
+
+    from psycopg import Connection
+
+    from kvsync.storages.postgres.table import Table
+
+__all__ = ["Rows"]
+
+FETCH_BYTES = 8 << 20
+SCAN_COUNT = FETCH_BYTES // INLINE_BYTES
+COPY_COUNT = 64
+VALUE_BYTES_MAX = (1 << 30) - (1 << 16)
+"""A field ends below 1 GiB, and the message around it needs some room, too."""
+
+NOT_EXPECTED = "the value there is not the expected one"
+
+
+@dataclass(slots=True)
+class Rows:
+    """One table on one connection.
+
+    Attributes:
+        loading: keys are most likely absent, so that a plain COPY will do, which takes half the time.
+        refused: what could not be done, by key.
+    """
+
+    psycopg: ModuleType
+    connection: Connection[Any]
+    table: Table
+    loading: bool = False
+    refused: dict[str, Refusal] = field(default_factory=dict)
+
+    # Reading
+
+    def is_empty(self) -> bool:
+        """Whether the table has no row."""
+        row = self.connection.execute(self.table.is_empty).fetchone()
+        return row is not None and row[0] is True
+
+    def select(self, keys: Sequence[str]) -> dict[str, bytes | None]:
+        """Return the values that there are, None for NULL."""
+        rows = self._ask(self.table.select, self._storable(keys))
+        return {key.decode(): value for key, value in rows} if self.table.key.binary else dict(rows)
+
+    def tokens(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Lock rows and return the BLAKE3 of their values, an empty one for NULL."""
+        rows = self._ask(self.table.lock, self._storable(keys))
+        found = [row[0].decode() if self.table.key.binary else row[0] for row in rows]
+        return dict(zip(found, self._digests(found, rows), strict=True))
+
+    def scan(self, name: str) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield every key with the BLAKE3 of its value, ascending; a foreign row is an error."""
+        with self.connection.cursor(name, binary=True) as cursor:
+            cursor.execute(self.table.scan)
+            while rows := cursor.fetchmany(SCAN_COUNT):
+                keys = self._check([row[0] for row in rows], rows)
+                yield keys, self._digests(keys, rows)
+
+    def _digests(self, keys: Sequence[str], rows: Sequence[Any]) -> list[bytes]:
+        values = [row[1] for row in rows]
+        if None not in values:
+            return digest_values(values)
+        digests = iter(digest_values([value for value in values if value is not None]))
+        sizes = {key: row[2] for key, row in zip(keys, rows, strict=True) if row[1] is None and row[2] is not None}
+        large = self._large(sizes)
+        return [
+            next(digests) if value is not None else large.get(key, b"") for key, value in zip(keys, values, strict=True)
+        ]
+
+    def _large(self, sizes: dict[str, int]) -> dict[str, bytes]:
+        """Return the digests of values that are too large to come with their row, a few at a time."""
+        found: dict[str, bytes] = {}
+        batch: list[str] = []
+        total = 0
+        for key, size in [*sizes.items(), ("", FETCH_BYTES)]:
+            if batch and total + size > FETCH_BYTES:
+                values = {key: value for key, value in self.select(batch).items() if value is not None}
+                found.update(zip(values, digest_values(list(values.values())), strict=True))
+                batch, total = [], 0
+            batch.append(key)
+            total += size
+        return found
+
+    # Writing
+
+    def write(self, values: dict[str, bytes]) -> None:
+        """Write values, whatever is there."""
+        rows = self._acceptable(values)
+        if not self._loaded(rows):
+            self._each(rows, lambda some: self._put(self.table.upsert, some))
+
+    def create(self, values: dict[str, bytes]) -> None:
+        """Write values where there is none."""
+        rows = self._acceptable(values)
+        if self._loaded(rows):
+            return
+        created: set[object] = set()
+
+        def create(some: Sequence[tuple[Any, Any]]) -> None:
+            created.update(row[0] for row in self._put(self.table.create_rows, some))
+
+        self._each(rows, create)
+        for key, (raw, _) in rows.items():
+            if raw not in created and key not in self.refused:
+                self.refuse(key, NOT_EXPECTED, changed=True)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete rows, whatever they hold."""
+        rows = {key: (self._raw(key), None) for key in keys if self.table.key.refuses(key) is None}
+        self._each(rows, lambda some: self._ask(self.table.delete, [raw for raw, _ in some]))
+
+    def refuse(self, key: str, reason: str, *, changed: bool = False) -> None:
+        """Note that nothing was done for a key."""
+        self.refused[key] = Refusal(key, reason, changed=changed)
+
+    def _loaded(self, rows: dict[str, tuple[Any, Any]]) -> bool:
+        """Write rows by COPY, if all of them are absent; return whether they were."""
+        if not self.loading or len(rows) < COPY_COUNT:
+            return not rows
+        try:
+            with atomic(self.connection), self.connection.cursor().copy(self.table.copy) as copy:
+                copy.set_types([self.table.key.type, self.table.value.type])
+                for row in rows.values():
+                    copy.write_row(row)
+        except self.psycopg.Error as error:
+            self.loading = False
+            if not is_about_a_row(error):
+                raise
+            return False
+        return True
+
+    def _put(self, statement: str, rows: Sequence[tuple[Any, Any]]) -> list[tuple[Any, ...]]:
+        cursor = self.connection.cursor(binary=True)
+        cursor.execute(statement, ([raw for raw, _ in rows], [value for _, value in rows]), prepare=True)
+        return cursor.fetchall() if cursor.description else []
+
+    def _ask(self, statement: str, raw: Sequence[object]) -> list[tuple[Any, ...]]:
+        cursor = self.connection.cursor(binary=True)
+        cursor.execute(statement, (raw,), prepare=True)
+        return cursor.fetchall() if cursor.description else []
+
+    def _each(self, rows: dict[str, tuple[Any, Any]], run: Callable[[Sequence[tuple[Any, Any]]], object]) -> None:
+        """Run over all rows; if some of them are at fault, over ever smaller parts, until only those are refused."""
+        pending = [list(rows.items())] if rows else []
+        while pending:
+            part = pending.pop()
+            try:
+                with atomic(self.connection):
+                    run([row for _, row in part])
+            except self.psycopg.Error as error:
+                if not is_about_a_row(error):
+                    raise
+                half = len(part) // 2
+                if half:
+                    pending += [part[:half], part[half:]]
+                else:
+                    self.refuse(part[0][0], f"the database refused it: {error.diag.message_primary!s:.300}")
+
+    # What columns can hold
+
+    def _acceptable(self, values: dict[str, bytes]) -> dict[str, tuple[Any, Any]]:
+        """Return each key's row as its columns take it, in one order for all writers; refuse what they cannot hold.
+
+        Rows are locked in the order in which they are written: two that follow different orders would block each other.
+        """
+        values = dict(sorted(values.items(), key=itemgetter(0)))
+        key_column, value_column = self.table.key, self.table.value
+        plain = key_column.plain and value_column.binary and _are_plain(values)
+        if plain and max(map(len, values.values()), default=0) <= VALUE_BYTES_MAX:
+            return dict(zip(values, values.items(), strict=True))
+        rows: dict[str, tuple[Any, Any]] = {}
+        for key, value in values.items():
+            reason = key_column.refuses(key) or value_column.refuses_value(value)
+            if reason is None and len(value) > VALUE_BYTES_MAX:
+                reason = "a row of PostgreSQL ends below 1 GiB"
+            if reason is None:
+                rows[key] = (self._raw(key), value if value_column.binary else value.decode())
+            else:
+                self.refuse(key, reason)
+        return rows
+
+    def _storable(self, keys: Sequence[str]) -> list[Any]:
+        if self.table.key.plain and _are_plain(keys):
+            return list(keys)
+        return [self._raw(key) for key in keys if self.table.key.refuses(key) is None]
+
+    def _raw(self, key: str) -> str | bytes:
+        return key.encode() if self.table.key.binary else key
+
+    def _check(self, keys: Sequence[object], rows: Sequence[Any]) -> list[str]:
+        """Return stored keys as texts; a row that is no key and value is an error."""
+        checked = [_text(key) for key in keys] if self.table.key.binary or None in keys else list(keys)
+        for key, row in zip(checked, rows, strict=True):
+            if key is None:
+                message = f"the table has a row whose key is {_shown(row[0])}: give it another key or delete it"
+                raise StorageError(message)
+            if row[2] is None:
+                message = f"the row of key {key!r:.200} holds NULL: give it a value or delete it"
+                raise StorageError(message, key=str(key))
+        return checked  # type: ignore[return-value]
+
+
+def _text(key: object) -> str | None:
+    if not isinstance(key, bytes):
+        return key if isinstance(key, str) else None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _shown(key: object) -> str:
+    return f"no UTF-8: {key!r:.200}" if isinstance(key, bytes) else "NULL"
+
+
+def _are_plain(keys: Iterable[str]) -> bool:
+    """Whether no key has a NUL or a lone surrogate."""
+    joined = "".join(keys)
+    if "\0" in joined:
+        return False
+    try:
+        joined.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

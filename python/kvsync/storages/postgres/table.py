@@ -1,0 +1,273 @@
+"""The table of a PostgreSQL storage: its names, what its columns can hold, and the statements over it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kvsync.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from psycopg import Connection
+
+__all__ = ["INDEX_TABLE", "Column", "Names", "Table", "find_table", "new_table", "quoted"]
+
+INDEX_TABLE = "kvsync_index"
+INLINE_BYTES = 4096
+"""Values up to this size come with their row in a scan; larger ones are fetched a few at a time."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z", re.ASCII)
+
+_COLUMNS = """
+SELECT c.relkind::text, n.nspname, a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod,
+       coalesce(l.collisdeterministic, true), current_setting('server_encoding')
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+WHERE c.oid = to_regclass(%s)
+"""
+_UNIQUE = """
+SELECT 1
+FROM pg_index i
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+LEFT JOIN pg_collation l ON l.oid = i.indcollation[0]
+WHERE i.indrelid = to_regclass(%s) AND a.attname = %s AND i.indnkeyatts = 1
+  AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND coalesce(l.collisdeterministic, true)
+"""
+
+
+def quoted(name: str) -> str:
+    """Return a checked name as an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names of a table and its two columns, checked against an allow-list.
+
+    Attributes:
+        schema: None where the role's search path is to find the table.
+
+    Raises:
+        UsageError: a name is not of letters, digits and underscores, or the table is the index's own.
+    """
+
+    table: str = "kv"
+    key: str = "key"
+    value: str = "value"
+    schema: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        named = (("table", self.table), ("key", self.key), ("value", self.value), ("schema", self.schema))
+        for what, name in named:
+            if name is not None and not _NAME.match(name):
+                message = f"{what}={name!r:.200} is no plain name: use up to 63 letters, digits and underscores"
+                raise UsageError(message)
+        if self.table == INDEX_TABLE:
+            message = f"table={self.table!r} is reserved: name another table"
+            raise UsageError(message)
+        if self.key == self.value:
+            message = f"key and value are both {self.key!r}: name two columns"
+            raise UsageError(message)
+
+    def in_schema(self, schema: str | None) -> str:
+        """Return the table's identifier."""
+        return f"{quoted(schema)}.{quoted(self.table)}" if schema else quoted(self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a column can hold.
+
+    Attributes:
+        binary: it is `bytea`, not text.
+        length_max: characters that a `varchar(n)` holds; None where there is no limit.
+    """
+
+    binary: bool
+    length_max: int | None = None
+
+    @property
+    def type(self) -> str:
+        """The type that its values are passed as."""
+        return "bytea" if self.binary else "text"
+
+    @property
+    def plain(self) -> bool:
+        """Whether it holds every text without NUL."""
+        return not self.binary and self.length_max is None
+
+    def refuses(self, text: str) -> str | None:
+        """Return why a text cannot be stored, or None."""
+        if "\0" in text and not self.binary:
+            return "a text column cannot hold a NUL character"
+        if self.length_max is not None and len(text) > self.length_max:
+            # PostgreSQL would silently cut off what is too much, if that is blanks.
+            return f"it is longer than the column's {self.length_max} characters"
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "it has a lone surrogate"
+        return None
+
+    def refuses_value(self, value: bytes) -> str | None:
+        """Return why a value cannot be stored, or None."""
+        if self.binary:
+            return None
+        try:
+            return self.refuses(value.decode())
+        except UnicodeDecodeError:
+            return "it is no UTF-8, and the value column is text"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that is there, and the statements over it."""
+
+    identifier: str
+    names: Names
+    key: Column
+    value: Column
+
+    @property
+    def create(self) -> str:
+        """The statement that makes the table."""
+        return (
+            f'CREATE TABLE {self.identifier} ({self._key} text COLLATE "C" PRIMARY KEY, {self._value} bytea NOT NULL)'
+        )
+
+    @property
+    def insert(self) -> str:
+        """The beginning of a statement that writes arrays of keys and values."""
+        return (
+            f"INSERT INTO {self.identifier} ({self._key}, {self._value}) "  # noqa: S608 - checked names
+            f"SELECT * FROM unnest(%b::{self.key.type}[], %b::{self.value.type}[]) ON CONFLICT ({self._key}) "
+        )
+
+    @property
+    def upsert(self) -> str:
+        """The statement that writes, whatever is there."""
+        return f"{self.insert} DO UPDATE SET {self._value} = excluded.{self._value}"
+
+    @property
+    def create_rows(self) -> str:
+        """The statement that writes what is absent, and gives the keys that it wrote."""
+        return f"{self.insert} DO NOTHING RETURNING {self._key}"
+
+    @property
+    def copy(self) -> str:
+        """The statement that takes rows as a stream; a key that is there makes it fail."""
+        return f"COPY {self.identifier} ({self._key}, {self._value}) FROM STDIN (FORMAT BINARY)"
+
+    @property
+    def is_empty(self) -> str:
+        """The query whether the table has no row."""
+        return f"SELECT NOT EXISTS (SELECT 1 FROM {self.identifier})"  # noqa: S608 - checked names
+
+    @property
+    def delete(self) -> str:
+        """The statement that deletes an array of keys."""
+        return f"DELETE FROM {self.identifier} WHERE {self._key} = ANY (%b::{self.key.type}[])"  # noqa: S608
+
+    @property
+    def select(self) -> str:
+        """The query for the values of an array of keys."""
+        return f"SELECT {self._key}, {self._bytes} FROM {self.identifier} WHERE {self._among}"  # noqa: S608
+
+    @property
+    def lock(self) -> str:
+        """The query for an array of keys as in `scan`, which locks their rows, always in one order."""
+        order = f"ORDER BY {self._key}{self._collate} FOR UPDATE"
+        return f"SELECT {self._sized} FROM {self.identifier} WHERE {self._among} {order}"  # noqa: S608
+
+    @property
+    def scan(self) -> str:
+        """The query for key, value (None if it is large) and size of every row, ascending by the keys' bytes."""
+        return f"SELECT {self._sized} FROM {self.identifier} ORDER BY {self._key}{self._collate}"  # noqa: S608
+
+    @property
+    def _key(self) -> str:
+        return quoted(self.names.key)
+
+    @property
+    def _value(self) -> str:
+        return quoted(self.names.value)
+
+    @property
+    def _sized(self) -> str:
+        size = f"octet_length({self._value})"
+        return f"{self._key}, CASE WHEN {size} <= {INLINE_BYTES} THEN {self._bytes} END, {size}"
+
+    @property
+    def _bytes(self) -> str:
+        return self._value if self.value.binary else f"convert_to({self._value}, 'UTF8')"
+
+    @property
+    def _among(self) -> str:
+        return f"{self._key} = ANY (%b::{self.key.type}[])"
+
+    @property
+    def _collate(self) -> str:
+        return "" if self.key.binary else ' COLLATE "C"'
+
+
+def new_table(names: Names) -> Table:
+    """Return the table that a first write makes."""
+    return Table(names.in_schema(names.schema), names, Column(binary=False), Column(binary=True))
+
+
+def find_table(connection: Connection[Any], names: Names) -> tuple[str, Table | None]:
+    """Return the schema of a storage, and its table if it is there and fits.
+
+    Raises:
+        UsageError: it does not fit.
+    """
+    rows = connection.execute(_COLUMNS, (names.in_schema(names.schema),)).fetchall()
+    if not rows:
+        return _schema(connection, names), None
+    schema = str(rows[0][1])
+    if rows[0][0] not in {"r", "p"}:
+        message = f"{names.table!r} is no table; name a table, not a view"
+        raise UsageError(message)
+    columns = {row[2]: row for row in rows}
+    for name in (names.key, names.value):
+        if name not in columns:
+            message = f"table {names.table!r} has no column {name!r}: name it with key= and value="
+            raise UsageError(message)
+    table = Table(names.in_schema(schema), names, _column(columns[names.key]), _column(columns[names.value]))
+    if not columns[names.key][6] or not connection.execute(_UNIQUE, (table.identifier, names.key)).fetchone():
+        message = (
+            f"key column {names.key!r} of {names.table!r} needs a unique index on it alone, not deferrable, not "
+            "partial, and with a deterministic collation"
+        )
+        raise UsageError(message)
+    return schema, table
+
+
+def _column(row: Sequence[Any]) -> Column:
+    _, _, name, kind, shown, modifier, _, encoding = row
+    if kind == "bytea":
+        return Column(binary=True)
+    if kind not in {"text", "varchar"}:
+        message = f"column {name!r} is {shown}, which may change what it is given: it has to be bytea, text or varchar"
+        raise UsageError(message)
+    if encoding != "UTF8":
+        message = f"column {name!r} is {shown} in a database with encoding {encoding}: use a UTF8 database, or bytea"
+        raise UsageError(message)
+    return Column(binary=False, length_max=modifier - 4 if modifier >= 4 else None)  # noqa: PLR2004 - its header
+
+
+def _schema(connection: Connection[Any], names: Names) -> str:
+    if names.schema is not None:
+        return names.schema
+    row = connection.execute("SELECT current_schema(), current_setting('server_encoding')").fetchone()
+    if row is None or row[0] is None:
+        message = "the role's search path has no schema to make tables in: name one with schema="
+        raise UsageError(message)
+    return str(row[0])

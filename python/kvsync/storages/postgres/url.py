@@ -1,0 +1,149 @@
+"""What a `postgresql://` URL says: where to log in, over what kind of TLS, and which table is meant."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import ssl
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from kvsync.errors import UsageError
+from kvsync.storages.postgres.table import Names
+from kvsync.storages.url import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from kvsync.storages.url import Endpoint, Url
+
+__all__ = ["Location", "locate"]
+
+OWN = ("table", "key", "value", "schema", "lock_timeout")
+# A service file may name another host than the URL; the other two change what we read.
+BARRED = frozenset({"service", "client_encoding", "replication"})
+LOCK_SECONDS_MIN = 0.001
+LOCK_SECONDS_MAX = 86_400
+
+_DEFAULTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+    "fallback_application_name": "kvsync",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A database and a table in it.
+
+    Attributes:
+        name: the URL without secrets.
+        parameters: libpq's connection parameters, secrets and all; not part of the repr.
+        endpoint: host, port and login; hides the password in texts.
+        names: of the table and its columns.
+        lock_seconds: how long to wait for others' locks.
+    """
+
+    name: str
+    parameters: dict[str, str] = field(repr=False)
+    endpoint: Endpoint
+    names: Names
+    lock_seconds: float
+
+    @property
+    def identity(self) -> str:
+        """The same for every URL that names this table by this host name."""
+        given = self.parameters
+        host = given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST", "")
+        if _is_near(host):
+            # A socket's folder matters, where it is not the usual one; the loopback's spelling does not.
+            host = host if host.startswith(("/", "@")) else "localhost"
+        port = given.get("port") or os.environ.get("PGPORT", "5432")
+        database = given.get("dbname") or os.environ.get("PGDATABASE") or given.get("user", "")
+        return f"postgresql:{host.lower()}:{port}/{database}?{self.names.schema or ''}.{self.names.table}"
+
+
+def locate(text: str, known: Collection[str]) -> Location:
+    """Take a URL apart; `known` are the parameters that libpq knows.
+
+    Raises:
+        UsageError: it is malformed, or has a parameter that nobody knows.
+    """
+    url = parse_url(text)
+    options = url.options(*OWN, *sorted(set(known) - BARRED))
+    own = {name: options.pop(name) for name in OWN if name in options}
+    parameters, endpoint = _login(url, options)
+    _verify_tls(parameters)
+    for name, value in _DEFAULTS.items():
+        parameters.setdefault(name, value)
+    parameters["client_encoding"] = "UTF8"
+    try:
+        names = Names(**{name: own[name] for name in OWN if name in own and name != "lock_timeout"})
+    except UsageError as error:
+        raise UsageError(error.message, storage=str(url)) from None
+    return Location(str(url), parameters, endpoint, names, _seconds(own.get("lock_timeout", "10"), str(url)))
+
+
+def _login(url: Url, options: dict[str, str]) -> tuple[dict[str, str], Endpoint]:
+    endpoint = url.endpoint()
+    database = url.path[1:]
+    if "/" in database:
+        message = "a table's URL is postgresql://user:password@host:port/database?table=name"
+        raise UsageError(message, storage=str(url))
+    parameters = {
+        "host": endpoint.host,
+        "port": str(endpoint.port) if endpoint.port is not None else "",
+        "user": endpoint.user or "",
+        "password": endpoint.password or "",
+        "dbname": database,
+    }
+    parameters = {name: value for name, value in parameters.items() if value}
+    for name, value in options.items():
+        if name in parameters:
+            message = f"{name} stands twice in the URL"
+            raise UsageError(message, storage=str(url))
+        parameters[name] = value
+    return parameters, dataclasses.replace(endpoint, password=parameters.get("password"))
+
+
+def _verify_tls(parameters: dict[str, str]) -> None:
+    """Have the server's certificate and name verified, unless it is on this machine or the user says otherwise.
+
+    libpq's own default is to take TLS if the server offers it, and to verify nothing.
+    """
+    host = parameters.get("hostaddr") or parameters.get("host") or os.environ.get("PGHOST", "")
+    if all(_is_near(part) for part in host.split(",")):
+        return
+    if "sslmode" not in parameters and "PGSSLMODE" not in os.environ:
+        parameters["sslmode"] = "verify-full"
+    own_roots = os.path.exists(os.path.expanduser("~/.postgresql/root.crt"))
+    if "sslrootcert" not in parameters and "PGSSLROOTCERT" not in os.environ and not own_roots:
+        # libpq's "system" means the folder that its OpenSSL was built with: in a wheel, not this machine's.
+        roots = ssl.get_default_verify_paths().cafile
+        if parameters.get("sslmode", os.environ.get("PGSSLMODE")) == "verify-full":
+            parameters["sslrootcert"] = roots or "system"
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine: a socket's folder, or a loopback address."""
+    if host in {"", "localhost"} or host.startswith(("/", "@")):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _seconds(text: str, storage: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not LOCK_SECONDS_MIN <= seconds <= LOCK_SECONDS_MAX:  # PostgreSQL takes 0 for ever
+        message = f"lock_timeout is a number of seconds from {LOCK_SECONDS_MIN} to {LOCK_SECONDS_MAX}"
+        raise UsageError(message, storage=storage)
+    return seconds

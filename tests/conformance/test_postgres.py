@@ -1,0 +1,61 @@
+"""PostgreSQL against the suite for storages: a table of our own, and tables that were there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.storages.postgres import open_url
+from kvsync.testing import CountingStorage
+from kvsync.testing.conformance import StorageConformance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servers.postgres import PostgresServer
+
+    from kvsync.storages.base import Storage
+
+
+class TestPostgres(StorageConformance):
+    @pytest.fixture
+    def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
+        url = f"{postgres_server.url}?schema={postgres_server.schema()}"
+        return lambda: open_url(url)
+
+
+class TestMappedTable(StorageConformance):
+    """A table with other columns, and keys that are sorted by the rules of a language, if the server knows one."""
+
+    @pytest.fixture
+    def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
+        schema = postgres_server.schema()
+        collation = [*postgres_server.collations(), "default"][0]
+        postgres_server.run(
+            f'CREATE TABLE {schema}.notes (id serial PRIMARY KEY, title varchar COLLATE "{collation}" UNIQUE, '
+            "body bytea, stars int DEFAULT 0)"
+        )
+        url = f"{postgres_server.url}?schema={schema}&table=notes&key=title&value=body"
+        return lambda: open_url(url)
+
+
+class TestBinaryKeys(StorageConformance):
+    """A table whose key column is bytea, too: it holds every key."""
+
+    @pytest.fixture
+    def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
+        schema = postgres_server.schema()
+        postgres_server.run(f"CREATE TABLE {schema}.kv (key bytea UNIQUE, value bytea) PARTITION BY HASH (key)")
+        for part in range(2):
+            partition = f"FOR VALUES WITH (MODULUS 2, REMAINDER {part})"
+            postgres_server.run(f"CREATE TABLE {schema}.kv{part} PARTITION OF {schema}.kv {partition}")
+        url = f"{postgres_server.url}?schema={schema}"
+        return lambda: open_url(url)
+
+
+class TestWrappedPostgres(StorageConformance):
+    @pytest.fixture
+    def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
+        url = f"{postgres_server.url}?schema={postgres_server.schema()}"
+        return lambda: CountingStorage(open_url(url))
