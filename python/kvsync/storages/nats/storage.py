@@ -1,0 +1,245 @@
+"""A bucket of NATS JetStream (its key-value store) as a storage.
+
+`nats://[user:password@|token@]host[:port]/bucket`, with `?tls=true`, `?credentials=FILE`, `?timeout=SECONDS` and
+`?evicting=allow`. The bucket is made by the first write: in files, one version a key. A value's version token is its
+revision, so all conditions are the server's own. Keys that NATS cannot hold are quoted (`kvsync.storages.nats.keys`);
+the index lies in the same bucket, under `=kvsync.`.
+
+A user needs the rights to publish to `$KV.BUCKET.>`, `$JS.API.STREAM.*.KV_BUCKET`, `$JS.API.STREAM.MSG.GET.KV_BUCKET`,
+`$JS.API.DIRECT.GET.KV_BUCKET`, `$JS.API.CONSUMER.*.KV_BUCKET.>`, `$JS.API.CONSUMER.CREATE.KV_BUCKET` and
+`$JS.API.CONSUMER.MSG.NEXT.KV_BUCKET.>`, and to subscribe to `_INBOX.>`.
+
+A server acknowledges a write before it is on the disk, unless it runs with `sync_interval: always`: without that a
+power cut, though not a crash of the server, can take back the last two minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from kvsync.errors import UsageError
+from kvsync.native import digest_values
+from kvsync.storages.extras import client
+from kvsync.storages.nats.bucket import Bucket
+from kvsync.storages.nats.link import Link
+from kvsync.storages.nats.objects import Objects, version_of
+from kvsync.storages.nats.server import PORT, NatsServer
+from kvsync.storages.nats.values import Values
+from kvsync.storages.url import parse_url
+from kvsync.types import Capabilities, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kvsync.types import Expectation, Stored, Unreadable, Version
+
+__all__ = ["NatsServer", "NatsStorage", "open_url"]
+
+SCAN_COUNT = 10_000
+TIMEOUT_SECONDS_MAX = 3600.0
+
+_bucket_name = re.compile(r"[A-Za-z0-9_-]+\Z")
+_login = re.compile(r"(nats://)([^?]*)@", re.IGNORECASE)
+
+
+def open_url(url: str) -> NatsStorage:
+    """Return the storage of a `nats://host/bucket` URL.
+
+    Raises:
+        UsageError: the URL is not of that form, has a parameter that is not known, or nats-py is missing.
+    """
+    url, token = _without_token(url)
+    parsed = parse_url(url)
+    name = str(parsed)
+    options = parsed.options("tls", "credentials", "timeout", "evicting")
+    place = parsed.endpoint()
+    bucket = parsed.path[1:]
+    if not place.host or not _bucket_name.match(bucket):
+        message = "a bucket's URL is nats://host/bucket, the bucket of letters, digits, - and _ only"
+        raise UsageError(message, storage=name)
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    server = NatsServer(
+        address=f"{host}:{PORT if place.port is None else place.port}",
+        user=(place.user or "") if place.password is not None else "",
+        password=place.password or "",
+        token=token,
+        credentials=options.get("credentials", ""),
+        tls=_choice(options, "tls", ("false", "true"), name) == "true",
+        timeout=_seconds(options.get("timeout", "10"), name),
+    )
+    evicting = _choice(options, "evicting", ("refuse", "allow"), name) == "allow"
+    return NatsStorage(bucket, server, name=name, evicting=evicting)
+
+
+def _without_token(url: str) -> tuple[str, str]:
+    """Return the URL with `***` for a token, and the token: a name in front of the host without a password is one."""
+    found = _login.match(url)
+    if found is None or not found[2] or ":" in found[2]:
+        return url, ""
+    return f"{found[1]}***{url[found.end() - 1 :]}", unquote(found[2])
+
+
+def _choice(options: dict[str, str], option: str, choices: tuple[str, str], name: str) -> str:
+    value = options.get(option, choices[0])
+    if value not in choices:
+        message = f"{option} is {choices[0]} or {choices[1]}"
+        raise UsageError(message, storage=name)
+    return value
+
+
+def _seconds(text: str, name: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= TIMEOUT_SECONDS_MAX:
+        message = "timeout is a number of seconds, more than 0"
+        raise UsageError(message, storage=name)
+    return seconds
+
+
+class NatsStorage:
+    """A bucket as a storage; several threads may use it.
+
+    >>> storage = NatsStorage("app", NatsServer("nats.example.com:4222", user="me", password="hunter2"))
+    >>> storage
+    NatsStorage('nats://nats.example.com:4222/app')
+
+    Args:
+        bucket: its name.
+        server: where it is, and the login.
+        name: what messages call it; by default its URL.
+        evicting: take a bucket from which values vanish by themselves; each counts as a delete.
+        clock: returns wall-clock seconds; parts of large index objects are named by it.
+        random_bytes: gives that many random bytes.
+
+    Raises:
+        UsageError: nats-py is missing.
+    """
+
+    capabilities = Capabilities(tier="T2", blocking=True, compress=True, versions=True, conditional_remove=True)
+
+    def __init__(
+        self,
+        bucket: str,
+        server: NatsServer,
+        *,
+        name: str | None = None,
+        evicting: bool = False,
+        clock: Callable[[], float] = time.time,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        client("nats.aio.client", "nats")
+        self.name = name or f"nats://{server.address}/{bucket}"
+        # One server may have a bucket of this name in each account; who logs in alike is in the same one.
+        login = repr((server.user, server.password, server.token, server.credentials)).encode()
+        self.identity = f"nats:{server.address.lower()}/{bucket} {digest_values([login])[0][:8].hex()}"
+        self._bucket = Bucket(bucket, evicting=evicting)
+        self._values = Values(self._bucket)
+        self._objects = Objects(self._bucket, clock=clock, random_bytes=random_bytes)
+        self._link = Link(partial(server.connect, self.name), self.name)
+
+    def __repr__(self) -> str:
+        """Return the class and the storage's name."""
+        return f"NatsStorage({self.name!r})"
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Return the values of `keys`, in their order; None where there is none.
+
+        Raises:
+            StorageError: the bucket cannot be read.
+        """
+        if not keys:
+            return []
+        return [*self._link.call(lambda session: self._values.read(session, keys))]
+
+    def write(
+        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Write `values[i]` at `keys[i]`, with `expect` only where the revision there is that.
+
+        Raises:
+            StorageError: the bucket cannot be written.
+        """
+        if not keys:
+            return Written()
+        return self._link.call(lambda session: self._values.write(session, keys, values, expect))
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Delete `keys`, with `expect` only where the revision there is that.
+
+        Raises:
+            StorageError: the bucket cannot be written.
+        """
+        if not keys:
+            return Written()
+        return self._link.call(lambda session: self._values.delete(session, keys, expect))
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield every key with its version token, ascending by UTF-8 bytes.
+
+        Raises:
+            StorageError: the bucket cannot be listed as a whole.
+        """
+        info, rows = self._link.call(self._values.rows)
+        if info is None:
+            return
+        keys = sorted(rows)  # by code point, which is the order of UTF-8
+        for start in range(0, len(keys), SCAN_COUNT):
+            some = keys[start : start + SCAN_COUNT]
+            yield some, [version_of(info, rows[key].revision) for key in some]
+
+    def load(self, name: str) -> Stored | None:
+        """Return an index object, or None.
+
+        Raises:
+            IndexDamagedError: a part of it is gone.
+            StorageError: it cannot be read.
+        """
+        return self._link.call(lambda session: self._objects.load(session, name))
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Write an index object and return its new version.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was written.
+            StorageError: it cannot be written.
+        """
+        return self._link.call(lambda session: self._objects.store(session, name, data, expect))
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Remove index objects; absent ones are passed over, where `expect` allows it.
+
+        Raises:
+            ObjectMismatch: one is not as expected; nothing was removed.
+            StorageError: they cannot be removed.
+        """
+        if names:
+            self._link.call(lambda session: self._objects.remove(session, names, expect))
+
+    def objects(self) -> list[str]:
+        """Return the names of all index objects, ascending.
+
+        Raises:
+            StorageError: they cannot be listed.
+        """
+        return self._link.call(self._objects.names)
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        """Return when each value was stored, on the server's clock; None where there is none.
+
+        Raises:
+            StorageError: the bucket cannot be read.
+        """
+        if not keys:
+            return []
+        return self._link.call(lambda session: self._values.modified_ms(session, keys))
+
+    def close(self) -> None:
+        """Close the connection and end its thread; calling it twice is fine."""
+        self._link.close()

@@ -1,0 +1,46 @@
+"""NATS JetStream against the suite for storages: a bucket of our own, and some that others made."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.storages.nats import NatsServer as Where
+from kvsync.storages.nats import NatsStorage, open_url
+from kvsync.testing import CountingStorage
+from kvsync.testing.conformance import StorageConformance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servers.nats import NatsServer
+
+    from kvsync.storages.base import Storage
+
+
+@pytest.fixture
+def bucket() -> str:
+    return f"b{uuid.uuid4().hex}"
+
+
+class TestNats(StorageConformance):
+    @pytest.fixture
+    def reopen(self, nats_server: NatsServer, bucket: str) -> Callable[[], Storage]:
+        return lambda: open_url(nats_server.url(bucket))
+
+
+class TestBucketWithoutDirectGet(StorageConformance):
+    """As the Python client makes one by default, in memory, with a history."""
+
+    @pytest.fixture
+    def reopen(self, nats_server: NatsServer, bucket: str) -> Callable[[], Storage]:
+        nats_server.make(bucket, direct=False, history=5, storage="memory")
+        return lambda: NatsStorage(bucket, Where(f"127.0.0.1:{nats_server.port}"))
+
+
+class TestWrappedNats(StorageConformance):
+    @pytest.fixture
+    def reopen(self, nats_server: NatsServer, bucket: str) -> Callable[[], Storage]:
+        return lambda: CountingStorage(open_url(nats_server.url(bucket)))
