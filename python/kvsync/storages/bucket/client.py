@@ -1,0 +1,290 @@
+"""One bucket's requests through obstore, with answers and errors in our own words.
+
+Conditional writes have three outcomes: won, lost (`ObjectMismatch`, only when that is certain) and unknown
+(`StorageError`). They are sent once each, by a client that does not retry.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from kvsync.errors import StorageError
+from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.bucket.place import service_of
+from kvsync.storages.extras import client
+from kvsync.storages.url import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from kvsync.storages.bucket.place import Service
+
+__all__ = ["Bucket", "Meta", "UnreadableObject", "UnstorableObject", "tag_of"]
+
+T = TypeVar("T")
+
+CONFLICT_ATTEMPTS = 5
+CONFLICT_PAUSE_SECONDS = 0.05
+"""How often a conditional write is sent again after an answer that means "try again", and how long to wait."""
+
+TEXT_MAX = 400
+_DEBUG = "\n\nDebug source"
+
+_SECRET_SETTING = re.compile(r"key|secret|token|sas|password")
+_SECRET_VARIABLE = re.compile(r"(?:AWS|AZURE|GOOGLE)_.*(?:KEY|SECRET|TOKEN|SAS|PASSWORD)")
+_REFUSED = re.compile(
+    r"<Code>(?:KeyTooLongError|InvalidRequest|InvalidArgument|InvalidURI|InvalidUri|InvalidObjectName|InvalidBlobName"
+    r"|InvalidResourceName|EntityTooLarge|RequestBodyTooLarge|XMinioInvalidObjectName)</Code>"
+)
+_ARCHIVED = re.compile(r"InvalidObjectState|BlobArchived")
+_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|The specified bucket does not exist", re.IGNORECASE)
+_ADVICE = (
+    (_NO_BUCKET, "the bucket does not exist: create it, or name another"),
+    (re.compile(r"169\.254\.169\.254"), "no credentials were found: set them in the environment or in the URL"),
+    (
+        re.compile(r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|301 Moved"),
+        "the bucket is in another region: add region= to the URL",
+    ),
+    (
+        re.compile(r"40[13] [FU]|ExpiredToken|InvalidToken|RequestTimeTooSkewed"),
+        "access was refused: check the credentials, the clock, and what they may do in this bucket",
+    ),
+    (re.compile(r"429 |SlowDown|503 "), "the server asks for fewer requests: run again later, or lower concurrency"),
+    (
+        re.compile(r"error sending request|timed out|timeout|connection", re.IGNORECASE),
+        "the server cannot be reached: check endpoint and network, then run again",
+    ),
+)
+
+_first_process: list[int] = []
+"""The process that first made a request: obstore's threads live there, and no request ends in a fork of it."""
+
+
+class UnstorableObject(Exception):  # noqa: N818 - an answer: the caller refuses this one key
+    """The server refused one object for what it is; others may be fine."""
+
+
+class UnreadableObject(Exception):  # noqa: N818 - an answer: the caller reports this one key
+    """The server has the object and does not give it now."""
+
+
+def tag_of(answer: Mapping[str, Any]) -> bytes | None:
+    """Return the entity tag in an answer of obstore, without quotation marks; None where it proves nothing."""
+    tag: str | None = answer["e_tag"]
+    return None if not tag or tag.startswith("W/") else tag.strip('"').encode() or None
+
+
+class Meta(NamedTuple):
+    """What a server says of an object.
+
+    `token` is its entity tag without quotation marks; None where it has none, or a weak one, which proves nothing.
+    `version` is its generation, where the server has such. `modified_ms` is in wall-clock milliseconds. An answer to a
+    write has neither that nor a size.
+    """
+
+    token: bytes | None
+    version: str | None = None
+    modified_ms: int | None = None
+    size: int | None = None
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Meta:
+        """Read an answer of obstore."""
+        modified = answer.get("last_modified")
+        modified_ms = None if modified is None else int(modified.timestamp() * 1000)
+        return cls(tag_of(answer), answer.get("version"), modified_ms, answer.get("size"))
+
+
+class Bucket:
+    """Requests for objects below a prefix; several threads may make them.
+
+    Args:
+        store: obstore's, for what may be sent twice.
+        careful: the same without retries.
+        prefix: what every name begins with; empty, or ends with a slash.
+        name: what messages call the storage.
+    """
+
+    def __init__(self, store: Any, careful: Any, prefix: str, name: str) -> None:
+        self.store = store
+        self.prefix = prefix
+        self.name = name
+        self.service: Service = service_of(store)
+        self._careful = careful
+        self.errors = client("obstore.exceptions", self.service.scheme)
+        self._secrets = _secrets_of(getattr(store, "config", {}))
+
+    def read(self, name: str) -> bytes | None:
+        """Return an object's bytes, or None.
+
+        Raises:
+            UnreadableObject: it is archived.
+            StorageError: the request failed.
+        """
+        data: bytes | None = self.found(lambda: self.store.get(self.prefix + name).bytes().to_bytes())
+        return data
+
+    def get(self, name: str) -> tuple[bytes, Meta] | None:
+        """Return an object, or None.
+
+        Raises:
+            UnreadableObject: it is archived.
+            StorageError: the request failed.
+        """
+
+        def request() -> tuple[bytes, Meta]:
+            found = self.store.get(self.prefix + name)
+            return found.bytes().to_bytes(), Meta.of(found.meta)
+
+        return self.found(request)
+
+    def head(self, name: str) -> Meta | None:
+        """Return what the server says of an object, or None where there is none.
+
+        Raises:
+            StorageError: the request failed.
+        """
+        return self.found(lambda: Meta.of(self.store.head(self.prefix + name)))
+
+    def put(self, name: str, data: bytes) -> Meta:
+        """Write an object, whatever is there.
+
+        Raises:
+            UnstorableObject: the server refuses its name or size.
+            StorageError: the request failed.
+        """
+        return self.wrote(lambda: self.store.put(self.prefix + name, data))
+
+    def put_if(self, name: str, data: bytes, expect: Meta | None) -> Meta:
+        """Write an object only where it is as expected: of that tag or version, or (None) absent.
+
+        Raises:
+            ObjectMismatch: it is not; nothing was written.
+            UnstorableObject: the server refuses its name or size.
+            StorageError: the request failed, or whether it succeeded is not known.
+        """
+        path, mode = self.prefix + name, _mode(expect)
+        for attempt in range(CONFLICT_ATTEMPTS):
+            if attempt:
+                time.sleep(CONFLICT_PAUSE_SECONDS * attempt)
+            try:
+                return self.wrote(lambda: self._careful.put(path, data, mode=mode))
+            except (self.errors.AlreadyExistsError, self.errors.PreconditionError) as error:
+                # A 412 says what is there. A 409 may also say that another write was under way.
+                if "409 Conflict" not in str(error) or not self._fits(self.head(name), expect):
+                    raise ObjectMismatch(name) from None
+        message = f"another write of {name!r:.200} was always under way: run again"
+        raise StorageError(message, storage=self.name)
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete objects, with one request for many where the server can; absent ones are passed over.
+
+        Raises:
+            StorageError: a request failed; some may be deleted.
+        """
+        if self.service.bulk:
+            paths = [self.prefix + name for name in names]
+            self.found(lambda: self.store.delete(paths))
+            return
+        for name in names:
+            self.found(partial(self.store.delete, self.prefix + name))
+
+    def found(self, request: Callable[[], T]) -> T | None:
+        """Make a request; return None where it finds no object.
+
+        Raises:
+            UnreadableObject: the object is archived.
+            StorageError: it failed, or there is no bucket.
+        """
+        try:
+            return self.sent(request)
+        except FileNotFoundError as error:
+            if _NO_BUCKET.search(str(error)):
+                raise self.failed(error) from None
+            return None
+
+    def wrote(self, request: Callable[[], Mapping[str, Any]]) -> Meta:
+        """Make a request that writes, and return what the server says of the new object.
+
+        Raises:
+            UnstorableObject: the server refuses its name or size.
+            StorageError: it failed, or there is no bucket.
+        """
+        try:
+            return Meta.of(self.sent(request))
+        except FileNotFoundError as error:
+            raise self.failed(error) from None
+
+    def sent(self, request: Callable[[], T]) -> T:
+        """Make a request; an object that is absent, or not as expected, is the caller's business.
+
+        Raises:
+            UnstorableObject: the server refuses the object's name or size.
+            UnreadableObject: it is archived.
+            StorageError: it failed, or this process cannot make requests.
+        """
+        self._check_process()
+        errors = self.errors
+        try:
+            return request()
+        except (FileNotFoundError, errors.AlreadyExistsError, errors.PreconditionError, errors.InvalidPathError):
+            raise
+        except (errors.BaseError, OSError, ValueError) as error:
+            text = str(error)
+            if _REFUSED.search(text):
+                raise UnstorableObject(self.plain(error)) from None
+            if _ARCHIVED.search(text):
+                raise UnreadableObject(self.plain(error)) from None
+            raise self.failed(error) from None
+
+    def failed(self, error: Exception) -> StorageError:
+        """Return an error of the client as ours, with what to do."""
+        text = str(error).partition(_DEBUG)[0]
+        advice = next((advice for pattern, advice in _ADVICE if pattern.search(text)), "run again")
+        return StorageError(f"{advice} ({self.plain(error)})", storage=self.name)
+
+    def plain(self, error: Exception) -> str:
+        """Return an error's text in one line, without secrets."""
+        text = " ".join(str(error).partition(_DEBUG)[0].split())
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        text = redact(text)
+        code = re.search(r"<Code>([^<]*)</Code>(?:<Message>([^<]*)</Message>)?", text)
+        if code is not None:
+            text = f"{code[1]}: {code[2]}" if code[2] else code[1]
+        return text[:TEXT_MAX]
+
+    def _fits(self, there: Meta | None, expect: Meta | None) -> bool:
+        if there is None or expect is None:
+            return there is expect
+        return there.version == expect.version if self.service.by_version else there.token == expect.token
+
+    def _check_process(self) -> None:
+        if not _first_process:
+            _first_process.append(os.getpid())
+        elif _first_process[0] != os.getpid():
+            message = (
+                "this process was forked from one that had used a bucket, and the client does not survive that: start "
+                "processes with the method 'spawn' or 'forkserver', or fork before the first use"
+            )
+            raise StorageError(message, storage=self.name)
+
+
+def _secrets_of(settings: Mapping[str, object]) -> list[str]:
+    """Return what must never be shown: of a store's settings, and of the environment that it may have read."""
+    given = [str(value) for name, value in settings.items() if _SECRET_SETTING.search(name)]
+    found = [value for name, value in os.environ.items() if _SECRET_VARIABLE.match(name)]
+    return sorted({text for text in (*given, *found) if len(text) > 1}, key=len, reverse=True)
+
+
+def _mode(expect: Meta | None) -> str | dict[str, str]:
+    if expect is None:
+        return "create"
+    mode = {"version": expect.version} if expect.version else {}
+    if expect.token:
+        mode["e_tag"] = f'"{expect.token.decode()}"'
+    return mode

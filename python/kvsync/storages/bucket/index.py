@@ -1,0 +1,107 @@
+"""The index of a storage in a bucket: objects below `.kvsync/` that change by compare-and-swap."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+from kvsync.storages.base import RESERVED, ObjectMismatch
+from kvsync.storages.bucket.client import Meta, UnreadableObject, UnstorableObject
+from kvsync.types import ABSENT, ANY, Stored
+
+if TYPE_CHECKING:
+    from kvsync.storages.bucket.client import Bucket
+    from kvsync.storages.bucket.listing import Listing
+    from kvsync.types import Expectation, Version
+
+__all__ = ["BucketIndex", "is_tag"]
+
+INDEX = RESERVED + "/"
+
+_TAG = re.compile(rb"[\x20\x21\x23-\x7e]+")
+
+
+def is_tag(token: bytes) -> bool:
+    """Whether a token can be an entity tag, and so stand in a request."""
+    return _TAG.fullmatch(token) is not None
+
+
+class BucketIndex:
+    """Index objects; the version of one is its entity tag, with its generation where the server has such."""
+
+    def __init__(self, bucket: Bucket, listing: Listing) -> None:
+        self._bucket = bucket
+        self._listing = listing
+
+    def load(self, name: str) -> Stored | None:
+        """Return an index object, or None.
+
+        Raises:
+            StorageError: the request failed, or the server gives no entity tags.
+        """
+        try:
+            found = self._bucket.get(INDEX + name)
+        except UnreadableObject as error:
+            raise self._failed(name, f"cannot be read ({error}): restore it from the archive") from None
+        return None if found is None else Stored(found[0], self._version(name, found[1]))
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Write an index object and return its new version.
+
+        Raises:
+            ObjectMismatch: it is certain that it is not as expected; nothing was written.
+            StorageError: the request failed, or whether it succeeded is not known.
+        """
+        try:
+            if expect is ANY:
+                meta = self._bucket.put(INDEX + name, data)
+            else:
+                wanted = self._meta(name, expect) if isinstance(expect, bytes) else None
+                meta = self._bucket.put_if(INDEX + name, data, wanted)
+        except UnstorableObject as error:
+            raise self._failed(name, f"was refused: {error}") from None
+        if meta.token is not None:
+            return self._version(name, meta)
+        there = self.load(name)  # a server that names the tag only when asked
+        if there is None or there.data != data:
+            raise self._failed(name, "was written by another at once: run again")
+        return there.version
+
+    def check(self, name: str, expect: Expectation) -> None:
+        """Look whether an index object is as expected.
+
+        Raises:
+            ObjectMismatch: it is not.
+            StorageError: the request failed.
+        """
+        if expect is ANY:
+            return
+        meta = self._bucket.head(INDEX + name)
+        version = ABSENT if meta is None else self._version(name, meta)
+        if version != expect:
+            raise ObjectMismatch(name)
+
+    def names(self) -> list[str]:
+        """Return the names of all index objects, ascending.
+
+        Raises:
+            StorageError: the listing failed.
+        """
+        return sorted(name[len(INDEX) :] for name in self._listing.names(RESERVED))
+
+    def _version(self, name: str, meta: Meta) -> Version:
+        if meta.token is None or (self._bucket.service.by_version and not meta.version):
+            raise self._failed(name, "has no strong ETag here, so nothing can guard it: use another server")
+        if self._bucket.service.by_version and meta.version:
+            return meta.token + b"\n" + meta.version.encode()
+        return meta.token
+
+    def _meta(self, name: str, version: Version) -> Meta:
+        token, _, generation = version.partition(b"\n")
+        if not is_tag(token) or generation.isdigit() != self._bucket.service.by_version:
+            raise ObjectMismatch(name)
+        return Meta(token, generation.decode() if generation else None)
+
+    def _failed(self, name: str, what: str) -> StorageError:
+        return StorageError(f"{INDEX}{name} {what}", storage=self._bucket.name, key=INDEX + name)

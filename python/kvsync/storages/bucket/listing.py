@@ -1,0 +1,202 @@
+"""Complete listings of a bucket, with other programs' objects told from ours.
+
+obstore reads names as paths: it drops a slash at the end, so that the marker `a/` of a folder looks like an object
+`a`, and its whole listing fails at a name such as `a//b`. So empty objects are asked for by their name, and S3, when
+the listing fails, is asked once more, by a request of our own that obstore only signs.
+"""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, unquote_plus, urlencode
+from xml.etree import ElementTree as ET
+
+from kvsync.errors import StorageError
+from kvsync.storages.base import RESERVED
+from kvsync.storages.bucket.client import tag_of
+from kvsync.storages.bucket.name import decode
+from kvsync.storages.bucket.workers import at_once
+from kvsync.storages.extras import client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kvsync.storages.bucket.client import Bucket
+
+__all__ = ["Listed", "Listing"]
+
+PAGE_COUNT = 1000
+SIGNED_FOR = timedelta(minutes=5)
+TIMEOUT_SECONDS = 60
+ATTEMPTS = 4
+PAUSE_SECONDS = 0.2
+FOREIGN_MAX = 100
+
+
+class Listed(NamedTuple):
+    """What a listing says of an object: its entity tag (None where it has none, or a weak one) and its bytes."""
+
+    token: bytes | None
+    size: int
+
+
+class Page(NamedTuple):
+    """Some objects by name, and how to ask for what follows."""
+
+    objects: list[tuple[str, Listed]]
+    following: str | None
+
+
+class Listing:
+    """Lists the objects below a bucket's prefix.
+
+    Attributes:
+        foreign: names of objects that are no values of ours, from the last listing; the first hundred.
+    """
+
+    def __init__(self, bucket: Bucket, concurrency: int) -> None:
+        self.foreign: tuple[str, ...] = ()
+        self._bucket = bucket
+        self._concurrency = concurrency
+
+    def keys(self) -> dict[str, Listed]:
+        """Return every key with what the listing says of its object, in no order.
+
+        Raises:
+            StorageError: the listing failed.
+        """
+        found: dict[str, Listed] = {}
+        foreign: list[str] = []
+        for name, entry in self.names("").items():
+            # Our own index, or that of a storage within this one, which is kept in sync by itself.
+            if f"/{RESERVED}/" in f"/{name}":
+                continue
+            key = decode(name)
+            if key is None:
+                foreign.append(name)
+            else:
+                found[key] = entry
+        self.foreign = tuple(foreign[:FOREIGN_MAX])
+        return found
+
+    def names(self, folder: str) -> dict[str, Listed]:
+        """Return the name of every object below `folder`; of all below the prefix where that is empty.
+
+        Raises:
+            StorageError: the listing failed.
+        """
+        begin = (self._bucket.prefix + folder).rstrip("/")
+        try:
+            listed = self._bucket.sent(lambda: self._listed(begin))
+        except FileNotFoundError as error:
+            raise self._bucket.failed(error) from None
+        except self._bucket.errors.InvalidPathError as error:
+            if self._bucket.service.scheme != "s3":
+                message = (
+                    f"an object's name cannot be listed ({self._bucket.plain(error)}): rename or remove it with the "
+                    "provider's own tool, or use a prefix without it"
+                )
+                raise StorageError(message, storage=self._bucket.name) from None
+            listed = dict(_asked(self._bucket, f"{begin}/" if begin else ""))
+        skip = len(self._bucket.prefix)
+        return {path[skip:]: entry for path, entry in listed.items() if path.startswith(self._bucket.prefix)}
+
+    def _listed(self, begin: str) -> dict[str, Listed]:
+        found: dict[str, Listed] = {}
+        empty: list[str] = []
+        for page in self._bucket.store.list(begin or None, chunk_size=PAGE_COUNT):
+            for answer in page:
+                if answer["size"]:
+                    # A name that comes twice is `a`, and then `a/` without its slash.
+                    found.setdefault(answer["path"], Listed(tag_of(answer), answer["size"]))
+                else:
+                    empty.append(answer["path"])
+        skip = len(self._bucket.prefix)
+        doubtful = [path for path in empty if path not in found and path.startswith(self._bucket.prefix)]
+        metas = at_once(lambda path: self._bucket.head(path[skip:]), doubtful, self._concurrency)
+        found.update((p, Listed(meta.token, 0)) for p, meta in zip(doubtful, metas, strict=True) if meta is not None)
+        return found
+
+
+# ListObjectsV2 by ourselves
+
+
+def _asked(bucket: Bucket, begin: str) -> Iterator[tuple[str, Listed]]:
+    following: str | None = None
+    while True:
+        page = _page(bucket, begin, following)
+        yield from page.objects
+        if page.following is None:
+            return
+        following = page.following
+
+
+def _page(bucket: Bucket, begin: str, following: str | None) -> Page:
+    url = bucket.sent(lambda: _signed(bucket, begin, following))
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE_SECONDS * 2**attempt)
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - obstore made the URL
+                return _parsed(answer.read())
+        except urllib.error.HTTPError as error:
+            failure: Exception = error
+            if error.code < 500:  # noqa: PLR2004 - the request itself is wrong
+                break
+        except (OSError, ET.ParseError, LookupError, ValueError) as error:
+            failure = error
+    message = f"the bucket could not be listed, check the credentials and run again ({bucket.plain(failure)})"
+    raise StorageError(message, storage=bucket.name) from None
+
+
+def _signed(bucket: Bucket, begin: str, following: str | None) -> str:
+    """Return the URL of a listing with a signature.
+
+    obstore signs the URLs of objects only. So it gets an endpoint that already is the listing's URL, up to a
+    parameter that means nothing, in which the object's name ends up.
+    """
+    config = dict(bucket.store.config)
+    name = config.pop("bucket")
+    endpoint = config.pop("endpoint", None) or f"https://s3.{config.get('region', 'us-east-1')}.amazonaws.com"
+    if str(config.pop("virtual_hosted_style_request", "")).lower() != "true":
+        endpoint = f"{endpoint.rstrip('/')}/{name}"
+    query = {"list-type": "2", "encoding-type": "url", "max-keys": str(PAGE_COUNT), "prefix": begin}
+    if following is not None:
+        query["continuation-token"] = following
+    signer = type(bucket.store)(
+        name,
+        config={**config, "endpoint": f"{endpoint}?{urlencode(query, quote_via=quote)}&x-id="},
+        virtual_hosted_style_request=True,
+        client_options=bucket.store.client_options,
+        credential_provider=bucket.store.credential_provider,
+    )
+    signed = client("obstore", "s3").sign(signer, "GET", "ListObjectsV2", SIGNED_FOR)
+    return str(signed)
+
+
+def _parsed(document: bytes) -> Page:
+    root = ET.fromstring(document)  # noqa: S314 - expat limits what entities expand to
+    space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
+    if root.tag != f"{space}ListBucketResult":
+        message = f"the answer is no listing but {root.tag!r:.100}"
+        raise ValueError(message)
+    encoded = root.findtext(f"{space}EncodingType") == "url"
+    objects = []
+    for entry in root.iter(f"{space}Contents"):
+        name = entry.findtext(f"{space}Key")
+        if name is None:
+            message = "an object without a name"
+            raise ValueError(message)
+        listed = Listed(tag_of({"e_tag": entry.findtext(f"{space}ETag")}), int(entry.findtext(f"{space}Size", "0")))
+        objects.append((unquote_plus(name, errors="strict") if encoded else name, listed))
+    if root.findtext(f"{space}IsTruncated") != "true":
+        return Page(objects, None)
+    following = root.findtext(f"{space}NextContinuationToken")
+    if not following:
+        message = "a listing that is cut off, without saying how to go on"
+        raise ValueError(message)
+    return Page(objects, following)

@@ -1,0 +1,104 @@
+r"""Keys and the names of their objects: which object of a bucket holds the value of which key.
+
+An ordinary key is its object's name, so that other tools find `user/1` at `user/1`. A key that a bucket, or
+something on the way to it, cannot keep apart from another is quoted: `..` becomes `.%2E`.
+
+- `_quote` maps any key to a name. It is injective, and `_unquote` undoes it.
+- A key is **special** if it is not safe as a name: an empty component (clients drop slashes at the ends, servers
+  drop doubled ones), `.`, `..`, a control character, a backslash (some servers take it for a slash), U+FFFE or
+  U+FFFF (no XML has them), or `.kvsync` as its first component. It is special, too, if it looks exactly like the
+  quoted form of a special key.
+- `encode` quotes a special key and leaves any other alone; `decode` undoes that. So `100%.txt`, `a%20b` and `%41`
+  are themselves, and only `.%2E` is not: the key `.%2E` lies in `.%252E`.
+
+A name that is not safe is the name of no key: some other program's object, such as the marker `a/` of a folder.
+"""
+
+from __future__ import annotations
+
+import re
+
+from kvsync.storages.base import RESERVED
+
+__all__ = ["NAME_BYTES_MAX", "decode", "encode", "is_safe"]
+
+NAME_BYTES_MAX = 1024
+"""Of a whole name, with the storage's prefix; the limit of S3 and GCS, and Azure's in ASCII."""
+
+_UNSAFE_CHARACTER = r"[\x00-\x1f\x7f\\\ufffe\uffff]"
+_unsafe = re.compile(rf"{_UNSAFE_CHARACTER}|(?:\A|/)\.{{0,2}}(?:/|\Z)|\A{re.escape(RESERVED)}(?:/|\Z)")
+_to_quote = re.compile(rf"%|{_UNSAFE_CHARACTER}")
+_escape = re.compile(rb"%([0-9A-F]{2})")
+
+
+def is_safe(name: str) -> bool:
+    """Return whether clients and servers keep a name as it is.
+
+    >>> is_safe("user/1"), is_safe("a//b"), is_safe("a/"), is_safe("..")
+    (True, False, False, False)
+    """
+    return _unsafe.search(name) is None
+
+
+def encode(key: str) -> str:
+    """Return the name of a key's object.
+
+    >>> encode("MixedCase.TXT"), encode("a//b"), encode(""), encode("100%")
+    ('MixedCase.TXT', 'a/%/b', '%', '100%')
+    """
+    return _quote(key) if _is_special(key) else key
+
+
+def decode(name: str) -> str | None:
+    """Return the key whose value an object holds, or None where it is the object of no key.
+
+    >>> decode(".%2E/x"), decode("100%.txt"), decode("a/")
+    ('../x', '100%.txt', None)
+    """
+    if not is_safe(name):
+        return None
+    if "%" not in name:
+        return name
+    key = _origin(name)
+    return key if key is not None and _is_special(key) else name
+
+
+def _is_special(key: str) -> bool:
+    while True:
+        if not is_safe(key):
+            return True
+        if "%" not in key:
+            return False
+        origin = _origin(key)
+        if origin is None:
+            return False
+        key = origin  # shorter than before, so this ends
+
+
+def _origin(name: str) -> str | None:
+    """Return the key whose quoted form is `name`, if there is one."""
+    key = _unquote(name)
+    return key if key is not None and key != name and _quote(key) == name else None
+
+
+def _quote(key: str) -> str:
+    parts = [_quote_component(part) for part in key.split("/")]
+    if parts[0] == RESERVED:
+        parts[0] = "%2E" + parts[0][1:]
+    return "/".join(parts)
+
+
+def _quote_component(part: str) -> str:
+    if not part:
+        return "%"
+    if part in {".", ".."}:
+        return part[:-1] + "%2E"
+    return _to_quote.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), part)
+
+
+def _unquote(name: str) -> str | None:
+    plain = "/".join("" if part == "%" else part for part in name.split("/")).encode()
+    try:
+        return _escape.sub(lambda found: bytes.fromhex(found[1].decode()), plain).decode()
+    except UnicodeDecodeError:
+        return None

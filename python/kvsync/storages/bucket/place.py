@@ -1,0 +1,216 @@
+"""Where a bucket is: the URLs of three services, and the clients that obstore makes for them.
+
+`s3://bucket/prefix?endpoint=&region=&access_key_id=&secret_access_key=&session_token=`,
+`gs://bucket/prefix?service_account=&endpoint=`, `az://container/prefix?account=&account_key=&sas_key=&endpoint=`, each
+with `concurrency=` and `lease=advisory`. What is not given comes from the environment, as obstore reads it: `AWS_*`,
+`GOOGLE_*`, `AZURE_*`, or the machine's own role. Plain http is spoken only where the URL's `endpoint` says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from kvsync.errors import UsageError
+from kvsync.storages.bucket.name import NAME_BYTES_MAX, is_safe
+from kvsync.storages.extras import client
+from kvsync.storages.url import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
+    from kvsync.storages.url import Url
+
+__all__ = ["CONCURRENCY", "Place", "Service", "careful_twin", "service_of"]
+
+CONCURRENCY = 16
+CONCURRENCY_MAX = 1024
+
+PATIENT = {"max_retries": 3}
+"""Reads, and writes that may be made twice."""
+
+CAREFUL = {"max_retries": 0}
+"""Conditional writes: made twice, one would meet its own first try and be reported as refused."""
+
+CLIENT_OPTIONS = {"connect_timeout": "5s", "timeout": "300s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What one kind of store is like.
+
+    Attributes:
+        scheme: of its URLs.
+        store: the class in obstore.
+        options: from parameters of the URL to those of that class.
+        bulk: many objects are deleted by one request, and absent ones count as deleted.
+        by_version: conditions name a version (a generation), not an entity tag.
+    """
+
+    scheme: str
+    store: str
+    options: Mapping[str, str]
+    bulk: bool = False
+    by_version: bool = False
+
+
+_SERVICES = {
+    "s3": Service(
+        "s3",
+        "S3Store",
+        {
+            "endpoint": "endpoint",
+            "region": "region",
+            "access_key_id": "access_key_id",
+            "secret_access_key": "secret_access_key",
+            "session_token": "session_token",
+        },
+        bulk=True,
+    ),
+    "gs": Service("gs", "GCSStore", {"service_account": "service_account", "endpoint": "base_url"}, by_version=True),
+    "az": Service(
+        "az",
+        "AzureStore",
+        {"account": "account_name", "account_key": "account_key", "sas_key": "sas_key", "endpoint": "endpoint"},
+    ),
+    "memory": Service("memory", "MemoryStore", {}),
+}
+
+
+def service_of(store: object) -> Service:
+    """Return the service that a store of obstore talks to.
+
+    Raises:
+        UsageError: it is none that can hold a storage.
+    """
+    for service in _SERVICES.values():
+        if service.store == type(store).__name__:
+            return service
+    known = ", ".join(service.store for service in _SERVICES.values())
+    message = f"a bucket's store is one of obstore's {known}, not a {type(store).__name__}"
+    raise UsageError(message)
+
+
+def careful_twin(store: Any) -> Any:
+    """Return a store like `store` that makes each request once; one in memory is its own."""
+    if service_of(store).scheme == "memory":
+        return store
+    arguments: dict[str, Any] = {"config": store.config, "client_options": store.client_options}
+    given = {"prefix": store.prefix, "credential_provider": store.credential_provider}
+    arguments.update({name: value for name, value in given.items() if value is not None})
+    return type(store)(**arguments, retry_config=CAREFUL)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket and a prefix in it, from a URL.
+
+    Attributes:
+        service: who holds it.
+        bucket: its name; Azure calls it a container.
+        prefix: what every name begins with, without slashes at its ends; may be empty.
+        concurrency: how many requests are under way at once.
+        advisory: the user says that nobody else ever writes there, so conditions need not hold.
+        settings: the other parameters, by the names that obstore has for them; not part of the repr.
+        name: the URL without secrets.
+    """
+
+    service: Service
+    bucket: str
+    prefix: str
+    concurrency: int
+    advisory: bool
+    settings: dict[str, str] = field(repr=False)
+    name: str
+
+    @classmethod
+    def parse(cls, url: str) -> Place:
+        """Take a URL apart.
+
+        Raises:
+            UsageError: it names no bucket, a prefix that no object can have, or a parameter that is not known.
+        """
+        parsed = parse_url(url)
+        service = _SERVICES[parsed.scheme]
+        given = parsed.options("concurrency", "lease", *service.options)
+        options = {name: value for name, value in given.items() if value}
+        concurrency = _concurrency(options.pop("concurrency", str(CONCURRENCY)), str(parsed))
+        advisory = _advisory(options.pop("lease", None), str(parsed))
+        if "endpoint" in options:
+            options["endpoint"] = _endpoint(options["endpoint"], str(parsed))
+        settings = {service.options[name]: value for name, value in options.items()}
+        return cls(service, _bucket(parsed), _prefix(parsed), concurrency, advisory, settings, str(parsed))
+
+    @property
+    def identity(self) -> str:
+        """Equal for two URLs of one place."""
+        where = self.settings.get("endpoint") or self.settings.get("base_url") or self.settings.get("account_name", "")
+        return f"{self.service.scheme}:{where.lower()}/{self.bucket}/{self.prefix}"
+
+    def stores(self) -> tuple[Any, Any]:
+        """Return a patient store and a careful one.
+
+        Raises:
+            UsageError: obstore is not installed, or refuses the settings.
+        """
+        module = client("obstore.store", self.service.scheme)
+        return self._store(module, PATIENT), self._store(module, CAREFUL)
+
+    def _store(self, module: ModuleType, retry: dict[str, int]) -> Any:
+        options: dict[str, object] = dict(CLIENT_OPTIONS)
+        if self.settings.get("endpoint", self.settings.get("base_url", "")).startswith("http://"):
+            options["allow_http"] = True
+        errors = client("obstore.exceptions", self.service.scheme)
+        try:
+            make = getattr(module, self.service.store)
+            return make(self.bucket, client_options=options, retry_config=retry, **self.settings)
+        except (errors.BaseError, ValueError, TypeError) as error:
+            text = str(error).partition("\n")[0]
+            for value in self.settings.values():
+                text = text.replace(value, "***")
+            message = f"the client refused its settings, check the URL's parameters and the environment ({text:.300})"
+            raise UsageError(message, storage=self.name) from None
+
+
+def _bucket(parsed: Url) -> str:
+    if not parsed.authority or not is_safe(parsed.authority) or "@" in parsed.authority or ":" in parsed.authority:
+        message = f"the URL of a bucket is {parsed.scheme}://bucket/prefix; credentials go to the environment"
+        raise UsageError(message, storage=str(parsed))
+    return parsed.authority
+
+
+def _prefix(parsed: Url) -> str:
+    prefix = parsed.path.strip("/")
+    if prefix and (not is_safe(prefix) or len(prefix.encode()) > NAME_BYTES_MAX // 2):
+        message = f"no object's name can begin with {prefix!r:.200}: choose another prefix"
+        raise UsageError(message, storage=str(parsed))
+    return prefix
+
+
+def _concurrency(text: str, storage: str) -> int:
+    number = int(text) if text.isdecimal() and text.isascii() and len(text) <= len(str(CONCURRENCY_MAX)) else 0
+    if not 1 <= number <= CONCURRENCY_MAX:
+        message = f"concurrency is a number of requests from 1 to {CONCURRENCY_MAX}"
+        raise UsageError(message, storage=storage)
+    return number
+
+
+def _advisory(text: str | None, storage: str) -> bool:
+    if text not in {None, "advisory"}:
+        message = "lease= is advisory or is left out"
+        raise UsageError(message, storage=storage)
+    return text is not None
+
+
+def _endpoint(text: str, storage: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or "@" in text or parts.query or parts.fragment:
+        message = "an endpoint is http://host:port or https://host, without user, password or parameters"
+        raise UsageError(message, storage=storage.partition("?")[0]) from None
+    return text.rstrip("/")

@@ -1,0 +1,155 @@
+"""Large objects in parts: none is ever whole in memory.
+
+Reading asks for one range after another, each on condition that the object is still the first one. Writing is a
+multipart upload, which appears as one when its last request ends. No server that we know takes a condition through
+obstore for that; so one that expects something of the object looks just before the end, and what is small enough to
+be held is written whole, on condition.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain
+from queue import Empty, Full, Queue
+from threading import Event
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+from kvsync.storages.base import TornRead
+from kvsync.storages.bucket.client import Meta, UnreadableObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+
+    from kvsync.storages.bucket.client import Bucket
+
+__all__ = ["WHOLE_BYTES", "gathered", "parts_of", "send_parts"]
+
+PART_BYTES = 8 << 20
+PARTS_AT_ONCE = 4
+LOOK_SECONDS = 0.2
+"""How often a thread that waits for the other looks whether that one has given up."""
+
+WHOLE_BYTES = 32 << 20
+"""So much is held in memory for the sake of a condition."""
+
+
+def parts_of(bucket: Bucket, name: str, meta: Meta) -> Iterator[bytes]:
+    """Yield an object that is as `meta` says, in parts.
+
+    Raises:
+        TornRead: it changed meanwhile, or is archived.
+        StorageError: a request failed.
+    """
+    size = meta.size or 0
+    for start in range(0, size, PART_BYTES):
+        yield _part(bucket, name, meta, start, min(start + PART_BYTES, size))
+
+
+def _part(bucket: Bucket, name: str, meta: Meta, start: int, stop: int) -> bytes:
+    options: dict[str, object] = {"range": (start, stop)}
+    if meta.token is not None:
+        options["if_match"] = f'"{meta.token.decode()}"'
+
+    def request() -> tuple[bytes, Meta]:
+        found = bucket.store.get(bucket.prefix + name, options=options)
+        return found.bytes().to_bytes(), Meta.of(found.meta)
+
+    try:
+        part, now = bucket.sent(request)
+    except (FileNotFoundError, bucket.errors.PreconditionError):
+        message = "it changed while it was read"
+        raise TornRead(message) from None
+    except UnreadableObject as error:
+        raise TornRead(str(error)) from None
+    if len(part) != stop - start or (now.token, now.modified_ms, now.size) != (meta.token, meta.modified_ms, meta.size):
+        message = "it changed while it was read"
+        raise TornRead(message)
+    return part
+
+
+def gathered(parts: Iterator[bytes]) -> tuple[bytes | None, Iterator[bytes]]:
+    """Return all parts as one where they are few enough to be held, else None; and the parts as they came."""
+    held: list[bytes] = []
+    size = 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size > WHOLE_BYTES:
+            return None, chain(_released(held), parts)
+    return b"".join(held), iter(())
+
+
+def send_parts(bucket: Bucket, name: str, parts: Iterator[bytes], look: Callable[[], None]) -> Meta:
+    """Write an object from its parts; call `look` after the last one, before the object appears.
+
+    What `parts` or `look` raises passes through, and nothing is written. Both run in the calling thread, since
+    they may make requests of their own, which obstore cannot do inside one of its own.
+
+    Raises:
+        UnstorableObject: the server refuses its name or size.
+        StorageError: a request failed.
+    """
+    line = _Line()
+
+    def send() -> Meta:
+        return bucket.wrote(
+            lambda: bucket.store.put(
+                bucket.prefix + name,
+                line.taken(),
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+        )
+
+    with ThreadPoolExecutor(1, thread_name_prefix="kvsync-bucket") as threads:
+        sending = threads.submit(send)
+        try:
+            for part in parts:
+                line.hand(part, sending)
+            look()
+            line.hand(None, sending)
+            return sending.result()
+        except BaseException:
+            line.broken.set()  # the upload is given up, and removed
+            raise
+
+
+class _Broken(Exception):  # noqa: N818 - ends an upload from inside; nobody else sees it
+    pass
+
+
+class _Line:
+    """Hands parts from the thread that has them to the one that sends them."""
+
+    def __init__(self) -> None:
+        self.broken = Event()
+        self._parts: Queue[bytes | None] = Queue(1)
+
+    def hand(self, part: bytes | None, sending: Future[Meta]) -> None:
+        while True:
+            if sending.done():
+                sending.result()
+                message = "the upload ended before its last part"
+                raise StorageError(message)
+            with suppress(Full):
+                self._parts.put(part, timeout=LOOK_SECONDS)
+                return
+
+    def taken(self) -> Iterator[bytes]:
+        while not self.broken.is_set():
+            with suppress(Empty):
+                part = self._parts.get(timeout=LOOK_SECONDS)
+                if part is None:
+                    return
+                yield part
+        raise _Broken
+
+
+def _released(held: list[bytes]) -> Iterator[bytes]:
+    held.reverse()
+    while held:
+        yield held.pop()

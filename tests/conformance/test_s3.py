@@ -1,0 +1,53 @@
+"""Buckets against the suite for storages: a real S3 server with a prefix and without, and obstore's store in memory."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.storages.bucket import BucketStorage, open_url
+from kvsync.testing import CountingStorage
+from kvsync.testing.conformance import StorageConformance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servers.seaweed import SeaweedServer
+
+    from kvsync.storages.base import Storage
+
+
+class TestS3(StorageConformance):
+    @pytest.fixture
+    def reopen(self, seaweed_server: SeaweedServer) -> Callable[[], Storage]:
+        url = seaweed_server.url_of(f"conformance/{secrets.token_hex(8)}")
+        return lambda: open_url(url)
+
+
+class TestWholeBucket(StorageConformance):
+    """No prefix; SeaweedFS makes a bucket at its first write."""
+
+    @pytest.fixture
+    def reopen(self, seaweed_server: SeaweedServer) -> Callable[[], Storage]:
+        url = seaweed_server.url_of("", bucket=seaweed_server.new_bucket())
+        return lambda: open_url(url)
+
+
+class TestBucketInMemory(StorageConformance):
+    @pytest.fixture
+    def reopen(self) -> Callable[[], Storage]:
+        from obstore.store import MemoryStore
+
+        store = MemoryStore()
+        return lambda: BucketStorage(store, "in/memory")
+
+
+class TestWrappedBucket(StorageConformance):
+    @pytest.fixture
+    def reopen(self) -> Callable[[], Storage]:
+        from obstore.store import MemoryStore
+
+        store = MemoryStore()
+        return lambda: CountingStorage(BucketStorage(store))
