@@ -14,13 +14,14 @@ from importlib.metadata import entry_points
 from typing import TypeAlias, cast
 
 from kvsync.errors import UsageError
-from kvsync.storages.base import ObjectMismatch, Storage, SupportsIdentity, SupportsTransaction
+from kvsync.storages.base import ObjectMismatch, Storage, SupportsIdentity, SupportsStreaming, SupportsTransaction
 from kvsync.storages.url import redact, scheme_of
 
 __all__ = [
     "ObjectMismatch",
     "Storage",
     "SupportsIdentity",
+    "SupportsStreaming",
     "SupportsTransaction",
     "Target",
     "open_storage",
@@ -34,8 +35,17 @@ _Factory: TypeAlias = Callable[[str], Storage]
 ENTRY_POINTS = "kvsync.storages"
 
 _ADAPTERS = {
+    "az": "kvsync.storages.bucket:open_url",
     "file": "kvsync.storages.folder:open_url",
+    "gs": "kvsync.storages.bucket:open_url",
+    "lmdb": "kvsync.storages.lmdb:open_url",
     "memory": "kvsync.storages.mapping:open_url",
+    "nats": "kvsync.storages.nats:open_url",
+    "postgres": "kvsync.storages.postgres:open_url",
+    "postgresql": "kvsync.storages.postgres:open_url",
+    "redis": "kvsync.storages.redis:open_url",
+    "rediss": "kvsync.storages.redis:open_url",
+    "s3": "kvsync.storages.bucket:open_url",
     "sqlite": "kvsync.storages.sqlite:open_url",
 }
 
