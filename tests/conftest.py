@@ -10,9 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from servers.running import running, stop_all
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from servers.nanio import NanioServer
     from servers.nats import NatsServer
     from servers.postgres import PostgresServer
@@ -20,46 +20,41 @@ if TYPE_CHECKING:
     from servers.seaweed import SeaweedServer
 
 
+def pytest_sessionfinish() -> None:
+    """End the servers with the test process."""
+    stop_all()
+
+
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis_server() -> RedisServer:
     """Give a Redis (or Valkey) server."""
-    from servers.redis import RedisServer
-
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+    server: RedisServer = running("redis")
+    return server
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> PostgresServer:
     """Give a PostgreSQL server."""
-    from servers.postgres import PostgresServer
-
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
+    server: PostgresServer = running("postgres")
+    return server
 
 
 @pytest.fixture(scope="session")
-def seaweed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+def seaweed_server() -> SeaweedServer:
     """Give an S3 server with correct conditions."""
-    from servers.seaweed import SeaweedServer
-
-    with SeaweedServer(tmp_path_factory.mktemp("seaweed")) as server:
-        yield server
+    server: SeaweedServer = running("s3")
+    return server
 
 
 @pytest.fixture(scope="session")
-def nanio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NanioServer]:
+def nanio_server() -> NanioServer:
     """Give an S3 server that ignores conditions."""
-    from servers.nanio import NanioServer
-
-    with NanioServer(tmp_path_factory.mktemp("nanio")) as server:
-        yield server
+    server: NanioServer = running("nanio")
+    return server
 
 
 @pytest.fixture(scope="session")
-def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+def nats_server() -> NatsServer:
     """Give a NATS server with JetStream."""
-    from servers.nats import NatsServer
-
-    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
-        yield server
+    server: NatsServer = running("nats")
+    return server

@@ -25,8 +25,17 @@ START = 1_700_000_000.0
 RESERVED = ".kvsync/"
 
 KINDS = ("dict", "folder", "sqlite")
-UNLIKE = [("dict", "folder"), ("folder", "sqlite"), ("sqlite", "dict")]
-PAIRS = [(one, other) for one in KINDS for other in KINDS]
+SERVER_KINDS = ("redis", "postgres", "s3", "lmdb", "nats")
+SERVER_PAIRS = [
+    ("sqlite", "redis"),
+    ("folder", "s3"),
+    ("postgres", "redis"),
+    ("s3", "s3"),
+    ("lmdb", "nats"),
+    ("dict", "postgres"),
+]
+UNLIKE = [("dict", "folder"), ("folder", "sqlite"), ("sqlite", "dict"), *SERVER_PAIRS]
+PAIRS = [(one, other) for one in KINDS for other in KINDS] + SERVER_PAIRS
 
 Target: TypeAlias = Any
 
@@ -130,7 +139,7 @@ class DictPlace(Place):
         return {key: value for key, value in self.target.items() if not key.startswith(RESERVED)}
 
     def photograph(self) -> str:
-        return _hash(repr(sorted(self.target.items())).encode())
+        return hashed(repr(sorted(self.target.items())).encode())
 
     def copy(self, place: Path) -> Place:
         return DictPlace(dict(self.target))
@@ -164,7 +173,7 @@ class FolderPlace(Place):
     def photograph(self) -> str:
         files = sorted(path for path in self.path.rglob("*") if path.is_file())
         facts = [(str(path), path.read_bytes(), path.stat().st_mtime_ns) for path in files]
-        return _hash(repr(facts).encode())
+        return hashed(repr(facts).encode())
 
     def copy(self, place: Path) -> Place:
         shutil.copytree(self.path, place)
@@ -194,7 +203,7 @@ class SqlitePlace(Place):
 
     def photograph(self) -> str:
         beside = self.path.with_name(self.path.name + "-wal")
-        return _hash(self.path.read_bytes() + (beside.read_bytes() if beside.exists() else b""))
+        return hashed(self.path.read_bytes() + (beside.read_bytes() if beside.exists() else b""))
 
     def copy(self, place: Path) -> Place:
         shutil.copyfile(self.path, place)
@@ -294,7 +303,11 @@ def make(kind: str, folder: Path, name: str, clock: Callable[[], float] | None =
     if kind == "folder":
         (folder / name).mkdir()
         return FolderPlace(folder / name, clock)
-    return SqlitePlace(folder / f"{name}.db")
+    if kind == "sqlite":
+        return SqlitePlace(folder / f"{name}.db")
+    from server_places import make_on_server
+
+    return make_on_server(kind, folder, name)
 
 
 def plain(mapping: dict[str, bytes]) -> dict[str, bytes]:
@@ -302,5 +315,5 @@ def plain(mapping: dict[str, bytes]) -> dict[str, bytes]:
     return {key: value for key, value in mapping.items() if not key.startswith(RESERVED)}
 
 
-def _hash(data: bytes) -> str:
+def hashed(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

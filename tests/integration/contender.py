@@ -1,0 +1,46 @@
+"""One of several processes that want the lease of one storage, again and again; see test_exclusion.py.
+
+In its turn it makes a file that must not be there, logs a change, and counts one up in a value: reading, then writing,
+with nothing but the lease to keep others from doing so at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from kvsync.environment import Environment
+from kvsync.lease import held
+from kvsync.native import Segment, stamp_after
+from kvsync.replica import Replica
+from kvsync.storages import open_storage
+
+COUNTER = "counter"
+LEASE_SECONDS = 60.0
+WAIT_SECONDS = 300.0
+
+
+def main(url: str, name: str, rounds: int, folder: Path) -> None:
+    """Take as many turns as asked for."""
+    storage, _ = open_storage(url)
+    environment = Environment()
+    turn = folder / "somebody's turn"
+    for number in range(rounds):
+        with held((storage,), environment, lease_seconds=LEASE_SECONDS, wait_seconds=WAIT_SECONDS) as (lease,):
+            os.close(os.open(turn, os.O_CREAT | os.O_EXCL))
+            replica = Replica(storage, environment)
+            replica.recover(lease)
+            manifest = replica.manifest
+            (value,) = storage.read([COUNTER])
+            count = int(value) + 1 if isinstance(value, bytes) else 1
+            stamp = stamp_after(environment.now_ms(), manifest.clock)
+            logged = Segment.from_values([f"{name}/{number}"], [b"%d" % count], manifest.replica, stamp)
+            storage.write([COUNTER], [b"%d" % count])
+            replica.finalise(logged, manifest.cover.with_stamp(manifest.replica, stamp), ())
+            turn.unlink()
+    storage.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))

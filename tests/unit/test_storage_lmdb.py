@@ -1,0 +1,469 @@
+"""What is special about LMDB: one environment a process, long keys, full maps, and databases of others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import lmdb
+import pytest
+
+import kvsync
+from kvsync import Delete, Put
+from kvsync.errors import LockHeldError, StorageError, UsageError
+from kvsync.native import digest_values
+from kvsync.storages import open_storage
+from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.lmdb import LmdbStorage, open_url, parse_size
+from kvsync.testing.conformance import listing
+from kvsync.types import ABSENT, ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LONG = [*("", "x" * 512, "x" * 100_000, "é" * 256, "b" * 600), "\U0010ffff" * 200]
+
+
+@pytest.fixture
+def opening() -> Iterator[Callable[..., LmdbStorage]]:
+    """Give a function that opens a storage, which the fixture closes."""
+    with ExitStack() as stack:
+
+        def open_one(place: Any, **options: Any) -> LmdbStorage:
+            is_url = isinstance(place, str) and place.startswith("lmdb:")
+            return stack.enter_context(closing(open_url(place) if is_url else LmdbStorage(place, **options)))
+
+        yield open_one
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "lmdb://host/dir",
+        "lmdb:///",
+        "lmdb:///a?map_size=many",
+        "lmdb:///a?map_size=0",
+        "lmdb:///a?map_size=-1",
+        "lmdb:///a?map_size=1X",
+        "lmdb:///a?map_size=9999999P",
+        "lmdb:///a?table=kv",
+        "lmdb:///a?db=.kvsync/index/kv",
+        "lmdb:///a?db=" + "x" * 401,
+    ],
+)
+def test_bad_urls(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_storage(url)
+    assert caught.value.storage == url
+
+
+def test_sizes() -> None:
+    assert [parse_size(text) for text in ("1", "4K", "4KiB", "1g", "2 TB")] == [1, 4096, 4096, 1 << 30, 2 << 40]
+
+
+def test_paths_are_as_for_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative, absolute = open_url("lmdb:///sub/rel"), open_url(f"lmdb:///{tmp_path}/sub/rel?db=kv")
+    assert relative.identity == absolute.identity
+    assert relative.write(["a"], [b"1"]).refused == ()
+    assert absolute.read(["a"]) == [b"1"]
+    assert sorted(os.listdir(tmp_path / "sub/rel")) == ["data.mdb", "lock.mdb"]
+    other = open_url("lmdb:///sub/rel?db=other")
+    assert other.identity != relative.identity
+    for storage in (relative, absolute, other):
+        storage.close()
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr("kvsync.storages.extras.import_module", refuse)
+    with pytest.raises(UsageError, match=r"pip install 'kvsync\[lmdb\]'"):
+        open_storage("lmdb:///a")
+
+
+def test_only_a_write_creates_the_environment(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storage = opening(tmp_path / "a")
+    assert storage.read(["x"]) == [None]
+    assert listing(storage) == {}
+    assert storage.objects() == []
+    assert storage.load("manifest") is None
+    storage.delete(["x"])
+    storage.remove(["lease"], ANY)
+    assert os.listdir(tmp_path) == []
+    storage.write(["x"], [b"1"])
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_reading_makes_no_database(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    with lmdb.open(str(tmp_path), max_dbs=2) as environment:
+        environment.open_db(b"theirs")
+    storage = opening(tmp_path)
+    assert storage.read(["x"]) == [None]
+    assert listing(storage) == {}
+    storage.delete(["x"], [None])
+    storage.remove(["lease"], ANY)
+    assert storage.objects() == []
+    storage.close()
+    with lmdb.open(str(tmp_path), max_dbs=2) as environment:
+        assert environment.dbs() == [b"theirs"]
+
+
+def test_what_another_process_made_is_read(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    """LMDB gives a lasting handle only to a writer: a storage that only reads has to do without."""
+    first = opening(tmp_path)
+    first.write(["a", "x" * 600], [b"1", b"2"])
+    version = first.store("manifest", b"M", ABSENT)
+    first.close()
+    second = opening(tmp_path)
+    assert second.load("manifest") == (b"M", version)
+    with ThreadPoolExecutor(8) as pool:
+        reads = [pool.submit(second.read, ["a", "x" * 600]) for _ in range(200)]
+        assert all(read.result() == [b"1", b"2"] for read in reads)
+    assert list(listing(second)) == ["a", "x" * 600]
+    assert second.objects() == ["manifest"]
+    second.write(["b"], [b"3"])
+    assert second.read(["a", "b"]) == [b"1", b"3"]
+
+
+def test_keys_that_lmdb_cannot_hold_are_held(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storage = opening(tmp_path)
+    keys = [*LONG, *(f"{letter}{number}" for letter in "abxyz\U0010ffff" for number in range(3)), "x" * 511]
+    values = [key.encode() * 2 for key in keys]
+    assert storage.write(keys, values).refused == ()
+    assert storage.read(keys) == values
+    tokens = listing(storage)
+    assert tokens == dict(zip(keys, digest_values(values), strict=True))
+    written = storage.write(LONG, [b"new"] * len(LONG), [tokens[LONG[0]], None, *(tokens[key] for key in LONG[2:])])
+    assert [(refusal.key, refusal.changed) for refusal in written.refused] == [(LONG[1], True)]
+    assert storage.read(LONG) == [b"new", values[1], *[b"new"] * (len(LONG) - 2)]
+    refused = storage.delete(LONG, [tokens[LONG[0]], *[None] * (len(LONG) - 1)]).refused
+    assert [refusal.key for refusal in refused] == LONG
+    assert storage.delete([*LONG, "none" * 200]).refused == ()
+    assert sorted(listing(storage)) == sorted(set(keys) - set(LONG))
+
+
+def test_lone_surrogates_are_refused(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storage = opening(tmp_path)
+    written = storage.write(["ok", "\ud800"], [b"1", b"2"])
+    assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("\ud800", False)]
+    assert storage.read(["\ud800", "ok"]) == [None, b"1"]
+    assert storage.delete(["\ud800", "ok"]).refused == ()
+    assert listing(storage) == {}
+
+
+def test_pages_of_a_scan(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storage = opening(tmp_path)
+    keys = [f"{number:06d}" for number in range(12_000)] + ["y" * 511, "y" * 512, "z"]
+    storage.write(keys, [b"1"] * len(keys))
+    storage.write(["000100", "z"], [bytes(10 << 20)] * 2)
+    assert list(listing(storage)) == keys
+    seen = []
+    for some, _ in storage.scan():
+        seen += some
+        storage.delete(["006000", "y" * 512])  # a scan goes on from where it was
+    assert seen == [key for key in keys if key not in {"006000", "y" * 512}]
+
+
+def test_a_key_that_is_no_text_is_named(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    with lmdb.open(str(tmp_path), max_dbs=1) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"\xff\xfe", b"1", db=environment.open_db(b"kv", txn=transaction))
+    with pytest.raises(StorageError, match=r"xff.*delete it"):
+        listing(opening(tmp_path))
+
+
+def test_values_of_others_in_the_unnamed_database(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    with lmdb.open(str(tmp_path), max_dbs=2) as environment:
+        environment.open_db(b"sub")
+        with environment.begin(write=True) as transaction:
+            transaction.put(b"theirs", b"1")
+    storage = opening(tmp_path)
+    for call in (lambda: storage.read(["theirs"]), lambda: storage.write(["a"], [b"1"]), lambda: listing(storage)):
+        with pytest.raises(UsageError, match=r"\?db=") as caught:
+            call()
+        assert caught.value.storage == storage.name
+    assert opening(f"lmdb:///{tmp_path}?db=kv").read(["theirs"]) == [None]
+    unnamed = opening(f"lmdb:///{tmp_path}?db=")
+    assert list(listing(unnamed)) == ["theirs"]
+    unnamed.store("manifest", b"M", ABSENT)
+    written = unnamed.write(["sub", ".kvsync/index/", "b", ""], [b"1"] * 4)
+    assert [(refusal.key, refusal.changed) for refusal in written.refused] == [
+        ("sub", False),
+        (".kvsync/index/", False),
+    ]
+    assert unnamed.delete(["sub", ".kvsync/index/"]).refused == ()
+    assert unnamed.read(["sub", ".kvsync/index/", "b", ""]) == [None, None, b"1", b"1"]
+    assert list(listing(unnamed)) == ["", "b", "theirs"]
+    assert unnamed.load("manifest") is not None
+    assert opening(tmp_path, database="sub").read(["theirs"]) == [None]
+
+
+@pytest.mark.parametrize("kind", ["dupsort", "integerkey", "reverse_key"])
+def test_databases_that_do_not_fit(tmp_path: Path, kind: str, opening: Callable[..., LmdbStorage]) -> None:
+    with lmdb.open(str(tmp_path), max_dbs=2) as environment:
+        environment.open_db(b"kv", None, kind == "reverse_key", kind == "dupsort", True, kind == "integerkey")
+    storage = opening(tmp_path)
+    for call in (lambda: storage.read(["a"]), lambda: storage.write(["a"], [b"1"])):
+        with pytest.raises(UsageError, match=kind):
+            call()
+
+
+def test_a_full_map_says_so_and_a_larger_one_goes_on(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    data: dict[str, bytes] = {}
+    changes = [Put(f"{number:05d}", bytes(1000)) for number in range(2000)]
+    with pytest.raises(StorageError, match=r"larger map_size="):
+        kvsync.sync(data, f"lmdb:///{tmp_path}/a?map_size=1M", changes=changes)
+    storage = opening(tmp_path / "a", map_size=1 << 20)
+    assert listing(storage) == {}
+    with pytest.raises(StorageError, match="failed before this call"), storage.transaction():
+        storage.write(["a"], [b"1"])
+        with pytest.raises(StorageError, match=r"larger map_size="):
+            storage.write(["b"], [bytes(2 << 20)])
+        storage.write(["c"], [b"1"])
+    assert listing(storage) == {}
+    assert storage.write(["a"], [b"1"]).refused == ()
+    storage.close()
+    assert kvsync.sync(data, f"lmdb:///{tmp_path}/a?map_size=64M").pushed == 2000
+    assert len(listing(opening(tmp_path / "a"))) == 2001
+
+
+def test_what_is_no_environment(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    (tmp_path / "file").write_bytes(b"no environment" * 1000)
+    for place, text in (("file", "no LMDB environment"), ("file/sub", "check the path")):
+        with pytest.raises(StorageError, match=text) as caught:
+            opening(tmp_path / place).write(["a"], [b"1"])
+        assert caught.value.storage is not None
+
+
+def test_one_environment_that_somebody_else_opened(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    environment = lmdb.open(str(tmp_path), max_dbs=8)
+    with pytest.raises(StorageError, match="already open"):
+        opening(tmp_path).read(["a"])
+    handed = opening(environment)
+    handed.write(["a"], [b"1"])
+    by_path = opening(tmp_path)  # now it is known
+    assert by_path.read(["a"]) == [b"1"]
+    handed.close()
+    by_path.close()
+    assert environment.stat()["entries"] == 3
+    environment.close()
+
+
+def test_closed_is_closed_and_an_open_transaction_is_undone(
+    tmp_path: Path, opening: Callable[..., LmdbStorage]
+) -> None:
+    storage, other = opening(tmp_path), opening(tmp_path)
+    storage.write(["a"], [b"1"])
+    transaction = storage.transaction()
+    transaction.__enter__()
+    storage.write(["a"], [b"2"])
+    storage.close()
+    with pytest.raises(StorageError, match="closed"):
+        storage.read(["a"])
+    with pytest.raises(StorageError, match="closed"):
+        transaction.__exit__(None, None, None)
+    assert other.read(["a"]) == [b"1"]
+    assert other.write(["a"], [b"3"]).refused == ()
+
+
+def test_transactions_do_not_nest(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storage = opening(tmp_path)
+    with storage.transaction():
+        storage.write(["a"], [b"1"])
+        with pytest.raises(UsageError), storage.transaction():
+            pytest.fail("it began")
+    assert storage.read(["a"]) == [b"1"]
+
+
+def test_two_databases_of_one_environment(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    """LMDB has one writer: what would wait for itself for ever is an error, and readers wait for nobody."""
+    one, two = opening(tmp_path, database="one"), opening(tmp_path, database="two")
+    one.store("manifest", b"1", ABSENT)
+    assert two.objects() == []
+    with one.transaction():
+        one.write(["a"], [b"1"])
+        with pytest.raises(StorageError, match="busy"):
+            two.write(["a"], [b"2"])
+        assert two.read(["a"]) == [None]
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(one.read, ["a"]).result(10) == [None]
+            assert pool.submit(two.read, ["a"]).result(10) == [None]
+        assert one.read(["a"]) == [b"1"]
+    two.write(["a"], [b"2"])
+    assert (one.read(["a"]), two.read(["a"])) == ([b"1"], [b"2"])
+    urls = [f"lmdb:///{tmp_path}?db={name}" for name in ("three", "four", "five")]
+    changes = [Put(f"{number:05d}", bytes(100)) for number in range(10_000)]
+    kvsync.sync(urls[0], urls[1], changes=changes)
+    assert kvsync.sync(urls[1], urls[2]).pushed == 10_000
+    assert len(listing(opening(urls[2]))) == 10_000
+
+
+def test_who_looks_at_a_held_lease_waits_for_nobody(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storage = opening(tmp_path)
+    version = storage.store("lease", b"1", ABSENT)
+    with ThreadPoolExecutor(1) as pool, storage.transaction():
+        second = storage.store("lease", b"2", version)
+        for expect in (ABSENT, second, b"other"):
+            with pytest.raises(ObjectMismatch):
+                pool.submit(storage.store, "lease", b"x", expect).result(5)
+        assert pool.submit(storage.load, "lease").result(5) == (b"1", version)
+
+
+def test_a_version_does_not_come_back(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storage = opening(tmp_path)
+    old = storage.store("lease", b"same", ABSENT)
+    storage.remove(["lease"], old)
+    storage.store("lease", b"same", ABSENT)
+    with pytest.raises(ObjectMismatch):
+        storage.store("lease", b"x", old)
+
+
+def test_an_object_that_somebody_cut_off_is_named(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    environment = lmdb.open(str(tmp_path), max_dbs=8)
+    storage = opening(environment)
+    storage.store("manifest", b"M", ABSENT)
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"manifest", b"short", db=environment.open_db(b".kvsync/index/kv", txn=transaction))
+    with pytest.raises(StorageError, match="changed by another program"):
+        storage.load("manifest")
+    environment.close()
+
+
+def test_of_eight_conditional_writers_one_wins(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storages = [opening(tmp_path) for _ in range(8)]
+    storages[0].write(["there"], [b"0"])
+    for turn in range(5):
+        token = listing(storages[0])["there"]
+        barrier = threading.Barrier(8)
+
+        def race(
+            number: int, token: bytes = token, turn: int = turn, barrier: threading.Barrier = barrier
+        ) -> list[str]:
+            barrier.wait(30)
+            values = [b"%d %d" % (turn, number)] * 2
+            written = storages[number].write(["there", f"new {turn}"], values, [token, None])
+            return [refusal.key for refusal in written.refused]
+
+        with ThreadPoolExecutor(8) as pool:
+            refused = list(pool.map(race, range(8)))
+        assert sum("there" not in keys for keys in refused) == 1
+        assert sum(f"new {turn}" not in keys for keys in refused) == 1
+
+
+def _race(path: str, number: int, start: Any, won: Any) -> None:
+    start.wait(30)
+    storage = LmdbStorage(path)
+    try:
+        storage.store("lease", b"%d" % number, ABSENT)
+    except ObjectMismatch:
+        return
+    finally:
+        storage.close()
+    won.put(number)
+
+
+def test_processes_race_for_a_lease_in_a_new_environment(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, won = context.Event(), context.Queue()
+    path = str(tmp_path / "a")
+    racers = [context.Process(target=_race, args=(path, number, start, won)) for number in range(4)]
+    for racer in racers:
+        racer.start()
+    start.set()
+    for racer in racers:
+        racer.join(60)
+        assert racer.exitcode == 0
+    winner = won.get(timeout=10)
+    assert won.empty()
+    stored = opening(path).load("lease")
+    assert stored is not None
+    assert stored.data == b"%d" % winner
+
+
+def _in_child(storage: LmdbStorage, answers: Any) -> None:
+    answers.put(storage.read(["parent", "open"]))
+    storage.write(["child"], [b"1"])
+    answers.put(storage.read(["parent", "child"]))
+    storage.close()
+
+
+def test_a_forked_child_has_an_environment_of_its_own(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storage = opening(tmp_path)
+    storage.write(["parent"], [b"1"])
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    with storage.transaction():
+        storage.write(["open"], [b"1"])
+        child = context.Process(target=_in_child, args=(storage, answers))
+        child.start()
+        assert answers.get(timeout=30) == [b"1", None]  # it waits for our transaction to write
+    assert answers.get(timeout=30) == [b"1", b"1"]
+    child.join(30)
+    assert child.exitcode == 0
+    assert storage.read(["parent", "child", "open"]) == [b"1"] * 3
+    assert storage.write(["after"], [b"1"]).refused == ()
+
+
+def test_a_dict_and_an_environment_are_made_equal(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    url = f"lmdb:///{tmp_path}/a"
+    data: dict[str, bytes] = {}
+    changes = [Put(f"user/{number}" * (1 + 99 * (number % 7 == 0)), b"%d" % number) for number in range(500)]
+    assert kvsync.sync(data, url, changes=changes).pushed == 500
+    result = kvsync.sync(data, url, changes=[Put("user/1", b"new"), Delete("user/2")])
+    assert result.pushed == 2
+    assert result.guarantee == "T1"
+    kvsync.commit(url, [Put("user/3", b"theirs"), Delete("user/4")])
+    assert kvsync.sync(data, url).pulled == 2
+    values = {key: value for key, value in data.items() if not key.startswith(".kvsync/")}
+    storage = opening(url)
+    assert dict(zip(values, storage.read(list(values)), strict=True)) == values
+    assert len(listing(storage)) == len(values) == 498
+    storage.close()
+    before = (tmp_path / "a/data.mdb").read_bytes()
+    again = kvsync.sync(data, url)
+    assert (again.pushed, again.pulled) == (0, 0)
+    assert (tmp_path / "a/data.mdb").read_bytes() == before
+
+
+def test_a_scan_finds_what_applications_wrote(tmp_path: Path) -> None:
+    data: dict[str, bytes] = {}
+    url = f"lmdb:///{tmp_path}?db="
+    with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
+        for number in range(50):
+            transaction.put(b"k%d" % number, b"v%d" % number)
+    assert kvsync.sync(data, url, scan=True).pulled == 50
+    with lmdb.open(str(tmp_path), max_dbs=4) as environment, environment.begin(write=True) as transaction:
+        transaction.put(b"k1", b"new")
+        transaction.delete(b"k2")
+    assert kvsync.sync(data, url, scan=True).pulled == 2
+    assert (data["k1"], "k2" in data) == (b"new", False)
+    again = kvsync.sync(data, url, scan=True)
+    assert (again.pushed, again.pulled) == (0, 0)
+
+
+def test_a_held_lease_is_reported_at_once(tmp_path: Path) -> None:
+    url = f"lmdb:///{tmp_path}"
+    data: dict[str, bytes] = {}
+    kvsync.sync(data, url, changes=[Put("a", b"1")])
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold(progress: object) -> None:
+        entered.set()
+        leave.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(kvsync.sync, data, url, changes=[Put("b", b"2")], on_progress=hold)
+        assert entered.wait(30)
+        started = time.monotonic()
+        with pytest.raises(LockHeldError):
+            kvsync.sync({}, url, changes=[Put("c", b"3")], wait_seconds=0)
+        assert time.monotonic() - started < 5
+        leave.set()
+        assert running.result(30).pushed == 1
