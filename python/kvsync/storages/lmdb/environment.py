@@ -1,0 +1,206 @@
+"""LMDB environments of this process: each opened once, whoever asks, and never one of before a fork.
+
+LMDB's locks belong to a process and a file, so a second environment over one file would share the first one's locks,
+and closing it would release them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from kvsync.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+
+    import lmdb
+
+__all__ = ["SharedEnvironment", "acquire", "adopt"]
+
+DATABASES_MAX = 64
+READERS_MAX = 512
+WAIT_SECONDS = 30.0
+
+_lock = threading.Lock()
+_open: dict[str, SharedEnvironment] = {}
+
+
+def _renew_lock() -> None:
+    """Replace, in a forked child, a lock that some other thread of the parent may have held."""
+    global _lock  # noqa: PLW0603 - it is the process's, as LMDB's locks are
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def acquire(library: ModuleType, path: str, *, map_size: int, create: bool) -> SharedEnvironment | None:
+    """Return the process's environment over `path`, or None where there is none and none is to be made.
+
+    Whoever gets it calls `release` once.
+    """
+    place = os.path.realpath(path)
+    with _lock:
+        _leave_parent()
+        shared = _open.get(place)
+        if shared is None:
+            if not create and not os.path.exists(place):
+                return None
+            environment = _environment(library, place, map_size)
+            shared = _open[place] = SharedEnvironment(library, environment, place, closes=True)
+        shared.users += 1
+        return shared
+
+
+def adopt(library: ModuleType, environment: lmdb.Environment) -> SharedEnvironment:
+    """Return what all storages over an environment share that is open already, and stays its owner's to close."""
+    place = os.path.realpath(environment.path())
+    with _lock:
+        _leave_parent()
+        shared = _open.get(place)
+        if shared is None or shared.environment is not environment:
+            shared = _open[place] = SharedEnvironment(library, environment, place, closes=False)
+        shared.users += 1
+        return shared
+
+
+def _leave_parent() -> None:
+    """After a fork, have LMDB forget the parent's environments; the parent's own are not touched."""
+    for place, shared in list(_open.items()):
+        if shared.pid != os.getpid():
+            del _open[place]
+            shared.environment.close()
+
+
+def _environment(library: ModuleType, place: str, map_size: int) -> lmdb.Environment:
+    is_file = os.path.isfile(place)
+    if not is_file:
+        os.makedirs(place, exist_ok=True)
+    environment: lmdb.Environment = library.open(
+        place, subdir=not is_file, map_size=map_size, max_dbs=DATABASES_MAX, max_readers=READERS_MAX
+    )
+    environment.reader_check()  # a killed process may have left its place in the table of readers
+    return environment
+
+
+class SharedEnvironment:
+    """An environment, the handles of its databases, and its one writer.
+
+    Args:
+        library: the module `lmdb`.
+        environment: the environment itself.
+        place: its path.
+        closes: the last user that releases it closes it.
+    """
+
+    def __init__(self, library: ModuleType, environment: lmdb.Environment, place: str, *, closes: bool) -> None:
+        self.environment = environment
+        self.pid = os.getpid()
+        self.users = 0
+        self._library = library
+        self._place = place
+        self._closes = closes
+        self._handles: dict[bytes | None, Any] = {}
+        self._handles_lock = threading.Lock()
+        self._writer_lock = threading.Lock()
+        self._writer: int | None = None
+
+    def release(self) -> None:
+        """Give it back; the last user closes it."""
+        with _lock:
+            self.users -= 1
+            if self.users > 0 or _open.get(self._place) is not self:
+                return
+            del _open[self._place]
+            if self._closes:
+                self.environment.close()
+
+    @contextlib.contextmanager
+    def reading(self, names: Sequence[bytes | None]) -> Iterator[tuple[lmdb.Transaction[bytes], list[Any | None]]]:
+        """Give a snapshot, and its handles of the databases `names`; None where there is none.
+
+        A handle that lasts is opened by a write transaction only, and who reads must not wait for the writer. Until
+        then, each snapshot opens handles of its own, one snapshot at a time: two that open handles at once may be given
+        the same number.
+        """
+        handles = self._handles
+        if all(name in handles for name in names):
+            with self._begin() as transaction:
+                yield transaction, [handles[name] for name in names]
+        else:
+            with self._handles_lock, self._begin() as transaction:
+                yield transaction, [self._handle(name, transaction) for name in names]
+
+    def databases(self) -> list[bytes]:
+        """Return the names of all databases."""
+        with self._handles_lock:
+            return list(self.environment.dbs())
+
+    @contextlib.contextmanager
+    def writing(self, names: Sequence[bytes | None]) -> Iterator[tuple[lmdb.Transaction[bytes], list[Any]]]:
+        """Give the one write transaction, committed on leaving or undone on an exception, and handles of `names`.
+
+        Databases that are not there are made, and stay, whatever becomes of the transaction.
+
+        Raises:
+            StorageError: this thread has one open, for another database; or another thread does not end its own.
+        """
+        self._claim()
+        try:
+            self._make([name for name in names if name not in self._handles])
+            transaction = self._begin(write=True)
+            try:
+                yield transaction, [self._handles[name] for name in names]
+            except BaseException:
+                transaction.abort()
+                raise
+            transaction.commit()
+        finally:
+            self._writer = None
+            self._writer_lock.release()
+
+    def _make(self, names: Sequence[bytes | None]) -> None:
+        for name in names:
+            # The writer first: who waits for it must not keep readers from their handles.
+            with self._begin(write=True) as transaction, self._handles_lock:
+                found = _checked(name, self.environment.open_db(name, txn=transaction, create=True))
+                transaction.commit()
+                self._handles[name] = found
+
+    def _handle(self, name: bytes | None, transaction: lmdb.Transaction[bytes]) -> Any | None:
+        if name in self._handles:
+            return self._handles[name]
+        try:
+            return _checked(name, self.environment.open_db(name, txn=transaction, create=False))
+        except self._library.NotFoundError:
+            return None
+
+    def _begin(self, *, write: bool = False) -> lmdb.Transaction[bytes]:
+        try:
+            return self.environment.begin(write=write)
+        except self._library.MapResizedError:  # another process needed more room
+            self.environment.set_mapsize(0)
+            return self.environment.begin(write=write)
+
+    def _claim(self) -> None:
+        # LMDB itself would wait for ever, also for the same thread.
+        own = self._writer == threading.get_ident()
+        if own or not self._writer_lock.acquire(timeout=WAIT_SECONDS):
+            who = "this thread has a transaction open in another database of it" if own else "another thread holds it"
+            message = f"the environment is busy: {who}; run again"
+            raise StorageError(message)
+        self._writer = threading.get_ident()
+
+
+def _checked(name: bytes | None, handle: Any) -> Any:
+    odd = [flag for flag in ("dupsort", "integerkey", "reverse_key") if handle.flags()[flag]]
+    if odd:
+        shown = repr(name.decode(errors="replace")) if name else "the unnamed one"
+        message = f"database {shown} is {odd[0]}: it has to be one value a key, ordered by the keys' bytes"
+        raise UsageError(message)
+    return handle

@@ -1,0 +1,39 @@
+"""What LMDB's errors mean, and what to do about them."""
+
+from __future__ import annotations
+
+import errno
+
+from kvsync.errors import StorageError
+
+__all__ = ["failure"]
+
+_ADVICE = {
+    "MapFullError": "the map is full: open it with a larger map_size=, once all its handles are closed, and run again",
+    "DiskError": "the disk failed: check it and run again",
+    "CorruptedError": "the environment is damaged: restore it from a backup",
+    "PageNotFoundError": "the environment is damaged: restore it from a backup",
+    "InvalidError": "it is no LMDB environment: name another",
+    "VersionMismatchError": "another version of LMDB made it: export it there and import it here",
+    "ReadersFullError": "too many readers: end some, or open it first with a larger max_readers",
+    "DbsFullError": "too many databases: open the environment with a larger max_dbs",
+    "LockError": "another program holds it in a way that excludes us: end that",
+    "MemoryError": "no room for the map: open it with a smaller map_size=",
+    "BadTxnError": "the transaction failed before this call: run again",
+    "MapResizedError": "another process enlarged the map: open it again",
+}
+
+_ERRNO_ADVICE = {
+    errno.EACCES: "check the permissions of the folder and its files",
+    errno.ENOSPC: "the disk is full: make room and run again",
+    errno.ENOTDIR: "check the path: a part of it is no folder",
+    errno.ENOMEM: "no room for the map: open it with a smaller map_size=",
+    errno.EROFS: "the file system is read-only: mount it otherwise",
+}
+
+
+def failure(error: Exception, *, storage: str) -> StorageError:
+    """Return what to raise for LMDB's `error`, or for one of the operating system."""
+    number = getattr(error, "errno", None) or getattr(error, "code", None) or 0
+    advice = _ADVICE.get(type(error).__name__) or _ERRNO_ADVICE.get(number, "mend it and run again")
+    return StorageError(f"{error!s:.500}: {advice}", storage=storage)

@@ -1,0 +1,148 @@
+"""The records of an LMDB storage in one transaction: ordinary keys as they are, the others in a database beside.
+
+LMDB's keys have 1 to 511 bytes. A key that is longer, or empty, lies in a database of its own: at its BLAKE3, with the
+key in front of the value.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from kvsync.errors import StorageError
+from kvsync.native import digest_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import lmdb
+
+__all__ = ["KEY_BYTES_MAX", "Values"]
+
+KEY_BYTES_MAX = 511
+LENGTH_BYTES = 4
+PAGE_COUNT = 5_000
+PAGE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Three databases in one transaction; a handle is None where the database is not there.
+
+    Attributes:
+        ordinary: holds the keys that LMDB can hold.
+        special: holds the others.
+        index: holds the index objects, each behind its version.
+    """
+
+    transaction: lmdb.Transaction[bytes]
+    ordinary: Any | None
+    special: Any | None
+    index: Any | None
+
+    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of `keys`, in their order."""
+        if are_ordinary(keys):
+            if self.ordinary is None:
+                return [None] * len(keys)
+            get, handle = self.transaction.get, self.ordinary
+            return [get(key, None, handle) for key in keys]
+        return [self.get([key])[0] if are_ordinary([key]) else self._get_special(key) for key in keys]
+
+    def put(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Write values; both databases are there."""
+        ordinary = rows
+        if not are_ordinary([key for key, _ in rows]):
+            ordinary = [row for row in rows if are_ordinary([row[0]])]
+            for key, value in rows:
+                if not are_ordinary([key]):
+                    record = len(key).to_bytes(LENGTH_BYTES, "little") + key + value
+                    self.transaction.put(_place(key), record, db=self.special)
+        if ordinary:
+            self.transaction.cursor(self.ordinary).putmulti(ordinary)
+
+    def delete(self, keys: Sequence[bytes]) -> None:
+        """Delete keys; absent ones are passed over."""
+        for key in keys:
+            if are_ordinary([key]):
+                self.transaction.delete(key, db=self.ordinary)
+            else:
+                self.transaction.delete(_place(key), db=self.special)
+
+    def page(self, last: bytes | None, barred: frozenset[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """Return some ordinary keys after `last`, ascending, and their values."""
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        if self.ordinary is None:
+            return keys, values
+        with self.transaction.cursor(self.ordinary) as cursor:
+            if last is not None and cursor.set_range(last) and cursor.key() == last:
+                cursor.next()
+            elif last is None:
+                cursor.first()
+            size = 0
+            for key, value in cursor.iternext() if cursor.key() else ():
+                if key in barred:
+                    continue
+                keys.append(key)
+                values.append(value)
+                size += len(value)
+                if len(keys) >= PAGE_COUNT or size >= PAGE_BYTES:
+                    break
+        return keys, values
+
+    def special_keys(self) -> list[bytes]:
+        """Return all keys that are not ordinary, ascending."""
+        if self.special is None:
+            return []
+        with self.transaction.cursor(self.special) as cursor:
+            return sorted(_unpacked(record)[0] for record in cursor.iternext(keys=False, values=True))
+
+    def load(self, name: bytes) -> bytes | None:
+        """Return the record of an index object, or None."""
+        return self.transaction.get(name, None, self.index) if self.index is not None else None
+
+    def objects(self) -> list[str]:
+        """Return the names of all index objects, ascending."""
+        if self.index is None:
+            return []
+        with self.transaction.cursor(self.index) as cursor:
+            return [name.decode() for name in cursor.iternext(keys=True, values=False)]
+
+    def _get_special(self, key: bytes) -> bytes | None:
+        record = self.transaction.get(_place(key), None, self.special) if self.special is not None else None
+        if record is None:
+            return None
+        found, value = _unpacked(record)
+        return value if found == key else None
+
+
+def are_ordinary(keys: Sequence[bytes]) -> bool:
+    """Whether LMDB takes all of these keys as they are."""
+    sizes = set(map(len, keys))
+    return not sizes or (min(sizes) > 0 and max(sizes) <= KEY_BYTES_MAX)
+
+
+def parts(keys: Sequence[bytes], between: Sequence[bytes]) -> Iterator[tuple[int, int, bytes | None]]:
+    """Yield ascending `keys` as slices, each with the one of `between` that comes after it, if any.
+
+    >>> list(parts([b"a", b"c"], [b"b"]))
+    [(0, 1, b'b'), (1, 2, None)]
+    """
+    cuts = [0, *(bisect_left(keys, key) for key in between), len(keys)]
+    for (start, stop), key in zip(pairwise(cuts), [*between, None], strict=True):
+        yield start, stop, key
+
+
+def _place(key: bytes) -> bytes:
+    return digest_values([key])[0]
+
+
+def _unpacked(record: bytes) -> tuple[bytes, bytes]:
+    stop = LENGTH_BYTES + int.from_bytes(record[:LENGTH_BYTES], "little")
+    if stop > len(record):
+        message = "a record of a long key was changed by another program: restore the environment from a backup"
+        raise StorageError(message)
+    return record[LENGTH_BYTES:stop], record[stop:]
