@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace as replace_fields
 from typing import TYPE_CHECKING, TypeAlias
 
-from kvsync.errors import LockLostError, StorageError
+from kvsync.errors import FormatError, IndexDamagedError, LockLostError, StorageError
 from kvsync.index import compaction
 from kvsync.index.manifest import Manifest, Missing, RememberedIntent, SegmentEntry
 from kvsync.index.objects import MANIFEST, damaged, reading, replace, segment_name
@@ -18,7 +18,7 @@ from kvsync.storages.base import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT, ANY, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from kvsync.environment import Environment
     from kvsync.lease import Lease
@@ -91,16 +91,17 @@ class Replica:
 
     # Reading
 
-    def segment(self, entry: SegmentEntry) -> Segment:
-        """Return a listed segment, read at most once.
+    def segments(self, entries: Sequence[SegmentEntry]) -> list[Segment]:
+        """Return listed segments, each read at most once; large ones are decoded by several threads.
 
         Raises:
-            IndexDamagedError: it is missing, damaged, or not the one that the manifest lists.
+            IndexDamagedError: one is missing, damaged, or not the one that the manifest lists.
         """
-        segment = self._loaded.get(entry.name)
-        if segment is None:
-            segment = self._loaded[entry.name] = self._read(entry)
-        return segment
+        wanted = [entry for entry in entries if entry.name not in self._loaded]
+        if wanted:
+            objects = [(self._read(entry), entry.name) for entry in wanted]
+            self._loaded.update(zip((entry.name for entry in wanted), self._decoded(objects), strict=True))
+        return [self._loaded[entry.name] for entry in entries]
 
     def stretch(self, known: Cover) -> list[Segment]:
         """Return the segments from the oldest that `known` does not cover to the newest.
@@ -109,11 +110,11 @@ class Replica:
         """
         entries = self.manifest.segments
         uncovered = (i for i, entry in enumerate(entries) if not known.covers_all(dict(entry.maxima)))
-        return [self.segment(entry) for entry in entries[next(uncovered, len(entries)) :]]
+        return self.segments(entries[next(uncovered, len(entries)) :])
 
     def everything(self) -> list[Segment]:
         """Return all segments, oldest to newest."""
-        return [self.segment(entry) for entry in self.manifest.segments]
+        return self.segments(self.manifest.segments)
 
     def newest(self, keys: Sequence[str]) -> list[Change | None]:
         """Return the newest logged change of each key; reads the whole log."""
@@ -142,17 +143,25 @@ class Replica:
         loaded = [self._load_intent(intent.name) for intent in self.manifest.intents]
         return [intent for intent in loaded if intent is not None]
 
-    def _read(self, entry: SegmentEntry) -> Segment:
+    def _read(self, entry: SegmentEntry) -> bytes:
         data = entry.inline
         if data is None:
             there = self.storage.load(entry.name)
             if there is None:
                 raise damaged(self.storage.name, entry.name, "is missing")
             data = there.data
-        segment = self._decode(data, entry.name)
-        if len(data) != entry.size or checksum(data) != entry.checksum:
+        # Where this fails, the bytes are looked at all the same: what is wrong within says more than that they differ.
+        if len(data) != entry.size or _checksum_of(data) != entry.checksum:
+            self._decode(data, entry.name)
             raise damaged(self.storage.name, entry.name, "is not the segment that the manifest lists")
-        return segment
+        return data
+
+    def _decoded(self, objects: Sequence[tuple[bytes, str]]) -> list[Segment]:
+        try:
+            return Segment.decode_all(objects)
+        except (FormatError, IndexDamagedError):
+            # One by one, to say which it is, and where.
+            return [self._decode(data, name) for data, name in objects]
 
     def _decode(self, data: bytes, name: str) -> Segment:
         with reading(name, self.storage.name):
@@ -311,7 +320,7 @@ class Replica:
     def _merged(self, manifest: Manifest, start: int, stop: int) -> Manifest:
         """Return the manifest with segments [start, stop) as one."""
         old = manifest.segments[start:stop]
-        segment = Segment.merge([self.segment(entry) for entry in old])
+        segment = Segment.merge(self.segments(old))
         name = self._fresh_name()
         data = segment.encode(name, self.storage.capabilities.compress)
         rest = manifest._replace(
@@ -349,10 +358,10 @@ class Replica:
             manifest = self._merged(manifest, *span)
         return manifest
 
-    def _digest(self, entries: Iterable[SegmentEntry]) -> bytes | None:
+    def _digest(self, entries: Sequence[SegmentEntry]) -> bytes | None:
         """Return the digest of the newest changes where the whole log is at hand, else None."""
         at_hand = all(entry.inline is not None or entry.name in self._loaded for entry in entries)
-        return newest_digest([self.segment(entry) for entry in entries]) if at_hand else None
+        return newest_digest(self.segments(entries)) if at_hand else None
 
     def _fresh_name(self) -> str:
         # Random, so that a holder that lost its lease can never write an object that we list.
@@ -366,6 +375,14 @@ class Replica:
         except ObjectMismatch:
             message = f"{name} is there already, left by a run that was interrupted; run again to take it in"
             raise StorageError(message, storage=self.storage.name) from None
+
+
+def _checksum_of(data: bytes) -> int | None:
+    """Return what an object's envelope says its checksum is, or None where it is too short for one."""
+    try:
+        return checksum(data)
+    except IndexDamagedError:
+        return None
 
 
 def _is_outcome(held: Measured | Unreadable | None, change: Change) -> bool:

@@ -37,7 +37,7 @@ def forget_what_landed(self: Replica, name: str, _intent: Segment, *, remember: 
 
 def only_uncovered_segments(self: Replica, known: Cover) -> list[Segment]:
     entries = self.manifest.segments
-    return [self.segment(entry) for entry in entries if not known.covers_all(dict(entry.maxima))]
+    return self.segments([entry for entry in entries if not known.covers_all(dict(entry.maxima))])
 
 
 def vector_before_values(self: Any, giver: Any, taker: Any, incoming: Any, cover: Cover, direction: str) -> int:
