@@ -353,3 +353,21 @@ def test_a_process_of_its_own_reads_changes_from_standard_input(spawn: Run, pair
     ended = spawn("sync", *pair, "--changes", "-", "--json", stdin='{"op":"put","key":"x","value":"1"}\n')
     assert json.loads(ended.out)["pushed"] == 1
     assert (ended.code, ended.err) == (DONE, "")
+
+
+def test_storages_are_listed_with_what_they_need(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    from kvsync.storages import registry
+
+    point = EntryPoint("theirs", "their_package:open_url", "kvsync.storages")
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: [point])
+    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "redis" else object())
+    told = run("storages").out
+    assert "pip install 'kvsync[redis]'" in told
+    assert "from their_package:open_url" in told
+    found = {entry["scheme"]: entry for entry in run("storages", "--json").json["storages"]}
+    assert found["theirs"]["third_party"]
+    assert not found["redis"]["installed"]
+    assert found["sqlite"]["installed"]
+    assert found["s3"]["extra"] == "s3"

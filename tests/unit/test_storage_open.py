@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import kvsync.storages
 from kvsync.errors import UsageError
-from kvsync.storages import open_storage, schemes
+from kvsync.storages import open_storage, registry, schemes
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.sqlite import SqliteStorage
@@ -113,7 +112,7 @@ def test_adapters_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def points(*, group: str, name: str | None = None) -> list[EntryPoint]:
         return [point] if group == "kvsync.storages" and name in {None, "theirs"} else []
 
-    monkeypatch.setattr(kvsync.storages, "entry_points", points)
+    monkeypatch.setattr(registry, "entry_points", points)
     assert "theirs" in schemes()
     # The factory gets the URL; this one takes it for a mapping, which is all that is to be shown here.
     storage, owned = open_storage("theirs://x")

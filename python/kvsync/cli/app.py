@@ -14,6 +14,7 @@ from kvsync.cli.doctor import doctor
 from kvsync.cli.log import log
 from kvsync.cli.plan import plan
 from kvsync.cli.status import status
+from kvsync.cli.storages import storages
 from kvsync.cli.sync import sync
 from kvsync.cli.unlock import unlock
 from kvsync.cli.verify import verify
@@ -40,6 +41,18 @@ app = App(
     version=_version,
     suppress_keyboard_interrupt=False,
 )
-_COMMANDS: tuple[Callable[..., int], ...] = (sync, plan, verify, status, doctor, log, commit, compact, unlock, demo)
+_COMMANDS: tuple[Callable[..., int], ...] = (
+    sync,
+    plan,
+    verify,
+    status,
+    doctor,
+    log,
+    commit,
+    compact,
+    unlock,
+    storages,
+    demo,
+)
 for _position, _command in enumerate(_COMMANDS):
     app.command(_command, sort_key=_position)

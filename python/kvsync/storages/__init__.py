@@ -1,20 +1,14 @@
-"""The storages: a registry by URL scheme, and `open_storage`, which turns anything a user may name into one.
-
-An adapter is one module, one line in `_ADAPTERS` below, and one subclass of
-`kvsync.testing.conformance.StorageConformance`. Those of others register an entry point in the group
-`kvsync.storages`: its name is the scheme, its value a callable that takes the URL and returns a `Storage`.
-"""
+"""The storages, and `open_storage`, which turns anything a user may name into one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, MutableMapping
-from importlib import import_module
-from importlib.metadata import entry_points
-from typing import TypeAlias, cast
+from collections.abc import MutableMapping
+from typing import TypeAlias
 
 from kvsync.errors import UsageError
 from kvsync.storages.base import ObjectMismatch, Storage, SupportsIdentity, SupportsStreaming, SupportsTransaction
+from kvsync.storages.registry import factory, schemes
 from kvsync.storages.url import redact, scheme_of
 
 __all__ = [
@@ -30,24 +24,6 @@ __all__ = [
 ]
 
 Target: TypeAlias = "str | os.PathLike[str] | MutableMapping[str, bytes] | Storage"
-_Factory: TypeAlias = Callable[[str], Storage]
-
-ENTRY_POINTS = "kvsync.storages"
-
-_ADAPTERS = {
-    "az": "kvsync.storages.bucket:open_url",
-    "file": "kvsync.storages.folder:open_url",
-    "gs": "kvsync.storages.bucket:open_url",
-    "lmdb": "kvsync.storages.lmdb:open_url",
-    "memory": "kvsync.storages.mapping:open_url",
-    "nats": "kvsync.storages.nats:open_url",
-    "postgres": "kvsync.storages.postgres:open_url",
-    "postgresql": "kvsync.storages.postgres:open_url",
-    "redis": "kvsync.storages.redis:open_url",
-    "rediss": "kvsync.storages.redis:open_url",
-    "s3": "kvsync.storages.bucket:open_url",
-    "sqlite": "kvsync.storages.sqlite:open_url",
-}
 
 
 def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]:
@@ -74,15 +50,10 @@ def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]
     text, is_path = _text_of(target)
     scheme = None if is_path else scheme_of(text)
     if scheme is not None:
-        return _factory(scheme, text)(text), True
+        return factory(scheme, text)(text), True
     from kvsync.storages.folder import FolderStorage  # noqa: PLC0415 - adapters are imported when used
 
     return FolderStorage(text, create=create), True
-
-
-def schemes() -> list[str]:
-    """Return every URL scheme that can be opened, ascending."""
-    return sorted({*_ADAPTERS, *(point.name for point in entry_points(group=ENTRY_POINTS))})
 
 
 def _text_of(target: object) -> tuple[str, bool]:
@@ -95,14 +66,4 @@ def _text_of(target: object) -> tuple[str, bool]:
             return text, not isinstance(target, str)
     shown = "an empty text" if target == "" else type(target).__name__
     message = f"a storage is a URL, a folder's path, a MutableMapping or a Storage, not {shown}"
-    raise UsageError(message)
-
-
-def _factory(scheme: str, text: str) -> _Factory:
-    if scheme in _ADAPTERS:
-        module, _, name = _ADAPTERS[scheme].partition(":")
-        return cast("_Factory", getattr(import_module(module), name))
-    for point in entry_points(group=ENTRY_POINTS, name=scheme):
-        return cast("_Factory", point.load())
-    message = f"unknown scheme {scheme!r} in {redact(text)!r}; known are {', '.join(schemes())}"
     raise UsageError(message)

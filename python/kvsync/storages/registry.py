@@ -1,0 +1,96 @@
+"""Which URL scheme is which storage: our own, and those of others.
+
+An adapter is one module or folder, one line in `ADAPTERS` below, and one subclass of
+`kvsync.testing.conformance.StorageConformance`. Those of others register an entry point in the group
+`kvsync.storages`: its name is the scheme, its value a callable that takes the URL and returns a `Storage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+from kvsync.errors import UsageError
+from kvsync.storages.url import redact
+
+if TYPE_CHECKING:
+    from kvsync.storages.base import Storage
+
+__all__ = ["ADAPTERS", "Adapter", "Factory", "adapters", "factory", "schemes"]
+
+Factory: TypeAlias = "Callable[[str], Storage]"
+"""Takes a URL, returns the storage that it names."""
+
+ENTRY_POINTS = "kvsync.storages"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One scheme that can be opened.
+
+    Attributes:
+        form: what its URLs look like.
+        factory: where its `Factory` is, as `module:name`.
+        client: the package that it needs, or None.
+        extra: the extra that installs the package.
+    """
+
+    form: str
+    factory: str
+    client: str | None = None
+    extra: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether what it needs is there."""
+        return self.client is None or find_spec(self.client) is not None
+
+
+_BUCKET = "kvsync.storages.bucket:open_url"
+_POSTGRES = "kvsync.storages.postgres:open_url"
+_REDIS = "kvsync.storages.redis:open_url"
+
+ADAPTERS = {
+    "az": Adapter("az://container/prefix?account=", _BUCKET, "obstore", "az"),
+    "file": Adapter("file:///folder, or a plain path", "kvsync.storages.folder:open_url"),
+    "gs": Adapter("gs://bucket/prefix", _BUCKET, "obstore", "gs"),
+    "lmdb": Adapter("lmdb:///folder", "kvsync.storages.lmdb:open_url", "lmdb", "lmdb"),
+    "memory": Adapter("memory:name", "kvsync.storages.mapping:open_url"),
+    "nats": Adapter("nats://host/bucket", "kvsync.storages.nats:open_url", "nats", "nats"),
+    "postgres": Adapter("postgres://host/database", _POSTGRES, "psycopg", "postgresql"),
+    "postgresql": Adapter("postgresql://host/database?table=&key=&value=", _POSTGRES, "psycopg", "postgresql"),
+    "redis": Adapter("redis://host/0?prefix=, or ?hash=", _REDIS, "redis", "redis"),
+    "rediss": Adapter("rediss://host/0", _REDIS, "redis", "redis"),
+    "s3": Adapter("s3://bucket/prefix?endpoint=", _BUCKET, "obstore", "s3"),
+    "sqlite": Adapter("sqlite:///file.db?table=&key=&value=", "kvsync.storages.sqlite:open_url"),
+}
+
+
+def adapters() -> dict[str, Adapter]:
+    """Return every scheme that can be opened with its adapter, ascending."""
+    others = {point.name: Adapter(f"{point.name}://", point.value) for point in entry_points(group=ENTRY_POINTS)}
+    return dict(sorted({**others, **ADAPTERS}.items()))
+
+
+def schemes() -> list[str]:
+    """Return every URL scheme that can be opened, ascending."""
+    return list(adapters())
+
+
+def factory(scheme: str, text: str) -> Factory:
+    """Return what opens the URLs of a scheme, of which `text` is one.
+
+    Raises:
+        UsageError: the scheme is not known.
+    """
+    if scheme in ADAPTERS:
+        module, _, name = ADAPTERS[scheme].factory.partition(":")
+        return cast("Factory", getattr(import_module(module), name))
+    for point in entry_points(group=ENTRY_POINTS, name=scheme):
+        return cast("Factory", point.load())
+    message = f"unknown scheme {scheme!r} in {redact(text)!r}; known are {', '.join(schemes())}"
+    raise UsageError(message)
