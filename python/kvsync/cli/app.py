@@ -42,17 +42,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 _COMMANDS: tuple[Callable[..., int], ...] = (
-    sync,
-    plan,
-    verify,
-    status,
-    doctor,
-    log,
-    commit,
-    compact,
-    unlock,
-    storages,
-    demo,
+    *(sync, plan, verify, status, doctor, log),
+    *(commit, compact, unlock, storages, demo),
 )
 for _position, _command in enumerate(_COMMANDS):
     app.command(_command, sort_key=_position)

@@ -7,7 +7,6 @@ An adapter is one module or folder, one line in `ADAPTERS` below, and one subcla
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -18,6 +17,8 @@ from kvsync.errors import UsageError
 from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kvsync.storages.base import Storage
 
 __all__ = ["ADAPTERS", "Adapter", "Factory", "adapters", "factory", "schemes"]
