@@ -171,6 +171,7 @@ class Replicated:
     replaced: values that the application itself replaced here, knowing them or not, by key and digest.
     held: what its missing entries said at the last check.
     locked: a transaction is open, and keeps the application's writes out.
+    edited: keys that the application wrote behind kvsync's back since the last check.
     """
 
     number: int
@@ -183,6 +184,7 @@ class Replicated:
     unreported: set[tuple[str, bytes]] = field(default_factory=set)
     replaced: set[tuple[str, bytes]] = field(default_factory=set)
     locked: bool = False
+    edited: set[str] = field(default_factory=set)
     held: dict[str, bytes] = field(default_factory=dict)
     last_log: Log | None = None
 
@@ -267,6 +269,7 @@ class World:
             return
         for key in self.random.sample(keys, count):
             before = at.data.pop(key, None)
+            at.edited.add(key)
             deletes = before is not None and self.random.random() < 0.25 and not at.expects_delete(key)
             value = None if deletes else self.value(key)
             if value is not None:
@@ -351,6 +354,7 @@ class World:
             assert newest[key].order >= was.order, f"{key} fell back in {at.number}"
         self.check_wanted(at, log)
         at.newest, at.held = newest, log.held
+        at.edited.clear()
         for change in newest.values():
             self.known[change.origin, change.stamp, change.key] = change
         cover = log.manifest.cover
@@ -361,7 +365,7 @@ class World:
 
     def check_wanted(self, at: Replicated, log: Log) -> None:
         """A missing entry stays while its value is not there, also where an equal change comes in."""
-        for key in at.held.keys() - log.held.keys():
+        for key in at.held.keys() - log.held.keys() - at.edited:
             value, was, now = at.data.get(key), at.newest[key], log.newest[key]
             held = b"" if value is None else digest_values([value])[0]
             equal = (was.deletes, was.digest) == (now.deletes, now.digest)
