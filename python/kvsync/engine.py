@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kvsync import resolution
 from kvsync.errors import SameStorageError, StalePlanError
+from kvsync.index.lineage import certain_below
 from kvsync.lease import held
 from kvsync.native import Cover, Segment, delta, digest_values
 from kvsync.replica import Replica, load_manifest
@@ -173,7 +174,7 @@ class Run:
             target.rename()
             doubt = True
         for one, other in ((source, target), (target, source)):
-            if _knows_more(other.manifest, one.manifest):
+            if _knows_more(other.manifest, one.manifest) or _forked(other, one):
                 one.rename()
                 doubt = True
         return doubt
@@ -323,6 +324,19 @@ def _knows_more(other: Manifest, one: Manifest) -> bool:
         return True
     dots = [(mine, last) for origin, _, last in other.cover.ahead if origin == mine]
     return not all(one.cover.covers(origin, stamp) for origin, stamp in dots)
+
+
+def _forked(other: Replica, one: Replica) -> bool:
+    """Whether `other` met `one` in a life that this storage does not remember (see `kvsync.index.lineage`)."""
+    mine = one.manifest.replica
+    claimed = other.manifest.cover.vector.get(mine, 0)
+    if not claimed or claimed == one.manifest.cover.vector.get(mine, 0):
+        return False
+    certain = certain_below(one.manifest.points, claimed)
+    if certain is None:
+        return False
+    theirs, own = other.logged_by(mine, certain, claimed), one.logged_by(mine, certain, claimed)
+    return one.lacks_any(theirs) or other.lacks_any(own)
 
 
 def _fillable(taker: Manifest, giver: Manifest, log: Segment) -> Segment:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from kvsync.errors import FormatError, IndexDamagedError, LockLostError, StorageError
 from kvsync.index import compaction
+from kvsync.index.lineage import extended
 from kvsync.index.manifest import Manifest, Missing, RememberedIntent, SegmentEntry
 from kvsync.index.objects import MANIFEST, damaged, reading, replace, segment_name
 from kvsync.index.recent import recent
@@ -115,6 +116,17 @@ class Replica:
     def everything(self) -> list[Segment]:
         """Return all segments, oldest to newest."""
         return self.segments(self.manifest.segments)
+
+    def logged_by(self, origin: int, after: int, until: int) -> list[Change]:
+        """Return the newest changes of a segment each that are of `origin`, stamped after `after` and up to `until`."""
+        entries = [entry for entry in self.manifest.segments if entry.maxima.get(origin, 0) > after]
+        changes = (change for segment in self.segments(entries) for change in changes_of(segment))
+        return [change for change in changes if change.origin == origin and after < change.stamp <= until]
+
+    def lacks_any(self, changes: Sequence[Change]) -> bool:
+        """Whether one of `changes` is neither logged here nor beaten."""
+        newest = self.newest([change.key for change in changes]) if changes else []
+        return any(own is None or own.order < change.order for change, own in zip(changes, newest, strict=True))
 
     def newest(self, keys: Sequence[str]) -> list[Change | None]:
         """Return the newest logged change of each key; reads the whole log."""
@@ -244,7 +256,7 @@ class Replica:
 
     def rename(self) -> None:
         """Take a new replica id: our history is in doubt, and a new id is always safe."""
-        self.manifest = self.manifest._replace(replica=self._environment.replica_id(), digest=None)
+        self.manifest = self.manifest._replace(replica=self._environment.replica_id(), digest=None, points=())
         self._renamed = True
 
     def forget_intents(self) -> None:
@@ -333,7 +345,10 @@ class Replica:
     def _write(self, manifest: Manifest, cover: Cover) -> None:
         """Write the next generation: tiers merged, garbage swept, clock past all that the cover names."""
         clock = max(manifest.clock, *cover.vector.values(), 0)
-        manifest = manifest._replace(cover=cover, clock=clock)
+        mine = manifest.replica
+        met = {vector.get(mine, 0) for vector in (manifest.peers or {}).values()}
+        points = extended(manifest.points, cover.vector.get(mine, 0), met)
+        manifest = manifest._replace(cover=cover, clock=clock, points=points)
         if not self.dry:
             manifest = self._tidied(manifest)
         manifest = manifest._replace(digest=self._digest(manifest.segments)).following(self._environment)

@@ -28,7 +28,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.replica",),
     ("kvsync.lease", "kvsync.policy", "kvsync.result", "kvsync.probe"),
     ("kvsync.index.recent", "kvsync.measuring"),
-    ("kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost"),
+    ("kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost", "kvsync.index.lineage"),
     ("kvsync.index.objects",),
     ("kvsync.storages",),
     ("kvsync.index",),

@@ -34,6 +34,7 @@ FULL = Manifest(
     intents=(RememberedIntent("segment/0000000000000003-0", 1_700_000_000_000),),
     garbage=("segment/0000000000000004-0", "segment/0000000000000005-0"),
     digest=b"0123456789abcdef",
+    points=((1, 5), (9, 77)),
 )
 EMPTY = Manifest.fresh(Environment()).following(Environment())
 

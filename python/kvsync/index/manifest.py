@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.errors import IndexDamagedError
+    from kvsync.index.lineage import Points
 
 __all__ = ["Manifest", "Missing", "RememberedIntent", "SegmentEntry"]
 
@@ -27,6 +28,7 @@ FIELDS = (
     "clock",
     "vector",
     "ahead",
+    "points",
     "segments",
     "peers",
     "missing",
@@ -90,6 +92,7 @@ class Manifest(NamedTuple):
         nonce: 16 bytes, fresh in each write: the fencing token.
         clock: greatest stamp seen.
         cover: what is logged here, or beaten by what is logged: version vector and what is held ahead of it.
+        points: of its own history (`kvsync.index.lineage`).
         segments: oldest to newest.
         peers: {replica: vector} that each known peer has acknowledged.
         missing: by key.
@@ -109,6 +112,7 @@ class Manifest(NamedTuple):
     intents: tuple[RememberedIntent, ...] = ()
     garbage: tuple[str, ...] = ()
     digest: bytes | None = None
+    points: Points = ()
 
     @classmethod
     def fresh(cls, environment: Environment) -> Manifest:
@@ -141,6 +145,7 @@ class Manifest(NamedTuple):
                 "clock": self.clock,
                 "vector": _pairs(self.cover.vector),
                 "ahead": [list(span) for span in self.cover.ahead],
+                "points": self.points,
                 "segments": [
                     [entry.name, _pairs(entry.maxima), entry.length, entry.size, entry.checksum, entry.inline]
                     for entry in self.segments
@@ -197,6 +202,7 @@ class _Reader:
             intents=tuple(self.intent(row) for row in self.rows("intents", 2)),
             garbage=self.names("garbage"),
             digest=digest,
+            points=self.points(),
         )
 
     def error(self, field: str) -> IndexDamagedError:
@@ -249,6 +255,17 @@ class _Reader:
         if cover.ahead != ahead:
             raise self.error("ahead")
         return cover
+
+    def points(self) -> Points:
+        points = [
+            (self.number(number, "points"), self.number(stamp, "points")) for number, stamp in self.rows("points", 2)
+        ]
+        before = (0, 0)
+        for point in points:
+            if point[0] <= before[0] or point[1] <= before[1]:
+                raise self.error("points")
+            before = point
+        return tuple(points)
 
     def segment(self, row: list[object]) -> SegmentEntry:
         name, maxima, length, size, check, inline = row

@@ -91,7 +91,7 @@ fn manifest() -> Vec<u8> {
     let inline = segment("segment/0000000000000001-0", &small(), false);
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    out.map(13);
+    out.map(14);
     text(&mut out, "name", "manifest");
     number(&mut out, "replica", 7);
     number(&mut out, "generation", 3);
@@ -102,6 +102,7 @@ fn manifest() -> Vec<u8> {
     out.array(1).unwrap();
     out.array(3).unwrap();
     uints(&mut out, &[9, STAMP + 5, STAMP + 6]);
+    pairs(&mut out, "points", &[(1, STAMP + 2), (3, STAMP + 9)]);
     out.str("segments").unwrap();
     out.array(1).unwrap();
     out.array(6).unwrap();

@@ -1,0 +1,96 @@
+"""The points of a replica's own history: which are kept, and what a peer's claim says."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kvsync
+from kvsync import Delete, Put
+from kvsync.index.lineage import EXACT_COUNT, Points, certain_below, extended
+
+STAMPS = st.lists(st.integers(1, 2**64 - 1), max_size=400)
+
+
+@given(STAMPS)
+def test_points_ascend_and_the_newest_are_all_there(stamps: list[int]) -> None:
+    points: Points = ()
+    seen: list[int] = []
+    for stamp in stamps:
+        points = extended(points, stamp)
+        if stamp > (seen[-1] if seen else 0):
+            seen.append(stamp)
+    assert all(one < other for one, other in itertools.pairwise(points))
+    assert [stamp for _, stamp in points][-EXACT_COUNT:] == seen[-EXACT_COUNT:]
+    assert {stamp for _, stamp in points} <= set(seen)
+    assert all(certain_below(points, stamp) is None for _, stamp in points)
+
+
+def test_their_number_grows_with_the_logarithm() -> None:
+    points: Points = ()
+    for stamp in range(1, 100_001):
+        points = extended(points, stamp)
+    assert len(points) < 100
+    # From any claim on, the last kept point before it is at most a third of the claim's age further back.
+    for claimed in range(1_000, 100_000, 97):
+        certain = certain_below(points, claimed)
+        assert certain is None or claimed - certain <= (100_000 - claimed) / 3 + 1
+
+
+def test_a_point_that_a_peer_acknowledged_stays() -> None:
+    points: Points = ()
+    for stamp in range(1, 5_000):
+        points = extended(points, stamp, {77} if stamp < 4_000 else ())
+        assert stamp < 77 or stamp >= 4_000 or (77, 77) in points
+    assert (77, 77) not in points
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("again", [False, True], ids=["restored", "copied"])
+def test_a_storage_with_two_lives_loses_neither(seed: int, again: bool) -> None:
+    """B is restored from a backup of a random moment, or copied then, and used before it meets A again."""
+    chance = random.Random(seed)
+    now = [1_700_000_000.0]
+
+    def clock() -> float:
+        now[0] += 0.01
+        return now[0]
+
+    def some(store: dict[str, bytes], label: str, count: int) -> list[Put | Delete]:
+        keys = [f"k{chance.randrange(60)}" for _ in range(count)]
+        return [
+            Delete(key) if chance.random() < 0.2 else Put(key, f"{label}{i}".encode()) for i, key in enumerate(keys)
+        ]
+
+    a: dict[str, bytes] = {}
+    b: dict[str, bytes] = {}
+    bulk = [Put(f"bulk/{i:05d}", b"x") for i in range(chance.choice((0, 3_000)))]
+    kvsync.sync(a, b, bulk, clock=clock)
+    moment = chance.randrange(1, 60)
+    backup: dict[str, bytes] = {}
+    for turn in range(60):
+        if turn == moment:
+            backup = copy.deepcopy(b)
+        kvsync.commit(b, some(b, f"b{turn}.", chance.randrange(1, 4)), clock=clock)
+        if chance.random() < 0.5:
+            kvsync.sync(*chance.choice([(a, b), (b, a)]), clock=clock)
+    kvsync.sync(a, b, clock=clock)
+    unmatched = dict(a)
+    restored = backup
+    for turn in range(chance.choice((1, 5, 80))):
+        kvsync.commit(restored, [Put(f"after{turn}", b"new life")], clock=clock)
+    lives = [a, restored, b] if again else [a, restored]
+    for _ in range(3):
+        for one, other in itertools.combinations(lives, 2):
+            kvsync.sync(one, other, clock=clock)
+    plain = [{k: v for k, v in life.items() if not k.startswith(".kvsync/")} for life in lives]
+    assert all(life == plain[0] for life in plain)
+    for key, value in unmatched.items():
+        if not key.startswith(".kvsync/"):
+            assert plain[0].get(key) == value, f"{key} of the life that ended"
+    assert plain[0]["after0"] == b"new life"
