@@ -269,14 +269,16 @@ def _check_budget(
 def _late_writes(
     replica: Replica, puts: dict[str, tuple[bytes, bytes, int]], deletes: Sequence[str]
 ) -> tuple[list[Change], list[tuple[Change, bytes]]]:
-    """Explain what was found by remembered intents: late writes of runs that had lost their lease.
+    """Explain what was found by what runs were about to write, and by what is known to be missing.
 
-    Return the changes that landed so, and the newest changes that such a write put an older value over: nobody made
+    Return the changes that landed: late writes of runs that had lost their lease, and missing values that a run
+    brought before it was interrupted. And the newest changes that a late write put an older value over: nobody made
     that older value now, so it is no local change, and the newest value is missing.
     """
-    landed: dict[str, Change] = {}
-    stale: dict[str, tuple[Change, bytes]] = {}
     gone = set(deletes)
+    lacking = [lack.change for lack in replica.manifest.lacking]
+    landed = {change.key: change for change in lacking if _fits(change, puts, gone)}
+    stale: dict[str, tuple[Change, bytes]] = {}
     candidates = [*puts, *deletes]
     intents = replica.intents()
     newest = replica.newest(candidates) if intents else []
@@ -285,12 +287,19 @@ def _late_writes(
             if row is None:
                 continue
             change = Change._make(row)
-            fits = change.key in gone if change.deletes else change.key in puts and puts[change.key][1] == change.digest
+            fits = _fits(change, puts, gone)
             if fits and (logged is None or change.order > logged.order):
                 landed[change.key] = change
             elif fits and logged is not None:
                 stale[change.key] = (logged, puts[change.key][1] if change.key in puts else b"")
     return list(landed.values()), [entry for key, entry in stale.items() if key not in landed]
+
+
+def _fits(change: Change, puts: dict[str, tuple[bytes, bytes, int]], gone: set[str]) -> bool:
+    """Whether what was found at a key is what `change` makes of it."""
+    if change.deletes:
+        return change.key in gone
+    return change.key in puts and puts[change.key][1] == change.digest
 
 
 def _stamped(

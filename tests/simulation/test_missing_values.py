@@ -108,3 +108,31 @@ def test_a_delete_that_repeats_an_interrupted_one_does_not_leave_a_value_missing
         met(world, (A, B), scan=True, max_delete="100%")
     assert not a.log().manifest.missing
     assert "k" not in world.replicas[B].data
+
+
+def test_a_missing_value_that_an_interrupted_run_brought_is_no_new_change() -> None:
+    """C fills in B's value and dies before it can say so; its scan then took that old value for a change made now."""
+    world = World(1, 3)
+    said(world, C, Put("k", b"old"))
+    met(world, (A, C), (B, C))
+    said(world, B, Put("k", b"from b"))
+    written(world, B, k=b"another")
+    met(world, (B, C))
+    written(world, B, k=b"from b")
+    c = world.replicas[C]
+    assert [lack.change.key for lack in c.log().manifest.lacking] == ["k"]
+
+    def die(_count: int) -> None:
+        if c.data["k"] == b"from b":
+            fuse.at, fuse.hook = fuse.count, None
+
+    fuse = Fuse(at=10_000, hook=die)
+    world.sync(world.replicas[B], c, fuse)
+    assert c.data["k"] == b"from b"
+    assert c.log().manifest.lacking
+    said(world, A, Put("other", b"1"))
+    met(world, (A, B))
+    said(world, A, Put("k", b"newer"))
+    met(world, (C, A), scan=True)
+    assert c.data["k"] == world.replicas[A].data["k"] == b"newer"
+    assert not c.log().manifest.missing
