@@ -44,16 +44,42 @@ impl Builder {
         self.key.extend_from_slice(row.key);
     }
 
-    /// Append the changes of another builder, whose keys are greater than all here.
-    pub(crate) fn append(&mut self, other: Self) {
-        if self.flags.is_empty() {
-            *self = other;
-            return;
+    /// The segment of the changes of some builders, the keys of each greater than those before.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub(crate) fn join(parts: &[&Self]) -> Result<Segment<Vec<u8>>> {
+        let filled = parts.iter().copied();
+        let filled: Vec<_> = filled.filter(|part| !part.flags.is_empty()).collect();
+        if let [only] = filled[..] {
+            return only.finish();
         }
+        let mut whole = Self::default();
+        whole.reserve(&filled);
+        for part in filled {
+            whole.append(part);
+        }
+        whole.finish()
+    }
+
+    /// Make room at once: to grow in steps would copy all of it several times.
+    fn reserve(&mut self, parts: &[&Self]) {
+        let count = parts.iter().map(|part| part.flags.len()).sum();
+        self.stamp.reserve_exact(count);
+        self.origin.reserve_exact(count);
+        self.flags.reserve_exact(count);
+        self.size.reserve_exact(count);
+        self.digest.reserve_exact(count);
+        self.key_size.reserve_exact(count);
+        let key_bytes = parts.iter().map(|part| part.key.len()).sum();
+        self.key.reserve_exact(key_bytes);
+    }
+
+    fn append(&mut self, other: &Self) {
         let mut places = vec![0; other.origins.len()];
-        for (origin, place) in other.origins {
-            let place = position(u64::from(place));
-            places[place] = self.origin_of(origin, other.maxima[place]);
+        for (origin, place) in &other.origins {
+            let place = position(u64::from(*place));
+            places[place] = self.origin_of(*origin, other.maxima[place]);
         }
         let place = |place: &u32| places[position(u64::from(*place))];
         self.origin.extend(other.origin.iter().map(place));
@@ -85,7 +111,7 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::TooLarge`] where a column passes 4 GiB.
-    pub fn finish(self) -> Result<Segment<Vec<u8>>> {
+    pub fn finish(&self) -> Result<Segment<Vec<u8>>> {
         let count = self.flags.len();
         let longest = self.key.len().max(count.saturating_mul(DIGEST));
         check_length(longest)?;

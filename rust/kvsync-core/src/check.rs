@@ -56,19 +56,19 @@ impl<'a> Check<'a> {
         if layout.count == 0 {
             return Ok(());
         }
-        let (least, greatest) = each_width!(stamps, numbers => extremes(numbers));
+        let (least, found) = match layout.origins.len() {
+            1 => each_width!(stamps, numbers => extremes(numbers)),
+            count => each_width!(stamps, stamps => each_width!(origins, origins => {
+                maxima(stamps, origins, count)
+            })),
+        };
+        let greatest = found.iter().copied().flatten().max().unwrap_or(0);
         if least != 0 || stamps.width() != column::width_of(greatest) {
             return Err(damage(
                 &layout.stamp,
                 "stamps do not fit stamp_base or width",
             ));
         }
-        let found = match layout.origins.len() {
-            1 => vec![Some(greatest)],
-            count => each_width!(stamps, stamps => each_width!(origins, origins => {
-                maxima(stamps, origins, count)
-            })),
-        };
         let base = layout.stamp_base;
         let absolute = found.iter().map(|most| base.checked_add((*most)?));
         if absolute.ne(layout.maxima.iter().copied().map(Some)) {
@@ -90,12 +90,16 @@ impl<'a> Check<'a> {
         if !rest.is_empty() {
             return Err(damage(&layout.digest, "length does not fit the count"));
         }
-        if flags.iter().fold(0, |all, flag| all | flag) & !(TOMBSTONE | DECISION) != 0 {
+        let all = flags.iter().fold(0, |all, flag| all | flag);
+        if all & !(TOMBSTONE | DECISION) != 0 {
             return Err(damage(&layout.flags, "unknown flag"));
         }
         let sizes = self.numbers(&layout.size, layout.count)?;
-        let dead = flags.iter().map(|flag| usize::from(flag & TOMBSTONE));
-        let tombstones = dead.sum();
+        let dead = |flag: &&u8| **flag & TOMBSTONE != 0;
+        let tombstones = match all & TOMBSTONE {
+            0 => 0,
+            _ => flags.iter().filter(dead).count(),
+        };
         if sizes.width() != column::width_of(sizes.max()) {
             return Err(damage(&layout.size, "column wider than it must be"));
         }
@@ -136,22 +140,30 @@ const fn damage(place: &Range<usize>, damage: &'static str) -> Error {
     Error::damaged(HEADER + place.start, damage)
 }
 
-fn extremes<N: Number>(numbers: &[N]) -> (u64, u64) {
+/// The least stamp and the greatest of the only origin.
+fn extremes<N: Number>(numbers: &[N]) -> (u64, Vec<Option<u64>>) {
     let widen = |(least, greatest): (u64, u64), number: &N| {
         (least.min(number.get()), greatest.max(number.get()))
     };
-    numbers.iter().fold((u64::MAX, 0), widen)
+    let (least, greatest) = numbers.iter().fold((u64::MAX, 0), widen);
+    (least, vec![Some(greatest)])
 }
 
 /// Changes that follow one another are kept apart, so that none waits for the one before it.
 const LANES: usize = 4;
 
-/// The greatest stamp of each origin, None for one that does not occur.
-fn maxima<S: Number, O: Number>(stamps: &[S], origins: &[O], count: usize) -> Vec<Option<u64>> {
+/// The least stamp, and the greatest of each origin, None for one that does not occur.
+fn maxima<S: Number, O: Number>(
+    stamps: &[S],
+    origins: &[O],
+    count: usize,
+) -> (u64, Vec<Option<u64>>) {
     let mut lanes = vec![[0; LANES]; count];
+    let mut least = [u64::MAX; LANES];
     let pairs = stamps.chunks(LANES).zip(origins.chunks(LANES));
     for (stamps, origins) in pairs {
         for (lane, (stamp, origin)) in stamps.iter().zip(origins).enumerate() {
+            least[lane] = stamp.get().min(least[lane]);
             if let Some(most) = lanes.get_mut(position(origin.get())) {
                 most[lane] = stamp.get().max(most[lane]);
             }
@@ -172,5 +184,5 @@ fn maxima<S: Number, O: Number>(stamps: &[S], origins: &[O], count: usize) -> Ve
             *most = most.filter(|_| seen);
         }
     }
-    maxima
+    (least.into_iter().min().unwrap_or(0), maxima)
 }

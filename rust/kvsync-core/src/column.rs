@@ -1,12 +1,19 @@
 //! A column of numbers, all of the least width that holds the greatest.
 
 /// A little-endian number of fixed width.
-pub trait Number: Copy {
+pub trait Number: Copy + Default {
     /// Width in bytes.
     const WIDTH: usize;
 
     /// The number.
     fn get(self) -> u64;
+
+    /// Its low 32 bits.
+    fn low(self) -> u32;
+
+    /// The greater of two, found without widening them.
+    #[must_use]
+    fn greater(self, other: Self) -> Self;
 }
 
 macro_rules! number {
@@ -17,6 +24,18 @@ macro_rules! number {
             #[inline(always)]
             fn get(self) -> u64 {
                 u64::from(<$integer>::from_le_bytes(self))
+            }
+
+            #[inline(always)]
+            #[expect(clippy::cast_possible_truncation, reason = "the rest is left out")]
+            fn low(self) -> u32 {
+                self.get() as u32
+            }
+
+            #[inline(always)]
+            fn greater(self, other: Self) -> Self {
+                let number = <$integer>::from_le_bytes;
+                number(self).max(number(other)).to_le_bytes()
             }
         }
     )*};
@@ -118,6 +137,9 @@ impl<'a> Column<'a> {
     }
 }
 
+/// So many numbers of few bytes are added up before their sum is widened, in which it has room.
+const NARROW: usize = 1024;
+
 /// The sum of numbers, saturating.
 #[inline]
 pub fn sum<N: Number>(numbers: &[N]) -> u64 {
@@ -125,14 +147,18 @@ pub fn sum<N: Number>(numbers: &[N]) -> u64 {
         let add = |total: u64, number: &N| total.saturating_add(number.get());
         return numbers.iter().fold(0, add);
     }
-    numbers.iter().map(|number| number.get()).sum()
+    if N::WIDTH == 4 {
+        return numbers.iter().map(|number| number.get()).sum();
+    }
+    let narrow = |numbers: &[N]| numbers.iter().map(|number| number.low()).sum::<u32>();
+    numbers.chunks(NARROW).map(narrow).map(u64::from).sum()
 }
 
 /// The greatest of numbers, 0 where there are none.
 #[inline]
 pub fn max<N: Number>(numbers: &[N]) -> u64 {
-    let greater = |most: u64, number: &N| most.max(number.get());
-    numbers.iter().fold(0, greater)
+    let numbers = numbers.iter().copied();
+    numbers.fold(N::default(), N::greater).get()
 }
 
 /// The least width that holds a number.

@@ -17,8 +17,11 @@ use crate::workers::{self, Workers};
 
 /// So many changes are compared as a whole after one that differed.
 const LEAST_REACH: usize = 8;
-/// So many at most, that one column of them stays near until the next is compared.
-const GREATEST_REACH: usize = 1024;
+/// So many at most: each column is read for long without a change to another, and keys stay near.
+const GREATEST_REACH: usize = 4096;
+
+/// How many segments an outcome has.
+const BUILDERS: usize = 6;
 
 /// The outcome, for sides A and B.
 #[derive(Debug)]
@@ -89,11 +92,27 @@ pub fn delta_by(
         let (a, b) = &parts[part];
         Outcome::of(a, b, ordered)
     });
-    let mut whole = Outcome::default();
-    for outcome in outcomes {
-        whole.append(outcome?);
-    }
-    whole.finish()
+    let outcomes: Vec<Outcome> = outcomes.into_iter().collect::<Result<_>>()?;
+    finish(threads, &outcomes)
+}
+
+/// Put the outcomes of ascending ranges of keys together.
+fn finish(threads: usize, outcomes: &[Outcome]) -> Result<Delta> {
+    let all: Vec<_> = outcomes.iter().map(Outcome::builders).collect();
+    let joined = workers::run(threads, BUILDERS, |place| {
+        let parts: Vec<&Builder> = all.iter().map(|builders| builders[place]).collect();
+        Builder::join(&parts)
+    });
+    let mut joined = joined.into_iter();
+    let mut next = || joined.next().unwrap_or_else(|| Builder::default().finish());
+    Ok(Delta {
+        to_a: next()?,
+        to_b: next()?,
+        log_a: next()?,
+        log_b: next()?,
+        conflict_a: next()?,
+        conflict_b: next()?,
+    })
 }
 
 impl Outcome {
@@ -109,14 +128,17 @@ impl Outcome {
         Ok(outcome)
     }
 
-    /// Add the outcome of a range of greater keys.
-    fn append(&mut self, other: Self) {
-        self.to_a.append(other.to_a);
-        self.to_b.append(other.to_b);
-        self.log_a.append(other.log_a);
-        self.log_b.append(other.log_b);
-        self.conflict_a.append(other.conflict_a);
-        self.conflict_b.append(other.conflict_b);
+    /// What it consists of, in the order of a [`Delta`].
+    const fn builders(&self) -> [&Builder; BUILDERS] {
+        let Self {
+            to_a,
+            to_b,
+            log_a,
+            log_b,
+            conflict_a,
+            conflict_b,
+        } = self;
+        [to_a, to_b, log_a, log_b, conflict_a, conflict_b]
     }
 
     fn compare<'a>(
@@ -147,7 +169,7 @@ impl Outcome {
         ordered: bool,
     ) -> Result<()> {
         let (mut next_a, mut next_b) = (for_b.next(), for_a.next());
-        let mut reach = LEAST_REACH;
+        let mut reach = GREATEST_REACH;
         while let (Some(row_a), Some(row_b)) = (&next_a, &next_b) {
             let most = for_b.run(reach).min(for_a.run(reach));
             let run = twins.run(for_b.here(), for_a.here(), most);
@@ -162,7 +184,12 @@ impl Outcome {
                 self.add(row_a, order.is_ge().then_some(row_b), ordered)?;
                 order
             };
-            reach = (2 * run.count + LEAST_REACH).min(GREATEST_REACH);
+            // To look far costs nothing where the stamps, which go first, say how far.
+            reach = if run.by_stamp {
+                GREATEST_REACH
+            } else {
+                (2 * run.count + LEAST_REACH).min(GREATEST_REACH)
+            };
             if order.is_le() {
                 next_a = for_b.next();
             }
@@ -203,17 +230,6 @@ impl Outcome {
                 self.conflict_b.push(b);
             }
         }
-    }
-
-    fn finish(self) -> Result<Delta> {
-        Ok(Delta {
-            to_a: self.to_a.finish()?,
-            to_b: self.to_b.finish()?,
-            log_a: self.log_a.finish()?,
-            log_b: self.log_b.finish()?,
-            conflict_a: self.conflict_a.finish()?,
-            conflict_b: self.conflict_b.finish()?,
-        })
     }
 }
 

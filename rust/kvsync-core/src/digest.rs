@@ -1,6 +1,6 @@
 //! Digests: BLAKE3 of values, and one sum over the newest change of every key.
 
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 use crate::row::{DIGEST, Row};
 
@@ -41,7 +41,7 @@ pub fn of_newest<'a>(newest: impl Iterator<Item = Row<'a>>) -> [u8; 16] {
         buffer.push(row.flags);
         buffer.extend_from_slice(&row.size.to_le_bytes());
         buffer.extend_from_slice(row.digest);
-        sum = sum.wrapping_add(xxh3_128(&buffer));
+        sum = sum.wrapping_add(XxHash3_128::oneshot(&buffer));
     }
     sum.to_le_bytes()
 }

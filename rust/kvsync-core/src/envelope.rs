@@ -1,8 +1,9 @@
 //! The 24 bytes in front of every index object: kind, version, length, checksum, compression.
 
 use std::borrow::Cow;
+use std::hash::Hasher;
 
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 use crate::error::{Error, Result};
 
@@ -192,10 +193,10 @@ pub fn mend_checksum(data: &mut [u8]) {
 }
 
 fn checksum_of(header: &[u8], stored: &[u8]) -> u64 {
-    let mut hasher = Xxh3::new();
-    hasher.update(&header[..CHECKSUM.start]);
-    hasher.update(stored);
-    hasher.digest()
+    let mut hasher = XxHash3_64::new();
+    hasher.write(&header[..CHECKSUM.start]);
+    hasher.write(stored);
+    hasher.finish()
 }
 
 fn little_endian(data: &[u8], at: usize) -> u64 {

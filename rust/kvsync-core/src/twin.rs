@@ -6,6 +6,9 @@ use crate::error::Result;
 use crate::key;
 use crate::segment::View;
 
+/// So many numbers are compared at once.
+const BLOCK: usize = 8;
+
 /// Two segments to compare.
 #[derive(Debug, Clone, Copy)]
 pub struct Twins<'a> {
@@ -21,6 +24,8 @@ pub struct Twins<'a> {
 pub struct Run<'a> {
     /// How many.
     pub count: usize,
+    /// Whether all that have the same stamps are the same.
+    pub by_stamp: bool,
     /// Their keys behind one another.
     pub keys: &'a [u8],
     sizes: Column<'a>,
@@ -46,9 +51,10 @@ impl<'a> Twins<'a> {
         most: usize,
     ) -> Run<'a> {
         let (a, b) = (&self.a, &self.b);
-        let (base_a, base_b) = (a.layout.stamp_base, b.layout.stamp_base);
-        let stamps = |x, y| base_a.wrapping_add(x) == base_b.wrapping_add(y);
-        let mut count = numbers((a.stamp, i), (b.stamp, j), most, stamps);
+        let ahead = a.layout.stamp_base.wrapping_sub(b.layout.stamp_base);
+        let stamps = |x: u64, y| x.wrapping_add(ahead) ^ y;
+        let stamped = numbers((a.stamp, i), (b.stamp, j), most, stamps);
+        let mut count = stamped;
         if count > 0 {
             count = self.alike((i, j), count);
         }
@@ -61,6 +67,7 @@ impl<'a> Twins<'a> {
         }
         Run {
             count,
+            by_stamp: count == stamped,
             keys,
             sizes: a.keys.sizes,
             index: i,
@@ -70,15 +77,15 @@ impl<'a> Twins<'a> {
     /// Of so many changes from two positions on, how many are alike in all but stamp and key bytes.
     fn alike(&self, (i, j): (usize, usize), most: usize) -> usize {
         let (a, b) = (&self.a, &self.b);
-        let equal = |x, y| x == y;
-        let count = numbers((a.keys.sizes, i), (b.keys.sizes, j), most, equal);
+        let count = same((a.keys.sizes, i), (b.keys.sizes, j), most);
         let count = if self.same_origins {
-            numbers((a.origin, i), (b.origin, j), count, equal)
+            same((a.origin, i), (b.origin, j), count)
         } else {
-            let origins = |x, y| a.layout.origins[position(x)] == b.layout.origins[position(y)];
+            let origin = |view: &View<'_>, place| view.layout.origins[position(place)];
+            let origins = |x, y| origin(a, x) ^ origin(b, y);
             numbers((a.origin, i), (b.origin, j), count, origins)
         };
-        let count = numbers((a.size, i), (b.size, j), count, equal);
+        let count = same((a.size, i), (b.size, j), count);
         let count = prefix(&a.flags[i..][..count], &b.flags[j..][..count]);
         prefix(&a.digest[i..][..count], &b.digest[j..][..count])
     }
@@ -115,19 +122,45 @@ impl Run<'_> {
     }
 }
 
-/// How many numbers agree from a position of two columns on, at most so many.
+/// How many numbers are the same from a position of two columns on, at most so many.
+#[inline]
+fn same((a, i): (Column<'_>, usize), (b, j): (Column<'_>, usize), most: usize) -> usize {
+    match (a, b) {
+        (Column::One(a), Column::One(b)) => prefix(&a[i..][..most], &b[j..][..most]),
+        (Column::Two(a), Column::Two(b)) => prefix(&a[i..][..most], &b[j..][..most]),
+        (Column::Four(a), Column::Four(b)) => prefix(&a[i..][..most], &b[j..][..most]),
+        (Column::Eight(a), Column::Eight(b)) => prefix(&a[i..][..most], &b[j..][..most]),
+        _ => numbers((a, i), (b, j), most, |x, y| x ^ y),
+    }
+}
+
+/// How many numbers do not differ from a position of two columns on, at most so many.
 #[inline]
 fn numbers(
     (a, i): (Column<'_>, usize),
     (b, j): (Column<'_>, usize),
     most: usize,
-    agree: impl Fn(u64, u64) -> bool,
+    differ: impl Fn(u64, u64) -> u64,
 ) -> usize {
     each_width!(a, a => each_width!(b, b => {
-        let pairs = a[i..][..most].iter().zip(&b[j..][..most]);
-        let mut pairs = pairs.map(|(x, y)| (x.get(), y.get()));
-        pairs.position(|(x, y)| !agree(x, y)).unwrap_or(most)
+        agreeing(&a[i..][..most], &b[j..][..most], |x, y| differ(x.get(), y.get()))
     }))
+}
+
+/// How many pairs do not differ from the beginning.
+///
+/// A block is looked at without a branch a pair, so that it is compiled to vector instructions.
+#[inline]
+fn agreeing<S, T>(a: &[S], b: &[T], differ: impl Fn(&S, &T) -> u64) -> usize {
+    let any = |a: &[S; BLOCK], b: &[T; BLOCK]| {
+        let pairs = a.iter().zip(b);
+        pairs.fold(0, |any, (x, y)| any | differ(x, y)) != 0
+    };
+    let blocks = a.as_chunks().0.iter().zip(b.as_chunks().0);
+    let start = BLOCK * blocks.take_while(|(a, b)| !any(a, b)).count();
+    let mut rest = a[start..].iter().zip(&b[start..]);
+    let place = rest.position(|(x, y)| differ(x, y) != 0);
+    place.map_or(a.len(), |place| start + place)
 }
 
 /// How many items agree from the beginning.
@@ -135,6 +168,5 @@ fn prefix<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     if a == b {
         return a.len();
     }
-    let mut pairs = a.iter().zip(b);
-    pairs.position(|(x, y)| x != y).unwrap_or(a.len())
+    agreeing(a, b, |x, y| u64::from(x != y))
 }
