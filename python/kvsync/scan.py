@@ -26,9 +26,6 @@ FLOOR_COUNT = 3
 READ_COUNT = 256
 """Changed values between two looks at the lease, and absent ones looked for at a time."""
 
-RACY_MS = 20
-"""A value modified this shortly before a scan may change again within the same tick of its storage's clock."""
-
 REFRESH_COUNT = 256
 """Re-read but unchanged entries that make a new inventory worth a write."""
 
@@ -144,6 +141,9 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
     positions, gone = baseline.compare(keys, tokens)
     seen = _read_changed(replica.storage, [keys[i] for i in positions], on_batch)
     found = {keys[i]: (tokens[i], *seen[keys[i]]) for i in positions if keys[i] in seen}
+    if not replica.storage.capabilities.versions:
+        # The value may have changed since it was listed. What was read is what is known; its token is its digest.
+        found = {key: (digest, digest, size) for key, (_, digest, size) in found.items()}
     known = dict(zip(found, baseline.digests(list(found)), strict=True))
     touched = {key: token for key, (token, digest, _) in found.items() if digest == known[key]}
     puts = {key: entry for key, entry in found.items() if key not in touched}
@@ -328,8 +328,9 @@ def _stamped(
 
 def _racy(storage: Storage, found: dict[str, tuple[bytes, bytes, int]], started_ms: int) -> set[str]:
     """Return the keys whose token is too young to prove that the value does not change again unnoticed."""
-    if not storage.capabilities.versions:
+    capabilities = storage.capabilities
+    if not capabilities.versions or not capabilities.racy_ms:
         return set()
     keys = list(found)
     times = storage.modified_ms(keys)
-    return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - RACY_MS}
+    return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - capabilities.racy_ms}

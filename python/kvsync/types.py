@@ -139,6 +139,9 @@ class Capabilities:
         blocking: calls wait on input or output, so reading ahead in a thread pays.
         compress: index bytes cost more than cycles, so segments are stored with zstd.
         versions: scan and write give cheap version tokens; without, the token is the value's BLAKE3.
+        racy_ms: how long before a scan a value must have been modified for its version token to prove that it was
+            read as listed: the tick of the storage's clock, and what that may differ from ours. 0 where no two
+            values of a key ever have one token.
         conditional_remove: an index object can be removed on condition; without, a lease is marked as released.
         conditions: whether conditional writes hold: "certain"; "claimed", which a probe has to prove before the
             first run, since some servers ignore them silently; "advisory", known not to, and the user insisted.
@@ -149,6 +152,7 @@ class Capabilities:
     blocking: bool = True
     compress: bool = False
     versions: bool = False
+    racy_ms: int = 20
     conditional_remove: bool = True
     conditions: Literal["certain", "claimed", "advisory"] = "certain"
 

@@ -83,6 +83,22 @@ class _Seen:
         return self.sizes[position] if found else None
 
 
+@dataclass(slots=True)
+class _Listed:
+    """The tokens that the last scan listed, and which values turned out to be others when they were read."""
+
+    keys: list[str]
+    tokens: list[bytes | None]
+    moved: set[str] = field(default_factory=set)
+
+    def compare(self, key: str, token: bytes | None) -> None:
+        """Note whether what was read is what was listed."""
+        position = bisect_left(self.keys, key)
+        listed = position < len(self.keys) and self.keys[position] == key
+        if not listed or token is None or self.tokens[position] != token:
+            self.moved.add(key)
+
+
 class BucketStorage:
     """Objects of a bucket as a storage; several threads may use it.
 
@@ -125,6 +141,7 @@ class BucketStorage:
         self._concurrency = concurrency
         self._room = NAME_BYTES_MAX - len(self._bucket.prefix.encode())
         self._seen: _Seen | None = None
+        self._listed: _Listed | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -187,6 +204,7 @@ class BucketStorage:
         keys = sorted(listed)
         tags = [listed[key].token for key in keys]
         self._seen = _Seen(keys, array("Q", (listed[key].size for key in keys)))
+        self._listed = _Listed(keys, tags)
         del listed
         for start in range(0, len(keys), SCAN_COUNT):
             batch = keys[start : start + SCAN_COUNT]
@@ -203,6 +221,9 @@ class BucketStorage:
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return when each value was last modified: of one read since a scan, when that one was.
 
+        None, too, for one that was not read as it was listed: a later value may have the listed token once more, an
+        entity tag being of the contents, so the two prove nothing of each other.
+
         Raises:
             StorageError: a request failed.
         """
@@ -210,7 +231,8 @@ class BucketStorage:
         unknown = [key for key in keys if key not in known]
         metas = self._each(self._head, unknown)
         known.update((key, meta.modified_ms if meta else None) for key, meta in zip(unknown, metas, strict=True))
-        return [known[key] for key in keys]
+        moved = self._listed.moved if self._listed is not None else set()
+        return [None if key in moved else known[key] for key in keys]
 
     # Large values
 
@@ -326,7 +348,7 @@ class BucketStorage:
         if not self._fits(name):
             return None
         try:
-            if self._seen is None:
+            if self._listed is None:
                 return self._bucket.read(name)
             found = self._bucket.get(name)
         except UnreadableObject as error:
@@ -391,9 +413,11 @@ class BucketStorage:
         return None if value is None else _digested(value)
 
     def _note(self, key: str, meta: Meta) -> None:
-        seen = self._seen
+        seen, listed = self._seen, self._listed
         if seen is not None:
             seen.read_ms[key] = meta.modified_ms
+        if listed is not None:
+            listed.compare(key, meta.token)
 
     # Many at once
 

@@ -122,7 +122,7 @@ class NatsStorage:
         UsageError: nats-py is missing.
     """
 
-    capabilities = Capabilities(tier="T2", blocking=True, compress=True, versions=True, conditional_remove=True)
+    capabilities = Capabilities(tier="T2", blocking=True, compress=True, versions=True, racy_ms=0)
 
     def __init__(
         self,
