@@ -721,3 +721,34 @@ def test_a_held_lease_is_reported_at_once(storage: PostgresStorage, url: str) ->
         assert time.monotonic() - started < 5
         leave.set()
         assert running.result(30).pushed == 1
+
+
+def test_what_a_trigger_suppresses_is_refused_and_never_taken_for_done(postgres_server: PostgresServer) -> None:
+    """Protected rows and soft deletes: the peer's newer value was taken back, and its deletes undone, a run later."""
+    schema = postgres_server.schema()
+    postgres_server.run(
+        f'CREATE TABLE {schema}.kv (key text COLLATE "C" PRIMARY KEY, value bytea NOT NULL)',
+        f"INSERT INTO {schema}.kv SELECT 'frozen/' || n, 'old' FROM generate_series(1, 5) n",
+        f"CREATE FUNCTION {schema}.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
+        f"CREATE TRIGGER keep BEFORE UPDATE OR DELETE ON {schema}.kv FOR EACH ROW "
+        f"WHEN (OLD.key LIKE 'frozen/%') EXECUTE FUNCTION {schema}.keep()",
+        f"CREATE TRIGGER never BEFORE INSERT ON {schema}.kv FOR EACH ROW "
+        f"WHEN (NEW.key LIKE 'draft/%') EXECUTE FUNCTION {schema}.keep()",
+    )
+    url = f"{postgres_server.url}?schema={schema}"
+    peer: dict[str, bytes] = {}
+    kvsync.sync(peer, url, scan=True)
+    assert peer["frozen/1"] == b"old"
+    changes: list[Put | Delete]
+    changes = [Put("frozen/1", b"new"), Delete("frozen/2"), Put("draft/1", b"d"), Put("plain", b"p"), Delete("none")]
+    for _ in range(3):
+        result = kvsync.sync(peer, url, changes, scan=True)
+        changes = []
+        assert {missing.key for missing in result.missing} == {"frozen/1", "frozen/2", "draft/1"}
+        assert (peer["frozen/1"], peer["draft/1"], peer["plain"]) == (b"new", b"d", b"p")
+        assert "frozen/2" not in peer
+    with closing(open_url(url)) as storage:
+        assert storage.read(["frozen/1", "frozen/2", "draft/1", "plain"]) == [b"old", b"old", None, b"p"]
+        many = {f"draft/{number}": b"x" for number in range(500)} | {f"fine/{number}": b"x" for number in range(500)}
+        refused = storage.write(list(many), list(many.values())).refused
+        assert {refusal.key for refusal in refused} == {key for key in many if key.startswith("draft/")}

@@ -104,7 +104,7 @@ class Rows:
         """Write values, whatever is there."""
         rows = self._acceptable(values)
         if not self._loaded(rows):
-            self._each(rows, lambda some: self._put(self.table.upsert, some))
+            self._each(rows, self._upsert)
 
     def create(self, values: dict[str, bytes]) -> None:
         """Write values where there is none."""
@@ -124,7 +124,7 @@ class Rows:
     def delete(self, keys: Iterable[str]) -> None:
         """Delete rows, whatever they hold."""
         rows = {key: (self._raw(key), None) for key in keys if self.table.key.refuses(key) is None}
-        self._each(rows, lambda some: self._ask(self.table.delete, [raw for raw, _ in some]))
+        self._each(rows, self._remove)
 
     def refuse(self, key: str, reason: str, *, changed: bool = False) -> None:
         """Note that nothing was done for a key."""
@@ -135,16 +135,46 @@ class Rows:
         if not self.loading or len(rows) < COPY_COUNT:
             return not rows
         try:
-            with atomic(self.connection), self.connection.cursor().copy(self.table.copy) as copy:
-                copy.set_types([self.table.key.type, self.table.value.type])
-                for row in rows.values():
-                    copy.write_row(row)
+            with atomic(self.connection):
+                self._copy(list(rows.values()))
+        except _SuppressedError:
+            self.loading = False
+            return False
         except self.psycopg.Error as error:
             self.loading = False
             if not is_about_a_row(error):
                 raise
             return False
         return True
+
+    def _copy(self, rows: Sequence[tuple[Any, Any]]) -> None:
+        cursor = self.connection.cursor()
+        with cursor.copy(self.table.copy) as copy:
+            copy.set_types([self.table.key.type, self.table.value.type])
+            for row in rows:
+                copy.write_row(row)
+        if cursor.rowcount < len(rows):
+            raise _SuppressedError
+
+    def _upsert(self, rows: Sequence[tuple[Any, Any]]) -> None:
+        cursor = self.connection.cursor(binary=True)
+        arrays = ([raw for raw, _ in rows], [value for _, value in rows])
+        cursor.execute(self.table.upsert, arrays, prepare=True)
+        if cursor.rowcount < len(rows):
+            wanted = {self._text(raw): value if isinstance(value, bytes) else value.encode() for raw, value in rows}
+            held = self.select(list(wanted))
+            self._refuse_suppressed(key for key, value in wanted.items() if held.get(key) != value)
+
+    def _remove(self, rows: Sequence[tuple[Any, Any]]) -> None:
+        cursor = self.connection.cursor(binary=True)
+        cursor.execute(self.table.delete, ([raw for raw, _ in rows],), prepare=True)
+        if cursor.rowcount < len(rows):
+            self._refuse_suppressed(self.select([self._text(raw) for raw, _ in rows]))
+
+    def _refuse_suppressed(self, keys: Iterable[str]) -> None:
+        """Refuse what a trigger, a rule or a policy of the table passed over without an error."""
+        for key in keys:
+            self.refuse(key, "a trigger, rule or policy of the table left the row as it was")
 
     def _put(self, statement: str, rows: Sequence[tuple[Any, Any]]) -> list[tuple[Any, ...]]:
         cursor = self.connection.cursor(binary=True)
@@ -201,6 +231,9 @@ class Rows:
             return list(keys)
         return [self._raw(key) for key in keys if self.table.key.refuses(key) is None]
 
+    def _text(self, raw: str | bytes) -> str:
+        return raw.decode() if isinstance(raw, bytes) else raw
+
     def _raw(self, key: str) -> str | bytes:
         return key.encode() if self.table.key.binary else key
 
@@ -215,6 +248,10 @@ class Rows:
                 message = f"the row of key {key!r:.200} holds NULL: give it a value or delete it"
                 raise StorageError(message, key=str(key))
         return checked  # type: ignore[return-value]
+
+
+class _SuppressedError(Exception):
+    """A row was passed over without an error."""
 
 
 def _text(key: object) -> str | None:
