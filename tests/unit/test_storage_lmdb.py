@@ -467,3 +467,39 @@ def test_a_held_lease_is_reported_at_once(tmp_path: Path) -> None:
         assert time.monotonic() - started < 5
         leave.set()
         assert running.result(30).pushed == 1
+
+
+class Watched:
+    """An environment that counts how often it is told to make its last commit durable."""
+
+    def __init__(self, environment: lmdb.Environment) -> None:
+        self.inner = environment
+        self.synced = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def sync(self, force: bool, /) -> None:
+        assert force
+        self.synced += 1
+        self.inner.sync(force)
+
+
+def test_every_commit_is_durable_but_the_lease(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    storage = opening(tmp_path / "e")
+    storage.write(["a"], [b"1"])
+    shared: Any = storage._shared
+    assert shared.environment.flags()["metasync"] is False
+    watched = shared.environment = Watched(shared.environment)
+    version = storage.store("lease", b"held", ABSENT)
+    storage.remove(["lease"], version)
+    assert watched.synced == 0
+    storage.write(["a"], [b"2"])
+    storage.store("manifest", b"1", ABSENT)
+    storage.delete(["a"])
+    storage.remove(["manifest"], ANY)
+    assert watched.synced == 4
+    with storage.transaction():
+        storage.store("lease", b"held", ABSENT)
+        storage.write(["a"], [b"3"])
+    assert watched.synced == 5

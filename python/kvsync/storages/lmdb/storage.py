@@ -5,7 +5,8 @@ database `kv`, or in the one that `?db=` names; `?db=` alone names the unnamed o
 of its own. All are made by the first write. `?map_size=64G` says how much the environment may hold, by default 1 TiB
 where files can have holes. Keys that LMDB cannot hold, longer than 511 bytes or empty, lie in a database beside.
 
-Every commit is durable. There is one writer at a time, in all processes; who reads waits for nobody.
+Every commit is durable, but for the lease's, which a crash of the machine may take back. There is one writer at a time,
+in all processes; who reads waits for nobody.
 """
 
 from __future__ import annotations
@@ -168,12 +169,10 @@ class LmdbStorage:
             if expect is not None:
                 able = [(key, k) for key, k in zip(keys, raw, strict=True) if k is not None and key not in refused]
                 refused |= _unexpected(there, able, dict(zip(keys, expect, strict=True)))
-            rows = [
-                (k, value)
-                for key, k, value in zip(keys, raw, values, strict=True)
-                if k is not None and (not refused or key not in refused)
-            ]
-            there.put(rows)
+            if refused:
+                kept = [i for i, key in enumerate(keys) if key not in refused]
+                raw, values = [raw[i] for i in kept], [values[i] for i in kept]
+            there.put(raw, values)  # type: ignore[arg-type]  # what has no key is refused
         return _written(keys, refused)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
@@ -247,7 +246,7 @@ class LmdbStorage:
         # Whoever only looks need not wait for the writer: a lease that is held is seen at once.
         self._check(name, expect, self.load(name))
         version = self._random_bytes(VERSION_BYTES)
-        with self._writing() as there:
+        with self._writing(durable=name != "lease") as there:
             self._check(name, expect, self.load(name))
             there.transaction.put(name.encode(), version + data, db=there.index)
         return version
@@ -264,7 +263,7 @@ class LmdbStorage:
             self._check(name, expect, there)
         if not any(held.values()):
             return
-        with self._writing() as values:
+        with self._writing(durable=list(names) != ["lease"]) as values:
             for name in names:
                 self._check(name, expect, self.load(name))
             for name in names:
@@ -329,14 +328,14 @@ class LmdbStorage:
                     yield Values(transaction, *handles)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Values]:
+    def _writing(self, *, durable: bool = True) -> Iterator[Values]:
         with self._errors():
             shared = self._environment()
             own = self._own()
             if own is not None:
                 yield own
                 return
-            with shared.writing(self._names) as (transaction, handles):
+            with shared.writing(self._names, durable=durable) as (transaction, handles):
                 yield Values(transaction, *handles)
 
     def _own(self) -> Values | None:

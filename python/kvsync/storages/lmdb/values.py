@@ -15,7 +15,7 @@ from kvsync.errors import StorageError
 from kvsync.native import digest_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import lmdb
 
@@ -51,17 +51,19 @@ class Values:
             return [get(key, None, handle) for key in keys]
         return [self.get([key])[0] if are_ordinary([key]) else self._get_special(key) for key in keys]
 
-    def put(self, rows: Sequence[tuple[bytes, bytes]]) -> None:
+    def put(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Write values; both databases are there."""
-        ordinary = rows
-        if not are_ordinary([key for key, _ in rows]):
-            ordinary = [row for row in rows if are_ordinary([row[0]])]
+        rows: Iterable[tuple[bytes, bytes]] = zip(keys, values, strict=True)
+        if not are_ordinary(keys):
+            ordinary = []
             for key, value in rows:
-                if not are_ordinary([key]):
+                if are_ordinary([key]):
+                    ordinary.append((key, value))
+                else:
                     record = len(key).to_bytes(LENGTH_BYTES, "little") + key + value
                     self.transaction.put(_place(key), record, db=self.special)
-        if ordinary:
-            self.transaction.cursor(self.ordinary).putmulti(ordinary)
+            rows = ordinary
+        self.transaction.cursor(self.ordinary).putmulti(rows)
 
     def delete(self, keys: Sequence[bytes]) -> None:
         """Delete keys; absent ones are passed over."""
