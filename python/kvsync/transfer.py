@@ -82,8 +82,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some changes and the values of their puts; `trusted`: the digests were taken from these very values.
+    """Some changes and the values of their puts.
 
+    `bad`: positions of the values that are not those that their changes name.
     `large`: one put whose value is to be moved in parts, and is not read yet.
     """
 
@@ -91,7 +92,7 @@ class Batch:
     stop: int
     keys: list[str]
     values: Sequence[bytes | Unreadable | None]
-    trusted: bool = False
+    bad: Sequence[int] = ()
     large: Change | None = None
 
 
@@ -104,16 +105,20 @@ class Reader:
     in_parts: bool = False
 
     def take(self, changes: Segment, start: int, stop: int) -> Batch:
-        """Return the values of the puts among changes[start:stop], and whether their digests were just taken."""
+        """Return the values of the puts among changes[start:stop], checked: here, where it holds up no writing.
+
+        What was given in this run is not checked: the digests were just taken from it.
+        """
         known = self.given.puts(changes, start, stop) if self.given is not None else None
         if known is not None:
-            return Batch(start, stop, *known, trusted=True)
+            return Batch(start, stop, *known)
         keys = changes.puts(start, stop)
         if self.in_parts and len(keys) == 1 == stop - start:
             change = Change._make(changes.rows(start, stop)[0])
             if change.size > LARGE_BYTES:
                 return Batch(start, stop, keys, [], large=change)
-        return Batch(start, stop, keys, self.storage.read(keys) if keys else [])
+        values = self.storage.read(keys) if keys else []
+        return Batch(start, stop, keys, values, changes.mismatches(start, stop, values) if keys else ())
 
 
 def push(
@@ -167,8 +172,7 @@ def _read_ahead(giver: Reader, changes: Segment) -> Iterator[Batch]:
 
 def _apply(taker: Storage, changes: Segment, batch: Batch, guard: Guard, outcome: Outcome) -> None:
     keys, values = batch.keys, batch.values
-    bad = changes.mismatches(batch.start, batch.stop, values) if keys and not batch.trusted else []
-    refused = {keys[i]: _why(values[i]) for i in bad}
+    refused = {keys[i]: _why(values[i]) for i in batch.bad}
     if refused:
         kept = [(key, value) for key, value in zip(keys, values, strict=True) if key not in refused]
         keys, values = [key for key, _ in kept], [value for _, value in kept]
