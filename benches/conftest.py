@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parent.parent / "tests"))
+
+from servers.running import stop_all
 
 from kvsync import _core
 from measure import FULL, Report
@@ -78,6 +81,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a strict run that missed a bar."""
+    """End the servers, and fail a strict run that missed a bar."""
+    stop_all()
     if session.config.getoption("--kvsync-strict") and REPORT.missed() and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -22,14 +22,20 @@ FULL = os.environ.get("KVSYNC_BENCH") == "full"
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that an implementation took, round by round."""
+    """Seconds that an implementation took, round by round, and of those the processor's in this process."""
 
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...] = ()
 
     @property
     def best(self) -> float:
         """The fastest round: what the work costs when nothing else runs."""
         return min(self.seconds)
+
+    @property
+    def cpu(self) -> float:
+        """The least that any round kept the processor busy."""
+        return min(self.cpu_seconds)
 
     @property
     def median(self) -> float:
@@ -57,6 +63,15 @@ def seconds_of(work: Callable[[], object]) -> float:
     return elapsed
 
 
+def cost_of(work: Callable[[], object]) -> tuple[float, float]:
+    """Return how long one call takes, and for how long it keeps the processor busy."""
+    start, busy = time.perf_counter(), time.process_time()
+    result = work()
+    elapsed = time.perf_counter() - start, time.process_time() - busy
+    del result
+    return elapsed
+
+
 def in_turn(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Timing]:
     """Time all implementations, one after another in each round, so that noise meets all of them.
 
@@ -73,13 +88,13 @@ def itself(work: Callable[[], object]) -> Callable[[], object]:
 
 def in_turn_prepared(makers: Mapping[str, Callable[[], Callable[[], object]]], rounds: int) -> dict[str, Timing]:
     """Time in turn what each maker returns; making it is not timed. The cyclic collector stays on."""
-    seconds: dict[str, list[float]] = {name: [] for name in makers}
+    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in makers}
     for _ in range(rounds):
         for name, make in makers.items():
             work = make()
-            seconds[name].append(seconds_of(work))
+            costs[name].append(cost_of(work))
             del work
-    return {name: Timing(tuple(taken)) for name, taken in seconds.items()}
+    return {name: Timing(*zip(*taken, strict=True)) for name, taken in costs.items()}
 
 
 def resident_bytes(entry: str = "VmRSS") -> int:

@@ -1,0 +1,236 @@
+"""Buckets: S3 to S3 beside a bare concurrent copy, and how many requests that takes.
+
+The bare copy is obstore's own interface with as many requests under way, once from a pool of threads and once from
+`asyncio` behind a semaphore; the better of the two is the rival. A proxy in a process of its own adds the latency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import obstore
+import pytest
+from obstore.store import S3Store
+from servers.proxy import DroppingProxy
+from servers.running import running
+from servers.seaweed import ACCESS_KEY, BUCKET, REGION, SECRET_KEY
+
+import kvsync
+import workload
+from bench_servers import values
+from kvsync import Put
+from kvsync.storages import Storage, open_storage
+from measure import FULL, Line, Report, in_turn_prepared
+
+VALUES = 2_000 if FULL else 200
+ROUNDS = 3 if FULL else 1
+LATENCY_SECONDS = 0.02
+COPY_BAR = 1.25
+REQUESTS_BAR = 8
+CONCURRENCY = 16
+
+PROXY = """
+import sys
+from servers.proxy import DroppingProxy
+with DroppingProxy(int(sys.argv[1]), delay_seconds=float(sys.argv[2]) / 2) as proxy:
+    print(proxy.port, flush=True)
+    sys.stdin.read()
+"""
+
+Work = Callable[[], object]
+
+
+@contextmanager
+def late(port: int, seconds: float) -> Iterator[int]:
+    """Give a port behind which the server at `port` answers so many seconds later."""
+    if not seconds:
+        yield port
+        return
+    tests = Path(__file__).parent.parent / "tests"
+    command = [sys.executable, "-c", PROXY, str(port), str(seconds)]
+    with subprocess.Popen(command, cwd=tests, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.communicate()
+
+
+class Copies:
+    """Copies of the same values between two new prefixes, ours and the rivals'."""
+
+    numbers = count()
+
+    def __init__(self, port: int, concurrency: int, size: int, *, stored: bool) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.concurrency = concurrency
+        self.stored = stored
+        self.values = values(size)
+        self.store = S3Store(
+            BUCKET,
+            endpoint=self.endpoint,
+            region=REGION,
+            access_key_id=ACCESS_KEY,
+            secret_access_key=SECRET_KEY,
+            client_options={"allow_http": True},
+        )
+
+    def prefixes(self) -> tuple[str, str]:
+        """Return two new prefixes; the source's has the values, if they are stored before."""
+        source, target = (f"bench{next(self.numbers)}" for _ in range(2))
+        if self.stored:
+            self._threads(lambda key: self._put(source, key, self.values[key]))
+        return source, target
+
+    def open(self, prefix: str) -> Storage:
+        """Return ours at a prefix."""
+        url = running("s3").url_of(prefix, endpoint=self.endpoint, concurrency=str(self.concurrency))
+        return open_storage(url)[0]
+
+    def sync(self) -> Work:
+        """Return a first sync."""
+        source, target = map(self.open, self.prefixes())
+        if self.stored:
+            kvsync.commit(source, [Put(key) for key in self.values])
+        changes = [] if self.stored else workload.puts(self.values)
+
+        def work() -> None:
+            result = kvsync.sync(source, target, changes=changes)
+            assert (result.pushed, result.pulled) == (len(self.values), 0)
+
+        return work
+
+    def threads(self) -> Work:
+        """Return the copy from a pool of threads."""
+        source, target = self.prefixes()
+
+        def one(key: str) -> None:
+            value = self._get(source, key) if self.stored else self.values[key]
+            if not self.stored:
+                self._put(source, key, value)
+            self._put(target, key, value)
+
+        return partial(self._threads, one)
+
+    def tasks(self) -> Work:
+        """Return the copy from `asyncio`."""
+        source, target = self.prefixes()
+
+        async def one(key: str, turn: asyncio.Semaphore) -> None:
+            async with turn:
+                if self.stored:
+                    value = bytes(await (await obstore.get_async(self.store, f"{source}/{key}")).bytes_async())
+                else:
+                    value = self.values[key]
+                    await obstore.put_async(self.store, f"{source}/{key}", value)
+                await obstore.put_async(self.store, f"{target}/{key}", value)
+
+        async def every() -> None:
+            turn = asyncio.Semaphore(self.concurrency)
+            await asyncio.gather(*(one(key, turn) for key in self.values))
+
+        return lambda: asyncio.run(every())
+
+    def check(self) -> None:
+        """See that each of them leaves all values in both places."""
+        for make in (self.sync, self.threads, self.tasks):
+            make()()
+            last = next(self.numbers)
+            for number in (last - 2, last - 1):
+                prefix = f"bench{number}"
+                assert [self._get(prefix, key) for key in self.values] == list(self.values.values())
+
+    def _threads(self, one: Callable[[str], object]) -> None:
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            list(pool.map(one, self.values))
+
+    def _get(self, prefix: str, key: str) -> bytes:
+        return bytes(self.store.get(f"{prefix}/{key}").bytes())
+
+    def _put(self, prefix: str, key: str, value: bytes) -> None:
+        self.store.put(f"{prefix}/{key}", value)
+
+
+CASES = {
+    "": (0.0, CONCURRENCY, VALUES),
+    ", 20 ms away": (LATENCY_SECONDS, CONCURRENCY, VALUES),
+    ", 1 at once": (0.0, 1, VALUES // 4),
+    ", 64 at once": (0.0, 64, VALUES),
+    ", 20 ms away, 1 at once": (LATENCY_SECONDS, 1, VALUES // 20),
+    ", 20 ms away, 64 at once": (LATENCY_SECONDS, 64, VALUES),
+}
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["given", "stored"])
+@pytest.mark.parametrize("case", CASES)
+def test_copy(report: Report, case: str, *, stored: bool) -> None:
+    """Time a first sync beside the better bare copy; the bar is on 16 requests at once."""
+    seconds, concurrency, size = CASES[case]
+    with late(running("s3").s3, seconds) as port:
+        Copies(port, concurrency, min(size, 50), stored=stored).check()
+        copies = Copies(port, concurrency, size, stored=stored)
+        makers = {"ours": copies.sync, "threads": copies.threads, "asyncio": copies.tasks}
+        timings = in_turn_prepared(makers, ROUNDS)
+    work = f"s3, {size:,} {'stored' if stored else 'given'}{case}"
+    detail = {name: {"best": timing.best, "median": timing.median} for name, timing in timings.items()}
+    add = partial(Line, "bucket", work, detail=detail)
+    ours, rivals = timings["ours"].best, (timings["threads"].best, timings["asyncio"].best)
+    bar = COPY_BAR if FULL and concurrency == CONCURRENCY else None
+    report.add(add("time", ours, "s"))
+    report.add(add("ours / better bare copy", ours / min(rivals), "x", bar))
+    report.add(add("ours / threads", ours / rivals[0], "x"))
+    report.add(add("ours / asyncio", ours / rivals[1], "x"))
+
+
+def requests(first: DroppingProxy, second: DroppingProxy, work: Work) -> list[int]:
+    """Return how many requests `work` made through each proxy."""
+    before = first.exchanges, second.exchanges
+    work()
+    return [first.exchanges - before[0], second.exchanges - before[1]]
+
+
+def tell(report: Report, work: str, counts: Sequence[int], moved: int, bar: int | None = REQUESTS_BAR) -> None:
+    """Report the requests of a run."""
+    add = partial(Line, "bucket", work)
+    report.add(add("requests beyond 2 a moved value", sum(counts) - 2 * moved, "", bar))
+    report.add(add("requests to the source", counts[0], ""))
+    report.add(add("requests to the target", counts[1], ""))
+
+
+def test_requests(report: Report) -> None:
+    """Count the requests of runs."""
+    server = running("s3")
+    size = 200
+    with DroppingProxy(server.s3) as one, DroppingProxy(server.s3) as two:
+
+        def pair() -> tuple[Storage, Storage]:
+            number = next(Copies.numbers)
+            return tuple(  # type: ignore[return-value]
+                open_storage(server.url_of(f"count{number}{side}", endpoint=f"http://127.0.0.1:{proxy.port}"))[0]
+                for side, proxy in (("a", one), ("b", two))
+            )
+
+        store = values(size)
+        a, b = pair()
+        given = partial(kvsync.sync, a, b, changes=workload.puts(store))
+        tell(report, f"s3, first sync, {size} given", requests(one, two, given), size, None)
+        changed = workload.puts(dict(list(values(size, "2").items())[:100]))
+        counts = requests(one, two, partial(kvsync.sync, a, b, changes=changed))
+        tell(report, "s3, 100 given", counts, 100)
+        kvsync.commit(a, workload.puts(dict(list(values(size, "3").items())[:100])))
+        tell(report, "s3, 100 stored, one way", requests(one, two, partial(kvsync.sync, a, b)), 100)
+        kvsync.commit(a, workload.puts(dict(list(values(size, "4").items())[:50])))
+        kvsync.commit(b, workload.puts(dict(list(values(size, "5").items())[50:100])))
+        tell(report, "s3, 50 stored on each", requests(one, two, partial(kvsync.sync, a, b)), 100)
+        tell(report, "s3, nothing to do", requests(one, two, partial(kvsync.sync, a, b)), 0, None)
+        a, b = pair()
+        workload.fill(a, store)
+        kvsync.commit(a, [Put(key) for key in store])
+        tell(report, f"s3, first sync, {size} stored", requests(one, two, partial(kvsync.sync, a, b)), size, None)
+        assert workload.contents(a, list(store)) == workload.contents(b, list(store))
