@@ -321,8 +321,16 @@ def _check_distinct(storages: Sequence[Storage]) -> None:
     if len(set(known)) < len(known):
         message = "source and target are one storage; name two different ones"
         raise SameStorageError(message, storage=storages[-1].name)
-    folders = sorted(identity for identity in known if identity.startswith("file:"))
-    for outer, inner in pairwise(folders):
-        if inner.startswith(f"{outer.rstrip('/')}/"):
-            message = "one folder lies within the other, so it would take in itself; name two that lie apart"
+    areas = sorted(area for area in map(_area, known) if area is not None)
+    for outer, inner in pairwise(areas):
+        if inner.startswith(outer):
+            message = "one storage lies within the other, so it would take in itself; name two that lie apart"
             raise SameStorageError(message, storage=storages[-1].name)
+
+
+def _area(identity: str) -> str | None:
+    """Return what begins the identity of every storage that lies within this one; None where none can."""
+    kind = identity.partition(":")[0]
+    if kind in {"file", "s3", "gs", "az"}:
+        return f"{identity.rstrip('/')}/"
+    return identity if kind == "redis" and "?prefix=" in identity else None

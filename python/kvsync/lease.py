@@ -279,17 +279,23 @@ class _Contender:
         self.seen: tuple[Version, float] | None = None
 
     def attempt(self) -> Lease | _Taken:
+        if self.storage.capabilities.conditional_remove:
+            return self._create() or self._take_over()
+        # A lease that was given back left its object there: look first.
+        return self._take_over()
+
+    def _create(self) -> Lease | None:
         record = self.record()
         try:
             version = replace(self.storage, LEASE, record.encode(), ABSENT)
         except ObjectMismatch:
-            return self._take_over()
+            return None
         return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
 
     def _take_over(self) -> Lease | _Taken:
         there = self.storage.load(LEASE)
         if there is None:
-            return self.attempt()
+            return self._create() or self.attempt()
         old = LeaseRecord.decode(there.data, self.storage.name)
         inheritance = self._inheritance(there.version, old)
         if inheritance is None:

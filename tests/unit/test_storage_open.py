@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kvsync.errors import UsageError
+import kvsync
+from kvsync.errors import SameStorageError, UsageError
 from kvsync.storages import open_storage, registry, schemes
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
@@ -157,3 +158,63 @@ def test_a_parsed_url_shows_no_secret() -> None:
     url = parse_url("redis://me:hunter2@host/0?token=hunter2")
     assert "hunter2" not in f"{url} {url!r}"
     assert url.query == {"token": "hunter2"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" redis://u:hunter2@h/0", "redis//u:hunter2@h/0", "redis:u:hunter2@h", "\tnosuch://u:hunter2@h", "SQLITE:/a.db"],
+)
+def test_a_url_with_a_slip_is_no_folder_and_hides_its_password(text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        open_storage(text)
+    assert "hunter2" not in f"{raised.value}{raised.value.storage}"
+
+
+def test_a_folder_may_be_named_like_a_scheme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("./redis:x", "redis", "sqlite.db", "notes:2024"):
+        assert isinstance(open_storage(name)[0], FolderStorage)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:pass?hunter2@127.0.0.1:6379/0",
+        "postgresql://user:pass?hunter2@127.0.0.1/db",
+        "nats://u:a/b?hunter2@127.0.0.1/b",
+        "redis://u:hunter2@[::1/0",
+    ],
+)
+def test_a_raw_character_in_a_password_leaks_nothing(url: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        open_storage(url)
+    assert "hunter2" not in f"{raised.value}{raised.value.storage}"
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [
+        ("redis://h/0?prefix=n:", "redis://h/0?prefix=n:sub:"),
+        ("redis://h/0", "redis://h/0?prefix=n:"),
+        ("s3://b/n?region=x", "s3://b/n/sub?region=x"),
+        ("s3://b/?region=x", "s3://b/n?region=x"),
+    ],
+)
+def test_a_storage_within_the_other_is_refused(outer: str, inner: str) -> None:
+    """Each run took the inner one's index and values in, and grew it by as much again."""
+    for pair in ((outer, inner), (inner, outer)):
+        with pytest.raises(SameStorageError, match="within"):
+            kvsync.sync(*pair)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("redis://h:1/0?prefix=n:", "redis://h:1/0?hash=n:x"), ("s3://b/n?region=x", "s3://b/n2?region=x")],
+)
+def test_storages_side_by_side_are_not(one: str, other: str) -> None:
+    from kvsync.api import _check_distinct
+
+    opened = [open_storage(url)[0] for url in (one, other)]
+    _check_distinct(opened)
+    for storage in opened:
+        storage.close()

@@ -49,11 +49,26 @@ def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]
         return MappingStorage(target), True
     text, is_path = _text_of(target)
     scheme = None if is_path else scheme_of(text)
+    if scheme is None and not is_path:
+        _refuse_slips(text)
     if scheme is not None:
         return factory(scheme, text)(text), True
     from kvsync.storages.folder import FolderStorage  # noqa: PLC0415 - adapters are imported when used
 
     return FolderStorage(text, create=create), True
+
+
+def _refuse_slips(text: str) -> None:
+    """Refuse a path that is more likely a URL with a slip, and may have a password in it.
+
+    Raises:
+        UsageError: it is.
+    """
+    start = text.lstrip()
+    likely = any(start.lower().startswith((f"{scheme}:", f"{scheme}//")) for scheme in schemes())
+    if likely or (start != text and scheme_of(start)):
+        message = "this begins like a URL, but is none (scheme://...); a folder of that name is written ./name"
+        raise UsageError(message)
 
 
 def _text_of(target: object) -> tuple[str, bool]:

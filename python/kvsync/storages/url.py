@@ -27,6 +27,7 @@ _SECRET_NAME = re.compile(
     r"pass|pwd|secret|token|credential|signature|auth|\bsig\b|(?:api|access|account|private|shared|sas|encryption)[_\-]?key|^key$",
     re.IGNORECASE | re.ASCII,
 )
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,40}\Z", re.ASCII)
 _HIDDEN = "***"
 _TABLES = {"postgres", "postgresql", "sqlite"}
 _TOKENS = {"nats", "tls"}
@@ -84,13 +85,13 @@ class Url:
         Endpoint(host='::1', port=6379, user='me')
 
         Raises:
-            UsageError: the port is not a number from 0 to 65535.
+            UsageError: the host is none, or the port is not a number from 0 to 65535.
         """
-        parts = urlsplit(self.raw)
         try:
+            parts = urlsplit(self.raw)
             host, port = parts.hostname or "", parts.port
         except ValueError as error:
-            message = f"the port in the URL is not a number from 0 to 65535: {self}"
+            message = f"the host is none, or the port is not a number from 0 to 65535: {self}"
             raise UsageError(message, storage=str(self)) from error
         user = unquote(parts.username) if parts.username is not None else None
         password = unquote(parts.password) if parts.password is not None else None
@@ -105,7 +106,9 @@ class Url:
         unknown = sorted(set(self.query) - set(allowed))
         if unknown:
             known = ", ".join(allowed) or "none"
-            message = f"unknown parameter {unknown[0]!r} in the URL; {self.scheme}: knows {known}"
+            # What is no name may be the rest of a password with a "?" in it.
+            shown = repr(unknown[0]) if _NAME.match(unknown[0]) else "(what stands after the first `?`)"
+            message = f"unknown parameter {shown} in the URL; {self.scheme}: knows {known}"
             raise UsageError(message, storage=str(self))
         return dict(self.query)
 
