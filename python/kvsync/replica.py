@@ -245,6 +245,19 @@ class Replica:
         if lease is not None:
             lease.settled()
 
+    def require_no_remains(self) -> None:
+        """Make sure that a storage without a manifest is a new one.
+
+        A first run that was interrupted may have left what belongs to generation 1. Anything later was listed once.
+
+        Raises:
+            IndexDamagedError: its manifest is gone.
+        """
+        listed = [name for name in self.storage.objects() if name.startswith("segment/") and name >= segment_name(2)]
+        if listed:
+            what = f"is missing, though the log that it listed is there ({listed[-1]})"
+            raise damaged(self.storage.name, MANIFEST, what)
+
     def assume(self, replica: int) -> None:
         """Take the id that a plan drew, if this replica has none yet."""
         if not self.manifest.generation:

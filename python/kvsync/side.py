@@ -75,11 +75,13 @@ class Side:
 
         Raises:
             StorageError: this storage is new to kvsync, and was found to ignore conditions.
+            IndexDamagedError: it looks new, but for the remains of a log.
             ClockError: this storage's log has a stamp too far in the future.
         """
-        manifest = self.replica.manifest
-        if self.lease is not None and not manifest.generation and self.storage.capabilities.conditions == "claimed":
-            require_conditions(self.storage, self.environment)
+        if self.lease is not None and not self.replica.manifest.generation:
+            self.replica.require_no_remains()
+            if self.storage.capabilities.conditions == "claimed":
+                require_conditions(self.storage, self.environment)
         self.replica.recover(self.lease)
         ahead = (self.replica.manifest.clock >> 16) / 1000 - self.environment.clock()
         if ahead > self.options.max_drift_seconds:

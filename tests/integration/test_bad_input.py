@@ -17,6 +17,7 @@ from places import KINDS, Clock, DictPlace, Place, make, plain
 import kvsync
 from kvsync import Delete, Put
 from kvsync.index.manifest import Manifest
+from kvsync.types import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -516,3 +517,25 @@ def test_an_unlisted_object_changes_nothing(damaged: Damaged) -> None:
     assert damaged.one.values() == damaged.two.values()
     place: Place = DictPlace()
     assert place.values() == {}
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_manifest_that_is_gone_is_damage_and_no_new_storage(folder: Path, kind: str, scan: bool) -> None:
+    """Each run failed over one more segment of the old log, told the user to run again, and started a log beside it."""
+    clock = Clock()
+    place, peer = make(kind, folder, "place"), DictPlace()
+    for turn in range(6):
+        changes = [Put(f"{turn}/{i:05d}", b"x" * 40) for i in range(300)]
+        kvsync.sync(place.target, peer.target, changes, environment=clock.environment)
+    with place.storage() as storage:
+        assert [name for name in storage.objects() if name.startswith("segment/")]
+        storage.remove(["manifest"], ANY)
+    before = place.values()
+    with pytest.raises(kvsync.IndexDamagedError, match="manifest is missing") as raised:
+        kvsync.sync(place.target, peer.target, [Put("k", b"v")], scan=scan, environment=clock.environment)
+    assert raised.value.name == "manifest"
+    assert place.values() == before == peer.values()
+    place.drop_index()
+    kvsync.sync(place.target, peer.target, scan=True, environment=clock.environment)
+    assert place.values() == before == peer.values()

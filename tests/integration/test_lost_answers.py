@@ -106,4 +106,5 @@ def test_an_answer_lost_at_any_exchange(proxied: tuple[str, DroppingProxy], fold
         if not dropped:
             break
     assert number > 8
-    assert failed
+    # A bucket's client asks again, or reads back: there a run may come through every loss.
+    assert failed or kind == "s3"
