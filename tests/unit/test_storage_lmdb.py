@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -73,7 +76,7 @@ def test_paths_are_as_for_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert relative.identity == absolute.identity
     assert relative.write(["a"], [b"1"]).refused == ()
     assert absolute.read(["a"]) == [b"1"]
-    assert sorted(os.listdir(tmp_path / "sub/rel")) == ["data.mdb", "lock.mdb"]
+    assert sorted(os.listdir(tmp_path / "sub/rel")) == ["data.mdb", "kvsync.lock", "lock.mdb"]
     other = open_url("lmdb:///sub/rel?db=other")
     assert other.identity != relative.identity
     for storage in (relative, absolute, other):
@@ -503,3 +506,31 @@ def test_every_commit_is_durable_but_the_lease(tmp_path: Path, opening: Callable
         storage.store("lease", b"held", ABSENT)
         storage.write(["a"], [b"3"])
     assert watched.synced == 5
+
+
+def test_a_process_that_stands_still_in_a_transaction_keeps_nobody_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LMDB waits without an end, and not even Ctrl-C ends it."""
+    monkeypatch.setattr("kvsync.storages.lmdb.environment.WAIT_SECONDS", 0.5)
+    program = (
+        "import sys, time\n"
+        "from kvsync.storages.lmdb import LmdbStorage\n"
+        "storage = LmdbStorage(sys.argv[1])\n"
+        "with storage.transaction():\n"
+        "    storage.write(['a'], [b'1'])\n"
+        "    print('there', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "e")], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"there\n"
+        process.send_signal(signal.SIGSTOP)
+        with closing(LmdbStorage(tmp_path / "e")) as storage:
+            assert storage.read(["a"]) == [None]
+            with pytest.raises(StorageError, match="another process"):
+                storage.write(["b"], [b"2"])
+            process.kill()
+            process.wait()
+            assert storage.write(["b"], [b"2"]).refused == ()
+            assert storage.read(["a", "b"]) == [None, b"2"]

@@ -9,9 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError, UsageError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has none
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +30,7 @@ __all__ = ["SharedEnvironment", "acquire", "adopt"]
 DATABASES_MAX = 64
 READERS_MAX = 512
 WAIT_SECONDS = 30.0
+PAUSE_SECONDS = 0.02
 
 _lock = threading.Lock()
 _open: dict[str, SharedEnvironment] = {}
@@ -159,7 +166,9 @@ class SharedEnvironment:
             StorageError: this thread has one open, for another database; or another thread does not end its own.
         """
         self._claim()
+        turn = None
         try:
+            turn = self._wait_for_others()
             self._make([name for name in names if name not in self._handles])
             transaction = self._begin(write=True)
             try:
@@ -171,6 +180,9 @@ class SharedEnvironment:
             if durable and self._closes:  # others' environments have settings of their own
                 self.environment.sync(True)  # noqa: FBT003 - positional in the library
         finally:
+            if turn is not None:
+                fcntl.flock(turn, fcntl.LOCK_UN)  # a forked child may have a copy of the descriptor
+                os.close(turn)
             self._writer = None
             self._writer_lock.release()
 
@@ -206,6 +218,37 @@ class SharedEnvironment:
             message = f"the environment is busy: {who}; run again"
             raise StorageError(message)
         self._writer = threading.get_ident()
+
+    def _wait_for_others(self) -> int | None:
+        """Wait for writers of other processes, with an end, and return the descriptor that has our turn.
+
+        LMDB's own lock has no end: a process that was stopped within a transaction would keep all others waiting. So
+        writers of ours take turns by a lock on a file beside, before they ask it. Not on LMDB's own lock file: closing
+        that would release the locks that LMDB has there.
+
+        Raises:
+            StorageError: another process does not end its transaction.
+        """
+        if fcntl is None:
+            return None
+        path = self.environment.path()
+        beside = f"{path}/kvsync.lock" if os.path.isdir(path) else f"{path}-kvsync.lock"
+        file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(file)
+                    message = "the environment is busy: another process has a transaction open; end it, or run again"
+                    raise StorageError(message) from None
+                time.sleep(PAUSE_SECONDS)
+            except BaseException:
+                os.close(file)
+                raise
+            else:
+                return file
 
 
 def _checked(name: bytes | None, handle: Any) -> Any:
