@@ -145,6 +145,7 @@ class Capabilities:
         conditional_remove: an index object can be removed on condition; without, a lease is marked as released.
         conditions: whether conditional writes hold: "certain"; "claimed", which a probe has to prove before the
             first run, since some servers ignore them silently; "advisory", known not to, and the user insisted.
+        expiry: a value can be given a time at which it goes by itself (`SupportsExpiry`).
     """
 
     tier: str
@@ -155,6 +156,7 @@ class Capabilities:
     racy_ms: int = 20
     conditional_remove: bool = True
     conditions: Literal["certain", "claimed", "advisory"] = "certain"
+    expiry: bool = False
 
 
 Version = bytes

@@ -21,10 +21,12 @@ __all__ = [
     "LARGE_BYTES",
     "ObjectMismatch",
     "Storage",
+    "SupportsExpiry",
     "SupportsIdentity",
     "SupportsStreaming",
     "SupportsTransaction",
     "TornRead",
+    "has_expiry",
     "has_identity",
     "has_streaming",
     "has_transaction",
@@ -138,6 +140,32 @@ class SupportsTransaction(Protocol):
 
 
 @runtime_checkable
+class SupportsExpiry(Storage, Protocol):
+    """A storage that takes a value away by itself once its time has come (`Capabilities.expiry`).
+
+    From then on the key is absent for every method. The version token of a value that expires differs from
+    that of the same value with another time, or with none. `write` leaves a value that stays for ever.
+    """
+
+    def expiries(self, keys: Sequence[str]) -> list[int]:
+        """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none."""
+        ...
+
+    def write_expiring(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expires: Sequence[int],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Write as `write` does, each value until `expires[i]`, wall-clock milliseconds (0: for ever).
+
+        Always returns tokens. A time that has passed already leaves the key absent.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsStreaming(Storage, Protocol):
     """A storage that also moves a value in parts, so that a large one is never whole in memory."""
 
@@ -172,6 +200,11 @@ def has_identity(storage: object) -> TypeGuard[SupportsIdentity]:
 def has_transaction(storage: object) -> TypeGuard[SupportsTransaction]:
     """Whether `storage` commits values and index objects as one."""
     return hasattr(storage, "transaction")
+
+
+def has_expiry(storage: Storage) -> TypeGuard[SupportsExpiry]:
+    """Whether `storage` keeps the time at which a value expires."""
+    return storage.capabilities.expiry
 
 
 def has_streaming(storage: object) -> TypeGuard[SupportsStreaming]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
-from kvsync.storages.base import has_streaming, has_transaction
+from kvsync.storages.base import has_expiry, has_streaming, has_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +22,13 @@ T = TypeVar("T")
 class WrappedStorage:
     """A storage around another, `inner`; subclasses override `around`.
 
-    It has `transaction`, and the methods of `SupportsStreaming`, exactly if `inner` has. Entering a transaction is the
-    operation `begin`, leaving it `commit`.
+    It has `transaction`, and the methods of `SupportsExpiry` and `SupportsStreaming`, exactly if `inner` has.
+    Entering a transaction is the operation `begin`, leaving it `commit`.
     """
 
     transaction: Callable[[], AbstractContextManager[None]]
+    expiries: Callable[[Sequence[str]], list[int]]
+    write_expiring: Callable[..., Written]
     sizes: Callable[[Sequence[str]], list[int | None]]
     read_stream: Callable[[str], Iterator[bytes] | Unreadable | None]
     write_stream: Callable[..., Written]
@@ -37,6 +39,11 @@ class WrappedStorage:
         self.capabilities = inner.capabilities
         if has_transaction(inner):
             self.transaction = self._transaction
+        if has_expiry(inner):
+            self.expiries = lambda keys: self.around("expiries", lambda: inner.expiries(keys))
+            self.write_expiring = lambda keys, values, expires, expect=None: self.around(
+                "write_expiring", lambda: inner.write_expiring(keys, values, expires, expect)
+            )
         if has_streaming(inner):
             self.sizes = lambda keys: self.around("sizes", lambda: inner.sizes(keys))
             self.read_stream = lambda key: self.around("read_stream", lambda: inner.read_stream(key))
