@@ -484,6 +484,25 @@ def test_large_values_are_scanned_in_order(storage: PostgresStorage) -> None:
     assert [refusal.key for refusal in written.refused] == ["k19"]
 
 
+def test_tables_that_several_make_at_once_are_made_once(
+    postgres_server: PostgresServer, opening: Callable[[str], PostgresStorage]
+) -> None:
+    count = 6
+    for _ in range(4):
+        fresh = f"{postgres_server.url}?schema={postgres_server.schema()}"
+        storages = [opening(fresh) for _ in range(count)]
+        together = threading.Barrier(count)
+
+        def first_write(number: int, storages: list[PostgresStorage] = storages, start: Any = together) -> None:
+            storages[number].objects()
+            start.wait(10)
+            storages[number].store(f"probe/{number}", b"1", ABSENT)
+
+        with ThreadPoolExecutor(count) as threads:
+            list(threads.map(first_write, range(count)))
+        assert storages[0].objects() == [f"probe/{number}" for number in range(count)]
+
+
 def test_a_first_load_meets_keys_that_are_there(
     storage: PostgresStorage, url: str, opening: Callable[[str], PostgresStorage]
 ) -> None:

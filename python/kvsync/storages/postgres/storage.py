@@ -344,10 +344,13 @@ class PostgresStorage:
 
     def _make(self, connection: Connection[Any], create: Callable[[], object]) -> None:
         """Make a table, unless somebody else makes it at this moment."""
+        errors = self._psycopg.errors
+        # Which of them it is depends on how far the other one has come: the table, its row type, a catalogue's key.
+        taken = (errors.DuplicateTable, errors.DuplicateObject, errors.UniqueViolation)
         try:
             with atomic(connection):
                 create()
-        except (self._psycopg.errors.DuplicateTable, self._psycopg.errors.UniqueViolation):
+        except taken:
             pass
 
     @contextlib.contextmanager
