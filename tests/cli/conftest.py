@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +59,16 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     return call
 
 
+@contextlib.contextmanager
+def heard(number: signal.Signals) -> Iterator[None]:
+    """Make sure that a child started meanwhile gets a signal: a shell's background job has its parent ignore it."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 @pytest.fixture
 def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Return what starts a command, or with `script` that Python script, in a process of its own."""
@@ -68,7 +80,9 @@ def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         program = ["-m", "kvsync"] if script is None else ["-c", script]
         environment = {**os.environ, "PYTHONPATH": PACKAGE_ROOT, "PYTHONUTF8": "1", **(variables or {})}
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
-        child = subprocess.Popen([sys.executable, *program, *arguments], encoding="utf-8", env=environment, **streams)
+        command = [sys.executable, *program, *arguments]
+        with heard(signal.SIGINT):
+            child = subprocess.Popen(command, encoding="utf-8", env=environment, **streams)
         children.append(child)
         return child
 
