@@ -217,11 +217,12 @@ class Run:
         target = self._incoming(self.target, self.source, found.to_b, to_target, found.log_b)
         # Who comes to know of a change through somebody who never met it has not met it either.
         at_source, at_target = self.source.replica.manifest.cover, self.target.replica.manifest.cover
-        return Outline(
-            replace(source, unmet=(*source.unmet, *_unknown(target.unmet, at_source))),
-            replace(target, unmet=(*target.unmet, *_unknown(source.unmet, at_target))),
-            self.result.conflicts,
+        learnt = _unknown(target.unmet, at_source), _unknown(source.unmet, at_target)
+        source, target = (
+            replace(incoming, unmet=(*incoming.unmet, *unmet)) if unmet else incoming
+            for incoming, unmet in zip((source, target), learnt, strict=True)
         )
+        return Outline(source, target, self.result.conflicts)
 
     @staticmethod
     def _incoming(taker: Side, giver: Side, plain: Segment, won: Sequence[Change], log_only: Segment) -> Incoming:

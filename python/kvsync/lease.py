@@ -156,7 +156,7 @@ class Lease:
         self._environment = environment
         self._record = record
         self._version = version
-        self._started = self._now()
+        self._start(self._now())
         self._refresh_after = 0.0
 
     def keep(self) -> None:
@@ -167,9 +167,9 @@ class Lease:
         Raises:
             LockLostError: it was taken over, or renewing it took too long; write nothing more.
         """
-        life = self._record.life_seconds
-        if self._elapsed() < life * RENEW_AT:
+        if not self._is_late():
             return
+        life = self._record.life_seconds
         self._renew()
         if self._elapsed() >= life * STOP_AT:
             message = f"renewing it took {self._elapsed():.1f} of its {life:.0f} seconds"
@@ -181,8 +181,7 @@ class Lease:
         Raises:
             LockLostError: it was taken over.
         """
-        late = self._elapsed() >= self._record.life_seconds * RENEW_AT
-        if late and self._environment.monotonic() >= self._refresh_after:
+        if self._is_late() and self._environment.monotonic() >= self._refresh_after:
             try:
                 self._renew()
             except StorageError:
@@ -228,7 +227,7 @@ class Lease:
         except ObjectMismatch:
             message = "it was taken over"
             raise self._lost(message) from None
-        self._started = started
+        self._start(started)
 
     def _replace(self, record: LeaseRecord, expect: Version) -> None:
         self._version = replace(self.storage, LEASE, record.encode(), expect)
@@ -247,8 +246,18 @@ class Lease:
         record = LeaseRecord.decode(there.data, self.storage.name)
         return there if record.token == self._record.token and record.state is LeaseState.HELD else None
 
+    def _start(self, now: tuple[float, float]) -> None:
+        pause = self._record.life_seconds * RENEW_AT
+        self._started = now
+        self._late_from = now[0] + pause, now[1] + pause
+
     def _now(self) -> tuple[float, float]:
         return self._environment.monotonic(), self._environment.clock()
+
+    def _is_late(self) -> bool:
+        """Whether it is time to renew it, on the clock that went further."""
+        monotonic, wall = self._late_from
+        return self._environment.monotonic() >= monotonic or self._environment.clock() >= wall
 
     def _elapsed(self) -> float:
         # A machine that slept has a monotonic clock that stood still: believe the one that went further.

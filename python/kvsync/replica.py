@@ -110,8 +110,7 @@ class Replica:
         The stretch is contiguous: a newer, covered segment may hold the change that beats an older one.
         """
         entries = self.manifest.segments
-        uncovered = (i for i, entry in enumerate(entries) if not known.covers_all(dict(entry.maxima)))
-        return self.segments(entries[next(uncovered, len(entries)) :])
+        return self.segments(entries[_first_uncovered(entries, known) :])
 
     def everything(self) -> list[Segment]:
         """Return all segments, oldest to newest."""
@@ -119,7 +118,7 @@ class Replica:
 
     def logged_by(self, origin: int, after: int, until: int) -> list[Change]:
         """Return the newest changes of a segment each that are of `origin`, stamped after `after` and up to `until`."""
-        entries = [entry for entry in self.manifest.segments if entry.maxima.get(origin, 0) > after]
+        entries = [entry for entry in self.manifest.segments if dict(entry.maxima).get(origin, 0) > after]
         changes = (change for segment in self.segments(entries) for change in changes_of(segment))
         return [change for change in changes if change.origin == origin and after < change.stamp <= until]
 
@@ -335,7 +334,7 @@ class Replica:
         if not inline and not stored:
             self._create(name, data)
         self._loaded[name] = segment
-        entry = SegmentEntry(name, segment.maxima, len(segment), len(data), checksum(data), data if inline else None)
+        entry = SegmentEntry.of(name, segment.maxima, len(segment), data, inline=inline)
         return manifest._replace(
             segments=(*manifest.segments, entry),
             clock=max(manifest.clock, segment.stamp_max),
@@ -403,6 +402,16 @@ class Replica:
         except ObjectMismatch:
             message = f"{name} is there already, left by a run that was interrupted; run again to take it in"
             raise StorageError(message, storage=self.storage.name) from None
+
+
+def _first_uncovered(entries: Sequence[SegmentEntry], known: Cover) -> int:
+    """Return the position of the oldest segment that `known` does not cover, or how many there are."""
+    stamp_of = known.vector.get
+    for i, entry in enumerate(entries):
+        for origin, stamp in entry.maxima:
+            if stamp > stamp_of(origin, -1):
+                return i
+    return len(entries)
 
 
 def _checksum_of(data: bytes) -> int | None:

@@ -141,7 +141,8 @@ def push(
         StorageError: a storage failed as a whole.
     """
     outcome = Outcome(tokens={} if record_tokens else None)
-    giver = replace(giver, in_parts=has_streaming(giver.storage) and has_streaming(taker))
+    if has_streaming(giver.storage) and has_streaming(taker):
+        giver = replace(giver, in_parts=True)
     for batch in _read_ahead(giver, changes):
         before_write()
         if batch.large is not None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["INLINE_BYTES_MAX", "TAIL_BYTES_MAX", "merges", "overflow"]
 
-FANOUT = 4
+FANOUT_BITS = 2
+FANOUT = 1 << FANOUT_BITS
 
 INLINE_BYTES_MAX = 16 << 10
 """A segment up to this size lives in the manifest, which is read anyway."""
@@ -28,16 +29,17 @@ TAIL_BYTES_MAX = 64 << 10
 
 def merges(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
     """Return the next run (start, stop) of `entries`, oldest to newest, that should become one segment, or None."""
-    stop = len(entries)
-    tier = -1
-    start = stop
-    for i in range(len(entries) - 1, -1, -1):
+    stop = start = len(entries)
+    if stop < 2 * FANOUT:
+        return None
+    bound = 0  # the first count that is of a higher tier
+    for i in range(stop - 1, -1, -1):
         # An old small segment below a large newer one counts as large, or it would stay for ever.
-        own = _tier(entries[i].length)
-        if own > tier:
+        length = entries[i].length
+        if length >= bound:
             if stop - start >= 2 * FANOUT:
                 return start, start + FANOUT
-            tier, stop = own, i + 1
+            bound, stop = FANOUT << _tier(length) * FANOUT_BITS, i + 1
         start = i
     return (start, start + FANOUT) if stop - start >= 2 * FANOUT else None
 
@@ -58,4 +60,4 @@ def overflow(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
 
 def _tier(count: int) -> int:
     """Return the logarithm of `count` to the base FANOUT, rounded down."""
-    return (max(count, 1).bit_length() - 1) // (FANOUT.bit_length() - 1)
+    return (max(count, 1).bit_length() - 1) // FANOUT_BITS

@@ -38,7 +38,9 @@ def extended(points: Points, stamp: int, met: Collection[int] = ()) -> Points:
     if stamp <= last:
         return points
     newest = number + 1
-    return (*(point for point in points if point[1] in met or _kept(point[0], newest)), (newest, stamp))
+    exact = next((i for i, (number, _) in enumerate(points) if newest - number < EXACT_COUNT), len(points))
+    older = [point for point in points[:exact] if point[1] in met or _kept(newest - point[0], point[0])]
+    return (*older, *points[exact:], (newest, stamp))
 
 
 def certain_below(points: Points, claimed: int) -> int | None:
@@ -53,7 +55,6 @@ def certain_below(points: Points, claimed: int) -> int | None:
     return max((stamp for stamp in stamps if stamp < claimed), default=0)
 
 
-def _kept(number: int, newest: int) -> bool:
-    """Whether a point is kept: its number is divisible by a power of two that grows with its age."""
-    age = newest - number
-    return age < EXACT_COUNT or number % (1 << ((age // 4).bit_length() - 1)) == 0
+def _kept(age: int, number: int) -> bool:
+    """Whether an older point is kept: its number is divisible by a power of two that grows with its age."""
+    return number % (1 << ((age // 4).bit_length() - 1)) == 0

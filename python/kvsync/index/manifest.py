@@ -42,10 +42,13 @@ FIELDS = (
 
 
 class SegmentEntry(NamedTuple):
-    """One listed segment: where it is, what it covers, its changes and bytes, how to recognise it."""
+    """One listed segment: where it is, what it covers, its changes and bytes, how to recognise it.
+
+    As it stands in a manifest: `maxima` are (origin, greatest stamp), ascending.
+    """
 
     name: str
-    maxima: Mapping[int, int]
+    maxima: tuple[tuple[int, int], ...]
     length: int
     size: int
     checksum: int
@@ -54,7 +57,7 @@ class SegmentEntry(NamedTuple):
     @classmethod
     def of(cls, name: str, maxima: Mapping[int, int], count: int, data: bytes, *, inline: bool) -> SegmentEntry:
         """Describe the encoded segment `data`."""
-        return cls(name, maxima, count, len(data), checksum(data), data if inline else None)
+        return cls(name, tuple(_pairs(maxima)), count, len(data), checksum(data), data if inline else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +149,7 @@ class Manifest(NamedTuple):
                 "vector": _pairs(self.cover.vector),
                 "ahead": [list(span) for span in self.cover.ahead],
                 "points": self.points,
-                "segments": [
-                    [entry.name, _pairs(entry.maxima), entry.length, entry.size, entry.checksum, entry.inline]
-                    for entry in self.segments
-                ],
+                "segments": self.segments,
                 "peers": [[replica, _pairs(vector)] for replica, vector in sorted((self.peers or {}).items())],
                 "missing": [[*lack.change, lack.reason, lack.held, lack.overtaken] for lack in self.missing],
                 "intents": [[intent.name, intent.until_ms] for intent in self.intents],
@@ -273,7 +273,7 @@ class _Reader:
             raise self.error("segments")
         if inline is not None and (type(inline) is not bytes or len(inline) != size or checksum(inline) != check):
             raise self.error("segments")
-        return SegmentEntry(name, self.vector(maxima, "segments"), length, size, check, inline)
+        return SegmentEntry(name, tuple(self.vector(maxima, "segments").items()), length, size, check, inline)
 
     def intent(self, row: list[object]) -> RememberedIntent:
         name, until_ms = row

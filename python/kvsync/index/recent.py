@@ -1,6 +1,7 @@
 """Manifests that this process wrote or read lately, so that a loop of runs decodes none of them twice.
 
 Found by their bytes alone, which say everything: another storage, another process, or a damaged byte is another entry.
+The envelope, with its checksum, leads to the entry, since to hash all of the bytes takes longer than to compare them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ COUNT_MAX = 32
 BYTES_MAX = 128 << 10
 """So many are kept, each of at most so many bytes: 4 MiB in all."""
 
+ENVELOPE_BYTES: Final = 24
+NOTHING: Final = b"", None
+
 
 class RecentManifests:
     """The last few manifests by their bytes; safe among threads."""
@@ -24,11 +28,12 @@ class RecentManifests:
     def __init__(self, count_max: int = COUNT_MAX) -> None:
         self.count_max = count_max
         self._lock = threading.Lock()
-        self._manifests: dict[bytes, Manifest] = {}
+        self._manifests: dict[bytes, tuple[bytes, Manifest]] = {}
 
     def find(self, data: bytes) -> Manifest | None:
         """Return the manifest of these bytes, if it is still known."""
-        return self._manifests.get(data)
+        kept, manifest = self._manifests.get(data[:ENVELOPE_BYTES], NOTHING)
+        return manifest if kept == data else None
 
     def keep(self, data: bytes, manifest: Manifest) -> None:
         """Remember a manifest, and forget the oldest where there are too many."""
@@ -37,7 +42,7 @@ class RecentManifests:
         with self._lock:
             while len(self._manifests) >= self.count_max:
                 del self._manifests[next(iter(self._manifests))]
-            self._manifests[data] = manifest
+            self._manifests[data[:ENVELOPE_BYTES]] = data, manifest
 
     def clear(self) -> None:
         """Forget all of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from kvsync.storages.wrapping import WrappedStorage
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CountedStorage"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -25,10 +26,10 @@ class CountedStorage(WrappedStorage):
         super().__init__(inner)
         self.operations: Counter[str] = Counter()
 
-    def around(self, method: str, call: Callable[[], T]) -> T:
+    def around(self, method: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Count a call, then make it."""
         self.operations[method] += 1
-        return call()
+        return call(*args, **kwargs)
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Count bytes, too."""

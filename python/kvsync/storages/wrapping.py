@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from kvsync.storages.base import has_expiry, has_streaming, has_transaction
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WrappedStorage"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -40,34 +41,35 @@ class WrappedStorage:
         if has_transaction(inner):
             self.transaction = self._transaction
         if has_expiry(inner):
-            self.expiries = lambda keys: self.around("expiries", lambda: inner.expiries(keys))
+            self.expiries = lambda keys: self.around("expiries", inner.expiries, keys)
             self.write_expiring = lambda keys, values, expires, expect=None: self.around(
-                "write_expiring", lambda: inner.write_expiring(keys, values, expires, expect)
+                "write_expiring", inner.write_expiring, keys, values, expires, expect
             )
         if has_streaming(inner):
-            self.sizes = lambda keys: self.around("sizes", lambda: inner.sizes(keys))
-            self.read_stream = lambda key: self.around("read_stream", lambda: inner.read_stream(key))
+            self.sizes = lambda keys: self.around("sizes", inner.sizes, keys)
+            self.read_stream = lambda key: self.around("read_stream", inner.read_stream, key)
             self.write_stream = lambda key, parts, expect=None: self.around(
-                "write_stream", lambda: inner.write_stream(key, parts, expect)
+                "write_stream", inner.write_stream, key, parts, expect
             )
 
-    def around(self, method: str, call: Callable[[], T]) -> T:  # noqa: ARG002 - for subclasses
+    # Not a closure a call, since even a small run makes twenty of these.
+    def around(self, method: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002
         """Make a call of the protocol's `method`."""
-        return call()
+        return call(*args, **kwargs)
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Forward `Storage.read`."""
-        return self.around("read", lambda: self.inner.read(keys))
+        return self.around("read", self.inner.read, keys)
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
         """Forward `Storage.write`."""
-        return self.around("write", lambda: self.inner.write(keys, values, expect))
+        return self.around("write", self.inner.write, keys, values, expect)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Forward `Storage.delete`."""
-        return self.around("delete", lambda: self.inner.delete(keys, expect))
+        return self.around("delete", self.inner.delete, keys, expect)
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Forward `Storage.scan`; it is one operation, made when the first batch is asked for."""
@@ -75,15 +77,15 @@ class WrappedStorage:
 
     def load(self, name: str) -> Stored | None:
         """Forward `Storage.load`."""
-        return self.around("load", lambda: self.inner.load(name))
+        return self.around("load", self.inner.load, name)
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Forward `Storage.store`."""
-        return self.around("store", lambda: self.inner.store(name, data, expect))
+        return self.around("store", self.inner.store, name, data, expect)
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
         """Forward `Storage.remove`."""
-        return self.around("remove", lambda: self.inner.remove(names, expect))
+        return self.around("remove", self.inner.remove, names, expect)
 
     def objects(self) -> list[str]:
         """Forward `Storage.objects`."""
@@ -91,7 +93,7 @@ class WrappedStorage:
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Forward `Storage.modified_ms`."""
-        return self.around("modified_ms", lambda: self.inner.modified_ms(keys))
+        return self.around("modified_ms", self.inner.modified_ms, keys)
 
     def close(self) -> None:
         """Close `inner`; no operation, since a killed process closes its files, too."""

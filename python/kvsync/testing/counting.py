@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from kvsync.storages.wrapping import WrappedStorage
 
@@ -18,6 +18,7 @@ __all__ = ["CountingStorage"]
 VALUE_METHODS = frozenset({"read", "write", "delete", "scan", "modified_ms"})
 OBJECT_METHODS = frozenset({"load", "store", "remove", "objects"})
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -54,14 +55,14 @@ class CountingStorage(WrappedStorage):
         self.object_bytes: Counter[str] = Counter()
         self.stored: list[tuple[str, str]] = []
 
-    def around(self, method: str, call: Callable[[], T]) -> T:
+    def around(self, method: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Count a call, then make it."""
         self.operations[method] += 1
         if method in VALUE_METHODS:
             self.value_operations[method] += 1
         elif method in OBJECT_METHODS:
             self.object_operations[method] += 1
-        return call()
+        return call(*args, **kwargs)
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Count keys and bytes, too."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar
 
 from kvsync.errors import StorageError
 from kvsync.storages.wrapping import WrappedStorage
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FaultyStorage"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -57,16 +58,16 @@ class FaultyStorage(WrappedStorage):
         self.failed = False
         self._error = error
 
-    def around(self, method: str, call: Callable[[], T]) -> T:
+    def around(self, method: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Make a call, or fail."""
         self.count += 1
         if self.failed and self.dead:
             raise self._fault(method)
         if self.count != self.fail_at:
-            return call()
+            return call(*args, **kwargs)
         self.failed = True
         if self.mode == "after":
-            call()
+            call(*args, **kwargs)
         raise self._fault(method)
 
     def _fault(self, method: str) -> BaseException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from kvsync.storages.wrapping import WrappedStorage
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LatencyStorage"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -32,7 +33,7 @@ class LatencyStorage(WrappedStorage):
         self.seconds = seconds
         self._sleep = sleep
 
-    def around(self, method: str, call: Callable[[], T]) -> T:
+    def around(self, method: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Wait, then make a call."""
         self._sleep(self.seconds)
-        return super().around(method, call)
+        return super().around(method, call, *args, **kwargs)
