@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage
-from kvsync.testing import CountingStorage, FaultyStorage, LatencyStorage
+from kvsync.testing import CountingStorage, ExpiringStorage, FaultyStorage, LatencyStorage
 from kvsync.testing.conformance import StorageConformance
 
 if TYPE_CHECKING:
@@ -39,5 +40,26 @@ class TestWrapped(StorageConformance):
         def wrapped() -> Storage:
             slow = LatencyStorage(MappingStorage(data), seconds=0)
             return CountingStorage(FaultyStorage(slow, fail_at=None))
+
+        return wrapped
+
+
+class TestExpiring(StorageConformance):
+    @pytest.fixture
+    def reopen(self) -> Callable[[], Storage]:
+        values: dict[str, tuple[bytes, int]] = {}
+        objects: dict[str, bytes] = {}
+        return lambda: ExpiringStorage(values, objects)
+
+
+class TestExpiringWrapped(StorageConformance):
+    @pytest.fixture
+    def reopen(self) -> Callable[[], Storage]:
+        values: dict[str, tuple[bytes, int]] = {}
+        objects: dict[str, bytes] = {}
+
+        def wrapped() -> Storage:
+            slow = LatencyStorage(ExpiringStorage(values, objects), seconds=0)
+            return CountedStorage(CountingStorage(FaultyStorage(slow, fail_at=None)))
 
         return wrapped

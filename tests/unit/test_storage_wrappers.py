@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import Storage, SupportsTransaction
+from kvsync.storages.base import Storage, SupportsTransaction, has_expiry
+from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.sqlite import SqliteStorage
-from kvsync.testing import CountingStorage, FaultyStorage, LatencyStorage
+from kvsync.testing import CountingStorage, ExpiringStorage, FaultyStorage, LatencyStorage
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
@@ -91,3 +93,30 @@ def test_faults_around_a_transaction(
     with storage.transaction():
         storage.write(["b"], [b"1"])
     assert storage.read(["b"]) == [b"1"]
+
+
+def test_expiry_passes_through_and_counts_as_any_other_call() -> None:
+    now = [1_700_000_000.0]
+    inner = ExpiringStorage(clock=lambda: now[0])
+    faulty = FaultyStorage(inner, fail_at=2, mode="after")
+    storage = CountingStorage(CountedStorage(faulty))
+    assert has_expiry(faulty)
+    assert storage.capabilities.expiry
+    written = storage.write_expiring(["a", "b"], [b"1", b"2"], [1_700_000_060_000, 0])
+    assert written.tokens == inner.write_expiring(["a", "b"], [b"1", b"2"], [1_700_000_060_000, 0]).tokens
+    with pytest.raises(StorageError):
+        storage.write_expiring(["c"], [b"3"], [1_700_000_060_000], [None])
+    assert storage.expiries(["a", "b", "c"]) == [1_700_000_060_000, 0, 1_700_000_060_000]
+    assert storage.value_operations == {"write_expiring": 2, "expiries": 1}
+    now[0] += 60
+    assert storage.read(["a", "b", "c"]) == [None, b"2", None]
+    assert not has_expiry(CountingStorage(MappingStorage({})))
+
+
+def test_capabilities_are_those_of_the_moment() -> None:
+    inner = ExpiringStorage()
+    storage = CountingStorage(FaultyStorage(inner, fail_at=None))
+    inner.capabilities = replace(inner.capabilities, expiry=False)
+    assert not has_expiry(storage)
+    storage.capabilities = replace(inner.capabilities, tier="T4")
+    assert (storage.capabilities.tier, storage.inner.capabilities.tier) == ("T4", "T2")

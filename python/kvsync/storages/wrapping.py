@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kvsync.storages.base import Storage
-    from kvsync.types import Expectation, Stored, Unreadable, Version, Written
+    from kvsync.types import Capabilities, Expectation, Stored, Unreadable, Version, Written
 
 __all__ = ["WrappedStorage"]
 
@@ -24,7 +24,8 @@ class WrappedStorage:
     """A storage around another, `inner`; subclasses override `around`.
 
     It has `transaction`, and the methods of `SupportsExpiry` and `SupportsStreaming`, exactly if `inner` has.
-    Entering a transaction is the operation `begin`, leaving it `commit`.
+    Entering a transaction is the operation `begin`, leaving it `commit`. Its capabilities are those that `inner` has
+    at the time, since some storages learn from their server what they can do, unless others are set.
     """
 
     transaction: Callable[[], AbstractContextManager[None]]
@@ -33,11 +34,11 @@ class WrappedStorage:
     sizes: Callable[[Sequence[str]], list[int | None]]
     read_stream: Callable[[str], Iterator[bytes] | Unreadable | None]
     write_stream: Callable[..., Written]
+    _capabilities: Capabilities | None = None
 
     def __init__(self, inner: Storage) -> None:
         self.inner = inner
         self.name = inner.name
-        self.capabilities = inner.capabilities
         if has_transaction(inner):
             self.transaction = self._transaction
         if has_expiry(inner):
@@ -51,6 +52,15 @@ class WrappedStorage:
             self.write_stream = lambda key, parts, expect=None: self.around(
                 "write_stream", inner.write_stream, key, parts, expect
             )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this storage can do."""
+        return self._capabilities or self.inner.capabilities
+
+    @capabilities.setter
+    def capabilities(self, capabilities: Capabilities) -> None:
+        self._capabilities = capabilities
 
     # Not a closure a call, since even a small run makes twenty of these.
     def around(self, method: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""For those who test a storage, or against one: a conformance suite, and storages that count, fail and wait.
+"""For those who test a storage, or against one: a conformance suite, and storages that count, fail, wait and expire.
 
 `kvsync.testing.conformance.StorageConformance` needs pytest; the rest needs nothing.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from kvsync.storages.wrapping import WrappedStorage
 from kvsync.testing.counting import CountingStorage
+from kvsync.testing.expiring import ExpiringStorage
 from kvsync.testing.faulty import FaultyStorage
 from kvsync.testing.latency import LatencyStorage
 
-__all__ = ["CountingStorage", "FaultyStorage", "LatencyStorage", "WrappedStorage"]
+__all__ = ["CountingStorage", "ExpiringStorage", "FaultyStorage", "LatencyStorage", "WrappedStorage"]

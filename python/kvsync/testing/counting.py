@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CountingStorage"]
 
-VALUE_METHODS = frozenset({"read", "write", "delete", "scan", "modified_ms"})
+VALUE_METHODS = frozenset({"read", "write", "write_expiring", "delete", "scan", "modified_ms", "expiries"})
 OBJECT_METHODS = frozenset({"load", "store", "remove", "objects"})
 
 P = ParamSpec("P")
