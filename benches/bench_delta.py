@@ -40,6 +40,7 @@ COLUMNS = {
     "flags": pl.UInt8,
     "size": pl.UInt64,
     "digest": pl.Binary,
+    "expires": pl.UInt64,
 }
 
 

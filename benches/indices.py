@@ -67,7 +67,7 @@ def pair(entries: int, layout: str, seed: int = 20) -> Pair:
     for key, owner in zip(keys(len(held), chance), held, strict=True):
         origin = {"a": ORIGIN_A, "b": ORIGIN_B}.get(owner) or chance.choice((ORIGIN_A, ORIGIN_B, ORIGIN_C))
         ms = START_MS + chance.randrange(MONTH_MS) + (MONTH_MS if owner != "both" else 0)
-        row = (key, origin, ms << 16, 0, chance.randrange(16, 4096), chance.randbytes(32))
+        row = (key, origin, ms << 16, 0, chance.randrange(16, 4096), chance.randbytes(32), 0)
         for side in "ab" if owner == "both" else owner:
             rows[side].append(row)
     common = dict.fromkeys((ORIGIN_A, ORIGIN_B, ORIGIN_C), (START_MS + MONTH_MS) << 16)

@@ -5,7 +5,8 @@ prose and what `kvsync._core` does in Rust. It is the oracle of `tests/propertie
 benches, so it is written for reading first, and for the speed that plain Python has to offer second. It
 shares no code with the package, and the package never imports it.
 
-A segment is a list of rows ascending by key; a row is `(key, origin, stamp, flags, size, digest)`.
+A segment is a list of rows ascending by key; a row is
+`(key, origin, stamp, flags, size, digest, expires)`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import zstandard
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-Row: TypeAlias = tuple[str, int, int, int, int, bytes]
+Row: TypeAlias = tuple[str, int, int, int, int, bytes, int]
 Segment: TypeAlias = list[Row]
 Span: TypeAlias = tuple[int, int, int]  # (origin, first stamp, last stamp)
 
@@ -234,6 +235,7 @@ SEGMENT_FIELDS: Final = {
     "origin": bytes,
     "flags": bytes,
     "size": bytes,
+    "expires": bytes,
     "digest": bytes,
     "key_size": bytes,
     "key": bytes,
@@ -258,6 +260,7 @@ def encode_segment(rows: Sequence[Row], name: str, *, compress: bool = False) ->
         "origin": pack_numbers([place[row[1]] for row in rows]),
         "flags": bytes(row[3] for row in rows),
         "size": pack_numbers([row[4] for row in rows]),
+        "expires": pack_numbers([row[6] for row in rows]) if any(row[6] for row in rows) else b"",
         "digest": b"".join(row[5] for row in rows),
         "key_size": pack_numbers([len(key) for key in keys]),
         "key": b"".join(keys),
@@ -276,8 +279,9 @@ def decode_segment(data: bytes, name: str) -> Segment:
     sizes = read_numbers(body["size"], count)
     digests = read_digests(body["digest"], count)
     keys = read_keys(read_numbers(body["key_size"], count), body["key"])
-    check_flags(flags, sizes, digests)
-    rows = list(zip(keys, origins, stamps, flags, sizes, digests, strict=True))
+    expires = read_expires(body["expires"], count)
+    check_flags(flags, sizes, expires, digests)
+    rows = list(zip(keys, origins, stamps, flags, sizes, digests, expires, strict=True))
     greatest = maxima(rows)
     if list(greatest) != body["origins"] or list(greatest.values()) != body["max"]:
         refuse("origins and their greatest stamps are not exact")
@@ -303,19 +307,27 @@ def read_stamps(body: Mapping[str, Any]) -> list[int]:
     return [base + offset for offset in offsets]
 
 
-def check_flags(flags: bytes, sizes: array[int], digests: list[bytes]) -> None:
-    """Check that flags are known and that a tombstone has neither size nor digest."""
+def read_expires(column: bytes, count: int) -> array[int] | bytes:
+    """Return when the value of each row goes by itself: never, where the column is empty."""
+    if not column:
+        return bytes(count)
+    expires = read_numbers(column, count)
+    return expires if any(expires) else refuse("expiries of values that never expire")
+
+
+def check_flags(flags: bytes, sizes: array[int], expires: array[int] | bytes, digests: list[bytes]) -> None:
+    """Check that flags are known and that a tombstone has no size, expiry or digest."""
     if max(flags, default=0) > TOMBSTONE | DECISION:
         refuse("unknown flags")
     for at, flag in enumerate(flags):
-        if flag & TOMBSTONE and (sizes[at] or digests[at] != NO_DIGEST):
+        if flag & TOMBSTONE and (sizes[at] or expires[at] or digests[at] != NO_DIGEST):
             refuse("a tombstone with a value")
 
 
 def maxima(rows: Iterable[Row]) -> dict[int, int]:
     """Return the greatest stamp of each origin, ascending by origin."""
     greatest: dict[int, int] = {}
-    for _, origin, stamp, _, _, _ in rows:
+    for _, origin, stamp, *_ in rows:
         if stamp >= greatest.get(origin, 0):
             greatest[origin] = stamp
     return dict(sorted(greatest.items()))
@@ -373,16 +385,16 @@ class Cover:
 # ------------------------------------------------------------------------------------------ merge, delta
 
 
-def order(row: Row) -> tuple[int, int, int, bytes, int, int]:
+def order(row: Row) -> tuple[int, int, int, bytes, int, int, int]:
     """Return the total order of changes to one key: stamp, origin, put before delete, digest.
 
-    Flags and size come last. They tell apart what only a faulty replica makes: two changes of one name.
+    Flags, size and expiry come last. They tell apart what only a faulty replica makes: two changes of one name.
     """
-    return (row[2], row[1], row[3] & TOMBSTONE, row[5], row[3], row[4])
+    return (row[2], row[1], row[3] & TOMBSTONE, row[5], row[3], row[4], row[6])
 
 
 def effect(row: Row) -> tuple[int, bytes]:
-    """Return what a change leaves behind: whether a value is there, and which."""
+    """Return what a change leaves behind, for however long: whether a value is there, and which."""
     return (row[3] & TOMBSTONE, row[5])
 
 
@@ -449,9 +461,10 @@ def settle(found: Delta, a: Row, b: Row, *, ordered: bool) -> None:
 def newest_digest(segments: Sequence[Segment]) -> bytes:
     """Return the digest of the newest change of each key, as the manifest keeps it."""
     total = 0
-    for key, origin, stamp, flags, size, digest in merge(segments):
+    for key, origin, stamp, flags, size, digest, expires in merge(segments):
         raw = key.encode()
-        change = struct.pack("<Q", len(raw)) + raw + struct.pack("<QQBQ", origin, stamp, flags, size) + digest
+        numbers = struct.pack("<QQBQQ", origin, stamp, flags, size, expires)
+        change = struct.pack("<Q", len(raw)) + raw + numbers + digest
         total += xxhash.xxh3_128_intdigest(change)
     return (total % 2**128).to_bytes(16, "little")
 

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _Dot: TypeAlias = tuple[int, int]  # (origin, stamp)
-_Row: TypeAlias = tuple[str, int, int, int, int, bytes]  # (key, origin, stamp, flags, size, digest)
+_Row: TypeAlias = tuple[str, int, int, int, int, bytes, int]  # (key, origin, stamp, flags, size, digest, expires)
 
 FORMAT_VERSION: Final[int]
 DEBUG_BUILD: Final[bool]
@@ -80,6 +80,7 @@ class Segment:
         origin: int,
         stamp: int,
         flags: int = 0,
+        expires: Sequence[int] | None = None,  # parallel to keys: wall-clock ms, 0 for never and for a delete
     ) -> Segment: ...
     @staticmethod
     def merge(segments: Sequence[Segment]) -> Segment: ...
@@ -93,8 +94,12 @@ class Segment:
     def value_bytes(self) -> int: ...
     @property
     def tombstones(self) -> int: ...
+    @property
+    def expiring(self) -> int: ...  # how many changes have an expiry; costs nothing
     def batches(self, count_max: int, bytes_max: int) -> list[tuple[int, int]]: ...
     def puts(self, start: int, stop: int) -> list[str]: ...
+    def expires(self, start: int, stop: int) -> list[int]: ...  # parallel to puts(start, stop)
+    def expired(self, now_ms: int) -> list[str]: ...  # keys of values with 0 < expires <= now_ms
     def deletes(self, start: int, stop: int) -> list[str]: ...
     def rows(self, start: int, stop: int) -> list[_Row]: ...
     def mismatches(self, start: int, stop: int, values: Sequence[object]) -> list[int]: ...
@@ -103,7 +108,14 @@ class Segment:
 
 @final
 class Given:
-    def __new__(cls, keys: Sequence[str], values: Sequence[bytes | None], origin: int, stamp: int) -> Given: ...
+    def __new__(
+        cls,
+        keys: Sequence[str],
+        values: Sequence[bytes | None],
+        origin: int,
+        stamp: int,
+        expires: Sequence[int] | None = None,  # as in Segment.from_values
+    ) -> Given: ...
     @property
     def segment(self) -> Segment: ...
     def puts(self, changes: Segment, start: int, stop: int) -> tuple[list[str], list[bytes]] | None: ...

@@ -65,7 +65,8 @@ class Change(NamedTuple):
     """One logged change: (origin, stamp) names it, (stamp, origin) orders it.
 
     `origin` is a replica's 64-bit id, `stamp` a hybrid logical clock (48 bits of milliseconds, 16 of
-    counter), `size` is in bytes, `digest` the BLAKE3 of the value (32 bytes, zeros for a delete).
+    counter), `size` is in bytes, `digest` the BLAKE3 of the value (32 bytes, zeros for a delete), `expires` the
+    wall-clock milliseconds since 1970 at which the value goes by itself (0 for never, and for a delete).
     """
 
     key: str
@@ -74,6 +75,7 @@ class Change(NamedTuple):
     flags: int
     size: int
     digest: bytes
+    expires: int = 0
 
     @property
     def deletes(self) -> bool:
@@ -96,12 +98,13 @@ class Change(NamedTuple):
         return (self.deletes, self.digest)
 
     @property
-    def order(self) -> tuple[int, int, bool, bytes, int, int]:
+    def order(self) -> tuple[int, int, bool, bytes, int, int, int]:
         """The total order of changes to one key; the greatest wins.
 
-        Flags and size come last, so that replicas agree even on two changes of one name, which only a faulty one makes.
+        Flags, size and expiry come last, so that replicas agree even on two changes of one name, which only a faulty
+        one makes.
         """
-        return (self.stamp, self.origin, self.deletes, self.digest, self.flags, self.size)
+        return (self.stamp, self.origin, self.deletes, self.digest, self.flags, self.size, self.expires)
 
     @property
     def seconds(self) -> float:

@@ -207,6 +207,7 @@ def crafted(key: str, stamp: int, value: bytes, name: str) -> bytes:
         "origin": b"\0",
         "flags": b"\0",
         "size": bytes([len(value)]),
+        "expires": b"",
         "digest": digest_values([value])[0],
         "key_size": bytes([len(raw)]),
         "key": raw,
@@ -218,7 +219,7 @@ def test_a_segment_written_by_hand_is_read() -> None:
     segment = Segment.decode(
         crafted("fine", 9 << 16, b"evil", "segment/0000000000000001-0"), "segment/0000000000000001-0"
     )
-    assert segment.rows(0, 1) == [("fine", 77, 9 << 16, 0, 4, digest_values([b"evil"])[0])]
+    assert segment.rows(0, 1) == [("fine", 77, 9 << 16, 0, 4, digest_values([b"evil"])[0], 0)]
 
 
 @pytest.mark.parametrize("key", RESERVED_KEYS)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hypothesis import strategies as st
 
 import reference
 from kvsync import _core
 from kvsync.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 U64_MAX = 2**64 - 1
 DIGESTS = (b"\x01" * 32, b"\x02" * 32, bytes(31) + b"\x01")
@@ -39,40 +42,71 @@ stamps = st.one_of(
     st.integers(0, U64_MAX),
 )
 sizes = st.one_of(st.integers(0, 300), st.sampled_from([2**16, 2**32, U64_MAX]))
+times = st.one_of(st.integers(1, 3), st.sampled_from([255, 256, 2**32, U64_MAX]), st.integers(1, 1_900_000_000_000))
+any_times = st.one_of(st.just(0), times)
 digests = st.one_of(st.sampled_from(DIGESTS), st.binary(min_size=32, max_size=32))
 flags = st.integers(0, 3)
 stored = st.dictionaries(keys, st.one_of(st.none(), st.binary(max_size=50)), max_size=8)
 names = st.one_of(st.just("segment/0000000000000001-0"), st.text(max_size=40))
 
 
-def row(key: str, origin: int, stamp: int, flag: int, size: int, digest: bytes) -> reference.Row:
+def row(key: str, origin: int, stamp: int, flag: int, size: int, digest: bytes, expires: int) -> reference.Row:
     """Return a row that obeys the rule about tombstones."""
     if flag & reference.TOMBSTONE:
-        size, digest = 0, reference.NO_DIGEST
-    return (key, origin, stamp, flag, size, digest)
+        size, digest, expires = 0, reference.NO_DIGEST, 0
+    return (key, origin, stamp, flag, size, digest, expires)
 
 
-rows = st.builds(row, keys, origins, stamps, flags, sizes, digests)
-segments = st.lists(rows, unique_by=lambda row: row[0], max_size=12).map(sorted)
+def segments_of(
+    make: Callable[..., reference.Row], *parts: st.SearchStrategy[Any], times: st.SearchStrategy[int], max_size: int
+) -> st.SearchStrategy[reference.Segment]:
+    """Draw segments of made changes: in most none of the values expires, in others some do, or all."""
+
+    def draw(expires: st.SearchStrategy[int]) -> st.SearchStrategy[reference.Segment]:
+        changes = st.builds(make, *parts, expires)
+        return st.lists(changes, unique_by=lambda row: row[0], max_size=max_size).map(sorted)
+
+    never = st.just(0)
+    return st.sampled_from([never, never, st.one_of(never, times), times]).flatmap(draw)
 
 
-def change(key: str, origin: int, stamp: int, flag: int, which: int) -> reference.Row:
+rows = st.builds(row, keys, origins, stamps, flags, sizes, digests, any_times)
+segments = segments_of(row, keys, origins, stamps, flags, sizes, digests, times=times, max_size=12)
+
+
+def change(key: str, origin: int, stamp: int, flag: int, which: int, expires: int) -> reference.Row:
     """Return a change of a small world, where equal order means the same change."""
     decided = reference.DECISION if (origin + stamp) % 3 == 0 else 0
-    return row(key, origin, stamp, flag | decided, 10 * which, DIGESTS[which])
+    return row(key, origin, stamp, flag | decided, 10 * which, DIGESTS[which], expires)
 
 
 # A small world, so that keys, stamps and digests meet again and again.
 small_stamps = st.integers(1, 9)
 small_origins = st.integers(1, 3)
 small_keys = st.sampled_from(["a", "a/b", "b", "\u00e9", "\uffff", "\U00010000"])
-changes = st.builds(change, small_keys, small_origins, small_stamps, st.integers(0, 1), st.integers(0, 2))
-small_segments = st.lists(changes, unique_by=lambda row: row[0], max_size=6).map(sorted)
-# What only a faulty replica makes: changes with the same origin and stamp that differ in all else.
-faulty_rows = st.builds(
-    row, small_keys, st.just(1), st.integers(1, 2), flags, st.integers(0, 2), st.sampled_from(DIGESTS[:2])
+small_times = st.integers(1, 2)
+small_segments = segments_of(
+    change,
+    small_keys,
+    small_origins,
+    small_stamps,
+    st.integers(0, 1),
+    st.integers(0, 2),
+    times=small_times,
+    max_size=6,
 )
-faulty_segments = st.lists(faulty_rows, unique_by=lambda row: row[0], max_size=6).map(sorted)
+# What only a faulty replica makes: changes with the same origin and stamp that differ in all else.
+faulty_segments = segments_of(
+    row,
+    small_keys,
+    st.just(1),
+    st.integers(1, 2),
+    flags,
+    st.integers(0, 2),
+    st.sampled_from(DIGESTS[:2]),
+    times=small_times,
+    max_size=6,
+)
 logs = st.lists(small_segments, min_size=1, max_size=4)
 
 vectors = st.dictionaries(small_origins, small_stamps, max_size=3)

@@ -23,10 +23,10 @@ NAME = "segment/0000000000000001-0"
 T = TypeVar("T")
 
 ROWS: reference.Segment = [
-    ("a", 7, 1000, 0, 3, b"\x01" * 32),
-    ("b", 9, 1001, 1, 0, bytes(32)),
-    ("b/\u00e9", 9, 900, 2, 300, b"\x02" * 32),
-    ("\U00010000", 7, 2000, 3, 0, bytes(32)),
+    ("a", 7, 1000, 0, 3, b"\x01" * 32, 1000),
+    ("b", 9, 1001, 1, 0, bytes(32), 0),
+    ("b/\u00e9", 9, 900, 2, 300, b"\x02" * 32, 0),
+    ("\U00010000", 7, 2000, 3, 0, bytes(32), 0),
 ]
 SEEN = {"a": (b"t1", b"\x01" * 32), "b": (b"", b"\x02" * 32), "\u00e9": (b"token", b"\x03" * 32)}
 
@@ -283,7 +283,9 @@ ODD_VALUES: list[Any] = [
 @pytest.mark.parametrize("value", ODD_VALUES, ids=repr)
 @pytest.mark.parametrize("key", reference.SEGMENT_FIELDS)
 def test_odd_values_in_a_segment(key: str, value: object) -> None:
-    assert read_segment(envelope(pack(changed(segment_map(), **{key: value})))) == "damaged"
+    found = read_segment(envelope(pack(changed(segment_map(), **{key: value}))))
+    never = (key, value) == ("expires", b"")
+    assert found == ([(*row[:-1], 0) for row in ROWS] if never else "damaged")
     read_segment(envelope(pack(changed(segment_map([]), **{key: value}))))
 
 
@@ -343,6 +345,15 @@ BROKEN: dict[str, dict[str, Any]] = {
     "a tombstone with a size": {"flags": b"\1\1\2\3"},
     "a tombstone with a digest": {"digest": b"\1" * 128},
     "sizes wider than needed": {"size": b"".join(n.to_bytes(4, "little") for n in (3, 0, 300, 0))},
+    "expiries of a byte each": {"expires": b"\1\0\0\0\0"},
+    "expiries too short": {"expires": b"\1\0\0"},
+    "expiries three bytes wide": {"expires": b"\1\0\1" + bytes(9)},
+    "expiries wider than needed": {"expires": b"\1" + bytes(7)},
+    "expiries much wider than needed": {"expires": b"\0\0\0\1" + bytes(28)},
+    "expiries of values that never expire": {"expires": bytes(4)},
+    "wide expiries of values that never expire": {"expires": bytes(32)},
+    "a tombstone that expires": {"expires": b"\1\1\0\0"},
+    "a decided tombstone that expires": {"expires": b"\0\0\0\1"},
     "digests too short": {"digest": bytes(127)},
     "digests too long": {"digest": bytes(129)},
     "key sizes too small": {"key_size": b"\1\1\4\3"},
@@ -372,7 +383,7 @@ def test_a_broken_rule_is_noticed(values: dict[str, Any]) -> None:
     assert read_segment(envelope(pack(changed(segment_map(), **values)))) == "damaged"
 
 
-@pytest.mark.parametrize("key", ["stamp", "origin", "flags", "size", "digest", "key_size", "key"])
+@pytest.mark.parametrize("key", ["stamp", "origin", "flags", "size", "expires", "digest", "key_size", "key"])
 def test_columns_of_an_empty_segment_are_empty(key: str) -> None:
     assert read_segment(envelope(pack(segment_map([])))) == []
     assert read_segment(envelope(pack(changed(segment_map([]), **{key: b"\0"})))) == "damaged"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 GOLDEN = Path(__file__).parents[1] / "golden"
 OBJECTS = sorted(path for path in GOLDEN.rglob("*") if path.is_file() and path.read_bytes()[:4] == b"kvsy")
 SEGMENTS = [path for path in OBJECTS if path.read_bytes()[4] == reference.KIND_SEGMENT]
+EXPIRING = [path for path in SEGMENTS if path.stem == "segment-expires"]
 INVENTORIES = [path for path in OBJECTS if path.read_bytes()[4] == reference.KIND_INVENTORY]
 
 
@@ -47,6 +48,7 @@ def native(kind: int, data: bytes, name: str) -> object:
 
 def test_there_are_golden_objects() -> None:
     assert SEGMENTS
+    assert EXPIRING
     assert INVENTORIES
 
 
@@ -69,6 +71,14 @@ def test_the_reference_reads_segments(path: Path) -> None:
     plain = reference.encode_segment(rows, name)
     assert segment.encode(name) == plain
     assert data[6] & 1 or data == plain
+
+
+@pytest.mark.parametrize("path", EXPIRING, ids=label)
+def test_expiries_are_read(path: Path) -> None:
+    segment = _core.Segment.decode(path.read_bytes(), stock_map(path.read_bytes())["name"])
+    assert segment.expiring == 2
+    assert segment.expires(0, len(segment)) == [0, 1_700_086_400_000, 1_700_090_000_000]
+    assert segment.expired(1_700_086_400_000) == ["a"]
 
 
 @pytest.mark.parametrize("path", INVENTORIES, ids=label)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import reference
 from kvsync import _core
-from kvsync.errors import IndexDamagedError
+from kvsync.errors import IndexDamagedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +81,7 @@ def test_a_segment_tells_its_figures(rows: reference.Segment) -> None:
     read = _core.Segment.decode(segment.encode("name"), "name")
     assert (read.maxima, read.stamp_max) == (segment.maxima, segment.stamp_max)
     assert (read.tombstones, read.value_bytes) == (segment.tombstones, segment.value_bytes)
+    assert read.expiring == segment.expiring == sum(row[6] > 0 for row in rows)
 
 
 @given(st.lists(some.rows, max_size=12))
@@ -88,16 +89,25 @@ def test_rows_come_in_any_order(rows: reference.Segment) -> None:
     assert rows_of(native(rows)) == reference.merge([[row] for row in rows])
 
 
-@given(some.stored, some.origins, st.integers(0, 2**60), st.sampled_from([0, _core.DECISION]))
-def test_a_segment_of_values(stored: dict[str, bytes | None], origin: int, stamp: int, flags: int) -> None:
+@given(some.stored, some.origins, st.integers(0, 2**60), st.sampled_from([0, _core.DECISION]), st.data())
+def test_a_segment_of_values(
+    stored: dict[str, bytes | None], origin: int, stamp: int, flags: int, data: st.DataObject
+) -> None:
+    times = {key: data.draw(some.any_times) if value is not None else 0 for key, value in stored.items()}
+    given = data.draw(st.booleans())
     expected = [
-        (key, origin, stamp + step, flags, len(value), blake3(value).digest())
+        (key, origin, stamp + step, flags, len(value), blake3(value).digest(), times[key] if given else 0)
         if value is not None
-        else (key, origin, stamp + step, flags | reference.TOMBSTONE, 0, reference.NO_DIGEST)
+        else (key, origin, stamp + step, flags | reference.TOMBSTONE, 0, reference.NO_DIGEST, 0)
         for step, (key, value) in enumerate(sorted(stored.items()))
     ]
-    segment = _core.Segment.from_values(list(stored), list(stored.values()), origin, stamp, flags)
+    expires = list(times.values()) if given else None
+    segment = _core.Segment.from_values(list(stored), list(stored.values()), origin, stamp, flags, expires)
     assert rows_of(segment) == expected
+    assert segment.encode("s") == reference.encode_segment(expected, "s")
+    if not flags:
+        kept = _core.Given(list(stored), list(stored.values()), origin, stamp, expires)
+        assert rows_of(kept.segment) == expected
     puts = [stored[key] for key in segment.puts(0, len(segment))]
     assert segment.mismatches(0, len(segment), puts) == []
     wrong = [value + b"!" if value else None for value in puts if value is not None]
@@ -133,6 +143,29 @@ def test_puts_and_deletes_share_out_the_keys(rows: reference.Segment, data: st.D
     assert segment.rows(start, stop) == part
     assert segment.puts(start, stop) == [row[0] for row in part if not row[3] & reference.TOMBSTONE]
     assert segment.deletes(start, stop) == [row[0] for row in part if row[3] & reference.TOMBSTONE]
+    assert segment.expires(start, stop) == [row[6] for row in part if not row[3] & reference.TOMBSTONE]
+
+
+@given(some.segments, some.any_times)
+def test_expired_values_are_found_by_time(rows: reference.Segment, now: int) -> None:
+    assert native(rows).expired(now) == [row[0] for row in rows if 0 < row[6] <= now]
+
+
+VALUES = ["a", "b"], [b"1", None], 7, 1000
+
+
+@pytest.mark.parametrize("expires", [[], [9], [9, 0, 0], [9, 9], [0, 1], [-1, 0], [2**64, 0], [None, 0], ["9", 0]])
+def test_expiries_are_one_for_each_value_and_0_for_a_delete(expires: list[int]) -> None:
+    for make in (_core.Segment.from_values, _core.Given):
+        with pytest.raises(UsageError, match="expir"):
+            make(*VALUES, expires=expires)
+
+
+def test_a_row_of_a_delete_has_no_expiry() -> None:
+    gone = ("a", 7, 1000, reference.TOMBSTONE, 0, reference.NO_DIGEST)
+    assert rows_of(native([(*gone, 0)])) == [(*gone, 0)]
+    with pytest.raises(UsageError, match="expires"):
+        native([(*gone, 1)])
 
 
 # ------------------------------------------------------------------------------------------- merge, delta
@@ -226,7 +259,7 @@ def test_delta_does_not_depend_on_who_is_a(
 
 
 def test_a_forged_key_never_leaves_an_index() -> None:
-    forged = reference.encode_segment([(".kvsync/manifest", 7, 1000, 0, 3, b"\x01" * 32)], "forged")
+    forged = reference.encode_segment([(".kvsync/manifest", 7, 1000, 0, 3, b"\x01" * 32, 0)], "forged")
     segment = _core.Segment.decode(forged, "forged")
     assert len(segment) == 1
     with pytest.raises(IndexDamagedError):

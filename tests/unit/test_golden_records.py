@@ -19,6 +19,7 @@ def test_a_manifest(version: str) -> None:
     manifest = Manifest.decode((GOLDEN / version / "manifest.bin").read_bytes(), "golden")
     assert (manifest.replica, manifest.generation) == (7, 3)
     assert [lack.change.key for lack in manifest.missing] == ["a"]
+    assert [lack.change.expires for lack in manifest.missing] == [1_700_086_400_000]
     assert manifest.missing[0].held == digest_values([b"older"])[0]
     assert manifest.intents == (RememberedIntent("segment/0000000000000002-0", 1_700_000_600_000),)
     assert manifest.segments[0].inline is not None

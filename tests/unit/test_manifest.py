@@ -30,7 +30,7 @@ FULL = Manifest(
         SegmentEntry.of("segment/0000000000000002-a", SEGMENT.maxima, 2, DATA, inline=False),
     ),
     peers={3: {1: 2}, 4: {}},
-    missing=(Missing(Change("ключ", 5, 11, 0, 3, b"d" * 32), "no room", b"h" * 32, overtaken=True),),
+    missing=(Missing(Change("ключ", 5, 11, 0, 3, b"d" * 32, 1_700_086_400_000), "no room", b"h" * 32, overtaken=True),),
     intents=(RememberedIntent("segment/0000000000000003-0", 1_700_000_000_000),),
     garbage=("segment/0000000000000004-0", "segment/0000000000000005-0"),
     digest=b"0123456789abcdef",
@@ -121,6 +121,7 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
         ("missing", (0, 6)),
         ("missing", (0, 7)),
         ("missing", (0, 8)),
+        ("missing", (0, 9)),
         ("intents", (0,)),
         ("intents", (0, 0)),
         ("intents", (0, 1)),
@@ -129,10 +130,10 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
     ids=str,
 )
 def test_every_part_of_a_field_of_a_wrong_type_is_refused(field: str, path: tuple[int, ...], value: Any) -> None:
-    text = (field, path) in {("segments", (0, 0)), ("missing", (0, 0)), ("missing", (0, 6)), ("intents", (0, 0))}
+    text = (field, path) in {("segments", (0, 0)), ("missing", (0, 0)), ("missing", (0, 7)), ("intents", (0, 0))}
     if value == "text" and (text or field == "garbage"):
         pytest.skip("that is what belongs there")
-    if value is True and (field, path) == ("missing", (0, 8)):
+    if value is True and (field, path) == ("missing", (0, 9)):
         pytest.skip("that is what belongs there")
     if value is None and (field, path) == ("segments", (0, 5)):
         pytest.skip("a segment that lives elsewhere")
@@ -179,6 +180,15 @@ def test_vectors_ascend() -> None:
     for vector in ([[2, 1], [1, 1]], [[1, 1], [1, 2]]):
         with pytest.raises(kvsync.IndexDamagedError):
             decode(body_of(FULL) | {"vector": vector})
+
+
+def test_a_missing_delete_has_no_expiry() -> None:
+    lack = Missing(Change("gone", 5, 11, 1, 0, bytes(32)), "held back")
+    body = body_of(FULL._replace(missing=(lack,)))
+    assert decode(body).missing == (lack,)
+    body["missing"][0][6] = 1
+    with pytest.raises(kvsync.IndexDamagedError):
+        decode(body)
 
 
 def test_an_inline_segment_is_the_one_that_is_listed() -> None:

@@ -198,7 +198,7 @@ class _Reader:
             cover=self.cover(),
             segments=tuple(self.segment(row) for row in self.rows("segments", 6)),
             peers={self.number(row[0], "peers"): self.vector(row[1], "peers") for row in peers},
-            missing=tuple(self.lack(row) for row in self.rows("missing", 9)),
+            missing=tuple(self.lack(row) for row in self.rows("missing", 10)),
             intents=tuple(self.intent(row) for row in self.rows("intents", 2)),
             garbage=self.names("garbage"),
             digest=digest,
@@ -282,13 +282,13 @@ class _Reader:
         return RememberedIntent(name, self.number(until_ms, "intents"))
 
     def lack(self, row: list[object]) -> Missing:
-        key, origin, stamp, flags, size, digest, reason, held, overtaken = row
+        key, origin, stamp, flags, size, digest, expires, reason, held, overtaken = row
         if type(held) is not bytes or len(held) not in {0, 32} or type(overtaken) is not bool:
             raise self.error("missing")
         if type(key) is not str or type(digest) is not bytes or len(digest) != 32 or type(reason) is not str:  # noqa: PLR2004
             raise self.error("missing")
         number = partial(self.number, field="missing")
-        change = Change(key, number(origin), number(stamp), number(flags), number(size), digest)
+        change = Change(key, number(origin), number(stamp), number(flags), number(size), digest, number(expires))
         try:
             Segment.from_rows([change])
         except UsageError:

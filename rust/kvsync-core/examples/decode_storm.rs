@@ -24,9 +24,10 @@ const POOL_MAX: usize = 512;
 const LENGTH_MAX: usize = 2000;
 /// Starting threads takes longer than all the rest: not every object is decoded by several as well.
 const THREADED_EVERY: u64 = 50;
-const SEEDS: [(&str, Kind); 5] = [
+const SEEDS: [(&str, Kind); 6] = [
     ("segment-empty", Kind::Segment),
     ("segment-small", Kind::Segment),
+    ("segment-expires", Kind::Segment),
     ("segment-origins-3", Kind::Segment),
     ("segment-zstd", Kind::Segment),
     ("inventory", Kind::Inventory),
@@ -212,7 +213,8 @@ fn promises(view: View<'_>, rows: &[Row<'_>]) {
     assert!(rows.windows(2).all(|pair| pair[0].key < pair[1].key));
     for row in rows {
         assert!(row.flags < 4);
-        assert!(!row.deletes() || (row.size == 0 && *row.digest == NO_DIGEST));
+        let bare = row.size == 0 && row.expires == 0 && *row.digest == NO_DIGEST;
+        assert!(!row.deletes() || bare);
     }
     for (origin, most) in view.maxima() {
         let stamps = rows.iter().filter(|row| row.origin == origin);
@@ -220,6 +222,9 @@ fn promises(view: View<'_>, rows: &[Row<'_>]) {
     }
     let dead = rows.iter().filter(|row| row.deletes()).count();
     assert_eq!(dead, view.tombstones());
+    let expiring = rows.iter().filter(|row| row.expires != 0).count();
+    assert_eq!(expiring, view.expiring());
+    assert_eq!(expiring, view.expired(u64::MAX).len());
 }
 
 fn inventory(parsed: &Inventory<&[u8]>) -> Vec<u8> {

@@ -1,10 +1,11 @@
 //! Segments made from changes: each column in its least width.
 
 use std::collections::BTreeMap;
+use std::iter::repeat_n;
 use std::ops::Range;
 
 use crate::check::Totals;
-use crate::column::{position, width_of, write};
+use crate::column::{position, width_if_any, width_of, write};
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::key;
@@ -13,6 +14,8 @@ use crate::listing::Listing;
 use crate::row::{DECISION, DIGEST, NO_DIGEST, Row, TOMBSTONE};
 use crate::segment::Segment;
 use crate::strings;
+
+const EXPIRING_TOMBSTONE: &str = "tombstone that expires";
 
 /// Takes changes in strictly ascending key order.
 #[derive(Debug, Default)]
@@ -24,6 +27,8 @@ pub struct Builder {
     origin: Vec<u32>,
     flags: Vec<u8>,
     size: Vec<u64>,
+    /// As far as the last value that expires.
+    expires: Vec<u64>,
     digest: Vec<[u8; DIGEST]>,
     key_size: Vec<u32>,
     key: Vec<u8>,
@@ -32,6 +37,9 @@ pub struct Builder {
 impl Builder {
     /// Append a change whose key is greater than all before.
     pub fn push(&mut self, row: &Row<'_>) {
+        if row.expires != 0 {
+            self.push_expires(row.expires);
+        }
         let origin = self.origin_of(row.origin, row.stamp);
         self.origin.push(origin);
         self.stamp.push(row.stamp);
@@ -42,6 +50,13 @@ impl Builder {
         self.key_size
             .push(u32::try_from(row.key.len()).unwrap_or(u32::MAX));
         self.key.extend_from_slice(row.key);
+    }
+
+    /// Keep the expiry of the change that is just being appended; those before without one have 0.
+    #[cold]
+    fn push_expires(&mut self, expires: u64) {
+        self.expires.resize(self.flags.len(), 0);
+        self.expires.push(expires);
     }
 
     /// The segment of the changes of some builders, the keys of each greater than those before.
@@ -69,6 +84,9 @@ impl Builder {
         self.origin.reserve_exact(count);
         self.flags.reserve_exact(count);
         self.size.reserve_exact(count);
+        if parts.iter().any(|part| !part.expires.is_empty()) {
+            self.expires.reserve_exact(count);
+        }
         self.digest.reserve_exact(count);
         self.key_size.reserve_exact(count);
         let key_bytes = parts.iter().map(|part| part.key.len()).sum();
@@ -76,6 +94,10 @@ impl Builder {
     }
 
     fn append(&mut self, other: &Self) {
+        if !other.expires.is_empty() {
+            self.expires.resize(self.flags.len(), 0);
+            self.expires.extend_from_slice(&other.expires);
+        }
         let mut places = vec![0; other.origins.len()];
         for (origin, place) in &other.origins {
             let place = position(u64::from(*place));
@@ -131,6 +153,7 @@ impl Builder {
                     .size
                     .iter()
                     .fold(0, |sum: u64, size| sum.saturating_add(*size)),
+                expiring: self.expires.iter().filter(|time| **time != 0).count(),
             },
             marks: strings::marks_of(self.key_size.iter().map(|size| position(u64::from(*size)))),
             ..Layout::default()
@@ -162,6 +185,7 @@ impl Builder {
             width_of(order.len().saturating_sub(1) as u64),
             width_of(most(&self.size)),
             width_of(u64::from(longest)),
+            width_if_any(most(&self.expires)),
         ];
         let mut sheet = Sheet::new(layout.count, &widths, self.key.len());
         let stamps = self.stamp.iter().map(|stamp| stamp - base);
@@ -173,6 +197,9 @@ impl Builder {
         layout.origin = sheet.numbers(widths[1], ranks);
         layout.flags = sheet.bytes(&self.flags);
         layout.size = sheet.numbers(widths[2], self.size.iter().copied());
+        let never = layout.count - self.expires.len();
+        let expires = self.expires.iter().copied().chain(repeat_n(0, never));
+        layout.expires = sheet.numbers(widths[4], expires);
         layout.digest = sheet.bytes(self.digest.as_flattened());
         let key_sizes = self.key_size.iter().map(|size| u64::from(*size));
         layout.key_size = sheet.numbers(widths[3], key_sizes);
@@ -213,18 +240,19 @@ impl Sheet {
 
 /// A segment of values just seen: consecutive stamps from `stamp` in key order, `None` a delete.
 ///
-/// Of one key given twice, the last value counts.
+/// Of one key given twice, the last value counts. Without `expires`, none of them ever goes by itself.
 ///
 /// # Errors
-/// Lists of unlike length, a reserved key, an unknown flag, a stamp past 64 bits.
+/// Lists of unlike length, a reserved key, an unknown flag, a stamp past 64 bits, a delete that expires.
 pub fn from_values(
     keys: &Listing,
     values: &[Option<&[u8]>],
+    expires: Option<&[u64]>,
     origin: u64,
     stamp: u64,
     flags: u8,
 ) -> Result<Segment<Vec<u8>>> {
-    Ok(from_values_in_order(keys, values, origin, stamp, flags)?.0)
+    Ok(from_values_in_order(keys, values, expires, origin, stamp, flags)?.0)
 }
 
 /// As [`from_values`], with the position in `keys` and `values` of each change of the segment.
@@ -234,6 +262,7 @@ pub fn from_values(
 pub fn from_values_in_order(
     keys: &Listing,
     values: &[Option<&[u8]>],
+    expires: Option<&[u64]>,
     origin: u64,
     stamp: u64,
     flags: u8,
@@ -243,6 +272,9 @@ pub fn from_values_in_order(
     }
     if flags & !DECISION != 0 {
         return Err(bad("unknown flag"));
+    }
+    if let Some(expires) = expires {
+        check_expires(keys, values, expires)?;
     }
     keys.check_reserved()?;
     let order = keys.order()?;
@@ -257,13 +289,28 @@ pub fn from_values_in_order(
         stamp_base: stamp,
         ..Layout::default()
     };
-    let bytes = write_values(keys, values, &order, flags, &mut layout);
+    let bytes = write_values(keys, values, expires, &order, flags, &mut layout);
     Ok((Segment::assemble(bytes, layout), order))
+}
+
+fn check_expires(keys: &Listing, values: &[Option<&[u8]>], expires: &[u64]) -> Result<()> {
+    if keys.len() != expires.len() {
+        return Err(bad("keys and expiries differ in length"));
+    }
+    let mut pairs = values.iter().zip(expires);
+    match pairs.position(|(value, expires)| value.is_none() && *expires != 0) {
+        None => Ok(()),
+        Some(index) => Err(Error::BadChange {
+            key: keys.text(index).unwrap_or_default(),
+            problem: EXPIRING_TOMBSTONE,
+        }),
+    }
 }
 
 fn write_values(
     keys: &Listing,
     values: &[Option<&[u8]>],
+    expires: Option<&[u64]>,
     order: &[u32],
     flags: u8,
     layout: &mut Layout,
@@ -272,6 +319,8 @@ fn write_values(
     let digests: Vec<[u8; DIGEST]> = values.iter().copied().map(hash).collect();
     let places = || order.iter().map(|index| position(u64::from(*index)));
     let sizes = || places().map(|index| values[index].map_or(0, |value| value.len() as u64));
+    let expires = expires.unwrap_or_default();
+    let expires = || places().map_while(|index| expires.get(index).copied());
     let key_sizes = || places().map(|index| keys.get(index).len());
     let count = layout.count as u64;
     let widths = [
@@ -279,6 +328,7 @@ fn write_values(
         1,
         width_of(sizes().max().unwrap_or(0)),
         width_of(key_sizes().max().unwrap_or(0) as u64),
+        width_if_any(expires().max().unwrap_or(0)),
     ];
     let mut sheet = Sheet::new(layout.count, &widths, keys.bytes());
     layout.stamp = sheet.numbers(widths[0], 0..count);
@@ -286,6 +336,7 @@ fn write_values(
     let deletes = |index: usize| u8::from(values[index].is_none()) * TOMBSTONE;
     layout.flags = sheet.numbers(1, places().map(|index| u64::from(flags | deletes(index))));
     layout.size = sheet.numbers(widths[2], sizes());
+    layout.expires = sheet.numbers(widths[4], expires());
     layout.digest = sheet.pieces(places().map(|index| digests[index].as_slice()));
     layout.key_size = sheet.numbers(widths[3], key_sizes().map(|size| size as u64));
     layout.key = sheet.pieces(places().map(|index| keys.get(index)));
@@ -293,6 +344,7 @@ fn write_values(
     layout.totals = Totals {
         tombstones: places().filter(|index| values[*index].is_none()).count(),
         value_bytes: sizes().fold(0, u64::saturating_add),
+        expiring: expires().filter(|time| *time != 0).count(),
     };
     sheet.out
 }
@@ -300,7 +352,7 @@ fn write_values(
 /// A segment of changes in any order; of one key given twice, the greatest change counts.
 ///
 /// # Errors
-/// A reserved key, an unknown flag, a tombstone with a size or digest.
+/// A reserved key, an unknown flag, a tombstone with a size, digest or expiry.
 pub fn from_rows(mut rows: Vec<Row<'_>>) -> Result<Segment<Vec<u8>>> {
     rows.iter().try_for_each(check_row)?;
     rows.sort_by(|left, right| left.key.cmp(right.key).then_with(|| right.order(left)));
@@ -319,6 +371,8 @@ fn check_row(row: &Row<'_>) -> Result<()> {
         "unknown flag"
     } else if row.deletes() && (row.size != 0 || *row.digest != NO_DIGEST) {
         "tombstone with a size or digest"
+    } else if row.deletes() && row.expires != 0 {
+        EXPIRING_TOMBSTONE
     } else {
         return Ok(());
     };

@@ -16,11 +16,12 @@ pub(crate) struct Check<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// What the flags and sizes come to.
+/// What the flags, sizes and expiries come to.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Totals {
     pub(crate) tombstones: usize,
     pub(crate) value_bytes: u64,
+    pub(crate) expiring: usize,
 }
 
 impl<'a> Check<'a> {
@@ -106,6 +107,7 @@ impl<'a> Check<'a> {
         let totals = Totals {
             tombstones,
             value_bytes: sizes.sum(0, layout.count),
+            expiring: self.expires(layout)?,
         };
         if tombstones == 0 {
             return Ok(totals);
@@ -116,6 +118,25 @@ impl<'a> Check<'a> {
             return Err(damage(&layout.flags, "tombstone with a size or digest"));
         }
         Ok(totals)
+    }
+
+    /// How many values expire, if the column that says when is as it must be.
+    fn expires(&self, layout: &Layout) -> Result<usize> {
+        let place = &layout.expires;
+        if place.is_empty() {
+            return Ok(0);
+        }
+        let expires = self.numbers(place, layout.count)?;
+        let greatest = expires.max();
+        if greatest == 0 || expires.width() != column::width_of(greatest) {
+            return Err(damage(place, "column wider than it must be"));
+        }
+        let flags = self.body[layout.flags.clone()].iter();
+        let mut deleted = flags.zip(0..).filter(|(flag, _)| *flag & TOMBSTONE != 0);
+        if deleted.any(|(_, index)| expires.get(index) != 0) {
+            return Err(damage(place, "tombstone that expires"));
+        }
+        Ok(expires.nonzero())
     }
 
     /// The marks of the keys, if their sizes are as they must be.

@@ -123,11 +123,24 @@ impl<'a> Column<'a> {
         each_width!(self, numbers => numbers[index].get())
     }
 
+    /// The number at a position; 0 where there is none, as in an empty column that stands for zeros.
+    #[must_use]
+    #[inline]
+    pub fn get_or_zero(self, index: usize) -> u64 {
+        each_width!(self, numbers => numbers.get(index).map_or(0, |number| number.get()))
+    }
+
     /// The sum over a range of positions.
     #[must_use]
     #[inline]
     pub fn sum(self, start: usize, stop: usize) -> u64 {
         each_width!(self, numbers => sum(&numbers[start..stop]))
+    }
+
+    /// How many numbers are not 0.
+    #[must_use]
+    pub fn nonzero(self) -> usize {
+        each_width!(self, numbers => numbers.iter().filter(|number| number.get() != 0).count())
     }
 
     /// The greatest number, 0 for an empty column.
@@ -172,9 +185,19 @@ pub const fn width_of(greatest: u64) -> usize {
     }
 }
 
-/// Append numbers to `out`, each in `width` bytes.
+/// As [`width_of`], of a column that is left empty where all of its numbers are 0: then 0.
+#[must_use]
+pub const fn width_if_any(greatest: u64) -> usize {
+    match greatest {
+        0 => 0,
+        _ => width_of(greatest),
+    }
+}
+
+/// Append numbers to `out`, each in `width` bytes; none of them where that is 0.
 pub fn write(out: &mut Vec<u8>, width: usize, numbers: impl Iterator<Item = u64>) {
     match width {
+        0 => {}
         1 => out.extend(numbers.map(|number| number.to_le_bytes()[0])),
         2 => extend::<2>(out, numbers),
         4 => extend::<4>(out, numbers),

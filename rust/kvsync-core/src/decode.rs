@@ -148,6 +148,7 @@ impl Draft {
         let own = &mut self.layout.totals;
         own.tombstones += totals.tombstones;
         own.value_bytes = own.value_bytes.saturating_add(totals.value_bytes);
+        own.expiring += totals.expiring;
         self
     }
 

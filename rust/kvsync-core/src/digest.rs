@@ -40,6 +40,7 @@ pub fn of_newest<'a>(newest: impl Iterator<Item = Row<'a>>) -> [u8; 16] {
         buffer.extend_from_slice(&row.stamp.to_le_bytes());
         buffer.push(row.flags);
         buffer.extend_from_slice(&row.size.to_le_bytes());
+        buffer.extend_from_slice(&row.expires.to_le_bytes());
         buffer.extend_from_slice(row.digest);
         sum = sum.wrapping_add(XxHash3_128::oneshot(&buffer));
     }

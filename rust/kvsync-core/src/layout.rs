@@ -19,6 +19,8 @@ pub struct Layout {
     pub(crate) origin: Range<usize>,
     pub(crate) flags: Range<usize>,
     pub(crate) size: Range<usize>,
+    /// Empty where no value expires.
+    pub(crate) expires: Range<usize>,
     pub(crate) digest: Range<usize>,
     pub(crate) key_size: Range<usize>,
     pub(crate) key: Range<usize>,
@@ -45,12 +47,13 @@ impl Layout {
     }
 
     /// The columns in the order of the format.
-    pub(crate) fn columns(&self) -> [(&'static str, &Range<usize>); 7] {
+    pub(crate) fn columns(&self) -> [(&'static str, &Range<usize>); 8] {
         [
             ("stamp", &self.stamp),
             ("origin", &self.origin),
             ("flags", &self.flags),
             ("size", &self.size),
+            ("expires", &self.expires),
             ("digest", &self.digest),
             ("key_size", &self.key_size),
             ("key", &self.key),
@@ -64,7 +67,7 @@ impl Layout {
     /// The small facts and places, with nothing checked but their form.
     pub(crate) fn read(body: &[u8], name: &str) -> Result<Self> {
         let mut reader = Reader::new(body, HEADER);
-        reader.map(12)?;
+        reader.map(13)?;
         let count = read_head(&mut reader, body, name)?;
         reader.key("origins")?;
         let origins = read_numbers(&mut reader)?;
@@ -83,6 +86,7 @@ impl Layout {
             ("origin", &mut layout.origin),
             ("flags", &mut layout.flags),
             ("size", &mut layout.size),
+            ("expires", &mut layout.expires),
             ("digest", &mut layout.digest),
             ("key_size", &mut layout.key_size),
             ("key", &mut layout.key),
@@ -102,6 +106,7 @@ impl Layout {
             &mut self.origin,
             &mut self.flags,
             &mut self.size,
+            &mut self.expires,
             &mut self.digest,
             &mut self.key_size,
             &mut self.key,

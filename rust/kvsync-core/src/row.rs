@@ -24,6 +24,8 @@ pub struct Row<'a> {
     pub flags: u8,
     /// Length of the value in bytes.
     pub size: u64,
+    /// Wall-clock milliseconds since 1970 at which the value goes by itself, 0 for never.
+    pub expires: u64,
     /// BLAKE3 of the value.
     pub digest: &'a [u8; DIGEST],
 }
@@ -35,7 +37,7 @@ impl Row<'_> {
         self.flags & TOMBSTONE != 0
     }
 
-    /// Whether both changes leave the same behind.
+    /// Whether both changes leave the same behind, for however long.
     #[must_use]
     pub fn same_effect(&self, other: &Self) -> bool {
         self.deletes() == other.deletes() && self.digest == other.digest
@@ -43,13 +45,14 @@ impl Row<'_> {
 
     /// The total order of changes to one key: stamp, origin, put before delete, digest.
     ///
-    /// Flags and size come last, so that two replicas agree even on changes that a faulty one made.
+    /// Flags, size and expiry come last, so that two replicas agree even on changes that a faulty one made.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         let rank = |row: &Self| (row.stamp, row.origin, row.deletes());
+        let rest = |row: &Self| (row.flags, row.size, row.expires);
         rank(self)
             .cmp(&rank(other))
             .then_with(|| self.digest.cmp(other.digest))
-            .then_with(|| (self.flags, self.size).cmp(&(other.flags, other.size)))
+            .then_with(|| rest(self).cmp(&rest(other)))
     }
 }

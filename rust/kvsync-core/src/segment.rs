@@ -57,7 +57,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
         let mut object = Vec::with_capacity(HEADER + 256 + layout.stored_bytes());
         object.resize(HEADER, 0);
         let mut out = Writer(&mut object);
-        out.map(12);
+        out.map(13);
         out.str("name")?;
         out.str(name)?;
         out.str("count")?;
@@ -87,6 +87,8 @@ pub struct View<'a> {
     pub(crate) origin: Column<'a>,
     pub(crate) flags: &'a [u8],
     pub(crate) size: Column<'a>,
+    /// Empty where no value expires.
+    pub(crate) expires: Column<'a>,
     pub(crate) digest: &'a [[u8; DIGEST]],
     /// The keys.
     pub keys: Strings<'a>,
@@ -94,7 +96,7 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(bytes: &'a [u8], layout: &'a Layout) -> Self {
-        // The layout was made from these bytes: every column has its width.
+        // The layout was made from these bytes: every column has its width, or is empty.
         let numbers = |place: &Range<usize>| {
             Column::new(&bytes[place.clone()], layout.count).unwrap_or(Column::One(&[]))
         };
@@ -104,6 +106,7 @@ impl<'a> View<'a> {
             origin: numbers(&layout.origin),
             flags: &bytes[layout.flags.clone()],
             size: numbers(&layout.size),
+            expires: numbers(&layout.expires),
             digest: bytes[layout.digest.clone()].as_chunks().0,
             keys: Strings {
                 sizes: numbers(&layout.key_size),
@@ -150,6 +153,12 @@ impl<'a> View<'a> {
         self.layout.totals.tombstones
     }
 
+    /// Number of values that expire.
+    #[must_use]
+    pub const fn expiring(&self) -> usize {
+        self.layout.totals.expiring
+    }
+
     /// The change at a position, given where its key begins.
     #[must_use]
     #[inline]
@@ -161,6 +170,7 @@ impl<'a> View<'a> {
             stamp: self.layout.stamp_base + self.stamp.get(index),
             flags: self.flags[index],
             size: self.size.get(index),
+            expires: self.expires.get_or_zero(index),
             digest: &self.digest[index],
         }
     }
@@ -223,6 +233,22 @@ impl<'a> View<'a> {
             })
         });
         wrong.map(|(position, _)| position).collect()
+    }
+
+    /// When each put of a range expires, 0 for never.
+    #[must_use]
+    pub fn expires(&self, start: usize, stop: usize) -> Vec<u64> {
+        let places = start..stop.min(self.len());
+        let puts = places.filter(|index| self.flags[*index] & TOMBSTONE == 0);
+        puts.map(|index| self.expires.get_or_zero(index)).collect()
+    }
+
+    /// The keys of the values that have expired by a time.
+    #[must_use]
+    pub fn expired(&self, now_ms: u64) -> Vec<&'a [u8]> {
+        let places = 0..self.expires.len();
+        let expired = places.filter(|index| (1..=now_ms).contains(&self.expires.get(*index)));
+        expired.map(|index| self.keys.get(index)).collect()
     }
 
     /// Number of puts in a range.

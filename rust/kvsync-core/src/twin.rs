@@ -17,6 +17,7 @@ pub struct Twins<'a> {
     /// The other.
     pub b: View<'a>,
     same_origins: bool,
+    expiring: bool,
 }
 
 /// Consecutive changes that are the same in both.
@@ -36,7 +37,13 @@ impl<'a> Twins<'a> {
     /// Put two segments side by side.
     pub fn new(a: View<'a>, b: View<'a>) -> Self {
         let same_origins = a.layout.origins == b.layout.origins;
-        Self { a, b, same_origins }
+        let expiring = !a.expires.is_empty() || !b.expires.is_empty();
+        Self {
+            a,
+            b,
+            same_origins,
+            expiring,
+        }
     }
 
     /// The changes that are the same from a position of each on, at most so many.
@@ -86,6 +93,11 @@ impl<'a> Twins<'a> {
             numbers((a.origin, i), (b.origin, j), count, origins)
         };
         let count = same((a.size, i), (b.size, j), count);
+        let count = if self.expiring {
+            same_or_zero((a.expires, i), (b.expires, j), count)
+        } else {
+            count
+        };
         let count = prefix(&a.flags[i..][..count], &b.flags[j..][..count]);
         prefix(&a.digest[i..][..count], &b.digest[j..][..count])
     }
@@ -131,6 +143,22 @@ fn same((a, i): (Column<'_>, usize), (b, j): (Column<'_>, usize), most: usize) -
         (Column::Four(a), Column::Four(b)) => prefix(&a[i..][..most], &b[j..][..most]),
         (Column::Eight(a), Column::Eight(b)) => prefix(&a[i..][..most], &b[j..][..most]),
         _ => numbers((a, i), (b, j), most, |x, y| x ^ y),
+    }
+}
+
+/// As [`same`]; a column that is empty stands for zeros.
+fn same_or_zero((a, i): (Column<'_>, usize), (b, j): (Column<'_>, usize), most: usize) -> usize {
+    let zeros = |column: Column<'_>, start: usize| {
+        each_width!(column, numbers => {
+            let mut numbers = numbers[start..][..most].iter();
+            numbers.position(|number| number.get() != 0).unwrap_or(most)
+        })
+    };
+    match (a.is_empty(), b.is_empty()) {
+        (false, false) => same((a, i), (b, j), most),
+        (false, true) => zeros(a, i),
+        (true, false) => zeros(b, j),
+        (true, true) => most,
     }
 }
 

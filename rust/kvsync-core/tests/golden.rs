@@ -15,10 +15,12 @@ use kvsync_core::row::{DECISION, NO_DIGEST, TOMBSTONE};
 use kvsync_core::{Cover, Error, Inventory, Kind, Listing, Row, Segment, delta, digest, scan};
 
 const STAMP: u64 = 1_700_000_000_000 << 16;
+const EXPIRES: u64 = 1_700_086_400_000;
 const BIG: &[u8] = &[0x55; 70_000];
 const NONCE: [u8; 16] = *b"0123456789abcdef";
 
-struct Change(String, u64, u64, u8, &'static [u8]);
+/// Key, origin, stamp, flags, value and expiry.
+struct Change(String, u64, u64, u8, &'static [u8], u64);
 
 fn segment(name: &str, changes: &[Change], compress: bool) -> Vec<u8> {
     let digests: Vec<_> = changes
@@ -34,6 +36,7 @@ fn segment(name: &str, changes: &[Change], compress: bool) -> Vec<u8> {
         stamp: change.2,
         flags: change.3,
         size: change.4.len() as u64,
+        expires: change.5,
         digest,
     });
     let built = from_rows(rows.collect()).unwrap();
@@ -43,25 +46,39 @@ fn segment(name: &str, changes: &[Change], compress: bool) -> Vec<u8> {
 fn small() -> Vec<Change> {
     let long = "long/".repeat(60);
     vec![
-        Change(String::new(), 7, STAMP, 0, b""),
-        Change("a".into(), 7, STAMP + 1, 0, b"one"),
-        Change("a/b".into(), 7, STAMP + 2, TOMBSTONE, b""),
-        Change("ключ/é/漢/🙂".into(), 7, STAMP + 9, DECISION, b"two"),
-        Change(long, 7, STAMP + 3, TOMBSTONE | DECISION, b""),
+        Change(String::new(), 7, STAMP, 0, b"", 0),
+        Change("a".into(), 7, STAMP + 1, 0, b"one", 0),
+        Change("a/b".into(), 7, STAMP + 2, TOMBSTONE, b"", 0),
+        Change("ключ/é/漢/🙂".into(), 7, STAMP + 9, DECISION, b"two", 0),
+        Change(long, 7, STAMP + 3, TOMBSTONE | DECISION, b"", 0),
     ]
 }
 
 fn several() -> Vec<Change> {
     let mut changes = small();
-    changes.push(Change("b".into(), u64::MAX, STAMP + (5 << 32), 0, b"far"));
-    changes.push(Change("c".into(), 1, STAMP - 1, 0, BIG));
+    changes.push(Change(
+        "b".into(),
+        u64::MAX,
+        STAMP + (5 << 32),
+        0,
+        b"far",
+        0,
+    ));
+    changes.push(Change("c".into(), 1, STAMP - 1, 0, BIG, 0));
+    changes
+}
+
+fn expiring() -> Vec<Change> {
+    let mut changes = small();
+    changes[1].5 = EXPIRES;
+    changes[3].5 = EXPIRES + 3_600_000;
     changes
 }
 
 fn many(count: u64, origins: u64) -> Vec<Change> {
     let change = |index: u64| {
         let key = format!("key/{index:05}");
-        Change(key, 1000 + index % origins, STAMP + index * 3, 0, b"x")
+        Change(key, 1000 + index % origins, STAMP + index * 3, 0, b"x", 0)
     };
     (0..count).map(change).collect()
 }
@@ -121,10 +138,11 @@ fn manifest() -> Vec<u8> {
     uints(&mut out, &[7, STAMP + 2]);
     out.str("missing").unwrap();
     out.array(1).unwrap();
-    out.array(9).unwrap();
+    out.array(10).unwrap();
     out.str("a").unwrap();
     uints(&mut out, &[7, STAMP + 1, 0, 3]);
     out.bin(&digest::of_value(b"one")).unwrap();
+    out.uint(EXPIRES);
     out.str("unreadable").unwrap();
     out.bin(&digest::of_value(b"older")).unwrap();
     out.0.push(0xc2);
@@ -200,6 +218,7 @@ fn goldens() -> Vec<(&'static str, Kind, Vec<u8>)> {
     vec![
         ("segment-empty", Kind::Segment, of(&[])),
         ("segment-small", Kind::Segment, of(&small())),
+        ("segment-expires", Kind::Segment, of(&expiring())),
         ("segment-origins-3", Kind::Segment, of(&several())),
         ("segment-origins-300", Kind::Segment, of(&many(300, 300))),
         (

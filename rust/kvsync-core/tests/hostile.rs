@@ -10,16 +10,26 @@ use kvsync_core::{Error, Inventory, Kind, Segment};
 #[derive(Clone)]
 struct Parts {
     entries: u8,
-    keys: [&'static str; 12],
+    keys: [&'static str; 13],
     count: u64,
     origins: Vec<u64>,
     maxima: Vec<u64>,
     stamp_base: u64,
-    columns: [Vec<u8>; 7],
+    columns: [Vec<u8>; 8],
     tail: Vec<u8>,
 }
 
-const NAMES: [&str; 12] = [
+/// Places in [`Parts::columns`].
+const STAMP: usize = 0;
+const ORIGIN: usize = 1;
+const FLAGS: usize = 2;
+const SIZE: usize = 3;
+const EXPIRES: usize = 4;
+const DIGEST: usize = 5;
+const KEY_SIZE: usize = 6;
+const KEY: usize = 7;
+
+const NAMES: [&str; 13] = [
     "name",
     "count",
     "origins",
@@ -29,6 +39,7 @@ const NAMES: [&str; 12] = [
     "origin",
     "flags",
     "size",
+    "expires",
     "digest",
     "key_size",
     "key",
@@ -36,7 +47,7 @@ const NAMES: [&str; 12] = [
 
 fn valid() -> Parts {
     Parts {
-        entries: 12,
+        entries: 13,
         keys: NAMES,
         count: 3,
         origins: vec![4, 9],
@@ -47,6 +58,7 @@ fn valid() -> Parts {
             vec![0, 1, 0],
             vec![0, 1, 2],
             vec![5, 0, 7],
+            vec![0, 0, 9],
             [[1; 32], [0; 32], [2; 32]].concat(),
             vec![1, 2, 3],
             "aéég".into(),
@@ -104,23 +116,23 @@ fn the_parts_are_valid() {
 
 #[test]
 fn keys_must_ascend_and_be_text() {
-    refused(|parts| parts.columns[6] = "aéabz".into());
-    refused(|parts| parts.columns[6] = "baaéb".into());
-    refused(|parts| parts.columns[6] = b"a\xc3\xa9\xc3\xa9\xff".into());
-    refused(|parts| parts.columns[6] = b"aaa\xed\xa0\x80".into());
-    refused(|parts| parts.columns[5] = vec![1, 1, 4]);
-    refused(|parts| parts.columns[5] = vec![0, 0, 6]);
-    refused(|parts| parts.columns[5] = vec![2, 1, 3]);
+    refused(|parts| parts.columns[KEY] = "aéabz".into());
+    refused(|parts| parts.columns[KEY] = "baaéb".into());
+    refused(|parts| parts.columns[KEY] = b"a\xc3\xa9\xc3\xa9\xff".into());
+    refused(|parts| parts.columns[KEY] = b"aaa\xed\xa0\x80".into());
+    refused(|parts| parts.columns[KEY_SIZE] = vec![1, 1, 4]);
+    refused(|parts| parts.columns[KEY_SIZE] = vec![0, 0, 6]);
+    refused(|parts| parts.columns[KEY_SIZE] = vec![2, 1, 3]);
 }
 
 #[test]
 fn maps_are_exactly_as_described() {
-    refused(|parts| parts.entries = 11);
-    refused(|parts| parts.entries = 13);
+    refused(|parts| parts.entries = 12);
+    refused(|parts| parts.entries = 14);
     refused(|parts| parts.tail = vec![0xc0]);
     for place in 0..NAMES.len() {
         refused(|parts| parts.keys[place] = "other");
-        refused(|parts| parts.keys[place] = NAMES[(place + 1) % 12]);
+        refused(|parts| parts.keys[place] = NAMES[(place + 1) % NAMES.len()]);
         refused(|parts| parts.keys[place] = "");
     }
 }
@@ -131,8 +143,10 @@ fn columns_fit_the_count() {
     refused(|parts| parts.count = 4);
     refused(|parts| parts.count = 0);
     refused(|parts| parts.count = u64::MAX);
-    for column in 0..7 {
-        refused(|parts| parts.columns[column].clear());
+    for column in 0..8 {
+        if column != EXPIRES {
+            refused(|parts| parts.columns[column].clear());
+        }
         refused(|parts| parts.columns[column].push(0));
         refused(|parts| parts.columns[column].truncate(2));
     }
@@ -140,7 +154,7 @@ fn columns_fit_the_count() {
 
 #[test]
 fn columns_are_as_narrow_as_they_go() {
-    for column in [0, 1, 3, 5] {
+    for column in [STAMP, ORIGIN, SIZE, EXPIRES, KEY_SIZE] {
         for width in [2, 4, 8] {
             refused(|parts| {
                 let wide = parts.columns[column].iter().flat_map(|number| {
@@ -157,9 +171,9 @@ fn columns_are_as_narrow_as_they_go() {
 #[test]
 fn lengths_that_overflow_are_refused() {
     let wide = |numbers: [u64; 3]| numbers.map(u64::to_le_bytes).concat();
-    refused(|parts| parts.columns[5] = wide([1, 2, u64::MAX]));
-    refused(|parts| parts.columns[5] = wide([u64::MAX, 2, 7]));
-    refused(|parts| parts.columns[5] = wide([1 << 63, 1 << 63, 6]));
+    refused(|parts| parts.columns[KEY_SIZE] = wide([1, 2, u64::MAX]));
+    refused(|parts| parts.columns[KEY_SIZE] = wide([u64::MAX, 2, 7]));
+    refused(|parts| parts.columns[KEY_SIZE] = wide([1 << 63, 1 << 63, 6]));
     refused(|parts| parts.stamp_base = u64::MAX);
 }
 
@@ -173,17 +187,17 @@ fn facts_about_stamps_are_exact() {
     refused(|parts| parts.maxima = vec![101, 102]);
     refused(|parts| parts.maxima = vec![103, 101]);
     refused(|parts| parts.stamp_base = 99);
-    refused(|parts| parts.columns[0] = vec![1, 2, 3]);
+    refused(|parts| parts.columns[STAMP] = vec![1, 2, 3]);
     refused(|parts| {
         parts.stamp_base = 99;
-        parts.columns[0] = vec![1, 2, 3];
+        parts.columns[STAMP] = vec![1, 2, 3];
     });
     refused(|parts| {
         parts.origins = vec![4];
         parts.maxima = vec![102];
     });
-    refused(|parts| parts.columns[1] = vec![0, 2, 0]);
-    refused(|parts| parts.columns[1] = vec![0, 0, 0]);
+    refused(|parts| parts.columns[ORIGIN] = vec![0, 2, 0]);
+    refused(|parts| parts.columns[ORIGIN] = vec![0, 0, 0]);
 }
 
 #[test]
@@ -193,10 +207,15 @@ fn of_nothing_there_is_one_form() {
         origins: vec![],
         maxima: vec![],
         stamp_base: 0,
-        columns: [const { vec![] }; 7],
+        columns: [const { vec![] }; 8],
         ..valid()
     };
     assert!(parse(&body(&empty)).is_ok());
+    for column in 0..8 {
+        let mut filled = empty.clone();
+        filled.columns[column].push(0);
+        assert!(parse(&body(&filled)).is_err());
+    }
     let based = Parts {
         stamp_base: 5,
         ..empty.clone()
@@ -212,11 +231,26 @@ fn of_nothing_there_is_one_form() {
 
 #[test]
 fn flags_are_known_and_tombstones_bare() {
-    refused(|parts| parts.columns[2][0] = 4);
-    refused(|parts| parts.columns[2][0] = 0x80);
-    refused(|parts| parts.columns[2][0] = 1);
-    refused(|parts| parts.columns[3][1] = 1);
-    refused(|parts| parts.columns[4][40] = 1);
+    refused(|parts| parts.columns[FLAGS][0] = 4);
+    refused(|parts| parts.columns[FLAGS][0] = 0x80);
+    refused(|parts| parts.columns[FLAGS][0] = 1);
+    refused(|parts| parts.columns[SIZE][1] = 1);
+    refused(|parts| parts.columns[DIGEST][40] = 1);
+}
+
+#[test]
+fn expiries_are_there_only_where_a_value_expires() {
+    let mut never = valid();
+    never.columns[EXPIRES].clear();
+    let sealed = envelope::seal(Kind::Segment, &body(&never), false);
+    assert_eq!(parse(&body(&never)).unwrap(), sealed);
+    for width in [1, 2, 4, 8] {
+        refused(|parts| parts.columns[EXPIRES] = vec![0; 3 * width]);
+    }
+    refused(|parts| parts.columns[EXPIRES] = vec![0, 1, 9]);
+    for length in [1, 2, 4, 5, 9, 25, 48] {
+        refused(|parts| parts.columns[EXPIRES] = vec![0xff; length]);
+    }
 }
 
 #[test]

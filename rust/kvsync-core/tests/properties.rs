@@ -25,6 +25,7 @@ struct Change {
     stamp: u64,
     flags: u8,
     size: u64,
+    expires: u64,
     digest: [u8; DIGEST],
 }
 
@@ -38,6 +39,7 @@ fn row<'a>(key: &'a str, change: &'a Change) -> Row<'a> {
         stamp: change.stamp,
         flags: change.flags,
         size: change.size,
+        expires: change.expires,
         digest: &change.digest,
     }
 }
@@ -49,6 +51,7 @@ fn change_of(row: &Row<'_>) -> (String, Change) {
         stamp: row.stamp,
         flags: row.flags,
         size: row.size,
+        expires: row.expires,
         digest: *row.digest,
     };
     (key, change)
@@ -94,6 +97,7 @@ fn any_change(stamps: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Ch
             stamp,
             flags,
             size: if tombstone { 0 } else { size },
+            expires: 0,
             digest: if tombstone { NO_DIGEST } else { [fill; DIGEST] },
         }
     })
@@ -103,7 +107,47 @@ fn any_log(length: usize) -> impl Strategy<Value = Log> {
     let stamps = prop_oneof![0_u64..30, Just(1 << 17), Just(1 << 40), Just(u64::MAX)];
     let wide = stamps.prop_flat_map(|stamp| any_change(stamp..=stamp));
     let change = prop_oneof![4 => any_change(0..=30), 1 => wide];
-    vec((any_key(), change), 0..length)
+    let log = vec((any_key(), change), 0..length);
+    (log, any_expiry()).prop_map(|(mut log, expiry)| {
+        expiry.apply(log.iter_mut().map(|(_, change)| change));
+        log
+    })
+}
+
+/// Lets none, some or all of some values expire.
+#[derive(Debug, Clone)]
+struct Expiry {
+    eighths: u64,
+    latest: u64,
+    seed: u64,
+}
+
+impl Expiry {
+    fn at(&self, place: usize) -> u64 {
+        let chance = self.seed.rotate_left(u32::try_from(place % 64).unwrap());
+        if chance % 8 < self.eighths {
+            1 + chance / 8 % self.latest
+        } else {
+            0
+        }
+    }
+
+    fn apply<'a>(&self, changes: impl Iterator<Item = &'a mut Change>) {
+        let puts = changes.filter(|change| change.flags & TOMBSTONE == 0);
+        for (place, change) in puts.enumerate() {
+            change.expires = self.at(place);
+        }
+    }
+}
+
+fn any_expiry() -> impl Strategy<Value = Expiry> {
+    let eighths = prop_oneof![4 => Just(0), 2 => 1_u64..8, 1 => Just(8)];
+    let latest = select(&[1, 3, 300, 70_000, 1 << 41, u64::MAX]);
+    (eighths, latest, any::<u64>()).prop_map(|(eighths, latest, seed)| Expiry {
+        eighths,
+        latest,
+        seed,
+    })
 }
 
 fn any_cover() -> impl Strategy<Value = Cover> {
@@ -217,6 +261,7 @@ impl Edit {
                     key.push_str(if self.wide { &LONG } else { "~" });
                 }
                 6 => key.push('+'),
+                7 => change.expires += if self.wide { 1 << 41 } else { 1 },
                 _ => drop(log.remove(place)),
             }
         }
@@ -229,7 +274,7 @@ fn any_edit(rows: usize) -> impl Strategy<Value = Edit> {
     let step = prop_oneof![Just(1_usize), 2_usize..12, 12_usize..90];
     let count = prop_oneof![3 => Just(1_usize), 1 => 1_usize..700];
     let place = (0_usize..2, 0..rows, step, count);
-    (place, 0_u8..8, any::<bool>()).prop_map(|((side, first, step, count), column, wide)| Edit {
+    (place, 0_u8..9, any::<bool>()).prop_map(|((side, first, step, count), column, wide)| Edit {
         side,
         first,
         step,
@@ -243,10 +288,14 @@ fn any_edit(rows: usize) -> impl Strategy<Value = Edit> {
 fn any_twins() -> impl Strategy<Value = [Log; 2]> {
     let length = prop_oneof![1_usize..80, 80_usize..600, 600_usize..6_000];
     let edits = length.prop_flat_map(|rows| (Just(rows), vec(any_edit(rows), 0..6)));
-    (edits, vec(any_change(0..=30), 7), 1_usize..6).prop_map(|((rows, edits), kinds, tail)| {
+    let kinds = (vec(any_change(0..=30), 7), any_expiry());
+    (edits, kinds, 1_usize..6).prop_map(|((rows, edits), (mut kinds, expiry), tail)| {
+        for kind in &mut kinds {
+            kind.flags &= !TOMBSTONE;
+        }
+        expiry.apply(kinds.iter_mut());
         let row = |place: usize| {
-            let mut change = kinds[place * place % kinds.len()];
-            change.flags &= !TOMBSTONE;
+            let change = kinds[place * place % kinds.len()];
             (format!("{place:05}{}-", "é".repeat(place % tail)), change)
         };
         let log: Log = (0..rows).map(row).collect();
@@ -285,12 +334,36 @@ proptest! {
         prop_assert_eq!(view.stamp_max(), built.stamp_max());
         prop_assert_eq!(view.tombstones(), built.tombstones());
         prop_assert_eq!(view.value_bytes(), built.value_bytes());
+        prop_assert_eq!(view.expiring(), built.expiring());
+    }
+
+    #[test]
+    fn expiries_are_those_of_the_puts(log in any_log(200), start in 0_usize..200, more in 0_usize..200) {
+        let built = segment(&log);
+        let object = built.encode("s", false).unwrap();
+        let parsed = Segment::parse(object.as_slice(), envelope::HEADER, "s").unwrap();
+        let model: Log = newest(&log).into_iter().collect();
+        let stop = (start + more).min(model.len());
+        let part = model.get(start..stop).unwrap_or_default().iter().map(|(_, change)| change);
+        let puts: Vec<_> = part.filter(|change| change.flags & TOMBSTONE == 0).map(|change| change.expires).collect();
+        let times = [0, 1, 2, 150, 300, 1 << 40, u64::MAX];
+        for view in [built.view(), parsed.view()] {
+            prop_assert_eq!(view.expires(start, start + more), puts.clone());
+            prop_assert_eq!(view.expiring(), model.iter().filter(|(_, change)| change.expires > 0).count());
+            for now in times {
+                let due = |change: &Change| 0 < change.expires && change.expires <= now;
+                let keys: Vec<_> = model.iter().filter(|(_, change)| due(change)).map(|(key, _)| key.as_bytes()).collect();
+                prop_assert_eq!(view.expired(now), keys);
+            }
+        }
     }
 
     #[test]
     fn values_get_consecutive_stamps_in_key_order(
         pairs in vec((any_key(), proptest::option::of(vec(any::<u8>(), 0..5))), 0..200),
         sort: bool,
+        expiry in any_expiry(),
+        given: bool,
     ) {
         let mut pairs = pairs;
         if sort {
@@ -299,14 +372,18 @@ proptest! {
         }
         let keys = listing(pairs.iter().map(|(key, _)| key.as_str()));
         let values: Vec<_> = pairs.iter().map(|(_, value)| value.as_deref()).collect();
-        let built = from_values(&keys, &values, 5, 1000, 2).unwrap();
+        let at = |(place, value): (usize, &Option<_>)| value.map_or(0, |_: &[u8]| if given { expiry.at(place) } else { 0 });
+        let expires: Vec<u64> = values.iter().enumerate().map(at).collect();
+        let built = from_values(&keys, &values, given.then_some(&expires), 5, 1000, 2).unwrap();
         let model: BTreeMap<_, _> = pairs.iter().cloned().collect();
+        let last: BTreeMap<_, _> = pairs.iter().zip(&expires).map(|((key, _), expires)| (key, *expires)).collect();
         let expected = model.iter().zip(1000..).map(|((key, value), stamp)| {
             let change = Change {
                 origin: 5,
                 stamp,
                 flags: 2 | u8::from(value.is_none()),
                 size: value.as_ref().map_or(0, |value| value.len() as u64),
+                expires: last[key],
                 digest: value.as_ref().map_or(NO_DIGEST, |value| digest::of_value(value)),
             };
             (key.clone(), change)
@@ -565,6 +642,7 @@ fn a_peers_reserved_key_is_refused_on_its_way_out() {
         stamp: 1,
         flags: 0,
         size: 4,
+        expires: 0,
         digest: &digest,
     });
     let forged = builder.finish().unwrap();
@@ -580,20 +658,32 @@ fn a_peers_reserved_key_is_refused_on_its_way_out() {
 fn wrong_arguments_are_refused() {
     let keys = listing(["a", ".kvsync/x"]);
     let values: [Option<&[u8]>; 2] = [Some(b"1"), None];
-    let reserved = from_values(&keys, &values, 1, 1, 0);
+    let reserved = from_values(&keys, &values, None, 1, 1, 0);
     assert!(matches!(reserved, Err(Error::ReservedKey { .. })));
     let keys = listing(["a", "b"]);
-    assert!(from_values(&keys, &values[..1], 1, 1, 0).is_err());
-    assert!(from_values(&keys, &values, 1, 1, TOMBSTONE).is_err());
-    let late = from_values(&keys, &values, 1, u64::MAX, 0);
+    assert!(from_values(&keys, &values[..1], None, 1, 1, 0).is_err());
+    assert!(from_values(&keys, &values, None, 1, 1, TOMBSTONE).is_err());
+    let late = from_values(&keys, &values, None, 1, u64::MAX, 0);
     assert_eq!(late.unwrap_err(), Error::ClockOverflow);
-    assert!(from_values(&keys, &values, 1, u64::MAX - 1, 0).is_ok());
+    assert!(from_values(&keys, &values, None, 1, u64::MAX - 1, 0).is_ok());
+    assert!(from_values(&keys, &values, Some(&[9, 0]), 1, 1, 0).is_ok());
+    assert!(from_values(&keys, &values, Some(&[9]), 1, 1, 0).is_err());
+    assert!(from_values(&keys, &values, Some(&[]), 1, 1, 0).is_err());
+    let expiring = from_values(&keys, &values, Some(&[0, 9]), 1, 1, 0);
+    assert!(matches!(expiring, Err(Error::BadChange { key, .. }) if key == "b"));
     let change = Change {
         origin: 1,
         stamp: 1,
         flags: TOMBSTONE,
         size: 1,
+        expires: 0,
         digest: NO_DIGEST,
+    };
+    assert!(from_rows(vec![row("a", &change)]).is_err());
+    let change = Change {
+        size: 0,
+        expires: 1,
+        ..change
     };
     assert!(from_rows(vec![row("a", &change)]).is_err());
     let change = Change { flags: 4, ..change };
@@ -615,13 +705,20 @@ fn changes_are_ordered_by_stamp_then_origin_then_effect() {
         stamp,
         flags,
         size: 0,
+        expires: 0,
         digest,
+    };
+    let expiring = |expires| Row {
+        expires,
+        ..change(2, 2, 2, &digest)
     };
     let ascending = [
         change(1, 9, TOMBSTONE, &NO_DIGEST),
         change(2, 1, TOMBSTONE, &NO_DIGEST),
         change(2, 2, 0, &digest),
         change(2, 2, 2, &digest),
+        expiring(1),
+        expiring(1 << 41),
         change(2, 2, 0, &other),
         change(2, 2, TOMBSTONE, &NO_DIGEST),
         change(3, 0, 0, &digest),
@@ -636,7 +733,7 @@ fn far_keys_are_found_by_leaps_in_any_direction() {
         .collect();
     let values = vec![None; keys.len()];
     let list = listing(keys.iter().map(String::as_str));
-    let built = from_values(&list, &values, 1, 1, 0).unwrap();
+    let built = from_values(&list, &values, None, 1, 1, 0).unwrap();
     let view = built.view();
     for step in [1, 2, 63, 64, 65, 129, 500, 1000, 3001, 19_999] {
         let mut some: Vec<&str> = keys.iter().step_by(step).map(String::as_str).collect();
@@ -665,9 +762,9 @@ fn a_newer_covered_change_hides_an_older_uncovered_one_far_away() {
     let keys: Vec<String> = (0..5_000).map(|index| format!("{index:05}")).collect();
     let list = listing(keys.iter().map(String::as_str));
     let values = vec![None; keys.len()];
-    let old = from_values(&list, &values, 1, 1, 0).unwrap();
+    let old = from_values(&list, &values, None, 1, 1, 0).unwrap();
     let some = listing(keys.iter().step_by(301).map(String::as_str));
-    let new = from_values(&some, &vec![None; some.len()], 2, 10_000, 0).unwrap();
+    let new = from_values(&some, &vec![None; some.len()], None, 2, 10_000, 0).unwrap();
     let cover = Cover::default().with_stamp(2, 20_000);
     let stretch = [old.view(), new.view()];
     let found = delta(&stretch, &[], &Cover::default(), &cover, false).unwrap();
@@ -694,6 +791,7 @@ fn delta_of_near_twins(rows: usize, edit: &Edit) -> [Log; 6] {
         stamp: 5,
         flags: 0,
         size: 3,
+        expires: 0,
         digest: [7; DIGEST],
     };
     let log: Log = (0..rows)
@@ -710,7 +808,7 @@ fn delta_of_near_twins(rows: usize, edit: &Edit) -> [Log; 6] {
 fn one_difference_is_found_at_any_place_and_in_any_column() {
     for (rows, column) in [40, 2_100]
         .into_iter()
-        .flat_map(|rows| (0..8).map(move |c| (rows, c)))
+        .flat_map(|rows| (0..9).map(move |c| (rows, c)))
     {
         for first in (0..40).chain([1_030, 1_031, 1_032, 1_033, 2_060, 2_098, 2_099]) {
             let edit = Edit {
@@ -725,7 +823,7 @@ fn one_difference_is_found_at_any_place_and_in_any_column() {
             let expected = match column {
                 _ if first >= rows => [0; 6],
                 // A later stamp, or the greater of two changes by anything but the effect.
-                0 | 2 | 3 => [0, 0, 1, 0, 0, 0],
+                0 | 2 | 3 | 7 => [0, 0, 1, 0, 0, 0],
                 1 if first % 2 == 0 => [0, 0, 1, 0, 0, 0],
                 1 => [0, 0, 0, 1, 0, 0],
                 4 => [0, 0, 0, 0, 1, 1],
@@ -762,6 +860,7 @@ fn few_uncovered_changes_may_turn_into_many() {
         stamp: 5,
         flags: 0,
         size: 3,
+        expires: 0,
         digest: [7; DIGEST],
     };
     let mut log: Log = (0..4_000)
@@ -799,6 +898,7 @@ fn a_reserved_key_is_refused_amid_equal_changes() {
             stamp: 5,
             flags: 0,
             size: 3,
+            expires: 0,
             digest: [7; DIGEST],
         };
         (0..length).for_each(|place| builder.push(&row(&key(place), &change)));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use kvsync_core::build::{Builder, from_rows};
 use kvsync_core::envelope::{self, Body, HEADER};
@@ -13,8 +14,8 @@ use kvsync_core::{
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-/// A change that a few numbers stand for: key, origin, stamp, flags and what tells the digest.
-type Change = (String, u64, u64, u8, u8);
+/// A change that a few numbers stand for: key, origin, stamp, flags, what tells the digest, and expiry.
+type Change = (String, u64, u64, u8, u8, u64);
 
 fn segment(log: &[Change]) -> Segment<Vec<u8>> {
     let digests: Vec<_> = log.iter().map(digest).collect();
@@ -24,6 +25,7 @@ fn segment(log: &[Change]) -> Segment<Vec<u8>> {
         stamp: change.2,
         flags: change.3,
         size: u64::from(change.4) * u64::from(!change.3 & TOMBSTONE),
+        expires: change.5 * u64::from(!change.3 & TOMBSTONE),
         digest,
     });
     from_rows(rows.collect()).unwrap()
@@ -39,7 +41,11 @@ fn digest(change: &Change) -> [u8; DIGEST] {
 fn any_log(length: usize) -> impl Strategy<Value = Vec<Change>> {
     let key = "(a|b|c|shared/prefix/of/all/)(a|b|c|é|\u{1f642}|0{9}){0,4}";
     let stamp = prop_oneof![8 => 0_u64..40, 1 => Just(1 << 40)];
-    vec((key, 0_u64..5, stamp, 0_u8..4, 0_u8..3), 0..length)
+    let expires = prop_oneof![3 => Just(0..1), 1 => Just(0..3), 1 => Just(1 << 40..1 << 41)];
+    expires.prop_flat_map(move |expires: Range<u64>| {
+        let change = (key, 0_u64..5, stamp.clone(), 0_u8..4, 0_u8..3, expires);
+        vec(change, 0..length)
+    })
 }
 
 fn any_cover() -> impl Strategy<Value = Cover> {
@@ -97,10 +103,11 @@ type Outcome = Result<Vec<Vec<u8>>, (usize, Error)>;
 fn told<B: AsRef<[u8]>>(segment: &Segment<Body<B>>) -> Vec<u8> {
     let view = segment.view();
     let totals = format!(
-        "{:?} {} {} {:?}",
+        "{:?} {} {} {} {:?}",
         view.maxima().collect::<Vec<_>>(),
         view.tombstones(),
         view.value_bytes(),
+        view.expiring(),
         view.rows(view.len() / 2, view.len()).next(),
     );
     let object = segment.encode("s", false).unwrap();
@@ -132,7 +139,8 @@ fn objects_of(found: &Delta) -> [Vec<u8>; 6] {
         conflict_b,
     } = found;
     [to_a, to_b, log_a, log_b, conflict_a, conflict_b].map(|segment| {
-        let totals = (segment.view().tombstones(), segment.view().value_bytes());
+        let view = segment.view();
+        let totals = (view.tombstones(), view.value_bytes(), view.expiring());
         let object = segment.encode("s", false).unwrap();
         [object, format!("{totals:?}").into_bytes()].concat()
     })
@@ -217,6 +225,7 @@ fn object_of_keys(keys: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
             stamp: 5,
             flags: 0,
             size: 3,
+            expires: 0,
             digest: &[7; DIGEST],
         });
     }
@@ -249,7 +258,9 @@ fn many(rows: usize) -> Vec<Change> {
     let numbers = (0..=u8::MAX).cycle().take(rows);
     let change = |(place, number): (usize, u8)| {
         let key = format!("some/shared/folder/{place:06}/é");
-        (key, u64::from(number % 3), place as u64, number % 3, number)
+        let origin = u64::from(number % 3);
+        let expires = u64::from(number % 5) << 40;
+        (key, origin, place as u64, number % 3, number, expires)
     };
     (0..rows).zip(numbers).map(change).collect()
 }
@@ -326,6 +337,7 @@ fn the_first_reserved_key_is_refused_whoever_meets_it() {
             stamp: 5,
             flags: 0,
             size: 3,
+            expires: 0,
             digest: &[7; DIGEST],
         });
     }

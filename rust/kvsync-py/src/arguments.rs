@@ -81,6 +81,15 @@ pub(crate) fn any_bytes<'a>(items: &'a Bound<'_, PyTuple>) -> Vec<Option<&'a [u8
     items.iter_borrowed().map(exact).collect()
 }
 
+/// When values expire, in milliseconds.
+pub(crate) fn expiries(sequence: &Bound<'_, PySequence>) -> PyResult<Vec<u64>> {
+    let expiry = |item: Borrowed<'_, '_, PyAny>| {
+        let wrong = |_| usage(item.py(), "an expiry is no int of 64 bits, 0 or more", None);
+        u64::extract(item).map_err(wrong)
+    };
+    items(sequence)?.iter_borrowed().map(expiry).collect()
+}
+
 /// Borrowed digests.
 pub(crate) fn digests<'a>(items: &'a Bound<'_, PyTuple>) -> PyResult<Vec<&'a [u8; DIGEST]>> {
     let py = items.py();

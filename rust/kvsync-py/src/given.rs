@@ -22,19 +22,22 @@ pub(crate) struct Given {
 #[pymethods]
 impl Given {
     #[new]
+    #[pyo3(signature = (keys, values, origin, stamp, expires = None))]
     fn new(
         py: Python<'_>,
         keys: &Bound<'_, PySequence>,
         values: &Bound<'_, PySequence>,
         origin: u64,
         stamp: u64,
+        expires: Option<&Bound<'_, PySequence>>,
     ) -> PyResult<Self> {
         let (keys, values) = (arguments::items(keys)?, arguments::items(values)?);
         let listing = arguments::listing(&keys)?;
         let borrowed = arguments::values(&values, &listing)?;
-        let built =
-            py.detach(|| build::from_values_in_order(&listing, &borrowed, origin, stamp, 0));
-        let (segment, order) = built.map_err(|error| raise(py, &error, None))?;
+        let expires = expires.map(arguments::expiries).transpose()?;
+        let expires = expires.as_deref();
+        let build = || build::from_values_in_order(&listing, &borrowed, expires, origin, stamp, 0);
+        let (segment, order) = py.detach(build).map_err(|error| raise(py, &error, None))?;
         Ok(Self {
             segment: Py::new(py, Segment::owned(segment))?,
             keys: keys.unbind(),

@@ -15,7 +15,15 @@ use crate::threads::workers;
 pub(crate) type Body = kvsync_core::Body<PyBackedBytes>;
 
 /// A row as Python sees it.
-pub(crate) type PyRow<'py> = (Bound<'py, PyString>, u64, u64, u8, u64, Bound<'py, PyBytes>);
+pub(crate) type PyRow<'py> = (
+    Bound<'py, PyString>,
+    u64,
+    u64,
+    u8,
+    u64,
+    Bound<'py, PyBytes>,
+    u64,
+);
 
 /// An immutable sorted set of changes.
 #[pyclass(frozen, module = "kvsync._core")]
@@ -60,7 +68,7 @@ impl Segment {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (keys, values, origin, stamp, flags = 0))]
+    #[pyo3(signature = (keys, values, origin, stamp, flags = 0, expires = None))]
     fn from_values(
         py: Python<'_>,
         keys: &Bound<'_, PySequence>,
@@ -68,11 +76,15 @@ impl Segment {
         origin: u64,
         stamp: u64,
         flags: u8,
+        expires: Option<&Bound<'_, PySequence>>,
     ) -> PyResult<Self> {
         let (keys, values) = (arguments::items(keys)?, arguments::items(values)?);
         let keys = arguments::listing(&keys)?;
         let values = arguments::values(&values, &keys)?;
-        let segment = py.detach(|| build::from_values(&keys, &values, origin, stamp, flags));
+        let expires = expires.map(arguments::expiries).transpose()?;
+        let expires = expires.as_deref();
+        let build = || build::from_values(&keys, &values, expires, origin, stamp, flags);
+        let segment = py.detach(build);
         segment
             .map(Self::owned)
             .map_err(|error| raise(py, &error, None))
@@ -136,6 +148,11 @@ impl Segment {
         self.view().tombstones()
     }
 
+    #[getter]
+    fn expiring(&self) -> usize {
+        self.view().expiring()
+    }
+
     fn batches(
         &self,
         py: Python<'_>,
@@ -155,6 +172,15 @@ impl Segment {
         let rows = self.view().rows(start, stop);
         let puts = rows.filter(|row| !row.deletes());
         puts.map(|row| PyString::from_bytes(py, row.key)).collect()
+    }
+
+    fn expires(&self, start: usize, stop: usize) -> Vec<u64> {
+        self.view().expires(start, stop)
+    }
+
+    fn expired<'py>(&self, py: Python<'py>, now_ms: u64) -> PyResult<Vec<Bound<'py, PyString>>> {
+        let keys = self.view().expired(now_ms).into_iter();
+        keys.map(|key| PyString::from_bytes(py, key)).collect()
     }
 
     fn deletes<'py>(
@@ -251,18 +277,20 @@ pub(crate) fn to_tuple<'py>(py: Python<'py>, row: &Row<'_>) -> PyResult<PyRow<'p
         row.flags,
         row.size,
         PyBytes::new(py, row.digest),
+        row.expires,
     ))
 }
 
 fn row<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<Row<'a>> {
-    type Parts<'a> = (Key<'a>, u64, u64, u8, u64, Digest<'a>);
-    let (key, origin, stamp, flags, size, digest) = Parts::extract(item)?;
+    type Parts<'a> = (Key<'a>, u64, u64, u8, u64, Digest<'a>, u64);
+    let (key, origin, stamp, flags, size, digest, expires) = Parts::extract(item)?;
     Ok(Row {
         key: key.0.as_bytes(),
         origin,
         stamp,
         flags,
         size,
+        expires,
         digest: digest.0,
     })
 }
