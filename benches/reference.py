@@ -416,7 +416,7 @@ class Delta:
     """What two replicas owe each other.
 
     `to_a` and `to_b` are changes to apply and log, `log_a` and `log_b` changes to log only, since the value
-    is there already; `conflicts` pairs both sides' changes of a key, a's first.
+    is there already and goes at the same time; `conflicts` pairs both sides' changes of a key, a's first.
     """
 
     to_a: Segment = field(default_factory=list)
@@ -439,9 +439,8 @@ def delta(
     for key, row in from_a.items():
         if key in from_b:
             settle(found, row, from_b[key], ordered=ordered)
-    if ordered:  # pairs came after the others, and segments ascend by key
-        found.to_a.sort()
-        found.to_b.sort()
+    for side in (found.to_a, found.to_b):  # pairs came after the others, and segments ascend by key
+        side.sort()
     return found
 
 
@@ -450,12 +449,13 @@ def settle(found: Delta, a: Row, b: Row, *, ordered: bool) -> None:
     if a == b:
         return
     same = effect(a) == effect(b)
+    there = same and a[6] == b[6]
     if not same and not ordered:
         found.conflicts.append((a, b))
     elif order(a) > order(b):
-        (found.log_b if same else found.to_b).append(a)
+        (found.log_b if there else found.to_b).append(a)
     else:
-        (found.log_a if same else found.to_a).append(b)
+        (found.log_a if there else found.to_a).append(b)
 
 
 def newest_digest(segments: Sequence[Segment]) -> bytes:

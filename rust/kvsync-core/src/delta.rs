@@ -30,9 +30,9 @@ pub struct Delta {
     pub to_a: Segment<Vec<u8>>,
     /// Changes to apply at B.
     pub to_b: Segment<Vec<u8>>,
-    /// Changes to log at A, whose value it has already.
+    /// Changes to log at A, whose value it has already, to go at the same time.
     pub log_a: Segment<Vec<u8>>,
-    /// Changes to log at B, whose value it has already.
+    /// Changes to log at B, whose value it has already, to go at the same time.
     pub log_b: Segment<Vec<u8>>,
     /// A's changes of the keys that both sides changed without knowing of each other.
     pub conflict_a: Segment<Vec<u8>>,
@@ -219,12 +219,15 @@ impl Outcome {
 
     fn add_both(&mut self, a: &Row<'_>, b: &Row<'_>, ordered: bool) {
         let same = a.same_effect(b);
+        // The same value that goes at another time is to be written again, though nobody has to decide.
+        let there = same && a.expires == b.expires;
+        let plain = same || ordered;
         match a.order(b) {
             Ordering::Equal => {}
-            Ordering::Greater if same => self.log_b.push(a),
-            Ordering::Less if same => self.log_a.push(b),
-            Ordering::Greater if ordered => self.to_b.push(a),
-            Ordering::Less if ordered => self.to_a.push(b),
+            Ordering::Greater if there => self.log_b.push(a),
+            Ordering::Less if there => self.log_a.push(b),
+            Ordering::Greater if plain => self.to_b.push(a),
+            Ordering::Less if plain => self.to_a.push(b),
             _ => {
                 self.conflict_a.push(a);
                 self.conflict_b.push(b);

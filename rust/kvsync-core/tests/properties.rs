@@ -199,10 +199,11 @@ fn expected_delta(for_a: &Model, for_b: &Model, ordered: bool) -> [Log; 6] {
             (Some(mine), Some(theirs)) => {
                 let (left, right) = (row(key, mine), row(key, theirs));
                 let same = left.deletes() == right.deletes() && mine.digest == theirs.digest;
+                let there = same && mine.expires == theirs.expires;
                 match left.order(&right) {
                     Ordering::Equal => continue,
                     order if same || ordered => {
-                        let base = if same { 2 } else { 0 };
+                        let base = if there { 2 } else { 0 };
                         if order == Ordering::Greater {
                             (base + 1, *mine)
                         } else {
@@ -823,14 +824,54 @@ fn one_difference_is_found_at_any_place_and_in_any_column() {
             let expected = match column {
                 _ if first >= rows => [0; 6],
                 // A later stamp, or the greater of two changes by anything but the effect.
-                0 | 2 | 3 | 7 => [0, 0, 1, 0, 0, 0],
+                0 | 2 | 3 => [0, 0, 1, 0, 0, 0],
                 1 if first % 2 == 0 => [0, 0, 1, 0, 0, 0],
                 1 => [0, 0, 0, 1, 0, 0],
                 4 => [0, 0, 0, 0, 1, 1],
                 5 | 6 => [1, 1, 0, 0, 0, 0],
+                // The same value, to be written again since it goes later.
+                7 => [1, 0, 0, 0, 0, 0],
                 _ => [0, 1, 0, 0, 0, 0],
             };
             assert_eq!(counts, expected, "{rows} rows, {edit:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_value_with_another_expiry_is_copied_and_no_conflict() {
+    let change = |stamp, expires| Change {
+        origin: 1,
+        stamp,
+        flags: 0,
+        size: 3,
+        expires,
+        digest: [7; DIGEST],
+    };
+    let nothing = Cover::default();
+    let found = |a: &[Change], b: &[Change], ordered| {
+        let log = |changes: &[Change]| -> Vec<_> {
+            let one = |change: &Change| segment(&[("k".to_owned(), *change)]);
+            changes.iter().map(one).collect()
+        };
+        let (a, b) = (log(a), log(b));
+        let a: Vec<_> = a.iter().map(Segment::view).collect();
+        let b: Vec<_> = b.iter().map(Segment::view).collect();
+        lists(delta(&a, &b, &nothing, &nothing, ordered).unwrap()).map(|list| list.len())
+    };
+    let older = change(1, 7);
+    for ordered in [false, true] {
+        for (mine, theirs, expected) in [
+            (change(5, 9), change(6, 0), [1, 0, 0, 0, 0, 0]),
+            (change(5, 0), change(6, 9), [1, 0, 0, 0, 0, 0]),
+            (change(6, 8), change(5, 9), [0, 1, 0, 0, 0, 0]),
+            (change(5, 8), change(5, 9), [1, 0, 0, 0, 0, 0]),
+            (change(6, 9), change(5, 9), [0, 0, 0, 1, 0, 0]),
+            (change(5, 0), change(6, 0), [0, 0, 1, 0, 0, 0]),
+            (change(5, 9), change(5, 9), [0; 6]),
+        ] {
+            assert_eq!(found(&[mine], &[theirs], ordered), expected);
+            assert_eq!(found(&[older, mine], &[theirs], ordered), expected);
         }
     }
 }
