@@ -149,7 +149,8 @@ def plan(
         with _opened(source, target) as (one, other):
             return engine.Run(one, other, options, environment).synchronise(changes, outline.basis)
 
-    return Plan(run.result.source, run.result.target, outline, run.result.guarantee, apply)
+    result = run.result
+    return Plan(result.source, result.target, outline, result.guarantee, result.expiry_ignored, apply)
 
 
 def commit(
@@ -247,15 +248,17 @@ def lost(storage: Target) -> list[LostValue]:
         return list(inspection.lost(one))
 
 
-def verify(source: Target, target: Target) -> Verification:
+def verify(source: Target, target: Target, *, clock: Callable[[], float] = time.time) -> Verification:
     """Compare all values of two storages, and each with its own log; reads everything, writes nothing.
+
+    A value that has expired, by `clock` (wall-clock seconds), makes no difference where one side still holds it.
 
     >>> import kvsync
     >>> kvsync.verify({"x": b"1"}, {"x": b"1"}).equal
     True
     """
     with _opened(source, target) as (one, other):
-        return inspection.verify(one, other)
+        return inspection.verify(one, other, Environment(clock=clock))
 
 
 def compact(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kvsync import resolution
 from kvsync.errors import SameStorageError, StalePlanError
+from kvsync.expiry import unexpiring
 from kvsync.index.lineage import certain_below
 from kvsync.lease import held
 from kvsync.native import Cover, Segment, delta, digest_values
@@ -45,12 +46,14 @@ class Incoming:
         copy: those of them whose value has to move (a value that is equal already does not).
         fill: changes logged earlier whose value was missing, and may be had from the other side now.
         unmet: changes that it will know of without having held or met them (`Missing.overtaken`).
+        unexpiring: how many values stay there past their time, since this side cannot keep it.
     """
 
     log: Segment
     copy: Segment
     fill: Segment
     unmet: tuple[Missing, ...] = ()
+    unexpiring: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,9 @@ class Run:
         if verdicts.refused and self.options.keep_lost:
             verdicts.keep_lost(self.source, self.target)
         self.result.conflicts = verdicts.report()
-        return self._settle(found)
+        plan = self._settle(found)
+        self.result.expiry_ignored = self.source.unexpiring + plan.to_source.unexpiring + plan.to_target.unexpiring
+        return plan
 
     def _calculate(self) -> Delta:
         """Return what each side misses: pull as little as possible, then merge."""
@@ -224,8 +229,7 @@ class Run:
         )
         return Outline(source, target, self.result.conflicts)
 
-    @staticmethod
-    def _incoming(taker: Side, giver: Side, plain: Segment, won: Sequence[Change], log_only: Segment) -> Incoming:
+    def _incoming(self, taker: Side, giver: Side, plain: Segment, won: Sequence[Change], log_only: Segment) -> Incoming:
         manifest = taker.replica.manifest
         copy = Segment.merge([plain, Segment.from_rows(won)]) if won else plain
         if manifest.lacking and len(log_only):
@@ -234,8 +238,10 @@ class Run:
             wanted = [Change._make(row) for row in rows if row is not None]
             copy = Segment.merge([copy, Segment.from_rows(wanted)]) if wanted else copy
         log = Segment.merge([copy, log_only]) if len(log_only) else copy
-        fill = _fillable(manifest, giver.replica.manifest, log)
-        return Incoming(log, copy, fill, _unmet(taker, giver.replica.manifest, log))
+        now_ms = self.environment.now_ms()
+        fill = _fillable(manifest, giver.replica.manifest, log, now_ms)
+        lasting = unexpiring(copy, taker.storage, now_ms) + unexpiring(fill, taker.storage, now_ms)
+        return Incoming(log, copy, fill, _unmet(taker, giver.replica.manifest, log), lasting)
 
     # Steps 5 and 6
 
@@ -272,6 +278,7 @@ class Run:
                 before_write=taker.before_write,
                 on_batch=self._progress(len(moving), direction),
                 record_tokens=taker.scanned is not None,
+                now_ms=self.environment.now_ms,
             )
             missing = self._missing(taker, incoming, replica.lacking(outcome.failed))
             taker.before_write()
@@ -340,12 +347,12 @@ def _forked(other: Replica, one: Replica) -> bool:
     return one.lacks_any(theirs) or other.lacks_any(own)
 
 
-def _fillable(taker: Manifest, giver: Manifest, log: Segment) -> Segment:
-    """Return what `taker` misses and `giver` may hold, unless something newer comes in anyway."""
+def _fillable(taker: Manifest, giver: Manifest, log: Segment, now_ms: int) -> Segment:
+    """Return what `taker` misses and `giver` may hold, or has expired, unless something newer comes in anyway."""
     if not taker.lacking:
         return Segment.from_rows([])
     lacking = {lack.change.key for lack in giver.lacking}
-    wanted = [lack.change for lack in taker.lacking if lack.change.key not in lacking]
+    wanted = [lack.change for lack in taker.lacking if lack.change.key not in lacking or lack.change.expired(now_ms)]
     beaten = log.find([change.key for change in wanted])
     return Segment.from_rows([change for change, row in zip(wanted, beaten, strict=True) if row is None])
 
@@ -375,7 +382,7 @@ def _unknown(unmet: Sequence[Missing], cover: Cover) -> list[Missing]:
 def _fingerprint(side: Side) -> bytes:
     """Return what a scan found, stamps apart: those are taken from the clock."""
     found = side.scanned.local if side.scanned is not None else []
-    return digest_values([repr([(c.key, c.flags, c.digest) for c in sorted(found)]).encode()])[0]
+    return digest_values([repr([(c.key, c.flags, c.digest, c.expires) for c in sorted(found)]).encode()])[0]
 
 
 def _stale(why: str) -> StalePlanError:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kvsync.environment import Environment
+from kvsync.expiry import CLOCK_SKEW_MS
 from kvsync.index.lost import LOST_PREFIX, LostValue
 from kvsync.lease import read_record
 from kvsync.measuring import Measured, measured
@@ -57,6 +58,7 @@ class Verification:
         same: how many keys hold the same value on both sides.
         only_source, only_target, different: keys that do not.
         unreadable: keys whose value cannot be read on one side or both.
+        expired: keys whose newest value has expired, and that one side still holds since it cannot keep expiry.
         unlogged: {storage: keys whose value is not what its own log says}.
     """
 
@@ -65,6 +67,7 @@ class Verification:
     only_target: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    expired: list[str] = field(default_factory=list)
     unlogged: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -107,12 +110,17 @@ def lost(storage: Storage) -> Iterator[LostValue]:
             yield LostValue.decode(there.data, name, storage.name)
 
 
-def verify(source: Storage, target: Storage) -> Verification:
+def verify(source: Storage, target: Storage, environment: Environment) -> Verification:
     """Compare the values of two storages, and each with its log."""
     result = Verification()
     one, other = _digests(source), _digests(target)
+    logs = _Log.of(source), _Log.of(target)
+    now_ms = environment.now_ms() + CLOCK_SKEW_MS
+    expired = _Log(Segment.merge([log.newest for log in logs])).expired(now_ms)
     for key in sorted(one.keys() | other.keys()):
-        if key not in other:
+        if (key in one) != (key in other) and expired.get(key) == one.get(key, other.get(key)):
+            result.expired.append(key)
+        elif key not in other:
             result.only_source.append(key)
         elif key not in one:
             result.only_target.append(key)
@@ -122,8 +130,8 @@ def verify(source: Storage, target: Storage) -> Verification:
             result.different.append(key)
         else:
             result.same += 1
-    for storage, held in ((source, one), (target, other)):
-        result.unlogged[storage.name] = _unlogged(storage, held)
+    for storage, held, log_ in zip((source, target), (one, other), logs, strict=True):
+        result.unlogged[storage.name] = log_.unlike(held, now_ms)
     return result
 
 
@@ -137,10 +145,27 @@ def _digests(storage: Storage) -> dict[str, bytes | None]:
     return digests
 
 
-def _unlogged(storage: Storage, held: Mapping[str, bytes | None]) -> list[str]:
-    replica = Replica(storage, Environment(), dry=True)
-    missing = {lack.change.key for lack in replica.manifest.lacking}
-    logged = {
-        change.key: change.digest for change in changes_of(Segment.merge(replica.everything())) if not change.deletes
-    }
-    return sorted(k for k in (held.keys() | logged.keys()) - missing if held.get(k) != logged.get(k))
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """The newest change of each key, and the keys whose value is known to be missing."""
+
+    newest: Segment
+    missing: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, storage: Storage) -> _Log:
+        replica = Replica(storage, Environment(), dry=True)
+        missing = frozenset(lack.change.key for lack in replica.manifest.lacking)
+        return cls(Segment.merge(replica.everything()), missing)
+
+    def expired(self, now_ms: int) -> dict[str, bytes]:
+        """Return the digests of values that have expired: each may still be there, and need not."""
+        keys = self.newest.expired(now_ms)
+        return {row[0]: row[5] for row in self.newest.find(keys) if row is not None}
+
+    def unlike(self, held: Mapping[str, bytes | None], now_ms: int) -> list[str]:
+        """Return the keys that hold something else than the log says, ascending."""
+        logged = {change.key: change.digest for change in changes_of(self.newest) if not change.deletes}
+        optional = self.expired(now_ms).keys() - held.keys()
+        keys = (held.keys() | logged.keys()) - self.missing - optional
+        return sorted(key for key in keys if held.get(key) != logged.get(key))

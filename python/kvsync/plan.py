@@ -23,6 +23,8 @@ SHOWN_MAX = 20
 class Plan:
     """What a run would do.
 
+    `expiry_ignored` counts the values that would stay past their time, in a storage that cannot keep it.
+
     >>> import kvsync
     >>> plan = kvsync.plan({}, {}, changes=[kvsync.Put("a", b"1")])
     >>> plan.to_target_count, plan.to_source_count
@@ -33,6 +35,7 @@ class Plan:
     target: str
     outline: Outline
     guarantee: str
+    expiry_ignored: int
     _apply: Callable[[], SyncResult] = field(repr=False)
 
     @property
@@ -81,6 +84,8 @@ class Plan:
         lines += _described("to target", self.to_target, self.to_target_count)
         lines += _described("to source", self.to_source, self.to_source_count)
         lines += [f"  conflict {c.key!r}: {c.winner} wins" for c in self.conflicts[:SHOWN_MAX]]
+        if self.expiry_ignored:
+            lines.append(f"expiry: {self.expiry_ignored} values stay past their time where it cannot be kept")
         return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from kvsync.lease import Inheritance
 from kvsync.measuring import Measured, measured
 from kvsync.native import Cover, Segment, checksum, newest_digest
 from kvsync.probe import PROBE_PREFIX
-from kvsync.storages.base import ObjectMismatch, has_transaction
+from kvsync.storages.base import ObjectMismatch, has_expiry, has_transaction
 from kvsync.types import ABSENT, ANY, Change
 
 if TYPE_CHECKING:
@@ -320,8 +320,16 @@ class Replica:
     def _landed(self, intent: Segment, start: int, stop: int) -> list[Change]:
         """Return the changes of intent[start:stop] whose outcome is what the storage holds now."""
         rows = list(map(Change._make, intent.rows(start, stop)))
-        held = dict(measured(self.storage, [row.key for row in rows]))
-        return [row for row in rows if _is_outcome(held[row.key], row)]
+        keys = [row.key for row in rows]
+        held = dict(measured(self.storage, keys))
+        # The same value with another time is of another change.
+        times = self.storage.expiries(keys) if has_expiry(self.storage) else [row.expires for row in rows]
+        now_ms = self._environment.now_ms()
+        return [
+            row
+            for row, time in zip(rows, times, strict=True)
+            if _is_outcome(held[row.key], row, now_ms) and (held[row.key] is None or time == row.expires)
+        ]
 
     # Writing the manifest
 
@@ -422,9 +430,9 @@ def _checksum_of(data: bytes) -> int | None:
         return None
 
 
-def _is_outcome(held: Measured | Unreadable | None, change: Change) -> bool:
+def _is_outcome(held: Measured | Unreadable | None, change: Change, now_ms: int) -> bool:
     """Whether what is held is what `change` made of its key."""
-    if change.deletes:
+    if change.deletes or change.expired(now_ms):
         return held is None
     return isinstance(held, Measured) and (held.digest, held.size) == (change.digest, change.size)
 

@@ -37,18 +37,23 @@ class _Decision:
     flags: int
     size: int
     digest: bytes
+    expires: int = 0
     value: bytes | None = None
     writes: bool = False
 
     @classmethod
-    def of_value(cls, key: str, value: bytes | None) -> _Decision:
+    def of_value(cls, key: str, value: bytes | None, expires: int = 0) -> _Decision:
         if value is None:
-            return cls(key, DECISION | TOMBSTONE, 0, NO_DIGEST, None, writes=True)
-        return cls(key, DECISION, len(value), digest_values([value])[0], value, writes=True)
+            return cls(key, DECISION | TOMBSTONE, 0, NO_DIGEST, writes=True)
+        return cls(key, DECISION, len(value), digest_values([value])[0], expires, value, writes=True)
 
     @classmethod
     def of_change(cls, change: Change) -> _Decision:
-        return cls(change.key, change.flags | DECISION, change.size, change.digest)
+        return cls(change.key, change.flags | DECISION, change.size, change.digest, change.expires)
+
+    def logged(self, origin: int, stamp: int) -> Change:
+        """Return the change that this decision becomes."""
+        return Change(self.key, origin, stamp, self.flags, self.size, self.digest, self.expires)
 
 
 @dataclass(slots=True)
@@ -76,9 +81,8 @@ class Verdicts:
             rows = []
             for decision in decisions:
                 stamp = stamp_after(side.environment.now_ms(), stamp)
-                origin = side.replica.manifest.replica
-                rows.append(Change(decision.key, origin, stamp, decision.flags, decision.size, decision.digest))
-            values = [(decision.key, decision.value) for decision in decisions if decision.writes]
+                rows.append(decision.logged(side.replica.manifest.replica, stamp))
+            values = [(decision.key, decision.value, decision.expires) for decision in decisions if decision.writes]
             self.refused |= side.decide(rows, values)
         self.decided = [(conflict, self._upheld(conflict, verdict)) for conflict, verdict in self.decided]
         return any(self.at.values())
@@ -196,8 +200,8 @@ def _enter(
         verdicts.at[verdict.side].append(_Decision.of_change(_change(conflict, verdict.side)))
     if verdict.copy is not None and values is not None:
         kept = values[0] if verdict.copy == "source" else values[1]
-        copy = conflict_copy(_change(conflict, verdict.copy))
-        verdicts.at["source"].append(_Decision.of_value(copy, kept))
+        loser = _change(conflict, verdict.copy)
+        verdicts.at["source"].append(_Decision.of_value(conflict_copy(loser), kept, loser.expires))
     verdicts.decided.append((conflict, verdict))
 
 

@@ -46,6 +46,7 @@ class SyncResult:
         missing: keys whose newest value one side does not hold, and why.
         operations: per side, how often each storage operation was called, index and values apart.
         guarantee: what the weaker of the two storages guarantees.
+        expiry_ignored: values that stay past their time in a storage that cannot keep it.
     """
 
     source: str
@@ -57,6 +58,7 @@ class SyncResult:
     missing: list[MissingKey] = field(default_factory=list)
     operations: dict[str, Counter[str]] = field(default_factory=dict)
     guarantee: str = ""
+    expiry_ignored: int = 0
 
     def __str__(self) -> str:
         """Return one line for people."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import BudgetError, FormatError, IndexDamagedError
+from kvsync.expiry import CLOCK_SKEW_MS, may_be_gone
 from kvsync.index.objects import INVENTORY, reading
 from kvsync.measuring import Measured, measured
 from kvsync.native import TOMBSTONE, Inventory, Segment, stamp_after
+from kvsync.storages.base import has_expiry
+from kvsync.storages.expiry import parts_of
 from kvsync.types import ANY, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kvsync.environment import Environment
     from kvsync.replica import Replica
@@ -69,6 +72,18 @@ class Budget:
     def everything(self) -> bool:
         """Whether even an empty listing is to be believed."""
         return self.count is None and self.part >= 1
+
+
+class Found(NamedTuple):
+    """A value that a scan read.
+
+    `expires` is in wall-clock milliseconds, 0: never; None where the storage does not keep it.
+    """
+
+    token: bytes
+    digest: bytes
+    size: int
+    expires: int | None = None
 
 
 @dataclass(slots=True)
@@ -135,24 +150,25 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
         BudgetError: more is gone or overwritten than the budget allows, or everything is gone.
         StorageError: the storage cannot be listed completely.
     """
+    storage = replica.storage
     started_ms = environment.now_ms()
-    baseline, fresh = _baseline(replica)
-    keys, tokens = _listing(replica.storage, on_batch)
+    baseline, expired, fresh = _baseline(replica, started_ms)
+    keys, tokens = _listing(storage, on_batch)
     positions, gone = baseline.compare(keys, tokens)
-    seen = _read_changed(replica.storage, [keys[i] for i in positions], on_batch)
-    found = {keys[i]: (tokens[i], *seen[keys[i]]) for i in positions if keys[i] in seen}
-    if not replica.storage.capabilities.versions:
-        # The value may have changed since it was listed. What was read is what is known; its token is its digest.
-        found = {key: (digest, digest, size) for key, (_, digest, size) in found.items()}
+    listed = {keys[i]: tokens[i] for i in positions}
+    found = _found(storage, listed, _read_changed(storage, list(listed), on_batch))
     known = dict(zip(found, baseline.digests(list(found)), strict=True))
-    touched = {key: token for key, (token, digest, _) in found.items() if digest == known[key]}
+    touched = {key: entry.token for key, entry in found.items() if entry.digest in {known[key], expired.get(key)}}
+    for key in _retimed(replica, [(key, found[key]) for key in touched]):
+        del touched[key]
     puts = {key: entry for key, entry in found.items() if key not in touched}
-    deletes = _confirm_gone(replica.storage, gone)
+    absent = _confirm_gone(storage, gone)
+    lapsed = _lapsed(replica, absent, started_ms)
+    deletes = [key for key in absent if key not in lapsed]
     overwritten = [key for key in puts if known[key] is not None]
-    _check_budget(replica.storage.name, budget, len(baseline), deletes, overwritten, emptied=not keys)
-    current = baseline.updated(
-        list(found), [token for token, _, _ in found.values()], [digest for _, digest, _ in found.values()], deletes
-    )
+    _check_budget(storage.name, budget, len(baseline), deletes, overwritten, emptied=not keys)
+    entries = list(found.values())
+    current = baseline.updated(list(found), [e.token for e in entries], [e.digest for e in entries], absent)
     landed, stale = _late_writes(replica, puts, deletes)
     explained = {change.key for change in landed} | {change.key for change, _ in stale}
     local = _stamped(
@@ -161,19 +177,22 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
         {key: entry for key, entry in puts.items() if key not in explained},
         [key for key in deletes if key not in explained],
     )
-    racy = _racy(replica.storage, found, started_ms)
-    unchanged = fresh and not puts and not deletes
+    racy = _racy(storage, list(found), started_ms)
+    unchanged = fresh and not puts and not absent
     return Scan(local, landed, stale, current, unchanged, replica.manifest.nonce, touched, racy)
 
 
-def _baseline(replica: Replica) -> tuple[Inventory, bool]:
-    """Return what the storage held when it was last in step with its log, and whether a scan saw just that."""
+def _baseline(replica: Replica, now_ms: int) -> tuple[Inventory, dict[str, bytes], bool]:
+    """Return what the storage held when it was last in step with its log, and whether a scan saw just that.
+
+    Between the two: the digests of logged values that have expired. They may still be there, and need not.
+    """
     old = _last_inventory(replica.storage)
     if old is not None and old.nonce == replica.manifest.nonce:
-        return old, True
+        return old, {}, True
     if old is None and not replica.manifest.segments:
-        return Inventory.build([], [], []), False
-    return _rebuilt(replica, old), False
+        return Inventory.build([], [], []), {}, False
+    return *_rebuilt(replica, old, now_ms), False
 
 
 def _last_inventory(storage: Storage) -> Inventory | None:
@@ -194,24 +213,26 @@ def _last_inventory(storage: Storage) -> Inventory | None:
         return None
 
 
-def _rebuilt(replica: Replica, old: Inventory | None) -> Inventory:
+def _rebuilt(replica: Replica, old: Inventory | None, now_ms: int) -> tuple[Inventory, dict[str, bytes]]:
     """Derive the baseline from the log: a run without a scan moved on since the last one."""
     merged = Segment.merge(replica.everything())
     missing = {lack.change.key for lack in replica.manifest.lacking}
     live = {
         key: digest
-        for key, _, _, flags, _, digest in merged.rows(0, len(merged))
+        for key, _, _, flags, _, digest, _ in merged.rows(0, len(merged))
         if not flags & TOMBSTONE and key not in missing
     }
+    expired = {key: live.pop(key) for key in merged.expired(now_ms + CLOCK_SKEW_MS) if key in live}
     # Where the newest value is missing, the manifest says what is held instead.
     live.update((lack.change.key, lack.held) for lack in replica.manifest.lacking if lack.held)
     keys, digests = list(live), list(live.values())
-    if old is None:
-        return Inventory.build(keys, [b""] * len(keys), digests)
+    if old is None or has_expiry(replica.storage):
+        # A token with a time in it may be of another time than the log says: those values are read again.
+        return Inventory.build(keys, [b""] * len(keys), digests), expired
     # A token stays proof only where the log still names the value that the token was taken from.
     pairs = zip(old.tokens(keys), old.digests(keys), digests, strict=True)
     tokens = [(token or b"") if was == digest else b"" for token, was, digest in pairs]
-    return Inventory.build(keys, tokens, digests)
+    return Inventory.build(keys, tokens, digests), expired
 
 
 def _listing(storage: Storage, on_batch: Callable[[], None]) -> tuple[list[str], list[bytes]]:
@@ -238,6 +259,46 @@ def _read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], 
         if isinstance(found, Measured):
             seen[key] = (found.digest, found.size)
     return seen
+
+
+def _found(storage: Storage, listed: Mapping[str, bytes], seen: Mapping[str, tuple[bytes, int]]) -> dict[str, Found]:
+    """Return what was read, with tokens that are of just that."""
+    if storage.capabilities.versions:
+        return {key: Found(listed[key], *measure) for key, measure in seen.items()}
+    if not has_expiry(storage):
+        # The value may have changed since it was listed. What was read is what is known; its token is its digest.
+        return {key: Found(digest, digest, size) for key, (digest, size) in seen.items()}
+    # The listing says when a value expires, for that value alone: another one waits for the next scan.
+    times = {key: parts_of(listed[key]) for key in seen}
+    return {
+        key: Found(listed[key], digest, size, times[key][1])
+        for key, (digest, size) in seen.items()
+        if digest == times[key][0]
+    }
+
+
+def _retimed(replica: Replica, unchanged: Sequence[tuple[str, Found]]) -> list[str]:
+    """Return the keys whose value is the one that is known, and whose time is another one."""
+    if not unchanged or not has_expiry(replica.storage):
+        return []
+    # Of what is held in place of a missing value, no time is known.
+    lacking = {lack.change.key for lack in replica.manifest.lacking}
+    logged = replica.newest([key for key, _ in unchanged])
+    return [
+        key
+        for (key, entry), change in zip(unchanged, logged, strict=True)
+        if change is not None and change.expires != entry.expires and key not in lacking
+    ]
+
+
+def _lapsed(replica: Replica, absent: Sequence[str], now_ms: int) -> set[str]:
+    """Return the absent keys whose values the storage took away itself, since they had expired."""
+    if not absent or not has_expiry(replica.storage):
+        return set()
+    # What is held in place of a missing value may have had a time, too. Its newest value is on its way anyway.
+    lapsed = {lack.change.key for lack in replica.manifest.lacking}
+    logged = zip(absent, replica.newest(absent), strict=True)
+    return lapsed | {key for key, change in logged if change is not None and may_be_gone(change.expires, now_ms)}
 
 
 def _confirm_gone(storage: Storage, keys: Sequence[str]) -> list[str]:
@@ -267,7 +328,7 @@ def _check_budget(
 
 
 def _late_writes(
-    replica: Replica, puts: dict[str, tuple[bytes, bytes, int]], deletes: Sequence[str]
+    replica: Replica, puts: dict[str, Found], deletes: Sequence[str]
 ) -> tuple[list[Change], list[tuple[Change, bytes]]]:
     """Explain what was found by what runs were about to write, and by what is known to be missing.
 
@@ -291,19 +352,20 @@ def _late_writes(
             if fits and (logged is None or change.order > logged.order):
                 landed[change.key] = change
             elif fits and logged is not None:
-                stale[change.key] = (logged, puts[change.key][1] if change.key in puts else b"")
+                stale[change.key] = (logged, puts[change.key].digest if change.key in puts else b"")
     return list(landed.values()), [entry for key, entry in stale.items() if key not in landed]
 
 
-def _fits(change: Change, puts: dict[str, tuple[bytes, bytes, int]], gone: set[str]) -> bool:
+def _fits(change: Change, puts: dict[str, Found], gone: set[str]) -> bool:
     """Whether what was found at a key is what `change` makes of it."""
     if change.deletes:
         return change.key in gone
-    return change.key in puts and puts[change.key][1] == change.digest
+    entry = puts.get(change.key)
+    return entry is not None and entry.digest == change.digest and entry.expires in {None, change.expires}
 
 
 def _stamped(
-    replica: Replica, environment: Environment, puts: dict[str, tuple[bytes, bytes, int]], deletes: Sequence[str]
+    replica: Replica, environment: Environment, puts: dict[str, Found], deletes: Sequence[str]
 ) -> list[Change]:
     """Stamp local changes in the order in which the storage says they were made, none in the future."""
     now_ms = environment.now_ms()
@@ -319,18 +381,17 @@ def _stamped(
     for time_ms, key in sorted(made):
         stamp = stamp_after(max(time_ms, 0), stamp)
         if key in puts:
-            _, digest, size = puts[key]
-            changes.append(Change(key, origin, stamp, 0, size, digest))
+            entry = puts[key]
+            changes.append(Change(key, origin, stamp, 0, entry.size, entry.digest, entry.expires or 0))
         else:
             changes.append(Change(key, origin, stamp, TOMBSTONE, 0, NO_DIGEST))
     return changes
 
 
-def _racy(storage: Storage, found: dict[str, tuple[bytes, bytes, int]], started_ms: int) -> set[str]:
+def _racy(storage: Storage, keys: Sequence[str], started_ms: int) -> set[str]:
     """Return the keys whose token is too young to prove that the value does not change again unnoticed."""
     capabilities = storage.capabilities
     if not capabilities.versions or not capabilities.racy_ms:
         return set()
-    keys = list(found)
     times = storage.modified_ms(keys)
     return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - capabilities.racy_ms}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvsync.errors import ClockError, StorageError, UsageError
+from kvsync.expiry import expires_ms, unexpiring, write_until
 from kvsync.index.lost import LostValue
 from kvsync.index.manifest import Missing
 from kvsync.measuring import BATCH_COUNT, Measured, pieces
@@ -15,7 +16,7 @@ from kvsync.native import Given, Segment, digest_values, stamp_after
 from kvsync.probe import require_conditions
 from kvsync.replica import Replica, changes_of
 from kvsync.scan import InventoryGuard, scan
-from kvsync.storages.base import has_transaction
+from kvsync.storages.base import has_expiry, has_transaction
 from kvsync.transfer import Look, Trust
 from kvsync.types import ANY, Change, Delete, Put
 
@@ -45,6 +46,7 @@ class Side:
         answered: changes, by origin and stamp, that had yet to be met as conflicts, and are in this run.
         given: what the caller gave, once it is committed: pushed from memory, not read back.
         committed: local changes that this run logged.
+        unexpiring: how many given values stay here past their time, since this storage cannot keep it.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Side:
         self.replica = Replica(storage, environment, dry=lease is None, seen=seen)
         self.scanned: Scan | None = None
         self.committed = 0
+        self.unexpiring = 0
         self.given: Given | None = None
         self.answered: set[tuple[int, int]] = set()
         self._unwritten: dict[str, bytes | None] = {}
@@ -134,10 +137,11 @@ class Side:
         first = stamp_after(self.environment.now_ms(), manifest.clock)
         if all(change.deletes or change.value is not None for change in changes):
             keys, values = [change.key for change in changes], [change.value for change in changes]
-            self.given = Given(keys, values, manifest.replica, first)
+            self.given = Given(keys, values, manifest.replica, first, _times(changes))
             segment = self.given.segment
         else:
             segment = self._stored(changes, manifest.replica, first)
+        self.unexpiring = unexpiring(segment, self.storage, self.environment.now_ms())
         if len(segment) < len(changes):
             changes = list({change.key: change for change in changes}.values())
         if self.lease is None:
@@ -194,10 +198,11 @@ class Side:
                 lost = LostValue.of(change._replace(digest=digest, size=len(value)), value)
                 self.storage.store(lost.name, lost.encode(), ANY)
 
-    def decide(self, rows: Sequence[Change], values: Sequence[tuple[str, bytes | None]]) -> set[str]:
+    def decide(self, rows: Sequence[Change], values: Sequence[tuple[str, bytes | None, int]]) -> set[str]:
         """Log decisions whose outcome this side holds, after writing those `values` that neither side holds.
 
-        Return the keys whose value could not be written: they are not decided, and left to plain order.
+        A value comes with its key and its expiry. Return the keys whose value could not be written: they are not
+        decided, and left to plain order.
         """
         if not rows:
             return set()
@@ -224,19 +229,21 @@ class Side:
             values = [self._unwritten.get(key, value) for key, value in zip(keys, values, strict=True)]
         return values
 
-    def _write_decided(self, values: Sequence[tuple[str, bytes | None]]) -> set[str]:
+    def _write_decided(self, values: Sequence[tuple[str, bytes | None, int]]) -> set[str]:
         """Write decided values where nobody else wrote meanwhile; return the keys that were not written."""
         if self.lease is None:
             return set()
-        puts = {key: value for key, value in values if value is not None}
-        deletes = [key for key, value in values if value is None]
+        puts = {key: value for key, value, _ in values if value is not None}
+        expires = {key: time for key, _, time in values}
+        deletes = [key for key, value, _ in values if value is None]
         expect, barred = self.guard().examine([*puts, *deletes])
         expected = dict(zip([*puts, *deletes], expect, strict=True)) if expect is not None else None
         refused = set(barred)
         keys = [key for key in puts if key not in barred]
         if keys:
             tokens = [expected[key] for key in keys] if expected is not None else None
-            written = self.storage.write(keys, [puts[key] for key in keys], tokens)
+            times = [expires[key] for key in keys]
+            written = write_until(self.storage, keys, [puts[key] for key in keys], times, tokens)
             refused.update(refusal.key for refusal in written.refused)
         keys = [key for key in deletes if key not in barred]
         if keys:
@@ -253,19 +260,30 @@ class Side:
         newest = list({change.key: change for change in changes}.values())
         known = [change for change in newest if change.deletes or change.value is not None]
         stored = [change.key for change in newest if not change.deletes and change.value is None]
-        parts = [Segment.from_values([c.key for c in known], [c.value for c in known], origin, first)]
+        times = {change.key: expires_ms(change) for change in newest if change.expires is not None}
+        known_times = [times.get(change.key, 0) for change in known] if times else None
+        parts = [Segment.from_values([c.key for c in known], [c.value for c in known], origin, first, 0, known_times)]
         first += len(known)
         for keys, values in pieces(self.storage, stored):
             self.before_write()
+            until = self._times_stored(keys, times)
             if isinstance(values, Measured):
-                parts.append(Segment.from_rows([Change(keys[0], origin, first, 0, values.size, values.digest)]))
+                change = Change(keys[0], origin, first, 0, values.size, values.digest, until[0] if until else 0)
+                parts.append(Segment.from_rows([change]))
             else:
                 present = [value for value in values if isinstance(value, bytes)]
                 if len(present) < len(keys):
                     raise self._not_stored(keys, values)
-                parts.append(Segment.from_values(keys, present, origin, first))
+                parts.append(Segment.from_values(keys, present, origin, first, 0, until))
             first += len(keys)
         return Segment.merge(parts)
+
+    def _times_stored(self, keys: Sequence[str], given: Mapping[str, int]) -> list[int] | None:
+        """Return when stored values expire: as the caller says, or else as the storage does."""
+        if has_expiry(self.storage):
+            told = zip(keys, self.storage.expiries(keys), strict=True)
+            return [given.get(key, expires) for key, expires in told]
+        return [given.get(key, 0) for key in keys] if given else None
 
     def _not_stored(self, keys: Sequence[str], values: Sequence[object]) -> UsageError:
         key = next(key for key, value in zip(keys, values, strict=True) if not isinstance(value, bytes))
@@ -279,10 +297,17 @@ class Side:
             batch = changes[start : start + BATCH_COUNT]
             puts = [change for change in batch if change.value is not None]
             deletes = [change.key for change in batch if change.deletes]
+            times = _times(puts)
+            if times is not None:
+                now_ms = self.environment.now_ms()
+                late = {put.key for put, time in zip(puts, times, strict=True) if 0 < time <= now_ms}
+                deletes += late
+                puts = [put for put in puts if put.key not in late]
+                times = _times(puts)
             self.before_write()
             if puts:
                 values = [put.value for put in puts if put.value is not None]
-                refusals += self.storage.write([put.key for put in puts], values).refused
+                refusals += write_until(self.storage, [put.key for put in puts], values, times).refused
             if deletes:
                 refusals += self.storage.delete(deletes).refused
         return refusals
@@ -290,8 +315,9 @@ class Side:
     def _unprove(self, segment: Segment) -> None:
         """Tell the inventory of values written after the scan: known by digest, to be looked at once more."""
         if self.scanned is not None:
-            rows = changes_of(segment)
-            self.scanned.record({row.key: None if row.deletes else (b"", row.digest) for row in rows})
+            now_ms = self.environment.now_ms()
+            rows = [(row.key, row.deletes or row.expired(now_ms), row.digest) for row in changes_of(segment)]
+            self.scanned.record({key: None if empty else (b"", digest) for key, empty, digest in rows})
 
     def _missing_after(self, segment: Segment, landed: Sequence[Change], lost: Sequence[Missing]) -> list[Missing]:
         """Return what is missing once `segment` is logged.
@@ -323,6 +349,13 @@ class Side:
             cover = cover.with_stamp(replica.manifest.replica, own)
         replica.finalise(segment, cover, self._missing_after(segment, landed, lost))
         self.committed += len(segment) - len(landed)
+
+
+def _times(changes: Sequence[Put | Delete]) -> list[int] | None:
+    """Return when values expire, in wall-clock milliseconds (0: never); None where none of them does."""
+    if all(change.expires is None for change in changes):
+        return None
+    return [expires_ms(change) for change in changes]
 
 
 def checked(changes: Iterable[Put | Delete]) -> Sequence[Put | Delete]:

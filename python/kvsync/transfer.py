@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from kvsync.expiry import may_be_gone, write_until
 from kvsync.measuring import BATCH_BYTES, BATCH_COUNT, measured
 from kvsync.native import Hasher
-from kvsync.storages.base import LARGE_BYTES, TornRead, has_streaming
+from kvsync.storages.base import LARGE_BYTES, TornRead, has_expiry, has_streaming
 from kvsync.types import Change, Unreadable, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from kvsync.measuring import Measured
     from kvsync.native import Given, Segment
@@ -130,26 +131,34 @@ def push(
     before_write: Callable[[], None],
     on_batch: Callable[[int], None],
     record_tokens: bool,
+    now_ms: Callable[[], int],
 ) -> Outcome:
     """Apply `changes` to `taker`, taking values from `giver`.
 
     A value that cannot be read, is not the one that its change names, or cannot be written, is reported as
-    failed; the rest goes on.
+    failed; the rest goes on. A value that has expired is not moved: its key is emptied.
 
     Raises:
         LockLostError: from `before_write`; the batches before are applied.
         StorageError: a storage failed as a whole.
     """
     outcome = Outcome(tokens={} if record_tokens else None)
-    if has_streaming(giver.storage) and has_streaming(taker):
+    if has_streaming(giver.storage) and has_streaming(taker) and not (changes.expiring and has_expiry(taker)):
         giver = replace(giver, in_parts=True)
-    for batch in _read_ahead(giver, changes):
+    expired = changes.expired(now_ms())
+    live = changes.without(expired) if expired else changes
+    for batch in _read_ahead(giver, live):
         before_write()
         if batch.large is not None:
             _apply_large(giver.storage, taker, batch.large, guard, outcome, before_write)
         else:
-            _apply(taker, changes, batch, guard, outcome)
+            _apply(taker, live, batch, guard, outcome, now_ms)
         on_batch(batch.stop - batch.start)
+    for start in range(0, len(expired), BATCH_COUNT):
+        before_write()
+        some = expired[start : start + BATCH_COUNT]
+        _empty(taker, changes, some, guard, outcome)
+        on_batch(len(some))
     return outcome
 
 
@@ -171,20 +180,37 @@ def _read_ahead(giver: Reader, changes: Segment) -> Iterator[Batch]:
             yield future.result()
 
 
-def _apply(taker: Storage, changes: Segment, batch: Batch, guard: Guard, outcome: Outcome) -> None:
+def _apply(
+    taker: Storage, changes: Segment, batch: Batch, guard: Guard, outcome: Outcome, now_ms: Callable[[], int]
+) -> None:
     keys, values = batch.keys, batch.values
+    expires = changes.expires(batch.start, batch.stop) if changes.expiring else None
     refused = {keys[i]: _why(values[i]) for i in batch.bad}
+    # The giver's value may have expired since the delta was made, or a little early by its server's clock.
+    lapsed = [keys[i] for i in batch.bad if values[i] is None and expires and may_be_gone(expires[i], now_ms())]
     if refused:
-        kept = [(key, value) for key, value in zip(keys, values, strict=True) if key not in refused]
-        keys, values = [key for key, _ in kept], [value for _, value in kept]
-    deletes = changes.deletes(batch.start, batch.stop)
-    tokens = _write(taker, keys, values, guard, refused)
-    _delete(taker, deletes, guard, refused)
+        kept = [i for i, key in enumerate(keys) if key not in refused]
+        keys, values = [keys[i] for i in kept], [values[i] for i in kept]
+        expires = [expires[i] for i in kept] if expires else None
+    for key in lapsed:
+        del refused[key]
+    tokens = _write(taker, keys, values, expires, guard, refused)
+    _delete(taker, [*changes.deletes(batch.start, batch.stop), *lapsed], guard, refused)
     outcome.applied += batch.stop - batch.start - len(refused)
     if refused or outcome.tokens is not None:
         rows = [Change._make(row) for row in changes.rows(batch.start, batch.stop)]
         outcome.failed += [(row, refused[row.key]) for row in rows if row.key in refused]
-        _record(outcome, rows, tokens, refused)
+        _record(outcome, rows, tokens, refused, lapsed)
+
+
+def _empty(taker: Storage, changes: Segment, keys: list[str], guard: Guard, outcome: Outcome) -> None:
+    """Make sure that nothing is at keys whose newest value has expired."""
+    refused: dict[str, str] = {}
+    _delete(taker, keys, guard, refused)
+    outcome.applied += len(keys) - len(refused)
+    rows = [Change._make(row) for row in changes.find(keys) if row is not None]
+    outcome.failed += [(row, refused[row.key]) for row in rows if row.key in refused]
+    _record(outcome, rows, {}, refused, keys)
 
 
 def _apply_large(
@@ -232,7 +258,12 @@ def _proven(parts: Iterator[bytes], change: Change, before_write: Callable[[], N
 
 
 def _write(
-    taker: Storage, keys: list[str], values: Sequence[bytes | Unreadable | None], guard: Guard, refused: dict[str, str]
+    taker: Storage,
+    keys: list[str],
+    values: Sequence[bytes | Unreadable | None],
+    expires: Sequence[int] | None,
+    guard: Guard,
+    refused: dict[str, str],
 ) -> dict[str, bytes | None]:
     """Write what the guard admits; note refusals; return the new version tokens where the storage gives them."""
     keys, expect, picked = _admitted(keys, guard, refused)
@@ -240,7 +271,9 @@ def _write(
         return {}
     # Every value is bytes here: anything else failed its digest check.
     chosen: Sequence[bytes] = [values[i] for i in picked] if picked is not None else values  # type: ignore[assignment, misc]
-    written = taker.write(keys, chosen, expect)
+    if expires and picked is not None:
+        expires = [expires[i] for i in picked]
+    written = write_until(taker, keys, chosen, expires, expect)
     _note(written, refused)
     return dict(zip(keys, written.tokens, strict=True)) if written.tokens is not None else {}
 
@@ -277,11 +310,19 @@ def _why(value: bytes | Unreadable | None) -> str:
     return "it changed since it was logged"
 
 
-def _record(outcome: Outcome, rows: list[Change], tokens: dict[str, bytes | None], refused: dict[str, str]) -> None:
+def _record(
+    outcome: Outcome,
+    rows: list[Change],
+    tokens: dict[str, bytes | None],
+    refused: dict[str, str],
+    emptied: Collection[str] = (),
+) -> None:
     if outcome.tokens is None:
         return
+    emptied = set(emptied)
     for row in rows:
         if row.key in refused:
             continue
         # Where a storage has no cheap tokens, the token is the value's digest.
-        outcome.tokens[row.key] = None if row.deletes else (tokens.get(row.key) or row.digest, row.digest)
+        empty = row.deletes or row.key in emptied
+        outcome.tokens[row.key] = None if empty else (tokens.get(row.key) or row.digest, row.digest)

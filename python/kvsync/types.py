@@ -30,14 +30,17 @@ __all__ = [
 class Put:
     """A key that was, or is to be, given a value.
 
-    With a value, the run writes it to the source. Without one, the value is already stored there.
+    With a value, the run writes it to the source. Without one, the value is already stored there. `expires` is when
+    the value goes by itself, in wall-clock seconds as `time.time()` counts them; None: never, or, for a value that is
+    stored already, when its storage says.
 
     >>> Put("user/1", b"Ada")
-    Put(key='user/1', value=b'Ada')
+    Put(key='user/1', value=b'Ada', expires=None)
     """
 
     key: str
     value: bytes | None = None
+    expires: float | None = None
     deletes: ClassVar[bool] = False
 
 
@@ -51,6 +54,7 @@ class Delete:
 
     key: str
     value: ClassVar[None] = None
+    expires: ClassVar[None] = None
     deletes: ClassVar[bool] = True
 
 
@@ -110,6 +114,10 @@ class Change(NamedTuple):
     def seconds(self) -> float:
         """Wall-clock seconds of the stamp."""
         return (self.stamp >> 16) / 1000
+
+    def expired(self, now_ms: int) -> bool:
+        """Whether its value has gone by itself by now, in wall-clock milliseconds."""
+        return 0 < self.expires <= now_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ def test_sync_json(run: Run, pair: Pair) -> None:
         "conflicts",
         "missing",
         "operations",
+        "expiry_ignored",
         "guarantee",
         "seconds",
     }
@@ -117,6 +118,7 @@ def test_plan_names_keys_and_sync_then_does_it(run: Run, pair: Pair) -> None:
         "to_target",
         "to_source",
         "conflicts",
+        "expiry_ignored",
         "guarantee",
     }
     assert [change["key"] for change in answer["to_target"]] == ["a", "b", "user/1"]
@@ -164,6 +166,7 @@ def test_keep_both_names_the_copy(run: Run, pair: Pair) -> None:
         "size",
         "digest",
         "decided",
+        "expires",
     }
 
 
@@ -279,6 +282,7 @@ def test_verify(run: Run, pair: Pair) -> None:
         "only_source": ["b", "c"],
         "only_target": [],
         "different": ["a"],
+        "expired": [],
         "unlogged": {pair[0]: ["c"], pair[1]: ["a", "b"]},
     }
 

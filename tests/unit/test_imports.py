@@ -29,7 +29,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.lease", "kvsync.policy", "kvsync.result", "kvsync.probe"),
     ("kvsync.index.recent", "kvsync.measuring"),
     ("kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost", "kvsync.index.lineage"),
-    ("kvsync.index.objects",),
+    ("kvsync.index.objects", "kvsync.expiry"),
     ("kvsync.storages",),
     ("kvsync.index",),
     ("kvsync.native",),

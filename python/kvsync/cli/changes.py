@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from kvsync.errors import UsageError
+from kvsync.expiry import expires_ms
 from kvsync.native import check_key
 from kvsync.types import Delete, Put
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_changes"]
 
-FIELDS = {"put": {"op", "key", "value", "value_base64"}, "delete": {"op", "key"}}
+FIELDS = {"put": {"op", "key", "value", "value_base64", "expires"}, "delete": {"op", "key"}}
 
 
 class _Malformed(ValueError):  # noqa: N818 - never leaves this module
@@ -86,7 +87,19 @@ def _change(line: bytes) -> Put | Delete:
         message = f"a {op} has no field {json.dumps(unknown[0])}"
         raise _Malformed(message)
     check_key(key)
-    return Put(key, _value(fields)) if op == "put" else Delete(key)
+    return _put(key, fields) if op == "put" else Delete(key)
+
+
+def _put(key: str, fields: dict[str, object]) -> Put:
+    expires = fields.get("expires")
+    if expires is None:
+        return Put(key, _value(fields))
+    if not isinstance(expires, int | float) or isinstance(expires, bool):
+        message = f'"expires" has to be a number, seconds since 1970, not {json.dumps(expires)}'
+        raise _Malformed(message)
+    put = Put(key, _value(fields), expires)
+    expires_ms(put)
+    return put
 
 
 def _fields(line: bytes) -> dict[str, object]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kvsync.types import Change, Conflict
 
-__all__ = ["change_fields", "conflict_fields", "id_text", "stamp_fields", "time_text"]
+__all__ = ["change_fields", "conflict_fields", "expiry_text", "id_text", "stamp_fields", "time_text"]
 
 STAMP_MS_SHIFT = 16
 
@@ -50,7 +50,20 @@ def change_fields(change: Change) -> dict[str, object]:
         "size": change.size,
         "digest": None if change.deletes else change.digest.hex(),
         "decided": change.decided,
+        "expires": change.expires / 1000 if change.expires else None,
     }
+
+
+def expiry_text(change: Change) -> str:
+    """Return when a change's value expires, to follow its size; nothing where it does not.
+
+    >>> from kvsync.types import Change
+    >>> expiry_text(Change("session", 7, 255, 0, 1, bytes(32), 1_700_000_000_250))
+    ', expires 2023-11-14T22:13:20.250Z'
+    """
+    if not change.expires:
+        return ""
+    return f", expires {time_text(change.expires / 1000) or 'beyond the calendar'}"
 
 
 def conflict_fields(conflict: Conflict) -> dict[str, object]:

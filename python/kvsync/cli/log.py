@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kvsync import api
-from kvsync.cli.described import change_fields, id_text, stamp_fields
+from kvsync.cli.described import change_fields, expiry_text, id_text, stamp_fields
 from kvsync.cli.exitcodes import DONE
 from kvsync.cli.options import Place
 from kvsync.cli.output import Output
@@ -42,4 +42,4 @@ def _line(change: Change) -> str:
     time = stamp_fields(change.stamp)["time"]
     did = "delete" if change.deletes else f"put {change.size}"
     decided = " (decided a conflict)" if change.decided else ""
-    return f"{time}  {id_text(change.origin)}  {did:>12}  {change.key!r}{decided}"
+    return f"{time}  {id_text(change.origin)}  {did:>12}  {change.key!r}{expiry_text(change)}{decided}"

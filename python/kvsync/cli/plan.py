@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 
 from kvsync import api
 from kvsync.cli.changes import read_changes
-from kvsync.cli.described import change_fields, conflict_fields
+from kvsync.cli.described import change_fields, conflict_fields, expiry_text
 from kvsync.cli.exitcodes import DONE
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target
 from kvsync.cli.output import Output, counted, first_of
-from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN
+from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN, expiry_line
 from kvsync.cli.targets import opened_pair
 from kvsync.plan import Plan
 from kvsync.storages import redact
@@ -47,6 +47,7 @@ def _fields(found: Plan) -> dict[str, object]:
         "to_source": [change_fields(change) for change in found.to_source],
         "conflicts": [conflict_fields(conflict) for conflict in found.conflicts],
         "guarantee": found.guarantee,
+        "expiry_ignored": found.expiry_ignored,
     }
 
 
@@ -57,6 +58,7 @@ def _lines(found: Plan) -> Iterator[str]:
     yield from _direction("target", found.to_target, found.to_target_count)
     yield from _direction("source", found.to_source, found.to_source_count)
     yield from first_of((_conflict_line(conflict) for conflict in found.conflicts), len(found.conflicts))
+    yield from expiry_line(found.expiry_ignored)
     yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'as the storage says')}"
 
 
@@ -69,7 +71,7 @@ def _direction(side: str, changes: Iterable[Change], count: int) -> Iterator[str
 def _change_line(change: Change) -> str:
     if change.deletes:
         return f"    delete   {change.key!r}"
-    return f"    put      {change.key!r} ({counted(change.size, 'byte')})"
+    return f"    put      {change.key!r} ({counted(change.size, 'byte')}{expiry_text(change)})"
 
 
 def _conflict_line(conflict: Conflict) -> str:

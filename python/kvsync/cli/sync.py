@@ -18,7 +18,7 @@ from kvsync.result import MissingKey, SyncResult
 from kvsync.storages import redact
 from kvsync.types import Conflict
 
-__all__ = ["GUARANTEES", "sync"]
+__all__ = ["GUARANTEES", "expiry_line", "sync"]
 
 GUARANTEES = {
     "T1": "transactional: values and log move as one",
@@ -101,6 +101,7 @@ def _fields(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run
         "missing": [_missing_fields(missing) for missing in result.missing],
         "operations": {side: dict(counter) for side, counter in result.operations.items()},
         "guarantee": result.guarantee,
+        "expiry_ignored": result.expiry_ignored,
         "seconds": round(seconds, 6),
     }
 
@@ -122,8 +123,15 @@ def _lines(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run:
     conflicts = (_conflict_line(conflict, kept, dry_run=dry_run) for conflict in result.conflicts)
     yield from first_of(conflicts, len(result.conflicts))
     yield from first_of((_missing_line(missing) for missing in result.missing), len(result.missing))
+    yield from expiry_line(result.expiry_ignored)
     yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'as the storage says')}"
     yield f"  took       {seconds:.2f} s"
+
+
+def expiry_line(ignored: int) -> Iterator[str]:
+    """Yield the line on values that outlive their time, if there are any."""
+    if ignored:
+        yield f"  expiry     {counted(ignored, 'value')} would expire, and stay where that cannot be kept"
 
 
 def _conflict_line(conflict: Conflict, kept: dict[str, str], *, dry_run: bool) -> str:

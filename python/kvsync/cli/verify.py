@@ -35,6 +35,7 @@ def _fields(found: inspection.Verification, names: tuple[str, str]) -> dict[str,
         "only_source": found.only_source,
         "only_target": found.only_target,
         "different": found.different,
+        "expired": found.expired,
         "unlogged": {redact(name): keys for name, keys in found.unlogged.items()},
     }
 
@@ -46,6 +47,7 @@ def _lines(found: inspection.Verification, names: tuple[str, str]) -> Iterator[s
         ("only in the source", found.only_source),
         ("only in the target", found.only_target),
         ("different", found.different),
+        ("expired, and still held by one side", found.expired),
     ):
         if keys:
             yield f"  {title}: {counted(len(keys), 'key')}"
