@@ -107,7 +107,7 @@ impl<'a> Check<'a> {
         let totals = Totals {
             tombstones,
             value_bytes: sizes.sum(0, layout.count),
-            expiring: self.expires(layout)?,
+            expiring: self.expires(layout, tombstones)?,
         };
         if tombstones == 0 {
             return Ok(totals);
@@ -121,7 +121,7 @@ impl<'a> Check<'a> {
     }
 
     /// How many values expire, if the column that says when is as it must be.
-    fn expires(&self, layout: &Layout) -> Result<usize> {
+    fn expires(&self, layout: &Layout, tombstones: usize) -> Result<usize> {
         let place = &layout.expires;
         if place.is_empty() {
             return Ok(0);
@@ -131,12 +131,16 @@ impl<'a> Check<'a> {
         if greatest == 0 || expires.width() != column::width_of(greatest) {
             return Err(damage(place, "column wider than it must be"));
         }
+        let expiring = expires.nonzero();
+        if tombstones == 0 {
+            return Ok(expiring);
+        }
         let flags = self.body[layout.flags.clone()].iter();
         let mut deleted = flags.zip(0..).filter(|(flag, _)| *flag & TOMBSTONE != 0);
         if deleted.any(|(_, index)| expires.get(index) != 0) {
             return Err(damage(place, "tombstone that expires"));
         }
-        Ok(expires.nonzero())
+        Ok(expiring)
     }
 
     /// The marks of the keys, if their sizes are as they must be.
