@@ -194,14 +194,8 @@ class Run:
         self.result.committed = (self.source.committed, self.target.committed)
         found = self._calculate()
         conflicts = [*resolution.conflicts_of(found), *resolution.overtaken(self.source, self.target)]
-        verdicts = resolution.decide(conflicts, self.options.conflict, self.source, self.target)
-        if self.options.keep_lost:
-            verdicts.keep_lost(self.source, self.target)
-        if verdicts.commit(self.source, self.target):
-            found = self._calculate()
-        if verdicts.refused and self.options.keep_lost:
-            verdicts.keep_lost(self.source, self.target)
-        self.result.conflicts = verdicts.report()
+        if conflicts:
+            found = self._resolve(conflicts, found)
         plan = self._settle(found)
         self.result.expiry_ignored = self.source.unexpiring + plan.to_source.unexpiring + plan.to_target.unexpiring
         return plan
@@ -214,6 +208,18 @@ class Run:
             return delta(source.everything(), target.everything(), nothing, nothing, ordered=True)
         source_cover, target_cover = source.manifest.cover, target.manifest.cover
         return delta(source.stretch(target_cover), target.stretch(source_cover), source_cover, target_cover)
+
+    def _resolve(self, conflicts: Sequence[Conflict], found: Delta) -> Delta:
+        """Decide conflicts and commit what was decided; return what each side misses then."""
+        verdicts = resolution.decide(conflicts, self.options.conflict, self.source, self.target)
+        if self.options.keep_lost:
+            verdicts.keep_lost(self.source, self.target)
+        if verdicts.commit(self.source, self.target):
+            found = self._calculate()
+        if verdicts.refused and self.options.keep_lost:
+            verdicts.keep_lost(self.source, self.target)
+        self.result.conflicts = verdicts.report()
+        return found
 
     def _settle(self, found: Delta) -> Outline:
         """Let the greatest change of each conflicting key win: by now every decision is one."""

@@ -364,14 +364,18 @@ class Replica:
 
     def _write(self, manifest: Manifest, cover: Cover) -> None:
         """Write the next generation: tiers merged, garbage swept, clock past all that the cover names."""
-        clock = max(manifest.clock, *cover.vector.values(), 0)
-        mine = manifest.replica
-        met = {vector.get(mine, 0) for vector in (manifest.peers or {}).values()}
-        points = extended(manifest.points, cover.vector.get(mine, 0), met)
-        manifest = manifest._replace(cover=cover, clock=clock, points=points)
         if not self.dry:
             manifest = self._tidied(manifest)
-        manifest = manifest._replace(digest=self._digest(manifest.segments)).following(self._environment)
+        mine, vector = manifest.replica, cover.vector
+        met = {known.get(mine, 0) for known in (manifest.peers or {}).values()}
+        manifest = manifest._replace(
+            generation=manifest.generation + 1,
+            nonce=self._environment.nonce(),
+            cover=cover,
+            clock=max(manifest.clock, *vector.values(), 0),
+            points=extended(manifest.points, vector.get(mine, 0), met),
+            digest=self._digest(manifest.segments),
+        )
         if not self.dry:
             data = manifest.encode()
             try:

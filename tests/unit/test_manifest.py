@@ -11,6 +11,8 @@ import kvsync
 from kvsync.environment import Environment
 from kvsync.index.manifest import Manifest, Missing, RememberedIntent, SegmentEntry
 from kvsync.native import KIND_LEASE, KIND_MANIFEST, Cover, Segment, seal
+from kvsync.replica import Replica
+from kvsync.storages.mapping import MappingStorage
 from kvsync.types import Change
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ FULL = Manifest(
     digest=b"0123456789abcdef",
     points=((1, 5), (9, 77)),
 )
-EMPTY = Manifest.fresh(Environment()).following(Environment())
+EMPTY = Manifest.fresh(Environment())._replace(generation=1, nonce=bytes(range(16)))
 
 
 def body_of(manifest: Manifest) -> dict[str, Any]:
@@ -61,8 +63,17 @@ def test_a_fresh_one_is_not_written_yet() -> None:
     fresh = Manifest.fresh(Environment())
     assert fresh.generation == 0
     assert fresh.replica
-    assert fresh.following(Environment()).generation == 1
-    assert fresh.following(Environment()).nonce != fresh.following(Environment()).nonce
+
+
+def test_every_generation_has_a_nonce_of_its_own() -> None:
+    storage = MappingStorage({})
+    replica = Replica(storage, Environment())
+    nonces = set()
+    for generation in range(1, 4):
+        replica.finalise(Segment.from_rows([]), Cover({7: generation}), [])
+        assert replica.manifest.generation == generation
+        nonces.add(replica.manifest.nonce)
+    assert len(nonces) == 3
 
 
 WRONG: list[Any] = [None, -1, "text", b"bytes", 1.5, True, [], [[]], [1], [[1, 2, 3, 4, 5, 6, 7, 8]], {}, {"a": 1}]

@@ -122,10 +122,6 @@ class Manifest(NamedTuple):
         """Return the manifest of a replica that nobody has met yet."""
         return cls(environment.replica_id(), 0, b"", 0, Cover())
 
-    def following(self, environment: Environment) -> Manifest:
-        """Return this manifest as its next generation, with a fresh nonce."""
-        return self._replace(generation=self.generation + 1, nonce=environment.nonce())
-
     @property
     def lacking(self) -> list[Missing]:
         """The newest changes whose value is not held; one a key at most."""
