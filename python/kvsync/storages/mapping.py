@@ -154,7 +154,7 @@ class MappingStorage:
         Raises:
             StorageError: what lies there is no bytes.
         """
-        data = self._get([PREFIX + name])[0]
+        data = self._object(name)
         if data is None:
             return None
         if not isinstance(data, bytes):
@@ -171,6 +171,9 @@ class MappingStorage:
         """
         with self._guard.lock:
             self._check(name, expect)
+            if self._plain:
+                self.mapping[PREFIX + name] = data
+                return data
             written = self._put([PREFIX + name], [data])
         if written.refused:
             raise StorageError(written.refused[0].reason, storage=self.name, key=PREFIX + name)
@@ -207,8 +210,11 @@ class MappingStorage:
     def _check(self, name: str, expect: Expectation) -> None:
         if expect is ANY:
             return
-        if self._get([PREFIX + name])[0] != (None if expect is ABSENT else expect):
+        if self._object(name) != (None if expect is ABSENT else expect):
             raise ObjectMismatch(name)
+
+    def _object(self, name: str) -> object:
+        return self.mapping.get(PREFIX + name) if self._plain else self._get([PREFIX + name])[0]
 
     def _keys(self) -> list[str]:
         keys = self._list()
