@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -28,10 +29,13 @@ from kvsync.errors import SameStorageError, StorageError, UsageError
 from kvsync.index.objects import replace
 from kvsync.native import digest_values
 from kvsync.storages import extras, open_storage
+from kvsync.storages.expiry import token_of
 from kvsync.storages.redis import RedisStorage, open_url
 from kvsync.storages.redis.listing import FETCH_VALUE_BYTES
+from kvsync.storages.redis.storage import EXPIRES_MAX
 from kvsync.storages.redis.strings import StringValues
 from kvsync.storages.redis.url import Place, RedisUrl
+from kvsync.storages.redis.values import Fetched
 from kvsync.testing.conformance import listing
 from kvsync.types import ABSENT, ANY, Unreadable
 
@@ -63,6 +67,10 @@ def storage(redis_server: RedisServer, prefix: str) -> Iterator[RedisStorage]:
 
 def token(value: bytes) -> bytes:
     return digest_values([value])[0]
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 # URLs
@@ -344,9 +352,20 @@ def test_a_scan_holds_few_large_values_at_a_time(storage: RedisStorage, monkeypa
         seen.append(sum(len(value) for value in values if isinstance(value, bytes)))
         return values
 
+    def fetched(self: StringValues, names: list[bytes], limit: int) -> Fetched:
+        found = fetch(self, names, limit)
+        return Fetched(held(found.values), found.expires)
+
     monkeypatch.setattr(StringValues, "get", lambda self, names: held(get(self, names)))
-    monkeypatch.setattr(StringValues, "fetch", lambda self, names, limit: held(fetch(self, names, limit)))
+    monkeypatch.setattr(StringValues, "fetch", fetched)
     assert len(listing(storage)) == 16
+    assert sum(seen) == 8 * (3 << 20) + 8
+    assert max(seen) <= 4 << 20
+    seen.clear()
+    later = now_ms() + 1_000_000
+    storage.write_expiring([f"large{number}" for number in range(8)], [bytes(3 << 20)] * 8, [later] * 8)
+    there = listing(storage)
+    assert {there[f"large{number}"] for number in range(8)} == {token_of(token(bytes(3 << 20)), later)}
     assert sum(seen) == 8 * (3 << 20) + 8
     assert max(seen) <= 4 << 20
 
@@ -463,9 +482,102 @@ def test_a_write_takes_a_lifetime_off(storage: RedisStorage, client: redis.Redis
     for key in ("a", "b"):
         client.set(f"{prefix}{key}", b"1", ex=1000)
     assert storage.read(["a"]) == [b"1"]
+    there = listing(storage)
     storage.write(["a"], [b"2"])
-    storage.write(["b"], [b"2"], [token(b"1")])
+    assert storage.write(["b"], [b"2"], [there["b"]]).refused == ()
     assert client.ttl(f"{prefix}a") == client.ttl(f"{prefix}b") == -1
+
+
+def test_a_lifetime_that_somebody_else_changes_is_another_version(
+    storage: RedisStorage, client: redis.Redis, prefix: str
+) -> None:
+    later = now_ms() + 1_000_000
+    client.mset({f"{prefix}{key}": b"1" for key in "abc"})
+    client.set(f"{prefix}d", b"1", pxat=later)
+    before = listing(storage)
+    assert before == dict.fromkeys("abc", token(b"1")) | {"d": token_of(token(b"1"), later)}
+    client.pexpireat(f"{prefix}b", later)
+    client.pexpireat(f"{prefix}c", later + 1)
+    client.persist(f"{prefix}d")
+    assert storage.expiries(["a", "b", "c", "d"]) == [0, later, later + 1, 0]
+    after = listing(storage)
+    assert [key for key in after if after[key] != before[key]] == ["b", "c", "d"]
+    for key in "bcd":
+        assert [refusal.key for refusal in storage.write([key], [b"2"], [before[key]]).refused] == [key]
+        assert [refusal.key for refusal in storage.delete([key], [before[key]]).refused] == [key]
+    assert storage.delete(list("abcd"), [after[key] for key in "abcd"]).refused == ()
+    assert listing(storage) == {}
+
+
+def test_a_lifetime_that_changes_between_look_and_write_stays(
+    storage: RedisStorage, client: redis.Redis, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = now_ms() + 1_000_000
+    client.mset({f"{prefix}{key}": b"1" for key in "ab"})
+    before = listing(storage)
+    get = StringValues.get
+
+    def late(self: StringValues, names: list[bytes]) -> list[bytes | Unreadable | None]:
+        found = get(self, names)
+        client.pexpireat(f"{prefix}b", later)
+        return found
+
+    monkeypatch.setattr(StringValues, "get", late)
+    written = storage.write(["a", "b"], [b"2", b"2"], [before["a"], before["b"]])
+    assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("b", True)]
+    assert [refusal.key for refusal in storage.delete(["b"], [before["b"]]).refused] == ["b"]
+    assert storage.expiries(["a", "b"]) == [0, later]
+
+
+def test_a_time_beyond_what_scripts_tell_apart_is_refused_alone(storage: RedisStorage) -> None:
+    expires = [EXPIRES_MAX - 1, EXPIRES_MAX, EXPIRES_MAX + 1, 1 << 62, 0]
+    for expect in (None, [None] * 5):
+        written = storage.write_expiring(list("abcde"), [b"1"] * 5, expires, expect)
+        assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("c", False), ("d", False)]
+        assert "later than" in written.refused[0].reason
+        assert storage.expiries(list("abcde")) == [EXPIRES_MAX - 1, EXPIRES_MAX, 0, 0, 0]
+        assert written.tokens is not None
+        there = listing(storage)
+        assert written.tokens == (there["a"], there["b"], None, None, there["e"])
+        storage.delete(list("abe"))
+
+
+@pytest.mark.parametrize("why", ["old", "barred"])
+def test_a_server_that_does_not_tell_when_keys_expire_keeps_no_expiry(tmp_path: Path, why: str) -> None:
+    """As Redis 6 does, which has no PEXPIRETIME, or for a user who may not use it."""
+    lines = tmp_path / "more.conf"
+    barred = "user default on nopass ~* &* +@all -pexpiretime\n"
+    lines.write_text('rename-command PEXPIRETIME ""\n' if why == "old" else barred)
+    with RedisServer(tmp_path / "data", include=str(lines)) as server:
+        storage = open_url(server.url)
+        assert storage.capabilities.expiry  # nothing has been asked yet
+        assert storage.expiries(["a"]) == [0]
+        later = now_ms() + 1_000_000
+        written = storage.write_expiring(["a", "b"], [b"1", b"1"], [later, 0])
+        assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("a", False)]
+        assert "keeps no expiry" in written.refused[0].reason
+        assert written.tokens == (None, token(b"1"))
+        assert not storage.capabilities.expiry
+        server.ask("SET", "c", "1", "PXAT", later)
+        assert listing(storage) == {"b": token(b"1"), "c": token(b"1")}
+        assert storage.expiries(["b", "c"]) == [0, 0]
+        assert storage.write(["c", "d"], [b"2", b"2"], [token(b"1"), None]).refused == ()
+        assert storage.delete(["b", "c"], [token(b"1"), token(b"2")]).refused == ()
+        assert list(listing(storage)) == ["d"]
+        told = open_url(f"{server.url}?evicting=allow")
+        assert list(listing(told)) == ["d"]
+        assert not told.capabilities.expiry
+
+
+def test_fields_of_a_hash_keep_no_expiry(redis_server: RedisServer, prefix: str) -> None:
+    with contextlib.closing(open_url(f"{redis_server.url}?hash={prefix}")) as storage:
+        assert not storage.capabilities.expiry
+        written = storage.write_expiring(["a", "b"], [b"1", b"1"], [now_ms() + 1_000_000, 0])
+        assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("a", False)]
+        assert storage.expiries(["a", "b"]) == [0, 0]
+        late = token_of(token(b"1"), now_ms())
+        assert [refusal.key for refusal in storage.write(["b"], [b"2"], [late]).refused] == ["b"]
+        assert [refusal.key for refusal in storage.delete(["b"], [late]).refused] == ["b"]
 
 
 def test_the_index_has_no_lifetime(storage: RedisStorage, client: redis.Redis, prefix: str) -> None:

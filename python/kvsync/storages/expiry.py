@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kvsync.native import digest_values
 from kvsync.types import Refusal, Written
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.base import Storage
 
-__all__ = ["lasting_only", "parts_of", "token_of", "tokens_of"]
+__all__ = ["lasting_only", "noted", "parts_of", "token_of", "tokens_of"]
 
 DIGEST_BYTES = 32
 TIME_BYTES = 8
@@ -59,10 +60,19 @@ def lasting_only(
     expect: Sequence[bytes | None] | None,
     reason: str,
 ) -> Written:
-    """Write, to a storage that keeps no expiry, what stays for ever; refuse the rest for `reason`."""
+    """Write to a storage that keeps no expiry, whose tokens are digests: what stays; the rest is refused."""
     refused = tuple(Refusal(key, reason, changed=False) for key, due in zip(keys, expires, strict=True) if due)
     kept = [i for i, due in enumerate(expires) if not due]
     written = storage.write(
         [keys[i] for i in kept], [values[i] for i in kept], [expect[i] for i in kept] if expect is not None else None
     )
-    return Written((*refused, *written.refused))
+    return noted(keys, values, expires, (*refused, *written.refused))
+
+
+def noted(keys: Sequence[str], values: Sequence[bytes], expires: Sequence[int], refused: Sequence[Refusal]) -> Written:
+    """Return what became of a batch with the tokens of what was written."""
+    tokens: list[bytes | None] = [*tokens_of(digest_values(list(values)), expires)]
+    if refused:
+        unwritten = {refusal.key for refusal in refused}
+        tokens = [None if key in unwritten else token for key, token in zip(keys, tokens, strict=True)]
+    return Written(tuple(refused), tuple(tokens))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.native import digest_values
 from kvsync.storages.base import ObjectMismatch
-from kvsync.storages.expiry import token_of, tokens_of
+from kvsync.storages.expiry import noted, token_of
 from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Written
 
 if TYPE_CHECKING:
@@ -156,9 +156,7 @@ class ExpiringStorage:
                 if key not in refused:
                     self.values[key] = (value, due)
             self._found(keys)
-        tokens = tokens_of(digest_values(list(values)), expires)
-        given = (None if key in refused else token for key, token in zip(keys, tokens, strict=True))
-        return Written(tuple(refused.values()), tuple(given))
+        return noted(keys, values, expires, list(refused.values()))
 
     def _found(self, keys: Sequence[str]) -> list[tuple[bytes, int] | None]:
         """Return what is there, having dropped what has expired."""

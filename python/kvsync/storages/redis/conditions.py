@@ -1,8 +1,8 @@
 """Writes and deletes on condition, and batches cut to the size of a command.
 
-A value's token is its BLAKE3, which a server cannot take. So the value there is read and its BLAKE3 compared here;
-then a script compares with that very value, and writes, in one step. That is exact however many others write, with
-nothing to repeat.
+A value's token is its BLAKE3, which a server cannot take, and the time at which it expires. So the value there is
+read and its BLAKE3 compared here; then a script compares with that very value and the token's time, and writes, in one
+step. That is exact however many others write, with nothing to repeat.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.native import digest_values
+from kvsync.storages.expiry import parts_of
+from kvsync.storages.redis.values import Held
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,15 +27,19 @@ COMMAND_BYTES = 4 << 20
 
 
 class _Compared(NamedTuple):
-    """Positions of what is as expected, the values there, and positions of what is not."""
+    """Positions of what may be as expected, what is there then, and positions of what is not."""
 
     same: list[int]
-    olds: list[bytes]
+    olds: Held
     others: list[int]
 
 
 def write_if(
-    there: Values, names: Sequence[bytes], values: Sequence[bytes], expect: Sequence[bytes | None]
+    there: Values,
+    names: Sequence[bytes],
+    values: Sequence[bytes],
+    expires: Sequence[int],
+    expect: Sequence[bytes | None],
 ) -> list[int]:
     """Write where the value there has the expected token (None: is absent); return the positions of the others.
 
@@ -45,12 +51,13 @@ def write_if(
         new = [i for i in range(start, stop) if expect[i] is None]
         old = [i for i in range(start, stop) if expect[i] is not None]
         if new:
-            refused = there.create([names[i] for i in new], [values[i] for i in new])
+            refused = there.create([names[i] for i in new], [values[i] for i in new], [expires[i] for i in new])
             changed += [new[i] for i in refused]
         same, olds, others = _compare(there, names, expect, old)
         changed += others
         if same:
-            refused = there.replace([names[i] for i in same], olds, [values[i] for i in same])
+            new_values, new_expires = [values[i] for i in same], [expires[i] for i in same]
+            refused = there.replace([names[i] for i in same], olds, new_values, new_expires)
             changed += [same[i] for i in refused]
     return sorted(changed)
 
@@ -101,11 +108,12 @@ def _compare(
     absent_is_fine: bool = False,
 ) -> _Compared:
     if not positions:
-        return _Compared([], [], [])
+        return _Compared([], Held([], []), [])
     found = dict(zip(positions, there.get([names[i] for i in positions]), strict=True))
     held = {i: value for i, value in found.items() if isinstance(value, bytes)}
     digests = dict(zip(held, digest_values(list(held.values())), strict=True))
-    same = [i for i in held if digests[i] == expect[i]]
+    wanted = {i: parts_of(expect[i] or b"") for i in positions}
+    same = [i for i in held if digests[i] == wanted[i][0]]
     known = set(same)
     others = [i for i, value in found.items() if i not in known and not (absent_is_fine and value is None)]
-    return _Compared(same, [held[i] for i in same], others)
+    return _Compared(same, Held([held[i] for i in same], [wanted[i][1] for i in same]), others)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from kvsync.storages.redis.link import Command, run_scripts, succeeded
 from kvsync.storages.redis.scripts import ValueScripts
+from kvsync.storages.redis.values import Fetched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kvsync.storages.redis.link import Link
     from kvsync.storages.redis.scripts import Script
+    from kvsync.storages.redis.values import Held
     from kvsync.types import Unreadable
 
 __all__ = ["FieldValues"]
@@ -22,7 +24,7 @@ SCAN_COUNT_WITH_VALUES = 100
 
 
 class FieldValues:
-    """Values that are the fields of one hash."""
+    """Values that are the fields of one hash; lifetimes of fields, which the newest servers have, are not looked at."""
 
     def __init__(self, link: Link, name: str) -> None:
         self._link = link
@@ -38,9 +40,9 @@ class FieldValues:
         """Return values."""
         return list(self._do("HMGET", *names))
 
-    def fetch(self, names: Sequence[bytes], limit: int) -> list[bytes | int | None]:
+    def fetch(self, names: Sequence[bytes], limit: int) -> Fetched:
         """Return values or sizes."""
-        return list(self._run(self._scripts.fetch, names, [limit]))
+        return Fetched(self._run(self._scripts.fetch, names, [limit])[0], {})
 
     def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Write values; what lifetime a field had is gone with its old value, the hash keeps its own."""
@@ -50,17 +52,23 @@ class FieldValues:
         """Delete fields."""
         self._do("HDEL", *names)
 
-    def create(self, names: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    def create(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> list[int]:  # noqa: ARG002
         """Write where no field is."""
         return [i - 1 for i in self._run(self._scripts.create, names, values)]
 
-    def replace(self, names: Sequence[bytes], olds: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    def replace(
+        self,
+        names: Sequence[bytes],
+        olds: Held,
+        values: Sequence[bytes],
+        expires: Sequence[int],  # noqa: ARG002
+    ) -> list[int]:
         """Write where the old value is."""
-        return [i - 1 for i in self._run(self._scripts.replace, names, [*olds, *values])]
+        return [i - 1 for i in self._run(self._scripts.replace, names, [*olds.values, *values, *olds.expires])]
 
-    def drop_if(self, names: Sequence[bytes], olds: Sequence[bytes]) -> list[int]:
+    def drop_if(self, names: Sequence[bytes], olds: Held) -> list[int]:
         """Delete where the old value is."""
-        return [i - 1 for i in self._run(self._scripts.delete, names, olds)]
+        return [i - 1 for i in self._run(self._scripts.delete, names, [*olds.values, *olds.expires])]
 
     def present(self, names: Sequence[bytes]) -> list[bool]:
         """Return for each field whether it exists."""

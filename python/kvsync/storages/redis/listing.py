@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
+from kvsync.storages.expiry import token_of
 from kvsync.storages.redis.conditions import pieces
 from kvsync.types import Unreadable
 
@@ -19,6 +20,7 @@ __all__ = ["FETCH_VALUE_BYTES", "Listing"]
 FETCH_COUNT = 512
 FETCH_VALUE_BYTES = 32 << 10
 """So many values are read at a time; larger ones by themselves, when their sizes are known."""
+NO_LIMIT = 1 << 50
 
 
 class Listing:
@@ -63,9 +65,10 @@ class Listing:
 
     def _with_tokens(self, keys: list[str]) -> tuple[list[str], list[bytes]]:
         names = [self._values.name_of(key) for key in keys]
-        found = self._values.fetch(names, FETCH_VALUE_BYTES)
+        found, expires = self._values.fetch(names, FETCH_VALUE_BYTES)
         values = {i: value for i, value in enumerate(found) if isinstance(value, bytes)}
         tokens = dict(zip(values, digest_values(list(values.values())), strict=True))
+        tokens.update((i, token_of(tokens[i], at)) for i, at in expires.items() if i in tokens)
         values.clear()
         large = {i: size for i, size in enumerate(found) if isinstance(size, int)}
         foreign = [i for i, size in large.items() if size < 0]
@@ -73,7 +76,8 @@ class Listing:
             raise self._no_value(names[foreign[0]], keys[foreign[0]])
         for i in foreign:
             del large[i]
-        tokens.update(self._large(names, large))
+        tokens.update(self._large(names, {i: size for i, size in large.items() if i not in expires}))
+        tokens.update(self._large_expiring(names, {i: size for i, size in large.items() if i in expires}))
         order = sorted(tokens)
         return [keys[i] for i in order], [tokens[i] for i in order]
 
@@ -84,6 +88,16 @@ class Listing:
             found = zip(some, self._values.get([names[i] for i in some]), strict=True)
             held = {i: value for i, value in found if isinstance(value, bytes)}
             yield from zip(held, digest_values(list(held.values())), strict=True)
+
+    def _large_expiring(self, names: Sequence[bytes], sizes: dict[int, int]) -> Iterator[tuple[int, bytes]]:
+        """Take values by a script, which costs a copy, for the sake of times that are of the same moment."""
+        positions = list(sizes)
+        for start, stop in pieces(list(sizes.values())):
+            some = positions[start:stop]
+            values, expires = self._values.fetch([names[i] for i in some], NO_LIMIT)
+            held = {i: value for i, value in enumerate(values) if isinstance(value, bytes)}
+            for i, digest in zip(held, digest_values(list(held.values())), strict=True):
+                yield some[i], token_of(digest, expires.get(i, 0))
 
     def _no_value(self, name: bytes, key: str) -> StorageError:
         (value,) = self._values.get([name])

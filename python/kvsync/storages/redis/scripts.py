@@ -1,8 +1,10 @@
 """Lua scripts: what Redis has to decide and do in one step.
 
-Each is a few lines over a small vocabulary (`has`, `get`, `size`, `put`, `drop`, `arg`), which is there twice: for
-values that are keys of their own, and for values that are fields of one hash. Keys and field names are passed as
-such; nothing is ever put into a script's text.
+Each is a few lines over a small vocabulary (`has`, `get`, `size`, `due`, `put`, `drop`, `arg`), which is there twice:
+for values that are keys of their own, and for values that are fields of one hash. Keys and field names are passed as
+such; nothing is ever put into a script's text. `due` is when a value expires, in milliseconds, 0 for never: fields
+never do, nor does anything on a server that does not tell (before Redis 7). Arguments that come last, and that are all
+zero, may be left out.
 """
 
 from __future__ import annotations
@@ -35,7 +37,13 @@ local n = #KEYS
 local function has(i) return redis.call('EXISTS', KEYS[i]) == 1 end
 local function get(i) return redis.pcall('GET', KEYS[i]) end
 local function size(i) return redis.pcall('STRLEN', KEYS[i]) end
-local function put(i, value) redis.call('SET', KEYS[i], value) end
+local function due(i)
+  local at = redis.pcall('PEXPIRETIME', KEYS[i])
+  if type(at) == 'number' and at > 0 then return at else return 0 end
+end
+local function put(i, value, at)
+  if at and at ~= '0' then redis.call('SET', KEYS[i], value, 'PXAT', at) else redis.call('SET', KEYS[i], value) end
+end
 local function drop(i) redis.call('UNLINK', KEYS[i]) end
 local function arg(i) return ARGV[i] end
 """
@@ -44,48 +52,66 @@ local n = tonumber(ARGV[1])
 local function has(i) return redis.call('HEXISTS', KEYS[1], ARGV[1 + i]) == 1 end
 local function get(i) return redis.call('HGET', KEYS[1], ARGV[1 + i]) end
 local function size(i) return redis.call('HSTRLEN', KEYS[1], ARGV[1 + i]) end
+local function due(i) return 0 end
 local function put(i, value) redis.call('HSET', KEYS[1], ARGV[1 + i], value) end
 local function drop(i) redis.call('HDEL', KEYS[1], ARGV[1 + i]) end
 local function arg(i) return ARGV[1 + n + i] end
 """
 
-# Write what is absent; return the positions of what is there.
+# Write what is absent; return the positions of what is there. Arguments: values, their times.
 _CREATE = """
 local refused = {}
 for i = 1, n do
-  if has(i) then refused[#refused + 1] = i else put(i, arg(i)) end
+  if has(i) then refused[#refused + 1] = i else put(i, arg(i), arg(n + i)) end
 end
 return refused
 """
-# Write what holds the expected value; return the positions of what does not.
+# Write what holds the expected value until the expected time; return the positions of what does not.
+# Arguments: values there, new values, times there, new times.
 _REPLACE = """
 local refused = {}
 for i = 1, n do
-  if get(i) == arg(i) then put(i, arg(n + i)) else refused[#refused + 1] = i end
+  if get(i) == arg(i) and due(i) == tonumber(arg(2 * n + i) or 0) then put(i, arg(n + i), arg(3 * n + i))
+  else refused[#refused + 1] = i end
 end
 return refused
 """
-# Delete what holds the expected value; return the positions of what holds another.
+# Delete what holds the expected value until the expected time; return the positions of what holds another.
+# Arguments: values there, times there.
 _DELETE = """
 local refused = {}
 for i = 1, n do
   local value = get(i)
-  if value == arg(i) then drop(i) elseif value then refused[#refused + 1] = i end
+  if value == arg(i) and due(i) == tonumber(arg(n + i) or 0) then drop(i)
+  elseif value then refused[#refused + 1] = i end
 end
 return refused
 """
-# Return each value, or its size where that is over the limit, -1 where it is no value, nil where there is none.
+# Return each value, or its size where that is over the limit, -1 where it is no value, nil where there is none;
+# and of what expires the positions and the times.
 _FETCH = """
 local limit = tonumber(arg(1))
-local found = {}
+local found, which, times = {}, {}, {}
 for i = 1, n do
-  local bytes = size(i)
+  local bytes, at = size(i), due(i)
   if type(bytes) == 'table' then found[i] = -1
   elseif bytes > limit then found[i] = bytes
   else found[i] = get(i) end
+  if at > 0 then which[#which + 1], times[#times + 1] = i, at end
 end
-return found
+return {found, which, times}
 """
+# Write, whatever is there. Arguments: values, their times.
+_PUT = """
+for i = 1, n do put(i, arg(i), arg(n + i)) end
+"""
+# Return when each value expires.
+_DUE = """
+local times = {}
+for i = 1, n do times[i] = due(i) end
+return times
+"""
+_BODIES = (_CREATE, _REPLACE, _DELETE, _FETCH, _PUT, _DUE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +122,18 @@ class ValueScripts:
     replace: Script
     delete: Script
     fetch: Script
+    put: Script
+    due: Script
 
     @classmethod
     def of_strings(cls) -> ValueScripts:
         """Return the scripts for values that are keys of their own."""
-        return cls(*(Script(_STRINGS + body) for body in (_CREATE, _REPLACE, _DELETE, _FETCH)))
+        return cls(*(Script(_STRINGS + body) for body in _BODIES))
 
     @classmethod
     def of_fields(cls) -> ValueScripts:
         """Return the scripts for values that are fields of one hash."""
-        return cls(*(Script(_FIELDS + body) for body in (_CREATE, _REPLACE, _DELETE, _FETCH)))
+        return cls(*(Script(_FIELDS + body) for body in _BODIES))
 
 
 # ARGV: name, what is expected ('absent', 'any' or 'version'), that version, new version and data.

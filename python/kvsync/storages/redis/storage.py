@@ -13,16 +13,21 @@
 - `timeout=30`: seconds a call may take. `ca=`, `cert=`, `cert_key=` name PEM files; `verify=none` trusts anyone.
 
 The index is one hash beside the values, `app:.kvsync` and one byte that no text can have, so that no key of a value
-reaches it. Writing a value takes off the lifetime that its key had; a value that expires is found deleted by the next
-scan. What is durable is the server's choice (`appendfsync`). In a cluster, each server has its own: one that comes
+reaches it. A string key may expire: when, is part of its version, if the server tells (Redis 7, every Valkey). Whether
+it does is learnt together with its eviction policy, before the first write or scan; until then it is taken for one that
+does. Fields of a hash are taken to stay. A plain write takes off the lifetime that its key had.
+
+What is durable is the server's choice (`appendfsync`). In a cluster, each server has its own: one that comes
 back with older data than the others has lost values that the index believes in, which a scan takes for deleted.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kvsync.storages.expiry import lasting_only, noted
 from kvsync.storages.extras import client as import_client
 from kvsync.storages.redis.cluster import ClusterLink
 from kvsync.storages.redis.conditions import COMMAND_COUNT, delete_if, pieces, write_if
@@ -47,7 +52,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisStorage", "open_url"]
 
+EXPIRES_MAX = 1 << 53
+"""Scripts tell milliseconds apart up to here, in 285,000 years."""
+
 _MISMATCH = "the value there is not the expected one"
+_NO_EXPIRY = "it expires, and this storage keeps no expiry: it takes string keys, and Redis 7 or Valkey"
 
 
 def open_url(url: str) -> RedisStorage:
@@ -87,9 +96,12 @@ class RedisStorage:
         self.identity = identity
         self._link = link
         self._place = place
-        self._values: Values = StringValues(link, place.prefix) if place.hash is None else FieldValues(link, place.hash)
-        self._index = ObjectHash(link, index_key(place.prefix, place.hash), random_bytes)
-        self._traits = ServerTraits(link, evicting=place.evicting)
+        self._strings = StringValues(link, place.prefix) if place.hash is None else None
+        self._values: Values = self._strings or FieldValues(link, str(place.hash))
+        index = index_key(place.prefix, place.hash)
+        self._index = ObjectHash(link, index, random_bytes)
+        self._traits = ServerTraits(link, index, evicting=place.evicting)
+        self.capabilities = replace(self.capabilities, expiry=self._strings is not None)
         self._listing = Listing(self._values, name, foreign=place.foreign)
 
     @classmethod
@@ -137,28 +149,54 @@ class RedisStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that BLAKE3.
+        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that token.
 
         Raises:
             StorageError: the server cannot be written.
         """
         if not keys:
             return Written()
-        self._traits.admit()
-        names, good, refused = self._encoded(keys, values)
+        self._admit()
+        return Written(tuple(self._write(keys, values, None, expect)))
+
+    def write_expiring(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expires: Sequence[int],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Write values, each until `expires[i]` (0: for ever), with `expect` only where there is that token.
+
+        Raises:
+            StorageError: the server cannot be written.
+        """
+        if not keys:
+            return Written((), ())
+        self._admit()
+        if not self.capabilities.expiry:
+            return lasting_only(self, keys, values, expires, expect, _NO_EXPIRY)
+        return noted(keys, values, expires, self._write(keys, values, expires, expect))
+
+    def expiries(self, keys: Sequence[str]) -> list[int]:
+        """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
+
+        Raises:
+            StorageError: the server cannot be read.
+        """
+        times = [0] * len(keys)
+        if self._strings is None:
+            return times
+        names, good, _ = self._encoded(keys)
         positions: Sequence[int] = range(len(keys)) if good is None else good
-        if good is not None:
-            values = [values[i] for i in good]
-        if expect is not None:
-            changed = write_if(self._values, names, values, [expect[i] for i in positions])
-            refused += [Refusal(keys[positions[i]], _MISMATCH, changed=True) for i in changed]
-            return Written(tuple(refused))
-        for start, stop in pieces([len(value) for value in values]):
-            self._values.put(names[start:stop], values[start:stop])
-        return Written(tuple(refused))
+        for start in range(0, len(names), COMMAND_COUNT):
+            found = self._strings.expiries(names[start : start + COMMAND_COUNT])
+            for position, at in zip(positions[start : start + COMMAND_COUNT], found, strict=True):
+                times[position] = at
+        return times
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the value there has that BLAKE3.
+        """Delete `keys`, with `expect` only where the value there has that token.
 
         Raises:
             StorageError: the server cannot be written.
@@ -175,12 +213,12 @@ class RedisStorage:
         return Written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with the BLAKE3 of its value, ascending by UTF-8 bytes.
+        """Yield every key with its token, ascending by UTF-8 bytes: the BLAKE3 of the value, and when it expires.
 
         Raises:
             StorageError: the server cannot be listed, may evict keys, or holds below the prefix what is no value.
         """
-        self._traits.admit(again=True)
+        self._admit(again=True)
         yield from self._listing.batches()
 
     def load(self, name: str) -> Stored | None:
@@ -198,7 +236,7 @@ class RedisStorage:
             ObjectMismatch: it is not as expected; nothing was written.
             StorageError: it cannot be written, or whether it was is not known.
         """
-        self._traits.admit()
+        self._admit()
         return self._index.store(name, data, expect)
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
@@ -226,8 +264,48 @@ class RedisStorage:
         """Close the connections that were made here."""
         self._link.close()
 
+    def _admit(self, *, again: bool = False) -> None:
+        self._traits.admit(again=again)
+        if self._traits.tell_expiry is False and self.capabilities.expiry:
+            self.capabilities = replace(self.capabilities, expiry=False)
+
+    def _write(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expires: Sequence[int] | None,
+        expect: Sequence[bytes | None] | None,
+    ) -> list[Refusal]:
+        names, good, refused = self._encoded(keys, values, expires)
+        positions: Sequence[int] = range(len(keys)) if good is None else good
+        if good is not None:
+            values = [values[i] for i in good]
+        # What has passed already is passed at 1, too; the server refuses to be told anything earlier.
+        times = [max(1, expires[i]) if expires[i] else 0 for i in positions] if expires is not None else None
+        if expect is not None:
+            changed = write_if(self._values, names, values, times or [0] * len(names), [expect[i] for i in positions])
+            return refused + [Refusal(keys[positions[i]], _MISMATCH, changed=True) for i in changed]
+        for start, stop in pieces([len(value) for value in values]):
+            self._put(names[start:stop], values[start:stop], times[start:stop] if times else None)
+        return refused
+
+    def _put(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int] | None) -> None:
+        if self._strings is None or expires is None or not any(expires):
+            self._values.put(names, values)
+            return
+        lasting = [i for i, at in enumerate(expires) if not at]
+        if lasting:
+            self._values.put([names[i] for i in lasting], [values[i] for i in lasting])
+        passing = [i for i, at in enumerate(expires) if at]
+        self._strings.put_expiring(
+            [names[i] for i in passing], [values[i] for i in passing], [expires[i] for i in passing]
+        )
+
     def _encoded(
-        self, keys: Sequence[str], values: Sequence[bytes] | None = None
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes] | None = None,
+        expires: Sequence[int] | None = None,
     ) -> tuple[list[bytes], list[int] | None, list[Refusal]]:
         """Return names, the positions that have one (None: all), and refusals of the others."""
         limit = SMALL_BYTES
@@ -238,11 +316,13 @@ class RedisStorage:
             names = [name_of(key) for key in keys]
         except UnicodeEncodeError:
             names = []
-        if len(names) == len(keys) and (values is None or max(map(len, values)) <= limit):
+        fits = values is None or max(map(len, values)) <= limit
+        if len(names) == len(keys) and fits and (expires is None or max(expires) <= EXPIRES_MAX):
             return names, None, []
         names, good, refused = [], [], []
         for i, key in enumerate(keys):
-            reason = _why_not(key, len(values[i]) if values is not None else 0, limit)
+            late = expires is not None and expires[i] > EXPIRES_MAX
+            reason = _why_not(key, len(values[i]) if values is not None else 0, limit, late=late)
             if reason:
                 refused.append(Refusal(key, reason, changed=False))
             else:
@@ -260,7 +340,9 @@ def _spread(
     return spread
 
 
-def _why_not(key: str, size: int, limit: int) -> str:
+def _why_not(key: str, size: int, limit: int, *, late: bool) -> str:
+    if late:
+        return f"it expires later than {EXPIRES_MAX} milliseconds after 1970, beyond what the server tells exactly"
     if size > limit:
         return f"its value has {size} bytes, and the server takes {limit}"
     try:

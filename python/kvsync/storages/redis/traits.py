@@ -1,7 +1,8 @@
-"""What a server is like: whether it may evict keys, and how large a value it takes."""
+"""What a server is like: whether it may evict keys and tells when they expire, and how large a value it takes."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
@@ -16,16 +17,25 @@ VALUE_BYTES_MAX = 512 << 20
 """Every server takes the first in a value, and the second unless told otherwise."""
 
 
+_UNKNOWN = re.compile("unknown|unsupported|not supported", re.IGNORECASE)
+
+
 class ServerTraits:
     """What all servers of a link have in common, asked when it matters.
 
     Args:
         link: the way to the servers.
+        key: one that may be asked about; the index's own.
         evicting: servers that may evict keys are put up with.
+
+    Attributes:
+        tell_expiry: whether they tell when a key expires; None before they were asked.
     """
 
-    def __init__(self, link: Link, *, evicting: bool) -> None:
+    def __init__(self, link: Link, key: bytes, *, evicting: bool) -> None:
+        self.tell_expiry: bool | None = None
         self._link = link
+        self._key = key
         self._evicting = evicting
         self._admitted = False
         self._bytes_max: int | None = None
@@ -33,14 +43,19 @@ class ServerTraits:
     def admit(self, *, again: bool = False) -> None:
         """Refuse a server that may evict keys; one that does not say is let pass.
 
+        By the way it finds out whether servers tell when a key expires, which takes Redis 7: both in one round trip.
+
         Raises:
             StorageError: it may.
         """
-        if self._evicting or (self._admitted and not again):
+        if (self._evicting or (self._admitted and not again)) and self.tell_expiry is not None:
             return
-        for answer in self._ask("INFO", "memory"):
-            policy = answer.get("maxmemory_policy", "noeviction")
-            if policy != "noeviction":
+        replies = self._ask(("INFO", "memory"), ("PEXPIRETIME", self._key))
+        if self.tell_expiry is None:
+            self.tell_expiry = self._do_tell([expiry for _, expiry in replies])
+        for info, _ in replies:
+            policy = _texts(info).get("maxmemory_policy", "noeviction")
+            if policy != "noeviction" and not self._evicting:
                 message = (
                     f"the server may evict keys (maxmemory-policy {policy}), and an evicted key looks like a delete: "
                     "set it to noeviction, or put up with it by evicting=allow"
@@ -55,22 +70,37 @@ class ServerTraits:
             StorageError: a server cannot be asked.
         """
         if self._bytes_max is None:
-            answers = self._ask("CONFIG GET", "proto-max-bulk-len")
-            sizes = [int(answer.get("proto-max-bulk-len", VALUE_BYTES_MAX)) for answer in answers]
+            answers = self._ask(("CONFIG GET", "proto-max-bulk-len"))
+            sizes = [int(_texts(answer).get("proto-max-bulk-len", VALUE_BYTES_MAX)) for (answer,) in answers]
             self._bytes_max = min([VALUE_BYTES_MAX, *sizes])
         return self._bytes_max
 
-    def _ask(self, *words: str) -> list[dict[str, Any]]:
-        """Return each server's answer; without those that may not or cannot say."""
-        answers = []
+    def _do_tell(self, replies: list[Any]) -> bool | None:
+        """Return whether all servers (or proxies) know the command and let this user use it; None: one has not said."""
+        exceptions = self._link.library.exceptions
+        told = [not isinstance(reply, Exception) or isinstance(reply, exceptions.AskError) for reply in replies]
+        barred = [
+            isinstance(reply, exceptions.NoPermissionError) or _UNKNOWN.search(str(reply)) is not None
+            for reply in replies
+            if isinstance(reply, Exception)
+        ]
+        return False if any(barred) else True if all(told) else None
+
+    def _ask(self, *commands: tuple[str | bytes, ...]) -> list[list[Any]]:
+        """Return each server's replies, in one round trip each; an error that it replied stands in its place."""
+        replies = []
         for client in self._link.primaries():
             with self._link.texts.translated():
-                try:
-                    answer = client.execute_command(*words)
-                except self._link.library.exceptions.ResponseError:
-                    continue
-            answers.append({_text(name): _text(value) for name, value in answer.items()})
-        return answers
+                pipeline = client.pipeline(transaction=False)
+                for words in commands:
+                    pipeline.execute_command(*words)
+                replies.append(pipeline.execute(raise_on_error=False))
+        return replies
+
+
+def _texts(answer: object) -> dict[str, Any]:
+    """Return a server's answer as texts; nothing where it may not or cannot say."""
+    return {_text(name): _text(value) for name, value in answer.items()} if isinstance(answer, dict) else {}
 
 
 def _text(value: object) -> Any:

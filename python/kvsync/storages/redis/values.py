@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kvsync.types import Unreadable
 
-__all__ = ["INDEX_ENDS", "Values", "index_key"]
+__all__ = ["INDEX_ENDS", "Fetched", "Held", "Values", "index_key"]
 
 INDEX_OF_STRINGS = b".kvsync\xff"
 INDEX_OF_FIELDS = b".kvsync\xfe"
@@ -26,8 +26,29 @@ def index_key(prefix: str, name: str | None) -> bytes:
     return prefix.encode() + INDEX_OF_STRINGS if name is None else name.encode() + INDEX_OF_FIELDS
 
 
+class Held(NamedTuple):
+    """Values that are there, and when they expire."""
+
+    values: list[bytes]
+    expires: list[int]
+
+
+class Fetched(NamedTuple):
+    """Values as they were at one moment.
+
+    `values`: each value, or its size where that is over the limit, -1 where it is no value, None if absent.
+    `expires`: when they expire, wall-clock milliseconds, by position; without those that stay for ever.
+    """
+
+    values: list[bytes | int | None]
+    expires: dict[int, int]
+
+
 class Values(Protocol):
-    """One way to lay values out; keys are bytes here, as they stand in the database."""
+    """One way to lay values out; keys are bytes here, as they stand in the database.
+
+    Times are wall-clock milliseconds, 0 for a value that stays for ever.
+    """
 
     def name_of(self, key: str) -> bytes:
         """Return where a key's value lies."""
@@ -37,8 +58,8 @@ class Values(Protocol):
         """Return values."""
         ...
 
-    def fetch(self, names: Sequence[bytes], limit: int) -> list[bytes | int | None]:
-        """Return each value, or its size where that is over `limit`, -1 where it is no value, None if absent."""
+    def fetch(self, names: Sequence[bytes], limit: int) -> Fetched:
+        """Return values, sizes of those over `limit`, and when they expire."""
         ...
 
     def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> None:
@@ -49,15 +70,15 @@ class Values(Protocol):
         """Delete whatever is there."""
         ...
 
-    def create(self, names: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    def create(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> list[int]:
         """Write where nothing is; return the positions of what was there."""
         ...
 
-    def replace(self, names: Sequence[bytes], olds: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    def replace(self, names: Sequence[bytes], olds: Held, values: Sequence[bytes], expires: Sequence[int]) -> list[int]:
         """Write where the old value is; return the positions of where it was not."""
         ...
 
-    def drop_if(self, names: Sequence[bytes], olds: Sequence[bytes]) -> list[int]:
+    def drop_if(self, names: Sequence[bytes], olds: Held) -> list[int]:
         """Delete where the old value is; return the positions of where another was."""
         ...
 
