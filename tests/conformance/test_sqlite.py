@@ -36,6 +36,26 @@ class TestMappedTable(StorageConformance):
         return lambda: open_url(f"sqlite:///{path}?table=notes&key=title&value=body&busy_timeout=30")
 
 
+class TestExpiring(StorageConformance):
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        return lambda: open_url(f"sqlite:///{tmp_path}/kv.db?expires=expires&busy_timeout=30")
+
+
+class TestMappedExpiring(StorageConformance):
+    """A table that was there, whose rows expire in a day unless told otherwise."""
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        path = tmp_path / "app.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute(
+                "CREATE TABLE sessions (id INTEGER PRIMARY KEY, name TEXT UNIQUE, body, "
+                "gone BIGINT DEFAULT ((unixepoch() + 86400) * 1000), stars DEFAULT 0)"
+            )
+        return lambda: open_url(f"sqlite:///{path}?table=sessions&key=name&value=body&expires=gone&busy_timeout=30")
+
+
 class TestWrappedSqlite(StorageConformance):
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:

@@ -71,8 +71,10 @@ def lasting_only(
 
 def noted(keys: Sequence[str], values: Sequence[bytes], expires: Sequence[int], refused: Sequence[Refusal]) -> Written:
     """Return what became of a batch with the tokens of what was written."""
-    tokens: list[bytes | None] = [*tokens_of(digest_values(list(values)), expires)]
-    if refused:
-        unwritten = {refusal.key for refusal in refused}
-        tokens = [None if key in unwritten else token for key, token in zip(keys, tokens, strict=True)]
-    return Written(tuple(refused), tuple(tokens))
+    digests = digest_values(list(values))
+    if not refused:
+        return Written((), tuple(tokens_of(digests, expires)))
+    unwritten = {refusal.key for refusal in refused}
+    written = zip(keys, digests, expires, strict=True)
+    tokens = tuple(None if key in unwritten else token_of(digest, due) for key, digest, due in written)
+    return Written(tuple(refused), tokens)

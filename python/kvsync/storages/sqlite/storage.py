@@ -1,8 +1,10 @@
 """A table of a SQLite database as a storage.
 
 `sqlite:///app.db` is a path relative to the working directory, `sqlite:////var/app.db` an absolute one.
-Values lie in the table `kv(key, value)`, or in the one that `?table=&key=&value=` name; the index lies in
-`kvsync_index`. File and tables are made by the first write. A file that is made here gets write-ahead
+Values lie in the table `kv(key, value)`, or in the one that `?table=&key=&value=` name, with `expires=` a column that
+says when they expire (`kvsync.storages.sqlite.expiring`); the index lies in `kvsync_index`.
+
+File and tables are made by the first write. A file that is made here gets write-ahead
 logging; another keeps its journal mode. Every commit is durable, but for the lease's, which a crash may take
 back.
 
@@ -16,14 +18,13 @@ import os
 import sqlite3
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from kvsync.errors import StorageError, UsageError
 from kvsync.native import digest_values
 from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.sqlite.table import INDEX_TABLE, Table
-from kvsync.storages.url import parse_url
 from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Unreadable, Written
 
 if TYPE_CHECKING:
@@ -31,12 +32,11 @@ if TYPE_CHECKING:
 
     from kvsync.types import Expectation, Version
 
-__all__ = ["SqliteStorage", "open_url"]
+__all__ = ["SqliteStorage"]
 
 READ_COUNT = 500
 FETCH_COUNT = 50
 VERSION_BYTES = 8
-TIMEOUT_SECONDS_MAX = 1e6
 SCAN_COUNT = 5_000
 SCAN_BYTES = 32 << 20
 WAL_ATTEMPTS = 100
@@ -57,33 +57,6 @@ _ADVICE = {
     "SQLITE_NOTADB": "the file is not a SQLite database: name another",
     "SQLITE_READONLY": "the database is read-only: change its permissions, and its folder's",
 }
-
-
-def open_url(url: str) -> SqliteStorage:
-    """Return the storage of a `sqlite:///file.db` URL.
-
-    Raises:
-        UsageError: the URL names a host, no file, or a parameter that is not known.
-    """
-    parsed = parse_url(url)
-    options = parsed.options("table", "key", "value", "busy_timeout")
-    path = parsed.path[1:]
-    if parsed.authority or not path or path == ":memory:":
-        message = "a database's URL is sqlite:///relative.db or sqlite:////absolute.db"
-        raise UsageError(message, storage=str(parsed))
-    table = Table(options.get("table", "kv"), options.get("key", "key"), options.get("value", "value"))
-    return SqliteStorage(path, table=table, name=str(parsed), busy_timeout=_seconds(options, str(parsed)))
-
-
-def _seconds(options: dict[str, str], storage: str) -> float:
-    try:
-        seconds = float(options.get("busy_timeout", "5"))
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
-        message = "busy_timeout is a number of seconds"
-        raise UsageError(message, storage=storage)
-    return seconds
 
 
 class SqliteStorage:
@@ -188,7 +161,7 @@ class SqliteStorage:
                 return
             keys, values = [row[0] for row in rows], [row[1] for row in rows]
             self._check_rows(keys, values)
-            yield keys, digest_values(values)
+            yield keys, self._tokens_of_rows(rows)
             last = keys[-1]
 
     def load(self, name: str) -> Stored | None:
@@ -297,11 +270,14 @@ class SqliteStorage:
 
     def _select(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
-        wanted = keys if _are_texts(keys) else [key for key in keys if _is_text(key)]
+        wanted = self._storable(keys)
         for start in range(0, len(wanted), READ_COUNT):
             chunk = wanted[start : start + READ_COUNT]
             found.update(connection.execute(self.table.select(len(chunk)), chunk))
         return found
+
+    def _storable(self, keys: Sequence[str]) -> Sequence[str]:
+        return keys if _are_texts(keys) else [key for key in keys if _is_text(key)]
 
     def _unexpected(
         self,
@@ -315,7 +291,7 @@ class SqliteStorage:
             return {}
         found = self._select(connection, keys)
         readable = [key for key in keys if isinstance(found.get(key), bytes)]
-        tokens = dict(zip(readable, digest_values([found[key] for key in readable]), strict=True))
+        tokens = self._tokens_of(connection, readable, [found[key] for key in readable])
         return {
             key: Refusal(key, "the value there is not the expected one", changed=True)
             for key, wanted in zip(keys, expect, strict=True)
@@ -324,7 +300,20 @@ class SqliteStorage:
             and not (absent_is_fine and key not in found)
         }
 
-    def _upsert(self, connection: sqlite3.Connection, rows: Sequence[tuple[str, bytes]]) -> dict[str, Refusal]:
+    # `kvsync.storages.sqlite.expiring` adds to these two what its column says.
+
+    def _tokens_of(
+        self,
+        connection: sqlite3.Connection,  # noqa: ARG002
+        keys: Sequence[str],
+        values: Sequence[bytes],
+    ) -> dict[str, bytes]:
+        return dict(zip(keys, digest_values(values), strict=True))
+
+    def _tokens_of_rows(self, rows: Sequence[tuple[Any, ...]]) -> list[bytes]:
+        return digest_values([row[1] for row in rows])
+
+    def _upsert(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> dict[str, Refusal]:
         connection.execute("SAVEPOINT batch")
         try:
             connection.executemany(self.table.upsert, rows)
@@ -342,9 +331,9 @@ class SqliteStorage:
         connection.execute("RELEASE batch")
         return refused
 
-    def _page(self, connection: sqlite3.Connection, last: str | None) -> list[tuple[str, bytes]]:
+    def _page(self, connection: sqlite3.Connection, last: str | None) -> list[tuple[Any, ...]]:
         cursor = connection.execute(self.table.page(first=last is None), () if last is None else (last,))
-        rows: list[tuple[str, bytes]] = []
+        rows: list[tuple[Any, ...]] = []
         size = 0
         with contextlib.closing(cursor):
             while len(rows) < SCAN_COUNT and size < SCAN_BYTES:

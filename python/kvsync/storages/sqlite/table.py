@@ -11,11 +11,11 @@ from kvsync.errors import UsageError
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["INDEX_TABLE", "Table"]
+__all__ = ["INDEX_TABLE", "NAME", "Table"]
 
 INDEX_TABLE = "kvsync_index"
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 _NUMERIC = re.compile(r"INT|REAL|FLOA|DOUB|NUM|DEC|BOOL|DATE|TIME", re.IGNORECASE)
 _TEXTUAL = re.compile(r"CHAR|CLOB|TEXT|BLOB|\A\Z", re.IGNORECASE)
 
@@ -35,7 +35,7 @@ class Table:
     def __post_init__(self) -> None:
         """Check the names."""
         for what, name in (("table", self.name), ("key", self.key), ("value", self.value)):
-            if not _NAME.match(name):
+            if not NAME.match(name):
                 message = f"{what}={name!r:.200} is no plain name: use letters, digits and underscores"
                 raise UsageError(message)
         if self.name.lower() == INDEX_TABLE or self.name.lower().startswith("sqlite_"):
