@@ -54,6 +54,30 @@ class TestBinaryKeys(StorageConformance):
         return lambda: open_url(url)
 
 
+class TestExpiring(StorageConformance):
+    @pytest.fixture
+    def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
+        url = f"{postgres_server.url}?schema={postgres_server.schema()}&expires=expires"
+        return lambda: open_url(url)
+
+
+class TestMappedExpiring(StorageConformance):
+    """A partitioned table that was there, whose rows expire in a day unless told otherwise, by milliseconds."""
+
+    @pytest.fixture
+    def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
+        schema = postgres_server.schema()
+        postgres_server.run(
+            f"CREATE TABLE {schema}.sessions (name bytea UNIQUE, body bytea, "
+            "gone bigint DEFAULT extract(epoch FROM now()) * 1000 + 86400000) PARTITION BY HASH (name)"
+        )
+        for part in range(2):
+            partition = f"FOR VALUES WITH (MODULUS 2, REMAINDER {part})"
+            postgres_server.run(f"CREATE TABLE {schema}.part{part} PARTITION OF {schema}.sessions {partition}")
+        url = f"{postgres_server.url}?schema={schema}&table=sessions&key=name&value=body&expires=gone"
+        return lambda: open_url(url)
+
+
 class TestWrappedPostgres(StorageConformance):
     @pytest.fixture
     def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
+from kvsync.storages.expiry import tokens_of
 from kvsync.storages.postgres.connections import atomic
 from kvsync.storages.postgres.failure import is_about_a_row
 from kvsync.storages.postgres.table import INLINE_BYTES
@@ -38,6 +39,7 @@ class Rows:
 
     Attributes:
         loading: keys are most likely absent, so that a plain COPY will do, which takes half the time.
+        expires: when what is written expires, milliseconds by key; what is not in it stays.
         refused: what could not be done, by key.
     """
 
@@ -45,6 +47,7 @@ class Rows:
     connection: Connection[Any]
     table: Table
     loading: bool = False
+    expires: dict[str, int] = field(default_factory=dict)
     refused: dict[str, Refusal] = field(default_factory=dict)
 
     # Reading
@@ -56,22 +59,33 @@ class Rows:
 
     def select(self, keys: Sequence[str]) -> dict[str, bytes | None]:
         """Return the values that there are, None for NULL."""
-        rows = self._ask(self.table.select, self._storable(keys))
-        return {key.decode(): value for key, value in rows} if self.table.key.binary else dict(rows)
+        return self._by_key(self.table.select, keys)
+
+    def times(self, keys: Sequence[str]) -> dict[str, int]:
+        """Return when rows that there are expire, 0 for never."""
+        return self._by_key(self.table.select_expires, keys)
 
     def tokens(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Lock rows and return the BLAKE3 of their values, an empty one for NULL."""
+        """Lock rows and return the tokens of their values, of an empty digest for NULL."""
         rows = self._ask(self.table.lock, self._storable(keys))
         found = [row[0].decode() if self.table.key.binary else row[0] for row in rows]
-        return dict(zip(found, self._digests(found, rows), strict=True))
+        return dict(zip(found, self._tokens(found, rows), strict=True))
 
     def scan(self, name: str) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with the BLAKE3 of its value, ascending; a foreign row is an error."""
+        """Yield every key with its token, ascending; a foreign row is an error."""
         with self.connection.cursor(name, binary=True) as cursor:
             cursor.execute(self.table.scan)
             while rows := cursor.fetchmany(SCAN_COUNT):
                 keys = self._check([row[0] for row in rows], rows)
-                yield keys, self._digests(keys, rows)
+                yield keys, self._tokens(keys, rows)
+
+    def _by_key(self, statement: str, keys: Sequence[str]) -> dict[str, Any]:
+        rows = self._ask(statement, self._storable(keys))
+        return {key.decode(): value for key, value in rows} if self.table.key.binary else dict(rows)
+
+    def _tokens(self, keys: Sequence[str], rows: Sequence[Any]) -> list[bytes]:
+        digests = self._digests(keys, rows)
+        return tokens_of(digests, [row[3] for row in rows]) if self.table.expires else digests
 
     def _digests(self, keys: Sequence[str], rows: Sequence[Any]) -> list[bytes]:
         values = [row[1] for row in rows]
@@ -91,7 +105,8 @@ class Rows:
         total = 0
         for key, size in [*sizes.items(), ("", FETCH_BYTES)]:
             if batch and total + size > FETCH_BYTES:
-                values = {key: value for key, value in self.select(batch).items() if value is not None}
+                found_now = self._by_key(self.table.select_any, batch)
+                values = {key: value for key, value in found_now.items() if value is not None}
                 found.update(zip(values, digest_values(list(values.values())), strict=True))
                 batch, total = [], 0
             batch.append(key)
@@ -132,7 +147,7 @@ class Rows:
 
     def _loaded(self, rows: dict[str, tuple[Any, Any]]) -> bool:
         """Write rows by COPY, if all of them are absent; return whether they were."""
-        if not self.loading or len(rows) < COPY_COUNT:
+        if not self.loading or len(rows) < COPY_COUNT or not self._may_leave_out_times():
             return not rows
         try:
             with atomic(self.connection):
@@ -147,6 +162,15 @@ class Rows:
             return False
         return True
 
+    def _may_leave_out_times(self) -> bool:
+        return self.table.expires is None or (self.table.expires.empty and not any(self.expires.values()))
+
+    def _arrays(self, rows: Sequence[tuple[Any, Any]]) -> tuple[list[Any], ...]:
+        arrays = ([raw for raw, _ in rows], [value for _, value in rows])
+        if self.table.expires is None:
+            return arrays
+        return (*arrays, [self.expires.get(self._text(raw), 0) for raw, _ in rows])
+
     def _copy(self, rows: Sequence[tuple[Any, Any]]) -> None:
         cursor = self.connection.cursor()
         with cursor.copy(self.table.copy) as copy:
@@ -158,11 +182,10 @@ class Rows:
 
     def _upsert(self, rows: Sequence[tuple[Any, Any]]) -> None:
         cursor = self.connection.cursor(binary=True)
-        arrays = ([raw for raw, _ in rows], [value for _, value in rows])
-        cursor.execute(self.table.upsert, arrays, prepare=True)
+        cursor.execute(self.table.upsert, self._arrays(rows), prepare=True)
         if cursor.rowcount < len(rows):
             wanted = {self._text(raw): value if isinstance(value, bytes) else value.encode() for raw, value in rows}
-            held = self.select(list(wanted))
+            held = self._by_key(self.table.select_any, list(wanted))
             self._refuse_suppressed(key for key, value in wanted.items() if held.get(key) != value)
 
     def _remove(self, rows: Sequence[tuple[Any, Any]]) -> None:
@@ -178,7 +201,7 @@ class Rows:
 
     def _put(self, statement: str, rows: Sequence[tuple[Any, Any]]) -> list[tuple[Any, ...]]:
         cursor = self.connection.cursor(binary=True)
-        cursor.execute(statement, ([raw for raw, _ in rows], [value for _, value in rows]), prepare=True)
+        cursor.execute(statement, self._arrays(rows), prepare=True)
         return cursor.fetchall() if cursor.description else []
 
     def _ask(self, statement: str, raw: Sequence[object]) -> list[tuple[Any, ...]]:
@@ -210,7 +233,7 @@ class Rows:
 
         Rows are locked in the order in which they are written: two that follow different orders would block each other.
         """
-        values = dict(sorted(values.items(), key=itemgetter(0)))
+        values = dict(sorted(self._in_time(values).items(), key=itemgetter(0)))
         key_column, value_column = self.table.key, self.table.value
         plain = key_column.plain and value_column.binary and _are_plain(values)
         if plain and max(map(len, values.values()), default=0) <= VALUE_BYTES_MAX:
@@ -225,6 +248,14 @@ class Rows:
             else:
                 self.refuse(key, reason)
         return rows
+
+    def _in_time(self, values: dict[str, bytes]) -> dict[str, bytes]:
+        """Return what expires no later than the column can tell; refuse the others."""
+        limit = self.table.expires.milliseconds_max if self.table.expires else 0
+        late = {key for key, due in self.expires.items() if due > limit and key in values}
+        for key in late:
+            self.refuse(key, f"it expires later than {limit} milliseconds after 1970, beyond what the column can hold")
+        return {key: value for key, value in values.items() if key not in late} if late else values
 
     def _storable(self, keys: Sequence[str]) -> list[Any]:
         if self.table.key.plain and _are_plain(keys):

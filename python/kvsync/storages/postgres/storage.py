@@ -5,8 +5,11 @@ are libpq's (`sslmode`, `connect_timeout`, `application_name` and so on), and `l
 wait for others' locks. TLS is verified unless the server is on this machine or the URL says otherwise.
 
 Values lie in the table `kv(key text collate "C", value bytea)`, which the first write makes, or in one that was
-there: its key column is text, varchar or bytea and unique, its value column bytea, text or varchar. The index lies in
-the table `kvsync_index` of the same schema. Values, segment and manifest are committed as one.
+there: its key column is text, varchar or bytea and unique, its value column bytea, text or varchar. `expires=` names a
+column that says when a row expires (`kvsync.storages.postgres.expires`): a row past its time is absent for every
+method, and stays in the table until something is written at its key, or deletes it.
+
+The index lies in the table `kvsync_index` of the same schema. Values, segment and manifest are committed as one.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvsync.errors import StorageError, UsageError
 from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.expiry import lasting_only, noted
 from kvsync.storages.postgres.connections import Connections, UnreachedError, atomic, library
 from kvsync.storages.postgres.failure import failure, is_passing, unreached
 from kvsync.storages.postgres.index import VERSION_BYTES, Index
@@ -96,6 +100,7 @@ class PostgresStorage:
         self._psycopg = library()
         self._connections = Connections(connect, storage=name, lock_seconds=lock_seconds)
         self._names = names or Names()
+        self.capabilities = dataclasses.replace(self.capabilities, expiry=self._names.expires is not None)
         self._scrub = scrub
         self._random_bytes = random_bytes
         self._numbers = itertools.count()
@@ -130,17 +135,60 @@ class PostgresStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that BLAKE3.
+        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that token.
 
         Raises:
             StorageError: the database cannot be written.
         """
+        return self._write(keys, values, None, expect)
+
+    def write_expiring(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expires: Sequence[int],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Write values, each until `expires[i]` (0: for ever), with `expect` only where there is that token.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        if not self.capabilities.expiry:
+            return lasting_only(self, keys, values, expires, expect, "it expires, and no column is named for that")
+        return noted(keys, values, expires, self._write(keys, values, expires, expect).refused)
+
+    def expiries(self, keys: Sequence[str]) -> list[int]:
+        """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+
+        def work(connection: Connection[Any]) -> dict[str, int]:
+            table = self._find(connection)
+            return self._rows(connection, table).times(keys) if table is not None and keys else {}
+
+        with self._errors():
+            found = self._call(work)
+        return [found.get(key, 0) for key in keys]
+
+    def _write(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expires: Sequence[int] | None,
+        expect: Sequence[bytes | None] | None,
+    ) -> Written:
         if not keys:
             return Written()
         given = dict(zip(keys, values, strict=True))
         expected = dict(zip(keys, expect, strict=True)) if expect is not None else None
+        # What has passed already is passed at 1, too; a timestamptz does not reach back for ever.
+        times = {key: max(due, 1) for key, due in zip(keys, expires or (), strict=False) if due}
 
         def work(rows: Rows) -> None:
+            rows.expires = times
             if expected is None:
                 rows.write(given)
                 return
@@ -153,7 +201,7 @@ class PostgresStorage:
         return self._change(keys, work, create=True, as_one=expected is not None)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the value there has that BLAKE3.
+        """Delete `keys`, with `expect` only where the value there has that token.
 
         Raises:
             StorageError: the database cannot be written.
@@ -169,7 +217,9 @@ class PostgresStorage:
         return self._change(keys, work, create=False, as_one=expected is not None)
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with the BLAKE3 of its value, ascending by UTF-8 bytes, all from one snapshot.
+        """Yield every key with its token, ascending by UTF-8 bytes, all from one snapshot.
+
+        The token is the BLAKE3 of the value, followed by the time at which it expires, if it does.
 
         Raises:
             StorageError: the database cannot be read, or a row is no key and value.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import UsageError
+from kvsync.storages.postgres.expires import Expires, expires_column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z", re.ASCII)
 
 _COLUMNS = """
 SELECT c.relkind::text, n.nspname, a.attname, t.typname, format_type(a.atttypid, a.atttypmod), a.atttypmod,
-       coalesce(l.collisdeterministic, true), current_setting('server_encoding')
+       coalesce(l.collisdeterministic, true), current_setting('server_encoding'), a.attnotnull, a.atthasdef
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -48,10 +49,11 @@ def quoted(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of a table and its two columns, checked against an allow-list.
+    """The names of a table and its columns, checked against an allow-list.
 
     Attributes:
         schema: None where the role's search path is to find the table.
+        expires: the column that says when a row expires; None where rows stay.
 
     Raises:
         UsageError: a name is not of letters, digits and underscores, or the table is the index's own.
@@ -61,11 +63,12 @@ class Names:
     key: str = "key"
     value: str = "value"
     schema: str | None = None
+    expires: str | None = None
 
     def __post_init__(self) -> None:
         """Check the names."""
-        named = (("table", self.table), ("key", self.key), ("value", self.value), ("schema", self.schema))
-        for what, name in named:
+        for what in ("table", "key", "value", "schema", "expires"):
+            name = getattr(self, what)
             if name is not None and not _NAME.match(name):
                 message = f"{what}={name!r:.200} is no plain name: use up to 63 letters, digits and underscores"
                 raise UsageError(message)
@@ -74,6 +77,9 @@ class Names:
             raise UsageError(message)
         if self.key == self.value:
             message = f"key and value are both {self.key!r}: name two columns"
+            raise UsageError(message)
+        if self.expires in {self.key, self.value}:
+            message = f"expires is {self.expires!r}, as key or value is: name three columns"
             raise UsageError(message)
 
     def in_schema(self, schema: str | None) -> str:
@@ -134,30 +140,41 @@ class Table:
     names: Names
     key: Column
     value: Column
+    expires: Expires | None = None
 
     @property
     def create(self) -> str:
         """The statement that makes the table."""
-        return (
-            f'CREATE TABLE {self.identifier} ({self._key} text COLLATE "C" PRIMARY KEY, {self._value} bytea NOT NULL)'
-        )
+        expires = f", {self.expires.column} {self.expires.type}" if self.expires else ""
+        columns = f'{self._key} text COLLATE "C" PRIMARY KEY, {self._value} bytea NOT NULL{expires}'
+        return f"CREATE TABLE {self.identifier} ({columns})"
 
     @property
     def insert(self) -> str:
-        """The beginning of a statement that writes arrays of keys and values."""
+        """The beginning of a statement that writes arrays of keys and values, and of milliseconds if rows expire."""
+        arrays = f"%b::{self.key.type}[], %b::{self.value.type}[]"
+        if self.expires:
+            return (
+                f"INSERT INTO {self.identifier} AS held ({self._key}, {self._value}, {self.expires.column}) "  # noqa: S608
+                f"SELECT given.key, given.value, {self.expires.given('given.due')} "
+                f"FROM unnest({arrays}, %b::bigint[]) AS given (key, value, due) ON CONFLICT ({self._key}) "
+            )
         return (
             f"INSERT INTO {self.identifier} ({self._key}, {self._value}) "  # noqa: S608 - checked names
-            f"SELECT * FROM unnest(%b::{self.key.type}[], %b::{self.value.type}[]) ON CONFLICT ({self._key}) "
+            f"SELECT * FROM unnest({arrays}) ON CONFLICT ({self._key}) "
         )
 
     @property
     def upsert(self) -> str:
         """The statement that writes, whatever is there."""
-        return f"{self.insert} DO UPDATE SET {self._value} = excluded.{self._value}"
+        expires = f", {self.expires.column} = excluded.{self.expires.column}" if self.expires else ""
+        return f"{self.insert} DO UPDATE SET {self._value} = excluded.{self._value}{expires}"
 
     @property
     def create_rows(self) -> str:
         """The statement that writes what is absent, and gives the keys that it wrote."""
+        if self.expires:
+            return f"{self.upsert} WHERE NOT {self.expires.stays('held')} RETURNING held.{self._key}"
         return f"{self.insert} DO NOTHING RETURNING {self._key}"
 
     @property
@@ -178,18 +195,33 @@ class Table:
     @property
     def select(self) -> str:
         """The query for the values of an array of keys."""
+        return f"{self.select_any} {self._and_stays}"
+
+    @property
+    def select_any(self) -> str:
+        """The query for the values of an array of keys, of expired rows, too."""
         return f"SELECT {self._key}, {self._bytes} FROM {self.identifier} WHERE {self._among}"  # noqa: S608
+
+    @property
+    def select_expires(self) -> str:
+        """The query for the times of an array of keys, where rows expire."""
+        time = self.expires.milliseconds if self.expires else "0"
+        return f"SELECT {self._key}, {time} FROM {self.identifier} WHERE {self._among} {self._and_stays}"  # noqa: S608
 
     @property
     def lock(self) -> str:
         """The query for an array of keys as in `scan`, which locks their rows, always in one order."""
         order = f"ORDER BY {self._key}{self._collate} FOR UPDATE"
-        return f"SELECT {self._sized} FROM {self.identifier} WHERE {self._among} {order}"  # noqa: S608
+        return f"SELECT {self._sized} FROM {self.identifier} WHERE {self._among} {self._and_stays} {order}"  # noqa: S608
 
     @property
     def scan(self) -> str:
-        """The query for key, value (None if it is large) and size of every row, ascending by the keys' bytes."""
-        return f"SELECT {self._sized} FROM {self.identifier} ORDER BY {self._key}{self._collate}"  # noqa: S608
+        """The query for every row, ascending by the keys' bytes.
+
+        It gives key, value (None if it is large), size and, where rows expire, the time.
+        """
+        rows = f"{self.identifier} WHERE {self.expires.stays()}" if self.expires else self.identifier
+        return f"SELECT {self._sized} FROM {rows} ORDER BY {self._key}{self._collate}"  # noqa: S608
 
     @property
     def _key(self) -> str:
@@ -202,7 +234,12 @@ class Table:
     @property
     def _sized(self) -> str:
         size = f"octet_length({self._value})"
-        return f"{self._key}, CASE WHEN {size} <= {INLINE_BYTES} THEN {self._bytes} END, {size}"
+        time = f", {self.expires.milliseconds}" if self.expires else ""
+        return f"{self._key}, CASE WHEN {size} <= {INLINE_BYTES} THEN {self._bytes} END, {size}{time}"
+
+    @property
+    def _and_stays(self) -> str:
+        return f"AND {self.expires.stays()}" if self.expires else ""
 
     @property
     def _bytes(self) -> str:
@@ -219,7 +256,8 @@ class Table:
 
 def new_table(names: Names) -> Table:
     """Return the table that a first write makes."""
-    return Table(names.in_schema(names.schema), names, Column(binary=False), Column(binary=True))
+    expires = Expires(quoted(names.expires)) if names.expires is not None else None
+    return Table(names.in_schema(names.schema), names, Column(binary=False), Column(binary=True), expires)
 
 
 def find_table(connection: Connection[Any], names: Names) -> tuple[str, Table | None]:
@@ -240,7 +278,8 @@ def find_table(connection: Connection[Any], names: Names) -> tuple[str, Table | 
         if name not in columns:
             message = f"table {names.table!r} has no column {name!r}: name it with key= and value="
             raise UsageError(message)
-    table = Table(names.in_schema(schema), names, _column(columns[names.key]), _column(columns[names.value]))
+    expires = _expires(names, columns)
+    table = Table(names.in_schema(schema), names, _column(columns[names.key]), _column(columns[names.value]), expires)
     if not columns[names.key][6] or not connection.execute(_UNIQUE, (table.identifier, names.key)).fetchone():
         message = (
             f"key column {names.key!r} of {names.table!r} needs a unique index on it alone, not deferrable, not "
@@ -251,7 +290,7 @@ def find_table(connection: Connection[Any], names: Names) -> tuple[str, Table | 
 
 
 def _column(row: Sequence[Any]) -> Column:
-    _, _, name, kind, shown, modifier, _, encoding = row
+    _, _, name, kind, shown, modifier, _, encoding = row[:8]
     if kind == "bytea":
         return Column(binary=True)
     if kind not in {"text", "varchar"}:
@@ -261,6 +300,16 @@ def _column(row: Sequence[Any]) -> Column:
         message = f"column {name!r} is {shown} in a database with encoding {encoding}: use a UTF8 database, or bytea"
         raise UsageError(message)
     return Column(binary=False, length_max=modifier - 4 if modifier >= 4 else None)  # noqa: PLR2004 - its header
+
+
+def _expires(names: Names, columns: dict[str, Sequence[Any]]) -> Expires | None:
+    if names.expires is None:
+        return None
+    if names.expires not in columns:
+        message = f"table {names.table!r} has no column {names.expires!r}: name it with expires=, or add a timestamptz"
+        raise UsageError(message)
+    _, _, name, kind, shown, _, _, _, required, default = columns[names.expires]
+    return expires_column(name, quoted(name), (kind, shown, required, default))
 
 
 def _schema(connection: Connection[Any], names: Names) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Location", "locate"]
 
-OWN = ("table", "key", "value", "schema", "lock_timeout")
+OWN = ("table", "key", "value", "expires", "schema", "lock_timeout")
 # A service file may name another host than the URL; the other two change what we read.
 BARRED = frozenset({"service", "client_encoding", "replication"})
 LOCK_SECONDS_MIN = 0.001
