@@ -22,13 +22,14 @@ from kvsync.native import digest_values
 from kvsync.storages import open_storage, redact
 from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.postgres import PostgresStorage, open_url
+from kvsync.storages.postgres.rows import Rows
 from kvsync.storages.postgres.table import Names
 from kvsync.storages.postgres.url import locate
 from kvsync.testing.conformance import listing
 from kvsync.types import ABSENT, ANY, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 KNOWN = {default.keyword.decode() for default in psycopg.pq.Conninfo.get_defaults()}
@@ -740,6 +741,24 @@ def test_a_held_lease_is_reported_at_once(storage: PostgresStorage, url: str) ->
         assert time.monotonic() - started < 5
         leave.set()
         assert running.result(30).pushed == 1
+
+
+def test_what_is_created_between_a_look_and_a_delete_stays(
+    storage: PostgresStorage, postgres_server: PostgresServer, schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delete of a key that is expected to be absent deleted what somebody put there at that moment."""
+    storage.write(["a"], [b"1"])
+    tokens = Rows.tokens
+
+    def late(self: Rows, keys: Sequence[str]) -> dict[str, bytes]:
+        found = tokens(self, keys)
+        with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+            connection.execute(f"INSERT INTO {schema}.kv VALUES ('new', 'theirs')")
+        return found
+
+    monkeypatch.setattr(Rows, "tokens", late)
+    assert storage.delete(["a", "new"], [digest_values([b"1"])[0], None]).refused == ()
+    assert storage.read(["a", "new"]) == [None, b"theirs"]
 
 
 def test_what_a_trigger_suppresses_is_refused_and_never_taken_for_done(postgres_server: PostgresServer) -> None:

@@ -212,7 +212,9 @@ class PostgresStorage:
 
         def work(rows: Rows) -> None:
             unexpected = _unexpected(rows, expected, absent_is_fine=True) if expected is not None else set()
-            rows.delete([key for key in dict.fromkeys(keys) if key not in unexpected])
+            # What is expected to be absent, and is: nothing locks a row that is not there, so one may appear just now.
+            absent = {key for key, token in (expected or {}).items() if token is None}
+            rows.delete([key for key in dict.fromkeys(keys) if key not in unexpected and key not in absent])
 
         return self._change(keys, work, create=False, as_one=expected is not None)
 
