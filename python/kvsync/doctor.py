@@ -61,6 +61,7 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
     for check in checks:
         _note(found, check)
     _note(found, lambda: _probe(found, storage, environment))
+    found.capabilities = storage.capabilities  # some storages learn from their server what they can do
     return found
 
 

@@ -13,9 +13,10 @@ from kvsync.cli import main
 from kvsync.environment import Environment
 from kvsync.errors import StorageError
 from kvsync.probe import PROBE_PREFIX, probe
+from kvsync.storages import open_storage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.wrapping import WrappedStorage
-from kvsync.testing import FaultyStorage
+from kvsync.testing import ExpiringStorage, FaultyStorage
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
@@ -126,12 +127,27 @@ def test_a_storage_that_cannot_be_written_is_told_in_words() -> None:
     assert found.wrong
 
 
+def test_what_a_storage_has_learnt_of_itself_by_then_is_told() -> None:
+    class Learning(ExpiringStorage):
+        def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+            self.capabilities = replace(self.capabilities, expiry=False)
+            return super().store(name, data, expect)
+
+    assert not kvsync.doctor(Learning()).capabilities.expiry
+    assert kvsync.doctor(ExpiringStorage()).capabilities.expiry
+
+
 def test_the_command_tells_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a").write_bytes(b"1")
     assert main(["doctor", str(tmp_path)]) == 0
     told = capsys.readouterr().out
     assert "nothing is wrong" in told
     assert "T3" in told
+    assert "keeps expiry                  no" in told
+    url = f"sqlite:///{tmp_path}/kv.db?expires=gone"
+    open_storage(url)[0].write(["a"], [b"1"])
+    assert main(["doctor", url]) == 0
+    assert "keeps expiry                  yes" in capsys.readouterr().out
     (tmp_path / ".kvsync" / "manifest").write_bytes(b"no manifest")
     assert main(["doctor", str(tmp_path), "--json"]) == 1
     assert '"healthy": false' in capsys.readouterr().out

@@ -36,6 +36,7 @@ def _fields(found: Diagnosis) -> dict[str, object]:
         "removes_current_only": probe.removes_current_only if probe else None,
         "transactional": found.capabilities.transactional,
         "versions": found.capabilities.versions,
+        "expiry": found.capabilities.expiry,
     }
 
 
@@ -48,6 +49,7 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  removes the current version   {_answer(held=probe.removes_current_only)}"
     yield f"  commits as one                {'yes' if found.capabilities.transactional else 'no, batch by batch'}"
     yield f"  tells versions apart          {'yes' if found.capabilities.versions else 'no, a scan reads every value'}"
+    yield f"  keeps expiry                  {'yes' if found.capabilities.expiry else 'no, what it holds stays'}"
     if found.round_trip_seconds is not None:
         yield f"  round trip                    {found.round_trip_seconds * 1000:.2f} ms"
     if found.guarantee is not None:

@@ -7,13 +7,21 @@ from collections.abc import MutableMapping
 from typing import TypeAlias
 
 from kvsync.errors import UsageError
-from kvsync.storages.base import ObjectMismatch, Storage, SupportsIdentity, SupportsStreaming, SupportsTransaction
+from kvsync.storages.base import (
+    ObjectMismatch,
+    Storage,
+    SupportsExpiry,
+    SupportsIdentity,
+    SupportsStreaming,
+    SupportsTransaction,
+)
 from kvsync.storages.registry import factory, schemes
 from kvsync.storages.url import redact, scheme_of
 
 __all__ = [
     "ObjectMismatch",
     "Storage",
+    "SupportsExpiry",
     "SupportsIdentity",
     "SupportsStreaming",
     "SupportsTransaction",
