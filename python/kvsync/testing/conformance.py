@@ -686,6 +686,30 @@ class StorageConformance:
         assert expiring.write_expiring([], [], [], []) == ((), ())
         assert listing(storage) == {}
 
+    def test_of_eight_who_replace_what_has_expired_one_wins(
+        self, storage: Storage, reopen: Callable[[], Storage]
+    ) -> None:
+        keys = [f"k{number}" for number in range(20)]
+        later = _now_ms() + HOUR_MS
+        self._expiring(storage).write_expiring(keys, [b"old"] * 20, [_now_ms() + SOON_MS] * 20)
+        self._wait_until_gone(storage, keys)
+        barrier = Barrier(8)
+
+        def race(number: int) -> set[str]:
+            with contextlib.closing(reopen()) as mine:
+                barrier.wait(30)
+                turned = keys[number:] + keys[:number]
+                expires = [later + number, 0] * 10
+                written = self._expiring(mine).write_expiring(turned, [b"%d" % number] * 20, expires, [None] * 20)
+                assert all(refusal.changed for refusal in written.refused)
+                return set(keys) - {refusal.key for refusal in written.refused}
+
+        with ThreadPoolExecutor(8) as pool:
+            won = list(pool.map(race, range(8)))
+        assert sorted(key for some in won for key in some) == sorted(keys)
+        winners = [number for key in keys for number, some in enumerate(won) if key in some]
+        assert storage.read(keys) == [b"%d" % number for number in winners]
+
     def test_an_expiry_is_committed_or_undone_with_its_value(self, storage: Storage) -> None:
         expiring = self._expiring(storage)
         later = _now_ms() + HOUR_MS
