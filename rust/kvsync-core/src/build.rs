@@ -315,8 +315,7 @@ fn write_values(
     flags: u8,
     layout: &mut Layout,
 ) -> Vec<u8> {
-    let hash = |value: Option<&[u8]>| value.map_or(NO_DIGEST, digest::of_value);
-    let digests: Vec<[u8; DIGEST]> = values.iter().copied().map(hash).collect();
+    let digests = digest::of_values(values);
     let places = || order.iter().map(|index| position(u64::from(*index)));
     let sizes = || places().map(|index| values[index].map_or(0, |value| value.len() as u64));
     let expires = expires.unwrap_or_default();

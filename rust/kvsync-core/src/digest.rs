@@ -2,12 +2,21 @@
 
 use twox_hash::XxHash3_128;
 
-use crate::row::{DIGEST, Row};
+use crate::lanes;
+use crate::row::{DIGEST, NO_DIGEST, Row};
 
 /// BLAKE3 of a value.
 #[must_use]
 pub fn of_value(value: &[u8]) -> [u8; DIGEST] {
     *blake3::hash(value).as_bytes()
+}
+
+/// BLAKE3 of each of many values, [`NO_DIGEST`] in the place of none.
+#[must_use]
+pub fn of_values(values: &[Option<&[u8]>]) -> Vec<[u8; DIGEST]> {
+    let mut digests = vec![NO_DIGEST; values.len()];
+    lanes::digest(values, &mut digests);
+    digests
 }
 
 /// BLAKE3 of a value that comes in parts.

@@ -16,6 +16,7 @@ pub mod envelope;
 pub mod error;
 pub mod inventory;
 pub mod key;
+mod lanes;
 pub mod layout;
 pub mod listing;
 pub mod merge;

@@ -226,11 +226,10 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn mismatches(&self, start: usize, stop: usize, values: &[Option<&[u8]>]) -> Vec<usize> {
         let puts = self.rows(start, stop).filter(|row| !row.deletes());
-        let pairs = puts.zip(values).enumerate();
-        let wrong = pairs.filter(|(_, (row, value))| {
-            !value.is_some_and(|value| {
-                value.len() as u64 == row.size && crate::digest::of_value(value) == *row.digest
-            })
+        let digests = crate::digest::of_values(values);
+        let pairs = puts.zip(values.iter().zip(&digests)).enumerate();
+        let wrong = pairs.filter(|(_, (row, (value, digest)))| {
+            value.is_none_or(|value| value.len() as u64 != row.size || *digest != row.digest)
         });
         wrong.map(|(position, _)| position).collect()
     }

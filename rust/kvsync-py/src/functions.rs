@@ -49,9 +49,11 @@ pub(crate) fn digest_values<'py>(
     values: &Bound<'py, PySequence>,
 ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
     let items = arguments::items(values)?;
-    let values = arguments::all_bytes(&items)?;
-    let hash = |value: &&[u8]| digest::of_value(value);
-    let digests: Vec<_> = py.detach(|| values.iter().map(hash).collect());
+    let values: Vec<_> = arguments::all_bytes(&items)?
+        .into_iter()
+        .map(Some)
+        .collect();
+    let digests = py.detach(|| digest::of_values(&values));
     Ok(digests
         .iter()
         .map(|digest| PyBytes::new(py, digest))
