@@ -135,8 +135,8 @@ class Side:
             return
         manifest = self.replica.manifest
         first = stamp_after(self.environment.now_ms(), manifest.clock)
-        if all(change.deletes or change.value is not None for change in changes):
-            keys, values = [change.key for change in changes], [change.value for change in changes]
+        keys, values = [change.key for change in changes], [change.value for change in changes]
+        if None not in values or all(change.deletes or change.value is not None for change in changes):
             self.given = Given(keys, values, manifest.replica, first, _times(changes))
             segment = self.given.segment
         else:

@@ -534,3 +534,15 @@ def test_a_process_that_stands_still_in_a_transaction_keeps_nobody_for_ever(
             process.wait()
             assert storage.write(["b"], [b"2"]).refused == ()
             assert storage.read(["a", "b"]) == [None, b"2"]
+
+
+def test_order_of_writes(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    """Keys that come after all others are appended; whatever else comes, in whatever order, is written as well."""
+    storage = opening(tmp_path)
+    expected: dict[str, bytes] = {}
+    for number, keys in enumerate(["bcd", "efg", "gh", "a", "zyx", "zzz", "yz", "{|}", "bcd"]):
+        values = [f"{number}{i}".encode() for i in range(len(keys))]
+        assert storage.write(list(keys), values).refused == ()
+        expected |= dict(zip(keys, values, strict=True))
+        assert storage.read(list(expected)) == list(expected.values())
+    assert list(listing(storage)) == sorted(expected)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import lt
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import lmdb
 
@@ -53,17 +54,25 @@ class Values:
 
     def put(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Write values; both databases are there."""
-        rows: Iterable[tuple[bytes, bytes]] = zip(keys, values, strict=True)
         if not are_ordinary(keys):
-            ordinary = []
-            for key, value in rows:
-                if are_ordinary([key]):
-                    ordinary.append((key, value))
-                else:
+            ordinary = [(key, value) for key, value in zip(keys, values, strict=True) if are_ordinary([key])]
+            for key, value in zip(keys, values, strict=True):
+                if not are_ordinary([key]):
                     record = len(key).to_bytes(LENGTH_BYTES, "little") + key + value
                     self.transaction.put(_place(key), record, db=self.special)
-            rows = ordinary
-        self.transaction.cursor(self.ordinary).putmulti(rows)
+            keys, values = [key for key, _ in ordinary], [value for _, value in ordinary]
+        if keys:
+            self._put_ordinary(keys, values)
+
+    def _put_ordinary(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Write values; where all of them come after what is there, without a search for each of their places."""
+        with self.transaction.cursor(self.ordinary) as cursor:
+            ascends = all(map(lt, keys, islice(keys, 1, None)))
+            appends = ascends and not (cursor.last() and cursor.key() >= keys[0])
+            # An iterator: a list of so many tuples would keep the cyclic collector busy.
+            _, added = cursor.putmulti(zip(keys, values, strict=True), append=appends)
+        if appends and added < len(keys):
+            raise AssertionError(added)  # nobody else writes within our transaction
 
     def delete(self, keys: Sequence[bytes]) -> None:
         """Delete keys; absent ones are passed over."""
