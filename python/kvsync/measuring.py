@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kvsync.native import Hasher, digest_values
-from kvsync.storages.base import LARGE_BYTES, TornRead, has_streaming
+from kvsync.storages.base import LARGE_BYTES, TornRead, has_sizes, has_streaming
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kvsync.storages.base import Storage, SupportsStreaming
+    from kvsync.storages.base import Storage, SupportsSizes, SupportsStreaming
 
 __all__ = ["BATCH_BYTES", "BATCH_COUNT", "Measured", "measured", "pieces"]
 
@@ -49,7 +49,7 @@ def measured(storage: Storage, keys: Sequence[str]) -> Iterator[tuple[str, Measu
 
 def pieces(storage: Storage, keys: Sequence[str]) -> Iterator[Piece]:
     """Yield the values of `keys`, in their order, a batch at a time; a large one is measured in parts instead."""
-    return _by_size(storage, keys) if has_streaming(storage) else _by_guess(storage, keys)
+    return _by_size(storage, keys) if has_sizes(storage) else _by_guess(storage, keys)
 
 
 def _by_guess(storage: Storage, keys: Sequence[str]) -> Iterator[Piece]:
@@ -65,18 +65,23 @@ def _by_guess(storage: Storage, keys: Sequence[str]) -> Iterator[Piece]:
         count = min(fitting, count * GROWTH, BATCH_COUNT)
 
 
-def _by_size(storage: SupportsStreaming, keys: Sequence[str]) -> Iterator[Piece]:
-    """Read batches that fit, and large values in parts."""
+def _by_size(storage: SupportsSizes, keys: Sequence[str]) -> Iterator[Piece]:
+    """Read batches that fit, and large values in parts, or at least alone."""
     for first in range(0, len(keys), BATCH_COUNT):
         group = keys[first : first + BATCH_COUNT]
+        sizes = storage.sizes(group)
+        if sum(filter(None, sizes)) <= BATCH_BYTES:
+            yield group, storage.read(group)
+            continue
         start = total = 0
-        for position, size in enumerate(storage.sizes(group)):
+        for position, size in enumerate(sizes):
             if position > start and total + (size or 0) > BATCH_BYTES:
                 yield group[start:position], storage.read(group[start:position])
                 start, total = position, 0
             total += size or 0
             if total > LARGE_BYTES:
-                yield group[start : position + 1], _stream(storage, group[position])
+                key = group[position]
+                yield [key], _stream(storage, key) if has_streaming(storage) else storage.read([key])
                 start, total = position + 1, 0
         if start < len(group):
             yield group[start:], storage.read(group[start:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Guard", "Look", "Outcome", "Reader", "Trust", "push"]
 
 READ_AHEAD = 2
-"""Batches read while an earlier one is being written."""
+"""Batches read while an earlier one is being written; only one where it is a single value of more than a batch."""
 
 
 class Guard(Protocol):
@@ -168,16 +169,24 @@ def _read_ahead(giver: Reader, changes: Segment) -> Iterator[Batch]:
     def read(span: tuple[int, int]) -> Batch:
         return giver.take(changes, *span)
 
-    if not giver.storage.capabilities.blocking or len(spans) == 1:
+    if not giver.storage.capabilities.blocking or len(spans) <= 1:
         yield from map(read, spans)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="kvsync-read") as reader:
-        pending = [reader.submit(read, span) for span in spans[:READ_AHEAD]]
-        for span in spans[READ_AHEAD:]:
-            yield pending.pop(0).result()
-            pending.append(reader.submit(read, span))
-        for future in pending:
-            yield future.result()
+        waiting, pending = deque(spans), deque([reader.submit(read, spans[0])])
+        waiting.popleft()
+        while pending:
+            batch = pending.popleft().result()
+            while waiting and len(pending) < (1 if _is_large(changes, waiting[0]) else READ_AHEAD):
+                pending.append(reader.submit(read, waiting.popleft()))
+            yield batch
+            del batch  # not to be kept while the next one is waited for
+
+
+def _is_large(changes: Segment, span: tuple[int, int]) -> bool:
+    """Whether a batch is one value of more than a batch's bytes."""
+    start, stop = span
+    return stop - start == 1 and Change._make(changes.rows(start, stop)[0]).size > BATCH_BYTES
 
 
 def _apply(

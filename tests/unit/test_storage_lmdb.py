@@ -19,6 +19,7 @@ import pytest
 import kvsync
 from kvsync import Delete, Put
 from kvsync.errors import LockHeldError, StorageError, UsageError
+from kvsync.measuring import BATCH_BYTES, pieces
 from kvsync.native import digest_values
 from kvsync.storages import open_storage
 from kvsync.storages.base import ObjectMismatch
@@ -546,3 +547,30 @@ def test_order_of_writes(tmp_path: Path, opening: Callable[..., LmdbStorage]) ->
         expected |= dict(zip(keys, values, strict=True))
         assert storage.read(list(expected)) == list(expected.values())
     assert list(listing(storage)) == sorted(expected)
+
+
+def test_sizes_of_values(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    """Sizes are told of what is there, in a transaction of what it has written so far, too."""
+    storage = opening(tmp_path)
+    assert storage.sizes(["a"]) == [None]
+    storage.write(["a", "b", LONG[1]], [b"1", b"", b"123"])
+    assert storage.sizes(["b", "none", "a", LONG[1], LONG[2], "\ud800"]) == [0, None, 1, 3, None, None]
+    assert storage.sizes(["b", "a"]) == [0, 1]
+    with storage.transaction():
+        storage.write(["a", "c"], [b"12", b"1234"])
+        assert storage.sizes(["a", "c", "b", LONG[1]]) == [2, 4, 0, 3]
+        storage.write(["d"], [b"5"])
+        assert storage.sizes(["d", "none"]) == [1, None]
+    assert storage.read(["a", "c", "d"]) == [b"12", b"1234", b"5"]
+
+
+def test_large_values_are_measured_alone(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+    """Eight values of 32 MiB, guessed into one read, once took 256 MiB at a time."""
+    storage = opening(tmp_path)
+    size = BATCH_BYTES // 2 + 1
+    storage.write(["a", "b", "c", "d"], [b"1", bytes(size), bytes(size), bytes(2 * size)])
+    found = [
+        (keys, [len(value) for value in values if isinstance(value, bytes)])
+        for keys, values in pieces(storage, list("abcd"))
+    ]
+    assert found == [(["a", "b"], [1, size]), (["c"], [size]), (["d"], [2 * size])]

@@ -12,6 +12,7 @@ from kvsync.storages.base import (
     Storage,
     SupportsExpiry,
     SupportsIdentity,
+    SupportsSizes,
     SupportsStreaming,
     SupportsTransaction,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Storage",
     "SupportsExpiry",
     "SupportsIdentity",
+    "SupportsSizes",
     "SupportsStreaming",
     "SupportsTransaction",
     "Target",

@@ -23,11 +23,13 @@ __all__ = [
     "Storage",
     "SupportsExpiry",
     "SupportsIdentity",
+    "SupportsSizes",
     "SupportsStreaming",
     "SupportsTransaction",
     "TornRead",
     "has_expiry",
     "has_identity",
+    "has_sizes",
     "has_streaming",
     "has_transaction",
 ]
@@ -166,12 +168,17 @@ class SupportsExpiry(Storage, Protocol):
 
 
 @runtime_checkable
-class SupportsStreaming(Storage, Protocol):
-    """A storage that also moves a value in parts, so that a large one is never whole in memory."""
+class SupportsSizes(Storage, Protocol):
+    """A storage that tells how large values are, so that only as many are read at a time as memory is meant for."""
 
     def sizes(self, keys: Sequence[str]) -> list[int | None]:
         """Return the bytes of each value, without reading it; None where it is absent or not known."""
         ...
+
+
+@runtime_checkable
+class SupportsStreaming(SupportsSizes, Protocol):
+    """A storage that also moves a value in parts, so that a large one is never whole in memory."""
 
     def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
         """Return the parts of a value, in order, or None where there is none.
@@ -205,6 +212,11 @@ def has_transaction(storage: object) -> TypeGuard[SupportsTransaction]:
 def has_expiry(storage: Storage) -> TypeGuard[SupportsExpiry]:
     """Whether `storage` keeps the time at which a value expires."""
     return storage.capabilities.expiry
+
+
+def has_sizes(storage: object) -> TypeGuard[SupportsSizes]:
+    """Whether `storage` tells sizes without reading."""
+    return hasattr(storage, "sizes")
 
 
 def has_streaming(storage: object) -> TypeGuard[SupportsStreaming]:

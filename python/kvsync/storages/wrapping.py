@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from kvsync.storages.base import has_expiry, has_streaming, has_transaction
+from kvsync.storages.base import has_expiry, has_sizes, has_streaming, has_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +23,9 @@ T = TypeVar("T")
 class WrappedStorage:
     """A storage around another, `inner`; subclasses override `around`.
 
-    It has `transaction`, and the methods of `SupportsExpiry` and `SupportsStreaming`, exactly if `inner` has.
-    Entering a transaction is the operation `begin`, leaving it `commit`. Its capabilities are those that `inner` has
-    at the time, since some storages learn from their server what they can do, unless others are set.
+    It has `transaction`, and the methods of `SupportsExpiry`, `SupportsSizes` and `SupportsStreaming`, exactly if
+    `inner` has. Entering a transaction is the operation `begin`, leaving it `commit`. Its capabilities are those that
+    `inner` has at the time, since some storages learn from their server what they can do, unless others are set.
     """
 
     transaction: Callable[[], AbstractContextManager[None]]
@@ -46,8 +46,9 @@ class WrappedStorage:
             self.write_expiring = lambda keys, values, expires, expect=None: self.around(
                 "write_expiring", inner.write_expiring, keys, values, expires, expect
             )
-        if has_streaming(inner):
+        if has_sizes(inner):
             self.sizes = lambda keys: self.around("sizes", inner.sizes, keys)
+        if has_streaming(inner):
             self.read_stream = lambda key: self.around("read_stream", inner.read_stream, key)
             self.write_stream = lambda key, parts, expect=None: self.around(
                 "write_stream", inner.write_stream, key, parts, expect

@@ -20,7 +20,7 @@ except ImportError:  # pragma: no cover - Windows has none
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import ModuleType
 
     import lmdb
@@ -133,8 +133,12 @@ class SharedEnvironment:
                 self.environment.close()
 
     @contextlib.contextmanager
-    def reading(self, names: Sequence[bytes | None]) -> Iterator[tuple[lmdb.Transaction[bytes], list[Any | None]]]:
+    def reading(
+        self, names: Sequence[bytes | None], *, buffers: bool = False
+    ) -> Iterator[tuple[lmdb.Transaction[Any], list[Any | None]]]:
         """Give a snapshot, and its handles of the databases `names`; None where there is none.
+
+        With `buffers`, it gives views of the map where it would give bytes; they are good until its end.
 
         A handle that lasts is opened by a write transaction only, and who reads must not wait for the writer. Until
         then, each snapshot opens handles of its own, one snapshot at a time: two that open handles at once may be given
@@ -142,10 +146,10 @@ class SharedEnvironment:
         """
         handles = self._handles
         if all(name in handles for name in names):
-            with self._begin() as transaction:
+            with self._begin(buffers=buffers) as transaction:
                 yield transaction, [handles[name] for name in names]
         else:
-            with self._handles_lock, self._begin() as transaction:
+            with self._handles_lock, self._begin(buffers=buffers) as transaction:
                 yield transaction, [self._handle(name, transaction) for name in names]
 
     def databases(self) -> list[bytes]:
@@ -203,12 +207,13 @@ class SharedEnvironment:
         except self._library.NotFoundError:
             return None
 
-    def _begin(self, *, write: bool = False) -> lmdb.Transaction[bytes]:
+    def _begin(self, **options: bool) -> lmdb.Transaction[Any]:
+        begin: Callable[..., lmdb.Transaction[Any]] = self.environment.begin
         try:
-            return self.environment.begin(write=write)
+            return begin(**options)
         except self._library.MapResizedError:  # another process needed more room
             self.environment.set_mapsize(0)
-            return self.environment.begin(write=write)
+            return begin(**options)
 
     def _claim(self) -> None:
         # LMDB itself would wait for ever, also for the same thread.

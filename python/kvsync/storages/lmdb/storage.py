@@ -16,6 +16,7 @@ import os
 import re
 import sys
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError, UsageError
@@ -282,6 +283,24 @@ class LmdbStorage:
         """Return None for each key: LMDB does not say."""
         return [None] * len(keys)
 
+    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+        """Return the bytes of each value, without copying it out of the map; None where it is absent.
+
+        Raises:
+            StorageError: the environment cannot be read.
+        """
+        raw = _encoded(keys)
+        with self._errors():
+            barred = self._barred()
+        with self._viewing() as values:
+            if values is None:
+                return [None] * len(keys)
+            if None not in raw and not barred:
+                return values.sizes(raw)  # type: ignore[arg-type]
+            wanted = [key for key in raw if key is not None and key not in barred]
+            found = dict(zip(wanted, values.sizes(wanted), strict=True))
+        return [found.get(key) if key is not None else None for key in raw]
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit all that this thread does inside as one on leaving, or undo it on an exception.
@@ -325,6 +344,25 @@ class LmdbStorage:
                 yield own
             else:
                 with shared.reading(self._names) as (transaction, handles):
+                    yield Values(transaction, *handles)
+
+    @contextlib.contextmanager
+    def _viewing(self) -> Iterator[Values | None]:
+        """Give what `_reading` gives, with views of the map instead of bytes."""
+        with self._errors():
+            own = self._own()
+            shared = self._found(create=False)
+            if shared is None:
+                yield None
+            elif own is not None:
+                # What it has written so far is seen only from within: by a child, which is undone.
+                child = shared.environment.begin(parent=own.transaction, write=True, buffers=True)
+                try:
+                    yield replace(own, transaction=child)
+                finally:
+                    child.abort()
+            else:
+                with shared.reading(self._names, buffers=True) as (transaction, handles):
                     yield Values(transaction, *handles)
 
     @contextlib.contextmanager
@@ -406,7 +444,7 @@ class LmdbStorage:
         self, keys: Sequence[str], raw: Sequence[bytes | None], values: Sequence[bytes]
     ) -> dict[str, Refusal]:
         barred = self._barred()
-        if None not in raw and not barred and max(map(len, values)) <= VALUE_BYTES_MAX:
+        if not barred and max(map(len, values)) <= VALUE_BYTES_MAX and None not in raw:
             return {}
         refused = {}
         for key, k, value in zip(keys, raw, values, strict=True):

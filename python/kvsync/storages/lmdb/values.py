@@ -38,7 +38,7 @@ class Values:
         index: holds the index objects, each behind its version.
     """
 
-    transaction: lmdb.Transaction[bytes]
+    transaction: lmdb.Transaction[Any]
     ordinary: Any | None
     special: Any | None
     index: Any | None
@@ -51,6 +51,13 @@ class Values:
             get, handle = self.transaction.get, self.ordinary
             return [get(key, None, handle) for key in keys]
         return [self.get([key])[0] if are_ordinary([key]) else self._get_special(key) for key in keys]
+
+    def sizes(self, keys: Sequence[bytes]) -> list[int | None]:
+        """Return how many bytes each value has, where the transaction gives views."""
+        if are_ordinary(keys) and self.ordinary is not None:
+            get, handle = self.transaction.get, self.ordinary
+            return [None if (view := get(key, None, handle)) is None else len(view) for key in keys]
+        return [len(value) if value is not None else None for value in self.get(keys)]
 
     def put(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Write values; both databases are there."""
