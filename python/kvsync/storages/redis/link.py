@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from kvsync.errors import StorageError, UsageError
 from kvsync.storages.extras import client as import_client
 from kvsync.storages.redis.errors import ErrorTexts
+from kvsync.storages.redis.packer import CommandPacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -159,7 +160,9 @@ class ServerLink:
         texts = ErrorTexts(url.name, url.endpoint.scrub, library, url.timeout_seconds)
 
         def make() -> Any:
-            return library.Redis(db=url.database, retry=never_again(library), **url.arguments())
+            client = library.Redis(db=url.database, retry=never_again(library), **url.arguments())
+            client.connection_pool.connection_kwargs["command_packer"] = CommandPacker()
+            return client
 
         return cls(library, texts, make)
 
