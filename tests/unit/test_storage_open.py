@@ -176,6 +176,18 @@ def test_a_folder_may_be_named_like_a_scheme(tmp_path: Path, monkeypatch: pytest
         assert isinstance(open_storage(name)[0], FolderStorage)
 
 
+def test_opening_a_folder_asks_for_no_adapters_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Looking for slips of the pen took a walk through all installed packages, each time a path was opened."""
+
+    def points(**_: str) -> list[EntryPoint]:
+        raise AssertionError
+
+    monkeypatch.setattr(registry, "entry_points", points)
+    assert isinstance(open_storage(str(tmp_path))[0], FolderStorage)
+    with pytest.raises(UsageError, match="begins like a URL"):
+        open_storage("redis:host")
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -16,7 +16,7 @@ from kvsync.storages.base import (
     SupportsStreaming,
     SupportsTransaction,
 )
-from kvsync.storages.registry import factory, schemes
+from kvsync.storages.registry import ADAPTERS, factory, schemes
 from kvsync.storages.url import redact, scheme_of
 
 __all__ = [
@@ -71,11 +71,13 @@ def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]
 def _refuse_slips(text: str) -> None:
     """Refuse a path that is more likely a URL with a slip, and may have a password in it.
 
+    Only our own schemes are looked for: asking for those of others reads every installed package.
+
     Raises:
         UsageError: it is.
     """
     start = text.lstrip()
-    likely = any(start.lower().startswith((f"{scheme}:", f"{scheme}//")) for scheme in schemes())
+    likely = any(start.lower().startswith((f"{scheme}:", f"{scheme}//")) for scheme in ADAPTERS)
     if likely or (start != text and scheme_of(start)):
         message = "this begins like a URL, but is none (scheme://...); a folder of that name is written ./name"
         raise UsageError(message)
