@@ -30,6 +30,7 @@ from kvsync.storages.nats.link import Link
 from kvsync.storages.nats.objects import Objects, version_of
 from kvsync.storages.nats.server import PORT, NatsServer
 from kvsync.storages.nats.values import Values
+from kvsync.storages.options import choice, seconds
 from kvsync.storages.url import parse_url
 from kvsync.types import Capabilities, Written
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["NatsServer", "NatsStorage", "open_url"]
 
 SCAN_COUNT = 10_000
+TIMEOUT_SECONDS = 10.0
 TIMEOUT_SECONDS_MAX = 3600.0
 
 _bucket_name = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -69,10 +71,10 @@ def open_url(url: str) -> NatsStorage:
         password=place.password or "",
         token=token,
         credentials=options.get("credentials", ""),
-        tls=_choice(options, "tls", ("false", "true"), name) == "true",
-        timeout=_seconds(options.get("timeout", "10"), name),
+        tls=choice(options, "tls", ("false", "true"), storage=name) == "true",
+        timeout=seconds(options, "timeout", default=TIMEOUT_SECONDS, most=TIMEOUT_SECONDS_MAX, storage=name),
     )
-    evicting = _choice(options, "evicting", ("refuse", "allow"), name) == "allow"
+    evicting = choice(options, "evicting", ("refuse", "allow"), storage=name) == "allow"
     return NatsStorage(bucket, server, name=name, evicting=evicting)
 
 
@@ -82,25 +84,6 @@ def _without_token(url: str) -> tuple[str, str]:
     if found is None or not found[2] or ":" in found[2]:
         return url, ""
     return f"{found[1]}***{url[found.end() - 1 :]}", unquote(found[2])
-
-
-def _choice(options: dict[str, str], option: str, choices: tuple[str, str], name: str) -> str:
-    value = options.get(option, choices[0])
-    if value not in choices:
-        message = f"{option} is {choices[0]} or {choices[1]}"
-        raise UsageError(message, storage=name)
-    return value
-
-
-def _seconds(text: str, name: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds <= TIMEOUT_SECONDS_MAX:
-        message = "timeout is a number of seconds, more than 0"
-        raise UsageError(message, storage=name)
-    return seconds
 
 
 class NatsStorage:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from kvsync.errors import UsageError
+from kvsync.storages.options import seconds
 from kvsync.storages.postgres.table import Names
 from kvsync.storages.url import parse_url
 
@@ -23,8 +24,9 @@ __all__ = ["Location", "locate"]
 OWN = ("table", "key", "value", "expires", "schema", "lock_timeout")
 # A service file may name another host than the URL; the other two change what we read.
 BARRED = frozenset({"service", "client_encoding", "replication"})
-LOCK_SECONDS_MIN = 0.001
-LOCK_SECONDS_MAX = 86_400
+LOCK_SECONDS = 10.0
+LOCK_SECONDS_MIN = 0.001  # PostgreSQL takes 0 for ever
+LOCK_SECONDS_MAX = 86_400.0
 
 _DEFAULTS = {
     "connect_timeout": "10",
@@ -85,7 +87,10 @@ def locate(text: str, known: Collection[str]) -> Location:
         names = Names(**{name: own[name] for name in OWN if name in own and name != "lock_timeout"})
     except UsageError as error:
         raise UsageError(error.message, storage=str(url)) from None
-    return Location(str(url), parameters, endpoint, names, _seconds(own.get("lock_timeout", "10"), str(url)))
+    lock_seconds = seconds(
+        own, "lock_timeout", default=LOCK_SECONDS, least=LOCK_SECONDS_MIN, most=LOCK_SECONDS_MAX, storage=str(url)
+    )
+    return Location(str(url), parameters, endpoint, names, lock_seconds)
 
 
 def _login(url: Url, options: dict[str, str]) -> tuple[dict[str, str], Endpoint]:
@@ -136,14 +141,3 @@ def _is_near(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _seconds(text: str, storage: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not LOCK_SECONDS_MIN <= seconds <= LOCK_SECONDS_MAX:  # PostgreSQL takes 0 for ever
-        message = f"lock_timeout is a number of seconds from {LOCK_SECONDS_MIN} to {LOCK_SECONDS_MAX}"
-        raise UsageError(message, storage=storage)
-    return seconds

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from kvsync.errors import UsageError
+from kvsync.storages.options import choice, seconds
 from kvsync.storages.url import parse_url
 
 if TYPE_CHECKING:
@@ -64,20 +64,21 @@ class RedisUrl:
         url = parse_url(text)
         options = url.options(*OPTIONS)
         name = str(url)
-        cluster = _choice(options, "cluster", ("false", "true"), name) == "true"
+        cluster = choice(options, "cluster", ("false", "true"), storage=name) == "true"
         place = Place(
             options.get("prefix", ""),
             options.get("hash"),
-            evicting=_choice(options, "evicting", ("refuse", "allow"), name) == "allow",
-            foreign=_choice(options, "foreign", ("fail", "skip"), name) == "skip",
+            evicting=choice(options, "evicting", ("refuse", "allow"), storage=name) == "allow",
+            foreign=choice(options, "foreign", ("fail", "skip"), storage=name) == "skip",
         )
         _check_text(place, name)
         database = _database(url.path, name)
         if cluster and database:
             message = "a cluster has database 0 only"
             raise UsageError(message, storage=name)
+        timeout_seconds = seconds(options, "timeout", default=TIMEOUT_SECONDS, most=TIMEOUT_SECONDS_MAX, storage=name)
         tls = _tls(options, name, secure=url.scheme == "rediss")
-        return cls(name, url.endpoint(), database, cluster, place, _seconds(options, name), tls)
+        return cls(name, url.endpoint(), database, cluster, place, timeout_seconds, tls)
 
     @property
     def host(self) -> str:
@@ -110,15 +111,6 @@ class RedisUrl:
         }
 
 
-def _choice(options: dict[str, str], name: str, choices: tuple[str, str], storage: str) -> str:
-    """Return an option that has two values, of which the first is the default."""
-    value = options.get(name, choices[0])
-    if value not in choices:
-        message = f"{name} is {choices[0]} or {choices[1]}, not {value!r:.100}"
-        raise UsageError(message, storage=storage)
-    return value
-
-
 def _check_text(place: Place, storage: str) -> None:
     if place.hash is not None and (place.prefix or not place.hash):
         message = (
@@ -140,17 +132,6 @@ def _database(path: str, storage: str) -> int:
     return int(number)
 
 
-def _seconds(options: dict[str, str], storage: str) -> float:
-    try:
-        seconds = float(options.get("timeout", TIMEOUT_SECONDS))
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= TIMEOUT_SECONDS_MAX:
-        message = "timeout is a number of seconds"
-        raise UsageError(message, storage=storage)
-    return seconds
-
-
 def _tls(options: dict[str, str], storage: str, *, secure: bool) -> dict[str, Any] | None:
     given = sorted({"ca", "cert", "cert_key", "verify"} & set(options))
     if not secure:
@@ -158,7 +139,7 @@ def _tls(options: dict[str, str], storage: str, *, secure: bool) -> dict[str, An
             message = f"{given[0]} needs TLS: use rediss://"
             raise UsageError(message, storage=storage)
         return None
-    verify = _choice(options, "verify", ("full", "none"), storage) == "full"
+    verify = choice(options, "verify", ("full", "none"), storage=storage) == "full"
     return {
         "ssl_cert_reqs": "required" if verify else "none",
         "ssl_check_hostname": verify,

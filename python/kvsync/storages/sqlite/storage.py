@@ -79,7 +79,7 @@ class SqliteStorage:
         *,
         table: Table | None = None,
         name: str | None = None,
-        busy_timeout: float = 5.0,
+        busy_timeout: float = BUSY_SECONDS,
         sleep: Callable[[float], None] = time.sleep,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:

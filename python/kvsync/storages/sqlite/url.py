@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvsync.errors import UsageError
+from kvsync.storages.options import seconds
 from kvsync.storages.sqlite.expiring import ExpiringSqliteStorage, ExpiringTable
 from kvsync.storages.sqlite.storage import SqliteStorage
 from kvsync.storages.sqlite.table import Table
@@ -10,7 +11,8 @@ from kvsync.storages.url import parse_url
 
 __all__ = ["open_url"]
 
-TIMEOUT_SECONDS_MAX = 1e6
+BUSY_SECONDS = 5.0
+BUSY_SECONDS_MAX = 1e6
 
 
 def open_url(url: str) -> SqliteStorage:
@@ -26,19 +28,9 @@ def open_url(url: str) -> SqliteStorage:
         message = "a database's URL is sqlite:///relative.db or sqlite:////absolute.db"
         raise UsageError(message, storage=str(parsed))
     names = options.get("table", "kv"), options.get("key", "key"), options.get("value", "value")
-    name, busy_timeout = str(parsed), _seconds(options, str(parsed))
+    name = str(parsed)
+    busy_timeout = seconds(options, "busy_timeout", default=BUSY_SECONDS, least=0, most=BUSY_SECONDS_MAX, storage=name)
     if "expires" not in options:
         return SqliteStorage(path, table=Table(*names), name=name, busy_timeout=busy_timeout)
     table = ExpiringTable(*names, options["expires"])
     return ExpiringSqliteStorage(path, table=table, name=name, busy_timeout=busy_timeout)
-
-
-def _seconds(options: dict[str, str], storage: str) -> float:
-    try:
-        seconds = float(options.get("busy_timeout", "5"))
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= TIMEOUT_SECONDS_MAX:
-        message = "busy_timeout is a number of seconds"
-        raise UsageError(message, storage=storage)
-    return seconds
