@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
-from kvsync.errors import KvsyncError
+from kvsync.errors import KvsyncError, StorageError
 from kvsync.lease import read_record
 from kvsync.probe import Probe, probe
 from kvsync.replica import load_manifest
@@ -51,15 +51,15 @@ class Diagnosis:
 
 
 def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
-    """Try a storage: list it, read its index, write and remove one small index object in ways it must refuse."""
+    """Try a storage: list it, read its index, write and remove one small index object in ways it must refuse.
+
+    One that does not even let its manifest be read is not tried any further: each try may wait for a time-out.
+    """
     found = Diagnosis(storage.name, storage.capabilities)
-    checks: tuple[Callable[[], object], ...] = (
-        lambda: load_manifest(storage),
-        lambda: read_record(storage),
-        lambda: next(iter(storage.scan()), None),
-    )
-    for check in checks:
-        _note(found, check)
+    if isinstance(_note(found, lambda: load_manifest(storage)), StorageError):
+        return found
+    _note(found, lambda: read_record(storage))
+    _note(found, lambda: next(iter(storage.scan()), None))
     _note(found, lambda: _probe(found, storage, environment))
     found.capabilities = storage.capabilities  # some storages learn from their server what they can do
     return found
@@ -76,10 +76,12 @@ def _probe(found: Diagnosis, storage: Storage, environment: Environment) -> None
         )
 
 
-def _note(found: Diagnosis, check: Callable[[], object]) -> None:
-    """Make a check, and note what goes wrong, once."""
+def _note(found: Diagnosis, check: Callable[[], object]) -> KvsyncError | None:
+    """Make a check; note what goes wrong, once, and return it."""
     try:
         check()
     except KvsyncError as error:
         if error.message not in found.wrong:
             found.wrong.append(error.message)
+        return error
+    return None

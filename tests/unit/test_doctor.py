@@ -137,6 +137,14 @@ def test_what_a_storage_has_learnt_of_itself_by_then_is_told() -> None:
     assert kvsync.doctor(ExpiringStorage()).capabilities.expiry
 
 
+def test_a_storage_that_cannot_be_read_is_tried_once() -> None:
+    """Each further try may wait for a time-out of its own."""
+    faulty = FaultyStorage(MappingStorage({}), fail_at=1)
+    found = kvsync.doctor(faulty)
+    assert len(found.wrong) == 1
+    assert found.probe is None
+
+
 def test_the_command_tells_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a").write_bytes(b"1")
     assert main(["doctor", str(tmp_path)]) == 0

@@ -31,6 +31,7 @@ from kvsync.native import digest_values
 from kvsync.storages import extras, open_storage
 from kvsync.storages.expiry import token_of
 from kvsync.storages.redis import RedisStorage, open_url
+from kvsync.storages.redis.link import ServerLink
 from kvsync.storages.redis.listing import FETCH_VALUE_BYTES
 from kvsync.storages.redis.storage import EXPIRES_MAX
 from kvsync.storages.redis.strings import StringValues
@@ -834,6 +835,25 @@ def test_only_a_trusted_server_is_spoken_to(tls_port: int, tmp_path: Path, prefi
             storage.read(["a"])
     with contextlib.closing(open_url(f"rediss://127.0.0.1:{tls_port}/0?prefix={prefix}&verify=none")) as storage:
         assert storage.read(["a"]) == [b"1"]
+
+
+def test_a_server_without_tls_is_known_for_it_soon(redis_server: RedisServer) -> None:
+    """It takes the handshake for an unfinished line and waits; six tries of 30 seconds each made three minutes."""
+    started = time.monotonic()
+    found = kvsync.doctor(f"rediss://127.0.0.1:{redis_server.port}/0?timeout=1")
+    assert time.monotonic() - started < 2
+    (wrong,) = found.wrong
+    assert wrong.startswith("no answer to a TLS handshake within 1 seconds: most likely the server speaks no TLS")
+
+
+def test_only_the_handshake_is_hastened(tls_port: int, tmp_path: Path) -> None:
+    with contextlib.closing(open_url(f"rediss://localhost:{tls_port}/0?timeout=7&ca={tmp_path}/ca.pem")) as storage:
+        storage.read(["a"])
+        assert isinstance(storage._link, ServerLink)
+        pool = storage._link.client().connection_pool
+        connection = pool.get_connection()
+        assert connection._sock.gettimeout() == 7
+        pool.release(connection)
 
 
 # From end to end

@@ -41,6 +41,10 @@ _ADVICE = {
     ("WRONGTYPE",): "the key that the URL names as a hash holds something else: name another",
     ("CERTIFICATE_VERIFY_FAILED",): "the server's certificate is not trusted: name its authority's file with ca=",
     ("WRONG_VERSION_NUMBER",): "the server speaks no TLS on that port: use redis://, or the TLS port",
+    ("TLS handshake",): "most likely the server speaks no TLS on that port: use redis://, or the TLS port",
+    (
+        "Timeout connecting",
+    ): "the server cannot be reached in time: check the address, that it runs, and, for rediss://, that it speaks TLS",
     ("cannot be connected",): "no server of the cluster can be reached: check the address, and that they run",
     ("unknown command",): "the server lacks a command that kvsync needs: use Redis 6 or later, or Valkey",
 }

@@ -14,6 +14,7 @@ from kvsync.errors import StorageError, UsageError
 from kvsync.storages.extras import client as import_client
 from kvsync.storages.redis.errors import ErrorTexts
 from kvsync.storages.redis.packer import CommandPacker
+from kvsync.storages.redis.tls import hasten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -162,6 +163,8 @@ class ServerLink:
         def make() -> Any:
             client = library.Redis(db=url.database, retry=never_again(library), **url.arguments())
             client.connection_pool.connection_kwargs["command_packer"] = CommandPacker()
+            if url.tls is not None:
+                hasten(library, client, url.timeout_seconds)
             return client
 
         return cls(library, texts, make)

@@ -58,6 +58,9 @@ _ADVICE = {
     "SQLITE_READONLY": "the database is read-only: change its permissions, and its folder's",
 }
 
+BUSY_SECONDS = 5.0
+"""How long a call waits for another writer, unless told otherwise."""
+
 
 class SqliteStorage:
     """A table of a SQLite database as a storage; several threads may use it.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from kvsync.errors import UsageError
 from kvsync.storages.options import seconds
 from kvsync.storages.sqlite.expiring import ExpiringSqliteStorage, ExpiringTable
-from kvsync.storages.sqlite.storage import SqliteStorage
+from kvsync.storages.sqlite.storage import BUSY_SECONDS, SqliteStorage
 from kvsync.storages.sqlite.table import Table
 from kvsync.storages.url import parse_url
 
 __all__ = ["open_url"]
 
-BUSY_SECONDS = 5.0
 BUSY_SECONDS_MAX = 1e6
 
 
