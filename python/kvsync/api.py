@@ -206,8 +206,9 @@ def status(storage: Target) -> Status:
 def doctor(storage: Target, *, environment: Environment | None = None) -> Diagnosis:
     """Find out by trying what a storage can do, and what is wrong with it.
 
-    Lists it, reads its index, and writes one small index object and removes it again. What fails is told in the
-    result; nothing is raised for it.
+    Lists it, reads its index, and writes one small index object and removes it again, with all that was made for it.
+    What would have to be made and would stay, such as a bucket, is told instead. What fails is told in the result;
+    nothing is raised for it.
 
     >>> import kvsync
     >>> found = kvsync.doctor({})

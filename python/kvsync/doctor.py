@@ -7,9 +7,11 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from kvsync.errors import KvsyncError, StorageError
+from kvsync.index.objects import MANIFEST
 from kvsync.lease import read_record
 from kvsync.probe import Probe, probe
 from kvsync.replica import load_manifest
+from kvsync.storages.rehearsal import has_rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +32,7 @@ class Diagnosis:
         guarantee: the tier that follows, "T1" to "T4"; None where the storage could not be tried.
         capabilities: what its adapter says of it.
         probe: what it did with conditional writes; None where it could not be tried.
+        unmade: what the first run makes here, where nothing could be tried without making it; else empty.
         wrong: what is wrong and what to do, one sentence each; empty where nothing is.
     """
 
@@ -37,6 +40,7 @@ class Diagnosis:
     capabilities: Capabilities
     guarantee: str | None = None
     probe: Probe | None = None
+    unmade: str = ""
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -53,6 +57,8 @@ class Diagnosis:
 def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
     """Try a storage: list it, read its index, write and remove one small index object in ways it must refuse.
 
+    Nothing stays of it; what would have to be made for a try is told instead.
+
     One that does not even let its manifest be read is not tried any further: each try may wait for a time-out.
     """
     found = Diagnosis(storage.name, storage.capabilities)
@@ -60,9 +66,22 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
         return found
     _note(found, lambda: read_record(storage))
     _note(found, lambda: next(iter(storage.scan()), None))
-    _note(found, lambda: _probe(found, storage, environment))
+    _note(found, lambda: _rehearse(found, storage, environment))
     found.capabilities = storage.capabilities  # some storages learn from their server what they can do
     return found
+
+
+def _rehearse(found: Diagnosis, storage: Storage, environment: Environment) -> None:
+    """Probe a storage so that nothing is there afterwards that was not before."""
+    if not has_rehearsal(storage) or storage.load(MANIFEST) is not None:
+        _probe(found, storage, environment)
+        return
+    with storage.rehearsal() as unmade:
+        if not unmade:
+            _probe(found, storage, environment)
+        else:
+            found.unmade = unmade
+            found.guarantee = storage.capabilities.tier
 
 
 def _probe(found: Diagnosis, storage: Storage, environment: Environment) -> None:

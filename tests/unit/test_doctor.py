@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import sqlite3
+import threading
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +19,7 @@ from kvsync.environment import Environment
 from kvsync.errors import StorageError
 from kvsync.probe import PROBE_PREFIX, probe
 from kvsync.storages import open_storage
+from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.wrapping import WrappedStorage
 from kvsync.testing import ExpiringStorage, FaultyStorage
@@ -145,6 +151,77 @@ def test_a_storage_that_cannot_be_read_is_tried_once() -> None:
     assert found.probe is None
 
 
+def test_a_folder_is_left_as_it_was(tmp_path: Path) -> None:
+    """Trying left `.kvsync` with an empty `probe` in it."""
+    (tmp_path / "a").write_bytes(b"1")
+    found = kvsync.doctor(tmp_path)
+    assert (found.healthy, found.unmade) == (True, "")
+    assert found.probe is not None
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+    kvsync.commit(tmp_path, scan=True)
+    before = sorted(tmp_path.rglob("*"))
+    assert kvsync.doctor(tmp_path).probe is not None
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_that_somebody_begins_to_use_meanwhile_keeps_its_index(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path)
+    with storage.rehearsal() as unmade:
+        assert unmade == ""
+        FolderStorage(tmp_path).store("lease", b"theirs", ABSENT)
+    stored = storage.load("lease")
+    assert stored is not None
+    assert stored.data == b"theirs"
+
+
+def test_who_waits_for_a_lock_that_is_removed_locks_the_next_one(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path)
+    storage.store("other", b"", ABSENT)
+    lock = tmp_path / ".kvsync" / "lock"
+    with lock.open("rb") as old:
+        fcntl.flock(old, fcntl.LOCK_EX)
+        waiting = threading.Thread(target=storage.store, args=("lease", b"1", ABSENT))
+        waiting.start()
+        time.sleep(0.1)
+        lock.unlink()
+        with lock.open("xb") as new:
+            fcntl.flock(new, fcntl.LOCK_EX)
+            fcntl.flock(old, fcntl.LOCK_UN)
+            waiting.join(0.2)
+            assert storage.load("lease") is None
+    waiting.join(10)
+    assert storage.load("lease") is not None
+
+
+def test_a_database_gets_no_table_by_being_tried(tmp_path: Path) -> None:
+    file = tmp_path / "a.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB)")
+    before = file.read_bytes()
+    found = kvsync.doctor(f"sqlite:///{file}")
+    assert (found.healthy, found.unmade) == (True, "")
+    assert found.probe is not None
+    assert found.probe.sound
+    assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}", "lmdb:///{}"])
+def test_what_is_not_there_is_told_and_not_made(tmp_path: Path, form: str) -> None:
+    found = kvsync.doctor(form.format(tmp_path / "new"))
+    assert (found.healthy, found.probe) == (True, None)
+    assert str(tmp_path / "new") in found.unmade
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_tells_what_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", f"lmdb:///{tmp_path}"]) == 0
+    told = capsys.readouterr().out
+    assert "the first run makes it" in told
+    assert "nothing is wrong" not in told
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_command_tells_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a").write_bytes(b"1")
     assert main(["doctor", str(tmp_path)]) == 0
@@ -156,6 +233,7 @@ def test_the_command_tells_what_it_found(tmp_path: Path, capsys: pytest.CaptureF
     open_storage(url)[0].write(["a"], [b"1"])
     assert main(["doctor", url]) == 0
     assert "keeps expiry                  yes" in capsys.readouterr().out
+    (tmp_path / ".kvsync").mkdir()
     (tmp_path / ".kvsync" / "manifest").write_bytes(b"no manifest")
     assert main(["doctor", str(tmp_path), "--json"]) == 1
     assert '"healthy": false' in capsys.readouterr().out

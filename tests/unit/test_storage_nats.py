@@ -934,3 +934,15 @@ def test_a_sync_and_another(nats_server: NatsServer, bucket: str, scan: bool) ->
     storage.close()
     again = kvsync.sync(data, url, scan=True) if scan else kvsync.sync(data, url, changes=[])
     assert (again.pushed, again.pulled, again.conflicts) == (0, 0, [])
+
+
+def test_doctor_makes_no_bucket(storage: NatsStorage, bucket: str) -> None:
+    found = kvsync.doctor(storage)
+    assert (found.healthy, found.probe) == (True, None)
+    assert f"the bucket {bucket!r}" in found.unmade
+    assert kvsync.doctor(storage).unmade == found.unmade
+    storage.write(["a"], [b"1"])
+    found = kvsync.doctor(storage)
+    assert found.probe is not None
+    assert found.probe.sound
+    assert storage.objects() == []

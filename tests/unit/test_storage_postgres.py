@@ -790,3 +790,15 @@ def test_what_a_trigger_suppresses_is_refused_and_never_taken_for_done(postgres_
         many = {f"draft/{number}": b"x" for number in range(500)} | {f"fine/{number}": b"x" for number in range(500)}
         refused = storage.write(list(many), list(many.values())).refused
         assert {refusal.key for refusal in refused} == {key for key in many if key.startswith("draft/")}
+
+
+def test_doctor_makes_no_table(storage: PostgresStorage, postgres_server: PostgresServer, schema: str) -> None:
+    found = kvsync.doctor(storage)
+    assert (found.healthy, found.unmade) == (True, "")
+    assert found.probe is not None
+    assert found.probe.sound
+    with psycopg.connect(postgres_server.url) as connection:
+        rows = connection.execute("SELECT 1 FROM information_schema.tables WHERE table_schema = %s", (schema,))
+        assert rows.fetchall() == []
+    kvsync.commit(storage, [Put("a", b"1")])
+    assert kvsync.doctor(storage).healthy

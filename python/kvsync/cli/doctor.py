@@ -15,7 +15,7 @@ __all__ = ["doctor"]
 
 
 def doctor(storage: Place, /, *, output: Output = PLAIN) -> int:
-    """Try what a storage can do: writes one small index object and removes it again."""
+    """Try what a storage can do: writes one small index object, and removes it and all that was made for it."""
     with opened(storage) as one:
         found = api.doctor(one)
     output.result(_fields(found))
@@ -28,6 +28,7 @@ def _fields(found: Diagnosis) -> dict[str, object]:
     return {
         "storage": redact(found.storage),
         "guarantee": found.guarantee,
+        "unmade": redact(found.unmade) or None,
         "healthy": found.healthy,
         "wrong": [redact(text) for text in found.wrong],
         "round_trip_seconds": found.round_trip_seconds,
@@ -54,9 +55,11 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  round trip                    {found.round_trip_seconds * 1000:.2f} ms"
     if found.guarantee is not None:
         yield f"  guarantee                     {found.guarantee}, {GUARANTEES.get(found.guarantee, '')}"
+    if found.unmade:
+        yield f"  not there yet                 {redact(found.unmade)}; the first run makes it, so nothing was tried"
     for text in found.wrong:
         yield f"  wrong                         {redact(text)}"
-    if found.healthy:
+    if found.healthy and not found.unmade:
         yield "  nothing is wrong"
 
 

@@ -70,6 +70,19 @@ class Staging:
         fcntl.flock(self.directory, fcntl.LOCK_UN)
         os.close(self.directory)
 
+    @staticmethod
+    def vanish(tree: Beneath) -> bool:
+        """Remove the directory, unless somebody is writing there; return whether it is gone."""
+        here = tree.directory(STAGING)
+        if here is None:
+            return True
+        try:
+            fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rmdir(STAGING.rpartition("/")[2], dir_fd=tree.make(RESERVED))
+        except OSError:
+            return False
+        return True
+
     def create(self) -> tuple[str, int]:
         """Return the name and the descriptor of a new empty file."""
         while True:
@@ -155,6 +168,19 @@ class ObjectFiles:
                 self._check(name, expect)
             for name in names:
                 self._unlink(name)
+            for parent in {self._split(name)[0] for name in names} - {RESERVED}:
+                self._tree.prune(parent)
+        self._tree.sync()
+
+    def vanish(self) -> None:
+        """Remove all that was made for objects, where there are none, and nobody else is making one."""
+        with self._locked():
+            if self.names() or not Staging.vanish(self._tree):
+                return
+            here = self._tree.directory(RESERVED)
+            if here is not None:
+                os.unlink(LOCK, dir_fd=here)
+            self._tree.prune(RESERVED)
         self._tree.sync()
 
     def names(self) -> list[str]:
@@ -220,12 +246,24 @@ class ObjectFiles:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        file = os.open(LOCK, _LOCK, 0o666, dir_fd=self._tree.make(RESERVED))
+        file = self._lock()
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
             yield
         finally:
             os.close(file)
+
+    def _lock(self) -> int:
+        """Return the descriptor of the locked file."""
+        while True:
+            file = os.open(LOCK, _LOCK, 0o666, dir_fd=self._tree.make(RESERVED))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if os.fstat(file).st_nlink:
+                    return file
+            except BaseException:
+                os.close(file)
+                raise
+            os.close(file)  # it was removed while we waited: a lock on it excludes nobody
 
 
 def _is_name(name: str) -> bool:

@@ -279,6 +279,26 @@ class FolderStorage:
             times = [files.modified_ns(key) for key in keys]
         return [None if time_ns is None else time_ns // 1_000_000 for time_ns in times]
 
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[str]:
+        """See `kvsync.storages.rehearsal`: a directory for the index that is made inside is removed.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        with self._reading() as (tree, _):
+            there, used = tree is not None, tree is not None and tree.status(RESERVED) is not None
+        if not there:
+            yield f"the folder {self.path!r:.300}"
+            return
+        try:
+            yield ""
+        finally:
+            if not used:
+                with self._reading() as (tree, _):
+                    if tree is not None and tree.directory(RESERVED) is not None:
+                        ObjectFiles(tree, self.name).vanish()
+
     def close(self) -> None:
         """Do nothing: no descriptor outlives a call."""
 

@@ -56,7 +56,7 @@ def acquire(library: ModuleType, path: str, *, map_size: int, create: bool) -> S
         _leave_parent()
         shared = _open.get(place)
         if shared is None:
-            if not create and not os.path.exists(place):
+            if not create and not _is_environment(place):
                 return None
             environment = _environment(library, place, map_size)
             shared = _open[place] = SharedEnvironment(library, environment, place, closes=True)
@@ -82,6 +82,10 @@ def _leave_parent() -> None:
         if shared.pid != os.getpid():
             del _open[place]
             shared.environment.close()
+
+
+def _is_environment(place: str) -> bool:
+    return os.path.isfile(place) or os.path.exists(os.path.join(place, "data.mdb"))
 
 
 def _environment(library: ModuleType, place: str, map_size: int) -> lmdb.Environment:

@@ -324,6 +324,17 @@ class LmdbStorage:
             if self._closed:
                 self._release()
 
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[str]:
+        """See `kvsync.storages.rehearsal`: databases that are made stay, so none is made where there is no index.
+
+        Raises:
+            StorageError: the environment cannot be read.
+        """
+        with self._reading() as values:
+            there = values is not None and values.index is not None
+        yield "" if there else f"the databases of the values and of their index, in {self.path!r:.300}"
+
     def close(self) -> None:
         """Close the environment, if no other storage uses it; what a transaction has not committed is undone."""
         self._closed = True

@@ -15,6 +15,7 @@ power cut, though not a crash of the server, can take back the last two minutes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -222,6 +223,16 @@ class NatsStorage:
         if not keys:
             return []
         return self._link.call(lambda session: self._values.modified_ms(session, keys))
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[str]:
+        """See `kvsync.storages.rehearsal`: a bucket is made by the first write only.
+
+        Raises:
+            StorageError: the server does not tell whether it is there.
+        """
+        there = self._link.call(lambda session: self._bucket.info(session, fresh=True)) is not None
+        yield "" if there else f"the bucket {self._bucket.name!r}, kept in files, one version a key, on one server"
 
     def close(self) -> None:
         """Close the connection and end its thread; calling it twice is fine."""

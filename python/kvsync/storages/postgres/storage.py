@@ -29,6 +29,7 @@ from kvsync.storages.postgres.index import VERSION_BYTES, Index
 from kvsync.storages.postgres.rows import NOT_EXPECTED, Rows
 from kvsync.storages.postgres.table import Names, find_table, new_table
 from kvsync.storages.postgres.url import locate
+from kvsync.storages.rehearsal import undone
 from kvsync.storages.url import redact
 from kvsync.types import Capabilities, Stored, Unreadable, Written
 
@@ -314,6 +315,16 @@ class PostgresStorage:
                     self._connections.pinned()  # raises if it was closed meanwhile
             finally:
                 self._loading = self._fresh_table = None
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[str]:
+        """See `kvsync.storages.rehearsal`.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        with undone(self):
+            yield ""
 
     def close(self) -> None:
         """Close the connections; what a transaction has not committed is undone."""

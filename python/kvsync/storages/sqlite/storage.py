@@ -24,6 +24,7 @@ from urllib.parse import quote
 from kvsync.errors import StorageError, UsageError
 from kvsync.native import digest_values
 from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.rehearsal import undone
 from kvsync.storages.sqlite.table import INDEX_TABLE, Table
 from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Unreadable, Written
 
@@ -263,6 +264,19 @@ class SqliteStorage:
         except BaseException:
             self._end(connection, "ROLLBACK")
             raise
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[str]:
+        """See `kvsync.storages.rehearsal`.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        if not os.path.exists(self.path):
+            yield f"the database {self.path!r:.300}"
+        else:
+            with undone(self):
+                yield ""
 
     def close(self) -> None:
         """Close the database; what a transaction has not committed is undone."""
