@@ -409,6 +409,36 @@ def test_keys_of_other_types_are_never_as_expected(mixed: RedisStorage, client: 
     assert mixed.read(["value"]) == [b"x"]
 
 
+@pytest.mark.parametrize("size", [1, 600_000])
+def test_keys_of_other_types_are_not_overwritten(
+    mixed: RedisStorage, client: redis.Redis, prefix: str, size: int
+) -> None:
+    """A write without a condition replaced them by its value, and destroyed what somebody kept there."""
+    keys = ["new", "list", "value", "set", "stream", "\ud800"]
+    written = mixed.write(keys, [bytes(size)] * 6)
+    reasons = {refusal.key: refusal.reason for refusal in written.refused}
+    assert not any(refusal.changed for refusal in written.refused)
+    assert reasons.pop("\ud800").startswith("its key has a lone surrogate")
+    what = "which is not overwritten: delete or rename that, or name another prefix"
+    assert reasons == {kind: f"its key holds a {kind}, {what}" for kind in ("list", "set", "stream")}
+    assert client.lrange(f"{prefix}list", 0, -1) == [b"x"]
+    assert client.smembers(f"{prefix}set") == {b"x"}
+    assert mixed.read(["new", "value"]) == [bytes(size)] * 2
+    assert mixed.write(["list"], [bytes(size)]).refused[0].key == "list"
+
+
+def test_a_key_of_another_type_is_told_by_a_run(mixed: RedisStorage, client: redis.Redis, prefix: str) -> None:
+    source: dict[str, bytes] = {}
+    result = kvsync.sync(source, mixed, changes=[Put("list", b"1"), Put("b", b"2")])
+    ((key, side, reason),) = [(missing.key, missing.side, missing.reason) for missing in result.missing]
+    assert (key, side) == ("list", "target")
+    assert "holds a list" in reason
+    assert mixed.read(["b"]) == [b"2"]
+    client.delete(f"{prefix}list")
+    assert kvsync.sync(source, mixed).missing == []
+    assert mixed.read(["list"]) == [b"1"]
+
+
 def test_a_value_that_became_a_list_is_not_taken_for_deleted(
     redis_server: RedisServer, client: redis.Redis, prefix: str
 ) -> None:
@@ -854,6 +884,9 @@ def test_only_the_handshake_is_hastened(tls_port: int, tmp_path: Path) -> None:
         connection = pool.get_connection()
         assert connection._sock.gettimeout() == 7
         pool.release(connection)
+
+
+# Commands on the wire
 
 
 # From end to end

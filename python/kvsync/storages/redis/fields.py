@@ -44,9 +44,10 @@ class FieldValues:
         """Return values or sizes."""
         return Fetched(self._run(self._scripts.fetch, names, [limit])[0], {})
 
-    def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> None:
+    def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
         """Write values; what lifetime a field had is gone with its old value, the hash keeps its own."""
         self._do("HSET", *chain.from_iterable(zip(names, values, strict=True)))
+        return {}
 
     def drop(self, names: Sequence[bytes]) -> None:
         """Delete fields."""

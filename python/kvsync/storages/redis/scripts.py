@@ -12,7 +12,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-__all__ = ["REMOVE_OBJECT", "STORE_OBJECT", "VERSION_BYTES", "Script", "ValueScripts"]
+__all__ = [
+    "KINDS",
+    "PUT_EXPIRING",
+    "PUT_STRINGS",
+    "REMOVE_OBJECT",
+    "STORE_OBJECT",
+    "VERSION_BYTES",
+    "Script",
+    "ValueScripts",
+]
 
 VERSION_BYTES = 16
 """An index object is stored as its version followed by its data."""
@@ -101,17 +110,52 @@ for i = 1, n do
 end
 return {found, which, times}
 """
-# Write, whatever is there. Arguments: values, their times.
-_PUT = """
-for i = 1, n do put(i, arg(i), arg(n + i)) end
-"""
 # Return when each value expires.
 _DUE = """
 local times = {}
 for i = 1, n do times[i] = due(i) end
 return times
 """
-_BODIES = (_CREATE, _REPLACE, _DELETE, _FETCH, _PUT, _DUE)
+_BODIES = (_CREATE, _REPLACE, _DELETE, _FETCH, _DUE)
+
+# Write all but what is of another type than string; return the position and type of each of those.
+PUT_STRINGS = Script("""
+local n = #KEYS
+local words, others = {}, {}
+if redis.call('EXISTS', unpack(KEYS)) == 0 then
+  for i = 1, n do words[2 * i - 1], words[2 * i] = KEYS[i], ARGV[i] end
+else
+  for i = 1, n do
+    local kind = redis.call('TYPE', KEYS[i]).ok
+    if kind == 'string' or kind == 'none' then
+      words[#words + 1] = KEYS[i]
+      words[#words + 1] = ARGV[i]
+    else
+      others[#others + 1] = {i, kind}
+    end
+  end
+end
+if #words > 0 then redis.call('MSET', unpack(words)) end
+return others
+""")
+# The same, each until its time. Arguments: values, their times.
+PUT_EXPIRING = Script(
+    _STRINGS
+    + """
+local others = {}
+for i = 1, n do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind == 'string' or kind == 'none' then put(i, arg(i), arg(n + i)) else others[#others + 1] = {i, kind} end
+end
+return others
+"""
+)
+# Return the type of each key.
+KINDS = Script("""
+local kinds = {}
+for i = 1, #KEYS do kinds[i] = redis.call('TYPE', KEYS[i]).ok end
+return kinds
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +166,6 @@ class ValueScripts:
     replace: Script
     delete: Script
     fetch: Script
-    put: Script
     due: Script
 
     @classmethod

@@ -57,6 +57,7 @@ EXPIRES_MAX = 1 << 53
 
 _MISMATCH = "the value there is not the expected one"
 _NO_EXPIRY = "it expires, and this storage keeps no expiry: it takes string keys, and Redis 7 or Valkey"
+_FOREIGN = "its key holds a {}, which is not overwritten: delete or rename that, or name another prefix"
 
 
 def open_url(url: str) -> RedisStorage:
@@ -286,20 +287,16 @@ class RedisStorage:
             changed = write_if(self._values, names, values, times or [0] * len(names), [expect[i] for i in positions])
             return refused + [Refusal(keys[positions[i]], _MISMATCH, changed=True) for i in changed]
         for start, stop in pieces([len(value) for value in values]):
-            self._put(names[start:stop], values[start:stop], times[start:stop] if times else None)
+            others = self._put(names[start:stop], values[start:stop], times[start:stop] if times else ())
+            refused += [
+                Refusal(keys[positions[start + i]], _FOREIGN.format(kind), changed=False) for i, kind in others.items()
+            ]
         return refused
 
-    def _put(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int] | None) -> None:
-        if self._strings is None or expires is None or not any(expires):
-            self._values.put(names, values)
-            return
-        lasting = [i for i, at in enumerate(expires) if not at]
-        if lasting:
-            self._values.put([names[i] for i in lasting], [values[i] for i in lasting])
-        passing = [i for i, at in enumerate(expires) if at]
-        self._strings.put_expiring(
-            [names[i] for i in passing], [values[i] for i in passing], [expires[i] for i in passing]
-        )
+    def _put(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> dict[int, str]:
+        if self._strings is not None and any(expires):
+            return self._strings.put_expiring(names, values, expires)
+        return self._values.put(names, values)
 
     def _encoded(
         self,

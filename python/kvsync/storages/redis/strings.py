@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
 from kvsync.storages.redis.link import Command, run_scripts, succeeded, walk
-from kvsync.storages.redis.scripts import ValueScripts
+from kvsync.storages.redis.scripts import KINDS, PUT_EXPIRING, PUT_STRINGS, ValueScripts
 from kvsync.storages.redis.values import INDEX_ENDS, Fetched
 from kvsync.types import Unreadable
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["StringValues"]
 
 SCAN_COUNT = 1000
+SCRIPT_BYTES = 1 << 20
 
 _SPECIAL_IN_GLOB = re.compile(rb"([*?\[\]\\])")
 
@@ -70,18 +70,24 @@ class StringValues:
                 found[position] = at
         return found
 
-    def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> None:
+    def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
         """Write values; what lifetime a key had is gone with its old value."""
+        if sum(map(len, values)) <= SCRIPT_BYTES:
+            return self._others(PUT_STRINGS, names, [values])
+        # A script would copy large values twice. Here another type that comes between is overwritten.
+        others = {i: kind for i, kind in enumerate(self._kinds(names)) if kind is not None}
         commands = []
-        for positions in self._link.groups(names):
-            pairs = chain.from_iterable((names[i], values[i]) for i in positions)
-            commands.append(Command(names[positions[0]], ("MSET", *pairs)))
+        for group in self._link.groups(names):
+            pairs = [word for i in group if i not in others for word in (names[i], values[i])]
+            if pairs:
+                commands.append(Command(names[group[0]], ("MSET", *pairs)))
         succeeded(self._link, self._link.batch(commands))
+        return others
 
-    def put_expiring(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> None:
-        """Write values, each until its time; one that has passed deletes."""
-        _, calls = self._calls(names, [values, expires])
-        run_scripts(self._link, self._scripts.put, calls)  # faster than as many SETs, for client and server
+    def put_expiring(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> dict[int, str]:
+        """Write values, each until its time (0: for ever); one that has passed deletes."""
+        # Faster than as many SETs, for client and server.
+        return self._others(PUT_EXPIRING, names, [values, expires])
 
     def drop(self, names: Sequence[bytes]) -> None:
         """Delete keys; the server frees them in the background."""
@@ -123,14 +129,17 @@ class StringValues:
             raise StorageError(message, storage=self._link.texts.name)
 
     def _kinds(self, names: Sequence[bytes]) -> list[str | None]:
-        """Return the type of each key that exists."""
+        """Return the type of each key that exists and is no string."""
         groups = self._link.groups(names)
         commands = [Command(names[group[0]], ("EXISTS", *(names[i] for i in group))) for group in groups]
         if not any(succeeded(self._link, self._link.batch(commands))):
             return [None] * len(names)
-        replies = succeeded(self._link, self._link.batch([Command(name, ("TYPE", name)) for name in names]))
-        # A string has been written just now: as good as absent a moment ago.
-        return [None if kind in {b"none", b"string"} else kind.decode("ascii", "replace") for kind in replies]
+        kinds: list[str | None] = [None] * len(names)
+        _, calls = self._calls(names, [])
+        for group, reply in zip(groups, run_scripts(self._link, KINDS, calls), strict=True):
+            for position, kind in zip(group, reply, strict=True):
+                kinds[position] = None if kind in {b"none", b"string"} else _kind(kind)
+        return kinds
 
     def _of_all(self, command: str, names: Sequence[bytes]) -> list[Any]:
         groups = self._link.groups(names)
@@ -142,6 +151,13 @@ class StringValues:
             for position, value in zip(positions, reply, strict=True):
                 found[position] = value
         return found
+
+    def _others(
+        self, script: Script, names: Sequence[bytes], columns: Sequence[Sequence[bytes | int]]
+    ) -> dict[int, str]:
+        groups, calls = self._calls(names, columns)
+        replies = zip(groups, run_scripts(self._link, script, calls), strict=True)
+        return {group[position - 1]: _kind(kind) for group, reply in replies for position, kind in reply}
 
     def _refused(
         self,
@@ -162,3 +178,7 @@ class StringValues:
             ([names[i] for i in group], [*(column[i] for column in columns for i in group), *after]) for group in groups
         ]
         return groups, calls
+
+
+def _kind(raw: bytes) -> str:
+    return raw.decode("ascii", "replace")

@@ -62,8 +62,8 @@ class Values(Protocol):
         """Return values, sizes of those over `limit`, and when they expire."""
         ...
 
-    def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Write values whatever is there."""
+    def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
+        """Write values, whatever values are there; return the positions of what is no value, with what it is."""
         ...
 
     def drop(self, names: Sequence[bytes]) -> None:
