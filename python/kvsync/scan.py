@@ -314,8 +314,9 @@ def _check_budget(
     touched = len(deletes) + len(overwritten)
     if deletes and emptied and not budget.everything:
         message = (
-            f"all {known} keys are gone; if that is meant, allow it with max_delete='100%', "
-            "else check that the right storage is mounted and named"
+            f"all {known} keys are gone; if that is meant, allow it with max_delete='100%', else check that the right "
+            "storage is mounted and named; if it lost them, remove its index too, as docs/storages.md says, and the "
+            "next run fills it again from the other storage"
         )
     elif not budget.allows(touched, known):
         message = (

@@ -167,8 +167,18 @@ def test_a_folder_that_lost_all_its_files(run: Run, pair: Pair) -> None:
     shutil.rmtree("notes/user")
     for name in ("a", "b"):
         Path("notes", name).unlink()
-    assert_told(run("sync", *pair), BUDGET, "all 3 keys are gone", "--max-delete='100%'")
+    assert_told(run("sync", *pair), BUDGET, "all 3 keys are gone", "--max-delete='100%'", "remove its index too")
     assert run("sync", *pair, "--max-delete", "100%").code == DONE
+
+
+def test_a_folder_that_lost_all_its_files_is_filled_again(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    shutil.rmtree("notes/user")
+    shutil.rmtree("notes/.kvsync")
+    for name in ("a", "b"):
+        Path("notes", name).unlink()
+    assert run("sync", *pair).code == DONE
+    assert Path("notes/a").exists()
 
 
 def test_a_damaged_index_is_named(run: Run, pair: Pair) -> None:

@@ -10,7 +10,7 @@ from places import KINDS, PAIRS, UNLIKE, Blind, Clock, DictPlace, Hooked, Picky,
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.types import Unreadable
+from kvsync.types import ABSENT, ANY, Unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +90,35 @@ def test_new_keys_need_no_budget() -> None:
     kvsync.sync(a, b, scan=True)
     a.update({f"new {i}": b"" for i in range(1000)})
     assert kvsync.sync(a, b, scan=True, max_delete=0).pushed == 1000
+
+
+@pytest.mark.parametrize("left", [0, 3])
+@pytest.mark.parametrize("side", ["one", "two"])
+@pytest.mark.parametrize(("first", "second"), UNLIKE)
+def test_a_side_that_lost_its_values_is_filled_again(
+    folder: Path, first: str, second: str, side: str, left: int
+) -> None:
+    """As the error and docs/storages.md say: without its index it is new, and gets everything from the other side."""
+    pair = Pair(folder, first, second)
+    place: Place = getattr(pair, side)
+    with place.storage() as storage:
+        storage.store("lost/1", b"a value that lost a conflict", ABSENT)
+    for key in list(NINE)[left:]:
+        place.delete(key)
+    with pytest.raises(kvsync.BudgetError):
+        pair.sync()
+    with place.storage() as storage:
+        storage.remove([name for name in storage.objects() if not name.startswith("lost/")], ANY)
+    result = pair.sync()
+    assert pair.values() == (NINE, NINE)
+    assert (result.pushed + result.pulled, result.conflicts, result.missing) == (len(NINE) - left, [], [])
+    assert "lost/1" in place.objects()
+    pair.one.put("key 1", b"new")
+    pair.two.delete("key 2")
+    pair.sync()
+    rest = {**NINE, "key 1": b"new"}
+    del rest["key 2"]
+    assert pair.values() == (rest, rest)
 
 
 @pytest.mark.parametrize("side", ["one", "two"])
