@@ -11,6 +11,7 @@ from kvsync.index.objects import MANIFEST
 from kvsync.lease import read_record
 from kvsync.probe import Probe, probe
 from kvsync.replica import load_manifest
+from kvsync.storages.base import has_foreign
 from kvsync.storages.rehearsal import has_rehearsal
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Diagnosis:
         capabilities: what its adapter says of it.
         probe: what it did with conditional writes; None where it could not be tried.
         unmade: what the first run makes here, where nothing could be tried without making it; else empty.
+        foreign: entries that are no values and are passed over, by name; the first hundred.
         wrong: what is wrong and what to do, one sentence each; empty where nothing is.
     """
 
@@ -41,6 +43,7 @@ class Diagnosis:
     guarantee: str | None = None
     probe: Probe | None = None
     unmade: str = ""
+    foreign: tuple[str, ...] = ()
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -66,6 +69,7 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
         return found
     _note(found, lambda: read_record(storage))
     _note(found, lambda: next(iter(storage.scan()), None))
+    found.foreign = storage.foreign if has_foreign(storage) else ()
     _note(found, lambda: _rehearse(found, storage, environment))
     found.capabilities = storage.capabilities  # some storages learn from their server what they can do
     return found

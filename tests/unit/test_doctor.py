@@ -19,6 +19,7 @@ from kvsync.environment import Environment
 from kvsync.errors import StorageError
 from kvsync.probe import PROBE_PREFIX, probe
 from kvsync.storages import open_storage
+from kvsync.storages.base import FOREIGN_MAX
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.wrapping import WrappedStorage
@@ -212,6 +213,22 @@ def test_what_is_not_there_is_told_and_not_made(tmp_path: Path, form: str) -> No
     assert (found.healthy, found.probe) == (True, None)
     assert str(tmp_path / "new") in found.unmade
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_passed_over_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a").write_bytes(b"1")
+    assert kvsync.doctor(tmp_path).foreign == ()
+    (tmp_path / "notes" / "link").symlink_to("a")
+    (tmp_path / "hanging").symlink_to("nowhere")
+    assert kvsync.doctor(tmp_path).foreign == ("hanging", "notes/link")
+    assert main(["doctor", str(tmp_path)]) == 0
+    assert "2, such as 'hanging'" in capsys.readouterr().out
+    for number in range(FOREIGN_MAX):
+        (tmp_path / f"{number}").symlink_to("nowhere")
+    assert len(kvsync.doctor(tmp_path).foreign) == FOREIGN_MAX
+    assert main(["doctor", str(tmp_path)]) == 0
+    assert "100 or more" in capsys.readouterr().out
 
 
 def test_the_command_tells_what_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
 from kvsync.doctor import Diagnosis
 from kvsync.storages import redact
+from kvsync.storages.base import FOREIGN_MAX
 
 __all__ = ["doctor"]
 
@@ -30,6 +31,7 @@ def _fields(found: Diagnosis) -> dict[str, object]:
         "guarantee": found.guarantee,
         "unmade": redact(found.unmade) or None,
         "healthy": found.healthy,
+        "foreign": list(found.foreign),
         "wrong": [redact(text) for text in found.wrong],
         "round_trip_seconds": found.round_trip_seconds,
         "creates_once": probe.creates_once if probe else None,
@@ -55,6 +57,9 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  round trip                    {found.round_trip_seconds * 1000:.2f} ms"
     if found.guarantee is not None:
         yield f"  guarantee                     {found.guarantee}, {GUARANTEES.get(found.guarantee, '')}"
+    if found.foreign:
+        more = " or more" if len(found.foreign) == FOREIGN_MAX else ""
+        yield f"  passed over, no values        {len(found.foreign)}{more}, such as {found.foreign[0]!r:.200}"
     if found.unmade:
         yield f"  not there yet                 {redact(found.unmade)}; the first run makes it, so nothing was tried"
     for text in found.wrong:

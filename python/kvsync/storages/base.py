@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "FOREIGN_MAX",
     "LARGE_BYTES",
     "ObjectMismatch",
     "Storage",
     "SupportsExpiry",
+    "SupportsForeign",
     "SupportsIdentity",
     "SupportsSizes",
     "SupportsStreaming",
     "SupportsTransaction",
     "TornRead",
     "has_expiry",
+    "has_foreign",
     "has_identity",
     "has_sizes",
     "has_streaming",
@@ -38,6 +41,10 @@ RESERVED = ".kvsync"
 
 LARGE_BYTES = 8 << 20
 """A value larger than this moves in parts between storages that can; all others move whole, in batches."""
+
+
+FOREIGN_MAX = 100
+"""So many names of entries that are no values are kept."""
 
 
 class ObjectMismatch(Exception):  # noqa: N818 - an answer, not an error: the caller decides what it means
@@ -133,6 +140,16 @@ class SupportsIdentity(Protocol):
 
 
 @runtime_checkable
+class SupportsForeign(Protocol):
+    """A storage in which entries may lie that are no values, and that a scan passes over."""
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """What the last scan passed over, by name; the first `FOREIGN_MAX`."""
+        ...
+
+
+@runtime_checkable
 class SupportsTransaction(Protocol):
     """A storage that commits values and index objects as one."""
 
@@ -202,6 +219,11 @@ class SupportsStreaming(SupportsSizes, Protocol):
 def has_identity(storage: object) -> TypeGuard[SupportsIdentity]:
     """Whether `storage` can tell other handles of itself."""
     return hasattr(storage, "identity")
+
+
+def has_foreign(storage: object) -> TypeGuard[SupportsForeign]:
+    """Whether a scan of `storage` may pass over entries that are no values."""
+    return hasattr(storage, "foreign")
 
 
 def has_transaction(storage: object) -> TypeGuard[SupportsTransaction]:

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree as ET
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import RESERVED
+from kvsync.storages.base import FOREIGN_MAX, RESERVED
 from kvsync.storages.bucket.client import tag_of
 from kvsync.storages.bucket.name import decode
 from kvsync.storages.bucket.workers import at_once
@@ -34,7 +34,6 @@ SIGNED_FOR = timedelta(minutes=5)
 TIMEOUT_SECONDS = 60
 ATTEMPTS = 4
 PAUSE_SECONDS = 0.2
-FOREIGN_MAX = 100
 
 
 class Listed(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import RESERVED
+from kvsync.storages.base import FOREIGN_MAX, RESERVED
 from kvsync.storages.folder.keyname import is_reserved
 from kvsync.storages.folder.values import places_of, token_of
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["list_tree"]
 
 
-def list_tree(tree: Beneath, naming: Naming, files: ValueFiles, storage: str) -> Iterator[tuple[str, bytes]]:
-    """Return every key with its token, ascending.
+def list_tree(
+    tree: Beneath, naming: Naming, files: ValueFiles, storage: str, foreign: list[str]
+) -> Iterator[tuple[str, bytes]]:
+    """Return every key with its token, ascending; add to `foreign` what is neither file nor directory.
 
     Names in a directory sort differently from keys in a tree (`a.b` and `a/b`), so all are collected first.
 
@@ -33,7 +35,7 @@ def list_tree(tree: Beneath, naming: Naming, files: ValueFiles, storage: str) ->
     pending = [""]
     while pending:
         path = pending.pop()
-        below = _listed(tree, path, storage)
+        below = _listed(tree, path, storage, foreign)
         for name, token in below:
             place = f"{path}/{name}" if path else name
             if is_reserved(name):
@@ -49,7 +51,7 @@ def list_tree(tree: Beneath, naming: Naming, files: ValueFiles, storage: str) ->
     return _without_doubles(found, naming, files) if doubtful else iter(found)
 
 
-def _listed(tree: Beneath, path: str, storage: str) -> list[tuple[str, bytes | None]]:
+def _listed(tree: Beneath, path: str, storage: str, foreign: list[str]) -> list[tuple[str, bytes | None]]:
     """Return the files of a directory with their tokens, and its directories with None."""
     listed: list[tuple[str, bytes | None]] = []
     for entry in tree.entries(path):
@@ -61,6 +63,8 @@ def _listed(tree: Beneath, path: str, storage: str) -> list[tuple[str, bytes | N
                 listed.append((entry.name, token_of(entry.stat(follow_symlinks=False))))
             except FileNotFoundError:
                 continue  # deleted since it was listed
+        elif len(foreign) < FOREIGN_MAX:
+            foreign.append(f"{path}/{entry.name}" if path else entry.name)
     return listed
 
 

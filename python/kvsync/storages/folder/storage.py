@@ -107,10 +107,16 @@ class FolderStorage:
         self._create = create
         self._clock_ns = clock_ns
         self._naming: Naming | None = None
+        self._foreign: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return the class and the folder's path."""
         return f"FolderStorage({self.path!r})"
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Symbolic links, sockets and devices that the last scan passed over; the first hundred."""
+        return self._foreign
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`, in their order; None where there is none.
@@ -177,7 +183,9 @@ class FolderStorage:
         with self._reading() as (tree, naming):
             if tree is None:
                 return
-            listed = list_tree(tree, naming, ValueFiles(tree, naming, self._clock_ns), self.name)
+            foreign: list[str] = []
+            listed = list_tree(tree, naming, ValueFiles(tree, naming, self._clock_ns), self.name, foreign)
+            self._foreign = tuple(sorted(foreign))
             while batch := list(islice(listed, SCAN_COUNT)):
                 yield [key for key, _ in batch], [token for _, token in batch]
 
