@@ -1,0 +1,119 @@
+"""One run that wants the lease of one storage: creating it, taking it over, or seizing it from a dead holder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvsync.errors import KvsyncError, LockHeldError
+from kvsync.index.objects import LEASE, replace
+from kvsync.lease.holding import Inheritance, Lease
+from kvsync.lease.owner import is_dead, owner
+from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState
+from kvsync.storages.base import ObjectMismatch
+from kvsync.types import ABSENT
+
+if TYPE_CHECKING:
+    from kvsync.environment import Environment
+    from kvsync.storages.base import Storage
+    from kvsync.types import Version
+
+__all__ = ["Contender", "Taken", "seize"]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Why a lease could not be had just now."""
+
+    version: Version
+    record: LeaseRecord
+
+
+class Contender:
+    """One run that wants the lease of one storage, over several tries."""
+
+    def __init__(self, storage: Storage, environment: Environment, life_seconds: float) -> None:
+        self.storage = storage
+        self.environment = environment
+        self.life_ms = int(min(life_seconds, LIFE_SECONDS_MAX) * 1000)
+        self.token = environment.nonce()
+        self.seen: tuple[Version, float] | None = None
+
+    def attempt(self) -> Lease | Taken:
+        """Return the lease, or why it cannot be had just now.
+
+        Raises:
+            IndexDamagedError: the lease that is there cannot be read.
+        """
+        if self.storage.capabilities.conditional_remove:
+            return self._create() or self._take_over()
+        # A lease that was given back left its object there: look first.
+        return self._take_over()
+
+    def _create(self) -> Lease | None:
+        record = self.record()
+        try:
+            version = replace(self.storage, LEASE, record.encode(), ABSENT)
+        except ObjectMismatch:
+            return None
+        return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
+
+    def _take_over(self) -> Lease | Taken:
+        there = self.storage.load(LEASE)
+        if there is None:
+            return self._create() or self.attempt()
+        old = LeaseRecord.decode(there.data, self.storage.name)
+        inheritance = self._inheritance(there.version, old)
+        if inheritance is None:
+            return Taken(there.version, old)
+        record = self.record()
+        try:
+            version = replace(self.storage, LEASE, record.encode(), there.version)
+        except ObjectMismatch:
+            return Taken(there.version, old)
+        return Lease(self.storage, self.environment, record, version, inheritance, outlived=is_dead(old.owner))
+
+    def _inheritance(self, version: Version, old: LeaseRecord) -> Inheritance | None:
+        """Return how the old holder left it, or None while it still holds it."""
+        if old.state is not LeaseState.HELD:
+            return Inheritance.CLEAN if old.state is LeaseState.RELEASED else Inheritance.INTERRUPTED
+        # Our own token: giving back failed, and what we inherited then is not known any more.
+        if old.token == self.token or old.expired(self.environment.now_ms()) or self._unchanged(version, old):
+            return Inheritance.TAKEN
+        return None
+
+    def _unchanged(self, version: Version, old: LeaseRecord) -> bool:
+        now = self.environment.monotonic()
+        if self.seen is None or self.seen[0] != version:
+            self.seen = (version, now)
+        return now - self.seen[1] > old.life_seconds + SKEW_SECONDS
+
+    def record(self) -> LeaseRecord:
+        """Return a fresh record that names us."""
+        now_ms = self.environment.now_ms()
+        return LeaseRecord(LeaseState.HELD, self.token, owner(), 0, now_ms, now_ms + self.life_ms)
+
+
+def seize(storage: Storage, environment: Environment) -> Lease | None:
+    """Take the lease whoever holds it, readable or not; return None when nobody does.
+
+    Raises:
+        LockHeldError: it changed hands just now.
+    """
+    there = storage.load(LEASE)
+    if there is None or _is_released(there.data, storage.name):
+        return None
+    record = Contender(storage, environment, LIFE_SECONDS_MAX).record()
+    try:
+        version = replace(storage, LEASE, record.encode(), there.version)
+    except ObjectMismatch:
+        message = "the lease changed hands just now, so its holder lives; run again later"
+        raise LockHeldError(message, storage=storage.name, owner="somebody", expires=environment.clock()) from None
+    return Lease(storage, environment, record, version, Inheritance.TAKEN)
+
+
+def _is_released(data: bytes, storage: str) -> bool:
+    try:
+        return LeaseRecord.decode(data, storage).state is LeaseState.RELEASED
+    except KvsyncError:
+        return False

@@ -1,0 +1,170 @@
+"""A lease that we hold: it is kept while there is progress, and given back."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import TYPE_CHECKING
+
+from kvsync.errors import LockLostError, StorageError
+from kvsync.index.objects import LEASE, replace
+from kvsync.lease.record import LeaseRecord, LeaseState
+from kvsync.storages.base import ObjectMismatch
+
+if TYPE_CHECKING:
+    from kvsync.environment import Environment
+    from kvsync.storages.base import Storage
+    from kvsync.types import Stored, Version
+
+__all__ = ["Inheritance", "Lease"]
+
+RENEW_AT = 1 / 3
+STOP_AT = 0.8
+"""Parts of a lease's life after which `keep` renews it, and after which it is given up."""
+
+
+class Inheritance(enum.Enum):
+    """How the last holder left the storage."""
+
+    CLEAN = "clean"
+    INTERRUPTED = "interrupted"
+    """It stopped with an error and writes nothing more; an intent may be left."""
+    TAKEN = "taken"
+    """It never released; its last write may still land."""
+
+
+class Lease:
+    """A lease that we hold.
+
+    Attributes:
+        inheritance: how the last holder left the storage.
+        outlived: the last holder is known to be dead, so that nothing of it can land any more.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        environment: Environment,
+        record: LeaseRecord,
+        version: Version,
+        inheritance: Inheritance,
+        *,
+        outlived: bool = False,
+    ) -> None:
+        self.storage = storage
+        self.inheritance = inheritance
+        self.outlived = outlived
+        self._environment = environment
+        self._record = record
+        self._version = version
+        self._start(self._now())
+        self._refresh_after = 0.0
+
+    def keep(self) -> None:
+        """Make sure that the lease still stands; call before each batch of writes.
+
+        Late in its life it is renewed by a conditional write, which succeeds only if nobody took over meanwhile.
+
+        Raises:
+            LockLostError: it was taken over, or renewing it took too long; write nothing more.
+        """
+        if not self._is_late():
+            return
+        life = self._record.life_seconds
+        self._renew()
+        if self._elapsed() >= life * STOP_AT:
+            message = f"renewing it took {self._elapsed():.1f} of its {life:.0f} seconds"
+            raise self._lost(message)
+
+    def refresh(self) -> None:
+        """Renew the lease if it is time and can be done now; for a storage that is only read at the moment.
+
+        Raises:
+            LockLostError: it was taken over.
+        """
+        if self._is_late() and self._environment.monotonic() >= self._refresh_after:
+            try:
+                self._renew()
+            except StorageError:
+                # It may be busy with our own writes, as the other table of one database file is. `keep` decides.
+                pause = self._record.life_seconds * RENEW_AT / 2
+                self._refresh_after = self._environment.monotonic() + pause
+
+    def release(self, *, interrupted: bool) -> None:
+        """Give the lease back if it is still ours.
+
+        A clean release removes it. After an error it is left marked, so that the next holder looks for what
+        this run was about to write.
+        """
+        try:
+            self._release(self._version, interrupted=interrupted)
+        except (ObjectMismatch, StorageError):
+            # Renewed in a transaction that was undone, or lost; or given back, and only the answer was lost.
+            # The storage knows.
+            current = self._current()
+            if current is not None:
+                self._release(current.version, interrupted=interrupted)
+
+    def settled(self) -> None:
+        """Note that what the last holder left has been dealt with."""
+        self.inheritance = Inheritance.CLEAN
+
+    def _release(self, version: Version, *, interrupted: bool) -> None:
+        if self.inheritance is Inheritance.TAKEN:
+            # The old holder is not fenced yet: whoever comes next must still take over from it.
+            record = dataclasses.replace(self._record_with(LeaseState.HELD), acquired=0, expires=0)
+            self._replace(record, version)
+        elif interrupted:
+            self._replace(self._record_with(LeaseState.INTERRUPTED), version)
+        elif not self.storage.capabilities.conditional_remove:
+            self._replace(self._record_with(LeaseState.RELEASED), version)
+        else:
+            self.storage.remove([LEASE], version)
+
+    def _renew(self) -> None:
+        started = self._now()
+        try:
+            self._replace(self._record_with(LeaseState.HELD), self._version)
+        except ObjectMismatch:
+            message = "it was taken over"
+            raise self._lost(message) from None
+        self._start(started)
+
+    def _replace(self, record: LeaseRecord, expect: Version) -> None:
+        self._version = replace(self.storage, LEASE, record.encode(), expect)
+        self._record = record
+
+    def _record_with(self, state: LeaseState) -> LeaseRecord:
+        now_ms = self._environment.now_ms()
+        life_ms = self._record.expires - self._record.acquired
+        old = self._record
+        return LeaseRecord(state, old.token, old.owner, old.renewals + 1, now_ms, now_ms + life_ms)
+
+    def _current(self) -> Stored | None:
+        there = self.storage.load(LEASE)
+        if there is None:
+            return None
+        record = LeaseRecord.decode(there.data, self.storage.name)
+        return there if record.token == self._record.token and record.state is LeaseState.HELD else None
+
+    def _start(self, now: tuple[float, float]) -> None:
+        pause = self._record.life_seconds * RENEW_AT
+        self._started = now
+        self._late_from = now[0] + pause, now[1] + pause
+
+    def _now(self) -> tuple[float, float]:
+        return self._environment.monotonic(), self._environment.clock()
+
+    def _is_late(self) -> bool:
+        """Whether it is time to renew it, on the clock that went further."""
+        monotonic, wall = self._late_from
+        return self._environment.monotonic() >= monotonic or self._environment.clock() >= wall
+
+    def _elapsed(self) -> float:
+        # A machine that slept has a monotonic clock that stood still: believe the one that went further.
+        (monotonic, wall), (monotonic_then, wall_then) = self._now(), self._started
+        return max(monotonic - monotonic_then, wall - wall_then)
+
+    def _lost(self, why: str) -> LockLostError:
+        message = f"lost the lease: {why}; this run stopped there, run again"
+        return LockLostError(message, storage=self.storage.name)

@@ -1,0 +1,97 @@
+"""What a lease says: its record, and how the object that holds it is written and read."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvsync.index.objects import LEASE, field_error, is_uint, pack, unpack
+from kvsync.native import KIND_LEASE
+
+if TYPE_CHECKING:
+    from kvsync.storages.base import Storage
+
+__all__ = ["LIFE_SECONDS_MAX", "SKEW_SECONDS", "LeaseRecord", "LeaseState", "read_record"]
+
+SKEW_SECONDS = 5.0
+"""How far two machines' clocks may be apart before an expiry is believed."""
+
+LIFE_SECONDS_MAX = 3600.0
+"""No lease lives longer, whatever its record claims."""
+
+FIELDS = (LEASE, "state", "token", "owner", "renewals", "acquired", "expires")
+
+
+class LeaseState(enum.StrEnum):
+    """What a lease object says of itself."""
+
+    HELD = "held"
+    RELEASED = "released"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """What the lease object holds (docs/index-format.md, kind 3); times in wall-clock milliseconds."""
+
+    state: LeaseState
+    token: bytes
+    owner: str
+    renewals: int
+    acquired: int
+    expires: int
+
+    def encode(self) -> bytes:
+        """Return the sealed object."""
+        return pack(
+            KIND_LEASE,
+            {
+                "name": LEASE,
+                "state": str(self.state),
+                "token": self.token,
+                "owner": self.owner,
+                "renewals": self.renewals,
+                "acquired": self.acquired,
+                "expires": self.expires,
+            },
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, storage: str) -> LeaseRecord:
+        """Read a sealed lease.
+
+        Raises:
+            IndexDamagedError: it fails its checks.
+        """
+        fields = unpack(KIND_LEASE, data, FIELDS, storage)
+        state, token, owner = fields["state"], fields["token"], fields["owner"]
+        numbers = [fields[name] for name in ("renewals", "acquired", "expires")]
+        if type(state) is not str or type(token) is not bytes or type(owner) is not str:
+            raise field_error(storage, LEASE, "fields")
+        if state not in set(LeaseState):
+            raise field_error(storage, LEASE, "fields")
+        if not all(is_uint(number) for number in numbers):
+            raise field_error(storage, LEASE, "times")
+        return cls(LeaseState(state), token, owner, *(int(str(number)) for number in numbers))
+
+    @property
+    def life_seconds(self) -> float:
+        """How long it may stay unchanged before it is dead, in seconds."""
+        return min(max((self.expires - self.acquired) / 1000, 0.0), LIFE_SECONDS_MAX)
+
+    def expired(self, now_ms: int) -> bool:
+        """Whether it ended on the wall clock, skew allowed for."""
+        end_ms = min(self.expires, self.acquired + int(LIFE_SECONDS_MAX * 1000))
+        return now_ms > end_ms + SKEW_SECONDS * 1000
+
+
+def read_record(storage: Storage) -> LeaseRecord | None:
+    """Return what a storage's lease says, or None when it is free and was left clean.
+
+    Raises:
+        IndexDamagedError: the lease cannot be read.
+    """
+    there = storage.load(LEASE)
+    record = LeaseRecord.decode(there.data, storage.name) if there else None
+    return None if record is not None and record.state is LeaseState.RELEASED else record
