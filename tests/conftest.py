@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from servers.redis import RedisServer
     from servers.seaweed import SeaweedServer
 
+pytest.register_assert_rewrite("storage_stories")
+
 
 def pytest_sessionfinish() -> None:
     """End the servers with the test process."""

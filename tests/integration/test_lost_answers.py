@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from edits import GIVEN, THERE, met
 from places import Clock, Place, make
 from servers.proxy import DroppingProxy
 from servers.running import running
 
 import kvsync
-from kvsync import Delete, Put
+from kvsync import Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,15 +21,7 @@ if TYPE_CHECKING:
 
 EXCHANGES_MAX = 200
 BASE = {f"key/{number}": b"base %d" % number for number in range(12)}
-GIVEN: list[Put | Delete] = [Put("key/1", b"given"), Put("given", b"new"), Delete("key/2")]
-THERE: list[Put | Delete] = [Put("key/3", b"there"), Put("there", b"newer"), Delete("key/4")]
-DONE = {
-    **{key: value for key, value in BASE.items() if key not in {"key/2", "key/4"}},
-    "key/1": b"given",
-    "given": b"new",
-    "key/3": b"there",
-    "there": b"newer",
-}
+DONE = met(BASE)
 
 
 def through(url: str, kind: str, proxy: DroppingProxy) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import lmdb
 import pytest
+from edits import GIVEN, THERE, met
 from places import Clock, Hooked
 from servers.nats import NatsServer
 from servers.postgres import PASSWORD, SECURED, PostgresServer
@@ -14,7 +15,7 @@ from servers.redis import RedisServer
 from servers.seaweed import SeaweedServer
 
 import kvsync
-from kvsync import Delete, Put
+from kvsync import Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,15 +23,7 @@ if TYPE_CHECKING:
 
 KINDS = ("redis", "postgres", "s3", "nats")
 BASE = {f"key/{number}": b"base %d" % number for number in range(20)}
-GIVEN: list[Put | Delete] = [Put("key/1", b"given"), Put("given", b"new"), Delete("key/2")]
-THERE: list[Put | Delete] = [Put("key/3", b"there"), Put("there", b"newer"), Delete("key/4")]
-DONE = {
-    **{key: value for key, value in BASE.items() if key not in {"key/2", "key/4"}},
-    "key/1": b"given",
-    "given": b"new",
-    "key/3": b"there",
-    "there": b"newer",
-}
+DONE = met(BASE)
 
 
 def server_of(kind: str, folder: Path) -> Server:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import multiprocessing
 import os
 import socket
 import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from storage_stories import one_process_wins_the_lease
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.folder.keyname import Naming
 from kvsync.testing.conformance import HARD_KEYS, listing
@@ -441,27 +440,5 @@ def test_where_names_fold_the_exact_one_counts(root: Path, monkeypatch: pytest.M
     assert set(listing(storage)) == {"Readme", "Dir/a", "Dir/b"}
 
 
-def _race(path: str, number: int, start: Any, won: Any) -> None:
-    start.wait(30)
-    try:
-        FolderStorage(path).store("lease", b"%d" % number, ABSENT)
-    except ObjectMismatch:
-        return
-    won.put(number)
-
-
 def test_processes_race_for_a_lease(root: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start, won = context.Event(), context.Queue()
-    racers = [context.Process(target=_race, args=(str(root), number, start, won)) for number in range(4)]
-    for racer in racers:
-        racer.start()
-    start.set()
-    for racer in racers:
-        racer.join(60)
-        assert racer.exitcode == 0
-    winner = won.get(timeout=10)
-    assert won.empty()
-    stored = FolderStorage(root).load("lease")
-    assert stored is not None
-    assert stored.data == b"%d" % winner
+    one_process_wins_the_lease(str(root))

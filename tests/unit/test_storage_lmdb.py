@@ -7,18 +7,25 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import lmdb
 import pytest
+from storage_stories import (
+    held_lease_is_reported_at_once,
+    is_made_equal_with_a_dict,
+    one_process_wins_the_lease,
+    one_writer_wins,
+    reads_as_empty,
+    transactions_do_not_nest,
+    version_does_not_come_back,
+)
 
 import kvsync
-from kvsync import Delete, Put
-from kvsync.errors import LockHeldError, StorageError, UsageError
+from kvsync import Put
+from kvsync.errors import StorageError, UsageError
 from kvsync.measuring import BATCH_BYTES, pieces
 from kvsync.native import digest_values
 from kvsync.storages import open_storage
@@ -95,12 +102,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 
 def test_only_a_write_creates_the_environment(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
     storage = opening(tmp_path / "a")
-    assert storage.read(["x"]) == [None]
-    assert listing(storage) == {}
-    assert storage.objects() == []
-    assert storage.load("manifest") is None
-    storage.delete(["x"])
-    storage.remove(["lease"], ANY)
+    reads_as_empty(storage)
     assert os.listdir(tmp_path) == []
     storage.write(["x"], [b"1"])
     assert os.listdir(tmp_path) == ["a"]
@@ -278,12 +280,7 @@ def test_closed_is_closed_and_an_open_transaction_is_undone(
 
 
 def test_transactions_do_not_nest(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
-    storage = opening(tmp_path)
-    with storage.transaction():
-        storage.write(["a"], [b"1"])
-        with pytest.raises(UsageError), storage.transaction():
-            pytest.fail("it began")
-    assert storage.read(["a"]) == [b"1"]
+    transactions_do_not_nest(opening(tmp_path))
 
 
 def test_two_databases_of_one_environment(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
@@ -321,12 +318,7 @@ def test_who_looks_at_a_held_lease_waits_for_nobody(tmp_path: Path, opening: Cal
 
 
 def test_a_version_does_not_come_back(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
-    storage = opening(tmp_path)
-    old = storage.store("lease", b"same", ABSENT)
-    storage.remove(["lease"], old)
-    storage.store("lease", b"same", ABSENT)
-    with pytest.raises(ObjectMismatch):
-        storage.store("lease", b"x", old)
+    version_does_not_come_back(opening(tmp_path))
 
 
 def test_an_object_that_somebody_cut_off_is_named(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
@@ -341,54 +333,11 @@ def test_an_object_that_somebody_cut_off_is_named(tmp_path: Path, opening: Calla
 
 
 def test_of_eight_conditional_writers_one_wins(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
-    storages = [opening(tmp_path) for _ in range(8)]
-    storages[0].write(["there"], [b"0"])
-    for turn in range(5):
-        token = listing(storages[0])["there"]
-        barrier = threading.Barrier(8)
-
-        def race(
-            number: int, token: bytes = token, turn: int = turn, barrier: threading.Barrier = barrier
-        ) -> list[str]:
-            barrier.wait(30)
-            values = [b"%d %d" % (turn, number)] * 2
-            written = storages[number].write(["there", f"new {turn}"], values, [token, None])
-            return [refusal.key for refusal in written.refused]
-
-        with ThreadPoolExecutor(8) as pool:
-            refused = list(pool.map(race, range(8)))
-        assert sum("there" not in keys for keys in refused) == 1
-        assert sum(f"new {turn}" not in keys for keys in refused) == 1
+    one_writer_wins([opening(tmp_path) for _ in range(8)])
 
 
-def _race(path: str, number: int, start: Any, won: Any) -> None:
-    start.wait(30)
-    storage = LmdbStorage(path)
-    try:
-        storage.store("lease", b"%d" % number, ABSENT)
-    except ObjectMismatch:
-        return
-    finally:
-        storage.close()
-    won.put(number)
-
-
-def test_processes_race_for_a_lease_in_a_new_environment(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
-    context = multiprocessing.get_context("spawn")
-    start, won = context.Event(), context.Queue()
-    path = str(tmp_path / "a")
-    racers = [context.Process(target=_race, args=(path, number, start, won)) for number in range(4)]
-    for racer in racers:
-        racer.start()
-    start.set()
-    for racer in racers:
-        racer.join(60)
-        assert racer.exitcode == 0
-    winner = won.get(timeout=10)
-    assert won.empty()
-    stored = opening(path).load("lease")
-    assert stored is not None
-    assert stored.data == b"%d" % winner
+def test_processes_race_for_a_lease_in_a_new_environment(tmp_path: Path) -> None:
+    one_process_wins_the_lease(f"lmdb:///{tmp_path}/a")
 
 
 def _in_child(storage: LmdbStorage, answers: Any) -> None:
@@ -415,21 +364,9 @@ def test_a_forked_child_has_an_environment_of_its_own(tmp_path: Path, opening: C
     assert storage.write(["after"], [b"1"]).refused == ()
 
 
-def test_a_dict_and_an_environment_are_made_equal(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+def test_a_dict_and_an_environment_are_made_equal(tmp_path: Path) -> None:
     url = f"lmdb:///{tmp_path}/a"
-    data: dict[str, bytes] = {}
-    changes = [Put(f"user/{number}" * (1 + 99 * (number % 7 == 0)), b"%d" % number) for number in range(500)]
-    assert kvsync.sync(data, url, changes=changes).pushed == 500
-    result = kvsync.sync(data, url, changes=[Put("user/1", b"new"), Delete("user/2")])
-    assert result.pushed == 2
-    assert result.guarantee == "T1"
-    kvsync.commit(url, [Put("user/3", b"theirs"), Delete("user/4")])
-    assert kvsync.sync(data, url).pulled == 2
-    values = {key: value for key, value in data.items() if not key.startswith(".kvsync/")}
-    storage = opening(url)
-    assert dict(zip(values, storage.read(list(values)), strict=True)) == values
-    assert len(listing(storage)) == len(values) == 498
-    storage.close()
+    data = is_made_equal_with_a_dict(url, [f"user/{number}" * (1 + 99 * (number % 7 == 0)) for number in range(500)])
     before = (tmp_path / "a/data.mdb").read_bytes()
     again = kvsync.sync(data, url)
     assert (again.pushed, again.pulled) == (0, 0)
@@ -453,24 +390,7 @@ def test_a_scan_finds_what_applications_wrote(tmp_path: Path) -> None:
 
 
 def test_a_held_lease_is_reported_at_once(tmp_path: Path) -> None:
-    url = f"lmdb:///{tmp_path}"
-    data: dict[str, bytes] = {}
-    kvsync.sync(data, url, changes=[Put("a", b"1")])
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold(progress: object) -> None:
-        entered.set()
-        leave.wait(30)
-
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(kvsync.sync, data, url, changes=[Put("b", b"2")], on_progress=hold)
-        assert entered.wait(30)
-        started = time.monotonic()
-        with pytest.raises(LockHeldError):
-            kvsync.sync({}, url, changes=[Put("c", b"3")], wait_seconds=0)
-        assert time.monotonic() - started < 5
-        leave.set()
-        assert running.result(30).pushed == 1
+    held_lease_is_reported_at_once(f"lmdb:///{tmp_path}")
 
 
 class Watched:

@@ -14,10 +14,18 @@ from urllib.parse import quote
 import psycopg
 import pytest
 from servers.postgres import PASSWORD, SECURED, PostgresServer
+from storage_stories import (
+    held_lease_is_reported_at_once,
+    is_made_equal_with_a_dict,
+    one_writer_wins,
+    transactions_do_not_nest,
+    two_tables_have_an_index_each,
+    version_does_not_come_back,
+)
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.errors import LockHeldError, StorageError, UsageError
+from kvsync.errors import StorageError, UsageError
 from kvsync.native import digest_values
 from kvsync.storages import open_storage, redact
 from kvsync.storages.base import ObjectMismatch
@@ -303,11 +311,7 @@ def test_closed_is_closed(url: str, opening: Callable[[str], PostgresStorage]) -
 
 
 def test_transactions_do_not_nest(storage: PostgresStorage) -> None:
-    with storage.transaction():
-        storage.write(["a"], [b"1"])
-        with pytest.raises(UsageError), storage.transaction():
-            pytest.fail("it began")
-    assert storage.read(["a"]) == [b"1"]
+    transactions_do_not_nest(storage)
 
 
 def test_it_keeps_few_connections(storage: PostgresStorage, postgres_server: PostgresServer, schema: str) -> None:
@@ -466,14 +470,7 @@ def test_keys_that_text_cannot_hold(storage: PostgresStorage) -> None:
 
 
 def test_the_tables_of_one_schema_have_an_index_each(url: str, opening: Callable[[str], PostgresStorage]) -> None:
-    first, second = opening(f"{url}&table=first"), opening(f"{url}&table=Second")
-    first.store("manifest", b"1", ABSENT)
-    assert second.objects() == []
-    second.store("manifest", b"2", ABSENT)
-    first.write(["a"], [b"1"])
-    assert second.read(["a"]) == [None]
-    first.remove(["manifest"], ANY)
-    assert second.objects() == ["manifest"]
+    two_tables_have_an_index_each(opening(f"{url}&table=first"), opening(f"{url}&table=Second"))
 
 
 def test_large_values_are_scanned_in_order(storage: PostgresStorage) -> None:
@@ -530,11 +527,7 @@ def test_a_key_twice_in_a_batch(storage: PostgresStorage) -> None:
 
 
 def test_a_version_does_not_come_back(storage: PostgresStorage) -> None:
-    old = storage.store("lease", b"same", ABSENT)
-    storage.remove(["lease"], old)
-    storage.store("lease", b"same", ABSENT)
-    with pytest.raises(ObjectMismatch):
-        storage.store("lease", b"x", old)
+    version_does_not_come_back(storage)
 
 
 def test_a_locked_row_says_so(storage: PostgresStorage, url: str, opening: Callable[[str], PostgresStorage]) -> None:
@@ -606,29 +599,8 @@ def test_a_call_that_the_server_ends_for_a_deadlock_is_done_again(
     assert storage.read(["a", "b"]) == [b"ours"] * 2
 
 
-def test_of_eight_conditional_writers_one_wins(
-    storage: PostgresStorage, url: str, opening: Callable[[str], PostgresStorage]
-) -> None:
-    storage.write(["there"], [b"0"])
-    others = [opening(url) for _ in range(8)]
-    for turn in range(5):
-        token = listing(storage)["there"]
-        barrier = threading.Barrier(8)
-
-        def race(
-            number: int, token: bytes = token, turn: int = turn, barrier: threading.Barrier = barrier
-        ) -> list[str]:
-            barrier.wait(30)
-            values = [b"%d %d" % (turn, number)] * 2
-            written = others[number].write(["there", f"new {turn}"], values, [token, None])
-            return [refusal.key for refusal in written.refused]
-
-        with ThreadPoolExecutor(8) as pool:
-            refused = list(pool.map(race, range(8)))
-        assert sum("there" not in keys for keys in refused) == 1
-        assert sum(f"new {turn}" not in keys for keys in refused) == 1
-        winner = next(number for number, keys in enumerate(refused) if "there" not in keys)
-        assert storage.read(["there"]) == [b"%d %d" % (turn, winner)]
+def test_of_eight_conditional_writers_one_wins(url: str, opening: Callable[[str], PostgresStorage]) -> None:
+    one_writer_wins([opening(url) for _ in range(8)])
 
 
 def test_a_thread_reads_what_is_committed_while_another_is_in_a_transaction(storage: PostgresStorage) -> None:
@@ -675,18 +647,8 @@ def test_a_forked_child_has_connections_of_its_own(storage: PostgresStorage) -> 
 # End to end
 
 
-def test_a_dict_and_a_table_are_made_equal(storage: PostgresStorage, url: str, postgres_server: PostgresServer) -> None:
-    data: dict[str, bytes] = {}
-    changes = [Put(f"user/{number}", b"%d" % number) for number in range(500)]
-    assert kvsync.sync(data, url, changes=changes).pushed == 500
-    result = kvsync.sync(data, url, changes=[Put("user/1", b"new"), Delete("user/2")])
-    assert result.pushed == 2
-    assert result.guarantee == "T1"
-    kvsync.commit(url, [Put("user/3", b"theirs"), Delete("user/4")])
-    assert kvsync.sync(data, url).pulled == 2
-    values = {key: value for key, value in data.items() if not key.startswith(".kvsync/")}
-    assert dict(zip(values, storage.read(list(values)), strict=True)) == values
-    assert len(listing(storage)) == len(values) == 498
+def test_a_dict_and_a_table_are_made_equal(url: str, postgres_server: PostgresServer) -> None:
+    data = is_made_equal_with_a_dict(url, [f"user/{number}" for number in range(500)])
     before = postgres_server.run("SELECT pg_current_wal_insert_lsn()")
     again = kvsync.sync(data, url)
     assert (again.pushed, again.pulled) == (0, 0)
@@ -723,24 +685,8 @@ def test_scans_find_what_applications_wrote(url: str, postgres_server: PostgresS
     assert (again.pushed, again.pulled) == (0, 0)
 
 
-def test_a_held_lease_is_reported_at_once(storage: PostgresStorage, url: str) -> None:
-    data: dict[str, bytes] = {}
-    kvsync.sync(data, url, changes=[Put("a", b"1")])
-    entered, leave = threading.Event(), threading.Event()
-
-    def hold(progress: object) -> None:
-        entered.set()
-        leave.wait(30)
-
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(kvsync.sync, data, url, changes=[Put("b", b"2")], on_progress=hold)
-        assert entered.wait(30)
-        started = time.monotonic()
-        with pytest.raises(LockHeldError):
-            kvsync.sync({}, url, changes=[Put("c", b"3")], wait_seconds=0)
-        assert time.monotonic() - started < 5
-        leave.set()
-        assert running.result(30).pushed == 1
+def test_a_held_lease_is_reported_at_once(url: str) -> None:
+    held_lease_is_reported_at_once(url)
 
 
 def test_what_is_created_between_a_look_and_a_delete_stays(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from storage_stories import (
+    one_process_wins_the_lease,
+    reads_as_empty,
+    transactions_do_not_nest,
+    two_tables_have_an_index_each,
+    version_does_not_come_back,
+)
 
 from kvsync.errors import StorageError, UsageError
-from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.sqlite import SqliteStorage, open_url
 from kvsync.storages.sqlite.table import Table
 from kvsync.testing.conformance import listing
@@ -34,12 +39,7 @@ def ask(path: Path, query: str) -> Any:
 
 def test_only_a_write_creates_the_file(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "a.db")
-    assert storage.read(["x"]) == [None]
-    assert listing(storage) == {}
-    assert storage.objects() == []
-    assert storage.load("manifest") is None
-    storage.delete(["x"])
-    storage.remove(["lease"], ANY)
+    reads_as_empty(storage)
     assert os.listdir(tmp_path) == []
     storage.write(["x"], [b"1"])
     assert ask(tmp_path / "a.db", "PRAGMA journal_mode") == ("wal",)
@@ -153,25 +153,14 @@ def test_keys_with_nul_are_whole(tmp_path: Path) -> None:
 
 
 def test_two_tables_of_one_database_have_an_index_each(tmp_path: Path) -> None:
-    first = open_url(f"sqlite:///{tmp_path}/a.db?table=first")
-    second = open_url(f"sqlite:///{tmp_path}/a.db?table=second")
-    first.store("manifest", b"1", ABSENT)
-    assert second.objects() == []
-    second.store("manifest", b"2", ABSENT)
-    first.write(["a"], [b"1"])
-    assert second.read(["a"]) == [None]
-    first.remove(["manifest"], ANY)
-    assert second.objects() == ["manifest"]
+    two_tables_have_an_index_each(
+        *(open_url(f"sqlite:///{tmp_path}/a.db?table={name}") for name in ("first", "second"))
+    )
 
 
 def test_a_version_does_not_come_back(tmp_path: Path) -> None:
     """Removed and stored anew with the same bytes, an object is not what somebody saw before."""
-    storage = SqliteStorage(tmp_path / "a.db")
-    old = storage.store("lease", b"same", ABSENT)
-    storage.remove(["lease"], old)
-    storage.store("lease", b"same", ABSENT)
-    with pytest.raises(ObjectMismatch):
-        storage.store("lease", b"x", old)
+    version_does_not_come_back(SqliteStorage(tmp_path / "a.db"))
 
 
 def test_a_locked_database_says_so(tmp_path: Path) -> None:
@@ -237,12 +226,7 @@ def test_a_full_disk_within_a_transaction_undoes_all_of_it(tmp_path: Path) -> No
 
 
 def test_transactions_do_not_nest(tmp_path: Path) -> None:
-    storage = SqliteStorage(tmp_path / "a.db")
-    with storage.transaction():
-        storage.write(["a"], [b"1"])
-        with pytest.raises(UsageError), storage.transaction():
-            pytest.fail("it began")
-    assert storage.read(["a"]) == [b"1"]
+    transactions_do_not_nest(SqliteStorage(tmp_path / "a.db"))
 
 
 def test_closed_is_closed_and_an_open_transaction_is_undone(tmp_path: Path) -> None:
@@ -277,28 +261,5 @@ def test_only_the_lease_is_written_without_waiting_for_the_disk(tmp_path: Path) 
     ] * 2
 
 
-def _race(path: str, number: int, start: Any, won: Any) -> None:
-    start.wait(30)
-    try:
-        SqliteStorage(path, busy_timeout=30).store("lease", b"%d" % number, ABSENT)
-    except ObjectMismatch:
-        return
-    won.put(number)
-
-
 def test_processes_race_for_a_lease_in_a_new_database(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start, won = context.Event(), context.Queue()
-    path = str(tmp_path / "a.db")
-    racers = [context.Process(target=_race, args=(path, number, start, won)) for number in range(4)]
-    for racer in racers:
-        racer.start()
-    start.set()
-    for racer in racers:
-        racer.join(60)
-        assert racer.exitcode == 0
-    winner = won.get(timeout=10)
-    assert won.empty()
-    stored = SqliteStorage(path).load("lease")
-    assert stored is not None
-    assert stored.data == b"%d" % winner
+    one_process_wins_the_lease(f"sqlite:///{tmp_path}/a.db?busy_timeout=30")
