@@ -324,7 +324,7 @@ def test_it_keeps_few_connections(storage: PostgresStorage, postgres_server: Pos
 
     with ThreadPoolExecutor(12) as pool:
         assert list(pool.map(read, range(12))) == [[b"1"]] * 12
-    query = f"SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query LIKE '%{schema}%'"
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query ~ '\\m{schema}\\M'"
     deadline = time.monotonic() + 10
     while postgres_server.run(query)[0][0] > 4 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -590,7 +590,7 @@ def test_a_call_that_the_server_ends_for_a_deadlock_is_done_again(
         other.execute("SET deadlock_timeout = '60s'")  # so that the server ends ours
         other.execute(update, ("b",))
         writing = pool.submit(storage.write, ["a", "b"], [b"ours"] * 2)  # holds "a" and waits for "b"
-        waiting = f"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{schema}%'"
+        waiting = f"SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '\\m{schema}\\M'"
         while not postgres_server.run(waiting):
             time.sleep(0.01)
         other.execute(update, ("a",))
