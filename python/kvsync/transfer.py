@@ -148,7 +148,7 @@ def push(
         giver = replace(giver, in_parts=True)
     expired = changes.expired(now_ms())
     live = changes.without(expired) if expired else changes
-    for batch in _read_ahead(giver, live):
+    for batch in _read(giver, live, ahead=_pays_to_read_ahead(giver, taker, live)):
         before_write()
         if batch.large is not None:
             _apply_large(giver.storage, taker, batch.large, guard, outcome, before_write)
@@ -163,13 +163,21 @@ def push(
     return outcome
 
 
-def _read_ahead(giver: Reader, changes: Segment) -> Iterator[Batch]:
+def _pays_to_read_ahead(giver: Reader, taker: Storage, changes: Segment) -> bool:
+    """Whether there is something to wait for: what was given is at hand, and so is what is mapped into memory."""
+    if giver.given is not None and len(giver.given.segment) >= len(changes):
+        return False
+    ours, theirs = giver.storage.capabilities, taker.capabilities
+    return ours.blocking and not (ours.mapped and theirs.mapped)
+
+
+def _read(giver: Reader, changes: Segment, *, ahead: bool) -> Iterator[Batch]:
     spans = changes.batches(BATCH_COUNT, BATCH_BYTES)
 
     def read(span: tuple[int, int]) -> Batch:
         return giver.take(changes, *span)
 
-    if not giver.storage.capabilities.blocking or len(spans) <= 1:
+    if not ahead or len(spans) <= 1:
         yield from map(read, spans)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="kvsync-read") as reader:
