@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgpack
 import pytest
@@ -22,9 +22,13 @@ from kvsync.lease import (
     seize,
 )
 from kvsync.native import KIND_LEASE, seal
+from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import FaultyStorage
 from kvsync.types import ANY
+
+if TYPE_CHECKING:
+    from kvsync.storages import Storage
 
 START_MS = 1_700_000_000_000
 RECORD = LeaseRecord(LeaseState.HELD, b"0123456789abcdef", "host pid 1 main", 2, START_MS, START_MS + 60_000)
@@ -46,7 +50,7 @@ class Time:
         self.wall += seconds
         self.mono += seconds
 
-    def take(self, storage: MappingStorage, life: float = 60.0, wait: float = 0.0) -> Any:
+    def take(self, storage: Storage, life: float = 60.0, wait: float = 0.0) -> Any:
         return held((storage,), self.environment, lease_seconds=life, wait_seconds=wait)
 
 
@@ -232,6 +236,27 @@ def test_where_nothing_is_removed_on_condition_a_lease_is_marked_as_released(
         assert second.inheritance is Inheritance.CLEAN
         with pytest.raises(kvsync.LockHeldError), time.take(storage):
             pass
+
+
+def test_a_lease_that_was_given_back_is_taken_again_without_a_look(storage: MappingStorage, time: Time) -> None:
+    """Only as it was left: once somebody else had it, how that one left it has to be looked up."""
+    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    counted = CountedStorage(storage)
+    with time.take(counted), pytest.raises(kvsync.LockHeldError), time.take(storage):
+        pass
+    for expected in [{"store": 2}, {"store": 2}]:
+        counted = CountedStorage(storage)
+        with time.take(counted) as (lease,):
+            assert lease.inheritance is Inheritance.CLEAN
+        assert {name: count for name, count in counted.operations.items() if name != "store_bytes"} == expected
+    interrupted = LeaseRecord(LeaseState.INTERRUPTED, b"t" * 16, "another", 0, 0, 0)
+    storage.store("lease", interrupted.encode(), ANY)
+    with time.take(storage) as (lease,):
+        assert lease.inheritance is Inheritance.INTERRUPTED
+    with pytest.raises(ValueError, match="stopped"), time.take(storage):
+        raise ValueError("stopped")
+    with time.take(storage) as (lease,):
+        assert lease.inheritance is Inheritance.INTERRUPTED
 
 
 def test_renewing_a_lost_lease_fails(storage: MappingStorage, time: Time) -> None:

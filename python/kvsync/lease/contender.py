@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kvsync.errors import KvsyncError, LockHeldError
 from kvsync.index.objects import LEASE, replace
 from kvsync.lease.holding import Inheritance, Lease
+from kvsync.lease.left import recall
 from kvsync.lease.owner import is_dead, owner
 from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState
 from kvsync.storages.base import ObjectMismatch
@@ -47,13 +48,25 @@ class Contender:
         """
         if self.storage.capabilities.conditional_remove:
             return self._create() or self._take_over()
-        # A lease that was given back left its object there: look first.
-        return self._take_over()
+        # A lease that was given back left its object there: look first, unless we know it from when we did that.
+        return self._take_again() or self._take_over()
 
     def _create(self) -> Lease | None:
         record = self.record()
         try:
             version = replace(self.storage, LEASE, record.encode(), ABSENT)
+        except ObjectMismatch:
+            return None
+        return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
+
+    def _take_again(self) -> Lease | None:
+        """Take what this process gave back, without a look, if it is still as we left it: then nobody had it since."""
+        left = recall(self.storage)
+        if left is None:
+            return None
+        record = self.record()
+        try:
+            version = replace(self.storage, LEASE, record.encode(), left)
         except ObjectMismatch:
             return None
         return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)

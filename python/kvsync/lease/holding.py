@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import LEASE, replace
+from kvsync.lease.left import remember
 from kvsync.lease.record import LeaseRecord, LeaseState
 from kvsync.storages.base import ObjectMismatch
 
@@ -118,6 +119,7 @@ class Lease:
             self._replace(self._record_with(LeaseState.INTERRUPTED), version)
         elif not self.storage.capabilities.conditional_remove:
             self._replace(self._record_with(LeaseState.RELEASED), version)
+            remember(self.storage, self._version)
         else:
             self.storage.remove([LEASE], version)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kvsync.storages.base import Storage
     from kvsync.types import Capabilities, Expectation, Stored, Unreadable, Version, Written
 
-__all__ = ["WrappedStorage"]
+__all__ = ["WrappedStorage", "innermost"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -121,3 +121,10 @@ class WrappedStorage:
             self.around("begin", lambda: stack.enter_context(inner.transaction()))
             yield
             self.around("commit", stack.close)
+
+
+def innermost(storage: object) -> object:
+    """Return what all wrappers around a storage stand around."""
+    while isinstance(storage, WrappedStorage):
+        storage = storage.inner
+    return storage
