@@ -110,6 +110,8 @@ class Run:
             plan = self._plan(changes, basis)
             self._intend(plan)
             self._push(plan)
+            self.source.leave()
+            self.target.leave()
         return self.result
 
     def preview(self, changes: Iterable[Put | Delete]) -> Outline:
@@ -410,6 +412,7 @@ def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, 
         side.commit(changes)
         if side.scanned is not None:
             side.scanned.save(storage, side.replica.manifest.nonce)
+        side.leave()
         return side.committed
 
 

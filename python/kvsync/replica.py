@@ -74,18 +74,29 @@ class Replica:
 
     Attributes:
         storage: where it lives.
-        manifest: as last read or written.
+        manifest: as last read or written, with what is yet to be written.
+        left: the manifest as it is in the storage, and its version; None where there is none.
         transactional: values and log are committed as one, so no intent is needed.
         dry: the log grows in memory only.
+
+    `seen` is the manifest as it was read before, `known` as it certainly still is.
     """
 
-    def __init__(self, storage: Storage, environment: Environment, *, dry: bool = False, seen: Found = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        environment: Environment,
+        *,
+        dry: bool = False,
+        seen: Found = None,
+        known: Found = None,
+    ) -> None:
         self.storage = storage
         self.dry = dry
         self.transactional = has_transaction(storage)
         self._environment = environment
-        found = load_manifest(storage, seen)
-        self.manifest, self._version = found or (Manifest.fresh(environment), ABSENT)
+        self.left = known or load_manifest(storage, seen)
+        self.manifest, self._version = self.left or (Manifest.fresh(environment), ABSENT)
         self._loaded: dict[str, Segment] = {}
         self._intent: tuple[str, Segment, bytes] | None = None
         self._renamed = False
@@ -384,6 +395,7 @@ class Replica:
                 message = "another run wrote the manifest: our lease was taken over; nothing was lost, run again"
                 raise LockLostError(message, storage=self.storage.name) from None
             recent.keep(data, manifest)
+            self.left = manifest, self._version
         self.manifest = manifest
         self._renamed = False
 

@@ -74,7 +74,7 @@ class Budget:
         return self.count is None and self.part >= 1
 
 
-class Found(NamedTuple):
+class FoundValue(NamedTuple):
     """A value that a scan read.
 
     `expires` is in wall-clock milliseconds, 0: never; None where the storage does not keep it.
@@ -261,23 +261,25 @@ def _read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], 
     return seen
 
 
-def _found(storage: Storage, listed: Mapping[str, bytes], seen: Mapping[str, tuple[bytes, int]]) -> dict[str, Found]:
+def _found(
+    storage: Storage, listed: Mapping[str, bytes], seen: Mapping[str, tuple[bytes, int]]
+) -> dict[str, FoundValue]:
     """Return what was read, with tokens that are of just that."""
     if storage.capabilities.versions:
-        return {key: Found(listed[key], *measure) for key, measure in seen.items()}
+        return {key: FoundValue(listed[key], *measure) for key, measure in seen.items()}
     if not has_expiry(storage):
         # The value may have changed since it was listed. What was read is what is known; its token is its digest.
-        return {key: Found(digest, digest, size) for key, (digest, size) in seen.items()}
+        return {key: FoundValue(digest, digest, size) for key, (digest, size) in seen.items()}
     # The listing says when a value expires, for that value alone: another one waits for the next scan.
     times = {key: parts_of(listed[key]) for key in seen}
     return {
-        key: Found(listed[key], digest, size, times[key][1])
+        key: FoundValue(listed[key], digest, size, times[key][1])
         for key, (digest, size) in seen.items()
         if digest == times[key][0]
     }
 
 
-def _retimed(replica: Replica, unchanged: Sequence[tuple[str, Found]]) -> list[str]:
+def _retimed(replica: Replica, unchanged: Sequence[tuple[str, FoundValue]]) -> list[str]:
     """Return the keys whose value is the one that is known, and whose time is another one."""
     if not unchanged or not has_expiry(replica.storage):
         return []
@@ -329,7 +331,7 @@ def _check_budget(
 
 
 def _late_writes(
-    replica: Replica, puts: dict[str, Found], deletes: Sequence[str]
+    replica: Replica, puts: dict[str, FoundValue], deletes: Sequence[str]
 ) -> tuple[list[Change], list[tuple[Change, bytes]]]:
     """Explain what was found by what runs were about to write, and by what is known to be missing.
 
@@ -357,7 +359,7 @@ def _late_writes(
     return list(landed.values()), [entry for key, entry in stale.items() if key not in landed]
 
 
-def _fits(change: Change, puts: dict[str, Found], gone: set[str]) -> bool:
+def _fits(change: Change, puts: dict[str, FoundValue], gone: set[str]) -> bool:
     """Whether what was found at a key is what `change` makes of it."""
     if change.deletes:
         return change.key in gone
@@ -366,7 +368,7 @@ def _fits(change: Change, puts: dict[str, Found], gone: set[str]) -> bool:
 
 
 def _stamped(
-    replica: Replica, environment: Environment, puts: dict[str, Found], deletes: Sequence[str]
+    replica: Replica, environment: Environment, puts: dict[str, FoundValue], deletes: Sequence[str]
 ) -> list[Change]:
     """Stamp local changes in the order in which the storage says they were made, none in the future."""
     now_ms = environment.now_ms()

@@ -65,7 +65,8 @@ class Side:
         self.others = others
         self.options = options
         self.environment = environment
-        self.replica = Replica(storage, environment, dry=lease is None, seen=seen)
+        known = lease.known if lease is not None else None
+        self.replica = Replica(storage, environment, dry=lease is None, seen=seen, known=known)
         self.scanned: Scan | None = None
         self.committed = 0
         self.unexpiring = 0
@@ -119,6 +120,11 @@ class Side:
         if self.scanned is not None:
             return InventoryGuard(self.scanned)
         return Look(self.replica) if self.options.guard == "check" else Trust()
+
+    def leave(self) -> None:
+        """Let the lease know the manifest as this run leaves it, for the next run of this process."""
+        if self.lease is not None:
+            self.lease.left = self.replica.left
 
     # Step 2
 

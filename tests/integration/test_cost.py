@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from places import Clock, Hooked, make, plain
 
 import kvsync
 from kvsync import Delete, Put
+from kvsync.storages.mapping import MappingStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,3 +238,50 @@ def test_a_run_costs_the_same_the_hundredth_time() -> None:
     costs = long_life()["costs"]
     cheapest: Callable[[list[int]], int] = min
     assert cheapest(costs[-100:]) <= cheapest(costs[:100]) + 1
+
+
+def marking(values: dict[str, bytes]) -> MappingStorage:
+    """Return a storage that marks its lease as released, as those do that remove nothing on condition."""
+    storage = MappingStorage(values)
+    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    return storage
+
+
+def test_what_this_process_left_is_known_until_somebody_else_was_there() -> None:
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = map(marking, values)
+    kvsync.sync(one, two, changes("first", 1))
+    result = kvsync.sync(one, two, changes("again", 1))
+    assert [counts["load"] for counts in result.operations.values()] == [0, 0]
+    assert cost(result) == 8
+    other = marking(values[0])
+    kvsync.commit(other, [Put("other", b"1")])
+    result = kvsync.sync(one, two, changes("more", 1))
+    # A lease that is not as it was left, the lease, the manifest; the target is as this process left it.
+    assert [counts["load"] for counts in result.operations.values()] == [3, 0]
+    assert (result.pushed, values[1]["other"]) == (2, b"1")
+    assert plain(values[0]) == plain(values[1])
+
+
+def test_a_manifest_that_is_known_is_not_trusted_when_it_is_written() -> None:
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = map(marking, values)
+    kvsync.sync(one, two, changes("first", 1))
+    del values[1][".kvsync/manifest"]
+    with pytest.raises(kvsync.LockLostError):
+        kvsync.sync(one, two, changes("more", 1))
+    with pytest.raises(kvsync.IndexDamagedError):
+        kvsync.sync(one, two, changes("more", 1))
+
+
+def test_a_run_that_fails_leaves_nothing_known() -> None:
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = map(marking, values)
+    kvsync.sync(one, two, changes("first", 1))
+    kvsync.commit(one, [Put("a", b"1")])
+    kvsync.commit(two, [Put("a", b"2")])
+    with pytest.raises(kvsync.ConflictError):
+        kvsync.sync(one, two, conflict="fail")
+    result = kvsync.sync(one, two, changes("more", 1))
+    assert all(counts["load"] for counts in result.operations.values())
+    assert plain(values[0]) == plain(values[1])

@@ -51,7 +51,7 @@ def play(
     crashes: float = 0.4,
 ) -> World:
     """Play one history and settle it; any broken promise raises."""
-    world = World(seed, 2 + seed % 5, transactional=True)
+    world = World(seed, 2 + seed % 5, transactional=True, marking=True)
     crashing = seed % 2 == 0
     if skews is not None:
         for replica, skew in zip(world.replicas, skews(world), strict=True):
@@ -84,7 +84,7 @@ def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
     A run that scans protects what the application writes at any moment of it, by conditions. With guard="check" a value
     is looked at before it is overwritten, so there the application keeps still during the run itself.
     """
-    world = World(seed, 2 + seed % 4, transactional=True)
+    world = World(seed, 2 + seed % 4, transactional=True, marking=True)
     crashing = seed % 2 == 0
     chance = world.random
     for _ in range(STEPS):
@@ -135,7 +135,7 @@ def quiet(world: World, pairs: list[tuple[int, int]]) -> None:
 def ring(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
     """Let everybody on a ring change the same keys at once, each pair with a policy of its own, and converge."""
     count = 3 + seed % 6
-    world = World(seed, count)
+    world = World(seed, count, marking=True)
     chance = world.random
     for replica in world.replicas:
         world.change(replica, KEYS, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -163,6 +163,16 @@ class TransactionalWire(Wire):
             self.watch.at.locked = False
 
 
+class Opened:
+    """The storage that a process keeps open from run to run; a copy of the world opens its own."""
+
+    def __init__(self) -> None:
+        self.storage: MappingStorage | None = None
+
+    def __deepcopy__(self, _memo: Any) -> Opened:
+        return Opened()
+
+
 @dataclass
 class Replicated:
     """One storage of the world, the clock of the machine beside it, and what its application still wants to say.
@@ -170,6 +180,7 @@ class Replicated:
     unreported: what the application ever wrote here behind kvsync's back.
     replaced: values that the application itself replaced here, knowing them or not, by key and digest.
     held: what its missing entries said at the last check.
+    marking: its lease is marked as released, as in a bucket, and its runs are of one process, which remembers that.
     locked: a transaction is open, and keeps the application's writes out.
     edited: keys that the application wrote behind kvsync's back since the last check.
     """
@@ -178,6 +189,7 @@ class Replicated:
     data: dict[str, bytes] = field(default_factory=dict)
     skew: float = 0.0
     transactional: bool = False
+    marking: bool = False
     unsaid: list[Put | Delete] = field(default_factory=list)
     failed: bool = False
     newest: dict[str, Change] = field(default_factory=dict)
@@ -187,9 +199,15 @@ class Replicated:
     edited: set[str] = field(default_factory=set)
     held: dict[str, bytes] = field(default_factory=dict)
     last_log: Log | None = None
+    opened: Opened = field(default_factory=Opened)
 
     def storage(self) -> MappingStorage:
-        return MappingStorage(self.data)
+        if not self.marking:
+            return MappingStorage(self.data)
+        if self.opened.storage is None or self.opened.storage.mapping is not self.data:
+            self.opened.storage = MappingStorage(self.data)
+            self.opened.storage.capabilities = replace(self.opened.storage.capabilities, conditional_remove=False)
+        return self.opened.storage
 
     def wire(self, fuse: Fuse, said: Sequence[Put | Delete] = ()) -> Wire:
         kind = TransactionalWire if self.transactional else Wire
@@ -217,7 +235,15 @@ class Replicated:
 class World:
     """Some replicas, one random source, one virtual time; `check` holds the predicates after each step."""
 
-    def __init__(self, seed: int, count: int, *, skews: Sequence[float] = (), transactional: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        count: int,
+        *,
+        skews: Sequence[float] = (),
+        transactional: bool = False,
+        marking: bool = False,
+    ) -> None:
         self.random = random.Random(seed)
         self.now = START
         self.replicas = [Replicated(i) for i in range(count)]
@@ -225,6 +251,7 @@ class World:
             replica.skew = skew
         for replica in self.replicas:
             replica.transactional = transactional and self.random.random() < 0.5
+            replica.marking = marking and (seed + replica.number) % 2 == 1
         self.known: dict[tuple[int, int, str], Change] = {}
         # Each write of the application by its key and digest, with the writes it had seen: its causal past.
         self.past: dict[tuple[str, bytes], set[tuple[str, bytes]]] = {}

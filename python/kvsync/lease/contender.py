@@ -66,10 +66,12 @@ class Contender:
             return None
         record = self.record()
         try:
-            version = replace(self.storage, LEASE, record.encode(), left)
+            version = replace(self.storage, LEASE, record.encode(), left.version)
         except ObjectMismatch:
             return None
-        return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
+        lease = Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
+        lease.known = left.manifest
+        return lease
 
     def _take_over(self) -> Lease | Taken:
         there = self.storage.load(LEASE)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import LEASE, replace
-from kvsync.lease.left import remember
+from kvsync.lease.left import Left, remember
 from kvsync.lease.record import LeaseRecord, LeaseState
 from kvsync.storages.base import ObjectMismatch
 
 if TYPE_CHECKING:
     from kvsync.environment import Environment
+    from kvsync.index.manifest import Manifest
     from kvsync.storages.base import Storage
-    from kvsync.types import Stored, Version
+    from kvsync.types import Expectation, Stored, Version
 
 __all__ = ["Inheritance", "Lease"]
 
@@ -40,6 +41,8 @@ class Lease:
     Attributes:
         inheritance: how the last holder left the storage.
         outlived: the last holder is known to be dead, so that nothing of it can land any more.
+        known: the manifest and its version, where nobody can have written it since this process did.
+        left: the same, as this holder leaves it; it has to say so itself.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class Lease:
         self.storage = storage
         self.inheritance = inheritance
         self.outlived = outlived
+        self.known: tuple[Manifest, Expectation] | None = None
+        self.left: tuple[Manifest, Expectation] | None = None
         self._environment = environment
         self._record = record
         self._version = version
@@ -119,7 +124,7 @@ class Lease:
             self._replace(self._record_with(LeaseState.INTERRUPTED), version)
         elif not self.storage.capabilities.conditional_remove:
             self._replace(self._record_with(LeaseState.RELEASED), version)
-            remember(self.storage, self._version)
+            remember(self.storage, Left(self._version, self.left))
         else:
             self.storage.remove([LEASE], version)
 

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from kvsync.storages.wrapping import innermost
 
 if TYPE_CHECKING:
+    from kvsync.index.manifest import Manifest
     from kvsync.storages.base import Storage
-    from kvsync.types import Version
+    from kvsync.types import Expectation, Version
 
-__all__ = ["recall", "remember"]
-
-_left: WeakKeyDictionary[object, Version] = WeakKeyDictionary()
-"""The version of each lease object that was marked as released, clean; each has a random token in it."""
+__all__ = ["Left", "recall", "remember"]
 
 
-def remember(storage: Storage, version: Version) -> None:
+class Left(NamedTuple):
+    """A lease object that was marked as released, clean, and the manifest as it was then, with its version.
+
+    The version has a random token in it. The manifest is None where it is not known.
+    """
+
+    version: Version
+    manifest: tuple[Manifest, Expectation] | None
+
+
+_left: WeakKeyDictionary[object, Left] = WeakKeyDictionary()
+
+
+def remember(storage: Storage, left: Left) -> None:
     """Note how a lease was left; not where conditions do not hold."""
     if storage.capabilities.conditions != "advisory":
         with suppress(TypeError):  # a storage that cannot be referred to weakly
-            _left[innermost(storage)] = version
+            _left[innermost(storage)] = left
 
 
-def recall(storage: Storage) -> Version | None:
+def recall(storage: Storage) -> Left | None:
     """Return how a lease was left, once, or None."""
     with suppress(TypeError):
         return _left.pop(innermost(storage), None)

@@ -124,7 +124,7 @@ class WrappedStorage:
 
 
 def innermost(storage: object) -> object:
-    """Return what all wrappers around a storage stand around."""
-    while isinstance(storage, WrappedStorage):
-        storage = storage.inner
+    """Return what all wrappers around a storage stand around; whatever has an `inner` is one."""
+    while (inner := getattr(storage, "inner", None)) is not None:
+        storage = inner
     return storage
