@@ -195,8 +195,8 @@ def test_a_read_only_database(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     storage = SqliteStorage(path)
     storage.write(["a"], [b"1"])
-    assert storage._connection is not None
-    storage._connection.execute("PRAGMA query_only = ON")
+    assert storage._database.connection is not None
+    storage._database.connection.execute("PRAGMA query_only = ON")
     with pytest.raises(StorageError, match="read-only"):
         storage.write(["a"], [b"2"])
 
@@ -204,8 +204,8 @@ def test_a_read_only_database(tmp_path: Path) -> None:
 def test_a_full_disk(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "a.db")
     storage.write(["a"], [b"1"])
-    assert storage._connection is not None
-    storage._connection.execute("PRAGMA max_page_count = 10")
+    assert storage._database.connection is not None
+    storage._database.connection.execute("PRAGMA max_page_count = 10")
     with pytest.raises(StorageError, match="make room"):
         storage.write(["a", "b"], [b"2", bytes(1 << 20)])
     assert storage.read(["a", "b"]) == [b"1", None]
@@ -215,8 +215,8 @@ def test_a_full_disk_within_a_transaction_undoes_all_of_it(tmp_path: Path) -> No
     """SQLite ends the transaction by itself; what follows in the same block must not be committed alone."""
     storage = SqliteStorage(tmp_path / "a.db")
     storage.write(["a"], [b"1"])
-    assert storage._connection is not None
-    storage._connection.execute("PRAGMA max_page_count = 10")
+    assert storage._database.connection is not None
+    storage._database.connection.execute("PRAGMA max_page_count = 10")
     with pytest.raises(StorageError), storage.transaction():
         storage.write(["b"], [b"2"])
         with pytest.raises(StorageError, match="make room"):
@@ -246,9 +246,9 @@ def test_closed_is_closed_and_an_open_transaction_is_undone(tmp_path: Path) -> N
 def test_only_the_lease_is_written_without_waiting_for_the_disk(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path / "a.db")
     storage.store("lease", b"1", ABSENT)
-    assert storage._connection is not None
+    assert storage._database.connection is not None
     seen: list[str] = []
-    storage._connection.set_trace_callback(seen.append)
+    storage._database.connection.set_trace_callback(seen.append)
     storage.store("manifest", b"1", ABSENT)
     with storage.transaction():
         storage.store("lease", b"2", ANY)

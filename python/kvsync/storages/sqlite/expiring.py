@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError, UsageError
-from kvsync.native import digest_values
-from kvsync.storages.expiry import noted, token_of, tokens_of
-from kvsync.storages.sqlite.storage import READ_COUNT, SqliteStorage
+from kvsync.storages.expiry import noted, tokens_of
+from kvsync.storages.sqlite.rows import Rows
+from kvsync.storages.sqlite.storage import SqliteStorage
 from kvsync.storages.sqlite.table import NAME, Table
-from kvsync.types import Refusal, Written
 
 if TYPE_CHECKING:
     import os
     import sqlite3
     from collections.abc import Callable, Sequence
 
-__all__ = ["ExpiringSqliteStorage", "ExpiringTable"]
+    from kvsync.types import Refusal, Written
+
+__all__ = ["ExpiringRows", "ExpiringSqliteStorage", "ExpiringTable"]
 
 NOW = "kvsync_now_ms"
 """The SQL function that is the storage's clock."""
@@ -120,6 +121,83 @@ class ExpiringTable(Table):
         return f"({column} IS NULL OR {column} = 0 OR {column} > (SELECT {NOW}()))"
 
 
+class ExpiringRows(Rows):
+    """The statements over the rows of one table, of which some expire.
+
+    Args:
+        table: its name and those of its columns.
+        clock: returns wall-clock seconds; decides what has expired.
+    """
+
+    table: ExpiringTable
+
+    def __init__(self, table: ExpiringTable, clock: Callable[[], float]) -> None:
+        super().__init__(table)
+        self._clock = clock
+
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        """Give a new connection the clock."""
+        clock = self._clock
+        connection.create_function(NOW, 0, lambda: int(clock() * 1000))
+
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expect: Sequence[bytes | None] | None,
+    ) -> list[Refusal]:
+        """Write values that stay, with `expect` only where there is that token; return what is refused."""
+        return self.write_expiring(connection, keys, values, [0] * len(keys), expect)
+
+    def write_expiring(
+        self,
+        connection: sqlite3.Connection,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expires: Sequence[int],
+        expect: Sequence[bytes | None] | None,
+    ) -> list[Refusal]:
+        """Write values, each until `expires[i]` (0: for ever), as `write` does."""
+        rows = [(key, value, due or None) for key, value, due in zip(keys, values, expires, strict=True)]
+        return self._put(connection, keys, rows, expect)
+
+    def times(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[int]:
+        """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
+
+        Raises:
+            StorageError: a row's time is no INTEGER.
+        """
+        found: dict[str, int] = {}
+        for chunk in self._chunks(keys):
+            rows = connection.execute(self.table.select_expires(len(chunk)), chunk)
+            found.update((key, self._milliseconds(key, due)) for key, due in rows)
+        return [found.get(key, 0) for key in keys]
+
+    def tokens(self, rows: Sequence[tuple[Any, ...]]) -> list[bytes]:
+        """Return the tokens of the values in a page: the BLAKE3 of each, and its time where it expires."""
+        return tokens_of(super().tokens(rows), [row[2] or 0 for row in rows])
+
+    def _tokens_at(self, connection: sqlite3.Connection, values: dict[str, bytes]) -> dict[str, bytes]:
+        digests = super()._tokens_at(connection, values)
+        times = self.times(connection, list(digests))
+        return dict(zip(digests, tokens_of(list(digests.values()), times), strict=True))
+
+    def _check(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        super()._check(rows)
+        for row in rows:
+            self._milliseconds(row[0], row[2])
+
+    def _milliseconds(self, key: str, due: object) -> int:
+        if due is None or isinstance(due, int):
+            return due or 0
+        message = (
+            f"the row of key {key!r:.200} expires at {due!r:.100}, which is no INTEGER: milliseconds since 1970 belong "
+            f"into column {self.table.expires!r}"
+        )
+        raise StorageError(message, key=key)
+
+
 class ExpiringSqliteStorage(SqliteStorage):
     """A table of a SQLite database, with a column that says when a row expires; several threads may use it.
 
@@ -132,6 +210,7 @@ class ExpiringSqliteStorage(SqliteStorage):
 
     table: ExpiringTable
     capabilities = dataclasses.replace(SqliteStorage.capabilities, expiry=True)
+    _rows: ExpiringRows
 
     def __init__(
         self,
@@ -141,22 +220,11 @@ class ExpiringSqliteStorage(SqliteStorage):
         clock: Callable[[], float] = time.time,
         **options: Any,
     ) -> None:
-        super().__init__(path, table=table or ExpiringTable(), **options)
-        self._clock = clock
+        super().__init__(path, rows=ExpiringRows(table or ExpiringTable(), clock), **options)
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
         return f"ExpiringSqliteStorage({self.name!r})"
-
-    def write(
-        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
-    ) -> Written:
-        """Write values that stay, with `expect` only where the value there has that token.
-
-        Raises:
-            StorageError: the database cannot be written.
-        """
-        return Written(tuple(self._put(keys, values, [0] * len(keys), expect)))
 
     def write_expiring(
         self,
@@ -170,7 +238,11 @@ class ExpiringSqliteStorage(SqliteStorage):
         Raises:
             StorageError: the database cannot be written.
         """
-        return noted(keys, values, expires, self._put(keys, values, expires, expect))
+        refused: list[Refusal] = []
+        if keys:
+            with self._database.writing(self.table) as connection:
+                refused = self._rows.write_expiring(connection, keys, values, expires, expect)
+        return noted(keys, values, expires, refused)
 
     def expiries(self, keys: Sequence[str]) -> list[int]:
         """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
@@ -178,58 +250,5 @@ class ExpiringSqliteStorage(SqliteStorage):
         Raises:
             StorageError: the database cannot be read, or a row's time is no INTEGER.
         """
-        with self._reading(self.table.name) as connection:
-            found = self._select_expires(connection, keys) if connection is not None else {}
-        return [found.get(key, 0) for key in keys]
-
-    def _put(
-        self,
-        keys: Sequence[str],
-        values: Sequence[bytes],
-        expires: Sequence[int],
-        expect: Sequence[bytes | None] | None,
-    ) -> list[Refusal]:
-        if not keys:
-            return []
-        with self._writing() as connection:
-            self._make(connection, self.table.name, self.table.create)
-            refused = self._unexpected(connection, keys, expect)
-            rows = [
-                (key, value, due or None)
-                for key, value, due in zip(keys, values, expires, strict=True)
-                if key not in refused
-            ]
-            refused.update(self._upsert(connection, rows))
-        return list(refused.values())
-
-    def _tokens_of(
-        self, connection: sqlite3.Connection, keys: Sequence[str], values: Sequence[bytes]
-    ) -> dict[str, bytes]:
-        expires = self._select_expires(connection, keys)
-        digests = digest_values(values)
-        return {key: token_of(digest, expires.get(key, 0)) for key, digest in zip(keys, digests, strict=True)}
-
-    def _tokens_of_rows(self, rows: Sequence[tuple[Any, ...]]) -> list[bytes]:
-        return tokens_of(digest_values([row[1] for row in rows]), [self._checked(row[0], row[2]) for row in rows])
-
-    def _select_expires(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, int]:
-        found: dict[str, int] = {}
-        wanted = self._storable(keys)
-        for start in range(0, len(wanted), READ_COUNT):
-            chunk = wanted[start : start + READ_COUNT]
-            rows = connection.execute(self.table.select_expires(len(chunk)), chunk)
-            found.update((key, self._checked(key, due)) for key, due in rows)
-        return found
-
-    def _checked(self, key: str, due: object) -> int:
-        if due is None or isinstance(due, int):
-            return due or 0
-        message = (
-            f"the row of key {key!r:.200} expires at {due!r:.100}, which is no INTEGER: milliseconds since 1970 belong "
-            f"into column {self.table.expires!r}"
-        )
-        raise StorageError(message, storage=self.name, key=key)
-
-    def _prepare(self, connection: sqlite3.Connection, *, fresh: bool) -> str:
-        connection.create_function(NOW, 0, lambda: int(self._clock() * 1000))
-        return super()._prepare(connection, fresh=fresh)
+        with self._database.reading(self.table) as connection:
+            return [0] * len(keys) if connection is None else self._rows.times(connection, keys)

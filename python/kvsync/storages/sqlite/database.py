@@ -1,0 +1,256 @@
+"""A SQLite database: one connection, opened when first needed, its transactions, and which tables are there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
+
+from kvsync.errors import StorageError, UsageError
+from kvsync.storages.sqlite.failure import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Database", "Relation"]
+
+WAL_ATTEMPTS = 100
+WAL_PAUSE_SECONDS = 0.02
+
+
+class Relation(Protocol):
+    """A table that is made by the first write to it."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def create(self) -> str:
+        """The statement that makes it."""
+        ...
+
+    def exists(self, connection: sqlite3.Connection) -> bool:
+        """Return whether it is there, and fits."""
+        ...
+
+
+class Database:
+    """The way to one database; several threads may use it, one at a time.
+
+    Args:
+        path: its file.
+        storage: the storage's name, for messages.
+        prepare: is called with the connection as soon as it is open.
+        busy_timeout: seconds to wait for others' locks.
+        sleep: waits that many seconds.
+
+    Attributes:
+        connection: None before the first call that needs it, and when it is closed.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        storage: str,
+        *,
+        prepare: Callable[[sqlite3.Connection], None],
+        busy_timeout: float,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.connection: sqlite3.Connection | None = None
+        self._path = path
+        self._storage = storage
+        self._prepare = prepare
+        self._busy_timeout = busy_timeout
+        self._sleep = sleep
+        self._lock = threading.RLock()
+        self._journal = ""
+        self._tables: set[str] = set()
+        self._in_transaction = False
+        self._closed = False
+
+    @contextlib.contextmanager
+    def reading(self, table: Relation) -> Iterator[sqlite3.Connection | None]:
+        """Give the connection, or None where file or table is missing.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with self._errors(), self._lock:
+            yield self._connection_to(table)
+
+    def has(self, table: Relation) -> bool:
+        """Return whether a table is there.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with self.reading(table) as connection:
+            return connection is not None
+
+    @contextlib.contextmanager
+    def writing(self, made: Relation | None = None, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """Give the connection, in a transaction or in a part of the one that is open, with a table made if need be.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        with self._errors(), self._lock:
+            connection = self._open(create=True)
+            if self._in_transaction:
+                with self._savepoint(connection):
+                    self._make(connection, made)
+                    yield connection
+                return
+            relaxed = not durable and self._journal == "wal"
+            if relaxed:
+                connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                # All within one `try`: an interrupt between two of these lines must not leave a transaction open.
+                connection.execute("BEGIN IMMEDIATE")
+                self._make(connection, made)
+                yield connection
+                self._commit(connection)
+            except BaseException:
+                if connection.in_transaction:  # a full disk, for one, ends it by itself
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                if relaxed:
+                    connection.execute("PRAGMA synchronous = FULL")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all that is done inside as one on leaving, or undo it on an exception.
+
+        Raises:
+            UsageError: one is open already.
+            StorageError: it cannot be begun or committed; nothing of it remains.
+        """
+        if self._in_transaction:
+            message = "a transaction is open already"
+            raise UsageError(message, storage=self._storage)
+        with self._errors(), self._lock:
+            connection = self._open(create=True)
+        try:
+            # All within one `try`: an interrupt between two of these lines must not leave a transaction open.
+            with self._errors(), self._lock:
+                self._in_transaction = True
+                connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._end(connection, "COMMIT")
+        except BaseException:
+            self._end(connection, "ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the database; what a transaction has not committed is undone."""
+        with self._lock, self._errors():
+            connection, self.connection, self._closed = self.connection, None, True
+            if connection is not None:
+                connection.close()
+
+    def _connection_to(self, table: Relation) -> sqlite3.Connection | None:
+        self._check_open()
+        if self.connection is None and not os.path.exists(self._path):
+            return None
+        connection = self._open(create=False)
+        if table.name not in self._tables:
+            if not table.exists(connection):
+                return None
+            if not self._in_transaction:  # a rollback would take the table away again
+                self._tables.add(table.name)
+        return connection
+
+    def _make(self, connection: sqlite3.Connection, table: Relation | None) -> None:
+        if table is not None and self._connection_to(table) is None:
+            connection.execute(table.create)
+
+    @contextlib.contextmanager
+    def _savepoint(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Undo what one call did within a transaction, if it fails."""
+        if not connection.in_transaction:
+            message = "the database has undone the transaction: run again"
+            raise StorageError(message, storage=self._storage)
+        connection.execute("SAVEPOINT call")
+        try:
+            yield
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK TO call")
+                connection.execute("RELEASE call")
+            raise
+        connection.execute("RELEASE call")
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _end(self, connection: sqlite3.Connection, how: str) -> None:
+        with self._errors(), self._lock:
+            self._in_transaction = False
+            if self._closed and how == "ROLLBACK":
+                return  # closing has undone it
+            if how == "COMMIT":
+                self._check_open()
+                self._commit(connection)
+            elif connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _open(self, *, create: bool) -> sqlite3.Connection:
+        self._check_open()
+        if self.connection is None:
+            uri = f"file:{quote(os.path.abspath(self._path))}?mode={'rwc' if create else 'rw'}"
+            connection = sqlite3.connect(
+                uri, uri=True, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(connection)
+                self._journal = self._set_up(connection, fresh=create)
+            except BaseException:
+                connection.close()
+                raise
+            self.connection = connection
+        return self.connection
+
+    def _set_up(self, connection: sqlite3.Connection, *, fresh: bool) -> str:
+        connection.execute("PRAGMA synchronous = FULL")
+        mode = str(connection.execute("PRAGMA journal_mode").fetchone()[0]).lower()
+        if fresh and connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+            return self._set_wal(connection)
+        return mode
+
+    def _set_wal(self, connection: sqlite3.Connection) -> str:
+        # SQLite does not wait for others here, even with a busy timeout.
+        for attempt in range(WAL_ATTEMPTS):
+            try:
+                return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]).lower()
+            except sqlite3.OperationalError as error:
+                if not error.sqlite_errorname.startswith("SQLITE_BUSY") or attempt == WAL_ATTEMPTS - 1:
+                    raise
+                self._sleep(WAL_PAUSE_SECONDS)
+        raise AssertionError
+
+    def _check_open(self) -> None:
+        if self._closed:
+            message = "the storage is closed: open it again"
+            raise StorageError(message, storage=self._storage)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (StorageError, UsageError) as error:
+            error.storage = error.storage or self._storage
+            raise
+        except sqlite3.Error as error:
+            raise failure(error, storage=self._storage) from error

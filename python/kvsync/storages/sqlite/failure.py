@@ -1,0 +1,30 @@
+"""What SQLite's errors mean, and what to do about them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["failure"]
+
+_ADVICE = {
+    "SQLITE_BUSY": "another program holds the database: wait for it, or raise busy_timeout",
+    "SQLITE_CANTOPEN": "the file cannot be opened: check the path and its permissions",
+    "SQLITE_CORRUPT": "the database is damaged: restore it from a backup",
+    "SQLITE_FULL": "the disk is full: make room and run again",
+    "SQLITE_IOERR": "the disk failed: check it and run again",
+    "SQLITE_LOCKED": "another connection holds the table: wait for it, or raise busy_timeout",
+    "SQLITE_NOTADB": "the file is not a SQLite database: name another",
+    "SQLITE_READONLY": "the database is read-only: change its permissions, and its folder's",
+}
+
+
+def failure(error: sqlite3.Error, *, storage: str) -> StorageError:
+    """Return what to raise for SQLite's `error`."""
+    code = getattr(error, "sqlite_errorname", "")
+    known = (text for name, text in _ADVICE.items() if code.startswith(name))
+    return StorageError(f"{error}: {next(known, 'mend it and run again')}", storage=storage)

@@ -1,0 +1,194 @@
+"""The rows of a table of values: reading and writing them on an open connection."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from kvsync.errors import StorageError
+from kvsync.native import digest_values
+from kvsync.types import Refusal, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kvsync.storages.sqlite.table import Table
+
+__all__ = ["Rows"]
+
+READ_COUNT = 500
+FETCH_COUNT = 50
+SCAN_COUNT = 5_000
+SCAN_BYTES = 32 << 20
+
+_UNFIT = (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeEncodeError)
+"""What SQLite and its driver raise for a row that cannot be stored."""
+
+
+class Rows:
+    """The statements over the rows of one table; `kvsync.storages.sqlite.expiring` has those of rows that expire.
+
+    Args:
+        table: its name and those of its columns.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        """Give a new connection what the statements need: here nothing."""
+
+    def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Return the values of `keys`, in their order; None where there is none."""
+        found = self._select(connection, keys)
+        if set(map(type, found.values())) <= {bytes}:
+            return [found.get(key) for key in keys]
+        return [_readable(found[key]) if key in found else None for key in keys]
+
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expect: Sequence[bytes | None] | None,
+    ) -> list[Refusal]:
+        """Write values, with `expect` only where the value there has that token; return what is refused."""
+        return self._put(connection, keys, list(zip(keys, values, strict=True)), expect)
+
+    def delete(
+        self, connection: sqlite3.Connection, keys: Sequence[str], expect: Sequence[bytes | None] | None
+    ) -> list[Refusal]:
+        """Delete keys, with `expect` only where the value there has that token; return what is refused."""
+        refused = self._unexpected(connection, keys, expect, absent_is_fine=True)
+        rows = [(key,) for key in keys if key not in refused and _is_text(key)]
+        connection.executemany(self.table.delete, rows)
+        return list(refused.values())
+
+    def page(self, connection: sqlite3.Connection, last: str | None) -> list[tuple[Any, ...]]:
+        """Return the next rows after the key `last`, ascending, each a key, a value, and what else the table has.
+
+        Raises:
+            StorageError: a key is no text, or a value no BLOB.
+        """
+        cursor = connection.execute(self.table.page(first=last is None), () if last is None else (last,))
+        rows: list[tuple[Any, ...]] = []
+        size = 0
+        with contextlib.closing(cursor):
+            while len(rows) < SCAN_COUNT and size < SCAN_BYTES:
+                more = cursor.fetchmany(FETCH_COUNT)
+                rows += more
+                size += sum(len(row[1]) for row in more if isinstance(row[1], bytes))
+                if len(more) < FETCH_COUNT:
+                    break
+        self._check(rows)
+        return rows
+
+    def tokens(self, rows: Sequence[tuple[Any, ...]]) -> list[bytes]:
+        """Return the tokens of the values in a page: here the BLAKE3 of each."""
+        return digest_values([row[1] for row in rows])
+
+    def _tokens_at(
+        self,
+        connection: sqlite3.Connection,  # noqa: ARG002 - rows that expire are asked when
+        values: dict[str, bytes],
+    ) -> dict[str, bytes]:
+        """Return the tokens of values that were just read."""
+        return dict(zip(values, digest_values(list(values.values())), strict=True))
+
+    def _check(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        if {type(row[0]) for row in rows} <= {str} and {type(row[1]) for row in rows} <= {bytes}:
+            return
+        for row in rows:
+            key, value = row[:2]
+            if not isinstance(key, str):
+                message = f"table {self.table.name!r} has a key that is {_class(key)}, no text: {key!r:.200}"
+                raise StorageError(message)
+            if not isinstance(value, bytes):
+                message = f"the row of key {key!r:.200} holds {_class(value)}, not a BLOB: rewrite or delete it"
+                raise StorageError(message, key=key)
+
+    def _put(
+        self,
+        connection: sqlite3.Connection,
+        keys: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+        expect: Sequence[bytes | None] | None,
+    ) -> list[Refusal]:
+        refused = self._unexpected(connection, keys, expect)
+        if refused:
+            rows = [row for row in rows if row[0] not in refused]
+        refused.update(self._upsert(connection, rows))
+        return list(refused.values())
+
+    def _unexpected(
+        self,
+        connection: sqlite3.Connection,
+        keys: Sequence[str],
+        expect: Sequence[bytes | None] | None,
+        *,
+        absent_is_fine: bool = False,
+    ) -> dict[str, Refusal]:
+        if expect is None:
+            return {}
+        found = self._select(connection, keys)
+        readable = {key: found[key] for key in keys if isinstance(found.get(key), bytes)}
+        tokens = self._tokens_at(connection, readable)
+        return {
+            key: Refusal(key, "the value there is not the expected one", changed=True)
+            for key, wanted in zip(keys, expect, strict=True)
+            # A row that is no BLOB is in `found` without a token: never what was expected.
+            if (tokens.get(key) != wanted or (wanted is None and key in found))
+            and not (absent_is_fine and key not in found)
+        }
+
+    def _upsert(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> dict[str, Refusal]:
+        connection.execute("SAVEPOINT batch")
+        try:
+            connection.executemany(self.table.upsert, rows)
+        except _UNFIT:
+            connection.execute("ROLLBACK TO batch")
+        else:
+            connection.execute("RELEASE batch")
+            return {}
+        refused = {}
+        for row in rows:  # some row cannot be stored: find out which
+            try:
+                connection.execute(self.table.upsert, row)
+            except _UNFIT as error:
+                refused[row[0]] = Refusal(row[0], f"the database refused it: {error!s:.300}", changed=False)
+        connection.execute("RELEASE batch")
+        return refused
+
+    def _select(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for chunk in self._chunks(keys):
+            found.update(connection.execute(self.table.select(len(chunk)), chunk))
+        return found
+
+    def _chunks(self, keys: Sequence[str]) -> Iterator[Sequence[str]]:
+        """Yield the keys that can be stored, as many at a time as one statement asks for."""
+        storable = keys if _are_texts(keys) else [key for key in keys if _is_text(key)]
+        for start in range(0, len(storable), READ_COUNT):
+            yield storable[start : start + READ_COUNT]
+
+
+def _readable(value: object) -> bytes | Unreadable:
+    return value if isinstance(value, bytes) else Unreadable(f"its row holds {_class(value)}, not a BLOB")
+
+
+def _class(value: object) -> str:
+    classes = {str: "TEXT", int: "INTEGER", float: "REAL", bytes: "a BLOB", type(None): "NULL"}
+    return classes.get(type(value), type(value).__name__)
+
+
+def _are_texts(keys: Sequence[str]) -> bool:
+    try:
+        "".join(keys).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_text(key: str) -> bool:
+    return _are_texts([key])
