@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from places import Place
 
 CONTENDERS = 8
-ROUNDS = int(os.environ.get("KVSYNC_ROUNDS", "15"))
+ROUNDS = int(os.environ.get("KVSYNC_ROUNDS", "200"))
 KINDS = ("sqlite", "folder", "redis", "postgres", "s3", "nats", "lmdb")
 
 

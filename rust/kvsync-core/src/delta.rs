@@ -96,6 +96,31 @@ pub fn delta_by(
     finish(threads, &outcomes)
 }
 
+/// The place of the one segment that a stretch has, where all of it is lacking on a side that has nothing to compare.
+///
+/// It is then the delta by itself, and nothing has to be copied.
+///
+/// # Errors
+/// As [`delta`].
+pub fn sole(given: &[View<'_>], taker: &[View<'_>], cover: &Cover) -> Result<Option<usize>> {
+    if taker.iter().any(|view| !view.is_empty()) {
+        return Ok(None);
+    }
+    let mut filled = (0..).zip(given).filter(|(_, view)| !view.is_empty());
+    let (Some((place, view)), None) = (filled.next(), filled.next()) else {
+        return Ok(None);
+    };
+    if !uncovered(*view, cover)?.is_range_of(view.len()) {
+        return Ok(None);
+    }
+    if !key::is_harmless(view.keys.bytes) {
+        for row in view {
+            key::check_sent(row.key)?;
+        }
+    }
+    Ok(Some(place))
+}
+
 /// Put the outcomes of ascending ranges of keys together.
 fn finish(threads: usize, outcomes: &[Outcome]) -> Result<Delta> {
     let all: Vec<_> = outcomes.iter().map(Outcome::builders).collect();

@@ -33,7 +33,7 @@ pub mod workers;
 
 pub use cover::Cover;
 pub use decode::{decode, decode_all};
-pub use delta::{Delta, delta, delta_by};
+pub use delta::{Delta, delta, delta_by, sole};
 pub use envelope::{Body, Kind};
 pub use error::{Error, Result};
 pub use inventory::Inventory;

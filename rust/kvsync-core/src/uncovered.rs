@@ -43,6 +43,11 @@ impl Chosen {
         }
     }
 
+    /// Whether these are known to be so many, from the first on.
+    pub(crate) fn is_range_of(&self, count: usize) -> bool {
+        matches!(self, Self::Range(range) if range.start == 0 && range.len() == count)
+    }
+
     pub(crate) fn all(&self) -> Choice<'_> {
         match self {
             Self::Range(range) => Choice::Range(range.clone()),

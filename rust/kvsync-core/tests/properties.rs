@@ -12,7 +12,7 @@ use kvsync_core::merge::{self, Newest};
 use kvsync_core::row::{DIGEST, NO_DIGEST, TOMBSTONE};
 use kvsync_core::{
     Cover, Delta, Error, Inventory, Kind, Listing, Row, Segment, View, delta, digest, envelope,
-    inventory, key, scan,
+    inventory, key, scan, sole,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -483,6 +483,29 @@ proptest! {
     }
 
     #[test]
+    fn what_passes_whole_is_the_delta(
+        a in vec(any_log(8), 0..3),
+        b in vec(any_log(1), 0..2),
+        cover_a in any_cover(),
+        cover_b in prop_oneof![Just(Cover::default()), any_cover()],
+    ) {
+        let segments = |logs: &[Log]| -> Vec<_> { logs.iter().map(|log| segment(log)).collect() };
+        let (a, b) = (segments(&a), segments(&b));
+        let a: Vec<_> = a.iter().map(Segment::view).collect();
+        let b: Vec<_> = b.iter().map(Segment::view).collect();
+        let found = lists(delta(&a, &b, &cover_a, &cover_b, false).unwrap());
+        let lone = sole(&a, &b, &cover_b).unwrap();
+        if let Some(place) = lone {
+            prop_assert_eq!(&found[1], &changes(a[place]));
+            prop_assert_eq!(found.iter().flatten().count(), found[1].len());
+        }
+        let filled: Vec<_> = a.iter().filter(|view| !view.is_empty()).collect();
+        let nothing_else = filled.len() == 1 && b.iter().all(View::is_empty);
+        prop_assert_eq!(lone.is_some() && nothing_else, lone.is_some());
+        prop_assert!(lone.is_some() || !nothing_else || cover_b != Cover::default());
+    }
+
+    #[test]
     fn covers_are_sets_in_one_normal_form(x in any_cover(), y in any_cover(), z in any_cover(), dot in (0_u64..4, 0_u64..40)) {
         prop_assert!(is_normal(&x));
         let union = x.union(&y);
@@ -650,7 +673,9 @@ fn a_peers_reserved_key_is_refused_on_its_way_out() {
     let none = Cover::default();
     let outcome = delta(&[], &[forged.view()], &none, &none, false);
     let key = "x/.KVSYNC/manifest".to_owned();
-    assert_eq!(outcome.unwrap_err(), Error::ForgedKey { key });
+    assert_eq!(outcome.unwrap_err(), Error::ForgedKey { key: key.clone() });
+    let lone = sole(&[forged.view()], &[], &none);
+    assert_eq!(lone.unwrap_err(), Error::ForgedKey { key });
     let known = none.with_stamp(1, 1);
     assert!(delta(&[], &[forged.view()], &known, &none, false).is_ok());
 }

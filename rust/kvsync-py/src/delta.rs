@@ -1,6 +1,6 @@
 //! `delta`: what each side lacks of the other.
 
-use kvsync_core::delta_by;
+use kvsync_core::{Error, delta_by, sole};
 use pyo3::prelude::*;
 
 use crate::cover::Cover;
@@ -21,6 +21,24 @@ pub(crate) struct Delta {
     log_b: Py<Segment>,
     conflict_a: Segment,
     conflict_b: Segment,
+}
+
+impl Delta {
+    /// The outcome where one side lacks all that there is.
+    fn one_way(py: Python<'_>, to_a: Py<Segment>, to_b: Py<Segment>) -> PyResult<Self> {
+        Ok(Self {
+            to_a,
+            to_b,
+            log_a: empty(py)?,
+            log_b: empty(py)?,
+            conflict_a: Segment::empty(py)?,
+            conflict_b: Segment::empty(py)?,
+        })
+    }
+}
+
+fn empty(py: Python<'_>) -> PyResult<Py<Segment>> {
+    Py::new(py, Segment::empty(py)?)
 }
 
 #[pymethods]
@@ -48,9 +66,20 @@ pub(crate) fn delta(
     cover_b: &Cover,
     ordered: bool,
 ) -> PyResult<Delta> {
-    let (a, b) = (views(&a), views(&b));
+    let (in_a, in_b) = (views(&a), views(&b));
+    let lone = py.detach(|| {
+        Ok((
+            sole(&in_a, &in_b, &cover_b.0)?,
+            sole(&in_b, &in_a, &cover_a.0)?,
+        ))
+    });
+    match lone.map_err(|error: Error| raise(py, &error, None))? {
+        (Some(place), _) => return Delta::one_way(py, empty(py)?, a[place].clone_ref(py)),
+        (_, Some(place)) => return Delta::one_way(py, b[place].clone_ref(py), empty(py)?),
+        (None, None) => {}
+    }
     let covers = [&cover_a.0, &cover_b.0];
-    let found = py.detach(|| delta_by(workers(), [&a, &b], covers, ordered));
+    let found = py.detach(|| delta_by(workers(), [&in_a, &in_b], covers, ordered));
     let found = found.map_err(|error| raise(py, &error, None))?;
     let made = |segment| Py::new(py, Segment::owned(segment));
     Ok(Delta {

@@ -34,6 +34,14 @@ impl Segment {
         Self(segment.map_bytes(Body::Owned))
     }
 
+    /// One without changes.
+    pub(crate) fn empty(py: Python<'_>) -> PyResult<Self> {
+        let segment = build::from_rows(Vec::new());
+        segment
+            .map(Self::owned)
+            .map_err(|error| raise(py, &error, None))
+    }
+
     pub(crate) fn view(&self) -> View<'_> {
         self.0.view()
     }
