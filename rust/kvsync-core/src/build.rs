@@ -69,28 +69,30 @@ impl Builder {
         if let [only] = filled[..] {
             return only.finish();
         }
-        let mut whole = Self::default();
-        whole.reserve(&filled);
+        let count = filled.iter().map(|part| part.flags.len()).sum();
+        let key_bytes = filled.iter().map(|part| part.key.len()).sum();
+        let mut whole = Self::with_room(count, key_bytes);
+        if filled.iter().any(|part| !part.expires.is_empty()) {
+            whole.expires.reserve_exact(count);
+        }
         for part in filled {
             whole.append(part);
         }
         whole.finish()
     }
 
-    /// Make room at once: to grow in steps would copy all of it several times.
-    fn reserve(&mut self, parts: &[&Self]) {
-        let count = parts.iter().map(|part| part.flags.len()).sum();
-        self.stamp.reserve_exact(count);
-        self.origin.reserve_exact(count);
-        self.flags.reserve_exact(count);
-        self.size.reserve_exact(count);
-        if parts.iter().any(|part| !part.expires.is_empty()) {
-            self.expires.reserve_exact(count);
+    /// With room for so many changes, and bytes of their keys: to grow in steps would copy all of it several times.
+    pub(crate) fn with_room(count: usize, key_bytes: usize) -> Self {
+        Self {
+            stamp: Vec::with_capacity(count),
+            origin: Vec::with_capacity(count),
+            flags: Vec::with_capacity(count),
+            size: Vec::with_capacity(count),
+            digest: Vec::with_capacity(count),
+            key_size: Vec::with_capacity(count),
+            key: Vec::with_capacity(key_bytes),
+            ..Self::default()
         }
-        self.digest.reserve_exact(count);
-        self.key_size.reserve_exact(count);
-        let key_bytes = parts.iter().map(|part| part.key.len()).sum();
-        self.key.reserve_exact(key_bytes);
     }
 
     fn append(&mut self, other: &Self) {

@@ -85,7 +85,9 @@ impl<'a, I: Iterator<Item = Row<'a>>> Iterator for Newest<'a, I> {
 /// # Errors
 /// [`crate::Error::TooLarge`] where the outcome passes what the format holds.
 pub fn merge(segments: &[View<'_>]) -> Result<Segment<Vec<u8>>> {
-    let mut builder = Builder::default();
+    let count = segments.iter().map(View::len).sum();
+    let key_bytes = segments.iter().map(|view| view.keys.bytes.len()).sum();
+    let mut builder = Builder::with_room(count, key_bytes);
     Newest::new(segments.iter().map(View::iter)).for_each(|row| builder.push(&row));
     builder.finish()
 }
