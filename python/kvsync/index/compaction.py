@@ -23,7 +23,7 @@ FANOUT = 1 << FANOUT_BITS
 INLINE_BYTES_MAX = 16 << 10
 """A segment up to this size lives in the manifest, which is read anyway."""
 
-TAIL_BYTES_MAX = 64 << 10
+TAIL_BYTES_MAX = 32 << 10
 """How much of the manifest inline segments may fill together."""
 
 
