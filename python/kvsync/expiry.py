@@ -6,7 +6,6 @@ there. It still is a put, and beats and is beaten as one.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 from kvsync.errors import UsageError
@@ -65,8 +64,9 @@ def expires_ms(put: Put | Delete) -> int:
     seconds = put.expires
     if seconds is None:
         return 0
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
-    if not number or not 1 <= int(seconds * 1000) <= EXPIRES_MS_MAX:
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    # Compared before it is converted: a whole number may be too large for a float, and a float for a whole number.
+    if not number or not 1 <= seconds * 1000 <= EXPIRES_MS_MAX:
         message = (
             f"expires of {put.key!r} must be seconds since 1970, as time.time() counts them, or None; not {seconds!r}"
         )
