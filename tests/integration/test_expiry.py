@@ -1,0 +1,704 @@
+"""Values that go by themselves: their time travels with them, and nobody takes their going for a delete."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from places import Clock, DictPlace, Place
+
+import kvsync
+from kvsync import Delete, Put
+from kvsync.storages import open_storage
+from kvsync.storages.wrapping import WrappedStorage
+from kvsync.testing import ExpiringStorage, FaultyStorage
+from kvsync.types import Refusal, Unreadable, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kvsync.types import Change
+
+LIFE = 60.0
+LATE = 10 * LIFE
+SKEW = 5.0
+"""How far a server's clock may be ahead."""
+
+EXPIRING = ("expiring", "expiring")
+PAIRS = [EXPIRING, ("expiring", "dict"), ("dict", "expiring")]
+both_ways = pytest.mark.parametrize("kinds", PAIRS, ids="-".join)
+
+
+class ExpiringPlace(Place):
+    """A storage that keeps expiry, as its application sees it; `ahead` is what its clock is ahead of everybody's."""
+
+    kind = "expiring"
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.ahead = clock, 0.0
+        self.data: dict[str, tuple[bytes, int]] = {}
+        self.target = ExpiringStorage(self.data, clock=lambda: clock.now + self.ahead)
+
+    def put(self, key: str, value: bytes, due: float | None = None) -> None:
+        self.data[key] = (value, int((due or 0) * 1000))
+
+    def delete(self, key: str) -> None:
+        del self.data[key]
+
+    def values(self) -> dict[str, bytes]:
+        self.target.read(list(self.data))
+        return {key: value for key, (value, _) in self.data.items()}
+
+    def due(self, key: str) -> float | None:
+        return self.data[key][1] / 1000 or None
+
+    def photograph(self) -> str:
+        return repr((sorted(self.data.items()), sorted(self.target.index.items())))
+
+
+class Here:
+    """Some storages under one clock, and the runs over them."""
+
+    def __init__(self, *kinds: str) -> None:
+        self.clock = Clock()
+        self.places: list[Any] = [ExpiringPlace(self.clock) if kind == "expiring" else DictPlace() for kind in kinds]
+
+    @property
+    def now(self) -> float:
+        return self.clock.now
+
+    def later(self, seconds: float) -> float:
+        """Return a time to come, in whole milliseconds."""
+        return int((self.clock.now + seconds) * 1000) / 1000
+
+    def sync(self, one: int = 0, other: int = 1, changes: Sequence[Put | Delete] = (), **options: Any) -> Any:
+        return self.run(self.places[one].target, self.places[other].target, changes, **options)
+
+    def run(self, source: Any, target: Any, changes: Sequence[Put | Delete] = (), **options: Any) -> Any:
+        self.clock.now += 1
+        return kvsync.sync(source, target, changes, environment=self.clock.environment, **options)
+
+    def commit(self, number: int, *changes: Put | Delete, **options: Any) -> int:
+        self.clock.now += 1
+        return kvsync.commit(self.places[number].target, changes, environment=self.clock.environment, **options)
+
+    def verify(self, one: int = 0, other: int = 1) -> Any:
+        return kvsync.verify(self.places[one].target, self.places[other].target, clock=lambda: self.clock.now)
+
+    def newest(self, number: int, key: str = "k") -> Change:
+        (change,) = kvsync.log(self.places[number].target, key)
+        return change
+
+    def tombstones(self) -> list[Change]:
+        return [c for place in self.places for c in kvsync.log(place.target) if c.deletes]
+
+    def holds(self, expected: dict[str, bytes], due: float | None = None) -> None:
+        """Make sure that all hold just that, and those that can, until then."""
+        for place in self.places:
+            assert place.values() == expected, place.kind
+            if place.kind == "expiring":
+                assert [place.due(key) for key in expected] == [due] * len(expected)
+
+    def expired(self, number: int, left: dict[str, bytes]) -> None:
+        """Make sure that nothing of this is there, or all of it where a storage cannot help it."""
+        place = self.places[number]
+        assert place.values() == ({} if place.kind == "expiring" else left), place.kind
+
+    def settled(self, one: int = 0, other: int = 1) -> None:
+        """Make sure that another run has nothing to do."""
+        again = self.sync(one, other)
+        assert again.operations == {"source": {"load": 1}, "target": {"load": 1}}
+
+
+class Moving(WrappedStorage):
+    """Calls `then` once, just before the first call of `method` that `when` says is the one."""
+
+    def __init__(
+        self, target: Any, method: str, then: Callable[[], object], when: Callable[..., bool] = lambda *_: True
+    ) -> None:
+        super().__init__(open_storage(target)[0])
+        self.method, self.then, self.when = method, then, when
+        self.done = False
+
+    def around(self, method: str, call: Any, *args: Any, **kwargs: Any) -> Any:
+        if method == self.method and not self.done and self.when(*args):
+            self.done = True
+            self.then()
+        return super().around(method, call, *args, **kwargs)
+
+
+# The time travels
+
+
+@both_ways
+def test_a_given_value_has_the_same_time_on_both_sides(kinds: tuple[str, str]) -> None:
+    here = Here(*kinds)
+    due = here.later(LIFE)
+    result = here.sync(changes=[Put("k", b"v", due)])
+    here.holds({"k": b"v"}, due)
+    assert result.expiry_ignored == kinds.count("dict")
+    assert {here.newest(i).expires for i in (0, 1)} == {int(due * 1000)}
+    here.clock.now += LATE
+    here.settled()
+    for number in (0, 1):
+        here.expired(number, {"k": b"v"})
+    found = here.verify()
+    assert found.equal
+    assert found.expired == (["k"] if "dict" in kinds else [])
+    assert not any(found.unlogged.values())
+    assert not here.tombstones()
+
+
+@pytest.mark.parametrize("taker", ["expiring", "dict"])
+@pytest.mark.parametrize("how", ["stored", "scan"])
+def test_the_time_of_a_stored_value_travels(how: str, taker: str) -> None:
+    here = Here("expiring", taker)
+    due = here.later(LIFE)
+    here.places[0].put("k", b"v", due)
+    here.places[0].put("stays", b"w")
+    changes = [Put("k"), Put("stays")] if how == "stored" else []
+    result = here.sync(changes=changes, scan=how == "scan")
+    assert result.expiry_ignored == (taker == "dict")
+    assert here.places[1].values() == {"k": b"v", "stays": b"w"}
+    if taker == "expiring":
+        assert (here.places[1].due("k"), here.places[1].due("stays")) == (due, None)
+    assert [here.newest(i, "k").expires for i in (0, 1)] == [int(due * 1000)] * 2
+    here.settled()
+
+
+def test_a_scan_of_the_taker_brings_times_to_the_giver() -> None:
+    here = Here(*EXPIRING)
+    due = here.later(LIFE)
+    here.places[1].put("k", b"v", due)
+    assert here.sync(scan=True).pulled == 1
+    here.holds({"k": b"v"}, due)
+
+
+@pytest.mark.parametrize("before", ["given", "scan", "scan and run"])
+@pytest.mark.parametrize("how", ["given", "stored", "scan"])
+@pytest.mark.parametrize("seconds", [10.0, 1000.0, None], ids=["sooner", "later", "never"])
+def test_the_same_value_with_another_time_is_a_change(before: str, how: str, seconds: float | None) -> None:
+    """There may be an inventory of just this log, one that a run has gone beyond, or none."""
+    here = Here(*EXPIRING)
+    due = here.later(LIFE)
+    if before == "given":
+        here.sync(changes=[Put("k", b"v", due)])
+    else:
+        here.places[0].put("k", b"v", due)
+        here.sync(scan=True)
+    if before == "scan and run":
+        here.sync(changes=[Put("other", b"1", due)])
+        here.sync(changes=[Delete("other")])
+    changed = here.later(seconds) if seconds is not None else None
+    if how != "given":
+        here.places[0].put("k", b"v", changed)
+    changes = {"given": [Put("k", b"v", changed)], "stored": [Put("k")], "scan": []}[how]
+    result = here.sync(changes=changes, scan=how == "scan")
+    assert (result.pushed, result.conflicts) == (1, [])
+    here.holds({"k": b"v"}, changed)
+    again = here.sync(scan=True)
+    assert (again.committed, again.pushed, again.pulled) == ((0, 0), 0, 0)
+    here.clock.now += LIFE + SKEW
+    here.sync(scan=True)
+    here.holds({} if seconds == 10.0 else {"k": b"v"}, changed)
+    assert not [change for change in here.tombstones() if change.key == "k"]
+
+
+def test_a_time_that_was_put_off_reaches_who_has_lost_the_value_by_then() -> None:
+    here = Here(*EXPIRING)
+    here.sync(changes=[Put("k", b"v", here.later(LIFE))])
+    due = here.later(LATE)
+    here.places[0].put("k", b"v", due)
+    here.clock.now += LIFE + 30
+    assert here.places[1].values() == {}
+    here.sync(scan=True)
+    here.holds({"k": b"v"}, due)
+
+
+def test_times_changed_on_both_sides_are_no_conflict_and_the_later_change_wins() -> None:
+    here = Here(*EXPIRING)
+    here.sync(changes=[Put("k", b"v", here.later(LIFE))])
+    due = here.later(LIFE / 2)
+    here.commit(0, Put("k", b"v", here.later(LATE)))
+    here.commit(1, Put("k", b"v", due))
+    result = here.sync(conflict="fail")
+    assert not result.conflicts
+    here.holds({"k": b"v"}, due)
+    here.settled()
+
+
+@pytest.mark.parametrize("left", [True, False], ids=["in time", "too late"])
+def test_who_is_behind_a_storage_without_times_gets_them_all_the_same(left: bool) -> None:
+    here = Here("expiring", "dict", "expiring")
+    due = here.later(LIFE)
+    here.sync(0, 1, [Put("k", b"v", due)])
+    here.clock.now += LIFE / 2 if left else LATE
+    here.sync(1, 2)
+    assert here.places[2].values() == ({"k": b"v"} if left else {})
+    if left:
+        assert here.places[2].due("k") == due
+    assert here.newest(2).expires == int(due * 1000)
+    here.settled(1, 2)
+    here.sync(0, 2)
+    assert here.places[1].values() == {"k": b"v"}
+    assert not here.tombstones()
+
+
+# Time passes
+
+
+@both_ways
+@pytest.mark.parametrize("scanned", [True, False])
+def test_what_expired_before_a_scan_is_no_delete(kinds: tuple[str, str], scanned: bool) -> None:
+    here = Here(*kinds)
+    here.sync(changes=[Put("k", b"v", here.later(LIFE)), Put("stays", b"w")], scan=scanned)
+    here.clock.now += LATE
+    for _ in range(2):
+        result = here.sync(scan=True)
+        assert (result.committed, result.pushed, result.pulled) == ((0, 0), 0, 0)
+    for number in (0, 1):
+        here.expired(number, {"k": b"v", "stays": b"w"}) if kinds[number] == "dict" else None
+        assert here.places[number].values()["stays"] == b"w"
+    assert not here.tombstones()
+    assert here.verify().equal
+
+
+@pytest.mark.parametrize("taker", ["expiring", "dict"])
+@pytest.mark.parametrize("scan", [True, False])
+@pytest.mark.parametrize("held", [True, False], ids=["over an older value", "new"])
+def test_what_expires_between_delta_and_push_is_not_copied(taker: str, scan: bool, held: bool) -> None:
+    here = Here("expiring", taker)
+    if held:
+        here.sync(changes=[Put("k", b"old")], scan=scan)
+    here.commit(0, Put("k", b"v", here.later(LIFE)))
+
+    def wait() -> None:
+        here.clock.now += LIFE + 1
+
+    source = Moving(here.places[0].target, "read", wait, lambda keys: keys == ["k"])
+    if scan:
+        # A scan reads too: wait for what is read after the intent, or the manifest, of the taker.
+        armed: list[bool] = []
+        source.when = lambda keys: bool(armed)
+        target: Any = Moving(here.places[1].target, "store", lambda: armed.append(True), lambda name, *_: "seg" in name)
+    else:
+        target = here.places[1].target
+    result = here.run(source, target, scan=scan)
+    assert source.done
+    assert (result.pushed, result.missing) == (1, [])
+    for number in (0, 1):
+        assert here.places[number].values() == {}
+    here.settled()
+    assert here.sync(scan=True).committed == (0, 0)
+    assert not here.tombstones()
+
+
+@pytest.mark.parametrize("taker", ["expiring", "dict"])
+def test_a_server_that_takes_a_value_away_a_little_early_has_deleted_nothing(taker: str) -> None:
+    here = Here("expiring", taker)
+    here.commit(0, Put("early", b"v", here.later(LIFE)))
+    here.places[0].ahead = SKEW - 1
+    here.clock.now += LIFE - SKEW + 2
+    assert here.places[0].values() == {}
+    result = here.sync(scan=True)
+    assert result.missing == []
+    assert result.committed == (0, 0)
+    assert here.places[1].values() == {}
+    assert not here.tombstones()
+
+
+@pytest.mark.parametrize("relay", ["expiring", "dict"])
+@pytest.mark.parametrize("scan", [True, False])
+def test_who_comes_late_gets_nothing_of_what_has_expired(relay: str, scan: bool) -> None:
+    here = Here("expiring", relay, "expiring")
+    here.sync(0, 1, [Put("k", b"v", here.later(LIFE)), Put("stays", b"w")])
+    here.clock.now += LATE
+    here.sync(1, 2, scan=scan)
+    assert here.places[2].values() == {"stays": b"w"}
+    here.settled(1, 2)
+    assert not here.tombstones()
+
+
+@pytest.mark.parametrize("scan", [True, False])
+@pytest.mark.parametrize("kinds", [("expiring", "dict", "expiring"), ("dict", "expiring", "dict")], ids="-".join)
+@pytest.mark.parametrize("order", list(permutations([(0, 1), (1, 2), (2, 0)])))
+def test_nobody_revives_what_has_expired(
+    kinds: tuple[str, ...], order: tuple[tuple[int, int], ...], scan: bool
+) -> None:
+    here = Here(*kinds)
+    due = here.later(LIFE)
+    here.sync(0, 1, [Put("k", b"v", due)])
+    here.sync(1, 2)
+    here.clock.now += LATE
+    for one, other in (*order, *((j, i) for i, j in order)):
+        result = here.sync(one, other, scan=scan)
+        assert result.committed == (0, 0)
+    for number in range(3):
+        here.expired(number, {"k": b"v"})
+        assert here.newest(number).expires == int(due * 1000)
+    assert not here.tombstones()
+
+
+@pytest.mark.parametrize("kinds", [EXPIRING, ("expiring", "dict")], ids="-".join)
+def test_a_delete_before_its_time_is_a_delete(kinds: tuple[str, str]) -> None:
+    here = Here(*kinds)
+    here.sync(changes=[Put("k", b"v", here.later(LIFE)), Put("stays", b"w")], scan=True)
+    here.places[0].delete("k")
+    result = here.sync(scan=True)
+    assert result.committed == (1, 0)
+    here.holds({"stays": b"w"})
+    assert len(here.tombstones()) == 2
+
+
+def test_a_delete_just_before_its_time_may_pass_for_expiry_and_the_peer_follows_in_time() -> None:
+    here = Here(*EXPIRING)
+    here.sync(changes=[Put("k", b"v", here.later(LIFE))], scan=True)
+    here.clock.now += LIFE - SKEW + 1
+    here.places[0].delete("k")
+    assert here.sync(scan=True).committed == (0, 0)
+    here.clock.now += SKEW
+    here.holds({})
+    assert not here.tombstones()
+    assert here.verify().equal
+
+
+@both_ways
+@pytest.mark.parametrize("change", [Put("k", b"again"), Delete("k")], ids=["put", "delete"])
+def test_a_change_after_expiry_wins(kinds: tuple[str, str], change: Put | Delete) -> None:
+    here = Here(*kinds)
+    here.sync(changes=[Put("k", b"v", here.later(LIFE))])
+    here.clock.now += LATE
+    here.commit(1, change)
+    result = here.sync()
+    assert not result.conflicts
+    here.holds({"k": b"again"} if change.value else {})
+
+
+@pytest.mark.parametrize("value", [b"v", b"another"])
+def test_a_value_put_again_after_expiry_is_found_by_a_scan(value: bytes) -> None:
+    here = Here("expiring", "dict")
+    here.sync(changes=[Put("k", b"v", here.later(LIFE))], scan=True)
+    here.clock.now += LATE
+    here.places[0].put("k", value)
+    assert here.sync(scan=True).committed == (1, 0)
+    here.holds({"k": value})
+    assert here.newest(1).expires == 0
+
+
+# What is given, and what cannot be kept
+
+
+@both_ways
+@pytest.mark.parametrize("held", [True, False])
+def test_a_value_given_too_late_empties_its_key(kinds: tuple[str, str], held: bool) -> None:
+    here = Here(*kinds)
+    if held:
+        here.sync(changes=[Put("k", b"old")])
+    result = here.sync(changes=[Put("k", b"v", here.later(-LIFE)), Put("other", b"w")])
+    assert result.expiry_ignored == 0
+    here.holds({"other": b"w"})
+    here.settled()
+    assert here.sync(scan=True).committed == (0, 0)
+    assert not here.tombstones()
+
+
+def test_two_storages_without_times_say_how_many_values_stay() -> None:
+    here = Here("dict", "dict")
+    changes = [Put("k", b"v", here.later(LIFE)), Put("late", b"v", here.later(-LIFE)), Put("stays", b"w")]
+    result = here.sync(changes=changes)
+    assert result.expiry_ignored == 2
+    here.clock.now += LATE
+    assert here.sync(scan=True).committed == (0, 0)
+    here.holds({"k": b"v", "stays": b"w"})
+
+
+@both_ways
+def test_a_plan_and_a_dry_run_write_nothing(kinds: tuple[str, str]) -> None:
+    here = Here(*kinds)
+    here.sync(changes=[Put("gone", b"v", here.later(LIFE)), Put("k", b"v", here.later(LIFE))])
+    here.commit(0, Put("gone", b"newer", here.later(LIFE)))
+    here.clock.now += LATE
+    pictures = [place.photograph() for place in here.places]
+    given = [Put("k", b"w", here.later(LIFE)), Put("past", b"w", here.later(-LIFE))]
+    a, b = (place.target for place in here.places)
+    options: dict[str, Any] = {"scan": True, "environment": here.clock.environment}
+    plan = kvsync.plan(a, b, given, **options)
+    dry = kvsync.sync(a, b, given, dry_run=True, **options)
+    # Expired values were taken away by the storage itself, when it was looked at.
+    here.places[0].values(), here.places[1].values()
+    assert [place.photograph() for place in here.places] == pictures or "expiring" in kinds
+    assert plan.expiry_ignored == dry.expiry_ignored == kinds.count("dict")
+    assert plan.to_target_count == dry.pushed == 3
+    result = plan.apply()
+    assert (result.pushed, result.expiry_ignored) == (3, plan.expiry_ignored)
+    assert "k" in here.places[0].values()
+    assert here.places[1].values() == {"k": b"w"}
+
+
+@pytest.mark.parametrize("kinds", PAIRS, ids="-".join)
+def test_a_guard_that_looks_takes_expiry_for_no_change(kinds: tuple[str, str]) -> None:
+    here = Here(*kinds)
+    here.sync(changes=[Put("k", b"v", here.later(LIFE)), Put("e", b"v")])
+    here.clock.now += LATE
+    due = here.later(LIFE)
+    result = here.sync(changes=[Put("k", b"new", due), Put("e", b"v", here.later(-1))], guard="check")
+    assert not result.missing
+    here.holds({"k": b"new"}, due)
+
+
+def test_a_guard_that_looks_leaves_a_local_value_where_an_expired_one_would_empty_it() -> None:
+    here = Here(*EXPIRING)
+    here.sync(changes=[Put("k", b"v")])
+    here.commit(0, Put("k", b"w", here.later(LIFE)))
+    here.places[1].put("k", b"local")
+    here.clock.now += LATE
+    result = here.sync(guard="check")
+    assert [missing.key for missing in result.missing] == ["k"]
+    assert here.places[1].values() == {"k": b"local"}
+    here.sync(scan=True)
+    here.holds({"k": b"local"})
+
+
+# Budgets
+
+
+@pytest.mark.parametrize("part", [90, 100])
+@pytest.mark.parametrize("run_between", [True, False])
+def test_expiry_is_on_no_budget(part: int, run_between: bool) -> None:
+    here = Here("expiring", "expiring")
+    due = here.later(LIFE)
+    for number in range(100):
+        here.places[0].put(f"k{number:02}", b"v", due if number < part else None)
+    here.sync(scan=True)
+    if run_between:
+        here.sync(changes=[Put("k00", b"w", due)])
+    here.clock.now += LATE
+    result = here.sync(scan=True)
+    assert result.committed == (0, 0)
+    assert len(here.places[1].values()) == 100 - part
+    assert not here.tombstones()
+
+
+def test_a_mass_of_real_deletes_is_on_the_budget_all_the_same() -> None:
+    here = Here("expiring", "dict")
+    for number in range(100):
+        here.places[0].put(f"k{number:02}", b"v", here.later(LIFE))
+    here.sync(scan=True)
+    for number in range(60):
+        here.places[0].delete(f"k{number:02}")
+    with pytest.raises(kvsync.BudgetError):
+        here.sync(scan=True)
+
+
+@pytest.mark.parametrize("was", [LIFE, None])
+def test_lives_cut_short_are_on_the_budget(was: float | None) -> None:
+    here = Here(*EXPIRING)
+    for number in range(100):
+        here.places[0].put(f"k{number:02}", b"v", here.later(was) if was else None)
+    here.sync(scan=True)
+    for number in range(100):
+        here.places[0].put(f"k{number:02}", b"v", here.later(LIFE / 2))
+    with pytest.raises(kvsync.BudgetError):
+        here.sync(scan=True)
+
+
+# Conflicts
+
+SIDES = {"source": 0, "target": 1}
+
+
+def merged(_conflict: Any, source: bytes | None, target: bytes | None) -> bytes:
+    return b"+".join(sorted(value or b"-" for value in (source, target)))
+
+
+@pytest.mark.parametrize("policy", ["latest", "source", "target", "keep-both"])
+@pytest.mark.parametrize("mortal", ["source", "target"])
+@pytest.mark.parametrize("first", ["source", "target"])
+@pytest.mark.parametrize("rival", [Put("k", b"stays"), Delete("k")], ids=["put", "delete"])
+@both_ways
+def test_a_conflict_of_a_value_that_expires(
+    kinds: tuple[str, str], policy: Any, mortal: str, first: str, rival: Put | Delete
+) -> None:
+    """Whoever wins brings its own time, or none; whoever loses is kept with its own."""
+    here = Here(*kinds)
+    here.sync(changes=[Put("k", b"old")])
+    due = here.later(LIFE)
+    says = {mortal: Put("k", b"goes", due), ("target" if mortal == "source" else "source"): rival}
+    for side in (first, "target" if first == "source" else "source"):
+        here.commit(SIDES[side], says[side])
+    last = "target" if first == "source" else "source"
+    winner = policy if policy in SIDES else last
+    result = here.sync(conflict=policy)
+    assert [(c.key, c.winner) for c in result.conflicts] == [("k", winner)]
+    for place in here.places:
+        held = place.values()
+        assert held.pop("k", None) == says[winner].value
+        if place.kind == "expiring" and says[winner].value:
+            assert place.due("k") == (due if winner == mortal else None)
+        kept = {key: place.due(key) for key in held} if place.kind == "expiring" else dict.fromkeys(held)
+        loser = says["target" if winner == "source" else "source"]
+        assert list(held.values()) == ([loser.value] if policy == "keep-both" and loser.value else [])
+        if kept and place.kind == "expiring":
+            assert list(kept.values()) == [due if loser.value == b"goes" else None]
+    here.settled()
+    here.clock.now += LATE
+    assert here.sync(scan=True).committed == (0, 0)
+    assert here.verify().equal
+
+
+def test_a_conflict_of_a_value_that_expires_fails_where_that_is_asked_for() -> None:
+    here = Here(*EXPIRING)
+    here.commit(0, Put("k", b"goes", here.later(LIFE)))
+    here.commit(1, Put("k", b"stays"))
+    with pytest.raises(kvsync.ConflictError):
+        here.sync(conflict="fail")
+    assert [place.values()["k"] for place in here.places] == [b"goes", b"stays"]
+
+
+@pytest.mark.parametrize("answer", [b"goes", "target", b"third", "delete"])
+def test_a_callable_decides_over_a_value_that_expires(answer: Any) -> None:
+    here = Here(*EXPIRING)
+    due = here.later(LIFE)
+    here.commit(1, Put("k", b"goes", due))
+    here.commit(0, Put("k", b"stays"))
+    here.sync(conflict=lambda *_: answer)
+    if answer in {b"goes", "target"}:
+        here.holds({"k": b"goes"}, due)
+    else:
+        here.holds({"k": b"third"} if answer == b"third" else {})
+    here.settled()
+
+
+# Missing values
+
+
+@pytest.mark.parametrize("scan", [True, False])
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("taker", ["expiring", "dict"])
+def test_a_missing_value_is_wanted_no_more_once_it_has_expired(taker: str, held: bool, scan: bool) -> None:
+    here = Here("expiring", taker)
+    if held:
+        here.sync(changes=[Put("k", b"old")])
+    here.commit(0, Put("k", b"v", here.later(LIFE)))
+    a, b = (place.target for place in here.places)
+    assert [m.key for m in here.run(Unread(a, "k"), b).missing] == ["k"]
+    assert here.places[1].values() == ({"k": b"old"} if held else {})
+    here.clock.now += LATE
+    result = here.run(Unread(a, "k"), b, scan=scan)
+    assert not result.missing
+    assert not kvsync.status(b).missing
+    here.holds({})
+    here.settled()
+    assert not here.tombstones()
+
+
+def test_a_missing_value_that_nobody_holds_any_more_goes_away_at_all_in_turn() -> None:
+    here = Here("expiring", "expiring", "dict")
+    here.commit(0, Put("k", b"v", here.later(LIFE)))
+    a, b, c = (place.target for place in here.places)
+    here.run(Unread(a, "k"), b)
+    here.run(b, c)
+    assert kvsync.status(b).missing
+    assert kvsync.status(c).missing
+    here.clock.now += LATE
+    here.run(b, c)
+    assert not kvsync.status(b).missing
+    assert not kvsync.status(c).missing
+    here.settled(1, 2)
+    here.settled(0, 1)
+
+
+def test_what_was_held_in_place_of_a_missing_value_may_expire_too() -> None:
+    here = Here(*EXPIRING)
+    here.sync(changes=[Put("k", b"old", here.later(LIFE))], scan=True)
+    here.commit(0, Put("k", b"v", here.later(LATE)))
+    a, b = (place.target for place in here.places)
+    here.run(Unread(a, "k"), b, scan=False)
+    here.clock.now += LIFE + SKEW
+    assert here.places[1].values() == {}
+    result = here.run(a, b, scan=True)
+    assert result.committed == (0, 0)
+    assert [place.values() for place in here.places] == [{"k": b"v"}] * 2
+    assert not here.tombstones()
+
+
+class Unread(WrappedStorage):
+    """Cannot read some values for now."""
+
+    def __init__(self, target: Any, *keys: str) -> None:
+        super().__init__(open_storage(target)[0])
+        self.keys = keys
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        found = super().read(keys)
+        return [
+            Unreadable("the disk has a bad sector") if key in self.keys and value is not None else value
+            for key, value in zip(keys, found, strict=True)
+        ]
+
+
+def test_a_value_that_the_taker_refuses_is_missing_until_it_expires() -> None:
+    class Full(WrappedStorage):
+        def write(self, keys: Any, values: Any, expect: Any = None) -> Written:
+            return Written(tuple(Refusal(key, "no room", changed=False) for key in keys))
+
+    here = Here("expiring", "dict")
+    here.commit(0, Put("k", b"v", here.later(LIFE)))
+    a, b = (place.target for place in here.places)
+    full = Full(open_storage(b)[0])
+    assert [m.reason for m in here.run(a, full).missing] == ["no room"]
+    here.clock.now += LATE
+    assert not here.run(a, full).missing
+    here.settled()
+
+
+# Interrupted runs
+
+
+def before(here: Here) -> list[Put | Delete]:
+    """Make what a run has to move both ways, and return what it is given: values that live, go, and went."""
+    stays = here.later(100 * LATE)
+    here.sync(changes=[Put(f"k{number}", b"old") for number in range(6)], scan=True)
+    here.commit(0, Put("k0", b"goes", here.later(LIFE)), Put("k1", b"lives", stays), Put("k2", b"old", stays))
+    here.commit(1, Put("k3", b"goes", here.later(LIFE)), Put("k4", b"lives", stays), Delete("k5"))
+    return [Put("given", b"goes", here.later(LIFE)), Put("gone", b"went", here.later(-1)), Put("k9", b"lives", stays)]
+
+
+EXPECTED = {"k1": b"lives", "k2": b"old", "k4": b"lives", "k9": b"lives"}
+
+
+class Dying(WrappedStorage):
+    """A storage that its process cannot reach any more once it has died of another one."""
+
+    def __init__(self, inner: Any, other: FaultyStorage) -> None:
+        super().__init__(inner)
+        self.other = other
+
+    def around(self, method: str, call: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.other.failed:
+            message = "the process is gone"
+            raise kvsync.StorageError(message)
+        return super().around(method, call, *args, **kwargs)
+
+
+def test_the_same_value_with_another_time_is_not_what_an_interrupted_run_wrote() -> None:
+    """A run that was to put a time off failed before that: who takes it over must not believe that it did."""
+    here = Here(*EXPIRING)
+    here.sync(changes=[Put("k", b"v", here.later(LIFE))])
+    due = here.later(LATE)
+    here.commit(0, Put("k", b"v", due))
+    faulty = FaultyStorage(here.places[1].target, fail_at=None)
+
+    def fail() -> None:
+        faulty.fail_at = faulty.count + 1
+
+    source = Moving(here.places[0].target, "read", fail, lambda keys: keys == ["k"])
+    with pytest.raises(kvsync.StorageError):
+        here.run(source, faulty)
+    assert kvsync.status(here.places[1].target).lease is not None
+    assert here.places[1].due("k") != due
+    here.commit(1, Put("other", b"w"))
+    assert here.newest(1).expires != int(due * 1000)
+    here.sync()
+    assert here.places[1].due("k") == due
