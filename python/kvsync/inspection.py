@@ -118,7 +118,7 @@ def verify(source: Storage, target: Storage, environment: Environment) -> Verifi
     now_ms = environment.now_ms() + CLOCK_SKEW_MS
     expired = _Log(Segment.merge([log.newest for log in logs])).expired(now_ms)
     for key in sorted(one.keys() | other.keys()):
-        if (key in one) != (key in other) and expired.get(key) == one.get(key, other.get(key)):
+        if (key in one) != (key in other) and key in expired and expired[key] == one.get(key, other.get(key)):
             result.expired.append(key)
         elif key not in other:
             result.only_source.append(key)

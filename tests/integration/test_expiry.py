@@ -6,7 +6,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from places import Clock, DictPlace, Place
+from places import Blind, Clock, DictPlace, Place
 
 import kvsync
 from kvsync import Delete, Put
@@ -636,6 +636,14 @@ class Unread(WrappedStorage):
             Unreadable("the disk has a bad sector") if key in self.keys and value is not None else value
             for key, value in zip(keys, found, strict=True)
         ]
+
+
+def test_a_value_that_cannot_be_read_has_not_expired() -> None:
+    """To verify took a key that one side alone has, and cannot read, for an expired one, and the two for equal."""
+    found = kvsync.verify(Blind({"k": b"v"}, "k"), {})
+    assert found.only_source == ["k"]
+    assert not found.expired
+    assert not found.equal
 
 
 def test_a_value_that_the_taker_refuses_is_missing_until_it_expires() -> None:
