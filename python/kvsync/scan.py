@@ -163,7 +163,9 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
         del touched[key]
     puts = {key: entry for key, entry in found.items() if key not in touched}
     absent = _confirm_gone(storage, gone)
-    lapsed = _lapsed(replica, absent, started_ms)
+    # By now, not by when the scan began: to list many keys takes longer than clocks may differ.
+    now_ms = environment.now_ms()
+    lapsed = _lapsed(replica, absent, now_ms)
     deletes = [key for key in absent if key not in lapsed]
     overwritten = [key for key in puts if known[key] is not None]
     _check_budget(storage.name, budget, len(baseline), deletes, overwritten, emptied=not keys)

@@ -308,6 +308,23 @@ def test_a_server_that_takes_a_value_away_a_little_early_has_deleted_nothing(tak
     assert not here.tombstones()
 
 
+def test_what_expired_while_a_storage_is_listed_is_no_delete() -> None:
+    """A listing took longer than the clocks may differ: what went meanwhile was logged as deleted, and spread."""
+    here = Here("expiring", "expiring", "dict")
+    here.sync(changes=[Put("k", b"v", here.later(LIFE)), Put("stays", b"w")], scan=True)
+    here.sync(0, 2)
+
+    def wait() -> None:
+        here.clock.now += 2 * LIFE
+
+    slow = Moving(here.places[0].target, "scan", wait)
+    result = here.run(slow, here.places[1].target, scan=True)
+    assert slow.done
+    assert result.committed == (0, 0)
+    here.sync(0, 2)
+    assert not here.tombstones()
+
+
 @pytest.mark.parametrize("relay", ["expiring", "dict"])
 @pytest.mark.parametrize("scan", [True, False])
 def test_who_comes_late_gets_nothing_of_what_has_expired(relay: str, scan: bool) -> None:
