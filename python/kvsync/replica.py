@@ -6,6 +6,7 @@ from dataclasses import replace as replace_fields
 from typing import TYPE_CHECKING, TypeAlias
 
 from kvsync.errors import FormatError, IndexDamagedError, LockLostError, StorageError
+from kvsync.expiry import may_be_gone
 from kvsync.index import compaction
 from kvsync.index.lineage import extended
 from kvsync.index.manifest import Manifest, Missing, RememberedIntent, SegmentEntry
@@ -448,9 +449,11 @@ def _checksum_of(data: bytes) -> int | None:
 
 def _is_outcome(held: Measured | Unreadable | None, change: Change, now_ms: int) -> bool:
     """Whether what is held is what `change` made of its key."""
-    if change.deletes or change.expired(now_ms):
-        return held is None
-    return isinstance(held, Measured) and (held.digest, held.size) == (change.digest, change.size)
+    if held is None:
+        return change.deletes or may_be_gone(change.expires, now_ms)
+    # Also once it has expired: where that is not kept, the value is still what was written.
+    fits = isinstance(held, Measured) and (held.digest, held.size) == (change.digest, change.size)
+    return fits and not change.deletes
 
 
 def _missing_after(manifest: Manifest, landed: Sequence[Change]) -> tuple[Missing, ...]:

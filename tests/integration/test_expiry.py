@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -693,6 +694,53 @@ def before(here: Here) -> list[Put | Delete]:
 EXPECTED = {"k1": b"lives", "k2": b"old", "k4": b"lives", "k9": b"lives"}
 
 
+@both_ways
+@pytest.mark.parametrize("mode", ["before", "after"])
+@pytest.mark.parametrize("dead", [True, False], ids=["killed", "raises"])
+@pytest.mark.parametrize("pause", [1.0, LIFE - SKEW, LATE], ids=["at once", "as it goes", "too late"])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_run_that_fails_anywhere_revives_nothing_and_makes_no_delete_up(
+    kinds: tuple[str, str], mode: Any, dead: bool, pause: float, victim: int
+) -> None:
+    """Recovery finds values that have expired since, here or by a server whose clock is ahead, or that stay."""
+    at = 1
+    while True:
+        here = Here(*kinds)
+        given = before(here)
+        targets = [open_storage(place.target)[0] for place in here.places]
+        faulty = FaultyStorage(targets[victim], fail_at=at, mode=mode, dead=dead)
+        targets[victim] = faulty
+        if dead:
+            # A process that is gone reaches neither of the two.
+            other = targets[1 - victim]
+            targets[1 - victim] = Dying(other, faulty)
+        with contextlib.suppress(kvsync.KvsyncError):
+            here.run(targets[0], targets[1], given)
+        if not faulty.failed:
+            break
+        for place in here.places:
+            if place.kind == "expiring":
+                place.ahead = SKEW - 0.5
+        here.clock.now += pause
+        here.sync(scan=True, wait_seconds=400)
+        here.clock.now += LATE
+        here.sync(changes=given, scan=True, wait_seconds=400)
+        where = f"{mode} operation {at}"
+        for place in here.places:
+            held = place.values()
+            assert {key: held.pop(key, None) for key in EXPECTED} == EXPECTED, where
+            assert set(held.values()) <= ({b"goes"} if place.kind == "dict" else set()), where
+        logs = [{c.key: c for c in kvsync.log(place.target)} for place in here.places]
+        assert logs[0] == logs[1], where
+        assert {c.key for c in here.tombstones()} == {"k5"}, where
+        assert logs[0]["k0"].expires, where
+        assert logs[0]["k3"].expires, where
+        here.settled()
+        assert here.verify().equal, where
+        at += 1
+    assert at > 8
+
+
 class Dying(WrappedStorage):
     """A storage that its process cannot reach any more once it has died of another one."""
 
@@ -727,3 +775,25 @@ def test_the_same_value_with_another_time_is_not_what_an_interrupted_run_wrote()
     assert here.newest(1).expires != int(due * 1000)
     here.sync()
     assert here.places[1].due("k") == due
+
+
+@pytest.mark.parametrize("scan", [True, False])
+def test_a_value_that_an_interrupted_run_left_where_times_are_not_kept_is_no_new_one(scan: bool) -> None:
+    """It expired before anybody looked: then it was taken for a value that an application had put there for good."""
+    here = Here("expiring", "dict")
+    due = here.later(LIFE)
+    here.commit(0, Put("k", b"v", due))
+
+    def fail() -> None:
+        message = "planted"
+        raise kvsync.StorageError(message)
+
+    broken = Moving(here.places[1].target, "store", fail, lambda name, *_: name == "manifest")
+    with pytest.raises(kvsync.StorageError, match="planted"):
+        here.run(here.places[0].target, broken)
+    assert here.places[1].values() == {"k": b"v"}
+    here.clock.now += LATE
+    result = here.sync(scan=scan)
+    assert result.committed == (0, 0)
+    assert here.newest(1).expires == here.newest(0).expires == int(due * 1000)
+    assert here.places[0].values() == {}
