@@ -156,8 +156,16 @@ class Replica:
         """
         known = {lack.change.key: lack.held for lack in self.manifest.lacking}
         newest = self.newest([change.key for change, _ in failed]) if failed else []
+        now_ms = self._environment.now_ms()
+        # Of a value that has expired the log does not know whether it is still there.
+        unsure = [was.key for was in newest if was is not None and may_be_gone(was.expires, now_ms)]
+        gone = {key for key, found in measured(self.storage, unsure) if found is None}
         return [
-            Missing(change, reason, known.get(change.key, b"" if was is None or was.deletes else was.digest))
+            Missing(
+                change,
+                reason,
+                known.get(change.key, b"" if was is None or was.deletes or was.key in gone else was.digest),
+            )
             for (change, reason), was in zip(failed, newest, strict=True)
         ]
 

@@ -611,6 +611,25 @@ def test_a_missing_value_is_wanted_no_more_once_it_has_expired(taker: str, held:
     assert not here.tombstones()
 
 
+@pytest.mark.parametrize("arrived", ["in time", "too late"])
+def test_a_value_missing_where_an_expired_one_may_be_makes_no_delete(arrived: str) -> None:
+    """The log does not say whether an expired value still lies there. Taken for held, its absence became a delete."""
+    here = Here("expiring", "dict")
+    here.commit(0, Put("k", b"old", here.later(LIFE)), Put("other", b"w"))
+    if arrived == "in time":
+        here.sync()
+    here.clock.now += LATE
+    here.sync()
+    here.commit(0, Put("k", b"v"))
+    a, b = (place.target for place in here.places)
+    assert [m.key for m in here.run(Unread(a, "k"), b).missing] == ["k"]
+    result = here.run(Unread(a, "k"), b, scan=True)
+    assert result.committed == (0, 0)
+    here.sync(scan=True)
+    here.holds({"k": b"v", "other": b"w"})
+    assert not here.tombstones()
+
+
 def test_a_missing_value_that_nobody_holds_any_more_goes_away_at_all_in_turn() -> None:
     here = Here("expiring", "expiring", "dict")
     here.commit(0, Put("k", b"v", here.later(LIFE)))
