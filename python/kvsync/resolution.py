@@ -222,7 +222,11 @@ def _change(conflict: Conflict, side: str | None) -> Change:
 
 
 def _held(batch: Sequence[Conflict], source: Side, target: Side) -> dict[str, tuple[bytes | None, bytes | None] | None]:
-    """Return both values of each conflict, or None for a key whose value is not what its side logged."""
+    """Return both values of each conflict, or None for a key whose value is not what its side logged.
+
+    One that has expired is not, even where it still lies: whoever keeps the time would decide the same.
+    """
+    now_ms = source.environment.now_ms()
     at_source = dict(_values(source, [conflict.source for conflict in batch]))
     at_target = dict(_values(target, [conflict.target for conflict in batch]))
     held: dict[str, tuple[bytes | None, bytes | None] | None] = {}
@@ -230,6 +234,7 @@ def _held(batch: Sequence[Conflict], source: Side, target: Side) -> dict[str, tu
         pair = at_source[conflict.source], at_target[conflict.target]
         logged = (conflict.source.deletes, conflict.target.deletes)
         moved = any((value is None) != deletes for value, deletes in zip(pair, logged, strict=True))
+        moved = moved or conflict.source.expired(now_ms) or conflict.target.expired(now_ms)
         held[conflict.key] = None if moved else pair
     return held
 

@@ -21,7 +21,7 @@ from kvsync.transfer import Look, Trust
 from kvsync.types import ANY, Change, Delete, Put
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from contextlib import AbstractContextManager
 
     from kvsync.environment import Environment
@@ -162,7 +162,7 @@ class Side:
             accepted = segment.without([refusal.key for refusal in refusals]) if refusals else segment
             if len(accepted):
                 self._log_local(accepted)
-                self._unprove(accepted)
+                self._unprove(accepted, accepted.expired(self.environment.now_ms()))
             else:
                 self.replica.withdraw()
         for refusal in refusals:
@@ -223,7 +223,11 @@ class Side:
             self.before_write()
             if len(segment):
                 self._log_local(segment)
-                self._unprove(segment)
+                # A decision for what has expired writes nothing: whether it is still there, the scan has seen.
+                expired = set(segment.expired(self.environment.now_ms()))
+                written = {key for key, _, _ in values}
+                gone = expired & written if has_expiry(self.storage) else ()
+                self._unprove(segment.without(sorted(expired - written)), gone)
             else:
                 self.replica.withdraw()
         return refused
@@ -318,11 +322,14 @@ class Side:
                 refusals += self.storage.delete(deletes).refused
         return refusals
 
-    def _unprove(self, segment: Segment) -> None:
-        """Tell the inventory of values written after the scan: known by digest, to be looked at once more."""
+    def _unprove(self, segment: Segment, late: Collection[str]) -> None:
+        """Tell the inventory of values written after the scan: known by digest, to be looked at once more.
+
+        Of those that came too `late`, nothing is there.
+        """
         if self.scanned is not None:
-            now_ms = self.environment.now_ms()
-            rows = [(row.key, row.deletes or row.expired(now_ms), row.digest) for row in changes_of(segment)]
+            late = set(late)
+            rows = [(row.key, row.deletes or row.key in late, row.digest) for row in changes_of(segment)]
             self.scanned.record({key: None if empty else (b"", digest) for key, empty, digest in rows})
 
     def _missing_after(self, segment: Segment, landed: Sequence[Change], lost: Sequence[Missing]) -> list[Missing]:

@@ -588,6 +588,32 @@ def test_a_callable_decides_over_a_value_that_expires(answer: Any) -> None:
     here.settled()
 
 
+@pytest.mark.parametrize("policy", ["latest", "source", "target", "keep-both", merged])
+@pytest.mark.parametrize("last", [0, 1])
+@pytest.mark.parametrize("scan", [True, False])
+@both_ways
+def test_a_conflict_with_what_has_expired_ends_the_same_everywhere(
+    kinds: tuple[str, str], scan: bool, policy: Any, last: int
+) -> None:
+    here = Here(*kinds)
+    says = [Put("k", b"goes", here.later(LIFE)), Put("k", b"stays")]
+    for number in (1 - last, last):
+        here.commit(number, says[number])
+    here.clock.now += LATE
+    here.sync(conflict=policy, scan=scan)
+    logged = [here.newest(number) for number in (0, 1)]
+    assert logged[0] == logged[1]
+    if logged[0].expires:
+        assert here.places[1].values() == {}
+        assert [value.value for value in kvsync.lost(here.places[1].target)] == [b"stays"]
+    else:
+        here.holds({"k": b"stays"})
+    here.settled()
+    for _ in range(2):
+        assert here.sync(scan=True).committed == (0, 0)
+    assert here.verify().equal
+
+
 # Missing values
 
 
