@@ -274,9 +274,11 @@ class Side:
         known_times = [times.get(change.key, 0) for change in known] if times else None
         parts = [Segment.from_values([c.key for c in known], [c.value for c in known], origin, first, 0, known_times)]
         first += len(known)
+        # Before the values: asked after one had expired, they would say that it stays for ever.
+        until_of = self._times_stored(stored, times)
         for keys, values in pieces(self.storage, stored):
             self.before_write()
-            until = self._times_stored(keys, times)
+            until = [until_of[key] for key in keys] if until_of is not None else None
             if isinstance(values, Measured):
                 change = Change(keys[0], origin, first, 0, values.size, values.digest, until[0] if until else 0)
                 parts.append(Segment.from_rows([change]))
@@ -288,12 +290,17 @@ class Side:
             first += len(keys)
         return Segment.merge(parts)
 
-    def _times_stored(self, keys: Sequence[str], given: Mapping[str, int]) -> list[int] | None:
+    def _times_stored(self, keys: Sequence[str], given: Mapping[str, int]) -> dict[str, int] | None:
         """Return when stored values expire: as the caller says, or else as the storage does."""
-        if has_expiry(self.storage):
-            told = zip(keys, self.storage.expiries(keys), strict=True)
-            return [given.get(key, expires) for key, expires in told]
-        return [given.get(key, 0) for key in keys] if given else None
+        storage = self.storage
+        if not has_expiry(storage):
+            return {key: given.get(key, 0) for key in keys} if given else None
+        times: dict[str, int] = {}
+        for start in range(0, len(keys), BATCH_COUNT):
+            some = keys[start : start + BATCH_COUNT]
+            self.before_write()
+            times.update(zip(some, storage.expiries(some), strict=True))
+        return {key: given.get(key, expires) for key, expires in times.items()}
 
     def _not_stored(self, keys: Sequence[str], values: Sequence[object]) -> UsageError:
         key = next(key for key, value in zip(keys, values, strict=True) if not isinstance(value, bytes))

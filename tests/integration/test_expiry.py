@@ -431,6 +431,21 @@ def test_two_storages_without_times_say_how_many_values_stay() -> None:
     here.holds({"k": b"v", "stays": b"w"})
 
 
+def test_what_is_stored_and_expires_while_it_is_logged_does_not_stay_for_ever() -> None:
+    """Its time was asked for after its value was read: gone by then, it was logged as a value without one."""
+    here = Here(*EXPIRING)
+    here.places[0].put("k", b"v", here.later(LIFE))
+
+    def wait() -> None:
+        here.clock.now += LATE
+
+    source = Moving(here.places[0].target, "expiries", wait)
+    with pytest.raises(kvsync.UsageError, match="none is stored"):
+        here.run(source, here.places[1].target, [Put("k")])
+    here.sync()
+    assert not [change for i in (0, 1) for change in kvsync.log(here.places[i].target)]
+
+
 @both_ways
 def test_a_plan_and_a_dry_run_write_nothing(kinds: tuple[str, str]) -> None:
     here = Here(*kinds)
