@@ -159,7 +159,8 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
     found = _found(storage, listed, _read_changed(storage, list(listed), on_batch))
     known = dict(zip(found, baseline.digests(list(found)), strict=True))
     touched = {key: entry.token for key, entry in found.items() if entry.digest in {known[key], expired.get(key)}}
-    for key in _retimed(replica, [(key, found[key]) for key in touched]):
+    retimed = _retimed(replica, [(key, found[key]) for key in touched])
+    for key in retimed:
         del touched[key]
     puts = {key: entry for key, entry in found.items() if key not in touched}
     absent = _confirm_gone(storage, gone)
@@ -167,7 +168,8 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
     now_ms = environment.now_ms()
     lapsed = _lapsed(replica, absent, now_ms)
     deletes = [key for key in absent if key not in lapsed]
-    overwritten = [key for key in puts if known[key] is not None]
+    # A life made longer takes nothing from anybody.
+    overwritten = [key for key in puts if known[key] is not None and retimed.get(key, True)]
     _check_budget(storage.name, budget, len(baseline), deletes, overwritten, emptied=not keys)
     entries = list(found.values())
     current = baseline.updated(list(found), [e.token for e in entries], [e.digest for e in entries], absent)
@@ -281,18 +283,18 @@ def _found(
     }
 
 
-def _retimed(replica: Replica, unchanged: Sequence[tuple[str, FoundValue]]) -> list[str]:
-    """Return the keys whose value is the one that is known, and whose time is another one."""
+def _retimed(replica: Replica, unchanged: Sequence[tuple[str, FoundValue]]) -> dict[str, bool]:
+    """Return the keys whose value is the one that is known, and whose time another one; and whether that is sooner."""
     if not unchanged or not has_expiry(replica.storage):
-        return []
+        return {}
     # Of what is held in place of a missing value, no time is known.
     lacking = {lack.change.key for lack in replica.manifest.lacking}
     logged = replica.newest([key for key, _ in unchanged])
-    return [
-        key
+    return {
+        key: bool(entry.expires) and not 0 < change.expires < (entry.expires or 0)
         for (key, entry), change in zip(unchanged, logged, strict=True)
         if change is not None and change.expires != entry.expires and key not in lacking
-    ]
+    }
 
 
 def _lapsed(replica: Replica, absent: Sequence[str], now_ms: int) -> set[str]:

@@ -524,6 +524,19 @@ def test_a_mass_of_real_deletes_is_on_the_budget_all_the_same() -> None:
         here.sync(scan=True)
 
 
+def test_times_put_off_are_on_no_budget() -> None:
+    """Sessions that were all used since the last scan: the run refused to take that for anything but an accident."""
+    here = Here(*EXPIRING)
+    for number in range(100):
+        here.places[0].put(f"k{number:02}", b"v", here.later(LIFE) if number % 2 else here.later(2 * LIFE))
+    here.sync(scan=True)
+    due = here.later(LATE)
+    for number in range(100):
+        here.places[0].put(f"k{number:02}", b"v", due if number % 3 else None)
+    assert here.sync(scan=True).pushed == 100
+    assert {here.places[1].due(f"k{number:02}") for number in range(100)} == {due, None}
+
+
 @pytest.mark.parametrize("was", [LIFE, None])
 def test_lives_cut_short_are_on_the_budget(was: float | None) -> None:
     here = Here(*EXPIRING)
