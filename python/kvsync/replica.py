@@ -169,10 +169,10 @@ class Replica:
             for (change, reason), was in zip(failed, newest, strict=True)
         ]
 
-    def intents(self) -> list[Segment]:
-        """Return what holders that lost their lease may still be writing."""
-        loaded = [self._load_intent(intent.name) for intent in self.manifest.intents]
-        return [intent for intent in loaded if intent is not None]
+    def intents(self) -> list[tuple[Segment, int]]:
+        """Return what holders that lost their lease may still be writing, and when that was, in wall-clock ms."""
+        loaded = [(self._load_intent(intent.name), intent.until_ms) for intent in self.manifest.intents]
+        return [(intent, until_ms - LATE_WRITE_SECONDS * 1000) for intent, until_ms in loaded if intent is not None]
 
     def _read(self, entry: SegmentEntry) -> bytes:
         data = entry.inline

@@ -173,7 +173,7 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
     _check_budget(storage.name, budget, len(baseline), deletes, overwritten, emptied=not keys)
     entries = list(found.values())
     current = baseline.updated(list(found), [e.token for e in entries], [e.digest for e in entries], absent)
-    landed, stale = _late_writes(replica, puts, deletes)
+    landed, stale = _late_writes(replica, puts, deletes, now_ms)
     explained = {change.key for change in landed} | {change.key for change, _ in stale}
     local = _stamped(
         replica,
@@ -335,7 +335,7 @@ def _check_budget(
 
 
 def _late_writes(
-    replica: Replica, puts: dict[str, FoundValue], deletes: Sequence[str]
+    replica: Replica, puts: dict[str, FoundValue], deletes: Sequence[str], now_ms: int
 ) -> tuple[list[Change], list[tuple[Change, bytes]]]:
     """Explain what was found by what runs were about to write, and by what is known to be missing.
 
@@ -345,17 +345,17 @@ def _late_writes(
     """
     gone = set(deletes)
     lacking = [lack.change for lack in replica.manifest.lacking]
-    landed = {change.key: change for change in lacking if _fits(change, puts, gone)}
+    landed = {change.key: change for change in lacking if _fits(change, puts, gone, now_ms)}
     stale: dict[str, tuple[Change, bytes]] = {}
     candidates = [*puts, *deletes]
     intents = replica.intents()
     newest = replica.newest(candidates) if intents else []
-    for intent in intents:
+    for intent, lost_ms in intents:
         for row, logged in zip(intent.find(candidates), newest, strict=True):
             if row is None:
                 continue
             change = Change._make(row)
-            fits = _fits(change, puts, gone)
+            fits = _fits(change, puts, gone, lost_ms)
             if fits and (logged is None or change.order > logged.order):
                 landed[change.key] = change
             elif fits and logged is not None:
@@ -363,10 +363,10 @@ def _late_writes(
     return list(landed.values()), [entry for key, entry in stale.items() if key not in landed]
 
 
-def _fits(change: Change, puts: dict[str, FoundValue], gone: set[str]) -> bool:
-    """Whether what was found at a key is what `change` makes of it."""
-    if change.deletes:
-        return change.key in gone
+def _fits(change: Change, puts: dict[str, FoundValue], gone: set[str], now_ms: int) -> bool:
+    """Whether what was found at a key is what `change` made of it: nothing, too, if it had expired by `now_ms`."""
+    if change.key in gone:
+        return change.deletes or may_be_gone(change.expires, now_ms)
     entry = puts.get(change.key)
     return entry is not None and entry.digest == change.digest and entry.expires in {None, change.expires}
 

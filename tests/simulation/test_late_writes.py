@@ -19,7 +19,7 @@ def world_with_one_change() -> World:
     return world
 
 
-def count_of_the_value_write(world: World) -> int:
+def count_of_the_value_write(world: World, *, scan: bool = True) -> int:
     """Return which operation of a run puts the value: the one before which the target still holds the old one."""
     state = world.snapshot()
     seen: list[int] = []
@@ -29,7 +29,7 @@ def count_of_the_value_write(world: World) -> int:
         if target.data.get("k") == b"first":
             seen.append(count)
 
-    world.sync(source, target, Fuse(hook=watch), scan=True)
+    world.sync(source, target, Fuse(hook=watch), scan=scan)
     world.restore(state)
     return seen[-1]
 
@@ -62,5 +62,39 @@ def test_a_late_write_of_an_older_value_is_neither_kept_nor_taken_for_a_new_chan
         world.sync(source, target, scan=True)
     assert source.data["k"] == b"third"
     assert target.data["k"] == b"third"
+    world.check_values(source)
+    world.check_values(target)
+
+
+def test_a_late_delete_of_what_had_expired_is_no_delete_that_anybody_made() -> None:
+    """The old holder was emptying k, whose value had expired; by the time it got there, the thief had pushed `third`.
+
+    An intent that put k explained only the value, not its absence: a delete was logged, and took `third` everywhere.
+    """
+    world = world_with_one_change()
+    source = world.replicas[0]
+    source.data["k"] = b"first"
+    source.unsaid = [Put("k", b"second", world.now + 5)]
+    world.say(source)
+    world.now += 60
+    at = count_of_the_value_write(world, scan=False)
+    source, target = world.replicas
+
+    def pause(count: int) -> None:
+        if count != at:
+            return
+        world.now += 500
+        world.sync(source, target)
+        source.unsaid = [Put("k", b"third")]
+        world.say(source)
+        world.sync(source, target)
+        assert target.data["k"] == b"third"
+
+    with pytest.raises(errors.LockLostError):
+        world.sync(source, target, Fuse(hook=pause))
+    target.data.pop("k", None)
+    for _ in range(3):
+        world.sync(source, target, scan=True, max_delete="100%")
+    assert source.data["k"] == target.data["k"] == b"third"
     world.check_values(source)
     world.check_values(target)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import kvsync
 from kvsync import Delete, Put
 from kvsync.environment import Environment
+from kvsync.expiry import may_be_gone
 from kvsync.index.manifest import Manifest
 from kvsync.native import digest_values
 from kvsync.replica import Replica
@@ -222,8 +223,10 @@ class Replicated:
         """Whether a delete would be taken for one that lands late, by who lost its lease (test_missing_values.py)."""
         if not self.log().manifest.intents:
             return False
-        rows = [intent.find([key])[0] for intent in Replica(self.storage(), Environment(), dry=True).intents()]
-        return any(row is not None and Change._make(row).deletes for row in rows)
+        intents = Replica(self.storage(), Environment(), dry=True).intents()
+        rows = [(intent.find([key])[0], lost_ms) for intent, lost_ms in intents]
+        changes = [(Change._make(row), lost_ms) for row, lost_ms in rows if row is not None]
+        return any(change.deletes or may_be_gone(change.expires, lost_ms) for change, lost_ms in changes)
 
     def log(self) -> Log:
         encoded = self.data.get(MANIFEST)
