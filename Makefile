@@ -33,6 +33,7 @@ bench: $(VENV)/built benches/pouchdb/node_modules
 
 simulate: $(VENV)/built
 	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS)
+	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS) --expiring
 
 fuzz: $(VENV)/built
 	cargo run --release --package kvsync-core --example decode_storm -- 10000000

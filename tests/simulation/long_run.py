@@ -1,7 +1,8 @@
-"""Plays many histories and reports: `python tests/simulation/long_run.py COUNT [FIRST_SEED] [WORKERS]`.
+"""Plays many histories and reports: `python tests/simulation/long_run.py COUNT [FIRST_SEED] [WORKERS] [--expiring]`.
 
 Each seed is played three times: with the policy `latest` throughout, with another policy in every run, and with
-applications that write behind kvsync's back. Exits 1 and names the seeds if any history breaks a promise.
+applications that write behind kvsync's back. With --expiring, it is played twice, with values that expire, the second
+time with applications that set times behind its back. Exits 1 and names the seeds if any history breaks a promise.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import history
+import lifetimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,14 +24,15 @@ PLAYS: dict[str, Callable[[int], object]] = {
     "every policy": partial(history.play, policies=history.POLICIES),
     "edited": history.edited,
 }
+EXPIRING: dict[str, Callable[[int], object]] = {"expiring": lifetimes.play, "expiring, edited": lifetimes.edited}
 CHUNK = 100
 
 
-def play_chunk(first: int) -> list[str]:
+def play_chunk(first: int, plays: dict[str, Callable[[int], object]] = PLAYS) -> list[str]:
     """Return what broke."""
     broken = []
     for seed in range(first, first + CHUNK):
-        for name, play in PLAYS.items():
+        for name, play in plays.items():
             try:
                 play(seed)
             except Exception as error:
@@ -37,20 +40,22 @@ def play_chunk(first: int) -> list[str]:
     return broken
 
 
-def main(count: int, first: int = 0, workers: int = 2) -> int:
+def main(count: int, first: int = 0, workers: int = 2, *, expiring: bool = False) -> int:
+    plays = EXPIRING if expiring else PLAYS
     started = time.monotonic()
     broken: list[str] = []
     with ProcessPoolExecutor(workers) as pool:
-        for done, some in enumerate(pool.map(play_chunk, range(first, first + count, CHUNK)), 1):
+        for done, some in enumerate(pool.map(partial(play_chunk, plays=plays), range(first, first + count, CHUNK)), 1):
             broken += some
             if done % 20 == 0 or some:
                 sys.stderr.write(f"{done * CHUNK} seeds, {len(broken)} broken, {time.monotonic() - started:.0f} s\n")
     seconds = time.monotonic() - started
-    histories = len(PLAYS) * count
+    histories = len(plays) * count
     sys.stdout.write(f"{histories} histories, {len(broken)} broken, {seconds:.0f} s\n")
     sys.stdout.write("".join(f"{line}\n" for line in broken))
     return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    numbers = [int(argument) for argument in sys.argv[1:] if argument != "--expiring"]
+    sys.exit(main(*numbers, expiring="--expiring" in sys.argv))

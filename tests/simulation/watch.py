@@ -65,20 +65,20 @@ class Log:
 class Watch:
     """Looks at every value that kvsync writes or deletes in one storage, in one run.
 
-    said: what the application says through kvsync in this run, by key.
+    said: what the application says through kvsync in this run, by key: the values, None for nothing.
     """
 
     at: Replicated
-    said: dict[str, bytes | None]
+    said: dict[str, set[bytes | None]]
 
     def over(self, key: str, value: bytes | None, operation: Callable[[], Any]) -> Any:
         """Do what writes `value` (None: deletes), and make sure that what it replaced was known."""
-        before, log = self.at.data.get(key), self.at.log()
+        before, log = self.at.held_at(key), self.at.log()
         written = operation()
         if before is None or before == value or written.refused:
             return written
         digest = digest_values([before])[0]
-        by_caller = key in self.said and self.said[key] == value
+        by_caller = value in self.said.get(key, ())
         if by_caller:
             self.at.replaced.add((key, digest))
         excused = by_caller and (key, before) in self.at.unreported

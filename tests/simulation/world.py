@@ -98,6 +98,15 @@ class Wire:
 
         return _joined([self.fuse.call(partial(write_one, i)) for i in range(len(keys))])
 
+    def write_expiring(self, keys: Any, values: Any, expires: Any, expect: Any = None) -> Any:
+        def write_one(i: int) -> Any:
+            inner: Any = self.inner
+            act = partial(inner.write_expiring, [keys[i]], [values[i]], [expires[i]], expect and [expect[i]])
+            return self.watch.over(keys[i], values[i], act) if self.watch else act()
+
+        written = [self.fuse.call(partial(write_one, i)) for i in range(len(keys))]
+        return _joined(written)._replace(tokens=tuple(token for one in written for token in one.tokens))
+
     def delete(self, keys: Any, expect: Any = None) -> Any:
         def delete_one(i: int) -> Any:
             act = partial(self.inner.delete, [keys[i]], expect and [expect[i]])
@@ -202,7 +211,7 @@ class Replicated:
     last_log: Log | None = None
     opened: Opened = field(default_factory=Opened)
 
-    def storage(self) -> MappingStorage:
+    def storage(self) -> Storage:
         if not self.marking:
             return MappingStorage(self.data)
         if self.opened.storage is None or self.opened.storage.mapping is not self.data:
@@ -212,12 +221,24 @@ class Replicated:
 
     def wire(self, fuse: Fuse, said: Sequence[Put | Delete] = ()) -> Wire:
         kind = TransactionalWire if self.transactional else Wire
-        wire = kind(self.storage(), fuse, Watch(self, {change.key: change.value for change in said}))
+        # A value that is given with a time may be too late: then its key is emptied.
+        outcomes = {
+            change.key: {change.value} | ({None} if change.expires else set())
+            for change in said
+            if change.deletes or change.value is not None
+        }
+        wire = kind(self.storage(), fuse, Watch(self, outcomes))
         wire.name = f"replica {self.number}"
         return wire
 
     def values(self) -> dict[str, bytes]:
         return {key: value for key, value in self.data.items() if not key.startswith(RESERVED)}
+
+    def held_at(self, key: str) -> bytes | None:
+        return self.data.get(key)
+
+    def encoded(self) -> bytes | None:
+        return self.data.get(MANIFEST)
 
     def expects_delete(self, key: str) -> bool:
         """Whether a delete would be taken for one that lands late, by who lost its lease (test_missing_values.py)."""
@@ -229,7 +250,7 @@ class Replicated:
         return any(change.deletes or may_be_gone(change.expires, lost_ms) for change, lost_ms in changes)
 
     def log(self) -> Log:
-        encoded = self.data.get(MANIFEST)
+        encoded = self.encoded()
         if self.last_log is None or self.last_log.encoded != encoded:
             self.last_log = Log.read(self.storage(), encoded)
         return self.last_log
@@ -331,8 +352,7 @@ class World:
         if at.failed:
             again, at.unsaid = at.unsaid, []
             at.replaced |= {(said.key, digest_values([said.value])[0]) for said in again if said.value is not None}
-            fresh = [change if change.value is None else Put(change.key, self.value(change.key)) for change in again]
-            for change in fresh:
+            for change in map(self.again, again):
                 self.remember(at, change)
                 at.unsaid.append(change)
         at.failed = True
@@ -342,6 +362,10 @@ class World:
             at.unsaid = []
             at.failed = False
         self.check(at)
+
+    def again(self, change: Put | Delete) -> Put | Delete:
+        """Return what to say instead of a change that a run failed with."""
+        return change if change.value is None else Put(change.key, self.value(change.key), change.expires)
 
     def give(self, one: Replicated, other: Replicated, changes: list[Put | Delete], fuse: Fuse, **options: Any) -> None:
         """Sync and give changes with it; those of a run that fails are said again, as new writes."""
@@ -396,10 +420,11 @@ class World:
     def check_wanted(self, at: Replicated, log: Log) -> None:
         """A missing entry stays while its value is not there, also where an equal change comes in."""
         for key in at.held.keys() - log.held.keys() - at.edited:
-            value, was, now = at.data.get(key), at.newest[key], log.newest[key]
+            value, was, now = at.held_at(key), at.newest[key], log.newest[key]
             held = b"" if value is None else digest_values([value])[0]
             equal = (was.deletes, was.digest) == (now.deletes, now.digest)
-            stale = equal and held == at.held[key] and held != (b"" if now.deletes else now.digest)
+            empty = now.deletes or now.expired(int(self.now * 1000))
+            stale = equal and held == at.held[key] and held != (b"" if empty else now.digest)
             assert not stale, f"{key} is not missing any more in {at.number}, and not there"
 
     def check_values(self, at: Replicated) -> None:
