@@ -146,7 +146,7 @@ def push(
     outcome = Outcome(tokens={} if record_tokens else None)
     if has_streaming(giver.storage) and has_streaming(taker) and not (changes.expiring and has_expiry(taker)):
         giver = replace(giver, in_parts=True)
-    expired = changes.expired(now_ms())
+    expired = _expired(giver.storage, changes, now_ms())
     live = changes.without(expired) if expired else changes
     for batch in _read(giver, live, ahead=_pays_to_read_ahead(giver, taker, live)):
         before_write()
@@ -161,6 +161,22 @@ def push(
         _empty(taker, changes, some, guard, outcome)
         on_batch(len(some))
     return outcome
+
+
+def _expired(giver: Storage, changes: Segment, now_ms: int) -> list[str]:
+    """Return the keys of values that have expired by our clock, unless the giver, which keeps their time, has them.
+
+    Its clock is the one that counts: were ours ahead, live values would be emptied, and then be taken for deleted.
+    """
+    expired = changes.expired(now_ms)
+    if not expired or not has_expiry(giver):
+        return expired
+    gone = []
+    for start in range(0, len(expired), BATCH_COUNT):
+        some = expired[start : start + BATCH_COUNT]
+        times = zip(giver.expiries(some), changes.find(some), strict=True)
+        gone += [key for key, (time, row) in zip(some, times, strict=True) if row is None or time != row[6]]
+    return gone
 
 
 def _pays_to_read_ahead(giver: Reader, taker: Storage, changes: Segment) -> bool:

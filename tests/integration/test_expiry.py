@@ -326,6 +326,20 @@ def test_what_expired_while_a_storage_is_listed_is_no_delete() -> None:
     assert not here.tombstones()
 
 
+@pytest.mark.parametrize("taker", ["expiring", "dict"])
+def test_a_machine_whose_clock_is_ahead_takes_no_live_value_for_expired(taker: str) -> None:
+    """It emptied the taker's keys; the next scan, by a right clock, found them deleted, and so they were everywhere."""
+    here = Here("expiring", taker)
+    due = here.later(LATE)
+    here.commit(0, Put("k", b"v", due), Put("stays", b"w"))
+    ahead = here.clock.now + 2 * LATE
+    kvsync.sync(here.places[0].target, here.places[1].target, clock=lambda: ahead)
+    assert here.places[1].values() == {"k": b"v", "stays": b"w"}
+    here.sync(scan=True)
+    assert here.places[0].values() == {"k": b"v", "stays": b"w"}
+    assert not here.tombstones()
+
+
 @pytest.mark.parametrize("relay", ["expiring", "dict"])
 @pytest.mark.parametrize("scan", [True, False])
 def test_who_comes_late_gets_nothing_of_what_has_expired(relay: str, scan: bool) -> None:
