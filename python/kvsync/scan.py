@@ -156,7 +156,8 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
     keys, tokens = _listing(storage, on_batch)
     positions, gone = baseline.compare(keys, tokens)
     listed = {keys[i]: tokens[i] for i in positions}
-    found = _found(storage, listed, _read_changed(storage, list(listed), on_batch))
+    times = _times(storage, list(listed))
+    found = _found(storage, listed, times, _read_changed(storage, list(listed), on_batch))
     known = dict(zip(found, baseline.digests(list(found)), strict=True))
     touched = {key: entry.token for key, entry in found.items() if entry.digest in {known[key], expired.get(key)}}
     retimed = _retimed(replica, [(key, found[key]) for key in touched])
@@ -265,21 +266,31 @@ def _read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], 
     return seen
 
 
+def _times(storage: Storage, keys: Sequence[str]) -> dict[str, int]:
+    """Return when values expire where tokens do not say so; asked before they are read, since then they are gone."""
+    if not has_expiry(storage) or not storage.capabilities.versions:
+        return {}
+    return {key: time for some in _batches(keys) for key, time in zip(some, storage.expiries(some), strict=True)}
+
+
 def _found(
-    storage: Storage, listed: Mapping[str, bytes], seen: Mapping[str, tuple[bytes, int]]
+    storage: Storage,
+    listed: Mapping[str, bytes],
+    times: Mapping[str, int],
+    seen: Mapping[str, tuple[bytes, int]],
 ) -> dict[str, FoundValue]:
     """Return what was read, with tokens that are of just that."""
     if storage.capabilities.versions:
-        return {key: FoundValue(listed[key], *measure) for key, measure in seen.items()}
+        return {key: FoundValue(listed[key], *measure, times.get(key)) for key, measure in seen.items()}
     if not has_expiry(storage):
         # The value may have changed since it was listed. What was read is what is known; its token is its digest.
         return {key: FoundValue(digest, digest, size) for key, (digest, size) in seen.items()}
     # The listing says when a value expires, for that value alone: another one waits for the next scan.
-    times = {key: parts_of(listed[key]) for key in seen}
+    parts = {key: parts_of(listed[key]) for key in seen}
     return {
-        key: FoundValue(listed[key], digest, size, times[key][1])
+        key: FoundValue(listed[key], digest, size, parts[key][1])
         for key, (digest, size) in seen.items()
-        if digest == times[key][0]
+        if digest == parts[key][0]
     }
 
 

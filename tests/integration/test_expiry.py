@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,32 @@ def test_a_scan_of_the_taker_brings_times_to_the_giver() -> None:
     here.places[1].put("k", b"v", due)
     assert here.sync(scan=True).pulled == 1
     here.holds({"k": b"v"}, due)
+
+
+class Versioned(ExpiringStorage):
+    """Has version tokens of its own, which say nothing of the time."""
+
+    capabilities = replace(ExpiringStorage.capabilities, versions=True, racy_ms=0)
+
+    def _tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        return [token and b"version " + token for token in super()._tokens(keys)]
+
+
+def test_a_scan_asks_for_the_time_where_version_tokens_do_not_tell() -> None:
+    """The time was lost, and as every further scan found another one than the log's, each made a change of it."""
+    here = Here(*EXPIRING)
+    due = here.later(LIFE)
+    here.places[0].put("k", b"v", due)
+    source = Versioned(here.places[0].data, clock=lambda: here.clock.now)
+    assert here.run(source, here.places[1].target, scan=True).committed == (1, 0)
+    here.holds({"k": b"v"}, due)
+    due = here.later(LATE)
+    here.places[0].put("k", b"v", due)
+    assert here.run(source, here.places[1].target, scan=True).committed == (1, 0)
+    here.holds({"k": b"v"}, due)
+    for _ in range(2):
+        again = here.run(source, here.places[1].target, scan=True)
+        assert (again.committed, again.pushed) == ((0, 0), 0)
 
 
 @pytest.mark.parametrize("before", ["given", "scan", "scan and run"])
