@@ -195,7 +195,8 @@ class Run:
         self.source.commit(changes)
         self.result.committed = (self.source.committed, self.target.committed)
         found = self._calculate()
-        conflicts = [*resolution.conflicts_of(found), *resolution.overtaken(self.source, self.target)]
+        now_ms = self.environment.now_ms()
+        conflicts = [*resolution.conflicts_of(found, now_ms), *resolution.overtaken(self.source, self.target)]
         if conflicts:
             found = self._resolve(conflicts, found)
         plan = self._settle(found)

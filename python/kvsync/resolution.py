@@ -127,9 +127,16 @@ class Verdicts:
         return verdict
 
 
-def conflicts_of(found: Delta) -> list[Conflict]:
-    """Return the true conflicts of a delta, ascending by key."""
-    return [Conflict(source.key, source, target) for source, target in _pairs(found)]
+def conflicts_of(found: Delta, now_ms: int) -> list[Conflict]:
+    """Return the true conflicts of a delta, ascending by key.
+
+    Where both changes leave nothing by now, deleted or expired, there is nothing to decide: the greater is logged.
+    """
+    return [
+        Conflict(source.key, source, target)
+        for source, target in _pairs(found)
+        if not (_leaves_nothing(source, now_ms) and _leaves_nothing(target, now_ms))
+    ]
 
 
 def overtaken(source: Side, target: Side) -> list[Conflict]:
@@ -203,6 +210,10 @@ def _enter(
         loser = _change(conflict, verdict.copy)
         verdicts.at["source"].append(_Decision.of_value(conflict_copy(loser), kept, loser.expires))
     verdicts.decided.append((conflict, verdict))
+
+
+def _leaves_nothing(change: Change, now_ms: int) -> bool:
+    return change.deletes or change.expired(now_ms)
 
 
 def _as_side(conflict: Conflict, verdict: Verdict) -> Verdict:

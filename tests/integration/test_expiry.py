@@ -683,6 +683,22 @@ def test_a_conflict_with_what_has_expired_ends_the_same_everywhere(
     assert here.verify().equal
 
 
+@pytest.mark.parametrize("rival", ["put", "delete"])
+@pytest.mark.parametrize("kinds", [EXPIRING, ("expiring", "dict")], ids="-".join)
+def test_two_changes_that_leave_nothing_are_no_conflict(kinds: tuple[str, str], rival: str) -> None:
+    """With the policy "fail" a run refused to go on over values that had been gone for long."""
+    here = Here(*kinds)
+    here.commit(0, Put("k", b"goes", here.later(LIFE)))
+    here.commit(1, Put("k", b"goes too", here.later(LIFE)) if rival == "put" else Delete("k"))
+    here.clock.now += LATE
+    result = here.sync(conflict="fail")
+    assert not result.conflicts
+    assert here.newest(0) == here.newest(1)
+    here.settled()
+    assert here.sync(scan=True).committed == (0, 0)
+    assert here.places[0].values() == {}
+
+
 # Missing values
 
 
