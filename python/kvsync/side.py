@@ -291,7 +291,7 @@ class Side:
         return Segment.merge(parts)
 
     def _times_stored(self, keys: Sequence[str], given: Mapping[str, int]) -> dict[str, int] | None:
-        """Return when stored values expire: as the caller says, or else as the storage does."""
+        """Return when stored values expire: as the storage says, or else as the caller does."""
         storage = self.storage
         if not has_expiry(storage):
             return {key: given.get(key, 0) for key in keys} if given else None
@@ -300,7 +300,7 @@ class Side:
             some = keys[start : start + BATCH_COUNT]
             self.before_write()
             times.update(zip(some, storage.expiries(some), strict=True))
-        return {key: given.get(key, expires) for key, expires in times.items()}
+        return times
 
     def _not_stored(self, keys: Sequence[str], values: Sequence[object]) -> UsageError:
         key = next(key for key, value in zip(keys, values, strict=True) if not isinstance(value, bytes))

@@ -31,8 +31,8 @@ class Put:
     """A key that was, or is to be, given a value.
 
     With a value, the run writes it to the source. Without one, the value is already stored there. `expires` is when
-    the value goes by itself, in wall-clock seconds as `time.time()` counts them; None: never, or, for a value that is
-    stored already, when its storage says.
+    the value goes by itself, in wall-clock seconds as `time.time()` counts them; None: never. Of a value that is stored
+    already, a storage that keeps expiry knows better, and is believed.
 
     >>> Put("user/1", b"Ada")
     Put(key='user/1', value=b'Ada', expires=None)

@@ -487,6 +487,27 @@ def test_what_is_stored_and_expires_while_it_is_logged_does_not_stay_for_ever() 
     assert not [change for i in (0, 1) for change in kvsync.log(here.places[i].target)]
 
 
+@pytest.mark.parametrize("own", [2 * LIFE, None])
+def test_of_what_is_stored_the_storage_knows_the_time_better_than_the_caller(own: float | None) -> None:
+    """The caller's time was logged, and sent: the source kept the value longer, and a scan brought it back later."""
+    here = Here(*EXPIRING)
+    due = here.later(own) if own else None
+    here.places[0].put("k", b"v", due)
+    here.sync(changes=[Put("k", None, here.later(LIFE))])
+    here.holds({"k": b"v"}, due)
+    assert here.sync(scan=True).committed == (0, 0)
+
+
+@pytest.mark.parametrize("changes", [1, 2])
+def test_of_what_is_stored_where_no_time_is_kept_the_caller_says_it(changes: int) -> None:
+    here = Here("dict", "expiring")
+    due = here.later(LIFE)
+    for number in range(changes):
+        here.places[0].put(f"k{number}", b"v")
+    here.sync(changes=[Put(f"k{number}", None, due if not number else None) for number in range(changes)])
+    assert [here.places[1].due(f"k{number}") for number in range(changes)] == [due, None][:changes]
+
+
 @both_ways
 def test_a_plan_and_a_dry_run_write_nothing(kinds: tuple[str, str]) -> None:
     here = Here(*kinds)
