@@ -173,7 +173,14 @@ def scan(replica: Replica, environment: Environment, budget: Budget, on_batch: C
     overwritten = [key for key in puts if known[key] is not None and retimed.get(key, True)]
     _check_budget(storage.name, budget, len(baseline), deletes, overwritten, emptied=not keys)
     entries = list(found.values())
-    current = baseline.updated(list(found), [e.token for e in entries], [e.digest for e in entries], absent)
+    # What has expired, is there and could not be read now is still no news to the next scan.
+    unread = {key: digest for key, digest in expired.items() if key in listed and key not in found}
+    current = baseline.updated(
+        [*found, *unread],
+        [*(entry.token for entry in entries), *(b"" for _ in unread)],
+        [*(entry.digest for entry in entries), *unread.values()],
+        absent,
+    )
     landed, stale = _late_writes(replica, puts, deletes, now_ms)
     explained = {change.key for change in landed} | {change.key for change, _ in stale}
     local = _stamped(

@@ -445,6 +445,17 @@ def test_a_value_put_again_after_expiry_is_found_by_a_scan(value: bytes) -> None
     assert here.newest(1).expires == 0
 
 
+def test_an_expired_value_that_a_scan_could_not_read_is_not_new_to_the_next_one() -> None:
+    """The inventory of the first scan left it out; to the second it was a value that somebody had just put."""
+    here = Here("expiring", "dict")
+    here.sync(changes=[Put("k", b"v", here.later(LIFE)), Put("stays", b"w")])
+    here.clock.now += LATE
+    here.run(here.places[0].target, Unread(here.places[1].target, "k"), scan=True)
+    for _ in range(2):
+        assert here.sync(scan=True).committed == (0, 0)
+    assert here.places[0].values() == {"stays": b"w"}
+
+
 # What is given, and what cannot be kept
 
 
