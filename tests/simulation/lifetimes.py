@@ -8,19 +8,22 @@ that only values whose newest change expired.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from history import KEYS, MODES, POLICIES, STEPS, compact, quiet
 from kvsync import Delete, Put
 from kvsync.native import digest_values
+from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import ExpiringStorage
+from kvsync.types import Unreadable
 from world import Fuse, Replicated, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.storages.base import Storage
     from kvsync.types import Change
@@ -37,15 +40,29 @@ Dot = tuple[int, int]
 Write = tuple[str, bytes]
 
 
+def always_readable() -> bool:
+    return False
+
+
 @dataclass
-class Keeping(Replicated):
+class Plain(Replicated):
+    """A replica whose values stay, and some of which cannot be read at times, as `blinks` says."""
+
+    blinks: Callable[[], bool] = always_readable
+
+    def storage(self) -> Storage:
+        return blinking(MappingStorage(self.data), self.blinks)
+
+
+@dataclass
+class Keeping(Plain):
     """A replica whose values expire by the world's clock."""
 
     clock: Callable[[], float] = float
     kept: dict[str, tuple[bytes, int]] = field(default_factory=dict)
 
     def storage(self) -> Storage:
-        return ExpiringStorage(self.kept, self.data, clock=self.clock)
+        return blinking(ExpiringStorage(self.kept, self.data, clock=self.clock), self.blinks)
 
     def values(self) -> dict[str, bytes]:
         now_ms = int(self.clock() * 1000)
@@ -58,14 +75,30 @@ class Keeping(Replicated):
         return self.data.get("manifest")
 
 
+def blinking(storage: Any, blinks: Callable[[], bool]) -> Storage:
+    """Make some values of a storage unreadable, as `blinks` says."""
+    inner = storage.read
+
+    def read(keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        found = inner(keys)
+        return [Unreadable("not now") if value is not None and blinks() else value for value in found]
+
+    storage.read = read
+    return cast("Storage", storage)
+
+
 class MortalWorld(World):
     """A world whose applications give values a time, put it off, take it off, and sometimes say so themselves."""
 
     def __init__(self, seed: int, count: int) -> None:
         super().__init__(seed, count, transactional=True)
         keeping = self.random.sample(range(count), (count + 1) // 2)
-        for number in keeping:
-            self.replicas[number] = Keeping(number, clock=lambda: self.now)
+        self.blinking = 0.0
+        for number, replica in enumerate(self.replicas):
+            if number in keeping:
+                self.replicas[number] = Keeping(number, blinks=self.blinks, clock=lambda: self.now)
+            else:
+                self.replicas[number] = Plain(number, transactional=replica.transactional, blinks=self.blinks)
         if self.random.random() < 0.3:
             for replica in self.replicas:
                 replica.skew = self.random.uniform(-SKEW_SECONDS, SKEW_SECONDS)
@@ -74,6 +107,19 @@ class MortalWorld(World):
         self.tombstones: defaultdict[tuple[int, str], set[Dot]] = defaultdict(set)
         self.mortal: set[Write] = set()
         self.retimed: set[Write] = set()
+
+    def blinks(self) -> bool:
+        """Whether a value that is being read cannot be, this once."""
+        return self.blinking > 0 and self.random.random() < self.blinking
+
+    @contextmanager
+    def blind(self, often: float) -> Iterator[None]:
+        """Let values be unreadable that often."""
+        self.blinking = often
+        try:
+            yield
+        finally:
+            self.blinking = 0.0
 
     # What the applications do
 
@@ -276,6 +322,14 @@ def met(world: World, pairs: list[tuple[int, int]]) -> tuple[Replicated, Replica
     return (one, other) if world.random.random() < 0.5 else (other, one)
 
 
+def unreadable(seed: int) -> float:
+    """Return how often a value cannot be read: in a third of the histories without crashes.
+
+    Recovery takes what it cannot read for something else than what an interrupted run wrote.
+    """
+    return 0.15 if seed % 6 == 3 else 0.0
+
+
 def fused(world: World, *, crashing: bool) -> Fuse:
     chance = world.random
     return Fuse(chance.randrange(1, 40), chance.choice(MODES)) if crashing and chance.random() < 0.4 else Fuse()
@@ -284,7 +338,7 @@ def fused(world: World, *, crashing: bool) -> Fuse:
 def play(seed: int, policies: tuple[Any, ...] = POLICIES) -> MortalWorld:
     """Play a history whose applications say all they do; runs may scan all the same, and must find nothing."""
     world, pairs = begun(seed)
-    chance = world.random
+    chance, often = world.random, unreadable(seed)
     for _ in range(STEPS):
         world.now += chance.choice(MOMENTS)
         fuse, kind = fused(world, crashing=seed % 2 == 0), chance.random()
@@ -301,17 +355,18 @@ def play(seed: int, policies: tuple[Any, ...] = POLICIES) -> MortalWorld:
             world.give(one, other, given, fuse, conflict=chance.choice(policies), scan=chance.random() < 0.3)
         elif kind < 0.93:
             options: dict[str, Any] = chance.choice(({}, {"scan": True}, {"guard": "check"}))
-            world.sync(one, other, fuse, conflict=chance.choice(policies), **options)
+            with world.blind(often):
+                world.sync(one, other, fuse, conflict=chance.choice(policies), **options)
         else:
             compact(world, one, fuse)
-    finish(world, pairs, policies, lambda: {"scan": chance.random() < 0.5})
+    finish(world, pairs, policies, lambda: {"scan": chance.random() < 0.5}, blinded=often > 0)
     return world
 
 
 def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> MortalWorld:
     """Play a history whose applications also write, and set times, behind kvsync's back; all runs look for it."""
     world, pairs = begun(seed)
-    chance = world.random
+    chance, often = world.random, unreadable(seed)
     everything = {"scan": True, "max_delete": "100%"}
     for _ in range(STEPS):
         world.now += chance.choice(MOMENTS)
@@ -321,10 +376,11 @@ def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> MortalWorld:
             world.edit(one, KEYS, chance.randrange(1, 4))
         elif kind < 0.93:
             fuse.hook = partial(meddle, world, (one, other), chance.choice((0.0, 0.03, 0.1)))
-            world.sync(one, other, fuse, conflict=chance.choice(policies), **everything)
+            with world.blind(often):
+                world.sync(one, other, fuse, conflict=chance.choice(policies), **everything)
         else:
             compact(world, one, fuse)
-    finish(world, pairs, policies, lambda: everything)
+    finish(world, pairs, policies, lambda: everything, blinded=often > 0)
     return world
 
 
@@ -341,13 +397,19 @@ def finish(
     pairs: list[tuple[int, int]],
     policies: tuple[Any, ...],
     options: Callable[[], dict[str, Any]],
+    *,
+    blinded: bool,
 ) -> None:
-    """Let all meet while some values still live, then once none does."""
+    """Let all meet while some values still live, then once none does.
+
+    A value that loses a conflict while it cannot be read is not kept.
+    """
     chance = world.random
     for seconds in (300.0, 100_000.0):
         world.now += seconds
         world.settle(pairs, 2 * len(world.replicas) + 1, lambda: chance.choice(policies), **options())
         world.check_lives()
     world.check_not_back()
-    world.check_kept()
+    if not blinded:
+        world.check_kept()
     quiet(world, pairs)

@@ -423,8 +423,10 @@ class World:
             value, was, now = at.held_at(key), at.newest[key], log.newest[key]
             held = b"" if value is None else digest_values([value])[0]
             equal = (was.deletes, was.digest) == (now.deletes, now.digest)
-            empty = now.deletes or now.expired(int(self.now * 1000))
-            stale = equal and held == at.held[key] and held != (b"" if empty else now.digest)
+            fits = {b"" if now.deletes else now.digest} | (
+                {b""} if may_be_gone(now.expires, int(self.now * 1000)) else set()
+            )
+            stale = equal and held == at.held[key] and held not in fits
             assert not stale, f"{key} is not missing any more in {at.number}, and not there"
 
     def check_values(self, at: Replicated) -> None:
