@@ -598,7 +598,7 @@ def test_a_mass_of_real_deletes_is_on_the_budget_all_the_same() -> None:
 
 
 def test_times_put_off_are_on_no_budget() -> None:
-    """Sessions that were all used since the last scan: the run refused to take that for anything but an accident."""
+    """A cache all of which was used since the last scan: the run refused to take that for anything but an accident."""
     here = Here(*EXPIRING)
     for number in range(100):
         here.places[0].put(f"k{number:02}", b"v", here.later(LIFE) if number % 2 else here.later(2 * LIFE))
