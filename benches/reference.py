@@ -448,9 +448,8 @@ def settle(found: Delta, a: Row, b: Row, *, ordered: bool) -> None:
     """Decide what becomes of a key that both sides changed without knowing of each other."""
     if a == b:
         return
-    same = effect(a) == effect(b)
-    there = same and a[6] == b[6]
-    if not same and not ordered:
+    there = effect(a) == effect(b) and a[6] == b[6]
+    if not there and not ordered:
         found.conflicts.append((a, b))
     elif order(a) > order(b):
         (found.log_b if there else found.to_b).append(a)

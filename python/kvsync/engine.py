@@ -197,7 +197,7 @@ class Run:
         found = self._calculate()
         now_ms = self.environment.now_ms()
         conflicts = [*resolution.conflicts_of(found, now_ms), *resolution.overtaken(self.source, self.target)]
-        if conflicts:
+        if conflicts or found.conflicts:
             found = self._resolve(conflicts, found)
         plan = self._settle(found)
         self.result.expiry_ignored = self.source.unexpiring + plan.to_source.unexpiring + plan.to_target.unexpiring
@@ -215,6 +215,7 @@ class Run:
     def _resolve(self, conflicts: Sequence[Conflict], found: Delta) -> Delta:
         """Decide conflicts and commit what was decided; return what each side misses then."""
         verdicts = resolution.decide(conflicts, self.options.conflict, self.source, self.target)
+        resolution.keep_times(verdicts, found, self.source, self.target, self.environment.now_ms())
         if self.options.keep_lost:
             verdicts.keep_lost(self.source, self.target)
         if verdicts.commit(self.source, self.target):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from kvsync.index.lost import LostValue
 from kvsync.native import DECISION, TOMBSTONE, digest_values, stamp_after
 from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
+from kvsync.storages.base import has_expiry
 from kvsync.types import ANY, Change, Conflict
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.side import Side
 
-__all__ = ["Verdicts", "conflicts_of", "decide", "greatest", "overtaken"]
+__all__ = ["Verdicts", "conflicts_of", "decide", "greatest", "keep_times", "overtaken"]
 
 READ_COUNT = 64
 """Conflicting values read at a time."""
@@ -130,13 +131,30 @@ class Verdicts:
 def conflicts_of(found: Delta, now_ms: int) -> list[Conflict]:
     """Return the true conflicts of a delta, ascending by key.
 
-    Where both changes leave nothing by now, deleted or expired, there is nothing to decide: the greater is logged.
+    Where both changes leave nothing by now, deleted or expired, there is nothing to decide: the greater is logged. Nor
+    where both leave the same value for another time: the greater is applied.
     """
     return [
         Conflict(source.key, source, target)
         for source, target in _pairs(found)
-        if not (_leaves_nothing(source, now_ms) and _leaves_nothing(target, now_ms))
+        if source.outcome != target.outcome
+        and not (_leaves_nothing(source, now_ms) and _leaves_nothing(target, now_ms))
     ]
+
+
+def keep_times(verdicts: Verdicts, found: Delta, source: Side, target: Side, now_ms: int) -> None:
+    """Let a value's time stand against a side that has the same value, and cannot know of times.
+
+    Its own change says that the value stays for ever, which is all that it can say. Were it the greater, a first run
+    with a storage that keeps no expiry would take the times off all values that both have.
+    """
+    for one, other in _pairs(found):
+        for unsure, sure, side, peer in ((one, other, source, target), (other, one, target, source)):
+            cannot_know = not unsure.expires and not has_expiry(side.storage)
+            own = unsure.origin == side.replica.manifest.replica
+            stands = sure.expires and not sure.expired(now_ms) and unsure.order > sure.order
+            if unsure.outcome == sure.outcome and cannot_know and own and stands and not (one.decided or other.decided):
+                verdicts.at[peer.label].append(_Decision.of_change(sure))
 
 
 def overtaken(source: Side, target: Side) -> list[Conflict]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from dataclasses import replace
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from places import Blind, Clock, DictPlace, Place
 
 import kvsync
 from kvsync import Delete, Put
+from kvsync.environment import Environment
 from kvsync.storages import open_storage
 from kvsync.storages.wrapping import WrappedStorage
 from kvsync.testing import ExpiringStorage, FaultyStorage
@@ -57,6 +59,11 @@ class ExpiringPlace(Place):
 
     def photograph(self) -> str:
         return repr((sorted(self.data.items()), sorted(self.target.index.items())))
+
+
+def environment(clock: Clock, seed: int) -> Environment:
+    """Return the time of these tests, and a chance of which origins are greater than others."""
+    return Environment(clock=lambda: clock.now, random=random.Random(seed))
 
 
 class Here:
@@ -242,6 +249,37 @@ def test_a_time_that_was_put_off_reaches_who_has_lost_the_value_by_then() -> Non
     assert here.places[1].values() == {}
     here.sync(scan=True)
     here.holds({"k": b"v"}, due)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("kinds", PAIRS[1:], ids="-".join)
+def test_a_storage_without_times_takes_none_off_when_it_is_met(kinds: tuple[str, str], seed: int) -> None:
+    """Both hold the same values already: to say nothing of a time is not to say that there is none."""
+    here = Here(*kinds)
+    keeper = kinds.index("expiring")
+    due = here.later(LIFE)
+    for number, place in enumerate(here.places):
+        for i in range(5):
+            place.put(f"k{i}", b"same", *([due] if number == keeper and i else []))
+    one, other = (place.target for place in here.places)
+    result = kvsync.sync(one, other, scan=True, environment=environment(here.clock, seed))
+    assert (result.conflicts, here.sync(scan=True).pushed) == ([], 0)
+    assert [here.places[keeper].due(f"k{i}") for i in range(5)] == [None, due, due, due, due]
+    assert here.places[keeper].values() == here.places[1 - keeper].values()
+    here.clock.now += LATE
+    for _ in range(2):
+        here.sync(scan=True)
+    assert here.places[keeper].values() == {"k0": b"same"}
+
+
+@pytest.mark.parametrize("source", [True, False])
+def test_a_storage_without_times_may_say_so_of_a_value_of_its_own(source: bool) -> None:
+    """Known to both, the value is put once more, to stay: that is a change after all, with or without times here."""
+    here = Here("dict", "expiring") if source else Here("expiring", "dict")
+    plain, keeper = (0, 1) if source else (1, 0)
+    here.sync(keeper, plain, [Put("k", b"v", here.later(LIFE))])
+    here.sync(plain, keeper, [Put("k", b"v")])
+    assert here.places[keeper].due("k") is None
 
 
 def test_times_changed_on_both_sides_are_no_conflict_and_the_later_change_wins() -> None:

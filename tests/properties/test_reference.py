@@ -168,14 +168,16 @@ def test_a_row_of_a_delete_has_no_expiry() -> None:
         native([(*gone, 1)])
 
 
-@pytest.mark.parametrize("ordered", [False, True])
-def test_the_same_value_with_another_expiry_is_copied_and_no_conflict(*, ordered: bool) -> None:
+def test_the_same_value_with_another_expiry_is_not_there() -> None:
     mine = native([("a", 7, 1001, 0, 3, b"\x01" * 32, 5000), ("b", 7, 1002, 0, 3, b"\x01" * 32, 0)])
     theirs = native([("a", 9, 1000, 0, 3, b"\x01" * 32, 0), ("b", 9, 1003, 0, 3, b"\x01" * 32, 5000)])
-    found = _core.delta([mine], [theirs], _core.Cover(), _core.Cover(), ordered)
+    found = _core.delta([mine], [theirs], _core.Cover(), _core.Cover(), ordered=True)
     assert rows_of(found.to_a) == theirs.find(["b"])
     assert rows_of(found.to_b) == mine.find(["a"])
     assert (len(found.log_a), len(found.log_b), found.conflicts) == (0, 0, [])
+    found = _core.delta([mine], [theirs], _core.Cover(), _core.Cover())
+    assert found.conflicts == list(zip(rows_of(mine), rows_of(theirs), strict=True))
+    assert not any(map(len, (found.to_a, found.to_b, found.log_a, found.log_b)))
 
 
 # ------------------------------------------------------------------------------------------- merge, delta

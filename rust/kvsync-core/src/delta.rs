@@ -34,7 +34,7 @@ pub struct Delta {
     pub log_a: Segment<Vec<u8>>,
     /// Changes to log at B, whose value it has already, to go at the same time.
     pub log_b: Segment<Vec<u8>>,
-    /// A's changes of the keys that both sides changed without knowing of each other.
+    /// A's changes of the keys that both sides changed without knowing of each other, to another value or another time.
     pub conflict_a: Segment<Vec<u8>>,
     /// B's changes of the same keys.
     pub conflict_b: Segment<Vec<u8>>,
@@ -243,16 +243,14 @@ impl Outcome {
     }
 
     fn add_both(&mut self, a: &Row<'_>, b: &Row<'_>, ordered: bool) {
-        let same = a.same_effect(b);
-        // The same value that goes at another time is to be written again, though nobody has to decide.
-        let there = same && a.expires == b.expires;
-        let plain = same || ordered;
+        // The same value that goes at another time has to be written again.
+        let there = a.same_effect(b) && a.expires == b.expires;
         match a.order(b) {
             Ordering::Equal => {}
             Ordering::Greater if there => self.log_b.push(a),
             Ordering::Less if there => self.log_a.push(b),
-            Ordering::Greater if plain => self.to_b.push(a),
-            Ordering::Less if plain => self.to_a.push(b),
+            Ordering::Greater if ordered => self.to_b.push(a),
+            Ordering::Less if ordered => self.to_a.push(b),
             _ => {
                 self.conflict_a.push(a);
                 self.conflict_b.push(b);

@@ -202,7 +202,7 @@ fn expected_delta(for_a: &Model, for_b: &Model, ordered: bool) -> [Log; 6] {
                 let there = same && mine.expires == theirs.expires;
                 match left.order(&right) {
                     Ordering::Equal => continue,
-                    order if same || ordered => {
+                    order if there || ordered => {
                         let base = if there { 2 } else { 0 };
                         if order == Ordering::Greater {
                             (base + 1, *mine)
@@ -852,10 +852,9 @@ fn one_difference_is_found_at_any_place_and_in_any_column() {
                 0 | 2 | 3 => [0, 0, 1, 0, 0, 0],
                 1 if first % 2 == 0 => [0, 0, 1, 0, 0, 0],
                 1 => [0, 0, 0, 1, 0, 0],
-                4 => [0, 0, 0, 0, 1, 1],
+                // Another value, or the same one that goes later.
+                4 | 7 => [0, 0, 0, 0, 1, 1],
                 5 | 6 => [1, 1, 0, 0, 0, 0],
-                // The same value, to be written again since it goes later.
-                7 => [1, 0, 0, 0, 0, 0],
                 _ => [0, 1, 0, 0, 0, 0],
             };
             assert_eq!(counts, expected, "{rows} rows, {edit:?}");
@@ -864,7 +863,7 @@ fn one_difference_is_found_at_any_place_and_in_any_column() {
 }
 
 #[test]
-fn the_same_value_with_another_expiry_is_copied_and_no_conflict() {
+fn the_same_value_with_another_expiry_is_not_there() {
     let change = |stamp, expires| Change {
         origin: 1,
         stamp,
@@ -886,7 +885,7 @@ fn the_same_value_with_another_expiry_is_copied_and_no_conflict() {
     };
     let older = change(1, 7);
     for ordered in [false, true] {
-        for (mine, theirs, expected) in [
+        for (mine, theirs, plain) in [
             (change(5, 9), change(6, 0), [1, 0, 0, 0, 0, 0]),
             (change(5, 0), change(6, 9), [1, 0, 0, 0, 0, 0]),
             (change(6, 8), change(5, 9), [0, 1, 0, 0, 0, 0]),
@@ -895,6 +894,8 @@ fn the_same_value_with_another_expiry_is_copied_and_no_conflict() {
             (change(5, 0), change(6, 0), [0, 0, 1, 0, 0, 0]),
             (change(5, 9), change(5, 9), [0; 6]),
         ] {
+            let undecided = !ordered && plain[0] + plain[1] > 0;
+            let expected = if undecided { [0, 0, 0, 0, 1, 1] } else { plain };
             assert_eq!(found(&[mine], &[theirs], ordered), expected);
             assert_eq!(found(&[older, mine], &[theirs], ordered), expected);
         }
