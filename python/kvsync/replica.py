@@ -17,7 +17,7 @@ from kvsync.measuring import Measured, measured
 from kvsync.native import Cover, Segment, checksum, newest_digest
 from kvsync.probe import PROBE_PREFIX
 from kvsync.storages.base import ObjectMismatch, has_expiry, has_transaction
-from kvsync.types import ABSENT, ANY, Change
+from kvsync.types import ABSENT, ANY, Change, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.lease import Lease
     from kvsync.storages.base import Storage
-    from kvsync.types import Expectation, Unreadable
+    from kvsync.types import Expectation
 
 __all__ = ["Found", "Replica", "changes_of", "load_manifest"]
 
@@ -319,9 +319,13 @@ class Replica:
 
     def _adopt(self, name: str, intent: Segment, *, remember: bool) -> None:
         landed: list[Change] = []
+        unread = False
         for start, stop in intent.batches(ADOPT_COUNT, ADOPT_BYTES):
-            landed += self._landed(intent, start, stop)
-        left = remember and len(landed) < len(intent)
+            some, all_read = self._landed(intent, start, stop)
+            landed += some
+            unread = unread or not all_read
+        # What cannot be read now may have landed, too: a scan that can read it must not take it for a new change.
+        left = (remember or unread) and len(landed) < len(intent)
         until_ms = self._environment.now_ms() + LATE_WRITE_SECONDS * 1000
         manifest = self.manifest._replace(
             clock=max(self.manifest.clock, intent.stamp_max),
@@ -337,19 +341,20 @@ class Replica:
             manifest = self._listing(adopted, fresh, encoded, stored=False, manifest=manifest)
         self._write(manifest, cover)
 
-    def _landed(self, intent: Segment, start: int, stop: int) -> list[Change]:
-        """Return the changes of intent[start:stop] whose outcome is what the storage holds now."""
+    def _landed(self, intent: Segment, start: int, stop: int) -> tuple[list[Change], bool]:
+        """Return the changes of intent[start:stop] whose outcome is held now, and whether all values can be read."""
         rows = list(map(Change._make, intent.rows(start, stop)))
         keys = [row.key for row in rows]
         held = dict(measured(self.storage, keys))
         # The same value with another time is of another change.
         times = self.storage.expiries(keys) if has_expiry(self.storage) else [row.expires for row in rows]
         now_ms = self._environment.now_ms()
-        return [
+        landed = [
             row
             for row, time in zip(rows, times, strict=True)
             if _is_outcome(held[row.key], row, now_ms) and (held[row.key] is None or time == row.expires)
         ]
+        return landed, not any(isinstance(value, Unreadable) for value in held.values())
 
     # Writing the manifest
 

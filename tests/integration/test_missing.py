@@ -9,6 +9,7 @@ import pytest
 import kvsync
 from kvsync import Delete, Put
 from kvsync.storages.mapping import MappingStorage
+from kvsync.testing import CountingStorage, FaultyStorage
 from kvsync.types import Unreadable
 
 Mapping = dict[str, bytes]
@@ -104,3 +105,33 @@ def test_folders_within_each_other_are_refused(tmp_path: Any) -> None:
     (tmp_path / "inner").mkdir()
     with pytest.raises(kvsync.SameStorageError):
         kvsync.sync(tmp_path, tmp_path / "inner", scan=True)
+
+
+def test_what_an_interrupted_run_wrote_and_cannot_be_read_is_no_new_change() -> None:
+    """It landed, so it is known; a new stamp of its own would beat what others changed meanwhile."""
+    a: Mapping = {}
+    b: Mapping = {}
+    kvsync.sync(a, b, [Put("k", b"v1")])
+    writes = FaultyStorage(MappingStorage(b), fail_at=count_to_the_manifest(a, b), mode="before")
+    with pytest.raises(kvsync.StorageError):
+        kvsync.sync(a, writes, [Put("k", b"v2")])
+    assert b["k"] == b"v2"
+    assert kvsync.log(b, "k")[0].size == 2
+    assert kvsync.commit(Flaky(b), []) == 0
+    before = kvsync.log(a, "k")
+    result = kvsync.sync(a, b, scan=True)
+    assert (result.committed, result.conflicts) == ((0, 0), [])
+    assert kvsync.log(a, "k") == kvsync.log(b, "k") == before
+
+
+def count_to_the_manifest(a: Mapping, b: Mapping) -> int:
+    """Return which operation of a run that gives a value is the target's manifest write."""
+    seen: list[str] = []
+
+    class Noting(CountingStorage):
+        def around(self, method: str, call: Any, *args: Any, **kwargs: Any) -> Any:
+            seen.append(f"{method} {args[0] if method == 'store' else ''}")
+            return super().around(method, call, *args, **kwargs)
+
+    kvsync.sync(dict(a), Noting(MappingStorage(dict(b))), [Put("k", b"vx")])
+    return seen.index("store manifest") + 1
