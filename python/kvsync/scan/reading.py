@@ -1,0 +1,102 @@
+"""What a storage holds: its listing, and the values whose versions are not known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.measuring import Measured, measured
+from kvsync.storages.base import has_expiry
+from kvsync.storages.expiry import parts_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from kvsync.storages.base import Storage
+
+__all__ = ["FoundValue", "confirm_gone", "found_values", "listing", "racy", "read_changed", "times_of"]
+
+READ_COUNT = 256
+"""Changed values between two looks at the lease, and absent ones looked for at a time."""
+
+
+class FoundValue(NamedTuple):
+    """A value that a scan read.
+
+    `expires` is in wall-clock milliseconds, 0: never; None where the storage does not keep it.
+    """
+
+    token: bytes
+    digest: bytes
+    size: int
+    expires: int | None = None
+
+
+def listing(storage: Storage, on_batch: Callable[[], None]) -> tuple[list[str], list[bytes]]:
+    """Return all keys, ascending, and their version tokens."""
+    keys: list[str] = []
+    tokens: list[bytes] = []
+    for some_keys, some_tokens in storage.scan():
+        on_batch()
+        keys += some_keys
+        tokens += some_tokens
+    return keys, tokens
+
+
+def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(keys), READ_COUNT):
+        yield keys[start : start + READ_COUNT]
+
+
+def read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], None]) -> dict[str, tuple[bytes, int]]:
+    """Return {key: (digest, size)}; a value that is gone again or cannot be read now waits for the next scan."""
+    seen: dict[str, tuple[bytes, int]] = {}
+    for number, (key, found) in enumerate(measured(storage, keys)):
+        if number % READ_COUNT == 0:
+            on_batch()
+        if isinstance(found, Measured):
+            seen[key] = (found.digest, found.size)
+    return seen
+
+
+def times_of(storage: Storage, keys: Sequence[str]) -> dict[str, int]:
+    """Return when values expire where tokens do not say so; asked before they are read, since then they are gone."""
+    if not has_expiry(storage) or not storage.capabilities.versions:
+        return {}
+    return {key: time for some in _batches(keys) for key, time in zip(some, storage.expiries(some), strict=True)}
+
+
+def found_values(
+    storage: Storage,
+    listed: Mapping[str, bytes],
+    times: Mapping[str, int],
+    seen: Mapping[str, tuple[bytes, int]],
+) -> dict[str, FoundValue]:
+    """Return what was read, with tokens that are of just that."""
+    if storage.capabilities.versions:
+        return {key: FoundValue(listed[key], *measure, times.get(key)) for key, measure in seen.items()}
+    if not has_expiry(storage):
+        # The value may have changed since it was listed. What was read is what is known; its token is its digest.
+        return {key: FoundValue(digest, digest, size) for key, (digest, size) in seen.items()}
+    # The listing says when a value expires, for that value alone: another one waits for the next scan.
+    parts = {key: parts_of(listed[key]) for key in seen}
+    return {
+        key: FoundValue(listed[key], digest, size, parts[key][1])
+        for key, (digest, size) in seen.items()
+        if digest == parts[key][0]
+    }
+
+
+def confirm_gone(storage: Storage, keys: Sequence[str]) -> list[str]:
+    """Return the keys that a direct read does not find either: a listing alone proves no delete."""
+    return [
+        key for some in _batches(keys) for key, value in zip(some, storage.read(some), strict=True) if value is None
+    ]
+
+
+def racy(storage: Storage, keys: Sequence[str], started_ms: int) -> set[str]:
+    """Return the keys whose token is too young to prove that the value does not change again unnoticed."""
+    capabilities = storage.capabilities
+    if not capabilities.versions or not capabilities.racy_ms:
+        return set()
+    times = storage.modified_ms(keys)
+    return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - capabilities.racy_ms}
