@@ -48,3 +48,13 @@ class TestWrappedLmdb(StorageConformance):
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
         return lambda: CountingStorage(LmdbStorage(tmp_path / "kv"))
+
+
+class TestWithoutFileLocks(StorageConformance):
+    """A system that has no `flock`: the lease lies with the other objects."""
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Storage]:
+        for module in ("environment", "lease"):
+            monkeypatch.setattr(f"kvsync.storages.lmdb.{module}.fcntl", None)
+        return lambda: LmdbStorage(tmp_path / "kv")

@@ -156,6 +156,10 @@ class SharedEnvironment:
             with self._handles_lock, self._begin(buffers=buffers) as transaction:
                 yield transaction, [self._handle(name, transaction) for name in names]
 
+    def beside(self, name: str) -> str:
+        """Return the path of a file beside the data: in the environment's directory, or next to its single file."""
+        return os.path.join(self._place, name) if os.path.isdir(self._place) else f"{self._place}-{name}"
+
     def databases(self) -> list[bytes]:
         """Return the names of all databases."""
         with self._handles_lock:
@@ -240,9 +244,7 @@ class SharedEnvironment:
         """
         if fcntl is None:
             return None
-        path = self.environment.path()
-        beside = f"{path}/kvsync.lock" if os.path.isdir(path) else f"{path}-kvsync.lock"
-        file = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(self.beside("kvsync.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:

@@ -5,8 +5,8 @@ database `kv`, or in the one that `?db=` names; `?db=` alone names the unnamed o
 of its own. All are made by the first write. `?map_size=64G` says how much the environment may hold, by default 1 TiB
 where files can have holes. Keys that LMDB cannot hold, longer than 511 bytes or empty, lie in a database beside.
 
-Every commit is durable, but for the lease's, which a crash of the machine may take back. There is one writer at a time,
-in all processes; who reads waits for nobody.
+Every commit is durable. There is one writer at a time, in all processes; who reads waits for nobody. The lease lies in
+a file beside, `kvsync.storages.lmdb.lease`; where the system has no such locks (Windows), with the other objects.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.extras import client
 from kvsync.storages.lmdb.environment import acquire, adopt
 from kvsync.storages.lmdb.failure import failure
+from kvsync.storages.lmdb.lease import LEASE, VERSION_BYTES, LeaseFile, are_possible
 from kvsync.storages.lmdb.values import Values, parts
 from kvsync.storages.url import parse_url
 from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Unreadable, Written
@@ -42,7 +43,6 @@ __all__ = ["LmdbStorage", "open_url"]
 DATABASE = "kv"
 OURS = ".kvsync/"
 NAME_BYTES_MAX = 400
-VERSION_BYTES = 8
 LOOK_COUNT = 100
 VALUE_BYTES_MAX = (1 << 32) - (1 << 16)
 SPARSE = sys.platform != "win32" and sys.maxsize > 1 << 32
@@ -126,6 +126,8 @@ class LmdbStorage:
         self._index = f"{OURS}index/{self._database}".encode()
         self._special = f"{OURS}long/{self._database}".encode()
         self._names = (self._database.encode() or None, self._special, self._index)
+        self._lease_name = _lease_name(self._database)
+        self._lease_changes: list[tuple[Stored | None, Version | None]] = []
         self._transaction: tuple[int, int, Values] | None = None
         self._names_there: frozenset[bytes] | None = None
         self._closed = False
@@ -228,6 +230,8 @@ class LmdbStorage:
         Raises:
             StorageError: it cannot be read.
         """
+        if name == LEASE and are_possible():
+            return self._load_lease()
         with self._reading() as values:
             record = values.load(name.encode()) if values is not None else None
         if record is None:
@@ -244,10 +248,12 @@ class LmdbStorage:
             ObjectMismatch: it is not as expected; nothing was written.
             StorageError: the environment cannot be written.
         """
+        if name == LEASE and are_possible():
+            return self._store_lease(data, expect)
         # Whoever only looks need not wait for the writer: a lease that is held is seen at once.
         self._check(name, expect, self.load(name))
         version = self._random_bytes(VERSION_BYTES)
-        with self._writing(durable=name != "lease") as there:
+        with self._writing(durable=name != LEASE) as there:
             self._check(name, expect, self.load(name))
             there.transaction.put(name.encode(), version + data, db=there.index)
         return version
@@ -262,12 +268,15 @@ class LmdbStorage:
         held = {name: self.load(name) for name in names}
         for name, there in held.items():
             self._check(name, expect, there)
+        if held.get(LEASE) is not None and are_possible():
+            self._remove_lease(expect)
+            del held[LEASE]
         if not any(held.values()):
             return
-        with self._writing(durable=list(names) != ["lease"]) as values:
-            for name in names:
+        with self._writing(durable=list(names) != [LEASE]) as values:
+            for name in held:
                 self._check(name, expect, self.load(name))
-            for name in names:
+            for name in held:
                 values.transaction.delete(name.encode(), db=values.index)
 
     def objects(self) -> list[str]:
@@ -277,7 +286,8 @@ class LmdbStorage:
             StorageError: the environment cannot be read.
         """
         with self._reading() as values:
-            return values.objects() if values is not None else []
+            names = values.objects() if values is not None else []
+        return sorted([*names, LEASE]) if are_possible() and self.load(LEASE) is not None else names
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return None for each key: LMDB does not say."""
@@ -305,6 +315,8 @@ class LmdbStorage:
     def transaction(self) -> Iterator[None]:
         """Commit all that this thread does inside as one on leaving, or undo it on an exception.
 
+        Others see at once what it does to the lease; of that, renewals are not undone.
+
         Raises:
             UsageError: one is open already.
             StorageError: it cannot be begun or committed; nothing of it remains.
@@ -312,14 +324,19 @@ class LmdbStorage:
         if self._transaction is not None and self._transaction[0] == os.getpid():
             message = "a transaction is open already"
             raise UsageError(message, storage=self.name)
+        changes: list[tuple[Stored | None, Version | None]] = []
         try:
             with self._errors(), self._environment().writing(self._names) as (transaction, handles):
+                self._lease_changes = changes
                 self._transaction = os.getpid(), threading.get_ident(), Values(transaction, *handles)
                 try:
                     yield
                     self._check_open()
                 finally:
                     self._transaction = None
+        except BaseException:
+            self._undo_lease(changes)
+            raise
         finally:
             if self._closed:
                 self._release()
@@ -340,6 +357,43 @@ class LmdbStorage:
         self._closed = True
         if self._transaction is None:
             self._release()
+
+    # The lease
+
+    def _lease(self, shared: SharedEnvironment) -> LeaseFile:
+        return LeaseFile(shared.beside(self._lease_name), self._random_bytes)
+
+    def _load_lease(self) -> Stored | None:
+        with self._errors():
+            shared = self._found(create=False)
+            return self._lease(shared).load() if shared is not None else None
+
+    def _store_lease(self, data: bytes, expect: Expectation) -> Version:
+        with self._errors():
+            version, before = self._lease(self._environment()).store(data, expect)
+        self._note_lease(before, version)
+        return version
+
+    def _remove_lease(self, expect: Expectation) -> None:
+        with self._errors():
+            before = self._lease(self._environment()).remove(expect)
+        self._note_lease(before, None)
+
+    def _note_lease(self, before: Stored | None, version: Version | None) -> None:
+        if self._own() is not None:
+            self._lease_changes.append((before, version))
+
+    def _undo_lease(self, changes: Sequence[tuple[Stored | None, Version | None]]) -> None:
+        """Undo what a transaction did to the lease, unless somebody else has it by now."""
+        if not changes or self._shared is None:
+            return
+        lease = self._lease(self._shared)
+        (first, _), (_, last) = changes[0], changes[-1]
+        with contextlib.suppress(ObjectMismatch, OSError):  # what brought us here is the error to report
+            if first is None and last is not None:
+                lease.remove(last)
+            elif first is not None and last is None:
+                lease.store(first.data, ABSENT)
 
     # Environment and transactions
 
@@ -498,6 +552,14 @@ def _checked_name(database: str) -> str:
         message = f"db={database!r:.200} is reserved, or too long: name another database"
         raise UsageError(message)
     return database
+
+
+def _lease_name(database: str) -> str:
+    """Return the name of the file beside the data that holds a database's lease."""
+    # By digest: a database may have any name, and a folder may take `KV` and `kv` for one.
+    return (
+        "kvsync.lease" if database == DATABASE else f"kvsync-{digest_values([database.encode()])[0].hex()[:16]}.lease"
+    )
 
 
 def _encoded(keys: Sequence[str]) -> list[bytes | None]:

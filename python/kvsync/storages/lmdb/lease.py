@@ -1,0 +1,191 @@
+"""The lease of an LMDB storage: a small file beside the data, never made durable.
+
+LMDB makes every commit durable, and a lease needs none of it: after a power cut its holder is dead, too. The file holds
+a BLAKE3 of the rest, the version and the object. What is empty or fails that check was left by a power cut, and is
+absent.
+
+It is compared and changed under an operating-system lock on itself. It is written where it lies only while it is empty;
+otherwise another one is renamed over it. So who only looks needs no lock, and who waited for the lock of a file that is
+not there any more begins anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+from kvsync.native import digest_values
+from kvsync.storages.base import ObjectMismatch
+from kvsync.types import ABSENT, ANY, Stored
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows has none
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kvsync.types import Expectation, Version
+
+__all__ = ["LEASE", "VERSION_BYTES", "LeaseFile", "are_possible"]
+
+LEASE = "lease"
+VERSION_BYTES = 8
+DIGEST_BYTES = 32
+WAIT_SECONDS = 30.0
+PAUSE_SECONDS = 0.001
+
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _SAFE
+
+# A forked child has copies of all descriptors, and a lock lasts until the last of them is closed: so no fork comes
+# between locking and unlocking. A signal's handler may fork in between, in the same thread.
+_unforked = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_unforked.acquire, after_in_parent=_unforked.release, after_in_child=_unforked.release)
+
+
+def are_possible() -> bool:
+    """Whether this system has the locks that a lease in a file needs."""
+    return fcntl is not None
+
+
+class LeaseFile:
+    """A lease in a file.
+
+    Args:
+        path: the file; it is there only while there is a lease.
+        random_bytes: gives that many random bytes; versions are made of them, so that none ever comes back.
+    """
+
+    def __init__(self, path: str, random_bytes: Callable[[int], bytes]) -> None:
+        self.path = path
+        self._random_bytes = random_bytes
+
+    def load(self) -> Stored | None:
+        """Return the lease, or None."""
+        try:
+            file = os.open(self.path, os.O_RDONLY | _SAFE)
+        except FileNotFoundError:
+            return None
+        try:
+            return _unpacked(_contents(file))
+        finally:
+            os.close(file)
+
+    def store(self, data: bytes, expect: Expectation) -> tuple[Version, Stored | None]:
+        """Write it; return its new version, and what was there before.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was written.
+            StorageError: somebody does not let go of the lock.
+        """
+        version = self._random_bytes(VERSION_BYTES)
+        record = digest_values([version + data])[0] + version + data
+        with self._locked(create=expect is ANY or expect is ABSENT) as file:
+            old, there = _checked(file, expect)
+            if file is not None and not old:
+                self._fill(file, record)
+            else:
+                self._replace(record)
+        return version, there
+
+    def remove(self, expect: Expectation) -> Stored | None:
+        """Remove it; return what was there before.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was removed.
+            StorageError: somebody does not let go of the lock.
+        """
+        with self._locked(create=False) as file:
+            _, there = _checked(file, expect)
+            if file is not None:
+                os.unlink(self.path)
+        return there
+
+    def _fill(self, file: int, record: bytes) -> None:
+        try:
+            _write_all(file, record)
+        except BaseException:
+            os.unlink(self.path)
+            raise
+
+    def _replace(self, record: bytes) -> None:
+        fresh = f"{self.path}.new"  # one is enough: only who has the lock writes it
+        try:
+            file = os.open(fresh, _NEW, 0o666)
+            try:
+                _write_all(file, record)
+            finally:
+                os.close(file)
+            os.rename(fresh, self.path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(fresh)
+            raise
+
+    @contextlib.contextmanager
+    def _locked(self, *, create: bool) -> Iterator[int | None]:
+        """Give the locked file, or None where there is none and none is to be made."""
+        flags = os.O_RDWR | _SAFE | (os.O_CREAT if create else 0)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            with _unforked:
+                try:
+                    file = os.open(self.path, flags, 0o666)
+                except FileNotFoundError:
+                    if create:
+                        raise
+                    yield None
+                    return
+                try:
+                    if _is_had(file):
+                        yield file
+                        return
+                finally:
+                    os.close(file)
+            if time.monotonic() > deadline:
+                message = "the lease is busy: another process stands still while it changes it; end that, or run again"
+                raise StorageError(message)
+            time.sleep(PAUSE_SECONDS)
+
+
+def _is_had(file: int) -> bool:
+    """Take the lock of a file, if nobody has it and the file is still there; return whether it was taken."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(file).st_nlink > 0
+
+
+def _checked(file: int | None, expect: Expectation) -> tuple[bytes, Stored | None]:
+    """Return the bytes of the file, and the lease in it, if that is as expected."""
+    old = _contents(file) if file is not None else b""
+    there = _unpacked(old)
+    if expect is not ANY and (there.version if there is not None else ABSENT) != expect:
+        raise ObjectMismatch(LEASE)
+    return old, there
+
+
+def _unpacked(record: bytes) -> Stored | None:
+    rest = record[DIGEST_BYTES:]
+    if len(rest) < VERSION_BYTES or digest_values([rest])[0] != record[:DIGEST_BYTES]:
+        return None
+    return Stored(rest[VERSION_BYTES:], rest[:VERSION_BYTES])
+
+
+def _contents(file: int) -> bytes:
+    with open(file, "rb", buffering=0, closefd=False) as opened:
+        return opened.readall()
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

@@ -1,0 +1,464 @@
+"""The lease of an LMDB storage, in a file beside the data: torn files, forks, killed holders, who waits for whom."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import lmdb
+import pytest
+
+import kvsync
+from kvsync import Put
+from kvsync.errors import LockHeldError, LockLostError, StorageError
+from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.lmdb import LmdbStorage, open_url
+from kvsync.storages.lmdb.lease import LeaseFile
+from kvsync.types import ABSENT, ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+LEFT = ["data.mdb", "kvsync.lock", "lock.mdb"]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[LmdbStorage]:
+    """Give a storage that has one value."""
+    with closing(LmdbStorage(tmp_path / "e")) as opened:
+        opened.write(["a"], [b"1"])
+        yield opened
+
+
+def child(body: Callable[[], object]) -> None:
+    """Run `body` in a forked child, and see that it ends well."""
+    number = os.fork()
+    if not number:
+        try:
+            body()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(number, 0)[1] == 0
+
+
+def test_a_lease_leaves_nothing_behind(storage: LmdbStorage) -> None:
+    first = storage.store("lease", b"1", ABSENT)
+    assert "kvsync.lease" in os.listdir(storage.path)
+    second = storage.store("lease", b"2", first)
+    assert storage.objects() == ["lease"]
+    for expect in (ABSENT, first, b""):
+        with pytest.raises(ObjectMismatch):
+            storage.store("lease", b"3", expect)
+        with pytest.raises(ObjectMismatch):
+            storage.remove(["lease"], expect)
+    storage.remove(["lease"], second)
+    with pytest.raises(ObjectMismatch):
+        storage.store("lease", b"3", second)
+    assert storage.objects() == []
+    assert sorted(os.listdir(storage.path)) == LEFT
+
+
+def test_runs_leave_no_lease(tmp_path: Path) -> None:
+    url = f"lmdb:///{tmp_path}/e"
+    kvsync.sync({}, url, changes=[Put("a", b"1")])
+    assert kvsync.doctor(url).healthy
+    assert kvsync.unlock(url) is False
+    assert sorted(os.listdir(tmp_path / "e")) == LEFT
+
+
+@pytest.mark.parametrize("size", [0, 1, 39, 40, 200, -1])
+def test_a_torn_file_is_no_lease(storage: LmdbStorage, size: int) -> None:
+    """What a power cut left: a prefix of what was written, or as many bytes of nothing."""
+    old = storage.store("lease", b"held" * 100, ABSENT)
+    path = os.path.join(storage.path, "kvsync.lease")
+    whole = os.path.getsize(path)
+    os.truncate(path, max(size, 0))
+    if size < 0:
+        os.truncate(path, whole)
+    assert storage.load("lease") is None
+    assert storage.objects() == []
+    for refused in (lambda: storage.store("lease", b"x", old), lambda: storage.remove(["lease"], old)):
+        with pytest.raises(ObjectMismatch):
+            refused()
+    version = storage.store("lease", b"new", ABSENT)
+    assert storage.load("lease") == (b"new", version)
+    assert kvsync.unlock(storage.path) is False  # a folder of that name, which has no lease
+    storage.remove(["lease"], version)
+    assert sorted(os.listdir(storage.path)) == LEFT
+
+
+def test_a_run_goes_on_after_a_power_cut(tmp_path: Path) -> None:
+    url, data = f"lmdb:///{tmp_path}/e", {"b": b"2"}
+    kvsync.sync(data, url, changes=[Put("a", b"1")])
+    for left in (b"", bytes(300), b"\xff" * 300):
+        (tmp_path / "e/kvsync.lease").write_bytes(left)
+        (tmp_path / "e/kvsync.lease.new").write_bytes(left)
+        assert kvsync.status(url).lease is None
+        assert kvsync.sync(data, url, changes=[Put("a", left)], wait_seconds=0).pushed == 1
+        assert not (tmp_path / "e/kvsync.lease").exists()
+
+
+def test_databases_have_leases_of_their_own(tmp_path: Path) -> None:
+    names = ["kv", "KV", "", "a/b", "../up", "é" * 100, "lease"]
+    with ExitStack() as stack:
+        storages = [stack.enter_context(closing(LmdbStorage(tmp_path / "e", database=name))) for name in names]
+        versions = [storage.store("lease", storage.name.encode(), ABSENT) for storage in storages]
+        for storage, version in zip(storages, versions, strict=True):
+            assert storage.load("lease") == (storage.name.encode(), version)
+        files = sorted(os.listdir(tmp_path / "e"))
+        assert len({file.lower() for file in files if file.endswith(".lease")}) == len(names)
+        for storage, version in zip(storages, versions, strict=True):
+            storage.remove(["lease"], version)
+            assert storage.objects() == []
+    assert os.listdir(tmp_path) == ["e"]
+
+
+def test_two_databases_of_one_environment_are_synced(tmp_path: Path) -> None:
+    urls = [f"lmdb:///{tmp_path}/e?db={name}" for name in ("one", "two")]
+    assert kvsync.sync(urls[0], urls[1], changes=[Put("a", b"1")]).pushed == 1
+    with closing(open_url(urls[0])) as storage:
+        assert kvsync.commit(storage, [Put("b", b"2")]) == 1
+        storage.store("lease", b"somebody", ABSENT)
+        assert kvsync.commit(urls[1], [Put("c", b"3")], wait_seconds=0) == 1
+
+
+def test_the_lease_of_a_single_file_lies_next_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with lmdb.open("app.mdb", subdir=False, max_dbs=8) as environment, closing(LmdbStorage(environment)) as handed:
+        handed.write(["a"], [b"1"])
+        monkeypatch.chdir(tmp_path.parent)  # what is relative was so to another directory
+        version = handed.store("lease", b"1", ABSENT)
+        with closing(LmdbStorage(tmp_path / "app.mdb")) as other:
+            assert other.load("lease") == (b"1", version)
+    assert "app.mdb-kvsync.lease" in os.listdir(tmp_path)
+
+
+def test_of_many_who_want_it_one_gets_it(tmp_path: Path) -> None:
+    """Threads and processes at once, each of which takes it, renews it and gives it back."""
+    path, turns = str(tmp_path / "lease"), 40
+    program = f"""
+import os, sys, time
+from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.lmdb.lease import LeaseFile
+from kvsync.types import ABSENT
+from concurrent.futures import ThreadPoolExecutor
+lease = LeaseFile({path!r}, os.urandom)
+
+def turn(number):
+    while True:
+        try:
+            version, _ = lease.store(b"%d" % number, ABSENT)
+            break
+        except ObjectMismatch:
+            time.sleep(0.0005)
+    os.close(os.open({path!r} + "-turn", os.O_CREAT | os.O_EXCL))
+    version, before = lease.store(b"renewed", version)
+    assert before.data == b"%d" % number
+    os.unlink({path!r} + "-turn")
+    assert lease.remove(version).data == b"renewed"
+
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(turn, range({turns})))
+"""
+    running = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
+    assert [process.wait(120) for process in running] == [0] * 4
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_who_locks_a_file_that_is_not_there_any_more_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kept: bool
+) -> None:
+    lease = LeaseFile(str(tmp_path / "lease"), os.urandom)
+    version, _ = lease.store(b"1", ABSENT)
+    flock = fcntl.flock
+
+    def late(file: int, operation: int) -> None:
+        monkeypatch.undo()
+        if kept:
+            lease.store(b"2", version)
+        else:
+            lease.remove(version)
+        flock(file, operation)
+
+    monkeypatch.setattr("kvsync.storages.lmdb.lease.fcntl.flock", late)
+    with pytest.raises(ObjectMismatch):
+        lease.store(b"3", version)
+    there = lease.load()
+    assert (there.data if there is not None else None) == (b"2" if kept else None)
+
+
+def test_a_forked_child_is_one_more_contender(storage: LmdbStorage) -> None:
+    version = storage.store("lease", b"parent", ABSENT)
+
+    def body() -> None:
+        with pytest.raises(ObjectMismatch):
+            storage.store("lease", b"child", ABSENT)
+        assert storage.load("lease") == (b"parent", version)
+        storage.remove(["lease"], version)
+        storage.store("lease", b"child", ABSENT)
+
+    child(body)
+    there = storage.load("lease")
+    assert there is not None
+    assert there.data == b"child"
+
+
+def test_no_fork_takes_the_lock_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock lasts until the last copy of its descriptor is closed, and a forked child copies them all."""
+    monkeypatch.setattr("kvsync.storages.lmdb.lease.WAIT_SECONDS", 10.0)
+    lease, ended = LeaseFile(str(tmp_path / "lease"), os.urandom), threading.Event()
+    version, _ = lease.store(b"held", ABSENT)
+
+    def want() -> None:
+        with pytest.raises(ObjectMismatch):
+            lease.store(b"wanted", ABSENT)
+
+    def keep_wanting() -> None:
+        while not ended.is_set():
+            want()
+
+    children = []
+    with ThreadPoolExecutor(2) as pool:
+        threads = [pool.submit(keep_wanting) for _ in range(2)]
+        for _ in range(40):
+            number = os.fork()
+            if not number:
+                with contextlib.suppress(BaseException):
+                    want()  # the lock of the process is free here, too
+                    time.sleep(60)
+                os._exit(0)
+            children.append(number)
+        ended.set()
+        for thread in threads:
+            thread.result(30)
+    try:
+        assert lease.remove(version) == (b"held", version)
+    finally:
+        for number in children:
+            os.kill(number, signal.SIGKILL)
+            os.waitpid(number, 0)
+
+
+def test_a_signal_that_forks_in_the_middle_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = LeaseFile(str(tmp_path / "lease"), os.urandom)
+    unlink = os.unlink
+
+    def forking(path: str) -> None:
+        child(lambda: None)
+        unlink(path)
+
+    monkeypatch.setattr("kvsync.storages.lmdb.lease.os.unlink", forking)
+    lease.store(b"1", ABSENT)
+    assert lease.remove(ANY) is not None
+    child(partial(lease.store, b"2", ABSENT))
+    assert lease.load() is not None
+
+
+HOLDER = """
+import sys, time
+import kvsync
+def stand(progress):
+    print("there", flush=True)
+    time.sleep(60)
+kvsync.sync({}, sys.argv[1], changes=[kvsync.Put("a", b"theirs")], on_progress=stand)
+"""
+
+
+def test_a_killed_holder_is_taken_over_from(tmp_path: Path) -> None:
+    url = f"lmdb:///{tmp_path}/e"
+    kvsync.sync({}, url, changes=[Put("a", b"1")])
+    with subprocess.Popen([sys.executable, "-c", HOLDER, url], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"there\n"
+        with pytest.raises(LockHeldError):
+            kvsync.commit(url, [Put("b", b"2")], wait_seconds=0)
+        process.kill()
+        process.wait()
+    assert "kvsync.lease" in os.listdir(tmp_path / "e")
+    with pytest.raises(LockHeldError):
+        kvsync.commit(url, [Put("b", b"2")], wait_seconds=0)
+    before = kvsync.status(url).generation
+    assert kvsync.unlock(url) is True
+    assert kvsync.status(url).generation == before + 1
+    assert kvsync.unlock(url) is False
+    assert kvsync.commit(url, [Put("b", b"2")], wait_seconds=0) == 1
+    with closing(open_url(url)) as storage:
+        assert storage.read(["a", "b"]) == [b"1", b"2"]
+    assert sorted(os.listdir(tmp_path / "e")) == LEFT
+
+
+def test_a_holder_that_was_taken_over_from_loses_its_transaction(tmp_path: Path) -> None:
+    url, data, ahead = f"lmdb:///{tmp_path}/e", {"a": b"1"}, [0.0]
+
+    def take(_progress: object) -> None:
+        if not ahead[0]:
+            with pytest.raises(StorageError, match="busy"):  # it has the lease, and cannot fence within our transaction
+                kvsync.unlock(url)
+            ahead[0] = 40.0
+
+    changes = [Put(f"k{number:05d}", b"2") for number in range(30_000)]
+    kvsync.sync(data, url, changes=[Put("a", b"1")])
+    with pytest.raises(LockLostError):
+        kvsync.sync(data, url, changes=changes, on_progress=take, clock=lambda: time.time() + ahead[0])
+    with closing(open_url(url)) as storage:
+        assert storage.read(["a", "k00000"]) == [b"1", None]
+    assert kvsync.sync(data, url, wait_seconds=0).pushed == 30_000
+    assert kvsync.verify(data, url).equal
+
+
+def test_who_takes_over_while_the_holder_commits_comes_too_late(tmp_path: Path) -> None:
+    """The lease is no part of the transaction, so it can be taken while that lasts: then the manifest decides."""
+    url, data = f"lmdb:///{tmp_path}/e", {"a": b"1"}
+    kvsync.sync(data, url, changes=[Put("a", b"1")])
+    with ThreadPoolExecutor(1) as pool:
+        late: list[Any] = []
+
+        def take(_progress: object) -> None:
+            clock = partial(later, 1000)
+            late.append(pool.submit(kvsync.commit, url, [Put("c", b"3")], clock=clock, wait_seconds=0))
+            while b"MainThread" in (tmp_path / "e/kvsync.lease").read_bytes():
+                time.sleep(0.01)
+
+        assert kvsync.sync(data, url, changes=[Put("b", b"2")], on_progress=take).pushed == 1
+        with pytest.raises(LockLostError):
+            late[0].result(60)
+    assert kvsync.sync(data, url, changes=[Put("d", b"4")], clock=partial(later, 2000), wait_seconds=0).pushed == 1
+    assert kvsync.verify(data, url).equal
+
+
+def later(seconds: float) -> float:
+    """Return the time of a clock that is ahead."""
+    return time.time() + seconds
+
+
+def test_who_stands_still_with_the_lock_keeps_nobody_for_ever(
+    storage: LmdbStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvsync.storages.lmdb.lease.WAIT_SECONDS", 0.2)
+    version = storage.store("lease", b"1", ABSENT)
+    with open(os.path.join(storage.path, "kvsync.lease"), "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(StorageError, match="busy"):
+            storage.store("lease", b"2", version)
+        assert storage.load("lease") == (b"1", version)
+    storage.remove(["lease"], version)
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_a_transaction_that_is_undone(storage: LmdbStorage) -> None:
+    """A lease that it made is gone, one that it removed is back, and a renewal stays."""
+    with pytest.raises(_StopError), storage.transaction():
+        first = storage.store("lease", b"1", ABSENT)
+        storage.store("lease", b"2", first)
+        raise _StopError
+    assert storage.objects() == []
+    with storage.transaction():
+        version = storage.store("lease", b"3", ABSENT)
+    with pytest.raises(_StopError), storage.transaction():
+        storage.write(["a"], [b"2"])
+        version = storage.store("lease", b"4", version)
+        raise _StopError
+    assert storage.load("lease") == (b"4", version)
+    assert storage.read(["a"]) == [b"1"]
+    with pytest.raises(_StopError), storage.transaction():
+        storage.remove(["lease"], version)
+        raise _StopError
+    there = storage.load("lease")
+    assert there is not None
+    assert (there.data, there.version == version) == (b"4", False)
+
+
+def test_a_transaction_that_is_undone_leaves_others_alone(storage: LmdbStorage) -> None:
+    with pytest.raises(_StopError), ThreadPoolExecutor(1) as pool, storage.transaction():
+        version = storage.store("lease", b"1", ABSENT)
+        taken = pool.submit(storage.store, "lease", b"another's", version).result(10)
+        raise _StopError
+    assert storage.load("lease") == (b"another's", taken)
+
+
+def test_a_full_map_keeps_no_lease(tmp_path: Path) -> None:
+    """The lease needs no room in the map: it is given back, and taken, where nothing can be written."""
+    url = f"lmdb:///{tmp_path}/e?map_size=256K"
+    kvsync.commit(url, [Put("a", b"1")])
+    for _ in range(2):
+        with pytest.raises(StorageError, match="larger map_size="):
+            kvsync.commit(url, [Put("b", bytes(1 << 20))], wait_seconds=0)
+    with closing(open_url(url)) as storage:
+        assert storage.read(["a", "b"]) == [b"1", None]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_must_not_be_written(storage: LmdbStorage) -> None:
+    os.chmod(storage.path, 0o555)
+    try:
+        with pytest.raises(StorageError, match=r"kvsync\.lease.*check the permissions") as caught:
+            storage.store("lease", b"1", ABSENT)
+        assert caught.value.storage == storage.name
+        assert storage.load("lease") is None
+        assert storage.objects() == []
+        storage.remove(["lease"], ANY)
+    finally:
+        os.chmod(storage.path, 0o755)
+
+
+def test_what_cannot_be_written_changes_nothing(storage: LmdbStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_file: int, _data: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kvsync.storages.lmdb.lease.os.write", full)
+        with pytest.raises(StorageError, match="make room"):
+            storage.store("lease", b"1", ABSENT)
+    assert sorted(os.listdir(storage.path)) == LEFT
+    version = storage.store("lease", b"1", ABSENT)
+    with monkeypatch.context() as patched:
+        patched.setattr("kvsync.storages.lmdb.lease.os.write", full)
+        with pytest.raises(StorageError, match="make room"):
+            storage.store("lease", b"2", version)
+    assert storage.load("lease") == (b"1", version)
+    assert sorted(os.listdir(storage.path)) == ["data.mdb", "kvsync.lease", *LEFT[1:]]
+
+
+@pytest.mark.parametrize("made", ["directory", "link"])
+def test_something_else_of_that_name_is_an_error(storage: LmdbStorage, made: str) -> None:
+    path = os.path.join(storage.path, "kvsync.lease")
+    if made == "link":
+        os.symlink("elsewhere", path)
+    else:
+        os.mkdir(path)
+    with pytest.raises(StorageError, match=r"kvsync\.lease|Is a directory"):
+        storage.store("lease", b"1", ABSENT)
+    assert not os.path.exists(os.path.join(storage.path, "elsewhere"))
+
+
+def test_a_system_without_such_locks_keeps_the_lease_with_the_others(
+    storage: LmdbStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("environment", "lease"):
+        monkeypatch.setattr(f"kvsync.storages.lmdb.{module}.fcntl", None)
+    version = storage.store("lease", b"1", ABSENT)
+    assert storage.load("lease") == (b"1", version)
+    assert storage.objects() == ["lease"]
+    with pytest.raises(_StopError), storage.transaction():
+        storage.store("lease", b"2", version)
+        raise _StopError
+    storage.remove(["lease"], version)
+    assert storage.objects() == []
+    assert sorted(os.listdir(storage.path)) == LEFT
+    assert kvsync.sync({}, storage, changes=[Put("b", b"2")]).pushed == 1
