@@ -463,7 +463,7 @@ def test_order_of_writes(tmp_path: Path, opening: Callable[..., LmdbStorage]) ->
     """Keys that come after all others are appended; whatever else comes, in whatever order, is written as well."""
     storage = opening(tmp_path)
     expected: dict[str, bytes] = {}
-    for number, keys in enumerate(["bcd", "efg", "gh", "a", "zyx", "zzz", "yz", "{|}", "bcd"]):
+    for number, keys in enumerate(["bcd", "efg", "gh", "a", "zyx", "zzz", "yz", "{|}", "bcd", "~}~"]):
         values = [f"{number}{i}".encode() for i in range(len(keys))]
         assert storage.write(list(keys), values).refused == ()
         expected |= dict(zip(keys, values, strict=True))

@@ -144,13 +144,13 @@ class LmdbStorage:
         Raises:
             StorageError: the environment cannot be read.
         """
-        raw = _encoded(keys)
+        raw, whole = _encoded(keys)
         with self._errors():
             barred = self._barred()
         with self._reading() as values:
             if values is None:
                 return [None] * len(keys)
-            if None not in raw and not barred:
+            if whole and not barred:
                 return values.get(raw)  # type: ignore[arg-type, return-value]
             wanted = [key for key in raw if key is not None and key not in barred]
             found = dict(zip(wanted, values.get(wanted), strict=True))
@@ -166,9 +166,12 @@ class LmdbStorage:
         """
         if not keys:
             return Written()
-        raw = _encoded(keys)
+        raw, whole = _encoded(keys)
         with self._writing() as there:
-            refused = self._refusals(keys, raw, values)
+            barred = self._barred()
+            refused = {}
+            if barred or not whole or max(map(len, values)) > VALUE_BYTES_MAX:
+                refused = _refusals(keys, raw, values, barred)
             if expect is not None:
                 able = [(key, k) for key, k in zip(keys, raw, strict=True) if k is not None and key not in refused]
                 refused |= _unexpected(there, able, dict(zip(keys, expect, strict=True)))
@@ -187,7 +190,7 @@ class LmdbStorage:
         with self._reading() as values:
             if not keys or values is None or (values.ordinary is None and values.special is None):
                 return Written()
-        raw = _encoded(keys)
+        raw, _ = _encoded(keys)
         with self._writing() as there:
             barred = self._barred()
             present = [(key, k) for key, k in zip(keys, raw, strict=True) if k is not None and k not in barred]
@@ -299,13 +302,13 @@ class LmdbStorage:
         Raises:
             StorageError: the environment cannot be read.
         """
-        raw = _encoded(keys)
+        raw, whole = _encoded(keys)
         with self._errors():
             barred = self._barred()
         with self._viewing() as values:
             if values is None:
                 return [None] * len(keys)
-            if None not in raw and not barred:
+            if whole and not barred:
                 return values.sizes(raw)  # type: ignore[arg-type]
             wanted = [key for key in raw if key is not None and key not in barred]
             found = dict(zip(wanted, values.sizes(wanted), strict=True))
@@ -505,22 +508,6 @@ class LmdbStorage:
             self._names_there = frozenset([*there, *(name + b"\0" for name in there)])  # LMDB 1.0 ends names with NUL
         return self._names_there
 
-    def _refusals(
-        self, keys: Sequence[str], raw: Sequence[bytes | None], values: Sequence[bytes]
-    ) -> dict[str, Refusal]:
-        barred = self._barred()
-        if not barred and max(map(len, values)) <= VALUE_BYTES_MAX and None not in raw:
-            return {}
-        refused = {}
-        for key, k, value in zip(keys, raw, values, strict=True):
-            if k is None:
-                refused[key] = Refusal(key, "it has a lone surrogate", changed=False)
-            elif k in barred:
-                refused[key] = Refusal(key, "it is the name of a database of this environment", changed=False)
-            elif len(value) > VALUE_BYTES_MAX:
-                refused[key] = Refusal(key, "a value of LMDB ends below 4 GiB", changed=False)
-        return refused
-
     def _one(self, key: bytes | None) -> Iterator[tuple[list[str], list[bytes]]]:
         if key is None:
             return
@@ -562,11 +549,12 @@ def _lease_name(database: str) -> str:
     )
 
 
-def _encoded(keys: Sequence[str]) -> list[bytes | None]:
+def _encoded(keys: Sequence[str]) -> tuple[list[bytes | None], bool]:
+    """Return keys as bytes, None for those that have none, and whether all have some."""
     try:
-        return [key.encode() for key in keys]
+        return [key.encode() for key in keys], True
     except UnicodeEncodeError:
-        return [_encoded_one(key) for key in keys]
+        return [_encoded_one(key) for key in keys], False
 
 
 def _encoded_one(key: str) -> bytes | None:
@@ -574,6 +562,21 @@ def _encoded_one(key: str) -> bytes | None:
         return key.encode()
     except UnicodeEncodeError:
         return None
+
+
+def _refusals(
+    keys: Sequence[str], raw: Sequence[bytes | None], values: Sequence[bytes], barred: frozenset[bytes]
+) -> dict[str, Refusal]:
+    """Return refusals of what LMDB cannot hold, and of keys that are names of databases."""
+    refused = {}
+    for key, k, value in zip(keys, raw, values, strict=True):
+        if k is None:
+            refused[key] = Refusal(key, "it has a lone surrogate", changed=False)
+        elif k in barred:
+            refused[key] = Refusal(key, "it is the name of a database of this environment", changed=False)
+        elif len(value) > VALUE_BYTES_MAX:
+            refused[key] = Refusal(key, "a value of LMDB ends below 4 GiB", changed=False)
+    return refused
 
 
 def _unexpected(
