@@ -373,7 +373,7 @@ class Side:
 
 def _times(changes: Sequence[Put | Delete]) -> list[int] | None:
     """Return when values expire, in wall-clock milliseconds (0: never); None where none of them does."""
-    if all(change.expires is None for change in changes):
+    if [change.expires for change in changes].count(None) == len(changes):
         return None
     return [expires_ms(change) for change in changes]
 

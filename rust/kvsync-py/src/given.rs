@@ -17,6 +17,8 @@ pub(crate) struct Given {
     values: Py<PyTuple>,
     /// Position in `keys` and `values` of each change of the segment.
     order: Vec<u32>,
+    /// They were all puts, given in the order of the segment.
+    plain: bool,
 }
 
 #[pymethods]
@@ -38,7 +40,11 @@ impl Given {
         let expires = expires.as_deref();
         let build = || build::from_values_in_order(&listing, &borrowed, expires, origin, stamp, 0);
         let (segment, order) = py.detach(build).map_err(|error| raise(py, &error, None))?;
+        let plain = segment.view().tombstones() == 0
+            && order.len() == keys.len()
+            && (0..).zip(&order).all(|(place, given)| place == *given);
         Ok(Self {
+            plain,
             segment: Py::new(py, Segment::owned(segment))?,
             keys: keys.unbind(),
             values: values.unbind(),
@@ -59,6 +65,10 @@ impl Given {
         start: usize,
         stop: usize,
     ) -> PyResult<Option<(Bound<'py, PyList>, Bound<'py, PyList>)>> {
+        if self.plain && changes.is(&self.segment) && start <= stop {
+            let part = |all: &Py<PyTuple>| all.bind(py).get_slice(start, stop).to_list();
+            return Ok(Some((part(&self.keys), part(&self.values))));
+        }
         let (keys, values) = (PyList::empty(py), PyList::empty(py));
         let mut seeker = Seeker::new(self.segment.get().view());
         for change in changes.get().view().rows(start, stop) {
