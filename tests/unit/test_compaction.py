@@ -124,3 +124,12 @@ def test_merging_ends(seed: int) -> None:
         entries[start:stop] = [entry(sum(e.length for e in entries[start:stop]))]
     assert merges(entries) is None
     assert sum(e.length for e in entries) == total
+
+
+def test_overflow_always_joins_at_least_two() -> None:
+    """One segment merged by itself is small still, and stays in the manifest: that would never end."""
+    chance = random.Random(3)
+    for _ in range(2000):
+        entries = [entry(1, chance.randint(1, INLINE_BYTES_MAX), inline=True) for _ in range(chance.randrange(2, 12))]
+        span = overflow(entries)
+        assert span is None or span[1] - span[0] >= 2

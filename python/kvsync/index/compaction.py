@@ -23,8 +23,11 @@ FANOUT = 1 << FANOUT_BITS
 INLINE_BYTES_MAX = 16 << 10
 """A segment up to this size lives in the manifest, which is read anyway."""
 
-TAIL_BYTES_MAX = 32 << 10
-"""How much of the manifest inline segments may fill together."""
+TAIL_BYTES_MAX = 2 * INLINE_BYTES_MAX
+"""How much of the manifest inline segments may fill together.
+
+Twice the other, so that `overflow` always joins two segments at least: one by itself would stay what it is.
+"""
 
 
 def merges(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
