@@ -154,8 +154,10 @@ class Replica:
 
         That is what the log knows, not what a look would find now: anything else that lies there is a local change.
         """
+        if not failed:
+            return []
         known = {lack.change.key: lack.held for lack in self.manifest.lacking}
-        newest = self.newest([change.key for change, _ in failed]) if failed else []
+        newest = self.newest([change.key for change, _ in failed])
         now_ms = self._environment.now_ms()
         # Of a value that has expired the log does not know whether it is still there.
         unsure = [was.key for was in newest if was is not None and may_be_gone(was.expires, now_ms)]
