@@ -17,7 +17,7 @@ import re
 import sys
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kvsync.errors import StorageError, UsageError
 from kvsync.native import digest_values
@@ -32,6 +32,7 @@ from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Unreadable,
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     import lmdb
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from kvsync.types import Expectation, Version
 
 __all__ = ["LmdbStorage", "open_url"]
+
+T = TypeVar("T")
 
 DATABASE = "kv"
 OURS = ".kvsync/"
@@ -144,17 +147,7 @@ class LmdbStorage:
         Raises:
             StorageError: the environment cannot be read.
         """
-        raw, whole = _encoded(keys)
-        with self._errors():
-            barred = self._barred()
-        with self._reading() as values:
-            if values is None:
-                return [None] * len(keys)
-            if whole and not barred:
-                return values.get(raw)  # type: ignore[arg-type, return-value]
-            wanted = [key for key in raw if key is not None and key not in barred]
-            found = dict(zip(wanted, values.get(wanted), strict=True))
-        return [found.get(key) if key is not None else None for key in raw]
+        return self._of_each(keys, self._reading, Values.get)  # type: ignore[return-value]
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -302,17 +295,7 @@ class LmdbStorage:
         Raises:
             StorageError: the environment cannot be read.
         """
-        raw, whole = _encoded(keys)
-        with self._errors():
-            barred = self._barred()
-        with self._viewing() as values:
-            if values is None:
-                return [None] * len(keys)
-            if whole and not barred:
-                return values.sizes(raw)  # type: ignore[arg-type]
-            wanted = [key for key in raw if key is not None and key not in barred]
-            found = dict(zip(wanted, values.sizes(wanted), strict=True))
-        return [found.get(key) if key is not None else None for key in raw]
+        return self._of_each(keys, self._viewing, Values.sizes)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -399,6 +382,25 @@ class LmdbStorage:
                 lease.store(first.data, ABSENT)
 
     # Environment and transactions
+
+    def _of_each(
+        self,
+        keys: Sequence[str],
+        looking: Callable[[], AbstractContextManager[Values | None]],
+        method: Callable[[Values, Sequence[bytes]], list[T | None]],
+    ) -> list[T | None]:
+        """Return what a method of the values says of each key; None where none can be there."""
+        raw, whole = _encoded(keys)
+        with self._errors():
+            barred = self._barred()
+        with looking() as values:
+            if values is None:
+                return [None] * len(keys)
+            if whole and not barred:
+                return method(values, raw)  # type: ignore[arg-type]
+            wanted = [key for key in raw if key is not None and key not in barred]
+            found = dict(zip(wanted, method(values, wanted), strict=True))
+        return [found.get(key) if key is not None else None for key in raw]
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Values | None]:
