@@ -36,8 +36,9 @@ def forget_what_landed(self: Replica, name: str, _intent: Segment, *, remember: 
 
 
 def only_uncovered_segments(self: Replica, known: Cover) -> list[Segment]:
+    newer = known.vector
     entries = self.manifest.segments
-    return self.segments([entry for entry in entries if not known.covers_all(dict(entry.maxima))])
+    return self.segments([e for e in entries if any(stamp > newer.get(origin, -1) for origin, stamp in e.maxima)])
 
 
 def vector_before_values(self: Any, giver: Any, taker: Any, incoming: Any, cover: Cover, direction: str) -> int:

@@ -51,10 +51,6 @@ impl Cover {
         self.0.covers(origin, stamp)
     }
 
-    fn covers_all(&self, maxima: BTreeMap<u64, u64>) -> bool {
-        self.0.covers_all(maxima)
-    }
-
     fn includes(&self, other: &Self) -> bool {
         self.0.includes(&other.0)
     }
