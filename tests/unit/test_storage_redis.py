@@ -38,7 +38,7 @@ from kvsync.storages.redis.strings import StringValues
 from kvsync.storages.redis.url import Place, RedisUrl
 from kvsync.storages.redis.values import Fetched
 from kvsync.testing.conformance import listing
-from kvsync.types import ABSENT, ANY, Unreadable
+from kvsync.types import ABSENT, ANY, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -425,6 +425,30 @@ def test_keys_of_other_types_are_not_overwritten(
     assert client.smembers(f"{prefix}set") == {b"x"}
     assert mixed.read(["new", "value"]) == [bytes(size)] * 2
     assert mixed.write(["list"], [bytes(size)]).refused[0].key == "list"
+
+
+def test_keys_of_other_types_are_not_deleted(mixed: RedisStorage, client: redis.Redis, prefix: str) -> None:
+    """A delete without a condition took the list with it."""
+    refused = mixed.delete(["list", "value", "absent", "stream"]).refused
+    what = "which is not deleted: delete or rename that, or name another prefix"
+    assert [(refusal.key, refusal.reason) for refusal in refused] == [
+        (kind, f"its key holds a {kind}, {what}") for kind in ("list", "stream")
+    ]
+    assert client.lrange(f"{prefix}list", 0, -1) == [b"x"]
+    assert mixed.read(["value"]) == [None]
+    assert mixed.delete(["absent"]) == Written()
+
+
+def test_a_look_that_is_not_allowed_fails_the_write(
+    client: redis.Redis, redis_server: RedisServer, prefix: str
+) -> None:
+    """It must not take every string for something else, nor write without having looked."""
+    client.set(f"{prefix}value", b"1")
+    client.acl_setuser("blind", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-strlen"])
+    with contextlib.closing(open_url(f"redis://blind:x@127.0.0.1:{redis_server.port}?prefix={prefix}")) as blind:
+        with pytest.raises(StorageError, match="strlen"):
+            blind.write(["value"], [b"2"])
+        assert blind.read(["value"]) == [b"1"]
 
 
 def test_a_key_of_another_type_is_told_by_a_run(mixed: RedisStorage, client: redis.Redis, prefix: str) -> None:

@@ -49,9 +49,10 @@ class FieldValues:
         self._do("HSET", *chain.from_iterable(zip(names, values, strict=True)))
         return {}
 
-    def drop(self, names: Sequence[bytes]) -> None:
+    def drop(self, names: Sequence[bytes]) -> dict[int, str]:
         """Delete fields."""
         self._do("HDEL", *names)
+        return {}
 
     def create(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> list[int]:  # noqa: ARG002
         """Write where no field is."""

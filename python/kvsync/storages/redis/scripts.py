@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 __all__ = [
     "KINDS",
     "PUT_EXPIRING",
-    "PUT_STRINGS",
     "REMOVE_OBJECT",
     "STORE_OBJECT",
     "VERSION_BYTES",
@@ -118,27 +117,8 @@ return times
 """
 _BODIES = (_CREATE, _REPLACE, _DELETE, _FETCH, _DUE)
 
-# Write all but what is of another type than string; return the position and type of each of those.
-PUT_STRINGS = Script("""
-local n = #KEYS
-local words, others = {}, {}
-if redis.call('EXISTS', unpack(KEYS)) == 0 then
-  for i = 1, n do words[2 * i - 1], words[2 * i] = KEYS[i], ARGV[i] end
-else
-  for i = 1, n do
-    local kind = redis.call('TYPE', KEYS[i]).ok
-    if kind == 'string' or kind == 'none' then
-      words[#words + 1] = KEYS[i]
-      words[#words + 1] = ARGV[i]
-    else
-      others[#others + 1] = {i, kind}
-    end
-  end
-end
-if #words > 0 then redis.call('MSET', unpack(words)) end
-return others
-""")
-# The same, each until its time. Arguments: values, their times.
+# Write each until its time, but not where another type than string is; return the position and type of each of those.
+# Arguments: values, their times.
 PUT_EXPIRING = Script(
     _STRINGS
     + """
@@ -150,11 +130,20 @@ end
 return others
 """
 )
-# Return the type of each key.
+# Return whether one of the keys holds something, and the position and type of each that is no string.
 KINDS = Script("""
-local kinds = {}
-for i = 1, #KEYS do kinds[i] = redis.call('TYPE', KEYS[i]).ok end
-return kinds
+local some, others = 0, {}
+for i = 1, #KEYS do
+  local bytes = redis.pcall('STRLEN', KEYS[i])
+  if type(bytes) == 'number' then
+    if bytes > 0 then some = 1 end
+  elseif string.find(bytes.err, 'WRONGTYPE', 1, true) then
+    some, others[#others + 1] = 1, {i, redis.call('TYPE', KEYS[i]).ok}
+  else
+    return bytes
+  end
+end
+return {some, others}
 """)
 
 

@@ -57,7 +57,6 @@ EXPIRES_MAX = 1 << 53
 
 _MISMATCH = "the value there is not the expected one"
 _NO_EXPIRY = "it expires, and this storage keeps no expiry: it takes string keys, and Redis 7 or Valkey"
-_FOREIGN = "its key holds a {}, which is not overwritten: delete or rename that, or name another prefix"
 
 
 def open_url(url: str) -> RedisStorage:
@@ -209,9 +208,11 @@ class RedisStorage:
         if expect is not None:
             changed = delete_if(self._values, names, [expect[i] for i in positions])
             return Written(tuple(Refusal(keys[positions[i]], _MISMATCH, changed=True) for i in changed))
+        refused = []
         for start in range(0, len(names), COMMAND_COUNT):
-            self._values.drop(names[start : start + COMMAND_COUNT])
-        return Written()
+            others = self._values.drop(names[start : start + COMMAND_COUNT])
+            refused += [_foreign(keys[positions[start + i]], kind, "deleted") for i, kind in others.items()]
+        return Written(tuple(refused))
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with its token, ascending by UTF-8 bytes: the BLAKE3 of the value, and when it expires.
@@ -288,9 +289,7 @@ class RedisStorage:
             return refused + [Refusal(keys[positions[i]], _MISMATCH, changed=True) for i in changed]
         for start, stop in pieces([len(value) for value in values]):
             others = self._put(names[start:stop], values[start:stop], times[start:stop] if times else ())
-            refused += [
-                Refusal(keys[positions[start + i]], _FOREIGN.format(kind), changed=False) for i, kind in others.items()
-            ]
+            refused += [_foreign(keys[positions[start + i]], kind, "overwritten") for i, kind in others.items()]
         return refused
 
     def _put(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> dict[int, str]:
@@ -326,6 +325,11 @@ class RedisStorage:
                 names.append(name_of(key))
                 good.append(i)
         return names, good, refused
+
+
+def _foreign(key: str, kind: str, what: str) -> Refusal:
+    reason = f"its key holds a {kind}, which is not {what}: delete or rename that, or name another prefix"
+    return Refusal(key, reason, changed=False)
 
 
 def _spread(

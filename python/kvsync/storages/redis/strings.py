@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
 from kvsync.storages.redis.link import Command, run_scripts, succeeded, walk
-from kvsync.storages.redis.scripts import KINDS, PUT_EXPIRING, PUT_STRINGS, ValueScripts
+from kvsync.storages.redis.scripts import KINDS, PUT_EXPIRING, ValueScripts
 from kvsync.storages.redis.values import INDEX_ENDS, Fetched
 from kvsync.types import Unreadable
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["StringValues"]
 
 SCAN_COUNT = 1000
-SCRIPT_BYTES = 1 << 20
 
 _SPECIAL_IN_GLOB = re.compile(rb"([*?\[\]\\])")
 
@@ -34,6 +33,7 @@ class StringValues:
         self._prefix = prefix
         self._start = prefix.encode()
         self._scripts = ValueScripts.of_strings()
+        self._may_be_new = True
 
     def name_of(self, key: str) -> bytes:
         """Return the key in the database."""
@@ -44,9 +44,8 @@ class StringValues:
         found: list[bytes | Unreadable | None] = self._of_all("MGET", names)
         absent = [i for i, value in enumerate(found) if value is None]
         if absent:
-            for i, kind in zip(absent, self._kinds([names[i] for i in absent]), strict=True):
-                if kind is not None:
-                    found[i] = Unreadable(f"its key holds a {kind}, not a string")
+            for position, kind in self._kinds([names[i] for i in absent]).items():
+                found[absent[position]] = Unreadable(f"its key holds a {kind}, not a string")
         return found
 
     def fetch(self, names: Sequence[bytes], limit: int) -> Fetched:
@@ -71,17 +70,20 @@ class StringValues:
         return found
 
     def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
-        """Write values; what lifetime a key had is gone with its old value."""
-        if sum(map(len, values)) <= SCRIPT_BYTES:
-            return self._others(PUT_STRINGS, names, [values])
-        # A script would copy large values twice. Here another type that comes between is overwritten.
-        others = {i: kind for i, kind in enumerate(self._kinds(names)) if kind is not None}
-        commands = []
-        for group in self._link.groups(names):
-            pairs = [word for i in group if i not in others for word in (names[i], values[i])]
-            if pairs:
-                commands.append(Command(names[group[0]], ("MSET", *pairs)))
-        succeeded(self._link, self._link.batch(commands))
+        """Write values; what lifetime a key had is gone with its old value.
+
+        A key of another type is looked for just before: one that comes between is overwritten. A script that looks
+        and writes in one step would take twice the time, as it copies every value once more.
+        """
+        groups = self._link.groups(names)
+        if self._may_be_new:
+            groups = self._put_new(groups, names, values)
+            self._may_be_new = not groups
+        if not groups:
+            return {}
+        others = self._looked_at(groups, names)
+        kept = [[i for i in group if i not in others] for group in groups] if others else groups
+        succeeded(self._link, self._link.batch(_pairs("MSET", kept, names, values)))
         return others
 
     def put_expiring(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> dict[int, str]:
@@ -89,11 +91,14 @@ class StringValues:
         # Faster than as many SETs, for client and server.
         return self._others(PUT_EXPIRING, names, [values, expires])
 
-    def drop(self, names: Sequence[bytes]) -> None:
-        """Delete keys; the server frees them in the background."""
+    def drop(self, names: Sequence[bytes]) -> dict[int, str]:
+        """Delete keys; the server frees them in the background. One of another type is looked for just before."""
         groups = self._link.groups(names)
-        commands = [Command(names[group[0]], ("UNLINK", *(names[i] for i in group))) for group in groups]
+        others = self._looked_at(groups, names)
+        kept = [[names[i] for i in group if i not in others] for group in groups]
+        commands = [Command(some[0], ("UNLINK", *some)) for some in kept if some]
         succeeded(self._link, self._link.batch(commands))
+        return others
 
     def create(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> list[int]:
         """Write where no key is."""
@@ -128,18 +133,28 @@ class StringValues:
             message = "the cluster moved slots during the listing, which may miss keys: run again"
             raise StorageError(message, storage=self._link.texts.name)
 
-    def _kinds(self, names: Sequence[bytes]) -> list[str | None]:
+    def _put_new(self, groups: list[list[int]], names: Sequence[bytes], values: Sequence[bytes]) -> list[list[int]]:
+        """Write the groups of which no key is there yet; return the others. It costs no more than to write blindly."""
+        replies = succeeded(self._link, self._link.batch(_pairs("MSETNX", groups, names, values)))
+        return [group for group, written in zip(groups, replies, strict=True) if not written]
+
+    def _kinds(self, names: Sequence[bytes]) -> dict[int, str]:
         """Return the type of each key that exists and is no string."""
         groups = self._link.groups(names)
         commands = [Command(names[group[0]], ("EXISTS", *(names[i] for i in group))) for group in groups]
         if not any(succeeded(self._link, self._link.batch(commands))):
-            return [None] * len(names)
-        kinds: list[str | None] = [None] * len(names)
-        _, calls = self._calls(names, [])
-        for group, reply in zip(groups, run_scripts(self._link, KINDS, calls), strict=True):
-            for position, kind in zip(group, reply, strict=True):
-                kinds[position] = None if kind in {b"none", b"string"} else _kind(kind)
-        return kinds
+            return {}
+        return self._looked_at(groups, names)
+
+    def _looked_at(self, groups: list[list[int]], names: Sequence[bytes]) -> dict[int, str]:
+        """Return the type of each key that is no string, and note whether none was there at all."""
+        replies = run_scripts(self._link, KINDS, [([names[i] for i in group], ()) for group in groups])
+        self._may_be_new = not any(some for some, _ in replies)
+        return {
+            group[position - 1]: _kind(kind)
+            for group, (_, others) in zip(groups, replies, strict=True)
+            for position, kind in others
+        }
 
     def _of_all(self, command: str, names: Sequence[bytes]) -> list[Any]:
         groups = self._link.groups(names)
@@ -178,6 +193,17 @@ class StringValues:
             ([names[i] for i in group], [*(column[i] for column in columns for i in group), *after]) for group in groups
         ]
         return groups, calls
+
+
+def _pairs(command: str, groups: Sequence[list[int]], names: Sequence[bytes], values: Sequence[bytes]) -> list[Command]:
+    """Return a command of names and values for each group that has some."""
+    commands = []
+    for group in filter(None, groups):
+        words: list[bytes] = [b""] * (2 * len(group))
+        words[0::2] = [names[i] for i in group]
+        words[1::2] = [values[i] for i in group]
+        commands.append(Command(words[0], (command, *words)))
+    return commands
 
 
 def _kind(raw: bytes) -> str:

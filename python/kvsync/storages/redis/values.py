@@ -66,8 +66,8 @@ class Values(Protocol):
         """Write values, whatever values are there; return the positions of what is no value, with what it is."""
         ...
 
-    def drop(self, names: Sequence[bytes]) -> None:
-        """Delete whatever is there."""
+    def drop(self, names: Sequence[bytes]) -> dict[int, str]:
+        """Delete values; return the positions of what is no value, with what it is."""
         ...
 
     def create(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> list[int]:
