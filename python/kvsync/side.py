@@ -11,7 +11,7 @@ from kvsync.errors import ClockError, StorageError, UsageError
 from kvsync.expiry import expires_ms, unexpiring, write_until
 from kvsync.index.lost import LostValue
 from kvsync.index.manifest import Missing
-from kvsync.measuring import BATCH_COUNT, Measured, pieces
+from kvsync.measuring import BATCH_BYTES, BATCH_COUNT, Measured, pieces
 from kvsync.native import Given, Segment, digest_values, stamp_after
 from kvsync.probe import require_conditions
 from kvsync.replica import Replica, changes_of
@@ -143,13 +143,12 @@ class Side:
         first = stamp_after(self.environment.now_ms(), manifest.clock)
         keys, values = [change.key for change in changes], [change.value for change in changes]
         if None not in values or all(change.deletes or change.value is not None for change in changes):
-            self.given = Given(keys, values, manifest.replica, first, _times(changes))
-            segment = self.given.segment
+            given = Given(keys, values, manifest.replica, first, _times(changes))
+            segment = given.segment
         else:
-            segment = self._stored(changes, manifest.replica, first)
+            given, segment = self._stored(changes, manifest.replica, first)
+        self.given = given
         self.unexpiring = unexpiring(segment, self.storage, self.environment.now_ms())
-        if len(segment) < len(changes):
-            changes = list({change.key: change for change in changes}.values())
         if self.lease is None:
             self._unwritten = {c.key: c.value for c in changes if c.deletes or c.value is not None}
         refusals: list[Refusal] = []
@@ -157,7 +156,7 @@ class Side:
             if self.lease is not None:
                 self.before_write()
                 self.replica.intend(segment)
-                refusals = self._write_given(changes)
+                refusals = self._write_given(given)
             self.before_write()
             accepted = segment.without([refusal.key for refusal in refusals]) if refusals else segment
             if len(accepted):
@@ -261,8 +260,8 @@ class Side:
             refused.update(refusal.key for refusal in self.storage.delete(keys, tokens).refused)
         return refused
 
-    def _stored(self, changes: Sequence[Put | Delete], origin: int, first: int) -> Segment:
-        """Return the changes as a segment, some of whose values are stored already: those are read, not kept.
+    def _stored(self, changes: Sequence[Put | Delete], origin: int, first: int) -> tuple[Given, Segment]:
+        """Return what is given of the changes, and all of them; values that are stored already are read, not kept.
 
         Raises:
             UsageError: one that is named as stored is not there.
@@ -272,7 +271,8 @@ class Side:
         stored = [change.key for change in newest if not change.deletes and change.value is None]
         times = {change.key: expires_ms(change) for change in newest if change.expires is not None}
         known_times = [times.get(change.key, 0) for change in known] if times else None
-        parts = [Segment.from_values([c.key for c in known], [c.value for c in known], origin, first, 0, known_times)]
+        given = Given([change.key for change in known], [change.value for change in known], origin, first, known_times)
+        parts = [given.segment]
         first += len(known)
         # Before the values: asked after one had expired, they would say that it stays for ever.
         until_of = self._times_stored(stored, times)
@@ -288,7 +288,7 @@ class Side:
                     raise self._not_stored(keys, values)
                 parts.append(Segment.from_values(keys, present, origin, first, 0, until))
             first += len(keys)
-        return Segment.merge(parts)
+        return given, Segment.merge(parts)
 
     def _times_stored(self, keys: Sequence[str], given: Mapping[str, int]) -> dict[str, int] | None:
         """Return when stored values expire: as the storage says, or else as the caller does."""
@@ -307,24 +307,25 @@ class Side:
         message = f"Put({key!r}) has no value and none is stored; give the value, or Delete the key"
         return UsageError(message, storage=self.storage.name, key=key)
 
-    def _write_given(self, changes: Sequence[Put | Delete]) -> list[Refusal]:
-        """Write the caller's values, and return what the storage refused."""
+    def _write_given(self, given: Given) -> list[Refusal]:
+        """Write the caller's values, in the order of their keys, and return what the storage refused."""
         refusals: list[Refusal] = []
-        for start in range(0, len(changes), BATCH_COUNT):
-            batch = changes[start : start + BATCH_COUNT]
-            puts = [change for change in batch if change.value is not None]
-            deletes = [change.key for change in batch if change.deletes]
-            times = _times(puts)
+        segment = given.segment
+        for start, stop in segment.batches(BATCH_COUNT, BATCH_BYTES):
+            batch = given.puts(segment, start, stop)
+            assert batch is not None  # noqa: S101 - it is its own segment
+            keys, values = batch
+            deletes = segment.deletes(start, stop)
+            times = segment.expires(start, stop) if segment.expiring else None
             if times is not None:
                 now_ms = self.environment.now_ms()
-                late = {put.key for put, time in zip(puts, times, strict=True) if 0 < time <= now_ms}
-                deletes += late
-                puts = [put for put in puts if put.key not in late]
-                times = _times(puts)
+                rows = [row for row in zip(keys, values, times, strict=True) if not 0 < row[2] <= now_ms]
+                live = {key for key, _, _ in rows}
+                deletes += [key for key in keys if key not in live]
+                keys, values, times = [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
             self.before_write()
-            if puts:
-                values = [put.value for put in puts if put.value is not None]
-                refusals += write_until(self.storage, [put.key for put in puts], values, times).refused
+            if keys:
+                refusals += write_until(self.storage, keys, values, times).refused
             if deletes:
                 refusals += self.storage.delete(deletes).refused
         return refusals
