@@ -225,6 +225,21 @@ def test_a_full_disk_within_a_transaction_undoes_all_of_it(tmp_path: Path) -> No
     assert list(listing(storage)) == (["a"] if storage.read(["b"]) == [None] else ["a", "b", "d"])
 
 
+def test_a_call_that_failed_halfway_is_not_committed(tmp_path: Path) -> None:
+    """Of a batch whose second row no driver takes, the first would be kept by whoever goes on after the error."""
+    storage = SqliteStorage(tmp_path / "a.db")
+    storage.write(["a"], [b"1"])
+    unfit: Any = object()
+    with pytest.raises(StorageError, match="undoes all of it"), storage.transaction():
+        storage.write(["a"], [b"2"])
+        with pytest.raises(StorageError):
+            storage.write(["b", "c"], [b"2", unfit])
+    assert storage.read(["a", "b"]) == [b"1", None]
+    with storage.transaction():
+        storage.write(["b"], [b"3"])
+    assert storage.read(["b"]) == [b"3"]
+
+
 def test_transactions_do_not_nest(tmp_path: Path) -> None:
     transactions_do_not_nest(SqliteStorage(tmp_path / "a.db"))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from kvsync.errors import StorageError, UsageError
+from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.sqlite.failure import failure
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Database:
         self._journal = ""
         self._tables: set[str] = set()
         self._in_transaction = False
+        self._failed = False
         self._closed = False
 
     @contextlib.contextmanager
@@ -103,7 +105,7 @@ class Database:
         with self._errors(), self._lock:
             connection = self._open(create=True)
             if self._in_transaction:
-                with self._savepoint(connection):
+                with self._part(connection):
                     self._make(connection, made)
                     yield connection
                 return
@@ -140,7 +142,7 @@ class Database:
         try:
             # All within one `try`: an interrupt between two of these lines must not leave a transaction open.
             with self._errors(), self._lock:
-                self._in_transaction = True
+                self._in_transaction, self._failed = True, False
                 connection.execute("BEGIN IMMEDIATE")
             yield
             self._end(connection, "COMMIT")
@@ -172,20 +174,21 @@ class Database:
             connection.execute(table.create)
 
     @contextlib.contextmanager
-    def _savepoint(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Undo what one call did within a transaction, if it fails."""
-        if not connection.in_transaction:
-            message = "the database has undone the transaction: run again"
+    def _part(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Let nothing of the transaction be committed once a call within it has failed.
+
+        A savepoint that undid that call alone would have every page copied that the call changes.
+        """
+        if self._failed or not connection.in_transaction:
+            message = "a call within the transaction failed, which undoes all of it: run again"
             raise StorageError(message, storage=self._storage)
-        connection.execute("SAVEPOINT call")
         try:
             yield
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK TO call")
-                connection.execute("RELEASE call")
+        except ObjectMismatch:  # an answer: nothing was written
             raise
-        connection.execute("RELEASE call")
+        except BaseException:
+            self._failed = True
+            raise
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         try:
@@ -202,7 +205,8 @@ class Database:
                 return  # closing has undone it
             if how == "COMMIT":
                 self._check_open()
-                self._commit(connection)
+                with self._part(connection):
+                    self._commit(connection)
             elif connection.in_transaction:
                 connection.execute("ROLLBACK")
 

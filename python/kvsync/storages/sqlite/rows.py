@@ -143,21 +143,18 @@ class Rows:
         }
 
     def _upsert(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> dict[str, Refusal]:
-        connection.execute("SAVEPOINT batch")
-        try:
+        with contextlib.suppress(*_UNFIT):
             connection.executemany(self.table.upsert, rows)
-        except _UNFIT:
-            connection.execute("ROLLBACK TO batch")
-        else:
-            connection.execute("RELEASE batch")
             return {}
         refused = {}
-        for row in rows:  # some row cannot be stored: find out which
+        for row in rows:  # some row cannot be stored: find out which; those before it are written once more
+            if not connection.in_transaction:
+                message = "the database has undone the transaction: run again"
+                raise StorageError(message)
             try:
                 connection.execute(self.table.upsert, row)
             except _UNFIT as error:
                 refused[row[0]] = Refusal(row[0], f"the database refused it: {error!s:.300}", changed=False)
-        connection.execute("RELEASE batch")
         return refused
 
     def _select(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
