@@ -180,11 +180,11 @@ def _expired(giver: Storage, changes: Segment, now_ms: int) -> list[str]:
 
 
 def _pays_to_read_ahead(giver: Reader, taker: Storage, changes: Segment) -> bool:
-    """Whether there is something to wait for: what was given is at hand, and so is what is mapped into memory."""
+    """Whether there is something to wait for: what was given is at hand, and so is what lies in memory."""
     if giver.given is not None and len(giver.given.segment) >= len(changes):
         return False
     ours, theirs = giver.storage.capabilities, taker.capabilities
-    return ours.blocking and not (ours.mapped and theirs.mapped)
+    return ours.blocking and not (ours.cached and theirs.cached)
 
 
 def _read(giver: Reader, changes: Segment, *, ahead: bool) -> Iterator[Batch]:

@@ -148,8 +148,8 @@ class Capabilities:
         tier: the guarantee, "T1" transactional to "T4" advisory only.
         transactional: values, segment and manifest can be committed as one.
         blocking: calls wait on input or output, so reading ahead in a thread pays.
-        mapped: what is read lies in the memory of this process as a rule; between two such storages reading ahead
-            would only make either wait for the interpreter.
+        cached: what is read lies in this machine's memory as a rule, mapped or in the page cache; between two such
+            storages reading ahead would only make either wait for the interpreter.
         compress: index bytes cost more than cycles, so segments are stored with zstd.
         versions: scan and write give cheap version tokens; without, the token is the value's BLAKE3.
         racy_ms: how long before a scan a value must have been modified for its version token to prove that it was
@@ -164,7 +164,7 @@ class Capabilities:
     tier: str
     transactional: bool = False
     blocking: bool = True
-    mapped: bool = False
+    cached: bool = False
     compress: bool = False
     versions: bool = False
     racy_ms: int = 20

@@ -104,7 +104,7 @@ class LmdbStorage:
         random_bytes: gives that many random bytes; versions of index objects are made of them.
     """
 
-    capabilities = Capabilities(tier="T1", transactional=True, blocking=True, mapped=True, versions=False)
+    capabilities = Capabilities(tier="T1", transactional=True, blocking=True, cached=True, versions=False)
 
     def __init__(
         self,

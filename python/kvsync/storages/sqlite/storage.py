@@ -51,7 +51,7 @@ class SqliteStorage:
         rows: how the table's rows are read and written, if not plainly; it names the table then.
     """
 
-    capabilities = Capabilities(tier="T1", transactional=True, blocking=True, versions=False)
+    capabilities = Capabilities(tier="T1", transactional=True, blocking=True, cached=True, versions=False)
 
     def __init__(
         self,
