@@ -14,6 +14,7 @@ use crate::listing::Listing;
 use crate::row::{DECISION, DIGEST, NO_DIGEST, Row, TOMBSTONE};
 use crate::segment::Segment;
 use crate::strings;
+use crate::workers::Workers;
 
 const EXPIRING_TOMBSTONE: &str = "tombstone that expires";
 
@@ -254,10 +255,11 @@ pub fn from_values(
     stamp: u64,
     flags: u8,
 ) -> Result<Segment<Vec<u8>>> {
-    Ok(from_values_in_order(keys, values, expires, origin, stamp, flags)?.0)
+    let alone = Workers::ALONE;
+    Ok(from_values_in_order(keys, values, expires, origin, stamp, flags, alone)?.0)
 }
 
-/// As [`from_values`], with the position in `keys` and `values` of each change of the segment.
+/// As [`from_values`], with the position in `keys` and `values` of each change of the segment; digested by `workers`.
 ///
 /// # Errors
 /// As [`from_values`].
@@ -268,6 +270,7 @@ pub fn from_values_in_order(
     origin: u64,
     stamp: u64,
     flags: u8,
+    workers: Workers,
 ) -> Result<(Segment<Vec<u8>>, Vec<u32>)> {
     if keys.len() != values.len() {
         return Err(bad("keys and values differ in length"));
@@ -291,7 +294,8 @@ pub fn from_values_in_order(
         stamp_base: stamp,
         ..Layout::default()
     };
-    let bytes = write_values(keys, values, expires, &order, flags, &mut layout);
+    let digests = digest::of_values(values, workers);
+    let bytes = write_values(keys, values, &digests, expires, &order, flags, &mut layout);
     Ok((Segment::assemble(bytes, layout), order))
 }
 
@@ -312,12 +316,12 @@ fn check_expires(keys: &Listing, values: &[Option<&[u8]>], expires: &[u64]) -> R
 fn write_values(
     keys: &Listing,
     values: &[Option<&[u8]>],
+    digests: &[[u8; DIGEST]],
     expires: Option<&[u64]>,
     order: &[u32],
     flags: u8,
     layout: &mut Layout,
 ) -> Vec<u8> {
-    let digests = digest::of_values(values);
     let places = || order.iter().map(|index| position(u64::from(*index)));
     let sizes = || places().map(|index| values[index].map_or(0, |value| value.len() as u64));
     let expires = expires.unwrap_or_default();

@@ -11,6 +11,7 @@ use crate::merge::Seeker;
 use crate::pack::Writer;
 use crate::row::{DIGEST, Row, TOMBSTONE};
 use crate::strings::Strings;
+use crate::workers::Workers;
 
 /// A validated segment and the bytes it lies in.
 #[derive(Debug, Clone)]
@@ -226,7 +227,7 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn mismatches(&self, start: usize, stop: usize, values: &[Option<&[u8]>]) -> Vec<usize> {
         let puts = self.rows(start, stop).filter(|row| !row.deletes());
-        let digests = crate::digest::of_values(values);
+        let digests = crate::digest::of_values(values, Workers::ALONE);
         let pairs = puts.zip(values.iter().zip(&digests)).enumerate();
         let wrong = pairs.filter(|(_, (row, (value, digest)))| {
             value.is_none_or(|value| value.len() as u64 != row.size || *digest != row.digest)

@@ -6,6 +6,7 @@ use pyo3::types::{PyBytes, PySequence, PyString};
 
 use crate::arguments;
 use crate::errors::raise;
+use crate::threads::workers;
 
 /// Put a packed body into an envelope.
 #[pyfunction]
@@ -53,7 +54,7 @@ pub(crate) fn digest_values<'py>(
         .into_iter()
         .map(Some)
         .collect();
-    let digests = py.detach(|| digest::of_values(&values));
+    let digests = py.detach(|| digest::of_values(&values, workers()));
     Ok(digests
         .iter()
         .map(|digest| PyBytes::new(py, digest))

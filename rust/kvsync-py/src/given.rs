@@ -8,6 +8,7 @@ use pyo3::types::{PyList, PySequence, PyTuple};
 use crate::arguments;
 use crate::errors::raise;
 use crate::segment::Segment;
+use crate::threads::workers;
 
 /// The caller's own key and value objects, so that what was just given need not be read back.
 #[pyclass(frozen, module = "kvsync._core")]
@@ -38,7 +39,9 @@ impl Given {
         let borrowed = arguments::values(&values, &listing)?;
         let expires = expires.map(arguments::expiries).transpose()?;
         let expires = expires.as_deref();
-        let build = || build::from_values_in_order(&listing, &borrowed, expires, origin, stamp, 0);
+        let workers = workers();
+        let build =
+            || build::from_values_in_order(&listing, &borrowed, expires, origin, stamp, 0, workers);
         let (segment, order) = py.detach(build).map_err(|error| raise(py, &error, None))?;
         let plain = segment.view().tombstones() == 0
             && order.len() == keys.len()
