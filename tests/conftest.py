@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from servers.running import running, stop_all
 
 if TYPE_CHECKING:
+    from servers.gcs import GcsServer
     from servers.nanio import NanioServer
     from servers.nats import NatsServer
     from servers.postgres import PostgresServer
@@ -59,4 +60,11 @@ def nanio_server() -> NanioServer:
 def nats_server() -> NatsServer:
     """Give a NATS server with JetStream."""
     server: NatsServer = running("nats")
+    return server
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> GcsServer:
+    """Give a double of Google Cloud Storage."""
+    server: GcsServer = running("gcs")
     return server

@@ -33,6 +33,7 @@ SERVER_PAIRS = [
     ("s3", "s3"),
     ("lmdb", "nats"),
     ("dict", "postgres"),
+    ("gcs", "folder"),
 ]
 UNLIKE = [("dict", "folder"), ("folder", "sqlite"), ("sqlite", "dict"), *SERVER_PAIRS]
 PAIRS = [(one, other) for one in KINDS for other in KINDS] + SERVER_PAIRS

@@ -189,6 +189,16 @@ class NatsPlace(AdaptedPlace):
         return self.copy_to(NatsPlace())
 
 
+class GcsPlace(AdaptedPlace):
+    kind = "gcs"
+
+    def __init__(self) -> None:
+        self.target = running("gcs").url_of(corner())
+
+    def copy(self, place: Path) -> Place:
+        return self.copy_to(GcsPlace())
+
+
 class LmdbPlace(AdaptedPlace):
     kind = "lmdb"
 
@@ -208,5 +218,6 @@ def make_on_server(kind: str, folder: Path, name: str) -> Place:
         "postgres": PostgresPlace,
         "s3": S3Place,
         "nats": NatsPlace,
+        "gcs": GcsPlace,
     }
     return places[kind]()

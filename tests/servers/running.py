@@ -19,6 +19,7 @@ _CLASSES = {
     "s3": "servers.seaweed:SeaweedServer",
     "nats": "servers.nats:NatsServer",
     "nanio": "servers.nanio:NanioServer",
+    "gcs": "servers.gcs:GcsServer",
 }
 _running: dict[str, tuple[Server, Path]] = {}
 
