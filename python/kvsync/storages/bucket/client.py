@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -41,9 +42,13 @@ _REFUSED = re.compile(
     r"|InvalidResourceName|EntityTooLarge|RequestBodyTooLarge|XMinioInvalidObjectName)</Code>"
 )
 _ARCHIVED = re.compile(r"InvalidObjectState|BlobArchived")
-_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|The specified bucket does not exist", re.IGNORECASE)
+_HELD = re.compile(r"LeaseIdMissing|lease on the blob|BlobImmutableDueTo|immutable due to")
+_NO_BUCKET = re.compile(
+    r"NoSuchBucket|ContainerNotFound|The specified (?:bucket|container) does not exist", re.IGNORECASE
+)
 _ADVICE = (
     (_NO_BUCKET, "the bucket does not exist: create it, or name another"),
+    (_HELD, "another program's lease or a retention policy holds an object: run again when it has ended"),
     (re.compile(r"169\.254\.169\.254"), "no credentials were found: set them in the environment or in the URL"),
     (
         re.compile(r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|301 Moved"),
@@ -154,17 +159,20 @@ class Bucket:
         """Write an object, whatever is there.
 
         Raises:
-            UnstorableObject: the server refuses its name or size.
+            UnstorableObject: the server refuses its name or size, or keeps the one that is there.
             StorageError: the request failed.
         """
-        return self.wrote(lambda: self.store.put(self.prefix + name, data))
+        try:
+            return self.wrote(lambda: self.store.put(self.prefix + name, data))
+        except (self.errors.AlreadyExistsError, self.errors.PreconditionError) as error:
+            raise self.failed(error) from None
 
     def put_if(self, name: str, data: bytes, expect: Meta | None) -> Meta:
         """Write an object only where it is as expected: of that tag or version, or (None) absent.
 
         Raises:
             ObjectMismatch: it is not; nothing was written.
-            UnstorableObject: the server refuses its name or size.
+            UnstorableObject: the server refuses its name or size, or keeps the one that is there.
             StorageError: the request failed, or whether it succeeded is not known.
         """
         path, mode = self.prefix + name, _mode(expect)
@@ -180,18 +188,27 @@ class Bucket:
         message = f"another write of {name!r:.200} was always under way: run again"
         raise StorageError(message, storage=self.name)
 
-    def delete(self, names: Sequence[str]) -> None:
-        """Delete objects, with one request for many where the server can; absent ones are passed over.
+    def delete(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Delete objects, with one request where the server can; return those that it keeps, and why.
+
+        Absent ones are passed over. Azure's answer for many ends at the first that is absent or kept, and leaves the
+        others in doubt; so each is deleted by itself then.
 
         Raises:
             StorageError: a request failed; some may be deleted.
         """
-        if self.service.bulk:
-            paths = [self.prefix + name for name in names]
-            self.found(lambda: self.store.delete(paths))
-            return
-        for name in names:
-            self.found(partial(self.store.delete, self.prefix + name))
+        paths = [self.prefix + name for name in names]
+        if len(paths) > 1 and self.service.delete_count > 1:
+            with suppress(UnstorableObject):
+                if self.found(lambda: (self.store.delete(paths),)) is not None:
+                    return []
+        kept = []
+        for name, path in zip(names, paths, strict=True):
+            try:
+                self.found(partial(self.store.delete, path))
+            except UnstorableObject as error:
+                kept.append((name, str(error)))
+        return kept
 
     def found(self, request: Callable[[], T]) -> T | None:
         """Make a request; return None where it finds no object.
@@ -206,24 +223,30 @@ class Bucket:
             if _NO_BUCKET.search(str(error)):
                 raise self.failed(error) from None
             return None
+        except (self.errors.AlreadyExistsError, self.errors.PreconditionError) as error:
+            raise self.failed(error) from None
 
     def wrote(self, request: Callable[[], Mapping[str, Any]]) -> Meta:
         """Make a request that writes, and return what the server says of the new object.
 
         Raises:
-            UnstorableObject: the server refuses its name or size.
+            UnstorableObject: the server refuses its name or size, or keeps the one that is there.
             StorageError: it failed, or there is no bucket.
         """
         try:
             return Meta.of(self.sent(request))
+        except UnreadableObject as error:
+            raise UnstorableObject(str(error)) from None
         except FileNotFoundError as error:
             raise self.failed(error) from None
 
     def sent(self, request: Callable[[], T]) -> T:
         """Make a request; an object that is absent, or not as expected, is the caller's business.
 
+        Azure answers with a 409 or 412 as well where no condition was asked for: for what is archived, or held.
+
         Raises:
-            UnstorableObject: the server refuses the object's name or size.
+            UnstorableObject: the server refuses the object's name or size, or keeps the one that is there.
             UnreadableObject: it is archived.
             StorageError: it failed, or this process cannot make requests.
         """
@@ -231,14 +254,16 @@ class Bucket:
         errors = self.errors
         try:
             return request()
-        except (FileNotFoundError, errors.AlreadyExistsError, errors.PreconditionError, errors.InvalidPathError):
+        except (FileNotFoundError, errors.InvalidPathError):
             raise
         except (errors.BaseError, OSError, ValueError) as error:
             text = str(error)
-            if _REFUSED.search(text):
+            if _REFUSED.search(text) or _HELD.search(text):
                 raise UnstorableObject(self.plain(error)) from None
             if _ARCHIVED.search(text):
                 raise UnreadableObject(self.plain(error)) from None
+            if isinstance(error, errors.AlreadyExistsError | errors.PreconditionError):
+                raise
             raise self.failed(error) from None
 
     def failed(self, error: Exception) -> StorageError:

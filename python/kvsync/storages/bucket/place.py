@@ -45,14 +45,14 @@ class Service:
         scheme: of its URLs.
         store: the class in obstore.
         options: from parameters of the URL to those of that class.
-        bulk: many objects are deleted by one request, and absent ones count as deleted.
+        delete_count: as many objects as one request deletes.
         by_version: conditions name a version (a generation), not an entity tag.
     """
 
     scheme: str
     store: str
     options: Mapping[str, str]
-    bulk: bool = False
+    delete_count: int = 1
     by_version: bool = False
 
 
@@ -67,7 +67,7 @@ _SERVICES = {
             "secret_access_key": "secret_access_key",
             "session_token": "session_token",
         },
-        bulk=True,
+        delete_count=1000,
     ),
     "gs": Service("gs", "GCSStore", {"service_account": "service_account", "endpoint": "base_url"}, by_version=True),
     "az": Service(

@@ -38,9 +38,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SCAN_COUNT = 10_000
-DELETE_COUNT = 1000
-"""As many objects as one request may delete."""
-
 DIGESTED = b"blake3:"
 """Begins a token that is a digest, since there is no entity tag."""
 
@@ -190,7 +187,9 @@ class BucketStorage:
             rows = [row for row in zip(keys, expect, tokens, strict=True) if row[2] is not None]  # the others are gone
             refused = [Refusal(key, _CHANGED, changed=True) for key, wanted, token in rows if token != wanted]
             keys = [key for key, wanted, token in rows if token == wanted]
-        self._delete([name for name in map(encode, keys) if self._fits(name)])
+        names = {encode(key): key for key in keys}
+        kept = self._delete([name for name in names if self._fits(name)])
+        refused += [Refusal(names[name], f"the server keeps it: {why}", changed=False) for name, why in kept]
         return Written(tuple(refused))
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
@@ -324,8 +323,10 @@ class BucketStorage:
         self._seen = None
         for name in names:
             self._index.check(name, expect)
-        if expect is not ABSENT:
-            self._delete([INDEX + name for name in names])
+        if expect is ABSENT:
+            return
+        for name, why in self._delete([INDEX + name for name in names]):
+            raise StorageError(f"the server keeps {name} ({why}): run again", storage=self.name, key=name)
 
     def objects(self) -> list[str]:
         """Return the names of all index objects, ascending.
@@ -424,9 +425,10 @@ class BucketStorage:
     def _fits(self, name: str) -> bool:
         return len(name) * 4 <= self._room or len(name.encode()) <= self._room
 
-    def _delete(self, names: Sequence[str]) -> None:
-        size = DELETE_COUNT if self._bucket.service.bulk else 1
-        self._each(self._bucket.delete, [names[start : start + size] for start in range(0, len(names), size)])
+    def _delete(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        size = self._bucket.service.delete_count
+        batches = [names[start : start + size] for start in range(0, len(names), size)]
+        return [kept for some in self._each(self._bucket.delete, batches) for kept in some]
 
     def _each(self, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
         self._check_open()
