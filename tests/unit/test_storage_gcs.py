@@ -1,4 +1,4 @@
-"""What is special about Google's and Azure's buckets: generations, and objects that are held."""
+"""What is special about Google's and Azure's buckets: generations, one write a second, and objects that are held."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import obstore
 import pytest
 from obstore.store import MemoryStore
-from servers.gcs import GcsServer
+from servers.gcs import CONDITION, GcsServer
 
 import kvsync
 from kvsync import Put
@@ -124,6 +124,48 @@ def test_a_bucket_that_is_not_there(gcs_server: GcsServer) -> None:
         ):
             with pytest.raises(StorageError, match="the bucket does not exist: create it"):
                 call()
+
+
+# Google: one write a second to an object
+
+
+def test_a_run_waits_where_an_object_takes_one_write_a_second(tmp_path: Path) -> None:
+    """Google answers the second write of a lease within a second with a 429; no run got past taking its lease."""
+    with GcsServer(tmp_path, write_seconds=1.0) as server:
+        url = server.url_of("p")
+        assert kvsync.sync({}, url, changes=[Put("a", b"1")]).pushed == 1
+        assert server.refused
+        assert kvsync.doctor(url).wrong == []
+
+
+def test_a_server_that_never_has_time_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "SLOW_PAUSE_SECONDS", 0.001)
+    with GcsServer(tmp_path) as server, contextlib.closing(open_url(server.url_of("p"))) as storage:
+        version = storage.store("lease", b"1", ABSENT)
+        server.write_seconds = 3600.0
+        with pytest.raises(StorageError, match="asks for fewer requests"):
+            storage.store("lease", b"2", version)
+        assert server.refused == client.CONFLICT_ATTEMPTS
+        assert storage.load("lease") == (b"1", version)
+
+
+def test_a_condition_is_sent_with_every_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "SLOW_PAUSE_SECONDS", 0.05)
+    with GcsServer(tmp_path, write_seconds=0.2) as server:
+        seen: list[str | None] = []
+        answer = server.answer
+
+        def noted(method: str, target: str, headers: dict[str, str], body: bytes) -> Any:
+            if method == "PUT":
+                seen.append(headers.get(CONDITION))
+            return answer(method, target, headers, body)
+
+        monkeypatch.setattr(server, "answer", noted)
+        with contextlib.closing(open_url(server.url_of("p"))) as storage:
+            storage.store("lease", b"2", storage.store("lease", b"1", ABSENT))
+        assert len(seen) > 2
+        assert seen[0] == "0"
+        assert None not in seen
 
 
 # Azure: what is archived or held

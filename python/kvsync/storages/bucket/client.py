@@ -32,6 +32,9 @@ CONFLICT_ATTEMPTS = 5
 CONFLICT_PAUSE_SECONDS = 0.05
 """How often a conditional write is sent again after an answer that means "try again", and how long to wait."""
 
+SLOW_PAUSE_SECONDS = 0.5
+"""The same after a 429: Google takes one write a second to an object, and a run writes its lease more often."""
+
 TEXT_MAX = 400
 _DEBUG = "\n\nDebug source"
 
@@ -65,6 +68,8 @@ _ADVICE = (
     ),
 )
 
+_TOO_MANY = re.compile(r"status code: 429\b")
+
 _first_process: list[int] = []
 """The process that first made a request: obstore's threads live there, and no request ends in a fork of it."""
 
@@ -75,6 +80,10 @@ class UnstorableObject(Exception):  # noqa: N818 - an answer: the caller refuses
 
 class UnreadableObject(Exception):  # noqa: N818 - an answer: the caller reports this one key
     """The server has the object and does not give it now."""
+
+
+class _TooManyRequestsError(StorageError):
+    """The server wants fewer requests, and did not do this one."""
 
 
 def tag_of(answer: Mapping[str, Any]) -> bytes | None:
@@ -176,11 +185,17 @@ class Bucket:
             StorageError: the request failed, or whether it succeeded is not known.
         """
         path, mode = self.prefix + name, _mode(expect)
+        pause = CONFLICT_PAUSE_SECONDS
         for attempt in range(CONFLICT_ATTEMPTS):
             if attempt:
-                time.sleep(CONFLICT_PAUSE_SECONDS * attempt)
+                time.sleep(pause * attempt)
+            pause = CONFLICT_PAUSE_SECONDS
             try:
                 return self.wrote(lambda: self._careful.put(path, data, mode=mode))
+            except _TooManyRequestsError:
+                if attempt == CONFLICT_ATTEMPTS - 1:
+                    raise
+                pause = SLOW_PAUSE_SECONDS
             except (self.errors.AlreadyExistsError, self.errors.PreconditionError) as error:
                 # A 412 says what is there. A 409 may also say that another write was under way.
                 if "409 Conflict" not in str(error) or not self._fits(self.head(name), expect):
@@ -270,7 +285,8 @@ class Bucket:
         """Return an error of the client as ours, with what to do."""
         text = str(error).partition(_DEBUG)[0]
         advice = next((advice for pattern, advice in _ADVICE if pattern.search(text)), "run again")
-        return StorageError(f"{advice} ({self.plain(error)})", storage=self.name)
+        kind = _TooManyRequestsError if _TOO_MANY.search(text) else StorageError
+        return kind(f"{advice} ({self.plain(error)})", storage=self.name)
 
     def plain(self, error: Exception) -> str:
         """Return an error's text in one line, without secrets."""
