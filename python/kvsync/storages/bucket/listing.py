@@ -74,7 +74,7 @@ class Listing:
             # Our own index, or that of a storage within this one, which is kept in sync by itself.
             if f"/{RESERVED}/" in f"/{name}":
                 continue
-            key = decode(name)
+            key = decode(name, dots=self._bucket.service.dots)
             if key is None:
                 foreign.append(name)
             else:

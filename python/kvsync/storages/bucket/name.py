@@ -8,6 +8,8 @@ something on the way to it, cannot keep apart from another is quoted: `..` becom
   drop doubled ones), `.`, `..`, a control character, a backslash (some servers take it for a slash), U+FFFE or
   U+FFFF (no XML has them), or `.kvsync` as its first component. It is special, too, if it looks exactly like the
   quoted form of a special key.
+- Azure drops a dot at the end of a component (`dots=False`); there such a component is special, too, and `a.`
+  becomes `a%2E`.
 - `encode` quotes a special key and leaves any other alone; `decode` undoes that. So `100%.txt`, `a%20b` and `%41`
   are themselves, and only `.%2E` is not: the key `.%2E` lies in `.%252E`.
 
@@ -27,73 +29,75 @@ NAME_BYTES_MAX = 1024
 
 _UNSAFE_CHARACTER = r"[\x00-\x1f\x7f\\\ufffe\uffff]"
 _unsafe = re.compile(rf"{_UNSAFE_CHARACTER}|(?:\A|/)\.{{0,2}}(?:/|\Z)|\A{re.escape(RESERVED)}(?:/|\Z)")
+_dotted = re.compile(r"\.(?:/|\Z)")
 _to_quote = re.compile(rf"%|{_UNSAFE_CHARACTER}")
 _escape = re.compile(rb"%([0-9A-F]{2})")
 
 
-def is_safe(name: str) -> bool:
-    """Return whether clients and servers keep a name as it is.
+def is_safe(name: str, *, dots: bool = True) -> bool:
+    """Return whether clients and servers keep a name as it is; with `dots`, also one that ends with a dot.
 
-    >>> is_safe("user/1"), is_safe("a//b"), is_safe("a/"), is_safe("..")
-    (True, False, False, False)
+    >>> is_safe("user/1"), is_safe("a//b"), is_safe("a/"), is_safe(".."), is_safe("a.", dots=False)
+    (True, False, False, False, False)
     """
-    return _unsafe.search(name) is None
+    return _unsafe.search(name) is None and (dots or _dotted.search(name) is None)
 
 
-def encode(key: str) -> str:
+def encode(key: str, *, dots: bool = True) -> str:
     """Return the name of a key's object.
 
-    >>> encode("MixedCase.TXT"), encode("a//b"), encode(""), encode("100%")
-    ('MixedCase.TXT', 'a/%/b', '%', '100%')
+    >>> encode("MixedCase.TXT"), encode("a//b"), encode(""), encode("100%"), encode("a./b", dots=False)
+    ('MixedCase.TXT', 'a/%/b', '%', '100%', 'a%2E/b')
     """
-    return _quote(key) if _is_special(key) else key
+    return _quote(key, dots=dots) if _is_special(key, dots=dots) else key
 
 
-def decode(name: str) -> str | None:
+def decode(name: str, *, dots: bool = True) -> str | None:
     """Return the key whose value an object holds, or None where it is the object of no key.
 
     >>> decode(".%2E/x"), decode("100%.txt"), decode("a/")
     ('../x', '100%.txt', None)
     """
-    if not is_safe(name):
+    if not is_safe(name, dots=dots):
         return None
     if "%" not in name:
         return name
-    key = _origin(name)
-    return key if key is not None and _is_special(key) else name
+    key = _origin(name, dots=dots)
+    return key if key is not None and _is_special(key, dots=dots) else name
 
 
-def _is_special(key: str) -> bool:
+def _is_special(key: str, *, dots: bool) -> bool:
     while True:
-        if not is_safe(key):
+        if not is_safe(key, dots=dots):
             return True
         if "%" not in key:
             return False
-        origin = _origin(key)
+        origin = _origin(key, dots=dots)
         if origin is None:
             return False
         key = origin  # shorter than before, so this ends
 
 
-def _origin(name: str) -> str | None:
+def _origin(name: str, *, dots: bool) -> str | None:
     """Return the key whose quoted form is `name`, if there is one."""
     key = _unquote(name)
-    return key if key is not None and key != name and _quote(key) == name else None
+    return key if key is not None and key != name and _quote(key, dots=dots) == name else None
 
 
-def _quote(key: str) -> str:
-    parts = [_quote_component(part) for part in key.split("/")]
+def _quote(key: str, *, dots: bool) -> str:
+    parts = [_quote_component(part, dots=dots) for part in key.split("/")]
     if parts[0] == RESERVED:
         parts[0] = "%2E" + parts[0][1:]
     return "/".join(parts)
 
 
-def _quote_component(part: str) -> str:
+def _quote_component(part: str, *, dots: bool) -> str:
     if not part:
         return "%"
-    if part in {".", ".."}:
-        return part[:-1] + "%2E"
-    return _to_quote.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), part)
+    quoted = _to_quote.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), part)
+    if part in {".", ".."} or (part.endswith(".") and not dots):
+        return quoted[:-1] + "%2E"
+    return quoted
 
 
 def _unquote(name: str) -> str | None:

@@ -47,6 +47,7 @@ class Service:
         options: from parameters of the URL to those of that class.
         delete_count: as many objects as one request deletes. Azure takes 256, its emulator chokes on several such.
         by_version: conditions name a version (a generation), not an entity tag.
+        dots: a component of a name may end with one; else the server drops it.
     """
 
     scheme: str
@@ -54,6 +55,7 @@ class Service:
     options: Mapping[str, str]
     delete_count: int = 1
     by_version: bool = False
+    dots: bool = True
 
 
 _SERVICES = {
@@ -75,6 +77,7 @@ _SERVICES = {
         "AzureStore",
         {"account": "account_name", "account_key": "account_key", "sas_key": "sas_key", "endpoint": "endpoint"},
         delete_count=8,
+        dots=False,
     ),
     "memory": Service("memory", "MemoryStore", {}),
 }
@@ -184,7 +187,8 @@ def _bucket(parsed: Url) -> str:
 
 def _prefix(parsed: Url) -> str:
     prefix = parsed.path.strip("/")
-    if prefix and (not is_safe(prefix) or len(prefix.encode()) > NAME_BYTES_MAX // 2):
+    safe = is_safe(prefix, dots=_SERVICES[parsed.scheme].dots)
+    if prefix and (not safe or len(prefix.encode()) > NAME_BYTES_MAX // 2):
         message = f"no object's name can begin with {prefix!r:.200}: choose another prefix"
         raise UsageError(message, storage=str(parsed))
     return prefix

@@ -187,7 +187,7 @@ class BucketStorage:
             rows = [row for row in zip(keys, expect, tokens, strict=True) if row[2] is not None]  # the others are gone
             refused = [Refusal(key, _CHANGED, changed=True) for key, wanted, token in rows if token != wanted]
             keys = [key for key, wanted, token in rows if token == wanted]
-        names = {encode(key): key for key in keys}
+        names = {self._name(key): key for key in keys}
         kept = self._delete([name for name in names if self._fits(name)])
         refused += [Refusal(names[name], f"the server keeps it: {why}", changed=False) for name, why in kept]
         return Written(tuple(refused))
@@ -259,7 +259,7 @@ class BucketStorage:
         if meta is None:
             return None
         self._note(key, meta)
-        return parts_of(self._bucket, encode(key), meta)
+        return parts_of(self._bucket, self._name(key), meta)
 
     def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
         """Write a value from its parts, with `expect` only where the token there is `expect[0]`.
@@ -276,7 +276,7 @@ class BucketStorage:
             whole, parts = gathered(parts)
             if whole is not None:
                 return self.write([key], [whole], expect)
-        name = encode(key)
+        name = self._name(key)
 
         def look() -> None:
             if expect is not None and self._token(key, expect[0]) != expect[0]:
@@ -345,7 +345,7 @@ class BucketStorage:
     # One key
 
     def _read(self, key: str) -> bytes | Unreadable | None:
-        name = encode(key)
+        name = self._name(key)
         if not self._fits(name):
             return None
         try:
@@ -360,11 +360,11 @@ class BucketStorage:
         return found[0]
 
     def _head(self, key: str) -> Meta | None:
-        name = encode(key)
+        name = self._name(key)
         return self._bucket.head(name) if self._fits(name) else None
 
     def _write(self, key: str, value: bytes, expect: object) -> bytes | Refusal:
-        name = encode(key)
+        name = self._name(key)
 
         def send() -> bytes:
             meta = self._bucket.put(name, value) if expect is ANY else self._write_if(key, name, value, expect)
@@ -421,6 +421,9 @@ class BucketStorage:
             listed.compare(key, meta.token)
 
     # Many at once
+
+    def _name(self, key: str) -> str:
+        return encode(key, dots=self._bucket.service.dots)
 
     def _fits(self, name: str) -> bool:
         return len(name) * 4 <= self._room or len(name.encode()) <= self._room
