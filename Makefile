@@ -7,7 +7,7 @@ WORKERS ?= 2
 
 HISTORIES ?= 100000
 
-.PHONY: demo test test-rust test-python check bench fuzz simulate clean
+.PHONY: demo test test-rust test-python test-azure check bench fuzz simulate clean
 
 demo: $(VENV)/built
 	$(BIN)/kvsync demo
@@ -19,6 +19,10 @@ test-rust:
 
 test-python: $(VENV)/built
 	$(BIN)/python -m pytest -q -n $(WORKERS) tests
+
+test-azure: $(VENV)/built tests/azure/node_modules
+	KVSYNC_TEST_AZURITE=$(CURDIR)/tests/azure/node_modules/.bin/azurite-blob \
+		$(BIN)/python -m pytest -q -n $(WORKERS) tests/azure
 
 check: $(VENV)/built
 	cargo fmt --all --check
@@ -39,7 +43,7 @@ fuzz: $(VENV)/built
 	cargo run --release --package kvsync-core --example decode_storm -- 10000000
 
 clean:
-	rm -rf $(VENV) target python/kvsync/*.so benches/pouchdb/node_modules
+	rm -rf $(VENV) target python/kvsync/*.so benches/pouchdb/node_modules tests/azure/node_modules
 
 $(VENV)/built: pyproject.toml $(RUST)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -49,3 +53,6 @@ $(VENV)/built: pyproject.toml $(RUST)
 
 benches/pouchdb/node_modules: benches/pouchdb/package-lock.json
 	cd benches/pouchdb && npm ci --silent --no-audit --no-fund
+
+tests/azure/node_modules: tests/azure/package-lock.json
+	cd tests/azure && npm ci --silent --no-audit --no-fund

@@ -199,6 +199,18 @@ class GcsPlace(AdaptedPlace):
         return self.copy_to(GcsPlace())
 
 
+class AzurePlace(AdaptedPlace):
+    """Only where `make test-azure` brings a server."""
+
+    kind = "azure"
+
+    def __init__(self) -> None:
+        self.target = running("azure").url_of(corner())
+
+    def copy(self, place: Path) -> Place:
+        return self.copy_to(AzurePlace())
+
+
 class LmdbPlace(AdaptedPlace):
     kind = "lmdb"
 
@@ -219,5 +231,6 @@ def make_on_server(kind: str, folder: Path, name: str) -> Place:
         "s3": S3Place,
         "nats": NatsPlace,
         "gcs": GcsPlace,
+        "azure": AzurePlace,
     }
     return places[kind]()

@@ -20,6 +20,7 @@ _CLASSES = {
     "nats": "servers.nats:NatsServer",
     "nanio": "servers.nanio:NanioServer",
     "gcs": "servers.gcs:GcsServer",
+    "azure": "servers.azurite:AzuriteServer",
 }
 _running: dict[str, tuple[Server, Path]] = {}
 

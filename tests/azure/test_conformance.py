@@ -1,0 +1,25 @@
+"""Azure's blobs against the suite for storages."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.storages.bucket import open_url
+from kvsync.testing.conformance import StorageConformance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from servers.azurite import AzuriteServer
+
+    from kvsync.storages.base import Storage
+
+
+class TestAzure(StorageConformance):
+    @pytest.fixture
+    def reopen(self, azure_server: AzuriteServer) -> Callable[[], Storage]:
+        url = azure_server.url_of(f"conformance/{secrets.token_hex(8)}")
+        return lambda: open_url(url)
