@@ -13,7 +13,7 @@ from kvsync import resolution
 from kvsync.errors import SameStorageError, StalePlanError
 from kvsync.expiry import unexpiring
 from kvsync.index.lineage import certain_below
-from kvsync.lease import held
+from kvsync.lease import held, manifest_left
 from kvsync.native import Cover, Segment, delta, digest_values
 from kvsync.replica import Replica, load_manifest
 from kvsync.result import MissingKey, Progress, SyncResult
@@ -130,14 +130,23 @@ class Run:
     # Before step 1: the read-only fast path
 
     def _nothing_to_do(self) -> bool:
-        """Whether both logs are known to be equal, from one read of each manifest."""
-        source, target = self._seen = [load_manifest(storage) for storage in self.storages]
-        if source is None or target is None:
-            return source is target
-        return self._agree(source[0], target[0])
+        """Whether both logs are known to be equal, from one read of each manifest at most.
+
+        A manifest that differs from the other as this process left it is not read: the lease tells whether anybody
+        was there since.
+        """
+        left = [manifest_left(storage) for storage in self.storages]
+        self._seen = [was or load_manifest(storage) for storage, was in zip(self.storages, left, strict=True)]
+        if any(left) and self._agree(*self._seen):
+            for i, was in enumerate(left):
+                self._seen[i] = load_manifest(self.storages[i], was) if was is not None else self._seen[i]
+        return self._agree(*self._seen)
 
     @staticmethod
-    def _agree(source: Manifest, target: Manifest) -> bool:
+    def _agree(one: Found, other: Found) -> bool:
+        if one is None or other is None:
+            return one is other
+        source, target = one[0], other[0]
         if source.replica == target.replica or source.cover != target.cover or _differ(source, target):
             return False
         if not source.missing and not target.missing:

@@ -254,13 +254,69 @@ def test_what_this_process_left_is_known_until_somebody_else_was_there() -> None
     result = kvsync.sync(one, two, changes("again", 1))
     assert [counts["load"] for counts in result.operations.values()] == [0, 0]
     assert cost(result) == 8
-    other = marking(values[0])
-    kvsync.commit(other, [Put("other", b"1")])
+    kvsync.commit(marking(values[0]), [Put("other", b"1")])
     result = kvsync.sync(one, two, changes("more", 1))
     # A lease that is not as it was left, the lease, the manifest; the target is as this process left it.
     assert [counts["load"] for counts in result.operations.values()] == [3, 0]
     assert (result.pushed, values[1]["other"]) == (2, b"1")
     assert plain(values[0]) == plain(values[1])
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["one way", "both ways"])
+def test_manifests_that_this_process_left_different_are_not_read(both: bool) -> None:
+    """What is to be done is known without a look: leases taken and given back, an intent and a manifest a side."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = map(marking, values)
+    kvsync.sync(one, two, changes("first", 1))
+    kvsync.commit(one, changes("ours", 3))
+    if both:
+        kvsync.commit(two, changes("theirs", 3))
+    result = kvsync.sync(one, two)
+    assert [counts["load"] for counts in result.operations.values()] == [0, 0]
+    assert (result.pushed, result.pulled) == (3, 3 if both else 0)
+    assert cost(result) == (8 if both else 6)
+    assert plain(values[0]) == plain(values[1])
+    assert kvsync.sync(one, two).operations == {"source": Counter(load=1), "target": Counter(load=1)}
+
+
+def test_manifests_that_this_process_left_equal_are_read() -> None:
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = map(marking, values)
+    kvsync.sync(one, two, changes("first", 1))
+    kvsync.commit(marking(values[1]), changes("theirs", 1))
+    assert kvsync.sync(one, two).pulled == 1
+    assert plain(values[0]) == plain(values[1])
+
+
+def test_a_storage_that_is_left_is_compared_with_one_that_is_not() -> None:
+    """Only what has to be looked at is: the side that removes its lease, or both where nothing seems to be done."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = marking(values[0]), values[1]
+    kvsync.sync(one, two, changes("first", 1))
+    idle = kvsync.sync(one, two)
+    assert idle.operations == {"source": Counter(load=1), "target": Counter(load=1)}
+    kvsync.commit(two, changes("theirs", 1))
+    result = kvsync.sync(one, two)
+    assert result.operations["source"]["load"] == 0
+    assert result.pulled == 1
+    assert plain(values[0]) == plain(values[1])
+
+
+def test_what_another_process_has_done_already_is_found_done() -> None:
+    """This one left them different, and would act on that; the leases are not as it left them."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = map(marking, values)
+    kvsync.sync(one, two, changes("first", 1))
+    kvsync.commit(one, changes("ours", 3))
+    assert kvsync.sync(marking(values[0]), marking(values[1])).pushed == 3
+    before = [dict(data) for data in values]
+    result = kvsync.sync(one, two)
+    assert (result.pushed, result.pulled, result.committed) == (0, 0, (0, 0))
+    assert all("write" not in counts for counts in result.operations.values())
+    for data, was in zip(values, before, strict=True):
+        assert data.pop(".kvsync/lease") != was.pop(".kvsync/lease")
+        assert data == was
+    assert kvsync.sync(one, two).operations == {"source": Counter(load=1), "target": Counter(load=1)}
 
 
 def test_a_manifest_that_is_known_is_not_trusted_when_it_is_written() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kvsync.storages.base import Storage
     from kvsync.types import Expectation, Version
 
-__all__ = ["Left", "recall", "remember"]
+__all__ = ["Left", "manifest_left", "recall", "remember"]
 
 
 class Left(NamedTuple):
@@ -40,4 +40,15 @@ def recall(storage: Storage) -> Left | None:
     """Return how a lease was left, once, or None."""
     with suppress(TypeError):
         return _left.pop(innermost(storage), None)
+    return None
+
+
+def manifest_left(storage: Storage) -> tuple[Manifest, Expectation] | None:
+    """Return the manifest as this process left it, with its version, or None where it does not know.
+
+    Somebody else may have written it since: whoever relies on it has to take the lease again first.
+    """
+    with suppress(TypeError):
+        left = _left.get(innermost(storage))
+        return left.manifest if left is not None else None
     return None
