@@ -6,13 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kvsync.errors import StorageError
+from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import replace
 from kvsync.storages.base import ObjectMismatch
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
     from kvsync.environment import Environment
+    from kvsync.lease import Lease
     from kvsync.storages.base import Storage
     from kvsync.types import Expectation
 
@@ -29,13 +30,13 @@ class Probe:
         creates_once: a second creation of one object is refused.
         replaces_current_only: replacing an object by a stale version is refused.
         removes_current_only: removing by a stale version is refused; None where the storage does not claim it.
-        seconds: the round trips, one each.
+        seconds: the round trips, one each; none where they were not taken.
     """
 
     creates_once: bool
     replaces_current_only: bool
     removes_current_only: bool | None
-    seconds: tuple[float, ...]
+    seconds: tuple[float, ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -114,13 +115,28 @@ def probe(storage: Storage, environment: Environment) -> Probe:
     return Probe(creates_once, replaces_current_only, removes, tuple(watch.seconds))
 
 
-def require_conditions(storage: Storage, environment: Environment) -> None:
+def require_conditions(lease: Lease) -> None:
     """Refuse to host a lease in a storage that only claims to keep conditions.
 
+    What `probe` tries with an object of its own is tried with the lease itself, which has just been created: a second
+    creation, and what expects the version before a renewal.
+
     Raises:
-        StorageError: it ignores them.
+        StorageError: it ignores them, or refuses what it must not.
+        LockLostError: the lease was taken over.
     """
-    found = probe(storage, environment)
+    storage = lease.storage
+    creates_once = lease.refuses(ABSENT)
+    try:
+        stale = lease.renew()
+    except LockLostError:
+        if not lease.stands():
+            raise
+        message = "replacing an index object by its current version was refused"
+        raise StorageError(message, storage=storage.name) from None
+    replaces_current_only = lease.refuses(stale)
+    removes = lease.refuses_removal(stale) if storage.capabilities.conditional_remove else None
+    found = Probe(creates_once, replaces_current_only, removes)
     if not found.sound:
         message = (
             f"this server ignores conditional writes ({'; '.join(found.ignored)}), so two runs at once could lose "

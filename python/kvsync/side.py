@@ -85,7 +85,7 @@ class Side:
         if self.lease is not None and not self.replica.manifest.generation:
             self.replica.require_no_remains()
             if self.storage.capabilities.conditions == "claimed":
-                require_conditions(self.storage, self.environment)
+                require_conditions(self.lease)
         self.replica.recover(self.lease)
         ahead = (self.replica.manifest.clock >> 16) / 1000 - self.environment.clock()
         if ahead > self.options.max_drift_seconds:

@@ -17,9 +17,10 @@ from kvsync import Put
 from kvsync.cli import main
 from kvsync.environment import Environment
 from kvsync.errors import StorageError
+from kvsync.lease import LeaseState, read_record
 from kvsync.probe import PROBE_PREFIX, probe
 from kvsync.storages import open_storage
-from kvsync.storages.base import FOREIGN_MAX
+from kvsync.storages.base import FOREIGN_MAX, ObjectMismatch
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.wrapping import WrappedStorage
@@ -82,17 +83,58 @@ def test_who_cannot_remove_on_condition_is_not_asked_to() -> None:
     assert found.sound
 
 
+@pytest.mark.parametrize("removes", [False, True], ids=["marks its lease", "removes its lease"])
 @pytest.mark.parametrize("side", ["source", "target"])
 @pytest.mark.parametrize("ignores", [("create",), ("replace",), ("create", "replace", "remove")])
-def test_a_run_refuses_to_begin_in_a_storage_that_ignores_conditions(side: str, ignores: tuple[str, ...]) -> None:
-    careless, other = Careless(*ignores), MappingStorage({})
+def test_a_run_refuses_to_begin_in_a_storage_that_ignores_conditions(
+    side: str, ignores: tuple[str, ...], removes: bool
+) -> None:
+    careless, other = Careless(*ignores, removes=removes), MappingStorage({})
     source, target = (careless, other) if side == "source" else (other, careless)
-    with pytest.raises(StorageError, match="ignores conditional writes"):
-        kvsync.sync(source, target, changes=[Put("k", b"v")])
-    assert careless.read(["k"]) == other.read(["k"]) == [None]
-    assert careless.load("manifest") is None
+    for _ in range(2):
+        with pytest.raises(StorageError, match="ignores conditional writes") as raised:
+            kvsync.sync(source, target, changes=[Put("k", b"v")])
+        assert ("creates an object" in raised.value.message) is ("create" in ignores)
+        assert ("replaces an object" in raised.value.message) is ("replace" in ignores)
+        assert careless.read(["k"]) == other.read(["k"]) == [None]
+        assert set(careless.objects()) <= {"lease"}
+        assert set(other.objects()) <= {"lease"}
+        record = read_record(careless)
+        assert record is None or record.state is not LeaseState.HELD
     with pytest.raises(StorageError, match="ignores conditional writes"):
         kvsync.commit(careless, [Put("k", b"v")])
+
+
+def test_a_run_refuses_to_begin_where_a_lease_can_be_removed_by_anybody() -> None:
+    with pytest.raises(StorageError, match="removes an object"):
+        kvsync.commit(Careless("remove"), [Put("k", b"v")])
+
+
+def test_a_run_refuses_to_begin_where_what_is_current_cannot_be_replaced() -> None:
+    class Stubborn(Careless):
+        def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+            if isinstance(expect, bytes):
+                raise ObjectMismatch(name)
+            return super().store(name, data, expect)
+
+    storage = Stubborn(removes=False)
+    with pytest.raises(StorageError, match="by its current version was refused"):
+        kvsync.commit(storage, [Put("k", b"v")])
+    assert storage.read(["k"]) == [None]
+
+
+def test_a_lease_that_is_seized_while_conditions_are_tried_is_lost() -> None:
+    class Seized(Careless):
+        def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+            if isinstance(expect, bytes) and not self.ignores:
+                self.ignores = ("nothing any more",)
+                assert kvsync.unlock(self)
+            return super().store(name, data, expect)
+
+    storage = Seized(removes=False)
+    with pytest.raises(kvsync.LockLostError, match="taken over"):
+        kvsync.commit(storage, [Put("k", b"v")])
+    assert storage.read(["k"]) == [None]
 
 
 def test_who_insists_may() -> None:
@@ -103,19 +145,21 @@ def test_who_insists_may() -> None:
 
 
 def test_only_a_storage_that_is_new_to_kvsync_is_probed() -> None:
+    """On its lease, which is written anyway: created, created once more, renewed, replaced as it was, given back."""
+
     class Counting(Careless):
-        probes = 0
+        tries = 0
 
         def store(self, name: str, data: bytes, expect: Expectation) -> Version:
-            self.probes += name.startswith(PROBE_PREFIX)
+            self.tries += name == "lease"
             return super().store(name, data, expect)
 
-    claimed, other = Counting(), MappingStorage({})
+    claimed, other = Counting(removes=False), MappingStorage({})
     kvsync.sync(claimed, other, changes=[Put("k", b"1")])
-    probes = claimed.probes
-    assert probes == 4
+    assert claimed.tries == 5
     kvsync.sync(claimed, other, changes=[Put("k", b"2")])
-    assert claimed.probes == probes
+    assert claimed.tries == 7
+    assert set(claimed.objects()) == {"lease", "manifest", "segment/0000000000000001-0", "segment/0000000000000002-0"}
 
 
 def test_what_a_probe_left_behind_is_swept() -> None:

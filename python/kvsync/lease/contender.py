@@ -57,7 +57,8 @@ class Contender:
             version = replace(self.storage, LEASE, record.encode(), ABSENT)
         except ObjectMismatch:
             return None
-        return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
+        untouched = not self.storage.capabilities.conditional_remove
+        return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN, untouched=untouched)
 
     def _take_again(self) -> Lease | None:
         """Take what this process gave back, without a look, if it is still as we left it: then nobody had it since."""

@@ -41,6 +41,7 @@ class Lease:
     Attributes:
         inheritance: how the last holder left the storage.
         outlived: the last holder is known to be dead, so that nothing of it can land any more.
+        untouched: there was no object, in a storage where one that was ever held stays.
         known: the manifest and its version, where nobody can have written it since this process did.
         left: the same, as this holder leaves it; it has to say so itself.
     """
@@ -54,10 +55,12 @@ class Lease:
         inheritance: Inheritance,
         *,
         outlived: bool = False,
+        untouched: bool = False,
     ) -> None:
         self.storage = storage
         self.inheritance = inheritance
         self.outlived = outlived
+        self.untouched = untouched
         self.known: tuple[Manifest, Expectation] | None = None
         self.left: tuple[Manifest, Expectation] | None = None
         self._environment = environment
@@ -95,6 +98,41 @@ class Lease:
                 # It may be busy with our own writes, as the other table of one database file is. `keep` decides.
                 pause = self._record.life_seconds * RENEW_AT / 2
                 self._refresh_after = self._environment.monotonic() + pause
+
+    def renew(self) -> Version:
+        """Renew the lease at once, and return the version that is none any more.
+
+        Raises:
+            LockLostError: it was taken over.
+        """
+        version = self._version
+        self._renew()
+        return version
+
+    def stands(self) -> bool:
+        """Look whether the lease that is there is ours."""
+        return self._current() is not None
+
+    def refuses(self, expect: Expectation) -> bool:
+        """Whether the storage refuses to write this lease where it expects what is not so; it stays ours either way.
+
+        Raises:
+            StorageError: whether it did is not known.
+        """
+        self._record = self._record_with(LeaseState.HELD)
+        try:
+            self._version = self.storage.store(LEASE, self._record.encode(), expect)
+        except ObjectMismatch:
+            return True
+        return False
+
+    def refuses_removal(self, expect: Version) -> bool:
+        """Whether the storage refuses to remove this lease by a version that is not the current one."""
+        try:
+            self.storage.remove([LEASE], expect)
+        except ObjectMismatch:
+            return True
+        return False
 
     def release(self, *, interrupted: bool) -> None:
         """Give the lease back if it is still ours.
