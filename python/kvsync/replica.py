@@ -80,7 +80,8 @@ class Replica:
         transactional: values and log are committed as one, so no intent is needed.
         dry: the log grows in memory only.
 
-    `seen` is the manifest as it was read before, `known` as it certainly still is.
+    `seen` is the manifest as it was read before, `known` as it certainly still is. The index objects of a storage that
+    seems `untouched` are listed, to see that it is, instead of asking for each.
     """
 
     def __init__(
@@ -91,12 +92,14 @@ class Replica:
         dry: bool = False,
         seen: Found = None,
         known: Found = None,
+        untouched: bool = False,
     ) -> None:
         self.storage = storage
         self.dry = dry
         self.transactional = has_transaction(storage)
         self._environment = environment
-        self.left = known or load_manifest(storage, seen)
+        self._names = storage.objects() if untouched else None
+        self.left = None if self.lacks(MANIFEST) else known or load_manifest(storage, seen)
         self.manifest, self._version = self.left or (Manifest.fresh(environment), ABSENT)
         self._loaded: dict[str, Segment] = {}
         self._intent: tuple[str, Segment, bytes] | None = None
@@ -274,10 +277,15 @@ class Replica:
         Raises:
             IndexDamagedError: its manifest is gone.
         """
-        listed = [name for name in self.storage.objects() if name.startswith("segment/") and name >= segment_name(2)]
+        names = self.storage.objects() if self._names is None else self._names
+        listed = [name for name in names if name.startswith("segment/") and name >= segment_name(2)]
         if listed:
             what = f"is missing, though the log that it listed is there ({listed[-1]})"
             raise damaged(self.storage.name, MANIFEST, what)
+
+    def lacks(self, name: str) -> bool:
+        """Whether an index object is known not to have been there when this run began."""
+        return self._names is not None and name not in self._names
 
     def assume(self, replica: int) -> None:
         """Take the id that a plan drew, if this replica has none yet."""

@@ -65,8 +65,8 @@ class Side:
         self.others = others
         self.options = options
         self.environment = environment
-        known = lease.known if lease is not None else None
-        self.replica = Replica(storage, environment, dry=lease is None, seen=seen, known=known)
+        known, untouched = (lease.known, lease.untouched) if lease is not None else (None, False)
+        self.replica = Replica(storage, environment, dry=lease is None, seen=seen, known=known, untouched=untouched)
         self.scanned: Scan | None = None
         self.committed = 0
         self.unexpiring = 0

@@ -241,10 +241,54 @@ def test_a_run_costs_the_same_the_hundredth_time() -> None:
 
 
 def marking(values: dict[str, bytes]) -> MappingStorage:
-    """Return a storage that marks its lease as released, as those do that remove nothing on condition."""
+    """Return a storage that marks its lease as released, as those do that remove nothing on condition.
+
+    Like a bucket, it only claims to keep conditions.
+    """
     storage = MappingStorage(values)
-    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    storage.capabilities = replace(storage.capabilities, conditional_remove=False, conditions="claimed")
     return storage
+
+
+def test_a_first_run_costs_nine_a_side() -> None:
+    """The lease looked for, made, tried three times and given back; the index listed; an intent and a manifest."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = map(marking, values)
+    result = kvsync.sync(one, two, changes("first", 3))
+    for counts in result.operations.values():
+        index = {name: counts[name] for name in ("load", "store", "objects", "remove")}
+        assert index == {"load": 1, "store": 7, "objects": 1, "remove": 0}
+    assert cost(result) == 18
+    assert plain(values[0]) == plain(values[1])
+
+
+def test_a_first_scan_asks_for_no_inventory() -> None:
+    values: list[dict[str, bytes]] = [{"a": b"1"}, {"b": b"2"}]
+    one, two = map(marking, values)
+    result = kvsync.sync(one, two, scan=True)
+    assert (result.pushed, result.pulled) == (1, 1)
+    assert [counts["load"] for counts in result.operations.values()] == [1, 1]
+    assert plain(values[0]) == plain(values[1])
+
+
+@pytest.mark.parametrize("gone", [{"lease"}, {"lease", "manifest"}], ids="+".join)
+def test_a_storage_that_has_lost_its_lease_is_not_taken_for_a_new_one(gone: set[str]) -> None:
+    values: list[dict[str, bytes]] = [{}, {}]
+    kvsync.sync(*opened(values), changes("first", 3))
+    kvsync.sync(*opened(values), changes("more", 2000))
+    for name in gone:
+        del values[1][f".kvsync/{name}"]
+    if "manifest" in gone:
+        with pytest.raises(kvsync.IndexDamagedError, match="the log that it listed is there"):
+            kvsync.sync(*opened(values), changes("again", 1))
+        return
+    assert kvsync.sync(*opened(values), changes("again", 1)).pushed == 1
+    assert plain(values[0]) == plain(values[1])
+
+
+def opened(values: list[dict[str, bytes]]) -> tuple[MappingStorage, MappingStorage]:
+    """Return two storages as another process would open them."""
+    return marking(values[0]), marking(values[1])
 
 
 def test_what_this_process_left_is_known_until_somebody_else_was_there() -> None:
@@ -308,7 +352,7 @@ def test_what_another_process_has_done_already_is_found_done() -> None:
     one, two = map(marking, values)
     kvsync.sync(one, two, changes("first", 1))
     kvsync.commit(one, changes("ours", 3))
-    assert kvsync.sync(marking(values[0]), marking(values[1])).pushed == 3
+    assert kvsync.sync(*opened(values)).pushed == 3
     before = [dict(data) for data in values]
     result = kvsync.sync(one, two)
     assert (result.pushed, result.pulled, result.committed) == (0, 0, (0, 0))

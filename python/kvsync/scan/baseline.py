@@ -22,7 +22,7 @@ def baseline(replica: Replica, now_ms: int) -> tuple[Inventory, dict[str, bytes]
 
     Between the two: the digests of logged values that have expired. They may still be there, and need not.
     """
-    old = _last_inventory(replica.storage)
+    old = None if replica.lacks(INVENTORY) else _last_inventory(replica.storage)
     if old is not None and old.nonce == replica.manifest.nonce:
         return old, {}, True
     if old is None and not replica.manifest.segments:
