@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 OPERATIONS_MAX = 5000
 
 
-def prepared(script: Script, *, transactional: bool) -> World:
+def prepared(script: Script, kind: str) -> World:
     world = World(1, script.count)
     for replica in world.replicas:
-        replica.transactional = transactional
+        replica.transactional, replica.marking = kind == "transactional", kind == "marking"
     script.setup(world)
     return world
 
@@ -53,15 +53,15 @@ def failing_points(script: Script, world: World) -> Iterator[tuple[Fuse, World]]
             pytest.fail("the run never ends")
 
 
-@pytest.mark.parametrize("transactional", [False, True], ids=["plain", "transactional"])
+@pytest.mark.parametrize("kind", ["plain", "transactional", "marking"])
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_failure_at_any_operation_loses_and_revives_nothing(
-    name: str, *, transactional: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = SCRIPTS[name]
     if script.inline_bytes_max is not None:
         monkeypatch.setattr(compaction, "INLINE_BYTES_MAX", script.inline_bytes_max)
-    world = prepared(script, transactional=transactional)
+    world = prepared(script, kind)
     undisturbed = world.snapshot()
     finish(world, script)
     expected = outcome(world)
@@ -74,10 +74,11 @@ def test_a_failure_at_any_operation_loses_and_revives_nothing(
     assert points >= len(MODES) * 4
 
 
+@pytest.mark.parametrize("kind", ["plain", "marking"])
 @pytest.mark.parametrize("name", [name for name, script in SCRIPTS.items() if script.twice])
-def test_a_second_failure_at_any_operation_of_the_recovery_changes_nothing(name: str) -> None:
+def test_a_second_failure_at_any_operation_of_the_recovery_changes_nothing(name: str, kind: str) -> None:
     script = SCRIPTS[name]
-    world = prepared(script, transactional=False)
+    world = prepared(script, kind)
     undisturbed = world.snapshot()
     finish(world, script)
     expected = outcome(world)

@@ -190,7 +190,8 @@ class Replicated:
     unreported: what the application ever wrote here behind kvsync's back.
     replaced: values that the application itself replaced here, knowing them or not, by key and digest.
     held: what its missing entries said at the last check.
-    marking: its lease is marked as released, as in a bucket, and its runs are of one process, which remembers that.
+    marking: its lease is marked as released, as in a bucket, and its conditions are only claimed; its runs are of one
+        process, which remembers how it left them.
     locked: a transaction is open, and keeps the application's writes out.
     edited: keys that the application wrote behind kvsync's back since the last check.
     """
@@ -216,7 +217,9 @@ class Replicated:
             return MappingStorage(self.data)
         if self.opened.storage is None or self.opened.storage.mapping is not self.data:
             self.opened.storage = MappingStorage(self.data)
-            self.opened.storage.capabilities = replace(self.opened.storage.capabilities, conditional_remove=False)
+            self.opened.storage.capabilities = replace(
+                self.opened.storage.capabilities, conditional_remove=False, conditions="claimed"
+            )
         return self.opened.storage
 
     def wire(self, fuse: Fuse, said: Sequence[Put | Delete] = ()) -> Wire:
