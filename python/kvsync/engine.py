@@ -6,6 +6,7 @@ decide conflicts, committing decisions first), 5 commit the delta as intents, 6 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from kvsync import resolution
 from kvsync.errors import SameStorageError, StalePlanError
 from kvsync.expiry import unexpiring
 from kvsync.index.lineage import certain_below
-from kvsync.lease import held, manifest_left
+from kvsync.lease import held, manifest_left, recall
 from kvsync.native import Cover, Segment, delta, digest_values
 from kvsync.replica import Replica, load_manifest
 from kvsync.result import MissingKey, Progress, SyncResult
@@ -75,6 +76,10 @@ class Outline:
     basis: Basis | None = None
 
 
+class _DoneAlready(Exception):  # noqa: N818 - an answer, not an error
+    """Nothing is left to be done, as another run has seen to that."""
+
+
 class Run:
     """One run over two storages; `environment` gives it time and chance."""
 
@@ -83,6 +88,7 @@ class Run:
         self.options = options
         self.environment = environment
         self._seen: list[Found] = [None, None]
+        self._left: list[Found] = [None, None]
         tiers = sorted(storage.capabilities.tier for storage in self.storages)
         self.result = SyncResult(source.name, target.name, guarantee=tiers[-1])
         self.result.operations = {
@@ -100,12 +106,16 @@ class Run:
         if not changes and not self.options.scan and basis is None and self._nothing_to_do():
             return self.result
         options = self.options
-        with held(
-            self.storages,
-            self.environment,
-            lease_seconds=options.lease_seconds,
-            wait_seconds=options.wait_seconds,
-        ) as leases:
+        with (
+            suppress(_DoneAlready),
+            held(
+                self.storages,
+                self.environment,
+                lease_seconds=options.lease_seconds,
+                wait_seconds=options.wait_seconds,
+                on_moved=self._look_after_all,
+            ) as leases,
+        ):
             self._open(*leases, basis=basis)
             plan = self._plan(changes, basis)
             self._intend(plan)
@@ -135,12 +145,24 @@ class Run:
         A manifest that differs from the other as this process left it is not read: the lease tells whether anybody
         was there since.
         """
-        left = [manifest_left(storage) for storage in self.storages]
-        self._seen = [was or load_manifest(storage) for storage, was in zip(self.storages, left, strict=True)]
-        if any(left) and self._agree(*self._seen):
-            for i, was in enumerate(left):
-                self._seen[i] = load_manifest(self.storages[i], was) if was is not None else self._seen[i]
+        self._left = [manifest_left(storage) for storage in self.storages]
+        self._seen = [was or load_manifest(storage) for storage, was in zip(self.storages, self._left, strict=True)]
+        return self._agree(*self._seen) and self._agree_when_read()
+
+    def _agree_when_read(self) -> bool:
+        """Read the manifests that were not read yet; return whether both logs are known to be equal."""
+        for i, was in enumerate(self._left):
+            if was is not None:
+                self._seen[i] = load_manifest(self.storages[i], was)
+                if self._seen[i] is not was:
+                    recall(self.storages[i])
+        self._left = [None, None]
         return self._agree(*self._seen)
+
+    def _look_after_all(self) -> None:
+        """Stop, once a lease is not as this process left it, where another run has done what was to be done."""
+        if any(self._left) and self._agree_when_read():
+            raise _DoneAlready
 
     @staticmethod
     def _agree(one: Found, other: Found) -> bool:

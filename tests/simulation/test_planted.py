@@ -13,6 +13,7 @@ import pytest
 
 import history
 from kvsync import KvsyncError, engine, lease, policy, resolution
+from kvsync.lease.contender import Contender, Taken
 from kvsync.native import Segment, stamp_after
 from kvsync.replica import Replica
 from kvsync.scan import InventoryGuard
@@ -58,6 +59,14 @@ def decided_again(rule: Any, conflict: Any, values: Any) -> Any:
     return policy.judge(rule, dataclasses.replace(conflict, **plain), values)
 
 
+def known_though_moved(self: Contender) -> lease.Lease | Taken | None:
+    left = lease.recall(self.storage)
+    taken = self._take_over()
+    if left is not None and isinstance(taken, lease.Lease):
+        taken.known = left.manifest
+    return taken
+
+
 PLANTS: dict[str, tuple[object, str, Callable[..., Any], tuple[Any, ...]]] = {
     "what a crashed run got in is not adopted": (Replica, "_adopt", forget_what_landed, history.POLICIES),
     "no intent is written": (Replica, "intend", lambda _self, _segment: None, history.POLICIES),
@@ -70,6 +79,13 @@ PLANTS: dict[str, tuple[object, str, Callable[..., Any], tuple[Any, ...]]] = {
         history.POLICIES,
     ),
     "an interrupted run leaves no mark": (lease.Lease, "_release", always_clean, history.POLICIES),
+    "manifests that were left equal are not read": (
+        engine.Run,
+        "_agree_when_read",
+        lambda self: self._agree(*self._seen),
+        ("latest",),
+    ),
+    "a manifest is known though somebody had its lease": (Contender, "_take_again", known_though_moved, ("latest",)),
     "a decision is decided again": (resolution, "judge", decided_again, ("source", "target")),
 }
 

@@ -174,10 +174,24 @@ class TransactionalWire(Wire):
 
 
 class Opened:
-    """The storage that a process keeps open from run to run; a copy of the world opens its own."""
+    """A storage as two processes keep it open from run to run, in turns; a copy of the world opens its own."""
 
     def __init__(self) -> None:
-        self.storage: MappingStorage | None = None
+        self.storages: list[MappingStorage | None] = [None, None]
+        self.runs = self.turn = 0
+
+    def pass_on(self) -> None:
+        """Give the next run to either of them, in no order that a run could rely on."""
+        self.runs += 1
+        self.turn = self.runs * 0x9E3779B9 >> 16 & 1
+
+    def of(self, data: dict[str, bytes]) -> MappingStorage:
+        """Return the storage of the process whose turn it is."""
+        storage = self.storages[self.turn]
+        if storage is None or storage.mapping is not data:
+            storage = self.storages[self.turn] = MappingStorage(data)
+            storage.capabilities = replace(storage.capabilities, conditional_remove=False, conditions="claimed")
+        return storage
 
     def __deepcopy__(self, _memo: Any) -> Opened:
         return Opened()
@@ -190,8 +204,8 @@ class Replicated:
     unreported: what the application ever wrote here behind kvsync's back.
     replaced: values that the application itself replaced here, knowing them or not, by key and digest.
     held: what its missing entries said at the last check.
-    marking: its lease is marked as released, as in a bucket, and its conditions are only claimed; its runs are of one
-        process, which remembers how it left them.
+    marking: its lease is marked as released, as in a bucket, and its conditions are only claimed; its runs are of two
+        processes, each of which remembers how it left it.
     locked: a transaction is open, and keeps the application's writes out.
     edited: keys that the application wrote behind kvsync's back since the last check.
     """
@@ -213,16 +227,10 @@ class Replicated:
     opened: Opened = field(default_factory=Opened)
 
     def storage(self) -> Storage:
-        if not self.marking:
-            return MappingStorage(self.data)
-        if self.opened.storage is None or self.opened.storage.mapping is not self.data:
-            self.opened.storage = MappingStorage(self.data)
-            self.opened.storage.capabilities = replace(
-                self.opened.storage.capabilities, conditional_remove=False, conditions="claimed"
-            )
-        return self.opened.storage
+        return self.opened.of(self.data) if self.marking else MappingStorage(self.data)
 
     def wire(self, fuse: Fuse, said: Sequence[Put | Delete] = ()) -> Wire:
+        self.opened.pass_on()
         kind = TransactionalWire if self.transactional else Wire
         # A value that is given with a time may be too late: then its key is emptied.
         outcomes = {
@@ -236,6 +244,9 @@ class Replicated:
 
     def values(self) -> dict[str, bytes]:
         return {key: value for key, value in self.data.items() if not key.startswith(RESERVED)}
+
+    def without_lease(self) -> dict[str, bytes]:
+        return {key: value for key, value in self.data.items() if key != RESERVED + "lease"}
 
     def held_at(self, key: str) -> bytes | None:
         return self.data.get(key)

@@ -9,7 +9,7 @@ or was seen unchanged for its whole life on our own monotonic clock. There is no
 from kvsync.lease.acquiring import held
 from kvsync.lease.contender import seize
 from kvsync.lease.holding import Inheritance, Lease
-from kvsync.lease.left import manifest_left
+from kvsync.lease.left import manifest_left, recall
 from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState, read_record
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "held",
     "manifest_left",
     "read_record",
+    "recall",
     "seize",
 ]

@@ -12,7 +12,7 @@ from kvsync.lease.holding import Inheritance
 from kvsync.storages.base import ObjectMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from kvsync.environment import Environment
     from kvsync.lease.holding import Lease
@@ -32,14 +32,19 @@ def held(
     *,
     lease_seconds: float,
     wait_seconds: float,
+    on_moved: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Lease, ...]]:
     """Hold the leases of all `storages`, or of none; release them in reverse order, always.
+
+    `on_moved` is called where this process had a lease last, and finds that somebody else had it since; what it raises
+    passes through.
 
     Raises:
         LockHeldError: one is still held by somebody else after `wait_seconds`.
         SameStorageError: two of them are one storage.
     """
-    leases = _acquire(storages, environment, lease_seconds, wait_seconds)
+    contenders = [Contender(storage, environment, lease_seconds, on_moved) for storage in storages]
+    leases = _acquire(contenders, environment, wait_seconds)
     try:
         yield leases
     except BaseException:
@@ -50,10 +55,7 @@ def held(
             releases.callback(lease.release, interrupted=False)
 
 
-def _acquire(
-    storages: tuple[Storage, ...], environment: Environment, lease_seconds: float, wait_seconds: float
-) -> tuple[Lease, ...]:
-    contenders = [Contender(storage, environment, lease_seconds) for storage in storages]
+def _acquire(contenders: list[Contender], environment: Environment, wait_seconds: float) -> tuple[Lease, ...]:
     deadline = environment.monotonic() + wait_seconds
     backoff = BACKOFF_SECONDS_MIN
     while True:

@@ -15,6 +15,8 @@ from kvsync.storages.base import ObjectMismatch
 from kvsync.types import ABSENT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kvsync.environment import Environment
     from kvsync.storages.base import Storage
     from kvsync.types import Version
@@ -33,9 +35,16 @@ class Taken:
 class Contender:
     """One run that wants the lease of one storage, over several tries."""
 
-    def __init__(self, storage: Storage, environment: Environment, life_seconds: float) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        environment: Environment,
+        life_seconds: float,
+        on_moved: Callable[[], None] = lambda: None,
+    ) -> None:
         self.storage = storage
         self.environment = environment
+        self.on_moved = on_moved
         self.life_ms = int(min(life_seconds, LIFE_SECONDS_MAX) * 1000)
         self.token = environment.nonce()
         self.seen: tuple[Version, float] | None = None
@@ -69,6 +78,7 @@ class Contender:
         try:
             version = replace(self.storage, LEASE, record.encode(), left.version)
         except ObjectMismatch:
+            self.on_moved()
             return None
         lease = Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
         lease.known = left.manifest

@@ -46,7 +46,8 @@ def recall(storage: Storage) -> Left | None:
 def manifest_left(storage: Storage) -> tuple[Manifest, Expectation] | None:
     """Return the manifest as this process left it, with its version, or None where it does not know.
 
-    Somebody else may have written it since: whoever relies on it has to take the lease again first.
+    Somebody else may have written it since: whoever relies on it has to take the lease again first. Whoever reads that
+    it is another one by now has to `recall` how the lease was left.
     """
     with suppress(TypeError):
         left = _left.get(innermost(storage))
