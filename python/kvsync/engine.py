@@ -456,4 +456,6 @@ def compact(storage: Storage, options: Options, environment: Environment) -> tup
     ):
         replica = Replica(storage, environment)
         replica.recover(lease)
-        return replica.compact()
+        removed = replica.compact()
+        lease.left = replica.left
+        return removed

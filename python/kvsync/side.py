@@ -65,7 +65,7 @@ class Side:
         self.others = others
         self.options = options
         self.environment = environment
-        known, untouched = (lease.known, lease.untouched) if lease is not None else (None, False)
+        known, untouched = (lease.certain(seen), lease.untouched) if lease is not None else (None, False)
         self.replica = Replica(storage, environment, dry=lease is None, seen=seen, known=known, untouched=untouched)
         self.scanned: Scan | None = None
         self.committed = 0

@@ -361,6 +361,53 @@ def test_what_another_process_has_done_already_is_found_done() -> None:
     assert kvsync.sync(one, two).operations == {"source": Counter(load=1), "target": Counter(load=1)}
 
 
+def test_a_process_that_opens_both_anew_reads_each_manifest_once() -> None:
+    """To see whether there is something to do; the lease says that it is still the one that was left."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    kvsync.sync(*opened(values), changes("first", 1))
+    for storage in opened(values):
+        kvsync.commit(storage, changes(f"of {id(storage)}", 3))
+    result = kvsync.sync(*opened(values))
+    assert (result.pushed, result.pulled) == (3, 3)
+    assert [counts["load"] for counts in result.operations.values()] == [2, 2]
+    assert cost(result) == 12
+    result = kvsync.sync(*opened(values), changes("given", 1))
+    assert [counts["load"] for counts in result.operations.values()] == [2, 2]
+    assert cost(result) == 12
+    assert plain(values[0]) == plain(values[1])
+
+
+def test_a_manifest_that_was_written_between_look_and_lease_is_read_again() -> None:
+    values: list[dict[str, bytes]] = [{}, {}]
+    kvsync.sync(*opened(values), changes("first", 1))
+    kvsync.commit(marking(values[0]), [Put("a", b"ours")])
+
+    class Overtaken(Hooked):
+        def load(self, name: str) -> Any:
+            if name == "lease" and b"theirs" not in values[1].values():
+                kvsync.commit(marking(values[1]), [Put("b", b"theirs")])
+            return self.inner.load(name)
+
+    result = kvsync.sync(marking(values[0]), Overtaken(marking(values[1])))
+    assert (result.pushed, result.pulled) == (1, 1)
+    assert [counts["load"] for counts in result.operations.values()] == [2, 3]
+    assert plain(values[0]) == plain(values[1]) == {"first/000000": b"value 0", "a": b"ours", "b": b"theirs"}
+
+
+def test_what_an_interrupted_run_left_is_looked_at() -> None:
+    """Its lease does not say what it left, so that nothing is believed of it."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    kvsync.sync(*opened(values), changes("first", 1))
+    for storage in opened(values):
+        kvsync.commit(storage, [Put("a", b"%d" % id(storage))])
+    with pytest.raises(kvsync.ConflictError):
+        kvsync.sync(*opened(values), conflict="fail")
+    result = kvsync.sync(*opened(values))
+    # The fast path, the lease, the manifest again, and the intent that might be there.
+    assert [counts["load"] for counts in result.operations.values()] == [4, 4]
+    assert plain(values[0]) == plain(values[1])
+
+
 def test_a_manifest_that_is_known_is_not_trusted_when_it_is_written() -> None:
     values: list[dict[str, bytes]] = [{}, {}]
     one, two = map(marking, values)

@@ -30,7 +30,8 @@ def test_a_manifest(version: str) -> None:
 @pytest.mark.parametrize("version", ["v1"])
 def test_a_lease(version: str) -> None:
     record = LeaseRecord.decode((GOLDEN / version / "lease.bin").read_bytes(), "golden")
-    assert (record.state, record.renewals, record.life_seconds) == (LeaseState.HELD, 4, 60.0)
+    assert (record.state, record.renewals, record.life_seconds) == (LeaseState.RELEASED, 4, 60.0)
+    assert record.manifest == b"fedcba9876543210"
     assert record.encode() == (GOLDEN / version / "lease.bin").read_bytes()
 
 

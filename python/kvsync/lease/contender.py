@@ -97,7 +97,9 @@ class Contender:
             version = replace(self.storage, LEASE, record.encode(), there.version)
         except ObjectMismatch:
             return Taken(there.version, old)
-        return Lease(self.storage, self.environment, record, version, inheritance, outlived=is_dead(old.owner))
+        lease = Lease(self.storage, self.environment, record, version, inheritance, outlived=is_dead(old.owner))
+        lease.nonce = old.manifest if inheritance is Inheritance.CLEAN else b""
+        return lease
 
     def _inheritance(self, version: Version, old: LeaseRecord) -> Inheritance | None:
         """Return how the old holder left it, or None while it still holds it."""

@@ -43,7 +43,8 @@ class Lease:
         outlived: the last holder is known to be dead, so that nothing of it can land any more.
         untouched: there was no object, in a storage where one that was ever held stays.
         known: the manifest and its version, where nobody can have written it since this process did.
-        left: the same, as this holder leaves it; it has to say so itself.
+        nonce: of the manifest as the last holder left it; empty where it did not say so.
+        left: the manifest and its version as this holder leaves it; it has to say so itself.
     """
 
     def __init__(
@@ -62,12 +63,20 @@ class Lease:
         self.outlived = outlived
         self.untouched = untouched
         self.known: tuple[Manifest, Expectation] | None = None
+        self.nonce = b""
         self.left: tuple[Manifest, Expectation] | None = None
         self._environment = environment
         self._record = record
         self._version = version
         self._start(self._now())
         self._refresh_after = 0.0
+
+    def certain(self, seen: tuple[Manifest, Expectation] | None) -> tuple[Manifest, Expectation] | None:
+        """Return the manifest if it needs no look: as this process left it, or as `seen` if the last holder left that.
+
+        Nobody can have written it without the lease.
+        """
+        return self.known or (seen if seen is not None and seen[0].nonce == self.nonce else None)
 
     def keep(self) -> None:
         """Make sure that the lease still stands; call before each batch of writes.
@@ -161,7 +170,8 @@ class Lease:
         elif interrupted:
             self._replace(self._record_with(LeaseState.INTERRUPTED), version)
         elif not self.storage.capabilities.conditional_remove:
-            self._replace(self._record_with(LeaseState.RELEASED), version)
+            nonce = self.left[0].nonce if self.left is not None else b""
+            self._replace(dataclasses.replace(self._record_with(LeaseState.RELEASED), manifest=nonce), version)
             remember(self.storage, Left(self._version, self.left))
         else:
             self.storage.remove([LEASE], version)

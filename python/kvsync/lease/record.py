@@ -20,7 +20,7 @@ SKEW_SECONDS = 5.0
 LIFE_SECONDS_MAX = 3600.0
 """No lease lives longer, whatever its record claims."""
 
-FIELDS = (LEASE, "state", "token", "owner", "renewals", "acquired", "expires")
+FIELDS = (LEASE, "state", "token", "owner", "renewals", "acquired", "expires", "manifest")
 
 
 class LeaseState(enum.StrEnum):
@@ -33,7 +33,10 @@ class LeaseState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeaseRecord:
-    """What the lease object holds (docs/index-format.md, kind 3); times in wall-clock milliseconds."""
+    """What the lease object holds (docs/index-format.md, kind 3); times in wall-clock milliseconds.
+
+    `manifest` is the nonce of the manifest as a holder left it that released the lease; empty where that is not known.
+    """
 
     state: LeaseState
     token: bytes
@@ -41,6 +44,7 @@ class LeaseRecord:
     renewals: int
     acquired: int
     expires: int
+    manifest: bytes = b""
 
     def encode(self) -> bytes:
         """Return the sealed object."""
@@ -54,6 +58,7 @@ class LeaseRecord:
                 "renewals": self.renewals,
                 "acquired": self.acquired,
                 "expires": self.expires,
+                "manifest": self.manifest,
             },
         )
 
@@ -65,15 +70,16 @@ class LeaseRecord:
             IndexDamagedError: it fails its checks.
         """
         fields = unpack(KIND_LEASE, data, FIELDS, storage)
-        state, token, owner = fields["state"], fields["token"], fields["owner"]
+        state, token, owner, manifest = (fields[name] for name in ("state", "token", "owner", "manifest"))
         numbers = [fields[name] for name in ("renewals", "acquired", "expires")]
         if type(state) is not str or type(token) is not bytes or type(owner) is not str:
             raise field_error(storage, LEASE, "fields")
-        if state not in set(LeaseState):
+        if state not in set(LeaseState) or type(manifest) is not bytes or len(manifest) not in {0, 16}:
             raise field_error(storage, LEASE, "fields")
         if not all(is_uint(number) for number in numbers):
             raise field_error(storage, LEASE, "times")
-        return cls(LeaseState(state), token, owner, *(int(str(number)) for number in numbers))
+        renewals, acquired, expires = (int(str(number)) for number in numbers)
+        return cls(LeaseState(state), token, owner, renewals, acquired, expires, manifest)
 
     @property
     def life_seconds(self) -> float:

@@ -162,14 +162,15 @@ fn manifest() -> Vec<u8> {
 fn lease() -> Vec<u8> {
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    out.map(7);
+    out.map(8);
     text(&mut out, "name", "lease");
-    text(&mut out, "state", "held");
+    text(&mut out, "state", "released");
     bin(&mut out, "token", &NONCE);
     text(&mut out, "owner", "host 1 process 2 thread 3");
     number(&mut out, "renewals", 4);
     number(&mut out, "acquired", 1_700_000_000_000);
     number(&mut out, "expires", 1_700_000_060_000);
+    bin(&mut out, "manifest", b"fedcba9876543210");
     envelope::seal(Kind::Lease, &body, false)
 }
 
