@@ -209,27 +209,38 @@ def test_requests(report: Report) -> None:
     size = 200
     with DroppingProxy(server.s3) as one, DroppingProxy(server.s3) as two:
 
-        def pair() -> tuple[Storage, Storage]:
-            number = next(Copies.numbers)
+        def pair(number: int) -> tuple[Storage, Storage]:
             return tuple(  # type: ignore[return-value]
                 open_storage(server.url_of(f"count{number}{side}", endpoint=f"http://127.0.0.1:{proxy.port}"))[0]
                 for side, proxy in (("a", one), ("b", two))
             )
 
+        def changed(count: int, version: str, start: int = 0) -> list[Put]:
+            return workload.puts(dict(list(values(size, version).items())[start : start + count]))
+
         store = values(size)
-        a, b = pair()
+        number = next(Copies.numbers)
+        a, b = pair(number)
         given = partial(kvsync.sync, a, b, changes=workload.puts(store))
         tell(report, f"s3, first sync, {size} given", requests(one, two, given), size, None)
-        changed = workload.puts(dict(list(values(size, "2").items())[:100]))
-        counts = requests(one, two, partial(kvsync.sync, a, b, changes=changed))
+        counts = requests(one, two, partial(kvsync.sync, a, b, changes=changed(100, "2")))
         tell(report, "s3, 100 given", counts, 100)
-        kvsync.commit(a, workload.puts(dict(list(values(size, "3").items())[:100])))
+        kvsync.commit(a, changed(100, "3"))
         tell(report, "s3, 100 stored, one way", requests(one, two, partial(kvsync.sync, a, b)), 100)
-        kvsync.commit(a, workload.puts(dict(list(values(size, "4").items())[:50])))
-        kvsync.commit(b, workload.puts(dict(list(values(size, "5").items())[50:100])))
+        kvsync.commit(a, changed(50, "4"))
+        kvsync.commit(b, changed(50, "5", 50))
         tell(report, "s3, 50 stored on each", requests(one, two, partial(kvsync.sync, a, b)), 100)
+        kvsync.commit(b, changed(50, "6", 50))
+        counts = requests(one, two, partial(kvsync.sync, a, b, changes=changed(50, "7")))
+        tell(report, "s3, 50 given, 50 stored on the other", counts, 100)
         tell(report, "s3, nothing to do", requests(one, two, partial(kvsync.sync, a, b)), 0, None)
-        a, b = pair()
+        counts = requests(one, two, partial(kvsync.sync, *pair(number), changes=changed(100, "8")))
+        tell(report, "s3, opened anew, 100 given", counts, 100, None)
+        kvsync.commit(a, changed(50, "9"))
+        kvsync.commit(b, changed(50, "10", 50))
+        counts = requests(one, two, partial(kvsync.sync, *pair(number)))
+        tell(report, "s3, opened anew, 50 stored on each", counts, 100, None)
+        a, b = pair(next(Copies.numbers))
         workload.fill(a, store)
         kvsync.commit(a, [Put(key) for key in store])
         tell(report, f"s3, first sync, {size} stored", requests(one, two, partial(kvsync.sync, a, b)), size, None)

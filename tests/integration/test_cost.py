@@ -300,8 +300,8 @@ def test_what_this_process_left_is_known_until_somebody_else_was_there() -> None
     assert cost(result) == 8
     kvsync.commit(marking(values[0]), [Put("other", b"1")])
     result = kvsync.sync(one, two, changes("more", 1))
-    # A lease that is not as it was left, the lease, the manifest; the target is as this process left it.
-    assert [counts["load"] for counts in result.operations.values()] == [3, 0]
+    # A lease that is not as it was left, and the manifest; the target is as this process left it.
+    assert [counts["load"] for counts in result.operations.values()] == [2, 0]
     assert (result.pushed, values[1]["other"]) == (2, b"1")
     assert plain(values[0]) == plain(values[1])
 
@@ -374,6 +374,18 @@ def test_a_process_that_opens_both_anew_reads_each_manifest_once() -> None:
     result = kvsync.sync(*opened(values), changes("given", 1))
     assert [counts["load"] for counts in result.operations.values()] == [2, 2]
     assert cost(result) == 12
+    assert plain(values[0]) == plain(values[1])
+
+
+def test_processes_that_take_turns_look_once_at_what_the_other_left() -> None:
+    """A lease that is not as it was left is read on being refused, and not once more; the manifest follows."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    processes = opened(values), opened(values)
+    for i in range(6):
+        result = kvsync.sync(*processes[i % 2], changes(f"run {i}", 3))
+        assert result.pushed == 3
+    assert [counts["load"] for counts in result.operations.values()] == [2, 2]
+    assert cost(result) == 14
     assert plain(values[0]) == plain(values[1])
 
 

@@ -58,10 +58,12 @@ def replace(storage: Storage, name: str, data: bytes, expect: Expectation) -> Ve
     """
     try:
         return storage.store(name, data, expect)
-    except (ObjectMismatch, StorageError):
+    except (ObjectMismatch, StorageError) as error:
         there = storage.load(name)
         if there is not None and there.data == data:
             return there.version
+        if isinstance(error, ObjectMismatch):
+            error.there = there
         raise
 
 

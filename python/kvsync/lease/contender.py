@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.storages.base import Storage
-    from kvsync.types import Version
+    from kvsync.types import Stored, Version
 
 __all__ = ["Contender", "Taken", "seize"]
 
@@ -69,7 +69,7 @@ class Contender:
         untouched = not self.storage.capabilities.conditional_remove
         return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN, untouched=untouched)
 
-    def _take_again(self) -> Lease | None:
+    def _take_again(self) -> Lease | Taken | None:
         """Take what this process gave back, without a look, if it is still as we left it: then nobody had it since."""
         left = recall(self.storage)
         if left is None:
@@ -77,15 +77,15 @@ class Contender:
         record = self.record()
         try:
             version = replace(self.storage, LEASE, record.encode(), left.version)
-        except ObjectMismatch:
+        except ObjectMismatch as mismatch:
             self.on_moved()
-            return None
+            return self._take_over(mismatch.there)
         lease = Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
         lease.known = left.manifest
         return lease
 
-    def _take_over(self) -> Lease | Taken:
-        there = self.storage.load(LEASE)
+    def _take_over(self, there: Stored | None = None) -> Lease | Taken:
+        there = there or self.storage.load(LEASE)
         if there is None:
             return self._create() or self.attempt()
         old = LeaseRecord.decode(there.data, self.storage.name)

@@ -48,7 +48,13 @@ FOREIGN_MAX = 100
 
 
 class ObjectMismatch(Exception):  # noqa: N818 - an answer, not an error: the caller decides what it means
-    """An index object is not at the expected version; nothing was written."""
+    """An index object is not at the expected version; nothing was written.
+
+    Attributes:
+        there: what is there instead, where somebody has looked since; else None.
+    """
+
+    there: Stored | None = None
 
 
 class TornRead(Exception):  # noqa: N818 - an answer, too
