@@ -456,6 +456,6 @@ def compact(storage: Storage, options: Options, environment: Environment) -> tup
     ):
         replica = Replica(storage, environment)
         replica.recover(lease)
-        removed = replica.compact()
+        counts = replica.compact()
         lease.left = replica.left
-        return removed
+        return counts

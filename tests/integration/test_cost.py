@@ -406,6 +406,24 @@ def test_a_manifest_that_was_written_between_look_and_lease_is_read_again() -> N
     assert plain(values[0]) == plain(values[1]) == {"first/000000": b"value 0", "a": b"ours", "b": b"theirs"}
 
 
+def test_where_conditions_do_not_hold_no_lease_is_believed() -> None:
+    """Another may have had it between look and lease, and the storage would not tell."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = map(advisory, values)
+    kvsync.sync(one, two, changes("first", 1))
+    kvsync.commit(one, changes("ours", 1))
+    result = kvsync.sync(one, two)
+    assert result.pushed == 1
+    assert [counts["load"] for counts in result.operations.values()] == [3, 3]
+
+
+def advisory(values: dict[str, bytes]) -> MappingStorage:
+    """Return a storage whose user says that nobody else writes to it."""
+    storage = marking(values)
+    storage.capabilities = replace(storage.capabilities, conditions="advisory")
+    return storage
+
+
 def test_what_an_interrupted_run_left_is_looked_at() -> None:
     """Its lease does not say what it left, so that nothing is believed of it."""
     values: list[dict[str, bytes]] = [{}, {}]

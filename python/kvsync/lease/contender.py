@@ -98,7 +98,9 @@ class Contender:
         except ObjectMismatch:
             return Taken(there.version, old)
         lease = Lease(self.storage, self.environment, record, version, inheritance, outlived=is_dead(old.owner))
-        lease.nonce = old.manifest if inheritance is Inheritance.CLEAN else b""
+        # Where conditions do not hold, another may have had it since we looked.
+        if inheritance is Inheritance.CLEAN and self.storage.capabilities.conditions != "advisory":
+            lease.nonce = old.manifest
         return lease
 
     def _inheritance(self, version: Version, old: LeaseRecord) -> Inheritance | None:
