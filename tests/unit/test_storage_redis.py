@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
 import traceback
@@ -22,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from servers.process import free_ports
 from servers.redis import RedisServer
+from servers.tls import TlsEnd
 
 import kvsync
 from kvsync import Delete, Put
@@ -836,44 +834,8 @@ def test_an_older_server_lists_fields_with_their_values(
 @pytest.fixture
 def tls_port(tmp_path: Path, redis_server: RedisServer) -> Iterator[int]:
     """Give the port of a TLS end before the server, with a certificate for localhost in `tmp_path`."""
-    if shutil.which("openssl") is None:
-        pytest.fail("the program openssl is not on PATH")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "ca.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "ca.pem", tmp_path / "key.pem")
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def copy(here: Any, there: Any) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while data := here.recv(65536):
-                there.sendall(data)
-        for each in (here, there):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    def join(near: ssl.SSLSocket) -> None:
-        with near, socket.create_connection(("127.0.0.1", redis_server.port)) as far:
-            back = threading.Thread(target=copy, args=(far, near), daemon=True)
-            back.start()
-            copy(near, far)
-            back.join()
-
-    def serve() -> None:
-        while True:
-            try:
-                raw, _ = listener.accept()
-            except OSError:
-                return
-            with contextlib.suppress(OSError):
-                threading.Thread(target=join, args=(context.wrap_socket(raw, server_side=True),), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    with listener:
-        yield listener.getsockname()[1]
+    with TlsEnd(tmp_path, redis_server.port) as end:
+        yield end.port
 
 
 def test_only_a_trusted_server_is_spoken_to(tls_port: int, tmp_path: Path, prefix: str) -> None:
