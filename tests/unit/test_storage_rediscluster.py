@@ -14,6 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from servers.redis import RedisCluster, RedisServer
+from servers.tls import TlsEnd
 
 import kvsync
 from kvsync import Delete, Put
@@ -275,6 +276,32 @@ def test_nobody_there(tmp_path: Path) -> None:
         with pytest.raises(StorageError, match="check the address") as caught:
             call()
         assert "geheim" not in str(caught.value)
+
+
+def test_servers_without_tls_are_known_for_it_soon(cluster: RedisCluster) -> None:
+    """They wait in silence for the rest of the handshake, and the client library waited as long as for a call."""
+    port = cluster.servers[0].port
+    with redis.Redis(port=port) as watcher:
+        before = watcher.info("stats")["total_connections_received"]
+        with (
+            contextlib.closing(open_url(f"rediss://127.0.0.1:{port}/0?cluster=true&timeout=1")) as storage,
+            pytest.raises(StorageError, match=r"no answer to a TLS handshake within 1 seconds: most likely .* no TLS"),
+        ):
+            storage.read(["a"])
+        assert watcher.info("stats")["total_connections_received"] - before == 1
+
+
+def test_a_cluster_over_tls(tmp_path: Path) -> None:
+    servers = RedisCluster(tmp_path / "cluster", 1)
+    (server,) = servers.servers
+    with TlsEnd(tmp_path, server.port) as end:
+        server.options["cluster_announce_port"] = end.port
+        url = f"rediss://localhost:{end.port}/0?cluster=true"
+        with servers, contextlib.closing(open_url(f"{url}&verify=none")) as storage:
+            storage.write([f"{number}" for number in range(100)], [b"1"] * 100)
+            assert len(listing(storage)) == 100
+            with contextlib.closing(open_url(url)) as strict, pytest.raises(StorageError, match="is not trusted"):
+                strict.read(["1"])
 
 
 @pytest.mark.parametrize("place", ["prefix=", "hash="])

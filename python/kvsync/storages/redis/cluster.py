@@ -13,6 +13,7 @@ from kvsync.errors import StorageError
 from kvsync.storages.extras import client as import_client
 from kvsync.storages.redis.errors import ErrorTexts
 from kvsync.storages.redis.link import Opened, never_again
+from kvsync.storages.redis.tls import hasten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,7 +49,14 @@ class ClusterLink:
         texts = ErrorTexts(url.name, url.endpoint.scrub, library, url.timeout_seconds)
 
         def make() -> Any:
-            return library.RedisCluster(retry=never_again(library), **url.arguments())
+            arguments = url.arguments()
+            if url.tls is not None:
+                # A client of the library's own making would wait for the handshake as long as for a call.
+                first = library.Redis(retry=never_again(library), **arguments)
+                hasten(library, first, url.timeout_seconds)
+                host, port = arguments.pop("host"), arguments.pop("port")
+                arguments["startup_nodes"] = [library.cluster.ClusterNode(host, port, redis_connection=first)]
+            return library.RedisCluster(retry=never_again(library), **arguments)
 
         return cls(library, texts, make)
 
