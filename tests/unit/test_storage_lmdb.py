@@ -412,7 +412,7 @@ class Watched:
 def test_every_commit_is_durable_and_the_lease_is_none(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
     storage = opening(tmp_path / "e")
     storage.write(["a"], [b"1"])
-    shared: Any = storage._shared
+    shared: Any = storage._database._shared
     assert shared.environment.flags()["metasync"] is False
     watched = shared.environment = Watched(shared.environment)
     last = watched.inner.info()["last_txnid"]

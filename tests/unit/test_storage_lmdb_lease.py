@@ -448,17 +448,18 @@ def test_something_else_of_that_name_is_an_error(storage: LmdbStorage, made: str
 
 
 def test_a_system_without_such_locks_keeps_the_lease_with_the_others(
-    storage: LmdbStorage, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("environment", "lease"):
         monkeypatch.setattr(f"kvsync.storages.lmdb.{module}.fcntl", None)
-    version = storage.store("lease", b"1", ABSENT)
-    assert storage.load("lease") == (b"1", version)
-    assert storage.objects() == ["lease"]
-    with pytest.raises(_StopError), storage.transaction():
-        storage.store("lease", b"2", version)
-        raise _StopError
-    storage.remove(["lease"], version)
-    assert storage.objects() == []
-    assert sorted(os.listdir(storage.path)) == LEFT
-    assert kvsync.sync({}, storage, changes=[Put("b", b"2")]).pushed == 1
+    with closing(LmdbStorage(tmp_path / "e")) as storage:
+        version = storage.store("lease", b"1", ABSENT)
+        assert storage.load("lease") == (b"1", version)
+        assert storage.objects() == ["lease"]
+        with pytest.raises(_StopError), storage.transaction():
+            storage.store("lease", b"2", version)
+            raise _StopError
+        storage.remove(["lease"], version)
+        assert storage.objects() == []
+        assert sorted(os.listdir(storage.path)) == ["data.mdb", "lock.mdb"]
+        assert kvsync.sync({}, storage, changes=[Put("b", b"2")]).pushed == 1

@@ -1,0 +1,109 @@
+"""The index objects of an LMDB storage: the lease in a file, where the system can, and the others in a database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.lmdb.lease import LEASE, VERSION_BYTES
+from kvsync.types import ABSENT, ANY, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kvsync.storages.lmdb.database import Database
+    from kvsync.storages.lmdb.undoing import UndoneLease
+    from kvsync.types import Expectation, Version
+
+__all__ = ["Index"]
+
+
+class Index:
+    """The objects beside one database of values.
+
+    Args:
+        database: the way to that database.
+        name: the name of the objects' own one, for messages.
+        lease: where the lease lies; None: with the others.
+        random_bytes: gives that many random bytes; versions are made of them.
+    """
+
+    def __init__(
+        self, database: Database, name: str, lease: UndoneLease | None, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self._database = database
+        self._name = name
+        self._lease = lease
+        self._random_bytes = random_bytes
+
+    def load(self, name: str) -> Stored | None:
+        """Return an object, or None.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        if name == LEASE and self._lease is not None:
+            return self._lease.load()
+        with self._database.reading() as values:
+            record = values.load(name.encode()) if values is not None else None
+            if record is None:
+                return None
+            if len(record) < VERSION_BYTES:
+                message = f"object {name!r:.200} was changed by another program: delete it from {self._name}"
+                raise StorageError(message)
+        return Stored(record[VERSION_BYTES:], record[:VERSION_BYTES])
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Write an object and return its new version.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was written.
+            StorageError: the environment cannot be written.
+        """
+        if name == LEASE and self._lease is not None:
+            return self._lease.store(data, expect)
+        # Whoever only looks need not wait for the writer: a lease that is held is seen at once.
+        _check(name, expect, self.load(name))
+        version = self._random_bytes(VERSION_BYTES)
+        with self._database.writing(durable=name != LEASE) as values:
+            _check(name, expect, self.load(name))
+            values.transaction.put(name.encode(), version + data, db=values.index)
+        return version
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Remove objects; absent ones are passed over, where `expect` allows it.
+
+        Raises:
+            ObjectMismatch: one is not as expected; nothing was removed.
+            StorageError: the environment cannot be written.
+        """
+        held = {name: self.load(name) for name in names}
+        for name, there in held.items():
+            _check(name, expect, there)
+        if held.get(LEASE) is not None and self._lease is not None:
+            self._lease.remove(expect)
+            del held[LEASE]
+        if not any(held.values()):
+            return
+        with self._database.writing(durable=list(names) != [LEASE]) as values:
+            for name in held:
+                _check(name, expect, self.load(name))
+            for name in held:
+                values.transaction.delete(name.encode(), db=values.index)
+
+    def names(self) -> list[str]:
+        """Return the names of all objects, ascending.
+
+        Raises:
+            StorageError: the environment cannot be read.
+        """
+        with self._database.reading() as values:
+            names = values.objects() if values is not None else []
+        has_lease = self._lease is not None and self._lease.load() is not None
+        return sorted([*names, LEASE]) if has_lease else names
+
+
+def _check(name: str, expect: Expectation, there: Stored | None) -> None:
+    if expect is not ANY and (there.version if there is not None else ABSENT) != expect:
+        raise ObjectMismatch(name)

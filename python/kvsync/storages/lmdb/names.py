@@ -1,0 +1,70 @@
+"""What the databases of an LMDB storage are called, and the file of its lease."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvsync.errors import UsageError
+from kvsync.native import digest_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Names"]
+
+DATABASE = "kv"
+OURS = ".kvsync/"
+NAME_BYTES_MAX = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names over one database of values.
+
+    Attributes:
+        database: the name of that database; empty for the unnamed one.
+
+    Raises:
+        UsageError: the name is reserved, or too long.
+    """
+
+    database: str = DATABASE
+
+    def __post_init__(self) -> None:
+        """Check the name."""
+        if self.database.startswith(OURS) or len(self.database.encode(errors="replace")) > NAME_BYTES_MAX:
+            message = f"db={self.database!r:.200} is reserved, or too long: name another database"
+            raise UsageError(message)
+
+    @property
+    def ordinary(self) -> bytes | None:
+        """The database of the keys that LMDB can hold; None is LMDB's word for the unnamed one."""
+        return self.database.encode() or None
+
+    @property
+    def special(self) -> bytes:
+        """The database of the other keys."""
+        return f"{OURS}long/{self.database}".encode()
+
+    @property
+    def index(self) -> bytes:
+        """The database of the index objects."""
+        return f"{OURS}index/{self.database}".encode()
+
+    @property
+    def all(self) -> tuple[bytes | None, bytes, bytes]:
+        """The three databases, in the order in which `Values` takes their handles."""
+        return self.ordinary, self.special, self.index
+
+    @property
+    def lease(self) -> str:
+        """The file beside the data that holds the lease."""
+        # By digest: a database may have any name, and a folder may take `KV` and `kv` for one.
+        digest = digest_values([self.database.encode()])[0].hex()[:16]
+        return "kvsync.lease" if self.database == DATABASE else f"kvsync-{digest}.lease"
+
+    def barred(self, databases: Sequence[bytes]) -> frozenset[bytes]:
+        """Return the keys of the unnamed database that are names: those of `databases`, which are there, and ours."""
+        names = [*databases, self.index, self.special]
+        return frozenset([*names, *(name + b"\0" for name in names)])  # LMDB 1.0 ends names with NUL

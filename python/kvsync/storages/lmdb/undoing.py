@@ -1,0 +1,117 @@
+"""The lease of an LMDB storage within a transaction: others see it at once, and it is undone with the rest."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.lmdb.lease import LeaseFile
+from kvsync.types import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from kvsync.storages.lmdb.database import Database
+    from kvsync.types import Expectation, Stored, Version
+
+__all__ = ["UndoneLease"]
+
+
+class _Change(NamedTuple):
+    """What was done to the lease: what was there before, and the version that is there after."""
+
+    file: LeaseFile
+    before: Stored | None
+    after: Version | None
+
+
+class UndoneLease:
+    """A lease in a file beside a database.
+
+    Args:
+        database: the way to that database.
+        name: the file's name.
+        random_bytes: gives that many random bytes; versions are made of them.
+    """
+
+    def __init__(self, database: Database, name: str, random_bytes: Callable[[int], bytes]) -> None:
+        self._database = database
+        self._name = name
+        self._random_bytes = random_bytes
+        self._changes: list[_Change] = []
+
+    def load(self) -> Stored | None:
+        """Return the lease, or None.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        with self._database.errors():
+            file = self._file(create=False)
+            return file.load() if file is not None else None
+
+    def store(self, data: bytes, expect: Expectation) -> Version:
+        """Write the lease and return its new version.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was written.
+            StorageError: it cannot be written.
+        """
+        with self._database.errors():
+            file = self._made_file()
+            version, before = file.store(data, expect)
+        self._note(_Change(file, before, version))
+        return version
+
+    def remove(self, expect: Expectation) -> None:
+        """Remove the lease.
+
+        Raises:
+            ObjectMismatch: it is not as expected; nothing was removed.
+            StorageError: it cannot be removed.
+        """
+        with self._database.errors():
+            file = self._made_file()
+            before = file.remove(expect)
+        self._note(_Change(file, before, None))
+
+    @contextlib.contextmanager
+    def undone_with(self, transaction: AbstractContextManager[None]) -> Iterator[None]:
+        """Go through a transaction; if it is undone, undo what was done to the lease inside, but for renewals."""
+        changes: list[_Change] = []
+        try:
+            with transaction:
+                self._changes = changes
+                yield
+        except BaseException:
+            _undo(changes)
+            raise
+
+    def _note(self, change: _Change) -> None:
+        if self._database.in_transaction():
+            self._changes.append(change)
+
+    def _made_file(self) -> LeaseFile:
+        file = self._file(create=True)
+        if file is None:
+            raise AssertionError
+        return file
+
+    def _file(self, *, create: bool) -> LeaseFile | None:
+        path = self._database.beside(self._name, create=create)
+        return LeaseFile(path, self._random_bytes) if path is not None else None
+
+
+def _undo(changes: Sequence[_Change]) -> None:
+    """Undo what was done to the lease, unless somebody else has it by now."""
+    if not changes:
+        return
+    file, first, _ = changes[0]
+    last = changes[-1].after
+    with contextlib.suppress(ObjectMismatch, OSError):  # what brought us here is the error to report
+        if first is None and last is not None:
+            file.remove(last)
+        elif first is not None and last is None:
+            file.store(first.data, ABSENT)
