@@ -21,12 +21,14 @@ from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 __all__ = [
     "held_lease_is_reported_at_once",
     "is_made_equal_with_a_dict",
     "one_process_wins_the_lease",
     "one_writer_wins",
+    "path_goes_on_meaning_the_same",
     "reads_as_empty",
     "transactions_do_not_nest",
     "two_tables_have_an_index_each",
@@ -161,3 +163,25 @@ def transactions_do_not_nest(storage: Storage) -> None:
         with pytest.raises(UsageError), storage.transaction():
             pytest.fail("it began")
     assert storage.read(["a"]) == [b"1"]
+
+
+def path_goes_on_meaning_the_same(start: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change the working directory before the first call; `start` is what stands before a path."""
+    for name in ("here", "there", "other/deep"):
+        (folder / name).mkdir(parents=True)
+    (folder / "here/link").symlink_to(folder / "other/deep")
+    for path, lies in (("new", "here"), ("link/../new", "other")):
+        monkeypatch.chdir(folder / "here")
+        with closing(open_storage(start + path)[0]) as storage:
+            monkeypatch.chdir(folder / "there")
+            assert storage.name == start + path
+            reads_as_empty(storage)
+            assert storage.write(["a"], [b"1"]).refused == ()
+            storage.store("lease", b"1", ABSENT)
+            assert storage.read(["a"]) == [b"1"]
+        assert list((folder / "there").iterdir()) == []
+        assert (folder / lies / "new").exists()
+        with closing(open_storage(f"{start}{folder}/{lies}/new")[0]) as again:
+            assert again.identity == storage.identity  # type: ignore[attr-defined]
+            assert again.read(["a"]) == [b"1"]
+            assert again.objects() == ["lease"]

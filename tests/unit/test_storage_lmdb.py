@@ -18,6 +18,7 @@ from storage_stories import (
     is_made_equal_with_a_dict,
     one_process_wins_the_lease,
     one_writer_wins,
+    path_goes_on_meaning_the_same,
     reads_as_empty,
     transactions_do_not_nest,
     version_does_not_come_back,
@@ -89,6 +90,22 @@ def test_paths_are_as_for_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert other.identity != relative.identity
     for storage in (relative, absolute, other):
         storage.close()
+
+
+def test_a_relative_path_is_that_of_the_time_of_its_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path_goes_on_meaning_the_same("lmdb:///", tmp_path, monkeypatch)
+
+
+def test_an_environment_of_others_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own path is relative to where it was opened; found elsewhere, its lease would exclude nobody."""
+    monkeypatch.chdir(tmp_path)
+    with lmdb.open("e", max_dbs=8) as environment, closing(LmdbStorage(environment)) as handed:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        version = handed.store("lease", b"1", ABSENT)
+        assert "kvsync.lease" in os.listdir(tmp_path / "e")
+        with closing(LmdbStorage(tmp_path / "e")) as other:
+            assert other.load("lease") == (b"1", version)
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from storage_stories import (
     one_process_wins_the_lease,
+    path_goes_on_meaning_the_same,
     reads_as_empty,
     transactions_do_not_nest,
     two_tables_have_an_index_each,
@@ -278,3 +279,7 @@ def test_only_the_lease_is_written_without_waiting_for_the_disk(tmp_path: Path) 
 
 def test_processes_race_for_a_lease_in_a_new_database(tmp_path: Path) -> None:
     one_process_wins_the_lease(f"sqlite:///{tmp_path}/a.db?busy_timeout=30")
+
+
+def test_a_relative_path_is_that_of_the_time_of_its_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path_goes_on_meaning_the_same("sqlite:///", tmp_path, monkeypatch)

@@ -26,6 +26,7 @@ from kvsync.storages.folder.keyname import Naming
 from kvsync.storages.folder.listing import list_tree
 from kvsync.storages.folder.objects import ObjectFiles, Staging
 from kvsync.storages.folder.values import ChangedError, Staged, ValueFiles, parts_of
+from kvsync.storages.path import absolute
 from kvsync.storages.url import parse_url
 from kvsync.types import ANY, Capabilities, Refusal, Written
 
@@ -103,6 +104,7 @@ class FolderStorage:
     ) -> None:
         self.path = os.fspath(path)
         self.name = self.path
+        self._place = absolute(self.path)  # it is opened by each call
         self.identity = f"file:{os.path.realpath(self.path)}"
         self._create = create
         self._clock_ns = clock_ns
@@ -339,7 +341,7 @@ class FolderStorage:
 
     def _root(self) -> int | None:
         try:
-            return os.open(self.path, _ROOT)
+            return os.open(self._place, _ROOT)
         except FileNotFoundError:
             if not self._create:
                 raise
@@ -349,13 +351,13 @@ class FolderStorage:
         root = self._root()
         if root is not None:
             return root
-        os.makedirs(self.path, exist_ok=True)
-        parent = os.open(os.path.dirname(os.path.abspath(self.path)), _ROOT)
+        os.makedirs(self._place, exist_ok=True)
+        parent = os.open(os.path.dirname(os.path.realpath(self._place)), _ROOT)
         try:
             os.fsync(parent)
         finally:
             os.close(parent)
-        return os.open(self.path, _ROOT)
+        return os.open(self._place, _ROOT)
 
     def _probed(self, staging: Staging) -> Naming:
         normalises, folds = staging.probe()

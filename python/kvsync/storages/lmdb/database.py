@@ -38,7 +38,7 @@ class Database:
 
     Args:
         library: the module `lmdb`.
-        path: the environment's path; an absolute one, since it is opened when first needed.
+        path: the environment's absolute path.
         names: of the databases.
         storage: the storage's name, for messages.
         map_size: how many bytes the environment may hold, where it is opened here.
@@ -221,7 +221,7 @@ class Database:
             if shared is not None:
                 message = "an environment that was handed over does not survive a fork: open it anew in the child"
                 raise StorageError(message)
-            shared = adopt(self._lmdb, self._given)
+            shared = adopt(self._lmdb, self._given, self._path)
         else:
             shared = acquire(self._lmdb, self._path, map_size=self._map_size, create=create)
         if shared is not None and self._assumed:

@@ -64,9 +64,9 @@ def acquire(library: ModuleType, path: str, *, map_size: int, create: bool) -> S
         return shared
 
 
-def adopt(library: ModuleType, environment: lmdb.Environment) -> SharedEnvironment:
-    """Return what all storages over an environment share that is open already, and stays its owner's to close."""
-    place = os.path.realpath(environment.path())
+def adopt(library: ModuleType, environment: lmdb.Environment, path: str) -> SharedEnvironment:
+    """Return what all storages over an environment share that is open already at `path`, and its owner's to close."""
+    place = os.path.realpath(path)
     with _lock:
         _leave_parent()
         shared = _open.get(place)

@@ -26,6 +26,7 @@ from kvsync.storages.lmdb.names import Names
 from kvsync.storages.lmdb.refusals import VALUE_BYTES_MAX, impossible, unexpected, written
 from kvsync.storages.lmdb.undoing import UndoneLease
 from kvsync.storages.lmdb.values import Values, parts
+from kvsync.storages.path import absolute
 from kvsync.types import Capabilities, Written
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class LmdbStorage:
         self.identity = f"lmdb:{os.path.realpath(self.path)}?{names.database}"
         self._database = Database(
             library,
-            self.path,
+            absolute(self.path),  # it is opened when first needed, and again after a fork
             names,
             storage=self.name,
             map_size=map_size,

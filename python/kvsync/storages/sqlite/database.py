@@ -44,7 +44,7 @@ class Database:
     """The way to one database; several threads may use it, one at a time.
 
     Args:
-        path: its file.
+        path: its file's absolute path.
         storage: the storage's name, for messages.
         prepare: is called with the connection as soon as it is open.
         busy_timeout: seconds to wait for others' locks.
@@ -213,7 +213,7 @@ class Database:
     def _open(self, *, create: bool) -> sqlite3.Connection:
         self._check_open()
         if self.connection is None:
-            uri = f"file:{quote(os.path.abspath(self._path))}?mode={'rwc' if create else 'rw'}"
+            uri = f"file:{quote(self._path)}?mode={'rwc' if create else 'rw'}"
             connection = sqlite3.connect(
                 uri, uri=True, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
             )

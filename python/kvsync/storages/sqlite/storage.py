@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING
 
 from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.path import absolute
 from kvsync.storages.rehearsal import undone
 from kvsync.storages.sqlite.database import Database
 from kvsync.storages.sqlite.index import VERSION_BYTES, Index
@@ -70,8 +71,9 @@ class SqliteStorage:
         self.name = name or f"sqlite:///{self.path}"
         self.identity = f"sqlite:{os.path.realpath(self.path)}?{self.table.name}"
         self._random_bytes = random_bytes
+        self._place = absolute(self.path)  # it is opened when first needed
         self._database = Database(
-            self.path, self.name, prepare=self._rows.prepare, busy_timeout=busy_timeout, sleep=sleep
+            self._place, self.name, prepare=self._rows.prepare, busy_timeout=busy_timeout, sleep=sleep
         )
         self._index = Index(self.table.name)
 
@@ -193,7 +195,7 @@ class SqliteStorage:
         Raises:
             StorageError: the database cannot be written.
         """
-        if not os.path.exists(self.path):
+        if not os.path.exists(self._place):
             yield f"the database {self.path!r:.300}"
         else:
             with undone(self):
