@@ -566,7 +566,7 @@ def test_two_that_write_the_same_keys_do_not_deadlock(
     storage: PostgresStorage, url: str, opening: Callable[[str], PostgresStorage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever order they were given the keys in: rows are locked in one order."""
-    monkeypatch.setattr("kvsync.storages.postgres.storage.ATTEMPTS", 1)
+    monkeypatch.setattr("kvsync.storages.postgres.database.ATTEMPTS", 1)
     keys = [f"{number:03d}" for number in range(400)]
     storage.write(keys, [b"0"] * 400)
     others = [opening(url), opening(url)]

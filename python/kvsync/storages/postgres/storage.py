@@ -18,17 +18,17 @@ import contextlib
 import dataclasses
 import itertools
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from kvsync.errors import StorageError, UsageError
 from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.expiry import lasting_only, noted
-from kvsync.storages.postgres.connections import Connections, UnreachedError, atomic, library
-from kvsync.storages.postgres.failure import failure, is_passing, unreached
-from kvsync.storages.postgres.index import VERSION_BYTES, Index
-from kvsync.storages.postgres.rows import NOT_EXPECTED, Rows
-from kvsync.storages.postgres.table import Names, find_table, new_table
-from kvsync.storages.postgres.url import locate
+from kvsync.storages.postgres.conditions import delete_if, write_if
+from kvsync.storages.postgres.connections import Connections, atomic, library
+from kvsync.storages.postgres.database import Database
+from kvsync.storages.postgres.index import VERSION_BYTES
+from kvsync.storages.postgres.rows import Rows
+from kvsync.storages.postgres.table import Names
+from kvsync.storages.postgres.tables import Tables
 from kvsync.storages.rehearsal import undone
 from kvsync.storages.url import redact
 from kvsync.types import Capabilities, Stored, Unreadable, Written
@@ -41,30 +41,9 @@ if TYPE_CHECKING:
     from kvsync.storages.postgres.table import Table
     from kvsync.types import Expectation, Version
 
-__all__ = ["PostgresStorage", "open_url"]
+__all__ = ["LOCK_SECONDS", "PostgresStorage"]
 
-T = TypeVar("T")
-
-ATTEMPTS = 4
-UNDEFINED_TABLE = "42P01"
-
-
-def open_url(url: str) -> PostgresStorage:
-    """Return the storage of a `postgresql://` URL; nothing is connected before the first call.
-
-    Raises:
-        UsageError: the URL is malformed, or psycopg is not installed.
-    """
-    psycopg = library()
-    place = locate(url, {default.keyword.decode() for default in psycopg.pq.Conninfo.get_defaults()})
-    return PostgresStorage(
-        lambda: psycopg.connect(**place.parameters),
-        names=place.names,
-        name=place.name,
-        identity=place.identity,
-        lock_seconds=place.lock_seconds,
-        scrub=place.endpoint.scrub,
-    )
+LOCK_SECONDS = 10.0
 
 
 class PostgresStorage:
@@ -91,7 +70,7 @@ class PostgresStorage:
         names: Names | None = None,
         name: str = "postgresql:",
         identity: str | None = None,
-        lock_seconds: float = 10.0,
+        lock_seconds: float = LOCK_SECONDS,
         scrub: Callable[[str], str] = redact,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -99,15 +78,13 @@ class PostgresStorage:
         if identity is not None:
             self.identity = identity
         self._psycopg = library()
+        names = names or Names()
+        self.capabilities = dataclasses.replace(self.capabilities, expiry=names.expires is not None)
         self._connections = Connections(connect, storage=name, lock_seconds=lock_seconds)
-        self._names = names or Names()
-        self.capabilities = dataclasses.replace(self.capabilities, expiry=self._names.expires is not None)
-        self._scrub = scrub
+        self._tables = Tables(self._psycopg, self._connections, names)
+        self._database = Database(self._psycopg, self._connections, self._tables, storage=name, scrub=scrub)
         self._random_bytes = random_bytes
         self._numbers = itertools.count()
-        self._schema: str | None = None
-        self._table: Table | None = None
-        self._fresh_table: Table | None = None
         self._loading: bool | None = None
 
     def __repr__(self) -> str:
@@ -122,11 +99,10 @@ class PostgresStorage:
         """
 
         def work(connection: Connection[Any]) -> dict[str, bytes | None]:
-            table = self._find(connection)
+            table = self._tables.find(connection)
             return self._rows(connection, table).select(keys) if table is not None and keys else {}
 
-        with self._errors():
-            found = self._call(work)
+        found = self._database.call(work)
         if None not in found.values():
             return [found.get(key) for key in keys]
         return [
@@ -167,11 +143,10 @@ class PostgresStorage:
         """
 
         def work(connection: Connection[Any]) -> dict[str, int]:
-            table = self._find(connection)
+            table = self._tables.find(connection)
             return self._rows(connection, table).times(keys) if table is not None and keys else {}
 
-        with self._errors():
-            found = self._call(work)
+        found = self._database.call(work)
         return [found.get(key, 0) for key in keys]
 
     def _write(
@@ -192,12 +167,8 @@ class PostgresStorage:
             rows.expires = times
             if expected is None:
                 rows.write(given)
-                return
-            unexpected = _unexpected(rows, {key: token for key, token in expected.items() if token is not None})
-            rows.write(
-                {key: given[key] for key, token in expected.items() if token is not None and key not in unexpected}
-            )
-            rows.create({key: given[key] for key, token in expected.items() if token is None})
+            else:
+                write_if(rows, given, expected)
 
         return self._change(keys, work, create=True, as_one=expected is not None)
 
@@ -212,10 +183,10 @@ class PostgresStorage:
         expected = dict(zip(keys, expect, strict=True)) if expect is not None else None
 
         def work(rows: Rows) -> None:
-            unexpected = _unexpected(rows, expected, absent_is_fine=True) if expected is not None else set()
-            # What is expected to be absent, and is: nothing locks a row that is not there, so one may appear just now.
-            absent = {key for key, token in (expected or {}).items() if token is None}
-            rows.delete([key for key in dict.fromkeys(keys) if key not in unexpected and key not in absent])
+            if expected is None:
+                rows.delete(dict.fromkeys(keys))
+            else:
+                delete_if(rows, keys, expected)
 
         return self._change(keys, work, create=False, as_one=expected is not None)
 
@@ -227,11 +198,8 @@ class PostgresStorage:
         Raises:
             StorageError: the database cannot be read, or a row is no key and value.
         """
-        with self._errors(), self._connections.use() as connection, contextlib.ExitStack() as stack:
-            if connection is not self._connections.pinned():
-                stack.enter_context(atomic(connection))
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            table = self._find(connection)
+        with self._database.snapshot() as connection:
+            table = self._tables.find(connection)
             if table is not None:
                 yield from self._rows(connection, table).scan(f"kvsync_scan_{next(self._numbers)}")
 
@@ -241,11 +209,11 @@ class PostgresStorage:
         Raises:
             StorageError: it cannot be read.
         """
-        with self._errors():
-            try:
-                return self._call(lambda connection: self._index(connection).load(connection, name))
-            except self._psycopg.errors.UndefinedTable:
-                return None
+
+        def work(connection: Connection[Any]) -> Stored | None:
+            return self._tables.index(connection).load(connection, name)
+
+        return self._database.call(work, undefined=lambda: None)
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an index object and return its new version.
@@ -257,14 +225,13 @@ class PostgresStorage:
         version = self._random_bytes(VERSION_BYTES)
 
         def work(connection: Connection[Any]) -> None:
-            self._index(connection).store(connection, name, data, version, expect)
+            self._tables.index(connection).store(connection, name, data, version, expect)
 
-        with self._errors():
-            try:
-                self._call(work)
-            except self._psycopg.errors.UndefinedTable:
-                self._call(self._make_index)
-                self._call(work)
+        def make() -> None:
+            self._database.call(self._tables.make_index)
+            self._database.call(work)
+
+        self._database.call(work, undefined=make)
         return version
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
@@ -276,12 +243,15 @@ class PostgresStorage:
         """
         if not names:
             return
-        with self._errors():
-            try:
-                self._call(lambda connection: self._index(connection).remove(connection, names, expect))
-            except self._psycopg.errors.UndefinedTable:
-                if isinstance(expect, bytes):
-                    raise ObjectMismatch(names[0]) from None
+
+        def work(connection: Connection[Any]) -> None:
+            self._tables.index(connection).remove(connection, names, expect)
+
+        def absent() -> None:
+            if isinstance(expect, bytes):
+                raise ObjectMismatch(names[0]) from None
+
+        self._database.call(work, undefined=absent)
 
     def objects(self) -> list[str]:
         """Return the names of all index objects, ascending.
@@ -289,11 +259,11 @@ class PostgresStorage:
         Raises:
             StorageError: the database cannot be read.
         """
-        with self._errors():
-            try:
-                return self._call(lambda connection: self._index(connection).names(connection))
-            except self._psycopg.errors.UndefinedTable:
-                return []
+
+        def work(connection: Connection[Any]) -> list[str]:
+            return self._tables.index(connection).names(connection)
+
+        return self._database.call(work, undefined=list)
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return None for each key: a table does not say."""
@@ -308,13 +278,11 @@ class PostgresStorage:
             StorageError: it cannot be begun or committed; or the connection was lost while it was committed, and
                 whether it was is not known.
         """
-        with self._errors(), self._connections.pin() as connection:
+        with self._database.transaction():
             try:
-                with atomic(connection):
-                    yield
-                    self._connections.pinned()  # raises if it was closed meanwhile
+                yield
             finally:
-                self._loading = self._fresh_table = None
+                self._loading = None
 
     @contextlib.contextmanager
     def rehearsal(self) -> Iterator[str]:
@@ -330,29 +298,9 @@ class PostgresStorage:
         """Close the connections; what a transaction has not committed is undone."""
         self._connections.close()
 
-    # One call
-
-    def _call(self, work: Callable[[Connection[Any]], T]) -> T:
-        """Do `work` on a connection; within a transaction, undo what it did if it fails.
-
-        What the server has undone because of others is done again: its outcome is certain, unlike that of a call
-        whose connection was lost.
-        """
-        if self._connections.pinned() is not None:
-            with self._connections.use() as connection, atomic(connection):
-                return work(connection)
-        for attempt in itertools.count(1):
-            try:
-                with self._connections.use() as connection:
-                    return work(connection)
-            except self._psycopg.Error as error:
-                if attempt == ATTEMPTS or not is_passing(error):
-                    raise
-        raise AssertionError
-
     def _change(self, keys: Sequence[str], work: Callable[[Rows], None], *, create: bool, as_one: bool) -> Written:
         def call(connection: Connection[Any]) -> Written:
-            table = self._find(connection) or (self._made(connection) if create else None)
+            table = self._tables.find(connection) or (self._tables.make(connection) if create else None)
             if table is None:
                 return Written()
             rows = self._rows(connection, table)
@@ -364,81 +312,7 @@ class PostgresStorage:
                 self._loading = rows.loading
             return Written(tuple(rows.refused[key] for key in dict.fromkeys(keys) if key in rows.refused))
 
-        with self._errors():
-            return self._call(call)
+        return self._database.call(call)
 
     def _rows(self, connection: Connection[Any], table: Table) -> Rows:
         return Rows(self._psycopg, connection, table)
-
-    # Tables
-
-    def _find(self, connection: Connection[Any]) -> Table | None:
-        within = self._connections.pinned() is not None
-        known = self._table or (self._fresh_table if within else None)
-        if known is not None:
-            return known
-        schema, table = find_table(connection, self._names)
-        if self._schema is None:
-            # From now on that one: an index must not move because a table appears elsewhere in the search path.
-            self._schema = schema
-            self._names = dataclasses.replace(self._names, schema=schema)
-        if within:  # a rollback would take it away again
-            self._fresh_table = table
-        else:
-            self._table = table
-        return table
-
-    def _made(self, connection: Connection[Any]) -> Table:
-        statement = new_table(self._names).create
-        self._make(connection, lambda: connection.execute(statement))
-        table = self._find(connection)
-        if table is None:
-            message = f"table {self._names.table!r} was dropped just now: run again"
-            raise StorageError(message)
-        return table
-
-    def _index(self, connection: Connection[Any]) -> Index:
-        if self._schema is None:
-            self._find(connection)
-        return Index(str(self._schema), self._names.table)
-
-    def _make_index(self, connection: Connection[Any]) -> None:
-        self._make(connection, lambda: self._index(connection).create(connection))
-
-    def _make(self, connection: Connection[Any], create: Callable[[], object]) -> None:
-        """Make a table, unless somebody else makes it at this moment."""
-        errors = self._psycopg.errors
-        # Which of them it is depends on how far the other one has come: the table, its row type, a catalogue's key.
-        taken = (errors.DuplicateTable, errors.DuplicateObject, errors.UniqueViolation)
-        try:
-            with atomic(connection):
-                create()
-        except taken:
-            pass
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (StorageError, UsageError) as error:
-            error.storage = error.storage or self.name
-            raise
-        except UnreachedError as error:
-            raise unreached(storage=self.name, text=self._scrub(str(error))) from error
-        except self._psycopg.Error as error:
-            if error.sqlstate == UNDEFINED_TABLE:
-                self._table = None
-            raise failure(error, storage=self.name, text=self._scrub(str(error))) from error
-
-
-def _unexpected(rows: Rows, expected: dict[str, bytes | None], *, absent_is_fine: bool = False) -> set[str]:
-    """Lock rows; refuse those that do not hold what is expected, and return their keys."""
-    tokens = rows.tokens(list(expected)) if expected else {}
-    changed = {
-        key
-        for key, wanted in expected.items()
-        if tokens.get(key) != wanted and not (absent_is_fine and key not in tokens)
-    }
-    for key in changed:
-        rows.refuse(key, NOT_EXPECTED, changed=True)
-    return changed

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import UsageError
 from kvsync.storages.options import seconds
+from kvsync.storages.postgres.connections import library
+from kvsync.storages.postgres.storage import LOCK_SECONDS, PostgresStorage
 from kvsync.storages.postgres.table import Names
 from kvsync.storages.url import parse_url
 
@@ -19,12 +21,11 @@ if TYPE_CHECKING:
 
     from kvsync.storages.url import Endpoint, Url
 
-__all__ = ["Location", "locate"]
+__all__ = ["Location", "locate", "open_url"]
 
 OWN = ("table", "key", "value", "expires", "schema", "lock_timeout")
 # A service file may name another host than the URL; the other two change what we read.
 BARRED = frozenset({"service", "client_encoding", "replication"})
-LOCK_SECONDS = 10.0
 LOCK_SECONDS_MIN = 0.001  # PostgreSQL takes 0 for ever
 LOCK_SECONDS_MAX = 86_400.0
 
@@ -67,6 +68,24 @@ class Location:
         port = given.get("port") or os.environ.get("PGPORT", "5432")
         database = given.get("dbname") or os.environ.get("PGDATABASE") or given.get("user", "")
         return f"postgresql:{host.lower()}:{port}/{database}?{self.names.schema or ''}.{self.names.table}"
+
+
+def open_url(url: str) -> PostgresStorage:
+    """Return the storage of a `postgresql://` URL; nothing is connected before the first call.
+
+    Raises:
+        UsageError: the URL is malformed, or psycopg is not installed.
+    """
+    psycopg = library()
+    place = locate(url, {default.keyword.decode() for default in psycopg.pq.Conninfo.get_defaults()})
+    return PostgresStorage(
+        lambda: psycopg.connect(**place.parameters),
+        names=place.names,
+        name=place.name,
+        identity=place.identity,
+        lock_seconds=place.lock_seconds,
+        scrub=place.endpoint.scrub,
+    )
 
 
 def locate(text: str, known: Collection[str]) -> Location:

@@ -1,0 +1,132 @@
+"""The way to a PostgreSQL database: calls, transactions and snapshots, and what their errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kvsync.errors import StorageError, UsageError
+from kvsync.storages.postgres.connections import UnreachedError, atomic
+from kvsync.storages.postgres.failure import failure, is_passing, unreached
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    from psycopg import Connection
+
+    from kvsync.storages.postgres.connections import Connections
+    from kvsync.storages.postgres.tables import Tables
+
+__all__ = ["Database"]
+
+T = TypeVar("T")
+
+ATTEMPTS = 4
+UNDEFINED_TABLE = "42P01"
+
+
+class Database:
+    """The way to one database; several threads may use it.
+
+    Args:
+        psycopg: the module.
+        connections: to its server.
+        tables: what is known of them; it is told what is known no more.
+        storage: the storage's name, for messages.
+        scrub: takes secrets out of a message.
+    """
+
+    def __init__(
+        self,
+        psycopg: ModuleType,
+        connections: Connections,
+        tables: Tables,
+        *,
+        storage: str,
+        scrub: Callable[[str], str],
+    ) -> None:
+        self._psycopg = psycopg
+        self._connections = connections
+        self._tables = tables
+        self._storage = storage
+        self._scrub = scrub
+
+    def call(self, work: Callable[[Connection[Any]], T], *, undefined: Callable[[], T] | None = None) -> T:
+        """Do `work` on a connection; within a transaction, undo what it did if it fails.
+
+        Where a table of it is not there, and `undefined` is given, return what that returns.
+
+        Raises:
+            StorageError: the server failed, or refused.
+        """
+        with self._errors():
+            try:
+                return self._call(work)
+            except self._psycopg.errors.UndefinedTable:
+                if undefined is None:
+                    raise
+                return undefined()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Connection[Any]]:
+        """Give a connection that sees one state of the database: that of now, or of this thread's transaction.
+
+        Raises:
+            StorageError: the server failed, or refused.
+        """
+        with self._errors(), self._connections.use() as connection, contextlib.ExitStack() as stack:
+            if connection is not self._connections.pinned():
+                stack.enter_context(atomic(connection))
+                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield connection
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit all that this thread does inside as one on leaving, or undo it on an exception.
+
+        Raises:
+            UsageError: this thread has one open already.
+            StorageError: it cannot be begun or committed; or the connection was lost while it was committed, and
+                whether it was is not known.
+        """
+        with self._errors(), self._connections.pin() as connection:
+            try:
+                with atomic(connection):
+                    yield
+                    self._connections.pinned()  # raises if it was closed meanwhile
+            finally:
+                self._tables.forget_uncommitted()
+
+    def _call(self, work: Callable[[Connection[Any]], T]) -> T:
+        """Do `work`.
+
+        What the server has undone because of others is done again: its outcome is certain, unlike that of a call
+        whose connection was lost.
+        """
+        if self._connections.pinned() is not None:
+            with self._connections.use() as connection, atomic(connection):
+                return work(connection)
+        for attempt in itertools.count(1):
+            try:
+                with self._connections.use() as connection:
+                    return work(connection)
+            except self._psycopg.Error as error:
+                if attempt == ATTEMPTS or not is_passing(error):
+                    raise
+        raise AssertionError
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (StorageError, UsageError) as error:
+            error.storage = error.storage or self._storage
+            raise
+        except UnreachedError as error:
+            raise unreached(storage=self._storage, text=self._scrub(str(error))) from error
+        except self._psycopg.Error as error:
+            if error.sqlstate == UNDEFINED_TABLE:
+                self._tables.forget()
+            raise failure(error, storage=self._storage, text=self._scrub(str(error))) from error

@@ -1,0 +1,105 @@
+"""The table of a PostgreSQL storage and that of its index: looked up once, and made by the first write."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from kvsync.errors import StorageError
+from kvsync.storages.postgres.connections import atomic
+from kvsync.storages.postgres.index import Index
+from kvsync.storages.postgres.table import find_table, new_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from psycopg import Connection
+
+    from kvsync.storages.postgres.connections import Connections
+    from kvsync.storages.postgres.table import Names, Table
+
+__all__ = ["Tables"]
+
+
+class Tables:
+    """What is known of the two tables.
+
+    Args:
+        psycopg: the module.
+        connections: says whether this thread is within a transaction.
+        names: of the storage's table and its columns.
+    """
+
+    def __init__(self, psycopg: ModuleType, connections: Connections, names: Names) -> None:
+        self._psycopg = psycopg
+        self._connections = connections
+        self._names = names
+        self._schema: str | None = None
+        self._table: Table | None = None
+        self._fresh_table: Table | None = None
+
+    def find(self, connection: Connection[Any]) -> Table | None:
+        """Return the storage's table, or None where it is not there.
+
+        Raises:
+            UsageError: it does not fit.
+        """
+        within = self._connections.pinned() is not None
+        known = self._table or (self._fresh_table if within else None)
+        if known is not None:
+            return known
+        schema, table = find_table(connection, self._names)
+        if self._schema is None:
+            # From now on that one: an index must not move because a table appears elsewhere in the search path.
+            self._schema = schema
+            self._names = dataclasses.replace(self._names, schema=schema)
+        if within:  # a rollback would take it away again
+            self._fresh_table = table
+        else:
+            self._table = table
+        return table
+
+    def make(self, connection: Connection[Any]) -> Table:
+        """Make the storage's table, and return it.
+
+        Raises:
+            UsageError: somebody else made it at this moment, and it does not fit.
+            StorageError: somebody dropped it at this moment.
+        """
+        statement = new_table(self._names).create
+        self._make(connection, lambda: connection.execute(statement))
+        table = self.find(connection)
+        if table is None:
+            message = f"table {self._names.table!r} was dropped just now: run again"
+            raise StorageError(message)
+        return table
+
+    def index(self, connection: Connection[Any]) -> Index:
+        """Return the statements over the index objects; their table need not be there."""
+        if self._schema is None:
+            self.find(connection)
+        return Index(str(self._schema), self._names.table)
+
+    def make_index(self, connection: Connection[Any]) -> None:
+        """Make the table of the index objects."""
+        self._make(connection, lambda: self.index(connection).create(connection))
+
+    def forget(self) -> None:
+        """Look the storage's table up anew: it was dropped."""
+        self._table = None
+
+    def forget_uncommitted(self) -> None:
+        """Look up anew what was found within a transaction, which has ended."""
+        self._fresh_table = None
+
+    def _make(self, connection: Connection[Any], create: Callable[[], object]) -> None:
+        """Make a table, unless somebody else makes it at this moment."""
+        errors = self._psycopg.errors
+        # Which of them it is depends on how far the other one has come: the table, its row type, a catalogue's key.
+        taken = (errors.DuplicateTable, errors.DuplicateObject, errors.UniqueViolation)
+        try:
+            with atomic(connection):
+                create()
+        except taken:
+            pass
