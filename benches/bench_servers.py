@@ -21,8 +21,8 @@ from rivals import Make, Place, places
 KEYS = 100_000 if FULL else 10_000
 CHANGES = 1_000
 VALUE_BYTES = 200
-ROUNDS = 5 if FULL else 2
-CHANGE_ROUNDS = 15 if FULL else 5
+ROUNDS = 7 if FULL else 2
+CHANGE_ROUNDS = 41 if FULL else 5
 FIRST_BAR = 1.25
 CHANGES_BAR = 1.5
 

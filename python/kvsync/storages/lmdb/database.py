@@ -112,7 +112,7 @@ class Database:
                     yield Values(transaction, *handles)
 
     @contextlib.contextmanager
-    def writing(self, *, durable: bool = True) -> Iterator[Values]:
+    def writing(self) -> Iterator[Values]:
         """Give the values in this thread's transaction, or in one that is committed on leaving.
 
         Raises:
@@ -124,7 +124,7 @@ class Database:
             if own is not None:
                 yield own
                 return
-            with shared.writing(self._all, durable=durable) as (transaction, handles):
+            with shared.writing(self._all) as (transaction, handles):
                 yield Values(transaction, *handles)
 
     @contextlib.contextmanager

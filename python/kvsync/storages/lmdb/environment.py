@@ -98,7 +98,6 @@ def _environment(library: ModuleType, place: str, map_size: int) -> lmdb.Environ
         map_size=map_size,
         max_dbs=DATABASES_MAX,
         max_readers=READERS_MAX,
-        metasync=False,  # `writing` does that, where a commit has to be durable
     )
     environment.reader_check()  # a killed process may have left its place in the table of readers
     return environment
@@ -166,13 +165,10 @@ class SharedEnvironment:
             return list(self.environment.dbs())
 
     @contextlib.contextmanager
-    def writing(
-        self, names: Sequence[bytes | None], *, durable: bool = True
-    ) -> Iterator[tuple[lmdb.Transaction[bytes], list[Any]]]:
+    def writing(self, names: Sequence[bytes | None]) -> Iterator[tuple[lmdb.Transaction[bytes], list[Any]]]:
         """Give the one write transaction, committed on leaving or undone on an exception, and handles of `names`.
 
-        Databases that are not there are made, and stay, whatever becomes of the transaction. A commit that is not
-        durable may be taken back by a crash of the machine, as a whole; it takes half the time.
+        Databases that are not there are made, and stay, whatever becomes of the transaction.
 
         Raises:
             StorageError: this thread has one open, for another database; or another thread does not end its own.
@@ -189,8 +185,6 @@ class SharedEnvironment:
                 transaction.abort()
                 raise
             transaction.commit()
-            if durable and self._closes:  # others' environments have settings of their own
-                self.environment.sync(True)  # noqa: FBT003 - positional in the library
         finally:
             if turn is not None:
                 fcntl.flock(turn, fcntl.LOCK_UN)  # a forked child may have a copy of the descriptor

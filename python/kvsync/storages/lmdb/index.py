@@ -66,7 +66,7 @@ class Index:
         # Whoever only looks need not wait for the writer: a lease that is held is seen at once.
         _check(name, expect, self.load(name))
         version = self._random_bytes(VERSION_BYTES)
-        with self._database.writing(durable=name != LEASE) as values:
+        with self._database.writing() as values:
             _check(name, expect, self.load(name))
             values.transaction.put(name.encode(), version + data, db=values.index)
         return version
@@ -86,7 +86,7 @@ class Index:
             del held[LEASE]
         if not any(held.values()):
             return
-        with self._database.writing(durable=list(names) != [LEASE]) as values:
+        with self._database.writing() as values:
             for name in held:
                 _check(name, expect, self.load(name))
             for name in held:
