@@ -312,7 +312,7 @@ class Run:
         with taker.as_one():
             moving = Segment.merge([incoming.copy, incoming.fill]) if len(incoming.fill) else incoming.copy
             outcome = push(
-                Reader(giver.storage, giver.given),
+                Reader(giver.storage, giver.given, giver.version_of),
                 taker.storage,
                 moving,
                 taker.guard(),

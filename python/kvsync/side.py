@@ -121,6 +121,10 @@ class Side:
             return InventoryGuard(self.scanned)
         return Look(self.replica) if self.options.guard == "check" else Trust()
 
+    def version_of(self, change: Change) -> bytes:
+        """Return the version token that a change's value is proven to have here; empty where none is."""
+        return self.scanned.version_of(change) if self.scanned is not None else b""
+
     def leave(self) -> None:
         """Let the lease know the manifest as this run leaves it, for the next run of this process."""
         if self.lease is not None:

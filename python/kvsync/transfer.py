@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from kvsync.expiry import may_be_gone, write_until
 from kvsync.measuring import BATCH_BYTES, BATCH_COUNT, measured
 from kvsync.native import Hasher
-from kvsync.storages.base import LARGE_BYTES, TornRead, has_expiry, has_streaming
+from kvsync.storages.base import LARGE_BYTES, TornRead, has_copy, has_expiry, has_streaming
 from kvsync.types import Change, Unreadable, Written
 
 if TYPE_CHECKING:
@@ -98,12 +98,20 @@ class Batch:
     large: Change | None = None
 
 
+def _unknown(_change: Change) -> bytes:
+    return b""
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Takes values from a storage, or from what the caller gave in this run."""
+    """Takes values from a storage, or from what the caller gave in this run.
+
+    `version_of` tells which version token a change's value has there; empty where that is not certain.
+    """
 
     storage: Storage
     given: Given | None
+    version_of: Callable[[Change], bytes] = _unknown
     in_parts: bool = False
 
     def take(self, changes: Segment, start: int, stop: int) -> Batch:
@@ -151,7 +159,7 @@ def push(
     for batch in _read(giver, live, ahead=_pays_to_read_ahead(giver, taker, live)):
         before_write()
         if batch.large is not None:
-            _apply_large(giver.storage, taker, batch.large, guard, outcome, before_write)
+            _apply_large(giver, taker, batch.large, guard, outcome, before_write)
         else:
             _apply(taker, live, batch, guard, outcome, now_ms)
         on_batch(batch.stop - batch.start)
@@ -247,31 +255,61 @@ def _empty(taker: Storage, changes: Segment, keys: list[str], guard: Guard, outc
 
 
 def _apply_large(
-    giver: Storage, taker: Storage, change: Change, guard: Guard, outcome: Outcome, before_write: Callable[[], None]
+    giver: Reader, taker: Storage, change: Change, guard: Guard, outcome: Outcome, before_write: Callable[[], None]
 ) -> None:
-    """Move one value in parts; the taker keeps nothing of it unless all of it is what its change names."""
-    assert has_streaming(giver)  # noqa: S101 - the reader says so
-    assert has_streaming(taker)  # noqa: S101
+    """Have one value copied, or move it in parts; the taker keeps nothing of it unless it is what its change names."""
     refused: dict[str, str] = {}
     keys, expect, _ = _admitted([change.key], guard, refused)
-    written = Written()
+    written: Written | None = None
     if keys:
-        parts = giver.read_stream(change.key)
-        try:
-            if parts is None or isinstance(parts, Unreadable):
-                refused[change.key] = _why(parts)
-            else:
-                written = taker.write_stream(change.key, _proven(parts, change, before_write), expect)
-                _note(written, refused)
-        except _OtherValueError:
-            refused[change.key] = _why(b"")
-        except TornRead as torn:
-            refused[change.key] = _why(Unreadable(str(torn)))
+        written = _copied(giver, taker, change, expect, before_write)
+        if written is None:
+            written = _streamed(giver.storage, taker, change, expect, before_write, refused)
+        _note(written, refused)
     outcome.applied += not refused
     if refused:
         outcome.failed.append((change, refused[change.key]))
-    tokens = dict(zip(keys, written.tokens, strict=True)) if written.tokens and not refused else {}
+    tokens = dict(zip(keys, written.tokens, strict=True)) if written and written.tokens and not refused else {}
     _record(outcome, [change], tokens, refused)
+
+
+def _copied(
+    giver: Reader,
+    taker: Storage,
+    change: Change,
+    expect: Sequence[bytes | None] | None,
+    before_write: Callable[[], None],
+) -> Written | None:
+    """Have the server copy the version that is known to be the change's value; None where that cannot be had."""
+    if change.expires or not (has_copy(giver.storage) and has_copy(taker)):
+        return None
+    origin, version = giver.storage.origin(change.key), giver.version_of(change)
+    if origin is None or not version:
+        return None
+    return taker.copy(change.key, origin, version, change.size, expect, meanwhile=before_write)
+
+
+def _streamed(
+    giver: Storage,
+    taker: Storage,
+    change: Change,
+    expect: Sequence[bytes | None] | None,
+    before_write: Callable[[], None],
+    refused: dict[str, str],
+) -> Written:
+    assert has_streaming(giver)  # noqa: S101 - the reader says so
+    assert has_streaming(taker)  # noqa: S101
+    parts = giver.read_stream(change.key)
+    try:
+        if parts is None or isinstance(parts, Unreadable):
+            refused[change.key] = _why(parts)
+        else:
+            return taker.write_stream(change.key, _proven(parts, change, before_write), expect)
+    except _OtherValueError:
+        refused[change.key] = _why(b"")
+    except TornRead as torn:
+        refused[change.key] = _why(Unreadable(str(torn)))
+    return Written()
 
 
 class _OtherValueError(Exception):

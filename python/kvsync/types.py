@@ -17,6 +17,7 @@ __all__ = [
     "Delete",
     "Expectation",
     "Flags",
+    "Origin",
     "Put",
     "Refusal",
     "Stored",
@@ -210,6 +211,16 @@ class Unreadable:
     """Stands for a value that exists and cannot be read now."""
 
     reason: str
+
+
+class Origin(NamedTuple):
+    """Where a value lies, for the storage that is to take it over to have it copied.
+
+    `place` is equal for storages between which one server copies; `path` is the value's name there.
+    """
+
+    place: str
+    path: str
 
 
 class Refusal(NamedTuple):

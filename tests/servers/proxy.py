@@ -43,6 +43,7 @@ class DroppingProxy:
     Attributes:
         port: where it listens.
         exchanges: how many it has seen since it started, over all connections.
+        moved_bytes: how many bytes it has forwarded, both ways.
         dropped: whether the answer that `arm` named was dropped.
         delay_seconds: how much later everything arrives, each way.
     """
@@ -50,6 +51,7 @@ class DroppingProxy:
     def __init__(self, upstream_port: int, *, delay_seconds: float = 0.0) -> None:
         self.port = 0
         self.exchanges = 0
+        self.moved_bytes = 0
         self.dropped = False
         self.delay_seconds = delay_seconds
         self._upstream_port = upstream_port
@@ -130,6 +132,7 @@ class DroppingProxy:
                     self._ask(connection)
                 elif self._answer(connection):
                     raise ConnectionAbortedError
+                self.moved_bytes += len(data)
                 late.put_nowait((self._loop.time() + self.delay_seconds, data))
             late.put_nowait((self._loop.time() + self.delay_seconds, b""))
             await sender

@@ -63,6 +63,13 @@ class Scan:
         self.racy.difference_update(tokens)
         self.fresh = False
 
+    def version_of(self, change: Change) -> bytes:
+        """Return the version token that a change's value is proven to have; empty where none is."""
+        keys = [change.key]
+        if change.key in self.racy or self.current.digests(keys) != [change.digest]:
+            return b""
+        return self.current.tokens(keys)[0] or b""
+
     def save(self, storage: Storage, nonce: bytes) -> None:
         """Write the inventory down, if anything in it is new."""
         if not nonce or (self.fresh and self.basis == nonce and len(self.touched) < REFRESH_COUNT):

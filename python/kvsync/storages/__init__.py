@@ -10,6 +10,7 @@ from kvsync.errors import UsageError
 from kvsync.storages.base import (
     ObjectMismatch,
     Storage,
+    SupportsCopy,
     SupportsExpiry,
     SupportsIdentity,
     SupportsSizes,
@@ -22,6 +23,7 @@ from kvsync.storages.url import redact, scheme_of
 __all__ = [
     "ObjectMismatch",
     "Storage",
+    "SupportsCopy",
     "SupportsExpiry",
     "SupportsIdentity",
     "SupportsSizes",

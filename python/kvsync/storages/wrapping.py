@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from kvsync.storages.base import has_expiry, has_sizes, has_streaming, has_transaction
+from kvsync.storages.base import has_copy, has_expiry, has_sizes, has_streaming, has_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from kvsync.storages.base import Storage
-    from kvsync.types import Capabilities, Expectation, Stored, Unreadable, Version, Written
+    from kvsync.types import Capabilities, Expectation, Origin, Stored, Unreadable, Version, Written
 
 __all__ = ["WrappedStorage", "innermost"]
 
@@ -23,9 +23,10 @@ T = TypeVar("T")
 class WrappedStorage:
     """A storage around another, `inner`; subclasses override `around`.
 
-    It has `transaction`, and the methods of `SupportsExpiry`, `SupportsSizes` and `SupportsStreaming`, exactly if
-    `inner` has. Entering a transaction is the operation `begin`, leaving it `commit`. Its capabilities are those that
-    `inner` has at the time, since some storages learn from their server what they can do, unless others are set.
+    It has `transaction`, and the methods of `SupportsExpiry`, `SupportsSizes`, `SupportsStreaming` and `SupportsCopy`,
+    exactly if `inner` has. `origin` is no operation, since it asks nothing. Entering a transaction is the operation
+    `begin`, leaving it `commit`. Its capabilities are those that `inner` has at the time, since some storages learn
+    from their server what they can do, unless others are set.
     """
 
     transaction: Callable[[], AbstractContextManager[None]]
@@ -34,6 +35,8 @@ class WrappedStorage:
     sizes: Callable[[Sequence[str]], list[int | None]]
     read_stream: Callable[[str], Iterator[bytes] | Unreadable | None]
     write_stream: Callable[..., Written]
+    origin: Callable[[str], Origin | None]
+    copy: Callable[..., Written | None]
     _capabilities: Capabilities | None = None
 
     def __init__(self, inner: Storage) -> None:
@@ -52,6 +55,11 @@ class WrappedStorage:
             self.read_stream = lambda key: self.around("read_stream", inner.read_stream, key)
             self.write_stream = lambda key, parts, expect=None: self.around(
                 "write_stream", inner.write_stream, key, parts, expect
+            )
+        if has_copy(inner):
+            self.origin = inner.origin
+            self.copy = lambda key, origin, version, size, expect=None, *, meanwhile: self.around(
+                "copy", inner.copy, key, origin, version, size, expect, meanwhile=meanwhile
             )
 
     @property

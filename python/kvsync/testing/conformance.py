@@ -28,9 +28,11 @@ import pytest
 from kvsync.storages.base import (
     ObjectMismatch,
     Storage,
+    SupportsCopy,
     SupportsExpiry,
     SupportsStreaming,
     SupportsTransaction,
+    has_copy,
     has_expiry,
     has_streaming,
 )
@@ -38,6 +40,8 @@ from kvsync.types import ABSENT, ANY, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from kvsync.types import Origin
 
 __all__ = ["HARD_KEYS", "HARD_VALUES", "StorageConformance", "listing"]
 
@@ -510,6 +514,35 @@ class StorageConformance:
             assert (refusal.key, refusal.changed) == (key, True)
         assert storage.read(["there", "new", "absent"]) == [b"".join(parts), b"".join(parts), None]
 
+    def test_a_copy_is_of_the_named_version_alone(self, storage: Storage) -> None:
+        copying, origin = self._copying(storage, "from")
+        _write(storage, {"from": b"first", "there": b"before"})
+        first = listing(storage)["from"]
+        _write(storage, {"from": b"later"})
+        later = listing(storage)["from"]
+        for key in ("there", "new"):
+            assert copying.copy(key, origin, first, 5, meanwhile=_idle) is None
+        assert storage.read(["there", "new"]) == [b"before", None]
+        for key in ("there", "new"):
+            written = copying.copy(key, origin, later, 5, meanwhile=_idle)
+            assert written is not None
+            assert written.refused == ()
+            assert written.tokens in {None, (None,), (listing(storage)[key],)}
+        assert storage.read(["there", "new", "from"]) == [b"later"] * 3
+        assert storage.objects() == []
+
+    def test_copying_on_condition(self, storage: Storage) -> None:
+        copying, origin = self._copying(storage, "from")
+        _write(storage, {"from": b"1", "there": b"2", "moved": b"3"})
+        tokens = listing(storage)
+        _write(storage, {"moved": b"4"})
+        for key, expect in (("there", None), ("moved", tokens["moved"]), ("new", tokens["there"]), ("there", b"")):
+            assert copying.copy(key, origin, tokens["from"], 1, [expect], meanwhile=_idle) is None
+        assert storage.read(["there", "moved", "new"]) == [b"2", b"4", None]
+        for key, expect in (("there", tokens["there"]), ("new", None)):
+            assert copying.copy(key, origin, tokens["from"], 1, [expect], meanwhile=_idle) is not None
+        assert storage.read(["there", "moved", "new"]) == [b"1", b"4", b"1"]
+
     def test_an_expiry_comes_back_as_it_was_given(self, storage: Storage) -> None:
         expiring = self._expiring(storage)
         later = _now_ms() + HOUR_MS
@@ -753,10 +786,21 @@ class StorageConformance:
         return storage
 
     @staticmethod
+    def _copying(storage: Storage, key: str) -> tuple[SupportsCopy, Origin]:
+        origin = storage.origin(key) if has_copy(storage) else None
+        if not has_copy(storage) or origin is None:
+            pytest.skip("its server copies nothing")
+        return storage, origin
+
+    @staticmethod
     def _transactional(storage: Storage) -> SupportsTransaction:
         if not isinstance(storage, SupportsTransaction):
             pytest.skip("has no transactions")
         return storage
+
+
+def _idle() -> None:
+    pass
 
 
 def _now_ms() -> int:

@@ -97,11 +97,19 @@ def service_of(store: object) -> Service:
     raise UsageError(message)
 
 
-def careful_twin(store: Any) -> Any:
-    """Return a store like `store` that makes each request once; one in memory is its own."""
+def careful_twin(
+    store: Any, settings: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+) -> Any:
+    """Return a store like `store` that makes each request once; one in memory is its own.
+
+    It has `settings` of its own, and sends `headers` with every request.
+    """
     if service_of(store).scheme == "memory":
         return store
-    arguments: dict[str, Any] = {"config": store.config, "client_options": store.client_options}
+    options = store.client_options
+    if headers:
+        options = {**(options or {}), "default_headers": {**(options or {}).get("default_headers", {}), **headers}}
+    arguments: dict[str, Any] = {"config": {**store.config, **(settings or {})}, "client_options": options}
     given = {"prefix": store.prefix, "credential_provider": store.credential_provider}
     arguments.update({name: value for name, value in given.items() if value is not None})
     return type(store)(**arguments, retry_config=CAREFUL)

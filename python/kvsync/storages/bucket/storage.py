@@ -19,13 +19,14 @@ from kvsync.errors import StorageError
 from kvsync.native import digest_values
 from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.bucket.client import Bucket, Meta, UnreadableObject, UnstorableObject
+from kvsync.storages.bucket.copying import Copier
 from kvsync.storages.bucket.index import INDEX, BucketIndex, is_tag
 from kvsync.storages.bucket.listing import Listing
 from kvsync.storages.bucket.name import NAME_BYTES_MAX, encode
 from kvsync.storages.bucket.place import CONCURRENCY, Place, careful_twin
 from kvsync.storages.bucket.stream import gathered, parts_of, send_parts
 from kvsync.storages.bucket.workers import at_once
-from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Unreadable, Written
+from kvsync.types import ABSENT, ANY, Capabilities, Origin, Refusal, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -135,6 +136,7 @@ class BucketStorage:
         self._bucket = Bucket(store, careful or careful_twin(store), f"{prefix}/" if prefix else "", self.name)
         self._listing = Listing(self._bucket, concurrency)
         self._index = BucketIndex(self._bucket, self._listing)
+        self._copier = Copier(self._bucket)
         self._concurrency = concurrency
         self._room = NAME_BYTES_MAX - len(self._bucket.prefix.encode())
         self._seen: _Seen | None = None
@@ -289,6 +291,35 @@ class BucketStorage:
 
         answer = self._answered(key, name, send)
         return Written((answer,), (None,)) if isinstance(answer, Refusal) else Written((), (answer,))
+
+    def origin(self, key: str) -> Origin | None:
+        """Return where a value is to be copied from; None where the server is not known to copy on condition."""
+        name, place = encode(key), self._copier.place
+        return Origin(place, self._bucket.prefix + name) if place is not None and self._fits(name) else None
+
+    def copy(
+        self,
+        key: str,
+        origin: Origin,
+        version: bytes,
+        size: int,
+        expect: Sequence[bytes | None] | None = None,
+        *,
+        meanwhile: Callable[[], None],
+    ) -> Written | None:
+        """Have the server copy a value of the same bucket, with `expect` only where the token here is `expect[0]`.
+
+        None where it does not, or not on condition, or where something is not as expected.
+
+        Raises:
+            StorageError: a request after the copy failed.
+        """
+        self._check_open()
+        self._seen = None
+        name = encode(key)
+        if not self._fits(name):
+            return None
+        return self._copier.copy(name, origin, version, size, expect, meanwhile)
 
     # Index objects
 
