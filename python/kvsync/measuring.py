@@ -25,10 +25,11 @@ GROWTH = 8
 
 
 class Measured(NamedTuple):
-    """The BLAKE3 of a stored value, and its bytes."""
+    """The BLAKE3 of a stored value, and its bytes; of one that was read in parts the version token, if that is told."""
 
     digest: bytes
     size: int
+    version: bytes = b""
 
 
 Values: TypeAlias = "list[bytes | Unreadable | None]"
@@ -98,4 +99,4 @@ def _stream(storage: SupportsStreaming, key: str) -> Measured | list[bytes | Unr
             size += len(part)
     except TornRead as torn:
         return [Unreadable(str(torn))]
-    return Measured(hasher.digest(), size)
+    return Measured(hasher.digest(), size, getattr(parts, "version", b""))

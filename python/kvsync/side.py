@@ -73,6 +73,7 @@ class Side:
         self.given: Given | None = None
         self.answered: set[tuple[int, int]] = set()
         self._unwritten: dict[str, bytes | None] = {}
+        self._versions: dict[str, tuple[bytes, bytes]] = {}
 
     def settle(self) -> None:
         """Take in what an interrupted run left, and refuse a storage or a clock that cannot be relied on.
@@ -123,6 +124,9 @@ class Side:
 
     def version_of(self, change: Change) -> bytes:
         """Return the version token that a change's value is proven to have here; empty where none is."""
+        digest, version = self._versions.get(change.key, (b"", b""))
+        if version and digest == change.digest:
+            return version
         return self.scanned.version_of(change) if self.scanned is not None else b""
 
     def leave(self) -> None:
@@ -286,6 +290,7 @@ class Side:
             if isinstance(values, Measured):
                 change = Change(keys[0], origin, first, 0, values.size, values.digest, until[0] if until else 0)
                 parts.append(Segment.from_rows([change]))
+                self._versions[change.key] = values.digest, values.version
             else:
                 present = [value for value in values if isinstance(value, bytes)]
                 if len(present) < len(keys):

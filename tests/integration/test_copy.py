@@ -98,10 +98,34 @@ def test_a_copy_goes_back_in_the_same_way(bucket: Bucket) -> None:
     assert bucket.equal()
 
 
-def test_without_a_scan_no_version_is_known_and_values_move_in_parts(bucket: Bucket) -> None:
+@pytest.mark.parametrize("there", [False, True])
+def test_what_is_named_as_stored_is_copied_as_it_was_read(bucket: Bucket, there: bool) -> None:
+    if there:
+        bucket.b.write(["film"], [large(0)])
     bucket.a.write(["film"], [large(1)])
     result = bucket.sync(scan=False, changes=[Put("film")])
-    assert operations(result) == (0, 1)
+    assert (result.pushed, operations(result)) == (1, (1, 0))
+    assert result.operations["source"]["read_stream"] == 1
+    assert bucket.b.read(["film"]) == [large(1)]
+    assert bucket.equal()
+
+
+def test_what_is_named_as_stored_and_changes_then_is_not_copied(bucket: Bucket) -> None:
+    bucket.a.write(["film"], [large(1)])
+    target = Disturbed(bucket.b, lambda: bucket.a.write(["film"], [large(2)]), nothing)
+    result = bucket.sync(b=target, scan=False, changes=[Put("film")])
+    assert [missing.key for missing in result.missing] == ["film"]
+    assert target.operations["copy"] == 1
+    assert bucket.b.read(["film"]) == [None]
+    assert bucket.sync(scan=False, changes=[Put("film")]).missing == []
+    assert bucket.b.read(["film"]) == [large(2)]
+    assert bucket.equal()
+
+
+def test_a_value_whose_version_nobody_knows_moves_in_parts(bucket: Bucket) -> None:
+    bucket.a.write(["film"], [large(1)])
+    kvsync.commit(bucket.a, [Put("film")], environment=bucket.clock.environment)
+    assert operations(bucket.sync(scan=False)) == (0, 1)
     assert bucket.b.read(["film"]) == [large(1)]
 
 

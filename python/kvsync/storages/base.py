@@ -209,6 +209,8 @@ class SupportsStreaming(SupportsSizes, Protocol):
     def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
         """Return the parts of a value, in order, or None where there is none.
 
+        Where the iterator has an attribute `version`, that is the version token of just this value.
+
         Raises:
             TornRead: from the iterator, where the value changed meanwhile, or cannot be read any further.
         """
@@ -279,7 +281,7 @@ def has_sizes(storage: object) -> TypeGuard[SupportsSizes]:
 
 def has_copy(storage: object) -> TypeGuard[SupportsCopy]:
     """Whether the server of `storage` may copy values."""
-    return hasattr(storage, "origin")
+    return hasattr(storage, "origin") and hasattr(storage, "copy")
 
 
 def has_streaming(storage: object) -> TypeGuard[SupportsStreaming]:

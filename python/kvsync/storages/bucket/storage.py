@@ -24,7 +24,7 @@ from kvsync.storages.bucket.index import INDEX, BucketIndex, is_tag
 from kvsync.storages.bucket.listing import Listing
 from kvsync.storages.bucket.name import NAME_BYTES_MAX, encode
 from kvsync.storages.bucket.place import CONCURRENCY, Place, careful_twin
-from kvsync.storages.bucket.stream import gathered, parts_of, send_parts
+from kvsync.storages.bucket.stream import Parts, gathered, send_parts
 from kvsync.storages.bucket.workers import at_once
 from kvsync.types import ABSENT, ANY, Capabilities, Origin, Refusal, Unreadable, Written
 
@@ -261,7 +261,7 @@ class BucketStorage:
         if meta is None:
             return None
         self._note(key, meta)
-        return parts_of(self._bucket, self._name(key), meta)
+        return Parts(self._bucket, self._name(key), meta)
 
     def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
         """Write a value from its parts, with `expect` only where the token there is `expect[0]`.

@@ -8,6 +8,7 @@ be held is written whole, on condition.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
@@ -20,12 +21,12 @@ from kvsync.storages.base import TornRead
 from kvsync.storages.bucket.client import Meta, UnreadableObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from kvsync.storages.bucket.client import Bucket
 
-__all__ = ["WHOLE_BYTES", "gathered", "parts_of", "send_parts"]
+__all__ = ["WHOLE_BYTES", "Parts", "gathered", "send_parts"]
 
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
@@ -36,16 +37,23 @@ WHOLE_BYTES = 32 << 20
 """So much is held in memory for the sake of a condition."""
 
 
-def parts_of(bucket: Bucket, name: str, meta: Meta) -> Iterator[bytes]:
-    """Yield an object that is as `meta` says, in parts.
+class Parts(Iterator[bytes]):
+    """The parts of an object that is as `meta` says.
 
     Raises:
         TornRead: it changed meanwhile, or is archived.
         StorageError: a request failed.
     """
-    size = meta.size or 0
-    for start in range(0, size, PART_BYTES):
-        yield _part(bucket, name, meta, start, min(start + PART_BYTES, size))
+
+    def __init__(self, bucket: Bucket, name: str, meta: Meta) -> None:
+        self.version = meta.token or b""
+        size = meta.size or 0
+        self._parts = (
+            _part(bucket, name, meta, start, min(start + PART_BYTES, size)) for start in range(0, size, PART_BYTES)
+        )
+
+    def __next__(self) -> bytes:
+        return next(self._parts)
 
 
 def _part(bucket: Bucket, name: str, meta: Meta, start: int, stop: int) -> bytes:
