@@ -294,7 +294,7 @@ class BucketStorage:
 
     def origin(self, key: str) -> Origin | None:
         """Return where a value is to be copied from; None where the server is not known to copy on condition."""
-        name, place = encode(key), self._copier.place
+        name, place = self._name(key), self._copier.place
         return Origin(place, self._bucket.prefix + name) if place is not None and self._fits(name) else None
 
     def copy(
@@ -316,7 +316,7 @@ class BucketStorage:
         """
         self._check_open()
         self._seen = None
-        name = encode(key)
+        name = self._name(key)
         if not self._fits(name):
             return None
         return self._copier.copy(name, origin, version, size, expect, meanwhile)
