@@ -23,6 +23,7 @@ from kvsync.storages.bucket.copying import Copier
 from kvsync.storages.bucket.index import INDEX, BucketIndex, is_tag
 from kvsync.storages.bucket.listing import Listing
 from kvsync.storages.bucket.name import NAME_BYTES_MAX, encode
+from kvsync.storages.bucket.nesting import tiers
 from kvsync.storages.bucket.place import CONCURRENCY, Place, careful_twin
 from kvsync.storages.bucket.stream import Parts, gathered, send_parts
 from kvsync.storages.bucket.workers import at_once
@@ -172,7 +173,11 @@ class BucketStorage:
         """
         self._seen = None
         wanted: Sequence[object] = [ANY] * len(keys) if expect is None else expect
-        answers = self._each(lambda row: self._write(*row), list(zip(keys, values, wanted, strict=True)))
+        answers: list[bytes | Refusal] = [b""] * len(keys)
+        for tier in tiers([self._name(key) for key in keys]):
+            written = self._each(lambda i: self._write(keys[i], values[i], wanted[i]), tier)
+            for position, answer in zip(tier, written, strict=True):
+                answers[position] = answer
         refused = tuple(answer for answer in answers if isinstance(answer, Refusal))
         return Written(refused, tuple(None if isinstance(answer, Refusal) else answer for answer in answers))
 
