@@ -12,14 +12,17 @@ pub fn of_value(value: &[u8]) -> [u8; DIGEST] {
     *blake3::hash(value).as_bytes()
 }
 
+/// To digest a byte takes as long as to go through so many of an index.
+const COST: usize = 4;
+
 /// Each thread takes so many parts, so that none of them waits long for the last one.
 const PARTS: usize = 4;
 
 /// BLAKE3 of each of many values, [`NO_DIGEST`] in the place of none.
 #[must_use]
 pub fn of_values(values: &[Option<&[u8]>], workers: Workers) -> Vec<[u8; DIGEST]> {
-    let bytes = values.iter().flatten().map(|value| value.len()).sum();
-    let threads = workers.for_bytes(bytes);
+    let bytes: usize = values.iter().flatten().map(|value| value.len()).sum();
+    let threads = workers.for_bytes(bytes.saturating_mul(COST));
     let parts = if threads == 1 { 1 } else { threads * PARTS };
     let parts: Vec<_> = values.chunks(values.len().div_ceil(parts).max(1)).collect();
     workers::run(threads, parts.len(), |part| {

@@ -225,9 +225,15 @@ impl<'a> View<'a> {
 
     /// Positions among the puts of a range whose value is not the logged one; a missing value never is.
     #[must_use]
-    pub fn mismatches(&self, start: usize, stop: usize, values: &[Option<&[u8]>]) -> Vec<usize> {
+    pub fn mismatches(
+        &self,
+        start: usize,
+        stop: usize,
+        values: &[Option<&[u8]>],
+        workers: Workers,
+    ) -> Vec<usize> {
         let puts = self.rows(start, stop).filter(|row| !row.deletes());
-        let digests = crate::digest::of_values(values, Workers::ALONE);
+        let digests = crate::digest::of_values(values, workers);
         let pairs = puts.zip(values.iter().zip(&digests)).enumerate();
         let wrong = pairs.filter(|(_, (row, (value, digest)))| {
             value.is_none_or(|value| value.len() as u64 != row.size || *digest != row.digest)

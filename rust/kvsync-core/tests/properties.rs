@@ -397,10 +397,10 @@ proptest! {
         let view = parsed.view();
         let puts = || model.values().filter(|value| value.is_some());
         let stored: Vec<_> = puts().map(|value| value.as_deref()).collect();
-        prop_assert_eq!(view.mismatches(0, view.len(), &stored), Vec::<usize>::new());
+        prop_assert_eq!(view.mismatches(0, view.len(), &stored, kvsync_core::Workers::new(2)), Vec::<usize>::new());
         let spoilt: Vec<_> = stored.iter().map(|_| Some(&b"other value"[..])).collect();
-        prop_assert_eq!(view.mismatches(0, view.len(), &spoilt).len(), stored.len());
-        prop_assert_eq!(view.mismatches(0, view.len(), &vec![None; stored.len()]).len(), stored.len());
+        prop_assert_eq!(view.mismatches(0, view.len(), &spoilt, kvsync_core::Workers::new(2)).len(), stored.len());
+        prop_assert_eq!(view.mismatches(0, view.len(), &vec![None; stored.len()], kvsync_core::Workers::new(2)).len(), stored.len());
     }
 
     #[test]

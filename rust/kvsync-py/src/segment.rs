@@ -227,7 +227,7 @@ impl Segment {
         if values.len() != view.puts(start, stop) {
             return Err(usage(py, "values and puts differ in length", None));
         }
-        Ok(py.detach(|| view.mismatches(start, stop, &values)))
+        Ok(py.detach(|| view.mismatches(start, stop, &values, workers())))
     }
 
     fn find<'py>(
