@@ -77,8 +77,7 @@ def in_turn(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
 
     The cyclic collector is off: it would be the rivals that pay for it.
     """
-    with collector_off():
-        return in_turn_prepared({name: partial(itself, work) for name, work in works.items()}, rounds)
+    return in_turn_prepared({name: partial(itself, work) for name, work in works.items()}, rounds)
 
 
 def itself(work: Callable[[], object]) -> Callable[[], object]:
@@ -87,12 +86,13 @@ def itself(work: Callable[[], object]) -> Callable[[], object]:
 
 
 def in_turn_prepared(makers: Mapping[str, Callable[[], Callable[[], object]]], rounds: int) -> dict[str, Timing]:
-    """Time in turn what each maker returns; making it is not timed. The cyclic collector stays on."""
+    """Time in turn what each maker returns; making it is not timed. The cyclic collector is off meanwhile."""
     costs: dict[str, list[tuple[float, float]]] = {name: [] for name in makers}
     for _ in range(rounds):
         for name, make in makers.items():
             work = make()
-            costs[name].append(cost_of(work))
+            with collector_off():
+                costs[name].append(cost_of(work))
             del work
     return {name: Timing(*zip(*taken, strict=True)) for name, taken in costs.items()}
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import lmdb
 import psycopg
 import redis
+from servers.redis import RedisServer
 from servers.running import running
 
 from kvsync.measuring import BATCH_COUNT
@@ -208,10 +209,11 @@ def places(kind: str, *, other: bool = False) -> Iterator[Make]:
 
 
 def _redis(stack: contextlib.ExitStack, _other: bool) -> Make:
-    server = running("redis")
+    # One for each case: the memory of a server that held much before is in pieces, and slower.
+    server = RedisServer(_folder(stack))
+    server.start()
+    stack.callback(server.stop)
     numbers = count()
-    client = stack.enter_context(redis.Redis(port=server.port))
-    stack.callback(client.flushall)
 
     def make() -> Place:
         prefix = f"{next(numbers)}:"

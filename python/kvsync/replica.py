@@ -39,6 +39,10 @@ ADOPT_COUNT = 4096
 ADOPT_BYTES = 8 << 20
 """How much of an intent is compared with the storage at a time."""
 
+COMPRESS_COUNT = 2000
+"""Segments of fewer changes are stored as they are: most of their bytes are digests, and to compress the rest takes
+longer than to send it. Compaction merges them into larger ones."""
+
 EMPTY = Segment.from_rows([])
 
 
@@ -210,7 +214,7 @@ class Replica:
         if self.transactional or not len(segment):
             return
         name = segment_name(self.manifest.generation + 1)
-        data = segment.encode(name, self.storage.capabilities.compress)
+        data = self._encoded(name, segment)
         self._create(name, data)
         self._intent = (name, segment, data)
 
@@ -235,18 +239,21 @@ class Replica:
         self._write(manifest._replace(missing=tuple(missing), peers=peers), cover)
         return True
 
+    def _encoded(self, name: str, segment: Segment) -> bytes:
+        return segment.encode(name, self.storage.capabilities.compress and len(segment) >= COMPRESS_COUNT)
+
     def _logged(self, segment: Segment) -> Manifest:
         """Return the manifest with `segment` listed: as the intent that named it, where that is what was applied."""
         intent, self._intent = self._intent, None
         if intent is None:
             name = segment_name(self.manifest.generation + 1)
-            data = segment.encode(name, self.storage.capabilities.compress)
+            data = self._encoded(name, segment)
             return self._listing(segment, name, data, stored=False)
         name, intended, data = intent
         if len(intended) == len(segment):
             return self._listing(segment, name, data, stored=True)
         fresh = self._fresh_name()
-        data = segment.encode(fresh, self.storage.capabilities.compress)
+        data = self._encoded(fresh, segment)
         manifest = self.manifest._replace(garbage=(*self.manifest.garbage, name))
         return self._listing(segment, fresh, data, stored=False, manifest=manifest)
 
@@ -347,7 +354,7 @@ class Replica:
         if landed:
             adopted = Segment.from_rows(landed)
             fresh = self._fresh_name()
-            encoded = adopted.encode(fresh, self.storage.capabilities.compress)
+            encoded = self._encoded(fresh, adopted)
             manifest = self._listing(adopted, fresh, encoded, stored=False, manifest=manifest)
         self._write(manifest, cover)
 
@@ -389,7 +396,7 @@ class Replica:
         old = manifest.segments[start:stop]
         segment = Segment.merge(self.segments(old))
         name = self._fresh_name()
-        data = segment.encode(name, self.storage.capabilities.compress)
+        data = self._encoded(name, segment)
         rest = manifest._replace(
             segments=manifest.segments[:start],
             garbage=(*manifest.garbage, *(entry.name for entry in old if entry.inline is None)),
