@@ -136,7 +136,8 @@ def quiet(world: World, pairs: list[tuple[int, int]]) -> None:
         assert (one.without_lease(), other.without_lease()) == before
         mistaken = any(operations["store"] for operations in result.operations.values())
         assert not mistaken or one.marking or other.marking
-        assert result.index_operations <= (6 if mistaken else 2)
+        # Three more where the first lease had to be taken from a holder that never gave it back.
+        assert result.index_operations <= (9 if mistaken else 2)
         for operations in result.operations.values():
             assert operations == {"load": 1} or mistaken, operations
 
