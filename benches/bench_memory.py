@@ -115,7 +115,10 @@ def test_many_values(report: Report, folder: Path, pair: tuple[str, str]) -> Non
     moved(report, work, url(pair[0], folder), url(pair[1], folder), sizes)
 
 
-def test_one_huge_value(report: Report, folder: Path) -> None:
-    """Move one value of 1 GiB between buckets."""
-    work = f"s3 to s3, one value of {HUGE_BYTES >> 20:,} MiB"
-    moved(report, work, url("s3", folder), url("s3", folder), [HUGE_BYTES])
+@pytest.mark.parametrize("copied", [False, True], ids=["two buckets", "one bucket"])
+def test_one_huge_value(report: Report, folder: Path, *, copied: bool) -> None:
+    """Move one value of 1 GiB between buckets, or between prefixes of one, where the server copies it."""
+    server = running("s3")
+    target = url("s3", folder) if copied else str(server.url_of("memory", bucket=server.new_bucket()))
+    work = f"s3 to s3{', one bucket' if copied else ''}, one value of {HUGE_BYTES >> 20:,} MiB"
+    moved(report, work, url("s3", folder), target, [HUGE_BYTES])
