@@ -107,6 +107,8 @@ class MortalWorld(World):
         self.tombstones: defaultdict[tuple[int, str], set[Dot]] = defaultdict(set)
         self.mortal: set[Write] = set()
         self.retimed: set[Write] = set()
+        # Other times that an application set in its own storage, until a run of its says them: (value, due).
+        self.untold: dict[tuple[int, str], tuple[bytes, int]] = {}
 
     def blinks(self) -> bool:
         """Whether a value that is being read cannot be, this once."""
@@ -146,7 +148,28 @@ class MortalWorld(World):
         if not isinstance(at, Keeping) or self.random.random() < 0.5:
             return Put(key, value, self.due())
         self.retime(at, key, LIVES[-3:])
+        self.untold[at.number, key] = at.kept[key]
         return Put(key)
+
+    def say(self, at: Replicated, fuse: Fuse | None = None) -> None:
+        if at.unsaid:
+            super().say(at, fuse)
+            self.tell(at)
+
+    def give(self, one: Replicated, other: Replicated, changes: list[Put | Delete], fuse: Fuse, **options: Any) -> None:
+        super().give(one, other, changes, fuse, **options)
+        self.tell(one)
+
+    def tell(self, at: Replicated) -> None:
+        """Note that kvsync knows of all times, unless the run that was to say them failed."""
+        if not at.unsaid:
+            self.untold = {where: said for where, said in self.untold.items() if where[0] != at.number}
+
+    def sync(self, one: Replicated, other: Replicated, fuse: Fuse | None = None, **options: Any) -> Any:
+        """As everywhere; what goes at a time that was never told looks deleted, and may be all that there was."""
+        if options.get("scan") and any(number in {one.number, other.number} for number, _ in self.untold):
+            options["max_delete"] = "100%"
+        return super().sync(one, other, fuse, **options)
 
     def retime(self, at: Keeping, key: str, lives: Sequence[float]) -> None:
         """Let an application set another time in its own storage."""
@@ -250,8 +273,16 @@ class MortalWorld(World):
         for change in at.newest.values():
             if change.deletes and not change.decided and change.origin == own:
                 made = self.tombstones[at.number, change.key]
+                if change.dot not in made and self.went_untold(at, change.key):
+                    self.allowed[at.number, change.key] += 1
+                    del self.untold[at.number, change.key]
                 made.add(change.dot)
                 assert len(made) <= self.allowed[at.number, change.key], f"{at.number} made a delete up: {change}"
+
+    def went_untold(self, at: Replicated, key: str) -> bool:
+        """Whether a value went at a time that its application set and never came to tell: that looks like a delete."""
+        said = self.untold.get((at.number, key))
+        return said is not None and cast("Keeping", at).kept.get(key) in {None, said} and 0 < said[1] <= self.now * 1000
 
     def check_lives(self) -> None:
         """All know the greatest change of each key, and hold what it says now."""

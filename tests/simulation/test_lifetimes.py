@@ -51,6 +51,12 @@ def test_an_expired_value_that_is_held_for_good_is_not_revived(seed: int) -> Non
     lifetimes.play(seed)
 
 
+@pytest.mark.parametrize("seed", [81000144, 81001276])
+def test_a_time_that_an_application_set_and_never_told_looks_like_a_delete(seed: int) -> None:
+    """The run that was to tell it was killed; in the first history that value was all that its storage held."""
+    lifetimes.play(seed)
+
+
 def test_the_same_seed_gives_the_same_history() -> None:
     one, other = (lifetimes.play(8) for _ in range(2))
     assert [replica.data for replica in one.replicas] == [replica.data for replica in other.replicas]
