@@ -460,6 +460,28 @@ def test_a_delete_just_before_its_time_may_pass_for_expiry_and_the_peer_follows_
     assert here.verify().equal
 
 
+@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize("was", [None, LATE])
+def test_a_time_set_in_the_storage_that_comes_before_any_run_sees_it_makes_a_delete(
+    was: float | None, seen: bool
+) -> None:
+    """A commit that fails before it logs the time has not seen it either: only the storage ever knew."""
+    here = Here(*EXPIRING)
+    here.sync(changes=[Put("k", b"v", was and here.later(was)), Put("stays", b"w")], scan=True)
+    here.places[0].put("k", b"v", here.later(LIFE))
+    faulty = FaultyStorage(here.places[0].target, fail_at=None)
+
+    def fail() -> None:
+        faulty.fail_at = None if seen else faulty.count + 1
+
+    with contextlib.nullcontext() if seen else pytest.raises(kvsync.StorageError):
+        kvsync.commit(Moving(faulty, "read", fail), [Put("k")], environment=here.clock.environment)
+    here.clock.now += LIFE + SKEW
+    here.sync(scan=True)
+    here.holds({"stays": b"w"})
+    assert [change.key for change in here.tombstones()] == ([] if seen else ["k", "k"])
+
+
 @both_ways
 @pytest.mark.parametrize("change", [Put("k", b"again"), Delete("k")], ids=["put", "delete"])
 def test_a_change_after_expiry_wins(kinds: tuple[str, str], change: Put | Delete) -> None:
