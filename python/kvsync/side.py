@@ -230,11 +230,10 @@ class Side:
             self.before_write()
             if len(segment):
                 self._log_local(segment)
-                # A decision for what has expired writes nothing: whether it is still there, the scan has seen.
-                expired = set(segment.expired(self.environment.now_ms()))
+                # Of what was not written now, the scan has seen whether it is there: what is about to expire need not.
                 written = {key for key, _, _ in values}
-                gone = expired & written if has_expiry(self.storage) else ()
-                self._unprove(segment.without(sorted(expired - written)), gone)
+                gone = segment.expired(self.environment.now_ms()) if has_expiry(self.storage) else ()
+                self._unprove(segment.without(sorted({row.key for row in rows} - written)), gone)
             else:
                 self.replica.withdraw()
         return refused

@@ -28,6 +28,12 @@ def test_an_expired_value_that_is_not_held_any_more_makes_no_delete(seed: int) -
     lifetimes.edited(seed)
 
 
+@pytest.mark.parametrize("seed", [85005658])
+def test_a_decision_for_a_value_that_went_a_little_early_claims_nothing(seed: int) -> None:
+    """Its side was said to hold the value, which the scan had not found; its absence was logged as a delete."""
+    lifetimes.edited(seed)
+
+
 @pytest.mark.parametrize("seed", [81001698])
 def test_a_time_that_comes_unseen_is_excused_where_a_delete_is(seed: int) -> None:
     """An old intent had meant to delete the key; the newest value went missing everywhere (test_missing_values.py)."""
