@@ -13,7 +13,7 @@ import pytest
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.errors import LockHeldError, UsageError
+from kvsync.errors import LockHeldError, StorageError, UsageError
 from kvsync.storages import open_storage
 from kvsync.storages.base import ObjectMismatch, Storage, SupportsTransaction
 from kvsync.testing.conformance import listing
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "absent_bucket_is_told",
     "held_lease_is_reported_at_once",
     "is_made_equal_with_a_dict",
+    "one_index_writer_wins",
     "one_process_wins_the_lease",
     "one_writer_wins",
     "path_goes_on_meaning_the_same",
@@ -123,6 +125,34 @@ def one_writer_wins(handles: Sequence[Storage]) -> None:
         (winner,) = (number for number, keys in enumerate(refused) if "there" not in keys)
         assert sum(f"new {turn}" not in keys for keys in refused) == 1
         assert first.read(["there"]) == [b"%d %d" % (turn, winner)]
+
+
+def one_index_writer_wins(storage: Storage) -> None:
+    """Of eight that replace one version of an index object at once, one does."""
+    version = storage.store("manifest", b"0", ABSENT)
+
+    def race(number: int) -> bool:
+        try:
+            storage.store("manifest", b"of %d" % number, version)
+        except ObjectMismatch:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(race, range(8))).count(True) == 1
+
+
+def absent_bucket_is_told(storage: Storage) -> None:
+    """Nothing takes a bucket that is not there for an empty one."""
+    for call in (
+        lambda: storage.read(["a"]),
+        lambda: storage.write(["a"], [b"1"]),
+        lambda: storage.delete(["a"]),
+        lambda: list(storage.scan()),
+        lambda: storage.load("lease"),
+    ):
+        with pytest.raises(StorageError, match="the bucket does not exist: create it"):
+            call()
 
 
 def reads_as_empty(storage: Storage) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -14,14 +13,14 @@ import test_lost_answers as lost
 import test_matrix as matrix
 from servers.azurite import CONTAINER
 from servers.proxy import DroppingProxy
+from storage_stories import absent_bucket_is_told, one_index_writer_wins
 
 import kvsync
 from kvsync import Put
 from kvsync.errors import StorageError
-from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.bucket import BucketStorage, open_url
 from kvsync.testing.conformance import listing
-from kvsync.types import ABSENT, Unreadable
+from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,29 +76,11 @@ def test_many_are_deleted_though_some_are_absent(storage: BucketStorage) -> None
 
 def test_a_container_that_is_not_there(azure_server: AzuriteServer) -> None:
     with contextlib.closing(open_url(azure_server.url_of("", container="no-such-container"))) as storage:
-        for call in (
-            lambda: storage.read(["a"]),
-            lambda: storage.write(["a"], [b"1"]),
-            lambda: storage.delete(["a"]),
-            lambda: list(storage.scan()),
-            lambda: storage.load("lease"),
-        ):
-            with pytest.raises(StorageError, match="the bucket does not exist: create it"):
-                call()
+        absent_bucket_is_told(storage)
 
 
 def test_one_of_eight_conditional_writers_wins(storage: BucketStorage) -> None:
-    version = storage.store("manifest", b"0", ABSENT)
-
-    def race(number: int) -> bool:
-        try:
-            storage.store("manifest", b"of %d" % number, version)
-        except ObjectMismatch:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(race, range(8))).count(True) == 1
+    one_index_writer_wins(storage)
 
 
 def test_a_key_of_dots_has_a_name_that_azure_keeps(storage: BucketStorage, azure_server: AzuriteServer) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import obstore
 import pytest
 from obstore.store import MemoryStore
 from servers.gcs import CONDITION, GcsServer
+from storage_stories import absent_bucket_is_told, one_index_writer_wins
 
 import kvsync
 from kvsync import Put
@@ -80,17 +80,7 @@ def test_a_value_written_between_look_and_write_is_left_alone(
 
 
 def test_one_of_eight_writers_wins(storage: BucketStorage) -> None:
-    version = storage.store("manifest", b"0", ABSENT)
-
-    def race(number: int) -> bool:
-        try:
-            storage.store("manifest", b"of %d" % number, version)
-        except ObjectMismatch:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(race, range(8))).count(True) == 1
+    one_index_writer_wins(storage)
 
 
 def test_a_large_value_moves_in_parts(storage: BucketStorage) -> None:
@@ -115,15 +105,7 @@ def test_the_doctor_tells_a_server_that_keeps_conditions_from_one_that_does_not(
 
 def test_a_bucket_that_is_not_there(gcs_server: GcsServer) -> None:
     with contextlib.closing(open_url(gcs_server.url_of("", bucket="no-such-bucket"))) as storage:
-        for call in (
-            lambda: storage.read(["a"]),
-            lambda: storage.write(["a"], [b"1"]),
-            lambda: storage.delete(["a"]),
-            lambda: list(storage.scan()),
-            lambda: storage.load("lease"),
-        ):
-            with pytest.raises(StorageError, match="the bucket does not exist: create it"):
-                call()
+        absent_bucket_is_told(storage)
 
 
 # Google: one write a second to an object

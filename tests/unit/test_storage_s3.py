@@ -25,6 +25,7 @@ import pytest
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 from servers.process import free_ports
 from servers.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedServer
+from storage_stories import one_index_writer_wins
 
 import kvsync
 from kvsync import Delete, Put
@@ -385,17 +386,7 @@ def test_one_of_eight_conditional_writers_wins(seaweed_server: SeaweedServer, pr
 
 def test_index_objects_have_one_winner_by_version_too(seaweed_server: SeaweedServer, prefix: str) -> None:
     with contextlib.closing(open_url(seaweed_server.url_of(prefix))) as storage:
-        version = storage.store("manifest", b"0", ABSENT)
-
-        def race(number: int) -> bool:
-            try:
-                storage.store("manifest", b"of %d" % number, version)
-            except ObjectMismatch:
-                return False
-            return True
-
-        with ThreadPoolExecutor(8) as pool:
-            assert list(pool.map(race, range(8))).count(True) == 1
+        one_index_writer_wins(storage)
 
 
 class Answers:
