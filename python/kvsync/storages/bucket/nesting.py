@@ -15,7 +15,7 @@ def tiers(names: Sequence[str]) -> list[list[int]]:
     """Return the positions of names in tiers, above each name those that are its directories; mostly there is one.
 
     A server that keeps objects in a file system makes the directory `a` for `a/b`. If it takes `a` at that moment,
-    either may replace the other's entry, though both were acknowledged: SeaweedFS does so once in twenty times.
+    either may replace the other's entry, though both were acknowledged: SeaweedFS does so now and then.
 
     >>> tiers(["a/b/c", "a", "a/b", "ab", "c/d"])
     [[1, 3, 4], [2], [0]]
