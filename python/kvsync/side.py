@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from kvsync.errors import ClockError, StorageError, UsageError
@@ -21,7 +23,7 @@ from kvsync.transfer import Look, Trust
 from kvsync.types import ANY, Change, Delete, Put
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from contextlib import AbstractContextManager
 
     from kvsync.environment import Environment
@@ -149,22 +151,18 @@ class Side:
             return
         manifest = self.replica.manifest
         first = stamp_after(self.environment.now_ms(), manifest.clock)
-        keys, values = [change.key for change in changes], [change.value for change in changes]
-        if None not in values or all(change.deletes or change.value is not None for change in changes):
-            given = Given(keys, values, manifest.replica, first, _times(changes))
-            segment = given.segment
-        else:
-            given, segment = self._stored(changes, manifest.replica, first)
+        given, stored = self._taken(changes, manifest.replica, first)
+        logged = cache(lambda: Segment.merge([given.segment, *stored]))
         self.given = given
-        self.unexpiring = unexpiring(segment, self.storage, self.environment.now_ms())
         if self.lease is None:
             self._unwritten = {c.key: c.value for c in changes if c.deletes or c.value is not None}
         refusals: list[Refusal] = []
         with self.as_one():
             if self.lease is not None:
                 self.before_write()
-                self.replica.intend(segment)
-                refusals = self._write_given(given)
+                refusals = self._write_intended(given, logged)
+            segment = logged()
+            self.unexpiring = unexpiring(segment, self.storage, self.environment.now_ms())
             self.before_write()
             accepted = segment.without([refusal.key for refusal in refusals]) if refusals else segment
             if len(accepted):
@@ -267,8 +265,15 @@ class Side:
             refused.update(refusal.key for refusal in self.storage.delete(keys, tokens).refused)
         return refused
 
-    def _stored(self, changes: Sequence[Put | Delete], origin: int, first: int) -> tuple[Given, Segment]:
-        """Return what is given of the changes, and all of them; values that are stored already are read, not kept.
+    def _taken(self, changes: Sequence[Put | Delete], origin: int, first: int) -> tuple[Given, list[Segment]]:
+        """Return what is given of the changes, and the rest of them: of values that are stored already."""
+        keys, values = [change.key for change in changes], [change.value for change in changes]
+        if None not in values or all(change.deletes or change.value is not None for change in changes):
+            return Given(keys, values, origin, first, _times(changes)), []
+        return self._stored(changes, origin, first)
+
+    def _stored(self, changes: Sequence[Put | Delete], origin: int, first: int) -> tuple[Given, list[Segment]]:
+        """Return what is given of the changes, and the rest; values that are stored already are read, not kept.
 
         Raises:
             UsageError: one that is named as stored is not there.
@@ -279,7 +284,7 @@ class Side:
         times = {change.key: expires_ms(change) for change in newest if change.expires is not None}
         known_times = [times.get(change.key, 0) for change in known] if times else None
         given = Given([change.key for change in known], [change.value for change in known], origin, first, known_times)
-        parts = [given.segment]
+        parts: list[Segment] = []
         first += len(known)
         # Before the values: asked after one had expired, they would say that it stays for ever.
         until_of = self._times_stored(stored, times)
@@ -296,7 +301,7 @@ class Side:
                     raise self._not_stored(keys, values)
                 parts.append(Segment.from_values(keys, present, origin, first, 0, until))
             first += len(keys)
-        return given, Segment.merge(parts)
+        return given, parts
 
     def _times_stored(self, keys: Sequence[str], given: Mapping[str, int]) -> dict[str, int] | None:
         """Return when stored values expire: as the storage says, or else as the caller does."""
@@ -315,16 +320,22 @@ class Side:
         message = f"Put({key!r}) has no value and none is stored; give the value, or Delete the key"
         return UsageError(message, storage=self.storage.name, key=key)
 
+    def _write_intended(self, given: Given, logged: Callable[[], Segment]) -> list[Refusal]:
+        """Write the caller's values once it is known what will be logged, and return what the storage refused."""
+        if not self.replica.transactional:
+            self.replica.intend(logged())
+        elif len(given) > BATCH_COUNT:
+            # Nobody sees them before they are logged: their digests can be taken meanwhile.
+            with ThreadPoolExecutor(1, thread_name_prefix="kvsync-digest") as digesting:
+                digesting.submit(logged)
+                return self._write_given(given)
+        return self._write_given(given)
+
     def _write_given(self, given: Given) -> list[Refusal]:
         """Write the caller's values, in the order of their keys, and return what the storage refused."""
         refusals: list[Refusal] = []
-        segment = given.segment
-        for start, stop in segment.batches(BATCH_COUNT, BATCH_BYTES):
-            batch = given.puts(segment, start, stop)
-            assert batch is not None  # noqa: S101 - it is its own segment
-            keys, values = batch
-            deletes = segment.deletes(start, stop)
-            times = segment.expires(start, stop) if segment.expiring else None
+        for start, stop in given.batches(BATCH_COUNT, BATCH_BYTES):
+            keys, values, times, deletes = given.part(start, stop)
             if times is not None:
                 now_ms = self.environment.now_ms()
                 rows = [row for row in zip(keys, values, times, strict=True) if not 0 < row[2] <= now_ms]

@@ -189,7 +189,7 @@ def _expired(giver: Storage, changes: Segment, now_ms: int) -> list[str]:
 
 def _pays_to_read_ahead(giver: Reader, taker: Storage, changes: Segment) -> bool:
     """Whether there is something to wait for: what was given is at hand, and so is what lies in memory."""
-    if giver.given is not None and len(giver.given.segment) >= len(changes):
+    if giver.given is not None and len(giver.given) >= len(changes):
         return False
     ours, theirs = giver.storage.capabilities, taker.capabilities
     return ours.blocking and not (ours.cached and theirs.cached)

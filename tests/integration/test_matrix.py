@@ -5,6 +5,7 @@ What is expected comes from `expected`, which knows nothing of logs, stamps and 
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from places import PAIRS, Clock, Place, make
 
 import kvsync
 from kvsync import Delete, Put
+from kvsync.measuring import BATCH_COUNT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -283,3 +285,20 @@ def test_given_changes_of_one_key_count_once() -> None:
     assert "j" not in a
     assert "j" not in b
     assert result.pushed == 2
+
+
+@pytest.mark.parametrize("kind", ["dict", "sqlite", "lmdb", "postgres"])
+def test_more_than_a_batch_of_changes_in_any_order(folder: Path, kind: str) -> None:
+    """Where they are committed as one, their digests are taken while they are written: the log is the same."""
+    chance = random.Random(kind)
+    one, two = make(kind, folder, "one", Clock()), make("dict", folder, "two", Clock())
+    keys = [f"k{i}" for i in range(3 * BATCH_COUNT)]
+    kvsync.sync(one.target, two.target, [Put(key, b"old") for key in keys])
+    changes = [Put(key, key.encode()) if chance.random() < 0.7 else Delete(key) for key in keys for _ in range(2)]
+    chance.shuffle(changes)
+    last = {change.key: change.value for change in changes}
+    expected = {key: value for key, value in last.items() if value is not None}
+    result = kvsync.sync(one.target, two.target, changes)
+    assert (result.committed, result.pushed, result.missing) == ((len(keys), 0), len(keys), [])
+    assert one.values() == two.values() == expected
+    assert kvsync.verify(one.target, two.target).equal

@@ -6,17 +6,14 @@ use std::ops::Range;
 
 use crate::check::Totals;
 use crate::column::{position, width_if_any, width_of, write};
-use crate::digest;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::layout::Layout;
-use crate::listing::Listing;
 use crate::row::{DECISION, DIGEST, NO_DIGEST, Row, TOMBSTONE};
 use crate::segment::Segment;
 use crate::strings;
-use crate::workers::Workers;
 
-const EXPIRING_TOMBSTONE: &str = "tombstone that expires";
+pub(crate) const EXPIRING_TOMBSTONE: &str = "tombstone that expires";
 
 /// Takes changes in strictly ascending key order.
 #[derive(Debug, Default)]
@@ -212,19 +209,23 @@ impl Builder {
 }
 
 /// Columns behind one another.
-struct Sheet {
-    out: Vec<u8>,
+pub(crate) struct Sheet {
+    pub(crate) out: Vec<u8>,
 }
 
 impl Sheet {
-    fn new(count: usize, widths: &[usize], key_bytes: usize) -> Self {
+    pub(crate) fn new(count: usize, widths: &[usize], key_bytes: usize) -> Self {
         let row = widths.iter().sum::<usize>() + 1 + DIGEST;
         Self {
             out: Vec::with_capacity(count * row + key_bytes),
         }
     }
 
-    fn numbers(&mut self, width: usize, numbers: impl Iterator<Item = u64>) -> Range<usize> {
+    pub(crate) fn numbers(
+        &mut self,
+        width: usize,
+        numbers: impl Iterator<Item = u64>,
+    ) -> Range<usize> {
         let start = self.out.len();
         write(&mut self.out, width, numbers);
         start..self.out.len()
@@ -234,124 +235,11 @@ impl Sheet {
         self.pieces(std::iter::once(bytes))
     }
 
-    fn pieces<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) -> Range<usize> {
+    pub(crate) fn pieces<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) -> Range<usize> {
         let start = self.out.len();
         pieces.for_each(|piece| self.out.extend_from_slice(piece));
         start..self.out.len()
     }
-}
-
-/// A segment of values just seen: consecutive stamps from `stamp` in key order, `None` a delete.
-///
-/// Of one key given twice, the last value counts. Without `expires`, none of them ever goes by itself.
-///
-/// # Errors
-/// Lists of unlike length, a reserved key, an unknown flag, a stamp past 64 bits, a delete that expires.
-pub fn from_values(
-    keys: &Listing,
-    values: &[Option<&[u8]>],
-    expires: Option<&[u64]>,
-    origin: u64,
-    stamp: u64,
-    flags: u8,
-) -> Result<Segment<Vec<u8>>> {
-    let alone = Workers::ALONE;
-    Ok(from_values_in_order(keys, values, expires, origin, stamp, flags, alone)?.0)
-}
-
-/// As [`from_values`], with the position in `keys` and `values` of each change of the segment; digested by `workers`.
-///
-/// # Errors
-/// As [`from_values`].
-pub fn from_values_in_order(
-    keys: &Listing,
-    values: &[Option<&[u8]>],
-    expires: Option<&[u64]>,
-    origin: u64,
-    stamp: u64,
-    flags: u8,
-    workers: Workers,
-) -> Result<(Segment<Vec<u8>>, Vec<u32>)> {
-    if keys.len() != values.len() {
-        return Err(bad("keys and values differ in length"));
-    }
-    if flags & !DECISION != 0 {
-        return Err(bad("unknown flag"));
-    }
-    if let Some(expires) = expires {
-        check_expires(keys, values, expires)?;
-    }
-    keys.check_reserved()?;
-    let order = keys.order()?;
-    check_length(keys.bytes().max(order.len().saturating_mul(DIGEST)))?;
-    let Some(last) = (order.len() as u64).checked_sub(1) else {
-        return Ok((Builder::default().finish()?, order));
-    };
-    let mut layout = Layout {
-        count: order.len(),
-        origins: vec![origin],
-        maxima: vec![stamp.checked_add(last).ok_or(Error::ClockOverflow)?],
-        stamp_base: stamp,
-        ..Layout::default()
-    };
-    let digests = digest::of_values(values, workers);
-    let bytes = write_values(keys, values, &digests, expires, &order, flags, &mut layout);
-    Ok((Segment::assemble(bytes, layout), order))
-}
-
-fn check_expires(keys: &Listing, values: &[Option<&[u8]>], expires: &[u64]) -> Result<()> {
-    if keys.len() != expires.len() {
-        return Err(bad("keys and expiries differ in length"));
-    }
-    let mut pairs = values.iter().zip(expires);
-    match pairs.position(|(value, expires)| value.is_none() && *expires != 0) {
-        None => Ok(()),
-        Some(index) => Err(Error::BadChange {
-            key: keys.text(index).unwrap_or_default(),
-            problem: EXPIRING_TOMBSTONE,
-        }),
-    }
-}
-
-fn write_values(
-    keys: &Listing,
-    values: &[Option<&[u8]>],
-    digests: &[[u8; DIGEST]],
-    expires: Option<&[u64]>,
-    order: &[u32],
-    flags: u8,
-    layout: &mut Layout,
-) -> Vec<u8> {
-    let places = || order.iter().map(|index| position(u64::from(*index)));
-    let sizes = || places().map(|index| values[index].map_or(0, |value| value.len() as u64));
-    let expires = expires.unwrap_or_default();
-    let expires = || places().map_while(|index| expires.get(index).copied());
-    let key_sizes = || places().map(|index| keys.get(index).len());
-    let count = layout.count as u64;
-    let widths = [
-        width_of(count - 1),
-        1,
-        width_of(sizes().max().unwrap_or(0)),
-        width_of(key_sizes().max().unwrap_or(0) as u64),
-        width_if_any(expires().max().unwrap_or(0)),
-    ];
-    let mut sheet = Sheet::new(layout.count, &widths, keys.bytes());
-    layout.stamp = sheet.numbers(widths[0], 0..count);
-    layout.origin = sheet.numbers(1, places().map(|_| 0));
-    let deletes = |index: usize| u8::from(values[index].is_none()) * TOMBSTONE;
-    layout.flags = sheet.numbers(1, places().map(|index| u64::from(flags | deletes(index))));
-    layout.size = sheet.numbers(widths[2], sizes());
-    layout.expires = sheet.numbers(widths[4], expires());
-    layout.digest = sheet.pieces(places().map(|index| digests[index].as_slice()));
-    layout.key_size = sheet.numbers(widths[3], key_sizes().map(|size| size as u64));
-    layout.key = sheet.pieces(places().map(|index| keys.get(index)));
-    layout.marks = strings::marks_of(key_sizes());
-    layout.totals = Totals {
-        tombstones: places().filter(|index| values[*index].is_none()).count(),
-        value_bytes: sizes().fold(0, u64::saturating_add),
-        expiring: expires().filter(|time| *time != 0).count(),
-    };
-    sheet.out
 }
 
 /// A segment of changes in any order; of one key given twice, the greatest change counts.
@@ -387,7 +275,7 @@ fn check_row(row: &Row<'_>) -> Result<()> {
     })
 }
 
-const fn bad(problem: &'static str) -> Error {
+pub(crate) const fn bad(problem: &'static str) -> Error {
     Error::BadArgument { problem }
 }
 

@@ -196,31 +196,13 @@ impl<'a> View<'a> {
         keys.iter().map(find).collect()
     }
 
-    /// Consecutive ranges of at most so many changes and value bytes, each of at least one change.
+    /// As [`batches`].
     ///
     /// # Errors
     /// A limit of no changes.
     pub fn batches(&self, count_max: usize, bytes_max: u64) -> Result<Vec<(usize, usize)>> {
-        if count_max == 0 {
-            return Err(Error::BadArgument {
-                problem: "a batch needs at least one change",
-            });
-        }
-        let mut batches = Vec::new();
-        let (mut start, mut bytes) = (0, 0_u64);
-        for index in 0..self.len() {
-            let size = self.size.get(index);
-            let full = index - start == count_max || bytes.saturating_add(size) > bytes_max;
-            if full && index > start {
-                batches.push((start, index));
-                (start, bytes) = (index, 0);
-            }
-            bytes = bytes.saturating_add(size);
-        }
-        if start < self.len() {
-            batches.push((start, self.len()));
-        }
-        Ok(batches)
+        let sizes = (0..self.len()).map(|index| self.size.get(index));
+        batches(sizes, count_max, bytes_max)
     }
 
     /// Positions among the puts of a range whose value is not the logged one; a missing value never is.
@@ -273,4 +255,35 @@ impl<'a> IntoIterator for &View<'a> {
     fn into_iter(self) -> Cursor<'a> {
         self.iter()
     }
+}
+
+/// Consecutive ranges of at most so many changes and value bytes, each of at least one change.
+///
+/// # Errors
+/// A limit of no changes.
+pub fn batches(
+    sizes: impl Iterator<Item = u64>,
+    count_max: usize,
+    bytes_max: u64,
+) -> Result<Vec<(usize, usize)>> {
+    if count_max == 0 {
+        return Err(Error::BadArgument {
+            problem: "a batch needs at least one change",
+        });
+    }
+    let mut batches = Vec::new();
+    let (mut start, mut stop, mut bytes) = (0, 0, 0_u64);
+    for size in sizes {
+        let full = stop - start == count_max || bytes.saturating_add(size) > bytes_max;
+        if full && stop > start {
+            batches.push((start, stop));
+            (start, bytes) = (stop, 0);
+        }
+        bytes = bytes.saturating_add(size);
+        stop += 1;
+    }
+    if start < stop {
+        batches.push((start, stop));
+    }
+    Ok(batches)
 }

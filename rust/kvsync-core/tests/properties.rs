@@ -6,8 +6,9 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use kvsync_core::build::{Builder, from_rows, from_values};
+use kvsync_core::build::{Builder, from_rows};
 use kvsync_core::cover::Span;
+use kvsync_core::draft::from_values;
 use kvsync_core::merge::{self, Newest};
 use kvsync_core::row::{DIGEST, NO_DIGEST, TOMBSTONE};
 use kvsync_core::{
@@ -375,7 +376,7 @@ proptest! {
         let values: Vec<_> = pairs.iter().map(|(_, value)| value.as_deref()).collect();
         let at = |(place, value): (usize, &Option<_>)| value.map_or(0, |_: &[u8]| if given { expiry.at(place) } else { 0 });
         let expires: Vec<u64> = values.iter().enumerate().map(at).collect();
-        let built = from_values(&keys, &values, given.then_some(&expires), 5, 1000, 2).unwrap();
+        let built = from_values(&keys, &values, given.then(|| expires.clone()), 5, 1000, 2).unwrap();
         let model: BTreeMap<_, _> = pairs.iter().cloned().collect();
         let last: BTreeMap<_, _> = pairs.iter().zip(&expires).map(|((key, _), expires)| (key, *expires)).collect();
         let expected = model.iter().zip(1000..).map(|((key, value), stamp)| {
@@ -692,10 +693,10 @@ fn wrong_arguments_are_refused() {
     let late = from_values(&keys, &values, None, 1, u64::MAX, 0);
     assert_eq!(late.unwrap_err(), Error::ClockOverflow);
     assert!(from_values(&keys, &values, None, 1, u64::MAX - 1, 0).is_ok());
-    assert!(from_values(&keys, &values, Some(&[9, 0]), 1, 1, 0).is_ok());
-    assert!(from_values(&keys, &values, Some(&[9]), 1, 1, 0).is_err());
-    assert!(from_values(&keys, &values, Some(&[]), 1, 1, 0).is_err());
-    let expiring = from_values(&keys, &values, Some(&[0, 9]), 1, 1, 0);
+    assert!(from_values(&keys, &values, Some(vec![9, 0]), 1, 1, 0).is_ok());
+    assert!(from_values(&keys, &values, Some(vec![9]), 1, 1, 0).is_err());
+    assert!(from_values(&keys, &values, Some(vec![]), 1, 1, 0).is_err());
+    let expiring = from_values(&keys, &values, Some(vec![0, 9]), 1, 1, 0);
     assert!(matches!(expiring, Err(Error::BadChange { key, .. }) if key == "b"));
     let change = Change {
         origin: 1,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use kvsync_core::{Row, View, build, digest, merge};
+use kvsync_core::{Row, View, build, digest, draft, merge};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PySequence, PyString};
@@ -95,8 +95,7 @@ impl Segment {
         let keys = arguments::listing(&keys)?;
         let values = arguments::values(&values, &keys)?;
         let expires = expires.map(arguments::expiries).transpose()?;
-        let expires = expires.as_deref();
-        let build = || build::from_values(&keys, &values, expires, origin, stamp, flags);
+        let build = || draft::from_values(&keys, &values, expires, origin, stamp, flags);
         let segment = py.detach(build);
         segment
             .map(Self::owned)
