@@ -106,12 +106,49 @@ def test_a_segment_of_values(
     assert rows_of(segment) == expected
     assert segment.encode("s") == reference.encode_segment(expected, "s")
     if not flags:
-        kept = _core.Given(list(stored), list(stored.values()), origin, stamp, expires)
-        assert rows_of(kept.segment) == expected
+        assert rows_of(_core.Given(list(stored), list(stored.values()), origin, stamp, expires).segment) == expected
     puts = [stored[key] for key in segment.puts(0, len(segment))]
     assert segment.mismatches(0, len(segment), puts) == []
     wrong = [value + b"!" if value else None for value in puts if value is not None]
     assert segment.mismatches(0, len(segment), wrong) == list(range(len(wrong)))
+
+
+@given(
+    st.lists(st.tuples(some.keys, st.one_of(st.none(), st.binary(max_size=40)))),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 5),
+    st.integers(0, 100),
+)
+def test_what_was_given_comes_apart_in_the_order_of_its_segment(
+    pairs: list[tuple[str, bytes | None]], ascending: bool, lasting: bool, count_max: int, bytes_max: int
+) -> None:
+    pairs = sorted(dict(pairs).items()) if ascending else pairs
+    keys, values = [key for key, _ in pairs], [value for _, value in pairs]
+    times = [place + 1 if value is not None else 0 for place, value in enumerate(values)]
+    kept = _core.Given(keys, values, 7, 1000, None if lasting else times)
+    batches = kept.batches(count_max, bytes_max)
+    parts = [kept.part(start, stop) for start, stop in batches]  # before there is a digest
+    segment = kept.segment
+    assert kept.segment is segment
+    assert len(kept) == len(segment)
+    assert batches == segment.batches(count_max, bytes_max)
+    value_of, time_of = dict(pairs), dict(zip(keys, times, strict=True))
+    for (start, stop), (puts, written, expires, deletes) in zip(batches, parts, strict=True):
+        assert (puts, deletes) == (segment.puts(start, stop), segment.deletes(start, stop))
+        assert written == [value_of[key] for key in puts]
+        assert expires == (None if lasting else [time_of[key] for key in puts])
+        assert kept.puts(segment, start, stop) == (puts, written)
+    assert kept.part(len(kept), len(kept) + 1) == ([], [], None if lasting else [], [])
+
+
+@given(some.segments, st.lists(st.tuples(st.sampled_from(["a", "b"]), st.booleans()), max_size=5))
+def test_an_object_is_the_one_asked_for_whatever_was_asked_for_before(
+    rows: reference.Segment, asked: list[tuple[str, bool]]
+) -> None:
+    segment = native(rows)
+    for name, compress in asked:
+        assert segment.encode(name, compress) == native(rows).encode(name, compress)
 
 
 @given(some.segments, st.integers(1, 5), st.one_of(st.integers(0, 500), st.integers(0, 2**63)))

@@ -26,9 +26,21 @@ pub(crate) type PyRow<'py> = (
     u64,
 );
 
-/// An immutable sorted set of changes, and the digest of them once it was asked for.
+/// An immutable sorted set of changes. Both sides of a first run log the same one, under the same name.
 #[pyclass(frozen, module = "kvsync._core")]
-pub(crate) struct Segment(kvsync_core::Segment<Body>, OnceLock<[u8; 16]>);
+pub(crate) struct Segment {
+    changes: kvsync_core::Segment<Body>,
+    /// The digest of them all, once it was asked for.
+    newest: OnceLock<[u8; 16]>,
+    /// The object that was made of them first.
+    object: OnceLock<Object>,
+}
+
+struct Object {
+    name: String,
+    compress: bool,
+    bytes: Py<PyBytes>,
+}
 
 impl Segment {
     pub(crate) fn owned(segment: kvsync_core::Segment<Vec<u8>>) -> Self {
@@ -36,7 +48,11 @@ impl Segment {
     }
 
     const fn new(segment: kvsync_core::Segment<Body>) -> Self {
-        Self(segment, OnceLock::new())
+        Self {
+            changes: segment,
+            newest: OnceLock::new(),
+            object: OnceLock::new(),
+        }
     }
 
     /// One without changes.
@@ -48,7 +64,7 @@ impl Segment {
     }
 
     pub(crate) fn view(&self) -> View<'_> {
-        self.0.view()
+        self.changes.view()
     }
 }
 
@@ -127,9 +143,19 @@ impl Segment {
         name: &str,
         compress: bool,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let object = py.detach(|| self.0.encode(name, compress));
+        let made = self.object.get();
+        if let Some(made) = made.filter(|made| made.name == name && made.compress == compress) {
+            return Ok(made.bytes.bind(py).clone());
+        }
+        let object = py.detach(|| self.changes.encode(name, compress));
         let object = object.map_err(|error| raise(py, &error, None))?;
-        Ok(PyBytes::new(py, &object))
+        let bytes = PyBytes::new(py, &object);
+        self.object.get_or_init(|| Object {
+            name: name.to_owned(),
+            compress,
+            bytes: bytes.clone().unbind(),
+        });
+        Ok(bytes)
     }
 
     fn __len__(&self) -> usize {
@@ -278,8 +304,8 @@ pub(crate) fn newest_digest(py: Python<'_>, segments: Vec<Py<Segment>>) -> Bound
     let views = views(&segments);
     let newest = || digest::of_newest(merge::Newest::new(views.iter().map(View::iter)));
     let digest = py.detach(|| match segments.as_slice() {
-        // Both sides of a first run have the same segment, and nothing else.
-        [single] => *single.get().1.get_or_init(newest),
+        // As both sides of a first run have nothing else.
+        [single] => *single.get().newest.get_or_init(newest),
         _ => newest(),
     });
     PyBytes::new(py, &digest)
