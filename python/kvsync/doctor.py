@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import KvsyncError, StorageError
 from kvsync.index.objects import MANIFEST
+from kvsync.index.recent import load_manifest
 from kvsync.lease import read_record
 from kvsync.probe import Probe, probe
-from kvsync.replica import load_manifest
 from kvsync.storages.base import has_foreign
 from kvsync.storages.rehearsal import has_rehearsal
 

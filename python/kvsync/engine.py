@@ -6,17 +6,19 @@ decide conflicts, committing decisions first), 5 commit the delta as intents, 6 
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync import resolution
 from kvsync.errors import SameStorageError, StalePlanError
 from kvsync.expiry import unexpiring
 from kvsync.index.lineage import certain_below
+from kvsync.index.recent import load_manifest
 from kvsync.lease import held, manifest_left, recall
 from kvsync.native import Cover, Segment, delta, digest_values
-from kvsync.replica import Replica, load_manifest
+from kvsync.replica import Replica
 from kvsync.result import MissingKey, Progress, SyncResult
 from kvsync.side import Side, checked
 from kvsync.storages.counted import CountedStorage
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.index.manifest import Manifest, Missing
+    from kvsync.index.recent import Found
     from kvsync.lease import Lease
     from kvsync.native import Delta
     from kvsync.options import Options
-    from kvsync.replica import Found
     from kvsync.storages.base import Storage
     from kvsync.types import Conflict, Delete, Put
 
@@ -89,6 +91,7 @@ class Run:
         self.environment = environment
         self._seen: list[Found] = [None, None]
         self._left: list[Found] = [None, None]
+        self._looks: list[Callable[[], Found] | None] = [None, None]
         tiers = sorted(storage.capabilities.tier for storage in self.storages)
         self.result = SyncResult(source.name, target.name, guarantee=tiers[-1])
         self.result.operations = {
@@ -114,6 +117,7 @@ class Run:
                 lease_seconds=options.lease_seconds,
                 wait_seconds=options.wait_seconds,
                 on_moved=self._look_after_all,
+                looks=self._looks,
             ) as leases,
         ):
             self._open(*leases, basis=basis)
@@ -147,6 +151,7 @@ class Run:
         """
         self._left = [manifest_left(storage) for storage in self.storages]
         self._seen = [was or load_manifest(storage) for storage, was in zip(self.storages, self._left, strict=True)]
+        self._looks = [partial(self._seen.__getitem__, i) for i in range(2)]
         return self._agree(*self._seen) and self._agree_when_read()
 
     def _agree_when_read(self) -> bool:
@@ -223,7 +228,7 @@ class Run:
             raise _stale("values in one of the storages have changed")
         self.source.commit_scan()
         self.target.commit_scan()
-        self.source.commit(changes)
+        self.source.commit(changes, last=self._nothing_else_to_come())
         self.result.committed = (self.source.committed, self.target.committed)
         found = self._calculate()
         now_ms = self.environment.now_ms()
@@ -233,6 +238,12 @@ class Run:
         plan = self._settle(found)
         self.result.expiry_ignored = self.source.unexpiring + plan.to_source.unexpiring + plan.to_target.unexpiring
         return plan
+
+    def _nothing_else_to_come(self) -> bool:
+        """Whether the source is done with once it has logged what it is given: both sides have been equal until now."""
+        source, target = self.source.replica.manifest, self.target.replica.manifest
+        settled = source.cover == target.cover and not source.missing and not target.missing
+        return settled and not self.doubt and not self.source.scanned and not self.target.scanned
 
     def _calculate(self) -> Delta:
         """Return what each side misses: pull as little as possible, then merge."""
@@ -295,15 +306,21 @@ class Run:
     def _push(self, plan: Outline) -> None:
         # Both sides end at what either knew: taken before the first of them moves.
         cover = self.source.replica.manifest.cover.union(self.target.replica.manifest.cover)
-        self.result.pushed = self._apply(self.source, self.target, plan.to_target, cover, "push")
-        self.result.pulled = self._apply(self.target, self.source, plan.to_source, cover, "pull")
+        with ExitStack() as then_source, ExitStack() as then_target:  # the target first
+            self.result.pushed = self._apply(self.source, self.target, plan.to_target, cover, "push", then_target)
+            self.result.pulled = self._apply(self.target, self.source, plan.to_source, cover, "pull", then_source)
         for side in (self.source, self.target):
             if side.scanned is not None:
                 side.before_write()
                 side.scanned.save(side.storage, side.replica.manifest.nonce)
 
-    def _apply(self, giver: Side, taker: Side, incoming: Incoming, cover: Cover, direction: str) -> int:
-        """Move what `taker` misses, then finalise it; return how many changes were applied."""
+    def _apply(
+        self, giver: Side, taker: Side, incoming: Incoming, cover: Cover, direction: str, then: ExitStack
+    ) -> int:
+        """Move what `taker` misses, then finalise it; return how many changes were applied.
+
+        Where that is not in one transaction, it comes last of all: a lease that ends with it is needed until then.
+        """
         replica = taker.replica
         idle = not len(incoming.log) and not len(incoming.fill) and not taker.answered
         if idle and replica.settled(cover):
@@ -322,12 +339,20 @@ class Run:
                 now_ms=self.environment.now_ms,
             )
             missing = self._missing(taker, incoming, replica.lacking(outcome.failed))
-            taker.before_write()
-            replica.finalise(incoming.log, cover, missing, giver.replica.manifest)
+            finalise = partial(self._finalise, giver, taker, incoming.log, cover, missing)
+            if replica.transactional:
+                finalise()
+            else:
+                then.callback(finalise)
         if taker.scanned is not None and outcome.tokens is not None:
             taker.scanned.record(outcome.tokens)
         self._report_missing(taker, missing)
         return outcome.applied
+
+    @staticmethod
+    def _finalise(giver: Side, taker: Side, log: Segment, cover: Cover, missing: Sequence[Missing]) -> None:
+        taker.before_write()
+        taker.finalise(log, cover, missing, giver.replica.manifest, last=True)
 
     def _report_missing(self, side: Side, missing: Sequence[Missing]) -> None:
         lacks = [lack for lack in missing if not lack.overtaken]
@@ -442,7 +467,7 @@ def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, 
         if options.scan:
             side.scan()
             side.commit_scan()
-        side.commit(changes)
+        side.commit(changes, last=True)
         if side.scanned is not None:
             side.scanned.save(storage, side.replica.manifest.nonce)
         side.leave()

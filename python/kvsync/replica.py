@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace as replace_fields
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from kvsync.errors import FormatError, IndexDamagedError, LockLostError, StorageError
 from kvsync.expiry import may_be_gone
@@ -11,7 +11,7 @@ from kvsync.index import compaction
 from kvsync.index.lineage import extended
 from kvsync.index.manifest import Manifest, Missing, RememberedIntent, SegmentEntry
 from kvsync.index.objects import MANIFEST, damaged, reading, replace, segment_name
-from kvsync.index.recent import recent
+from kvsync.index.recent import load_manifest, recent
 from kvsync.lease import Inheritance
 from kvsync.measuring import Measured, measured
 from kvsync.native import Cover, Segment, checksum, newest_digest
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kvsync.environment import Environment
+    from kvsync.index.recent import Found
     from kvsync.lease import Lease
     from kvsync.storages.base import Storage
-    from kvsync.types import Expectation
 
-__all__ = ["Found", "Replica", "changes_of", "load_manifest"]
+__all__ = ["Replica", "changes_of"]
 
 GARBAGE_COUNT_MAX = 16
 """Unlisted objects that may pile up before one call removes them."""
@@ -44,28 +44,6 @@ COMPRESS_COUNT = 2000
 longer than to send it. Compaction merges them into larger ones."""
 
 EMPTY = Segment.from_rows([])
-
-
-Found: TypeAlias = "tuple[Manifest, Expectation] | None"
-"""A manifest and its version, or None where kvsync has never been."""
-
-
-def load_manifest(storage: Storage, seen: Found = None) -> Found:
-    """Read a storage's manifest; one that is still at the version `seen` is not decoded again.
-
-    Raises:
-        IndexDamagedError: it fails its checks.
-    """
-    there = storage.load(MANIFEST)
-    if there is not None and seen is not None and there.version == seen[1]:
-        return seen
-    if there is None:
-        return None
-    manifest = recent.find(there.data)
-    if manifest is None:
-        manifest = Manifest.decode(there.data, storage.name)
-        recent.keep(there.data, manifest)
-    return manifest, there.version
 
 
 def changes_of(segment: Segment) -> Iterator[Change]:
@@ -225,9 +203,17 @@ class Replica:
             self._intent = None
 
     def finalise(
-        self, segment: Segment, cover: Cover, missing: Sequence[Missing], peer: Manifest | None = None
+        self,
+        segment: Segment,
+        cover: Cover,
+        missing: Sequence[Missing],
+        peer: Manifest | None = None,
+        lease: bytes = b"",
     ) -> bool:
-        """Log what was applied and move to `cover`, by compare-and-swap; return whether there was anything to log."""
+        """Log what was applied and move to `cover`, by compare-and-swap; return whether there was anything to log.
+
+        `lease` is the version of the lease that is given back with it.
+        """
         manifest = self.manifest
         if not len(segment) and self.settled(cover) and tuple(missing) == manifest.missing:
             return False
@@ -236,7 +222,7 @@ class Replica:
         peers = dict(manifest.peers or {})
         if peer is not None and peer.generation:
             peers[peer.replica] = peer.cover.vector
-        self._write(manifest._replace(missing=tuple(missing), peers=peers), cover)
+        self._write(manifest._replace(missing=tuple(missing), peers=peers), cover, lease)
         return True
 
     def _encoded(self, name: str, segment: Segment) -> bytes:
@@ -404,7 +390,7 @@ class Replica:
         listed = self._listing(segment, name, data, stored=False, manifest=rest)
         return listed._replace(segments=(*listed.segments, *manifest.segments[stop:]))
 
-    def _write(self, manifest: Manifest, cover: Cover) -> None:
+    def _write(self, manifest: Manifest, cover: Cover, lease: bytes = b"") -> None:
         """Write the next generation: tiers merged, garbage swept, clock past all that the cover names."""
         if not self.dry:
             manifest = self._tidied(manifest)
@@ -417,6 +403,7 @@ class Replica:
             clock=max(manifest.clock, *vector.values(), 0),
             points=extended(manifest.points, vector.get(mine, 0), met),
             digest=self._digest(manifest.segments),
+            lease=lease,
         )
         if not self.dry:
             data = manifest.encode()

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kvsync.environment import Environment
+    from kvsync.index.manifest import Manifest
+    from kvsync.index.recent import Found
     from kvsync.lease import Lease
+    from kvsync.native import Cover
     from kvsync.options import Options
-    from kvsync.replica import Found
     from kvsync.scan import Scan
     from kvsync.storages.base import Storage
     from kvsync.transfer import Guard
@@ -118,6 +120,24 @@ class Side:
         storage = self.storage
         return storage.transaction() if self.lease is not None and has_transaction(storage) else nullcontext()
 
+    def finalise(
+        self,
+        segment: Segment,
+        cover: Cover,
+        missing: Sequence[Missing],
+        peer: Manifest | None = None,
+        *,
+        last: bool = False,
+    ) -> None:
+        """Log what was applied and move to `cover`; the lease may end with it where that is the `last` thing done here.
+
+        Not within a transaction, which may yet be undone; and what a scan found is written after it.
+        """
+        lease = self.lease if last and self.scanned is None and not self.replica.transactional else None
+        mark = lease.mark if lease is not None else b""
+        if self.replica.finalise(segment, cover, missing, peer, mark) and lease is not None and mark:
+            lease.end()
+
     def guard(self) -> Guard:
         """Return what protects values that the log does not know."""
         if self.scanned is not None:
@@ -138,8 +158,8 @@ class Side:
 
     # Step 2
 
-    def commit(self, changes: Sequence[Put | Delete]) -> None:
-        """Write the caller's values, then log them.
+    def commit(self, changes: Sequence[Put | Delete], *, last: bool = False) -> None:
+        """Write the caller's values, then log them; it may be the `last` thing that is done here, if all are given.
 
         A crash leaves an unlogged value, never a logged one that is absent.
 
@@ -166,7 +186,7 @@ class Side:
             self.before_write()
             accepted = segment.without([refusal.key for refusal in refusals]) if refusals else segment
             if len(accepted):
-                self._log_local(accepted)
+                self._log_local(accepted, last=last and not stored and not refusals)
                 self._unprove(accepted, accepted.expired(self.environment.now_ms()))
             else:
                 self.replica.withdraw()
@@ -381,13 +401,15 @@ class Side:
         ]
         return sorted([*left, *lost], key=lambda lack: (lack.change.key, lack.change.dot))
 
-    def _log_local(self, segment: Segment, landed: Sequence[Change] = (), lost: Sequence[Missing] = ()) -> None:
+    def _log_local(
+        self, segment: Segment, landed: Sequence[Change] = (), lost: Sequence[Missing] = (), *, last: bool = False
+    ) -> None:
         replica = self.replica
         own = segment.maxima.get(replica.manifest.replica, 0)
         cover = replica.manifest.cover.with_dots([change.dot for change in landed])
         if own:
             cover = cover.with_stamp(replica.manifest.replica, own)
-        replica.finalise(segment, cover, self._missing_after(segment, landed, lost))
+        self.finalise(segment, cover, self._missing_after(segment, landed, lost), last=last)
         self.committed += len(segment) - len(landed)
 
 

@@ -37,8 +37,15 @@ def main(url: str, name: str, rounds: int, folder: Path) -> None:
             stamp = stamp_after(environment.now_ms(), manifest.clock)
             logged = Segment.from_values([f"{name}/{number}"], [b"%d" % count], manifest.replica, stamp)
             storage.write([COUNTER], [b"%d" % count])
-            replica.finalise(logged, manifest.cover.with_stamp(manifest.replica, stamp), ())
-            turn.unlink()
+            # Every other time it ends with the manifest, where that can be; from then on it is somebody else's turn.
+            mark = lease.mark if number % 2 else b""
+            if mark:
+                turn.unlink()
+            replica.finalise(logged, manifest.cover.with_stamp(manifest.replica, stamp), (), lease=mark)
+            if mark:
+                lease.end()
+            else:
+                turn.unlink()
     storage.close()
 
 

@@ -65,6 +65,9 @@ def play(
         one, other = chance.sample(world.replicas, 2)
         if kind < 0.45:
             world.change(one, KEYS, chance.randrange(1, 4), fuse)
+        elif kind < 0.65:
+            given = world.fresh(KEYS, chance.randrange(1, 4))
+            world.give(one, other, given, fuse, conflict=chance.choice(policies))
         elif kind < 0.93:
             world.sync(one, other, fuse, conflict=chance.choice(policies))
         else:

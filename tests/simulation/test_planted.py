@@ -13,6 +13,8 @@ import pytest
 
 import history
 from kvsync import KvsyncError, engine, lease, policy, resolution
+from kvsync.index.recent import load_manifest
+from kvsync.lease import contender
 from kvsync.lease.contender import Contender, Taken
 from kvsync.native import Segment, stamp_after
 from kvsync.replica import Replica
@@ -42,10 +44,12 @@ def only_uncovered_segments(self: Replica, known: Cover) -> list[Segment]:
     return self.segments([e for e in entries if any(stamp > newer.get(origin, -1) for origin, stamp in e.maxima)])
 
 
-def vector_before_values(self: Any, giver: Any, taker: Any, incoming: Any, cover: Cover, direction: str) -> int:
+def vector_before_values(
+    self: Any, giver: Any, taker: Any, incoming: Any, cover: Cover, direction: str, then: Any
+) -> int:
     taker.replica.finalise(incoming.log, cover, taker.replica.manifest.missing)
     nothing_left = dataclasses.replace(incoming, log=Segment.from_rows([]))
-    return SOUND_APPLY(self, giver, taker, nothing_left, cover, direction)
+    return SOUND_APPLY(self, giver, taker, nothing_left, cover, direction, then)
 
 
 def always_clean(self: lease.Lease, version: bytes, *, interrupted: bool) -> None:
@@ -86,6 +90,18 @@ PLANTS: dict[str, tuple[object, str, Callable[..., Any], tuple[Any, ...]]] = {
         ("latest",),
     ),
     "a manifest is known though somebody had its lease": (Contender, "_take_again", known_though_moved, ("latest",)),
+    "a lease ended with any manifest": (
+        contender,
+        "ended_by",
+        lambda storage, _there: load_manifest(storage),
+        history.POLICIES,
+    ),
+    "a lease ends with a manifest that is not the last": (
+        engine.Run,
+        "_nothing_else_to_come",
+        lambda _self: True,
+        history.POLICIES,
+    ),
     "a decision is decided again": (resolution, "judge", decided_again, ("source", "target")),
 }
 

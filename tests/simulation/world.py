@@ -14,8 +14,7 @@ from kvsync import Delete, Put
 from kvsync.environment import Environment
 from kvsync.expiry import may_be_gone
 from kvsync.index.manifest import Manifest
-from kvsync.index.objects import LEASE
-from kvsync.lease import LeaseRecord, LeaseState
+from kvsync.lease import LeaseState, read_record
 from kvsync.native import digest_values
 from kvsync.replica import Replica
 from kvsync.storages.mapping import MappingStorage
@@ -251,9 +250,9 @@ class Replicated:
         return {key: value for key, value in self.data.items() if key != RESERVED + "lease"}
 
     def lease_state(self) -> LeaseState | None:
-        """Return in which state the lease is; None where there is none."""
-        there = self.storage().load(LEASE)
-        return None if there is None else LeaseRecord.decode(there.data, f"replica {self.number}").state
+        """Return in which state the lease is; None where it is free."""
+        record = read_record(self.storage())
+        return None if record is None else record.state
 
     def held_at(self, key: str) -> bytes | None:
         return self.data.get(key)

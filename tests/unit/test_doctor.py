@@ -145,7 +145,7 @@ def test_who_insists_may() -> None:
 
 
 def test_only_a_storage_that_is_new_to_kvsync_is_probed() -> None:
-    """On its lease, which is written anyway: created, created once more, renewed, replaced as it was, given back."""
+    """On its lease, which is written anyway: created, created once more, renewed, replaced as it was."""
 
     class Counting(Careless):
         tries = 0
@@ -156,9 +156,9 @@ def test_only_a_storage_that_is_new_to_kvsync_is_probed() -> None:
 
     claimed, other = Counting(removes=False), MappingStorage({})
     kvsync.sync(claimed, other, changes=[Put("k", b"1")])
-    assert claimed.tries == 5
+    assert claimed.tries == 4
     kvsync.sync(claimed, other, changes=[Put("k", b"2")])
-    assert claimed.tries == 7
+    assert claimed.tries == 5
     assert set(claimed.objects()) == {"lease", "manifest", "segment/0000000000000001-0", "segment/0000000000000002-0"}
 
 

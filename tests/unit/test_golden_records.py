@@ -24,6 +24,7 @@ def test_a_manifest(version: str) -> None:
     assert manifest.intents == (RememberedIntent("segment/0000000000000002-0", 1_700_000_600_000),)
     assert manifest.segments[0].inline is not None
     assert [number for number, _ in manifest.points] == [1, 3]
+    assert manifest.lease == b"0123456789abcdef0123456789abcdef"
     assert manifest.encode() == (GOLDEN / version / "manifest.bin").read_bytes()
 
 

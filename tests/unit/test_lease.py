@@ -10,6 +10,7 @@ import pytest
 
 import kvsync
 from kvsync.environment import Environment
+from kvsync.index.recent import load_manifest
 from kvsync.lease import (
     LIFE_SECONDS_MAX,
     SKEW_SECONDS,
@@ -19,9 +20,11 @@ from kvsync.lease import (
     LeaseState,
     held,
     read_record,
+    recall,
     seize,
 )
-from kvsync.native import KIND_LEASE, seal
+from kvsync.native import KIND_LEASE, Cover, Segment, seal
+from kvsync.replica import Replica
 from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import FaultyStorage
@@ -260,6 +263,148 @@ def test_a_lease_that_was_given_back_is_taken_again_without_a_look(storage: Mapp
         raise ValueError("stopped")
     with time.take(storage) as (lease,):
         assert lease.inheritance is Inheritance.INTERRUPTED
+
+
+# Ending with a manifest
+
+
+@pytest.fixture
+def staying() -> MappingStorage:
+    """Return a storage whose lease object stays, as in a bucket."""
+    storage = MappingStorage({}, name="the storage")
+    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    return storage
+
+
+def end(lease: Lease, time: Time, stamp: int = 1) -> None:
+    """Write a manifest as the last thing that is done with a lease."""
+    replica = Replica(lease.storage, time.environment, known=lease.known)
+    cover = replica.manifest.cover.with_stamp(replica.manifest.replica, stamp)
+    replica.finalise(Segment.from_rows([]), cover, (), lease=lease.mark)
+    lease.end()
+
+
+def operations(storage: CountedStorage) -> dict[str, int]:
+    return {name: count for name, count in storage.operations.items() if name in {"load", "store"}}
+
+
+def test_a_lease_ends_with_the_manifest_that_names_it(staying: MappingStorage, time: Time) -> None:
+    """Nothing is written to give it back; somebody else needs the manifest alone to take it, and no other look."""
+    counted = CountedStorage(staying)
+    with time.take(counted) as (first,):
+        end(first, time)
+        first.refresh()
+        with pytest.raises(AssertionError):
+            first.keep()
+    assert operations(counted) == {"load": 2, "store": 2}  # the manifest, twice; the lease, and the manifest
+    assert read_record(staying) is None
+    assert seize(staying, time.environment) is None
+    recall(staying)
+    counted = CountedStorage(staying)
+    with time.take(counted) as (second,):
+        assert second.inheritance is Inheritance.CLEAN
+        assert second.known == load_manifest(staying)
+        assert operations(counted) == {"load": 1, "store": 1}
+        record = read_record(staying)
+        assert record is not None
+        assert record.state is LeaseState.HELD
+        with pytest.raises(kvsync.LockHeldError), time.take(staying):
+            pass
+
+
+def test_a_lease_that_ended_is_taken_again_without_a_look(staying: MappingStorage, time: Time) -> None:
+    for number in range(1, 4):
+        counted = CountedStorage(staying)
+        with time.take(counted) as (lease,):
+            assert lease.inheritance is Inheritance.CLEAN
+            assert operations(counted) == ({"load": 1, "store": 1} if number == 1 else {"store": 1})
+            end(lease, time, number)
+
+
+def test_a_manifest_ends_no_other_lease(staying: MappingStorage, time: Time) -> None:
+    """Not even a renewal of the same one."""
+    with time.take(staying) as (lease,):
+        mark = lease.mark
+        lease.renew()
+        Replica(staying, time.environment).finalise(Segment.from_rows([]), Cover({7: 1}), (), lease=mark)
+        with pytest.raises(kvsync.LockHeldError), time.take(staying):
+            pass
+        assert read_record(staying) is not None
+    with time.take(staying) as (lease,):
+        assert lease.inheritance is Inheritance.CLEAN
+
+
+def test_who_waits_sees_the_lease_end(staying: MappingStorage, time: Time) -> None:
+    with time.take(staying) as (first,):
+        sleep = time.sleep
+
+        def finish(seconds: float) -> None:
+            sleep(seconds)
+            if not first.ended:
+                end(first, time)
+
+        time.sleep = finish  # type: ignore[method-assign]
+        with time.take(CountedStorage(staying), wait=5) as (second,):
+            assert second.inheritance is Inheritance.CLEAN
+            assert second.known == load_manifest(staying)
+    # Released by the first one, which has not got it any more: nothing is to be seen of that.
+    assert read_record(staying) is None
+
+
+def test_a_dead_holder_that_was_done_is_no_dead_holder(staying: MappingStorage, time: Time) -> None:
+    with time.take(staying) as (lease,):
+        end(lease, time)
+        recall(staying)
+    recall(staying)
+    time.sleep(10_000)
+    with time.take(staying) as (lease,):
+        assert lease.inheritance is Inheritance.CLEAN
+
+
+def test_an_error_after_the_end_leaves_the_lease_alone(staying: MappingStorage, time: Time) -> None:
+    """It may be somebody else's by then."""
+    with pytest.raises(ValueError, match="elsewhere"), time.take(staying) as (lease,):
+        end(lease, time)
+        before = staying.load("lease")
+        raise ValueError("elsewhere")
+    assert staying.load("lease") == before
+    assert read_record(staying) is None
+
+
+def test_what_is_in_doubt_is_given_back_by_itself(staying: MappingStorage, time: Time) -> None:
+    """A renewal that failed may have landed, so which version the lease has is not known; nor does one end that has to
+    be fenced, or where conditions do not hold."""
+    faulty = FaultyStorage(staying, fail_at=3, mode="before")
+    with time.take(faulty) as (lease,):
+        assert lease.mark
+        time.sleep(30)
+        lease.refresh()
+        assert lease.mark == b""
+    staying.store("lease", replace(RECORD, acquired=0, expires=0).encode(), ANY)
+    with time.take(staying) as (lease,):
+        assert (lease.inheritance, lease.mark) == (Inheritance.TAKEN, b"")
+        lease.settled()
+        assert lease.mark
+    staying.capabilities = replace(staying.capabilities, conditions="advisory")
+    with time.take(staying) as (lease,):
+        assert lease.mark == b""
+
+
+def test_where_conditions_do_not_hold_an_end_is_seen_and_not_relied_on(staying: MappingStorage, time: Time) -> None:
+    with time.take(staying) as (lease,):
+        end(lease, time)
+    recall(staying)
+    staying.capabilities = replace(staying.capabilities, conditions="advisory")
+    assert read_record(staying) is None
+    with time.take(staying) as (lease,):
+        assert (lease.inheritance, lease.known) == (Inheritance.CLEAN, None)
+
+
+def test_a_manifest_that_cannot_be_read_ends_nothing(staying: MappingStorage, time: Time) -> None:
+    with time.take(staying):
+        staying.store("manifest", b"rubbish", ANY)
+        assert read_record(staying) is not None
+        assert seize(staying, time.environment) is not None
 
 
 def test_renewing_a_lost_lease_fails(storage: MappingStorage, time: Time) -> None:

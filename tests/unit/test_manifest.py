@@ -37,6 +37,7 @@ FULL = Manifest(
     garbage=("segment/0000000000000004-0", "segment/0000000000000005-0"),
     digest=b"0123456789abcdef",
     points=((1, 5), (9, 77)),
+    lease=b"a version",
 )
 EMPTY = Manifest.fresh(Environment())._replace(generation=1, nonce=bytes(range(16)))
 
@@ -84,6 +85,7 @@ FINE: dict[str, Callable[[Any], bool]] = {
     "clock": lambda _value: False,
     "name": lambda _value: False,
     "digest": lambda value: value is None,
+    "lease": lambda value: type(value) is bytes,
 }
 
 

@@ -35,6 +35,7 @@ FIELDS = (
     "intents",
     "garbage",
     "digest",
+    "lease",
 )
 
 
@@ -96,6 +97,7 @@ class Manifest(NamedTuple):
         clock: greatest stamp seen.
         cover: what is logged here, or beaten by what is logged: version vector and what is held ahead of it.
         points: of its own history (`kvsync.index.lineage`).
+        lease: the version of the lease object that this write gave back, being its holder's last; empty where none.
         segments: oldest to newest.
         peers: {replica: vector} that each known peer has acknowledged.
         missing: by key.
@@ -116,6 +118,7 @@ class Manifest(NamedTuple):
     garbage: tuple[str, ...] = ()
     digest: bytes | None = None
     points: Points = ()
+    lease: bytes = b""
 
     @classmethod
     def fresh(cls, environment: Environment) -> Manifest:
@@ -151,6 +154,7 @@ class Manifest(NamedTuple):
                 "intents": [[intent.name, intent.until_ms] for intent in self.intents],
                 "garbage": list(self.garbage),
                 "digest": self.digest,
+                "lease": self.lease,
             },
         )
 
@@ -178,13 +182,15 @@ class _Reader:
 
     def manifest(self) -> Manifest:
         replica, generation = self.uint("replica"), self.uint("generation")
-        nonce, digest = self.fields["nonce"], self.fields["digest"]
+        nonce, digest, lease = (self.fields[name] for name in ("nonce", "digest", "lease"))
         if not replica or not generation:
             raise self.error("replica or generation")
         if type(nonce) is not bytes or len(nonce) != 16:  # noqa: PLR2004 - the format says 16
             raise self.error("nonce")
         if digest is not None and (type(digest) is not bytes or len(digest) != 16):  # noqa: PLR2004
             raise self.error("digest")
+        if type(lease) is not bytes:
+            raise self.error("lease")
         peers = self.rows("peers", 2)
         return Manifest(
             replica=replica,
@@ -199,6 +205,7 @@ class _Reader:
             garbage=self.names("garbage"),
             digest=digest,
             points=self.points(),
+            lease=lease,
         )
 
     def error(self, field: str) -> IndexDamagedError:

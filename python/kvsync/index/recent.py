@@ -1,4 +1,4 @@
-"""Manifests that this process wrote or read lately, so that a loop of runs decodes none of them twice.
+"""Reading manifests; those that this process wrote or read lately are kept, so that a loop of runs decodes none twice.
 
 Found by their bytes alone, which say everything: another storage, another process, or a damaged byte is another entry.
 The envelope, with its checksum, leads to the entry, since to hash all of the bytes takes longer than to compare them.
@@ -7,12 +7,16 @@ The envelope, with its checksum, leads to the entry, since to hash all of the by
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from kvsync.index.manifest import Manifest
+from kvsync.index.objects import MANIFEST
 
 if TYPE_CHECKING:
-    from kvsync.index.manifest import Manifest
+    from kvsync.storages.base import Storage
+    from kvsync.types import Expectation
 
-__all__ = ["RecentManifests", "recent"]
+__all__ = ["Found", "RecentManifests", "load_manifest", "recent"]
 
 COUNT_MAX = 32
 BYTES_MAX = 128 << 10
@@ -20,6 +24,9 @@ BYTES_MAX = 128 << 10
 
 ENVELOPE_BYTES: Final = 24
 NOTHING: Final = b"", None
+
+Found: TypeAlias = "tuple[Manifest, Expectation] | None"
+"""A manifest and its version, or None where kvsync has never been."""
 
 
 class RecentManifests:
@@ -51,3 +58,21 @@ class RecentManifests:
 
 
 recent: Final = RecentManifests()
+
+
+def load_manifest(storage: Storage, seen: Found = None) -> Found:
+    """Read a storage's manifest; one that is still at the version `seen` is not decoded again.
+
+    Raises:
+        IndexDamagedError: it fails its checks.
+    """
+    there = storage.load(MANIFEST)
+    if there is not None and seen is not None and there.version == seen[1]:
+        return seen
+    if there is None:
+        return None
+    manifest = recent.find(there.data)
+    if manifest is None:
+        manifest = Manifest.decode(there.data, storage.name)
+        recent.keep(there.data, manifest)
+    return manifest, there.version

@@ -12,9 +12,10 @@ from kvsync.lease.holding import Inheritance
 from kvsync.storages.base import ObjectMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kvsync.environment import Environment
+    from kvsync.index.recent import Found
     from kvsync.lease.holding import Lease
     from kvsync.lease.record import LeaseRecord
     from kvsync.storages.base import Storage
@@ -33,17 +34,21 @@ def held(
     lease_seconds: float,
     wait_seconds: float,
     on_moved: Callable[[], None] = lambda: None,
+    looks: Sequence[Callable[[], Found] | None] = (None, None),
 ) -> Iterator[tuple[Lease, ...]]:
     """Hold the leases of all `storages`, or of none; release them in reverse order, always.
 
     `on_moved` is called where this process had a lease last, and finds that somebody else had it since; what it raises
-    passes through.
+    passes through. `looks` give the manifests where they were read just now.
 
     Raises:
         LockHeldError: one is still held by somebody else after `wait_seconds`.
         SameStorageError: two of them are one storage.
     """
-    contenders = [Contender(storage, environment, lease_seconds, on_moved) for storage in storages]
+    contenders = [
+        Contender(storage, environment, lease_seconds, on_moved, look)
+        for storage, look in zip(storages, looks, strict=False)
+    ]
     leases = _acquire(contenders, environment, wait_seconds)
     try:
         yield leases

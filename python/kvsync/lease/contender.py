@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from kvsync.errors import KvsyncError, LockHeldError
+from kvsync.errors import FormatError, IndexDamagedError, LockHeldError
 from kvsync.index.objects import LEASE, replace
+from kvsync.index.recent import load_manifest
 from kvsync.lease.holding import Inheritance, Lease
-from kvsync.lease.left import recall
+from kvsync.lease.left import ended_by, ends_with_manifest, recall
 from kvsync.lease.owner import is_dead, owner
-from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState
+from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState, is_free
 from kvsync.storages.base import ObjectMismatch
 from kvsync.types import ABSENT
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kvsync.environment import Environment
+    from kvsync.index.recent import Found
     from kvsync.storages.base import Storage
     from kvsync.types import Stored, Version
 
@@ -41,13 +44,16 @@ class Contender:
         environment: Environment,
         life_seconds: float,
         on_moved: Callable[[], None] = lambda: None,
+        look: Callable[[], Found] | None = None,
     ) -> None:
         self.storage = storage
         self.environment = environment
         self.on_moved = on_moved
+        self.look = look or partial(load_manifest, storage)
         self.life_ms = int(min(life_seconds, LIFE_SECONDS_MAX) * 1000)
         self.token = environment.nonce()
         self.seen: tuple[Version, float] | None = None
+        self.tried = False
 
     def attempt(self) -> Lease | Taken:
         """Return the lease, or why it cannot be had just now.
@@ -57,8 +63,13 @@ class Contender:
         """
         if self.storage.capabilities.conditional_remove:
             return self._create() or self._take_over()
-        # A lease that was given back left its object there: look first, unless we know it from when we did that.
-        return self._take_again() or self._take_over()
+        # A lease that was given back left its object there. How, we know from when we did that, or the manifest does.
+        if not self.tried:
+            self.tried = True
+            outcome = self._take_again() or self._take_left()
+            if outcome is not None:
+                return outcome
+        return self._take_over()
 
     def _create(self) -> Lease | None:
         record = self.record()
@@ -80,16 +91,31 @@ class Contender:
         except ObjectMismatch as mismatch:
             self.on_moved()
             return self._take_over(mismatch.there)
-        lease = Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
-        lease.known = left.manifest
-        return lease
+        return self._clean(record, version, left.manifest)
+
+    def _take_left(self) -> Lease | Taken | None:
+        """Take what was given back by its holder's last manifest, if that is still so: nobody had it since, then."""
+        if not ends_with_manifest(self.storage):
+            return None
+        found = self.look()
+        if found is None:
+            return self._create()
+        if not found[0].lease:
+            return None
+        record = self.record()
+        try:
+            version = replace(self.storage, LEASE, record.encode(), found[0].lease)
+        except ObjectMismatch as mismatch:
+            return self._take_over(mismatch.there)
+        return self._clean(record, version, found)
 
     def _take_over(self, there: Stored | None = None) -> Lease | Taken:
         there = there or self.storage.load(LEASE)
         if there is None:
             return self._create() or self.attempt()
         old = LeaseRecord.decode(there.data, self.storage.name)
-        inheritance = self._inheritance(there.version, old)
+        ended = ended_by(self.storage, there) if old.state is LeaseState.HELD and old.token != self.token else None
+        inheritance = self._inheritance(there.version, old) if ended is None else Inheritance.CLEAN
         if inheritance is None:
             return Taken(there.version, old)
         record = self.record()
@@ -97,10 +123,21 @@ class Contender:
             version = replace(self.storage, LEASE, record.encode(), there.version)
         except ObjectMismatch:
             return Taken(there.version, old)
+        if ended is not None:
+            return self._clean(record, version, ended)
         lease = Lease(self.storage, self.environment, record, version, inheritance, outlived=is_dead(old.owner))
-        # Where conditions do not hold, another may have had it since we looked.
+        # As above.
         if inheritance is Inheritance.CLEAN and self.storage.capabilities.conditions != "advisory":
             lease.nonce = old.manifest
+        return lease
+
+    def _clean(self, record: LeaseRecord, version: Version, known: Found) -> Lease:
+        """Return a lease that nobody else had since that manifest was left, if it is known.
+
+        Where conditions do not hold, another may have had it since we looked.
+        """
+        lease = Lease(self.storage, self.environment, record, version, Inheritance.CLEAN)
+        lease.known = known if self.storage.capabilities.conditions != "advisory" else None
         return lease
 
     def _inheritance(self, version: Version, old: LeaseRecord) -> Inheritance | None:
@@ -131,7 +168,7 @@ def seize(storage: Storage, environment: Environment) -> Lease | None:
         LockHeldError: it changed hands just now.
     """
     there = storage.load(LEASE)
-    if there is None or _is_released(there.data, storage.name):
+    if there is None or _is_free(storage, there):
         return None
     record = Contender(storage, environment, LIFE_SECONDS_MAX).record()
     try:
@@ -142,8 +179,8 @@ def seize(storage: Storage, environment: Environment) -> Lease | None:
     return Lease(storage, environment, record, version, Inheritance.TAKEN)
 
 
-def _is_released(data: bytes, storage: str) -> bool:
+def _is_free(storage: Storage, there: Stored) -> bool:
     try:
-        return LeaseRecord.decode(data, storage).state is LeaseState.RELEASED
-    except KvsyncError:
+        return is_free(storage, there, LeaseRecord.decode(there.data, storage.name))
+    except (IndexDamagedError, FormatError):
         return False

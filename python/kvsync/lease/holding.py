@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import LEASE, replace
-from kvsync.lease.left import Left, remember
+from kvsync.lease.left import Left, ends_with_manifest, remember
 from kvsync.lease.record import LeaseRecord, LeaseState
 from kvsync.storages.base import ObjectMismatch
 
 if TYPE_CHECKING:
     from kvsync.environment import Environment
-    from kvsync.index.manifest import Manifest
+    from kvsync.index.recent import Found
     from kvsync.storages.base import Storage
     from kvsync.types import Expectation, Stored, Version
 
@@ -45,6 +45,7 @@ class Lease:
         known: the manifest and its version, where nobody can have written it since this process did.
         nonce: of the manifest as the last holder left it; empty where it did not say so.
         left: the manifest and its version as this holder leaves it; it has to say so itself.
+        ended: the lease was given back already, by the manifest.
     """
 
     def __init__(
@@ -62,21 +63,33 @@ class Lease:
         self.inheritance = inheritance
         self.outlived = outlived
         self.untouched = untouched
-        self.known: tuple[Manifest, Expectation] | None = None
+        self.known: Found = None
         self.nonce = b""
-        self.left: tuple[Manifest, Expectation] | None = None
+        self.left: Found = None
+        self.ended = False
         self._environment = environment
         self._record = record
         self._version = version
         self._start(self._now())
         self._refresh_after = 0.0
+        self._doubtful = False
 
-    def certain(self, seen: tuple[Manifest, Expectation] | None) -> tuple[Manifest, Expectation] | None:
+    def certain(self, seen: Found) -> Found:
         """Return the manifest if it needs no look: as this process left it, or as `seen` if the last holder left that.
 
         Nobody can have written it without the lease.
         """
         return self.known or (seen if seen is not None and seen[0].nonce == self.nonce else None)
+
+    @property
+    def mark(self) -> bytes:
+        """What the holder's last manifest says to give this lease back with it; empty where that is not to be done."""
+        sure = self.inheritance is Inheritance.CLEAN and not self._doubtful
+        return self._version if sure and ends_with_manifest(self.storage) else b""
+
+    def end(self) -> None:
+        """Note that a manifest with the `mark` was written: the lease is not ours any more."""
+        self.ended = True
 
     def keep(self) -> None:
         """Make sure that the lease still stands; call before each batch of writes.
@@ -86,6 +99,8 @@ class Lease:
         Raises:
             LockLostError: it was taken over, or renewing it took too long; write nothing more.
         """
+        if self.ended:
+            raise AssertionError
         if not self._is_late():
             return
         life = self._record.life_seconds
@@ -100,11 +115,12 @@ class Lease:
         Raises:
             LockLostError: it was taken over.
         """
-        if self._is_late() and self._environment.monotonic() >= self._refresh_after:
+        if not self.ended and self._is_late() and self._environment.monotonic() >= self._refresh_after:
             try:
                 self._renew()
             except StorageError:
                 # It may be busy with our own writes, as the other table of one database file is. `keep` decides.
+                self._doubtful = True
                 pause = self._record.life_seconds * RENEW_AT / 2
                 self._refresh_after = self._environment.monotonic() + pause
 
@@ -149,6 +165,9 @@ class Lease:
         A clean release removes it. After an error it is left marked, so that the next holder looks for what
         this run was about to write.
         """
+        if self.ended:
+            remember(self.storage, Left(self._version, self.left))
+            return
         try:
             self._release(self._version, interrupted=interrupted)
         except (ObjectMismatch, StorageError):

@@ -1,4 +1,9 @@
-"""The leases that this process gave back: as long as one is just as it was left, nobody had it since."""
+"""How leases end where their objects stay, and those that this process gave back.
+
+Where nothing is removed on condition, a lease is marked as released; or, which takes no write of its own, the manifest
+that its holder writes last names the version of the lease that ends with it. As long as a lease object is just as it
+was left, nobody had it since.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +11,43 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
+from kvsync.index.recent import load_manifest
 from kvsync.storages.wrapping import innermost
 
 if TYPE_CHECKING:
-    from kvsync.index.manifest import Manifest
+    from kvsync.index.recent import Found
     from kvsync.storages.base import Storage
-    from kvsync.types import Expectation, Version
+    from kvsync.types import Stored, Version
 
-__all__ = ["Left", "manifest_left", "recall", "remember"]
+__all__ = ["Left", "ended_by", "ends_with_manifest", "manifest_left", "recall", "remember"]
 
 
 class Left(NamedTuple):
-    """A lease object that was marked as released, clean, and the manifest as it was then, with its version.
+    """A lease object that was given back, clean, and the manifest as it was then, with its version.
 
     The version has a random token in it. The manifest is None where it is not known.
     """
 
     version: Version
-    manifest: tuple[Manifest, Expectation] | None
+    manifest: Found
+
+
+def ends_with_manifest(storage: Storage) -> bool:
+    """Whether a manifest can give the lease back: the object stays, and its version is a condition that holds."""
+    capabilities = storage.capabilities
+    return not capabilities.conditional_remove and capabilities.conditions != "advisory"
+
+
+def ended_by(storage: Storage, there: Stored) -> Found:
+    """Return the manifest that gave back the lease object that is `there`, with its version; None where none did.
+
+    To be asked after the object was read: its holder wrote that manifest last of all.
+
+    Raises:
+        IndexDamagedError: the manifest fails its checks.
+    """
+    found = load_manifest(storage) if not storage.capabilities.conditional_remove else None
+    return found if found is not None and found[0].lease == there.version else None
 
 
 _left: WeakKeyDictionary[object, Left] = WeakKeyDictionary()
@@ -43,7 +67,7 @@ def recall(storage: Storage) -> Left | None:
     return None
 
 
-def manifest_left(storage: Storage) -> tuple[Manifest, Expectation] | None:
+def manifest_left(storage: Storage) -> Found:
     """Return the manifest as this process left it, with its version, or None where it does not know.
 
     Somebody else may have written it since: whoever relies on it has to take the lease again first. Whoever reads that

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import enum
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.index.objects import LEASE, field_error, is_uint, pack, unpack
+from kvsync.lease.left import ended_by
 from kvsync.native import KIND_LEASE
 
 if TYPE_CHECKING:
     from kvsync.storages.base import Storage
+    from kvsync.types import Stored
 
-__all__ = ["LIFE_SECONDS_MAX", "SKEW_SECONDS", "LeaseRecord", "LeaseState", "read_record"]
+__all__ = ["LIFE_SECONDS_MAX", "SKEW_SECONDS", "LeaseRecord", "LeaseState", "is_free", "read_record"]
 
 SKEW_SECONDS = 5.0
 """How far two machines' clocks may be apart before an expiry is believed."""
@@ -100,4 +104,13 @@ def read_record(storage: Storage) -> LeaseRecord | None:
     """
     there = storage.load(LEASE)
     record = LeaseRecord.decode(there.data, storage.name) if there else None
-    return None if record is not None and record.state is LeaseState.RELEASED else record
+    return None if there is None or record is None or is_free(storage, there, record) else record
+
+
+def is_free(storage: Storage, there: Stored, record: LeaseRecord) -> bool:
+    """Whether a lease object that is there was left clean; where its manifest cannot be read, it may have been."""
+    if record.state is not LeaseState.HELD:
+        return record.state is LeaseState.RELEASED
+    with suppress(IndexDamagedError, FormatError):
+        return ended_by(storage, there) is not None
+    return False
