@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import replace
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.base import ObjectMismatch, has_host
+from kvsync.storages.wrapping import innermost
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
@@ -115,8 +116,12 @@ def probe(storage: Storage, environment: Environment) -> Probe:
     return Probe(creates_once, replaces_current_only, removes, tuple(watch.seconds))
 
 
+_trusted: set[str] = set()
+"""Hosts that were found to keep conditions, by this process."""
+
+
 def require_conditions(lease: Lease) -> None:
-    """Refuse to host a lease in a storage that only claims to keep conditions.
+    """Refuse to host a lease in a storage that only claims to keep conditions; of one host it is tried once.
 
     What `probe` tries with an object of its own is tried with the lease itself, which has just been created: a second
     creation, and what expects the version before a renewal.
@@ -126,6 +131,10 @@ def require_conditions(lease: Lease) -> None:
         LockLostError: the lease was taken over.
     """
     storage = lease.storage
+    inner = innermost(storage)
+    host = inner.host if has_host(inner) else None
+    if host in _trusted:
+        return
     creates_once = lease.refuses(ABSENT)
     try:
         stale = lease.renew()
@@ -143,3 +152,5 @@ def require_conditions(lease: Lease) -> None:
             "data; use another server, or add lease=advisory to the URL if nobody else ever writes there"
         )
         raise StorageError(message, storage=storage.name)
+    if host is not None:
+        _trusted.add(host)

@@ -162,6 +162,29 @@ def test_only_a_storage_that_is_new_to_kvsync_is_probed() -> None:
     assert set(claimed.objects()) == {"lease", "manifest", "segment/0000000000000001-0", "segment/0000000000000002-0"}
 
 
+def test_of_one_host_conditions_are_tried_once() -> None:
+    """Elsewhere they are tried anew; one that ignores them is tried, and refused, each time."""
+
+    def lease_writes(host: str, *ignores: str) -> int:
+        storage = Careless(*ignores, removes=False)
+        storage.inner.host = host  # type: ignore[attr-defined]
+        writes: list[str] = []
+
+        class Watched(WrappedStorage):
+            def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+                writes.append(name)
+                return super().store(name, data, expect)
+
+        kvsync.sync(Watched(storage), MappingStorage({}), changes=[Put("k", b"1")])
+        return writes.count("lease")
+
+    here = f"a bucket of {time.time_ns()}"
+    assert [lease_writes(here), lease_writes(here), lease_writes(f"{here}, another")] == [4, 1, 4]
+    for _ in range(2):
+        with pytest.raises(StorageError, match="ignores conditional writes"):
+            lease_writes(f"{here}, a careless one", "create")
+
+
 def test_what_a_probe_left_behind_is_swept() -> None:
     storage = MappingStorage({})
     kvsync.commit(storage, [Put("k", b"v")])

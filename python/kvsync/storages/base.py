@@ -34,6 +34,7 @@ __all__ = [
     "has_copy",
     "has_expiry",
     "has_foreign",
+    "has_host",
     "has_identity",
     "has_sizes",
     "has_streaming",
@@ -149,6 +150,14 @@ class SupportsIdentity(Protocol):
 
 
 @runtime_checkable
+class SupportsHost(Protocol):
+    """A storage on a server that keeps conditions for all of its storages there, or for none."""
+
+    host: str
+    """Equal for all of these."""
+
+
+@runtime_checkable
 class SupportsForeign(Protocol):
     """A storage in which entries may lie that are no values, and that a scan passes over."""
 
@@ -257,6 +266,11 @@ class SupportsCopy(SupportsStreaming, Protocol):
 def has_identity(storage: object) -> TypeGuard[SupportsIdentity]:
     """Whether `storage` can tell other handles of itself."""
     return hasattr(storage, "identity")
+
+
+def has_host(storage: object) -> TypeGuard[SupportsHost]:
+    """Whether `storage` can tell what other storages its server has."""
+    return hasattr(storage, "host")
 
 
 def has_foreign(storage: object) -> TypeGuard[SupportsForeign]:

@@ -158,8 +158,13 @@ class Place:
     @property
     def identity(self) -> str:
         """Equal for two URLs of one place."""
+        return f"{self.host}/{self.prefix}"
+
+    @property
+    def host(self) -> str:
+        """Equal for two URLs of one bucket."""
         where = self.settings.get("endpoint") or self.settings.get("base_url") or self.settings.get("account_name", "")
-        return f"{self.service.scheme}:{where.lower()}/{self.bucket}/{self.prefix}"
+        return f"{self.service.scheme}:{where.lower()}/{self.bucket}"
 
     def stores(self) -> tuple[Any, Any]:
         """Return a patient store and a careful one.

@@ -63,6 +63,7 @@ def open_url(url: str) -> BucketStorage:
         advisory=place.advisory,
         name=place.name,
         identity=place.identity,
+        host=place.host,
     )
 
 
@@ -112,6 +113,7 @@ class BucketStorage:
         advisory: nobody else ever writes there, so that the server may ignore conditions.
         name: what messages call it.
         identity: equal for two handles of one storage.
+        host: equal for all storages in one bucket; None where that is not known.
     """
 
     def __init__(
@@ -124,9 +126,12 @@ class BucketStorage:
         advisory: bool = False,
         name: str | None = None,
         identity: str | None = None,
+        host: str | None = None,
     ) -> None:
         self.name = name or f"{store!r}/{prefix}"
         self.identity = identity or f"{store!r} at {id(store):#x}/{prefix}"
+        if host is not None:
+            self.host = host
         self.capabilities = Capabilities(
             tier="T4" if advisory else "T2",
             compress=True,
