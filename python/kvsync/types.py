@@ -157,6 +157,8 @@ class Capabilities:
             read as listed: the tick of the storage's clock, and what that may differ from ours. 0 where no two
             values of a key ever have one token.
         conditional_remove: an index object can be removed on condition; without, a lease is marked as released.
+        lasting_lease: a lease object stays when the lease is given back, since to make and remove it in each run takes
+            more than it is worth; so it does in any case where nothing is removed on condition.
         conditions: whether conditional writes hold: "certain"; "claimed", which a probe has to prove before the
             first run, since some servers ignore them silently; "advisory", known not to, and the user insisted.
         expiry: a value can be given a time at which it goes by itself (`SupportsExpiry`).
@@ -170,6 +172,7 @@ class Capabilities:
     versions: bool = False
     racy_ms: int = 20
     conditional_remove: bool = True
+    lasting_lease: bool = False
     conditions: Literal["certain", "claimed", "advisory"] = "certain"
     expiry: bool = False
 

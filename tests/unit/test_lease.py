@@ -268,11 +268,11 @@ def test_a_lease_that_was_given_back_is_taken_again_without_a_look(storage: Mapp
 # Ending with a manifest
 
 
-@pytest.fixture
-def staying() -> MappingStorage:
-    """Return a storage whose lease object stays, as in a bucket."""
+@pytest.fixture(params=[{"conditional_remove": False}, {"lasting_lease": True}], ids=["bucket", "server"])
+def staying(request: pytest.FixtureRequest) -> MappingStorage:
+    """Return a storage whose lease object stays: it cannot be removed on condition, or is not to be."""
     storage = MappingStorage({}, name="the storage")
-    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    storage.capabilities = replace(storage.capabilities, **request.param)
     return storage
 
 

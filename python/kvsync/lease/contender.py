@@ -10,7 +10,7 @@ from kvsync.errors import FormatError, IndexDamagedError, LockHeldError
 from kvsync.index.objects import LEASE, replace
 from kvsync.index.recent import load_manifest
 from kvsync.lease.holding import Inheritance, Lease
-from kvsync.lease.left import ended_by, ends_with_manifest, recall
+from kvsync.lease.left import ended_by, ends_with_manifest, recall, stays
 from kvsync.lease.owner import is_dead, owner
 from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState, is_free
 from kvsync.storages.base import ObjectMismatch
@@ -61,7 +61,7 @@ class Contender:
         Raises:
             IndexDamagedError: the lease that is there cannot be read.
         """
-        if self.storage.capabilities.conditional_remove:
+        if not stays(self.storage):
             return self._create() or self._take_over()
         # A lease that was given back left its object there. How, we know from when we did that, or the manifest does.
         if not self.tried:
@@ -77,8 +77,7 @@ class Contender:
             version = replace(self.storage, LEASE, record.encode(), ABSENT)
         except ObjectMismatch:
             return None
-        untouched = not self.storage.capabilities.conditional_remove
-        return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN, untouched=untouched)
+        return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN, untouched=stays(self.storage))
 
     def _take_again(self) -> Lease | Taken | None:
         """Take what this process gave back, without a look, if it is still as we left it: then nobody had it since."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import LEASE, replace
-from kvsync.lease.left import Left, ends_with_manifest, remember
+from kvsync.lease.left import Left, ends_with_manifest, remember, stays
 from kvsync.lease.record import LeaseRecord, LeaseState
 from kvsync.storages.base import ObjectMismatch
 
@@ -188,7 +188,7 @@ class Lease:
             self._replace(record, version)
         elif interrupted:
             self._replace(self._record_with(LeaseState.INTERRUPTED), version)
-        elif not self.storage.capabilities.conditional_remove:
+        elif stays(self.storage):
             nonce = self.left[0].nonce if self.left is not None else b""
             self._replace(dataclasses.replace(self._record_with(LeaseState.RELEASED), manifest=nonce), version)
             remember(self.storage, Left(self._version, self.left))

@@ -1,6 +1,6 @@
 """How leases end where their objects stay, and those that this process gave back.
 
-Where nothing is removed on condition, a lease is marked as released; or, which takes no write of its own, the manifest
+Where a lease object stays, the lease is marked as released; or, which takes no write of its own, the manifest
 that its holder writes last names the version of the lease that ends with it. As long as a lease object is just as it
 was left, nobody had it since.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kvsync.storages.base import Storage
     from kvsync.types import Stored, Version
 
-__all__ = ["Left", "ended_by", "ends_with_manifest", "manifest_left", "recall", "remember"]
+__all__ = ["Left", "ended_by", "ends_with_manifest", "manifest_left", "recall", "remember", "stays"]
 
 
 class Left(NamedTuple):
@@ -32,10 +32,14 @@ class Left(NamedTuple):
     manifest: Found
 
 
+def stays(storage: Storage) -> bool:
+    """Whether the lease object stays where it is when the lease is given back."""
+    return storage.capabilities.lasting_lease or not storage.capabilities.conditional_remove
+
+
 def ends_with_manifest(storage: Storage) -> bool:
     """Whether a manifest can give the lease back: the object stays, and its version is a condition that holds."""
-    capabilities = storage.capabilities
-    return not capabilities.conditional_remove and capabilities.conditions != "advisory"
+    return stays(storage) and storage.capabilities.conditions != "advisory"
 
 
 def ended_by(storage: Storage, there: Stored) -> Found:
@@ -46,7 +50,7 @@ def ended_by(storage: Storage, there: Stored) -> Found:
     Raises:
         IndexDamagedError: the manifest fails its checks.
     """
-    found = load_manifest(storage) if not storage.capabilities.conditional_remove else None
+    found = load_manifest(storage) if stays(storage) else None
     return found if found is not None and found[0].lease == there.version else None
 
 

@@ -81,7 +81,7 @@ class RedisStorage:
         random_bytes: gives that many random bytes; versions of index objects are made of them.
     """
 
-    capabilities = Capabilities(tier="T2", blocking=True, compress=True, versions=False)
+    capabilities = Capabilities(tier="T2", blocking=True, compress=True, versions=False, lasting_lease=True)
 
     def __init__(
         self,
