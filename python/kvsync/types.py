@@ -156,7 +156,7 @@ class Capabilities:
         racy_ms: how long before a scan a value must have been modified for its version token to prove that it was
             read as listed: the tick of the storage's clock, and what that may differ from ours. 0 where no two
             values of a key ever have one token.
-        conditional_remove: an index object can be removed on condition; without, a lease is marked as released.
+        conditional_remove: an index object can be removed on condition.
         lasting_lease: a lease object stays when the lease is given back, since to make and remove it in each run takes
             more than it is worth; so it does in any case where nothing is removed on condition.
         conditions: whether conditional writes hold: "certain"; "claimed", which a probe has to prove before the

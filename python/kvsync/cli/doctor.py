@@ -70,5 +70,5 @@ def _lines(found: Diagnosis) -> Iterator[str]:
 
 def _answer(*, held: bool | None) -> str:
     if held is None:
-        return "cannot on condition; leases are marked as released instead"
+        return "cannot on condition; lease objects stay where they are"
     return "yes, and refuses any other" if held else "no: it ignores the condition"

@@ -11,8 +11,6 @@ which a scan has to read for.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvsync.errors import StorageError
@@ -25,6 +23,7 @@ from kvsync.storages.bucket.listing import Listing
 from kvsync.storages.bucket.name import NAME_BYTES_MAX, encode
 from kvsync.storages.bucket.nesting import tiers
 from kvsync.storages.bucket.place import CONCURRENCY, Place, careful_twin
+from kvsync.storages.bucket.seen import Listed, Seen
 from kvsync.storages.bucket.stream import Parts, gathered, send_parts
 from kvsync.storages.bucket.workers import at_once
 from kvsync.types import ABSENT, ANY, Capabilities, Origin, Refusal, Unreadable, Written
@@ -65,38 +64,6 @@ def open_url(url: str) -> BucketStorage:
         identity=place.identity,
         host=place.host,
     )
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What a scan saw, until the first write: so that what follows it need not ask once more for each key."""
-
-    keys: list[str]
-    sizes: array[int]
-    read_ms: dict[str, int | None] = field(default_factory=dict)
-    """When the values that were read since were last modified: it belongs to the value that was read."""
-
-    def size(self, key: str) -> int | None:
-        """Return the bytes of a value that was listed, or None."""
-        position = bisect_left(self.keys, key)
-        found = position < len(self.keys) and self.keys[position] == key
-        return self.sizes[position] if found else None
-
-
-@dataclass(slots=True)
-class _Listed:
-    """The tokens that the last scan listed, and which values turned out to be others when they were read."""
-
-    keys: list[str]
-    tokens: list[bytes | None]
-    moved: set[str] = field(default_factory=set)
-
-    def compare(self, key: str, token: bytes | None) -> None:
-        """Note whether what was read is what was listed."""
-        position = bisect_left(self.keys, key)
-        listed = position < len(self.keys) and self.keys[position] == key
-        if not listed or token is None or self.tokens[position] != token:
-            self.moved.add(key)
 
 
 class BucketStorage:
@@ -145,8 +112,8 @@ class BucketStorage:
         self._copier = Copier(self._bucket)
         self._concurrency = concurrency
         self._room = NAME_BYTES_MAX - len(self._bucket.prefix.encode())
-        self._seen: _Seen | None = None
-        self._listed: _Listed | None = None
+        self._seen: Seen | None = None
+        self._listed: Listed | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -214,8 +181,8 @@ class BucketStorage:
         listed = self._listing.keys()
         keys = sorted(listed)
         tags = [listed[key].token for key in keys]
-        self._seen = _Seen(keys, array("Q", (listed[key].size for key in keys)))
-        self._listed = _Listed(keys, tags)
+        self._seen = Seen(keys, array("Q", (listed[key].size for key in keys)))
+        self._listed = Listed(keys, tags)
         del listed
         for start in range(0, len(keys), SCAN_COUNT):
             batch = keys[start : start + SCAN_COUNT]
