@@ -243,6 +243,8 @@ class Run:
         """Whether the source is done with once it has logged what it is given: both sides have been equal until now."""
         source, target = self.source.replica.manifest, self.target.replica.manifest
         settled = source.cover == target.cover and not source.missing and not target.missing
+        # What is held ahead of the vector is read once more to find the delta, vectors alone being compared for that.
+        settled = settled and not source.cover.ahead
         return settled and not self.doubt and not self.source.scanned and not self.target.scanned
 
     def _calculate(self) -> Delta:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from places import Clock, Hooked, make, plain
 
 import kvsync
 from kvsync import Delete, Put
+from kvsync.index.recent import load_manifest
 from kvsync.storages.mapping import MappingStorage
 
 if TYPE_CHECKING:
@@ -377,6 +379,40 @@ def test_a_process_that_opens_both_anew_reads_each_manifest_once() -> None:
     result = kvsync.sync(*opened(values), changes("given", 1))
     assert [counts["load"] for counts in result.operations.values()] == [1, 1]
     assert cost(result) == 8
+    assert plain(values[0]) == plain(values[1])
+
+
+def test_a_source_that_holds_changes_ahead_of_its_vector_is_read_under_its_lease() -> None:
+    """The delta begins where the vector ends, though both know what is ahead: large segments are loaded for it."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    third: dict[str, bytes] = {}
+    kvsync.sync(*opened(values), changes("first", 3))
+    kvsync.commit(marking(third), changes("theirs", 600))
+
+    class Dying(Hooked):
+        def store(self, name: str, data: bytes, expect: Any) -> Any:
+            if name == "manifest":
+                raise KeyboardInterrupt
+            return self.inner.store(name, data, expect)
+
+    with pytest.raises(KeyboardInterrupt):
+        kvsync.sync(marking(third), Dying(marking(values[0])))
+    kvsync.sync(*opened(values), changes("again", 1))
+    ahead = [load_manifest(storage) for storage in opened(values)]
+    assert all(found is not None and found[0].cover.ahead for found in ahead)
+
+    class Compacting(Hooked):
+        """Another process that compacts as soon as it is let."""
+
+        def store(self, name: str, data: bytes, expect: Any) -> Any:
+            version = self.inner.store(name, data, expect)
+            if name == "manifest":
+                with suppress(kvsync.LockHeldError):
+                    kvsync.compact(marking(values[0]), wait_seconds=0)
+            return version
+
+    source, target = opened(values)
+    assert kvsync.sync(Compacting(source), target, changes("more", 1)).pushed == 1
     assert plain(values[0]) == plain(values[1])
 
 
