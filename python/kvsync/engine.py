@@ -321,7 +321,7 @@ class Run:
     ) -> int:
         """Move what `taker` misses, then finalise it; return how many changes were applied.
 
-        Where that is not in one transaction, it comes last of all: a lease that ends with it is needed until then.
+        Where its lease ends with that, it comes last of all: the lease is needed until then.
         """
         replica = taker.replica
         idle = not len(incoming.log) and not len(incoming.fill) and not taker.answered
@@ -342,10 +342,10 @@ class Run:
             )
             missing = self._missing(taker, incoming, replica.lacking(outcome.failed))
             finalise = partial(self._finalise, giver, taker, incoming.log, cover, missing)
-            if replica.transactional:
-                finalise()
-            else:
+            if taker.mark:
                 then.callback(finalise)
+            else:
+                finalise()
         if taker.scanned is not None and outcome.tokens is not None:
             taker.scanned.record(outcome.tokens)
         self._report_missing(taker, missing)

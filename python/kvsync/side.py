@@ -120,6 +120,15 @@ class Side:
         storage = self.storage
         return storage.transaction() if self.lease is not None and has_transaction(storage) else nullcontext()
 
+    @property
+    def mark(self) -> bytes:
+        """What the last manifest says to give the lease back with it; empty where it stays until it is released.
+
+        Not within a transaction, which may yet be undone; and what a scan found is written after the manifest.
+        """
+        lease = self.lease if self.scanned is None and not self.replica.transactional else None
+        return lease.mark if lease is not None else b""
+
     def finalise(
         self,
         segment: Segment,
@@ -129,14 +138,10 @@ class Side:
         *,
         last: bool = False,
     ) -> None:
-        """Log what was applied and move to `cover`; the lease may end with it where that is the `last` thing done here.
-
-        Not within a transaction, which may yet be undone; and what a scan found is written after it.
-        """
-        lease = self.lease if last and self.scanned is None and not self.replica.transactional else None
-        mark = lease.mark if lease is not None else b""
-        if self.replica.finalise(segment, cover, missing, peer, mark) and lease is not None and mark:
-            lease.end()
+        """Log what was applied and move to `cover`; the lease may end with it if that is the `last` thing done here."""
+        mark = self.mark if last else b""
+        if self.replica.finalise(segment, cover, missing, peer, mark) and self.lease is not None and mark:
+            self.lease.end()
 
     def guard(self) -> Guard:
         """Return what protects values that the log does not know."""

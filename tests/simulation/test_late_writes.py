@@ -98,3 +98,31 @@ def test_a_late_delete_of_what_had_expired_is_no_delete_that_anybody_made() -> N
     assert source.data["k"] == target.data["k"] == b"third"
     world.check_values(source)
     world.check_values(target)
+
+
+def test_what_a_target_got_is_logged_before_the_source_gets_its_own() -> None:
+    """D5: until then a new key that the application deletes comes back, after a crash; so that time is kept short."""
+    world = World(1, 2)
+    source, target = world.replicas
+    source.unsaid = [Put("base", b"0"), Put("other", b"0")]
+    world.say(source)
+    world.sync(source, target, scan=True)
+    world.now += 1
+    source.unsaid = [Put("new", b"1")]
+    world.say(source)
+    target.unsaid = [Put(f"theirs {i}", b"1") for i in range(5)]
+    world.say(target)
+    state = world.snapshot()
+    back = []
+    for at in range(1, 100):
+        world.restore(state)
+        source, target = world.replicas
+        fuse = Fuse(at)
+        world.sync(source, target, fuse)
+        if fuse.count < at:
+            break
+        if "new" in target.data:
+            del target.data["new"]
+            world.sync(source, target, scan=True, max_delete="100%")
+            back.append("new" in target.data)
+    assert len(back) > 1 >= back.count(True)
