@@ -6,13 +6,13 @@ decide conflicts, committing decisions first), 5 commit the delta as intents, 6 
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync import resolution
-from kvsync.errors import SameStorageError, StalePlanError
+from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
 from kvsync.expiry import unexpiring
 from kvsync.index.lineage import certain_below
 from kvsync.index.recent import load_manifest
@@ -343,7 +343,7 @@ class Run:
             missing = self._missing(taker, incoming, replica.lacking(outcome.failed))
             finalise = partial(self._finalise, giver, taker, incoming.log, cover, missing)
             if taker.mark:
-                then.callback(finalise)
+                then.push(partial(_despite, finalise))
             else:
                 finalise()
         if taker.scanned is not None and outcome.tokens is not None:
@@ -381,6 +381,12 @@ class Run:
                 report(Progress(done, total, direction))
 
         return on_batch
+
+
+def _despite(finalise: Callable[[], None], _kind: object, error: BaseException | None, _trace: object) -> None:
+    """Finalise a side on the way out; of two errors the one that stopped the run is told."""
+    with suppress(KvsyncError) if error is not None else nullcontext():
+        finalise()
 
 
 def _others(leases: Sequence[Lease | None], own: Lease | None) -> list[Lease]:

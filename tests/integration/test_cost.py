@@ -416,6 +416,30 @@ def test_a_source_that_holds_changes_ahead_of_its_vector_is_read_under_its_lease
     assert plain(values[0]) == plain(values[1])
 
 
+def test_what_stopped_a_run_is_told_though_the_other_side_cannot_be_finalised() -> None:
+    """What was pushed is finalised on the way out; where that fails as well, an interrupt is still an interrupt."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    kvsync.sync(*opened(values), changes("first", 1))
+    for storage, name in zip(opened(values), ("ours", "theirs"), strict=True):
+        kvsync.commit(storage, changes(name, 1))
+
+    class Down(Hooked):
+        def store(self, name: str, data: bytes, expect: Any) -> Any:
+            if name == "manifest":
+                raise kvsync.StorageError("down")
+            return self.inner.store(name, data, expect)
+
+    def interrupt(progress: kvsync.Progress) -> None:
+        if progress.direction == "pull":
+            raise KeyboardInterrupt
+
+    source, target = opened(values)
+    with pytest.raises(KeyboardInterrupt):
+        kvsync.sync(source, Down(target), on_progress=interrupt)
+    kvsync.sync(*opened(values))
+    assert plain(values[0]) == plain(values[1])
+
+
 def test_processes_that_take_turns_look_once_at_what_the_other_left() -> None:
     """A lease that is not as it was left is read on being refused, and not once more; the manifest follows."""
     values: list[dict[str, bytes]] = [{}, {}]
