@@ -227,6 +227,26 @@ def test_a_release_whose_answer_was_lost_is_looked_up(
     assert read_record(storage) is None
 
 
+def test_a_release_that_lands_after_a_look_for_it_is_a_release(time: Time) -> None:
+    """The answer is late, and so is the write: the second attempt finds the lease given back, which is no error."""
+    storage = MappingStorage({})
+    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    store, late = storage.store, []
+
+    def slow(name: str, data: bytes, expect: Any) -> bytes:
+        late.append((name, data, expect))
+        if len(late) == 1:
+            time.sleep(1)
+            raise kvsync.StorageError("no answer")
+        store(*late[0])
+        return store(name, data, expect)
+
+    with time.take(storage):
+        storage.store = slow  # type: ignore[method-assign]
+    assert len(late) == 2
+    assert read_record(storage) is None
+
+
 def test_where_nothing_is_removed_on_condition_a_lease_is_marked_as_released(
     storage: MappingStorage, time: Time
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError, StorageError
@@ -175,7 +176,8 @@ class Lease:
             # The storage knows.
             current = self._current()
             if current is not None:
-                self._release(current.version, interrupted=interrupted)
+                with suppress(ObjectMismatch):  # the first attempt got there after all, or somebody took it over
+                    self._release(current.version, interrupted=interrupted)
 
     def settled(self) -> None:
         """Note that what the last holder left has been dealt with."""
