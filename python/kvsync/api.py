@@ -295,7 +295,9 @@ def unlock(storage: Target, *, clock: Callable[[], float] = time.time) -> bool:
         if lease is None:
             return False
         try:
-            Replica(one, environment).recover(lease)
+            replica = Replica(one, environment)
+            replica.require_no_remains()
+            replica.recover(lease)
         finally:
             # Where the old holder could not be fenced, the lease stays to be taken over.
             lease.release(interrupted=False)

@@ -488,6 +488,7 @@ def compact(storage: Storage, options: Options, environment: Environment) -> tup
         lease,
     ):
         replica = Replica(storage, environment)
+        replica.require_no_remains()
         replica.recover(lease)
         counts = replica.compact()
         lease.left = replica.left

@@ -263,13 +263,15 @@ class Replica:
             lease.settled()
 
     def require_no_remains(self) -> None:
-        """Make sure that a storage without a manifest is a new one.
+        """Make sure that a storage without a manifest is a new one; nothing is asked where there is one.
 
         A first run that was interrupted may have left what belongs to generation 1. Anything later was listed once.
 
         Raises:
             IndexDamagedError: its manifest is gone.
         """
+        if self.manifest.generation:
+            return
         names = self.storage.objects() if self._names is None else self._names
         listed = [name for name in names if name.startswith("segment/") and name >= segment_name(2)]
         if listed:

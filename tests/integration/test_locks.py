@@ -20,6 +20,7 @@ from kvsync.lease import LeaseRecord, LeaseState, read_record
 from kvsync.native import KIND_LEASE, seal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LIFE = 60
@@ -414,6 +415,23 @@ def test_a_failing_unlock_leaves_no_lease_of_its_own(clock: Clock) -> None:
         kvsync.unlock(a.target)
     left = lease_of(a)
     assert left is None or left.owner == "host9 pid 9 worker" or left.expires < clock.now * 1000
+
+
+@pytest.mark.parametrize("act", [kvsync.unlock, kvsync.compact], ids=["unlock", "compact"])
+def test_a_log_whose_manifest_is_gone_is_neither_begun_anew_nor_swept(act: Callable[[Any], object]) -> None:
+    """To run is refused then, until the manifest is restored; a fresh one would hide that, and list none of the log."""
+    a: dict[str, bytes] = {}
+    for i in range(2):
+        kvsync.commit(a, [Put(f"{i}/{j}", b"1") for j in range(1000)])
+    manifest = a.pop(".kvsync/manifest")
+    a[".kvsync/lease"] = LeaseRecord(LeaseState.HELD, b"t" * 16, "host9 pid 9 worker", 0, 0, 1).encode()
+    log = {key for key in a if key.startswith(".kvsync/segment/")}
+    with pytest.raises(kvsync.IndexDamagedError, match="the log that it listed is there"):
+        act(a)
+    assert {key for key in a if key.startswith(".kvsync/") and not key.endswith("lease")} == log
+    a[".kvsync/manifest"] = manifest
+    act(a)
+    assert kvsync.status(a).changes == 2000
 
 
 # Many runs at once
