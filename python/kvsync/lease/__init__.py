@@ -1,9 +1,10 @@
 """The lease: one holder at a time writes the index of a storage.
 
 A lease is an index object that only conditional writes change. It is free when it is absent (its last
-holder released it cleanly), says that it was released, is past its expiry by more than `SKEW_SECONDS`,
-or was seen unchanged for its whole life on our own monotonic clock. There is no heartbeat thread: the holder calls
-`Lease.keep` before each batch of writes, which renews on progress and stops the run in time.
+holder released it cleanly), says that it was released, ended with the manifest (`kvsync.lease.left`), is past
+its expiry by more than `SKEW_SECONDS`, or was seen unchanged for its whole life on our own monotonic clock.
+There is no heartbeat thread: the holder calls `Lease.keep` before each batch of writes, which renews on
+progress and stops the run in time.
 """
 
 from kvsync.lease.acquiring import held
