@@ -17,6 +17,7 @@ from kvsync.expiry import unexpiring
 from kvsync.index.lineage import certain_below
 from kvsync.index.recent import load_manifest
 from kvsync.lease import held, manifest_left, recall
+from kvsync.measuring import BATCH_BYTES, BATCH_COUNT
 from kvsync.native import Cover, Segment, delta, digest_values
 from kvsync.replica import Replica
 from kvsync.result import MissingKey, Progress, SyncResult
@@ -308,8 +309,11 @@ class Run:
     def _push(self, plan: Outline) -> None:
         # Both sides end at what either knew: taken before the first of them moves.
         cover = self.source.replica.manifest.cover.union(self.target.replica.manifest.cover)
+        # A pull that takes long must not find the target unfinalised when it is interrupted.
+        brief = len(plan.to_source.copy.batches(BATCH_COUNT, BATCH_BYTES)) <= 1
         with ExitStack() as then_source, ExitStack() as then_target:  # the target first
-            self.result.pushed = self._apply(self.source, self.target, plan.to_target, cover, "push", then_target)
+            then = then_target if brief else None
+            self.result.pushed = self._apply(self.source, self.target, plan.to_target, cover, "push", then)
             self.result.pulled = self._apply(self.target, self.source, plan.to_source, cover, "pull", then_source)
         for side in (self.source, self.target):
             if side.scanned is not None:
@@ -317,11 +321,12 @@ class Run:
                 side.scanned.save(side.storage, side.replica.manifest.nonce)
 
     def _apply(
-        self, giver: Side, taker: Side, incoming: Incoming, cover: Cover, direction: str, then: ExitStack
+        self, giver: Side, taker: Side, incoming: Incoming, cover: Cover, direction: str, then: ExitStack | None
     ) -> int:
         """Move what `taker` misses, then finalise it; return how many changes were applied.
 
-        Where its lease ends with that, it comes last of all: the lease is needed until then.
+        Where its lease can end with that, it comes last of all, if there is a stack for it: the lease is needed until
+        then.
         """
         replica = taker.replica
         idle = not len(incoming.log) and not len(incoming.fill) and not taker.answered
@@ -342,8 +347,8 @@ class Run:
             )
             missing = self._missing(taker, incoming, replica.lacking(outcome.failed))
             finalise = partial(self._finalise, giver, taker, incoming.log, cover, missing)
-            if taker.mark:
-                then.push(partial(_despite, finalise))
+            if taker.mark and then is not None:
+                then.push(partial(_despite, partial(finalise, last=True)))
             else:
                 finalise()
         if taker.scanned is not None and outcome.tokens is not None:
@@ -352,9 +357,11 @@ class Run:
         return outcome.applied
 
     @staticmethod
-    def _finalise(giver: Side, taker: Side, log: Segment, cover: Cover, missing: Sequence[Missing]) -> None:
+    def _finalise(
+        giver: Side, taker: Side, log: Segment, cover: Cover, missing: Sequence[Missing], *, last: bool = False
+    ) -> None:
         taker.before_write()
-        taker.finalise(log, cover, missing, giver.replica.manifest, last=True)
+        taker.finalise(log, cover, missing, giver.replica.manifest, last=last)
 
     def _report_missing(self, side: Side, missing: Sequence[Missing]) -> None:
         lacks = [lack for lack in missing if not lack.overtaken]

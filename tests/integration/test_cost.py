@@ -14,6 +14,7 @@ from places import Clock, Hooked, make, plain
 import kvsync
 from kvsync import Delete, Put
 from kvsync.index.recent import load_manifest
+from kvsync.measuring import BATCH_COUNT
 from kvsync.storages.mapping import MappingStorage
 
 if TYPE_CHECKING:
@@ -326,6 +327,27 @@ def test_manifests_that_this_process_left_different_are_not_read(both: bool) -> 
     assert cost(result) == (6 if both else 5)
     assert plain(values[0]) == plain(values[1])
     assert kvsync.sync(one, two).operations == {"source": Counter(load=1), "target": Counter(load=1)}
+
+
+def test_a_target_is_finalised_before_a_pull_that_takes_long() -> None:
+    """Then it is done, whatever becomes of the pull; its lease, which is needed still, is given back by itself."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    one, two = map(marking, values)
+    kvsync.sync(one, two, changes("first", 1))
+    for count, expected in ((BATCH_COUNT, 9), (BATCH_COUNT + 1, 10)):  # one is to read the segment
+        kvsync.commit(two, changes(f"{count}", count))
+        generations: dict[str, int] = {}
+
+        def watch(progress: kvsync.Progress, generations: dict[str, int] = generations) -> None:
+            found = load_manifest(two)
+            assert found is not None
+            generations[progress.direction] = found[0].generation
+
+        result = kvsync.sync(one, two, [Put("given", b"%d" % count)], on_progress=watch)
+        assert (result.pushed, result.pulled) == (1, count)
+        assert generations["pull"] - generations["push"] == (count > BATCH_COUNT)
+        assert cost(result) == expected
+    assert plain(values[0]) == plain(values[1])
 
 
 def test_manifests_that_this_process_left_equal_are_read() -> None:
