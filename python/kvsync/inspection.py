@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from kvsync.environment import Environment
 from kvsync.expiry import CLOCK_SKEW_MS
 from kvsync.index.lost import LOST_PREFIX, LostValue
+from kvsync.index.segments import changes_of
 from kvsync.lease import read_record
 from kvsync.measuring import Measured, measured
 from kvsync.native import Segment
-from kvsync.replica import Replica, changes_of
+from kvsync.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

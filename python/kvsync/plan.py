@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kvsync.replica import changes_of
+from kvsync.index.segments import changes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

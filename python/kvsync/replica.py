@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace as replace_fields
 from typing import TYPE_CHECKING
 
-from kvsync.errors import FormatError, IndexDamagedError, LockLostError, StorageError
+from kvsync.errors import LockLostError, StorageError
 from kvsync.expiry import may_be_gone
 from kvsync.index import compaction
 from kvsync.index.lineage import extended
 from kvsync.index.manifest import Manifest, Missing, RememberedIntent, SegmentEntry
-from kvsync.index.objects import MANIFEST, damaged, reading, replace, segment_name
+from kvsync.index.objects import MANIFEST, damaged, replace, segment_name
 from kvsync.index.recent import load_manifest, recent
+from kvsync.index.segments import Segments, changes_of
+from kvsync.landing import missing_after, what_landed
 from kvsync.lease import Inheritance
-from kvsync.measuring import Measured, measured
-from kvsync.native import Cover, Segment, checksum, newest_digest
+from kvsync.measuring import measured
+from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
-from kvsync.storages.base import ObjectMismatch, has_expiry, has_transaction
-from kvsync.types import ABSENT, ANY, Change, Unreadable
+from kvsync.storages.base import ObjectMismatch, has_transaction
+from kvsync.types import ABSENT, ANY, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from kvsync.environment import Environment
     from kvsync.index.recent import Found
     from kvsync.lease import Lease
     from kvsync.storages.base import Storage
 
-__all__ = ["Replica", "changes_of"]
+__all__ = ["Replica"]
 
 GARBAGE_COUNT_MAX = 16
 """Unlisted objects that may pile up before one call removes them."""
@@ -35,21 +36,9 @@ GARBAGE_COUNT_MAX = 16
 LATE_WRITE_SECONDS = 600
 """How long after a takeover the old holder's last write may still land."""
 
-ADOPT_COUNT = 4096
-ADOPT_BYTES = 8 << 20
-"""How much of an intent is compared with the storage at a time."""
-
 COMPRESS_COUNT = 2000
 """Segments of fewer changes are stored as they are: most of their bytes are digests, and to compress the rest takes
 longer than to send it. Compaction merges them into larger ones."""
-
-EMPTY = Segment.from_rows([])
-
-
-def changes_of(segment: Segment) -> Iterator[Change]:
-    """Yield the changes of a segment, ascending by key, without making them all at once."""
-    for start in range(0, len(segment), ADOPT_COUNT):
-        yield from map(Change._make, segment.rows(start, min(start + ADOPT_COUNT, len(segment))))
 
 
 class Replica:
@@ -83,23 +72,19 @@ class Replica:
         self._names = storage.objects() if untouched else None
         self.left = None if self.lacks(MANIFEST) else known or load_manifest(storage, seen)
         self.manifest, self._version = self.left or (Manifest.fresh(environment), ABSENT)
-        self._loaded: dict[str, Segment] = {}
+        self._segments = Segments(storage)
         self._intent: tuple[str, Segment, bytes] | None = None
         self._renamed = False
 
     # Reading
 
     def segments(self, entries: Sequence[SegmentEntry]) -> list[Segment]:
-        """Return listed segments, each read at most once; large ones are decoded by several threads.
+        """Return listed segments, each read at most once.
 
         Raises:
             IndexDamagedError: one is missing, damaged, or not the one that the manifest lists.
         """
-        wanted = [entry for entry in entries if entry.name not in self._loaded]
-        if wanted:
-            objects = [(self._read(entry), entry.name) for entry in wanted]
-            self._loaded.update(zip((entry.name for entry in wanted), self._decoded(objects), strict=True))
-        return [self._loaded[entry.name] for entry in entries]
+        return self._segments.of(entries)
 
     def stretch(self, known: Cover) -> list[Segment]:
         """Return the segments from the oldest that `known` does not cover to the newest.
@@ -158,32 +143,8 @@ class Replica:
 
     def intents(self) -> list[tuple[Segment, int]]:
         """Return what holders that lost their lease may still be writing, and when that was, in wall-clock ms."""
-        loaded = [(self._load_intent(intent.name), intent.until_ms) for intent in self.manifest.intents]
+        loaded = [(self._segments.load(intent.name), intent.until_ms) for intent in self.manifest.intents]
         return [(intent, until_ms - LATE_WRITE_SECONDS * 1000) for intent, until_ms in loaded if intent is not None]
-
-    def _read(self, entry: SegmentEntry) -> bytes:
-        data = entry.inline
-        if data is None:
-            there = self.storage.load(entry.name)
-            if there is None:
-                raise damaged(self.storage.name, entry.name, "is missing")
-            data = there.data
-        # Where this fails, the bytes are looked at all the same: what is wrong within says more than that they differ.
-        if len(data) != entry.size or _checksum_of(data) != entry.checksum:
-            self._decode(data, entry.name)
-            raise damaged(self.storage.name, entry.name, "is not the segment that the manifest lists")
-        return data
-
-    def _decoded(self, objects: Sequence[tuple[bytes, str]]) -> list[Segment]:
-        try:
-            return Segment.decode_all(objects)
-        except (FormatError, IndexDamagedError):
-            # One by one, to say which it is, and where.
-            return [self._decode(data, name) for data, name in objects]
-
-    def _decode(self, data: bytes, name: str) -> Segment:
-        with reading(name, self.storage.name):
-            return Segment.decode(data, name)
 
     # Growing the log
 
@@ -254,7 +215,7 @@ class Replica:
             return
         taken = lease is not None and lease.inheritance is Inheritance.TAKEN
         name = segment_name(self.manifest.generation + 1)
-        intent = self._load_intent(name)
+        intent = self._segments.load(name)
         if intent is not None:
             self._adopt(name, intent, remember=taken and not (lease is not None and lease.outlived))
         elif taken:
@@ -318,25 +279,16 @@ class Replica:
             self._write(self.manifest._replace(garbage=()), self.manifest.cover)
         return len(entries), len(unlisted)
 
-    def _load_intent(self, name: str) -> Segment | None:
-        there = self.storage.load(name)
-        return self._decode(there.data, name) if there is not None else None
-
     def _adopt(self, name: str, intent: Segment, *, remember: bool) -> None:
-        landed: list[Change] = []
-        unread = False
-        for start, stop in intent.batches(ADOPT_COUNT, ADOPT_BYTES):
-            some, all_read = self._landed(intent, start, stop)
-            landed += some
-            unread = unread or not all_read
+        landed, all_read = what_landed(self.storage, intent, self._environment.now_ms)
         # What cannot be read now may have landed, too: a scan that can read it must not take it for a new change.
-        left = (remember or unread) and len(landed) < len(intent)
+        left = (remember or not all_read) and len(landed) < len(intent)
         until_ms = self._environment.now_ms() + LATE_WRITE_SECONDS * 1000
         manifest = self.manifest._replace(
             clock=max(self.manifest.clock, intent.stamp_max),
             intents=(*self.manifest.intents, RememberedIntent(name, until_ms)) if left else self.manifest.intents,
             garbage=self.manifest.garbage if left else (*self.manifest.garbage, name),
-            missing=_missing_after(self.manifest, landed),
+            missing=missing_after(self.manifest, landed),
         )
         cover = manifest.cover.with_dots([change.dot for change in landed])
         if landed:
@@ -345,21 +297,6 @@ class Replica:
             encoded = self._encoded(fresh, adopted)
             manifest = self._listing(adopted, fresh, encoded, stored=False, manifest=manifest)
         self._write(manifest, cover)
-
-    def _landed(self, intent: Segment, start: int, stop: int) -> tuple[list[Change], bool]:
-        """Return the changes of intent[start:stop] whose outcome is held now, and whether all values can be read."""
-        rows = list(map(Change._make, intent.rows(start, stop)))
-        keys = [row.key for row in rows]
-        held = dict(measured(self.storage, keys))
-        # The same value with another time is of another change.
-        times = self.storage.expiries(keys) if has_expiry(self.storage) else [row.expires for row in rows]
-        now_ms = self._environment.now_ms()
-        landed = [
-            row
-            for row, time in zip(rows, times, strict=True)
-            if _is_outcome(held[row.key], row, now_ms) and (held[row.key] is None or time == row.expires)
-        ]
-        return landed, not any(isinstance(value, Unreadable) for value in held.values())
 
     # Writing the manifest
 
@@ -371,7 +308,7 @@ class Replica:
         inline = len(data) <= compaction.INLINE_BYTES_MAX
         if not inline and not stored:
             self._create(name, data)
-        self._loaded[name] = segment
+        self._segments.keep(name, segment)
         entry = SegmentEntry.of(name, segment.maxima, len(segment), data, inline=inline)
         return manifest._replace(
             segments=(*manifest.segments, entry),
@@ -431,7 +368,7 @@ class Replica:
 
     def _digest(self, entries: Sequence[SegmentEntry]) -> bytes | None:
         """Return the digest of the newest changes where the whole log is at hand, else None."""
-        at_hand = all(entry.inline is not None or entry.name in self._loaded for entry in entries)
+        at_hand = all(entry.inline is not None or entry.name in self._segments for entry in entries)
         return newest_digest(self.segments(entries)) if at_hand else None
 
     def _fresh_name(self) -> str:
@@ -456,27 +393,3 @@ def _first_uncovered(entries: Sequence[SegmentEntry], known: Cover) -> int:
             if stamp > stamp_of(origin, -1):
                 return i
     return len(entries)
-
-
-def _checksum_of(data: bytes) -> int | None:
-    """Return what an object's envelope says its checksum is, or None where it is too short for one."""
-    try:
-        return checksum(data)
-    except IndexDamagedError:
-        return None
-
-
-def _is_outcome(held: Measured | Unreadable | None, change: Change, now_ms: int) -> bool:
-    """Whether what is held is what `change` made of its key."""
-    if held is None:
-        return change.deletes or may_be_gone(change.expires, now_ms)
-    # Also once it has expired: where that is not kept, the value is still what was written.
-    fits = isinstance(held, Measured) and (held.digest, held.size) == (change.digest, change.size)
-    return fits and not change.deletes
-
-
-def _missing_after(manifest: Manifest, landed: Sequence[Change]) -> tuple[Missing, ...]:
-    """Return what is missing once `landed` is logged: what it beat has yet to be met, for all that is known."""
-    dots, keys = {change.dot for change in landed}, {change.key for change in landed}
-    left = [lack for lack in manifest.missing if lack.change.dot not in dots]
-    return tuple(replace_fields(lack, held=b"", overtaken=True) if lack.change.key in keys else lack for lack in left)

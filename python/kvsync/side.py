@@ -13,10 +13,11 @@ from kvsync.errors import ClockError, StorageError, UsageError
 from kvsync.expiry import expires_ms, unexpiring, write_until
 from kvsync.index.lost import LostValue
 from kvsync.index.manifest import Missing
+from kvsync.index.segments import changes_of
 from kvsync.measuring import BATCH_BYTES, BATCH_COUNT, Measured, pieces
 from kvsync.native import Given, Segment, digest_values, stamp_after
 from kvsync.probe import require_conditions
-from kvsync.replica import Replica, changes_of
+from kvsync.replica import Replica
 from kvsync.scan import InventoryGuard, scan
 from kvsync.storages.base import has_expiry, has_transaction
 from kvsync.transfer import Look, Trust

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from kvsync.environment import Environment
 from kvsync.native import Segment, digest_values
-from kvsync.replica import Replica, changes_of
+from kvsync.index.segments import changes_of
+from kvsync.replica import Replica
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,60 @@
+"""What of an interrupted run's intent is there: found by the values, and taken in as held."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kvsync.expiry import may_be_gone
+from kvsync.measuring import Measured, measured
+from kvsync.storages.base import has_expiry
+from kvsync.types import Change, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kvsync.index.manifest import Manifest, Missing
+    from kvsync.native import Segment
+    from kvsync.storages.base import Storage
+
+__all__ = ["missing_after", "what_landed"]
+
+COMPARE_COUNT = 4096
+COMPARE_BYTES = 8 << 20
+"""How much of an intent is compared with the storage at a time."""
+
+
+def what_landed(storage: Storage, intent: Segment, now_ms: Callable[[], int]) -> tuple[list[Change], bool]:
+    """Return the changes of an intent whose outcome is held now, and whether all values could be read."""
+    landed: list[Change] = []
+    all_read = True
+    for start, stop in intent.batches(COMPARE_COUNT, COMPARE_BYTES):
+        rows = list(map(Change._make, intent.rows(start, stop)))
+        keys = [row.key for row in rows]
+        held = dict(measured(storage, keys))
+        # The same value with another time is of another change.
+        times = storage.expiries(keys) if has_expiry(storage) else [row.expires for row in rows]
+        now = now_ms()
+        landed += [
+            row
+            for row, time in zip(rows, times, strict=True)
+            if _is_outcome(held[row.key], row, now) and (held[row.key] is None or time == row.expires)
+        ]
+        all_read = all_read and not any(isinstance(value, Unreadable) for value in held.values())
+    return landed, all_read
+
+
+def missing_after(manifest: Manifest, landed: Sequence[Change]) -> tuple[Missing, ...]:
+    """Return what is missing once `landed` is logged: what it beat has yet to be met, for all that is known."""
+    dots, keys = {change.dot for change in landed}, {change.key for change in landed}
+    left = [lack for lack in manifest.missing if lack.change.dot not in dots]
+    return tuple(replace(lack, held=b"", overtaken=True) if lack.change.key in keys else lack for lack in left)
+
+
+def _is_outcome(held: Measured | Unreadable | None, change: Change, now_ms: int) -> bool:
+    """Whether what is held is what `change` made of its key."""
+    if held is None:
+        return change.deletes or may_be_gone(change.expires, now_ms)
+    # Also once it has expired: where that is not kept, the value is still what was written.
+    fits = isinstance(held, Measured) and (held.digest, held.size) == (change.digest, change.size)
+    return fits and not change.deletes
