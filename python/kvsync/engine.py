@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync import resolution
+from kvsync.doubt import differ, forked, knows_more
 from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
-from kvsync.expiry import unexpiring
-from kvsync.index.lineage import certain_below
+from kvsync.incoming import Incoming, incoming_of, unknown_to
 from kvsync.index.recent import load_manifest
 from kvsync.lease import held, manifest_left, recall
 from kvsync.measuring import BATCH_BYTES, BATCH_COUNT
@@ -24,13 +24,12 @@ from kvsync.result import MissingKey, Progress, SyncResult
 from kvsync.side import Side, checked
 from kvsync.storages.counted import CountedStorage
 from kvsync.transfer import Reader, push
-from kvsync.types import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from kvsync.environment import Environment
-    from kvsync.index.manifest import Manifest, Missing
+    from kvsync.index.manifest import Missing
     from kvsync.index.recent import Found
     from kvsync.lease import Lease
     from kvsync.native import Delta
@@ -38,26 +37,7 @@ if TYPE_CHECKING:
     from kvsync.storages.base import Storage
     from kvsync.types import Conflict, Delete, Put
 
-__all__ = ["Basis", "Incoming", "Outline", "Run", "commit"]
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """What one side gets in a run.
-
-    Attributes:
-        log: every change that it has to log.
-        copy: those of them whose value has to move (a value that is equal already does not).
-        fill: changes logged earlier whose value was missing, and may be had from the other side now.
-        unmet: changes that it will know of without having held or met them (`Missing.overtaken`).
-        unexpiring: how many values stay there past their time, since this side cannot keep it.
-    """
-
-    log: Segment
-    copy: Segment
-    fill: Segment
-    unmet: tuple[Missing, ...] = ()
-    unexpiring: int = 0
+__all__ = ["Basis", "Outline", "Run", "commit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +155,7 @@ class Run:
         if one is None or other is None:
             return one is other
         source, target = one[0], other[0]
-        if source.replica == target.replica or source.cover != target.cover or _differ(source, target):
+        if source.replica == target.replica or source.cover != target.cover or differ(source, target):
             return False
         if not source.missing and not target.missing:
             return True
@@ -211,12 +191,12 @@ class Run:
     def _doubt(self) -> bool:
         """Give a new id to a side whose history cannot be what it was; return whether to compare in full."""
         source, target = self.source.replica, self.target.replica
-        doubt = _differ(source.manifest, target.manifest)
+        doubt = differ(source.manifest, target.manifest)
         if source.manifest.replica == target.manifest.replica:
             target.rename()
             doubt = True
         for one, other in ((source, target), (target, source)):
-            if _knows_more(other.manifest, one.manifest) or _forked(other, one):
+            if knows_more(other.manifest, one.manifest) or forked(other, one):
                 one.rename()
                 doubt = True
         return doubt
@@ -273,30 +253,17 @@ class Run:
     def _settle(self, found: Delta) -> Outline:
         """Let the greatest change of each conflicting key win: by now every decision is one."""
         to_source, to_target = resolution.greatest(found)
-        source = self._incoming(self.source, self.target, found.to_a, to_source, found.log_a)
-        target = self._incoming(self.target, self.source, found.to_b, to_target, found.log_b)
+        now_ms = self.environment.now_ms()
+        source = incoming_of(self.source, self.target, found.to_a, to_source, found.log_a, now_ms)
+        target = incoming_of(self.target, self.source, found.to_b, to_target, found.log_b, now_ms)
         # Who comes to know of a change through somebody who never met it has not met it either.
         at_source, at_target = self.source.replica.manifest.cover, self.target.replica.manifest.cover
-        learnt = _unknown(target.unmet, at_source), _unknown(source.unmet, at_target)
+        learnt = unknown_to(target.unmet, at_source), unknown_to(source.unmet, at_target)
         source, target = (
             replace(incoming, unmet=(*incoming.unmet, *unmet)) if unmet else incoming
             for incoming, unmet in zip((source, target), learnt, strict=True)
         )
         return Outline(source, target, self.result.conflicts)
-
-    def _incoming(self, taker: Side, giver: Side, plain: Segment, won: Sequence[Change], log_only: Segment) -> Incoming:
-        manifest = taker.replica.manifest
-        copy = Segment.merge([plain, Segment.from_rows(won)]) if won else plain
-        if manifest.lacking and len(log_only):
-            # An equal outcome needs no copy, but where the taker's own is missing.
-            rows = log_only.find([lack.change.key for lack in manifest.lacking])
-            wanted = [Change._make(row) for row in rows if row is not None]
-            copy = Segment.merge([copy, Segment.from_rows(wanted)]) if wanted else copy
-        log = Segment.merge([copy, log_only]) if len(log_only) else copy
-        now_ms = self.environment.now_ms()
-        fill = _fillable(manifest, giver.replica.manifest, log, now_ms)
-        lasting = unexpiring(copy, taker.storage, now_ms) + unexpiring(fill, taker.storage, now_ms)
-        return Incoming(log, copy, fill, _unmet(taker, giver.replica.manifest, log), lasting)
 
     # Steps 5 and 6
 
@@ -398,66 +365,6 @@ def _despite(finalise: Callable[[], None], _kind: object, error: BaseException |
 
 def _others(leases: Sequence[Lease | None], own: Lease | None) -> list[Lease]:
     return [lease for lease in leases if lease is not None and lease is not own]
-
-
-def _differ(one: Manifest, other: Manifest) -> bool:
-    """Whether two logs that claim to know the same are known to differ."""
-    known = one.digest is not None and other.digest is not None
-    return known and one.cover == other.cover and one.digest != other.digest
-
-
-def _knows_more(other: Manifest, one: Manifest) -> bool:
-    """Whether `other` claims more of `one`'s own history than `one` has."""
-    mine = one.replica
-    if other.cover.vector.get(mine, 0) > one.cover.vector.get(mine, 0):
-        return True
-    dots = [(mine, last) for origin, _, last in other.cover.ahead if origin == mine]
-    return not all(one.cover.covers(origin, stamp) for origin, stamp in dots)
-
-
-def _forked(other: Replica, one: Replica) -> bool:
-    """Whether `other` met `one` in a life that this storage does not remember (see `kvsync.index.lineage`)."""
-    mine = one.manifest.replica
-    claimed = other.manifest.cover.vector.get(mine, 0)
-    if not claimed or claimed == one.manifest.cover.vector.get(mine, 0):
-        return False
-    certain = certain_below(one.manifest.points, claimed)
-    if certain is None:
-        return False
-    theirs, own = other.logged_by(mine, certain, claimed), one.logged_by(mine, certain, claimed)
-    return one.lacks_any(theirs) or other.lacks_any(own)
-
-
-def _fillable(taker: Manifest, giver: Manifest, log: Segment, now_ms: int) -> Segment:
-    """Return what `taker` misses and `giver` may hold, or has expired, unless something newer comes in anyway."""
-    if not taker.lacking:
-        return Segment.from_rows([])
-    lacking = {lack.change.key for lack in giver.lacking}
-    wanted = [lack.change for lack in taker.lacking if lack.change.key not in lacking or lack.change.expired(now_ms)]
-    beaten = log.find([change.key for change in wanted])
-    return Segment.from_rows([change for change, row in zip(wanted, beaten, strict=True) if row is None])
-
-
-def _unmet(taker: Side, giver: Manifest, log: Segment) -> tuple[Missing, ...]:
-    """Return what `taker` will know of without having met it, once it has logged `log` of `giver`.
-
-    That is what was so before and found no answer in this run, and what it misses and will see beaten by somebody
-    who does not know it: a conflict that no vector shows, to be met with whoever holds the value.
-    """
-    missing = taker.replica.manifest.missing
-    unmet = [lack for lack in missing if lack.overtaken and lack.change.dot not in taker.answered]
-    lacking = taker.replica.manifest.lacking
-    rows = log.find([lack.change.key for lack in lacking]) if lacking else []
-    for lack, row in zip(lacking, rows, strict=True):
-        beaten = row is not None and Change._make(row).outcome != lack.change.outcome
-        if beaten and not giver.has_met(lack.change):
-            unmet.append(replace(lack, held=b"", overtaken=True))
-    return tuple(unmet)
-
-
-def _unknown(unmet: Sequence[Missing], cover: Cover) -> list[Missing]:
-    """Return those of `unmet` that `cover` does not know of yet."""
-    return [lack for lack in unmet if not cover.covers(*lack.change.dot)]
 
 
 def _fingerprint(side: Side) -> bytes:

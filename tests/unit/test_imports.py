@@ -22,7 +22,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.api",),
     ("kvsync.store", "kvsync.inspection", "kvsync.doctor"),
     ("kvsync.engine", "kvsync.plan"),
-    ("kvsync.side", "kvsync.resolution"),
+    ("kvsync.side", "kvsync.resolution", "kvsync.incoming", "kvsync.doubt"),
     ("kvsync.transfer", "kvsync.options"),
     ("kvsync.scan",),
     ("kvsync.replica",),
