@@ -99,6 +99,7 @@ class Run:
                 wait_seconds=options.wait_seconds,
                 on_moved=self._look_after_all,
                 looks=self._looks,
+                new=True,
             ) as leases,
         ):
             self._open(*leases, basis=basis)

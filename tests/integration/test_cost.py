@@ -16,6 +16,7 @@ from kvsync import Delete, Put
 from kvsync.index.recent import load_manifest
 from kvsync.measuring import BATCH_COUNT
 from kvsync.storages.mapping import MappingStorage
+from kvsync.testing import FaultyStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -253,16 +254,43 @@ def marking(values: dict[str, bytes]) -> MappingStorage:
     return storage
 
 
-def test_a_first_run_costs_eight_a_side() -> None:
-    """The manifest looked for, the lease made and tried three times, the index listed; an intent and a manifest."""
+def test_a_first_run_costs_seven_a_side() -> None:
+    """The lease made, without a look, and tried three times, the index listed; an intent and a manifest."""
     values: list[dict[str, bytes]] = [{}, {}]
     one, two = map(marking, values)
     result = kvsync.sync(one, two, changes("first", 3))
     for counts in result.operations.values():
         index = {name: counts[name] for name in ("load", "store", "objects", "remove")}
-        assert index == {"load": 1, "store": 6, "objects": 1, "remove": 0}
-    assert cost(result) == 16
+        assert index == {"load": 0, "store": 6, "objects": 1, "remove": 0}
+    assert cost(result) == 14
     assert plain(values[0]) == plain(values[1])
+
+
+@pytest.mark.parametrize("new", [0, 1], ids=["source", "target"])
+def test_one_new_storage_and_one_that_is_not(new: int) -> None:
+    """The guess that both are new, or neither, is wrong for one of them: that costs a refusal, or a look in vain."""
+    values: list[dict[str, bytes]] = [{}, {}, {}]
+    kvsync.sync(*opened(values[1:]), changes("first", 3))
+    pair = [values[1], values[1]]
+    pair[new] = values[0]
+    result = kvsync.sync(*opened(pair), changes("more", 3))
+    assert (result.pushed, result.pulled) == ((3, 3) if new == 0 else (6, 0))
+    assert plain(values[0]) == plain(values[1]) != {}
+    loads = [counts["load"] for counts in result.operations.values()]
+    assert loads == ([0, 1] if new == 0 else [1, 1])
+
+
+def test_an_interrupted_first_run_is_not_guessed_away() -> None:
+    """Its lease is there, and says so; there is no manifest yet."""
+    values: list[dict[str, bytes]] = [{}, {}]
+    one = FaultyStorage(marking(values[0]), fail_at=8, mode="before")
+    with suppress(kvsync.StorageError):
+        kvsync.sync(one, marking(values[1]), changes("first", 3))
+    assert one.failed
+    assert "manifest" not in {name.removeprefix(".kvsync/") for name in values[0]}
+    assert kvsync.sync(*opened(values), changes("again", 3)).missing == []
+    assert plain(values[0]) == plain(values[1])
+    assert {key for key in values[0] if key.startswith("again")}
 
 
 def test_a_first_scan_asks_for_no_inventory() -> None:
@@ -270,7 +298,7 @@ def test_a_first_scan_asks_for_no_inventory() -> None:
     one, two = map(marking, values)
     result = kvsync.sync(one, two, scan=True)
     assert (result.pushed, result.pulled) == (1, 1)
-    assert [counts["load"] for counts in result.operations.values()] == [1, 1]
+    assert [counts["load"] for counts in result.operations.values()] == [0, 0]
     assert plain(values[0]) == plain(values[1])
 
 
@@ -400,7 +428,7 @@ def test_a_process_that_opens_both_anew_reads_each_manifest_once() -> None:
     assert cost(result) == 8
     result = kvsync.sync(*opened(values), changes("given", 1))
     assert [counts["load"] for counts in result.operations.values()] == [1, 1]
-    assert cost(result) == 8
+    assert cost(result) == 9  # the source might have been a new one
     assert plain(values[0]) == plain(values[1])
 
 

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvsync.environment import Environment
-from kvsync.native import Segment, digest_values
 from kvsync.index.segments import changes_of
+from kvsync.native import Segment, digest_values
 from kvsync.replica import Replica
 
 if TYPE_CHECKING:

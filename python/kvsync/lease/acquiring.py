@@ -35,11 +35,13 @@ def held(
     wait_seconds: float,
     on_moved: Callable[[], None] = lambda: None,
     looks: Sequence[Callable[[], Found] | None] = (None, None),
+    new: bool = False,
 ) -> Iterator[tuple[Lease, ...]]:
     """Hold the leases of all `storages`, or of none; release them in reverse order, always.
 
     `on_moved` is called where this process had a lease last, and finds that somebody else had it since; what it raises
-    passes through. `looks` give the manifests where they were read just now.
+    passes through. `looks` give the manifests where they were read just now; elsewhere `new` is the first
+    guess: that nobody was ever there.
 
     Raises:
         LockHeldError: one is still held by somebody else after `wait_seconds`.
@@ -49,7 +51,7 @@ def held(
         Contender(storage, environment, lease_seconds, on_moved, look)
         for storage, look in zip(storages, looks, strict=False)
     ]
-    leases = _acquire(contenders, environment, wait_seconds)
+    leases = _acquire(contenders, environment, wait_seconds, new=new)
     try:
         yield leases
     except BaseException:
@@ -60,11 +62,13 @@ def held(
             releases.callback(lease.release, interrupted=False)
 
 
-def _acquire(contenders: list[Contender], environment: Environment, wait_seconds: float) -> tuple[Lease, ...]:
+def _acquire(
+    contenders: list[Contender], environment: Environment, wait_seconds: float, *, new: bool
+) -> tuple[Lease, ...]:
     deadline = environment.monotonic() + wait_seconds
     backoff = BACKOFF_SECONDS_MIN
     while True:
-        outcome = _attempt_all(contenders)
+        outcome = _attempt_all(contenders, new=new)
         if not isinstance(outcome, _Blocked):
             return outcome
         left = deadline - environment.monotonic()
@@ -89,11 +93,11 @@ class _Blocked:
         return LockHeldError(message, storage=self.storage, owner=self.record.owner, expires=expires)
 
 
-def _attempt_all(contenders: list[Contender]) -> tuple[Lease, ...] | _Blocked:
+def _attempt_all(contenders: list[Contender], *, new: bool) -> tuple[Lease, ...] | _Blocked:
     """Take all leases, or give back those that were had."""
     leases: list[Lease] = []
     try:
-        blocked = _attempt_each(contenders, leases)
+        blocked = _attempt_each(contenders, leases, new=new)
     except BaseException:
         _give_back(leases, interrupted=False)
         raise
@@ -103,10 +107,11 @@ def _attempt_all(contenders: list[Contender]) -> tuple[Lease, ...] | _Blocked:
     return blocked
 
 
-def _attempt_each(contenders: list[Contender], leases: list[Lease]) -> _Blocked | None:
+def _attempt_each(contenders: list[Contender], leases: list[Lease], *, new: bool) -> _Blocked | None:
     """Take one lease after the other into `leases`; return the first that could not be had."""
     for contender in contenders:
-        outcome = contender.attempt()
+        # A pair is new on both sides, as a rule, or on neither.
+        outcome = contender.attempt(new=new and all(lease.untouched for lease in leases))
         if isinstance(outcome, Taken):
             if any(outcome.record.token == other.token for other in contenders if other is not contender):
                 message = "source and target are one storage; name two different ones"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync.errors import FormatError, IndexDamagedError, LockHeldError
@@ -49,14 +48,14 @@ class Contender:
         self.storage = storage
         self.environment = environment
         self.on_moved = on_moved
-        self.look = look or partial(load_manifest, storage)
+        self.look = look
         self.life_ms = int(min(life_seconds, LIFE_SECONDS_MAX) * 1000)
         self.token = environment.nonce()
         self.seen: tuple[Version, float] | None = None
         self.tried = False
 
-    def attempt(self) -> Lease | Taken:
-        """Return the lease, or why it cannot be had just now.
+    def attempt(self, *, new: bool = False) -> Lease | Taken:
+        """Return the lease, or why it cannot be had just now; `new` is the guess about a storage not looked at yet.
 
         Raises:
             IndexDamagedError: the lease that is there cannot be read.
@@ -66,15 +65,19 @@ class Contender:
         # A lease that was given back left its object there. How, we know from when we did that, or the manifest does.
         if not self.tried:
             self.tried = True
-            outcome = self._take_again() or self._take_left()
+            outcome = self._take_again() or self._guess(new=new) or self._take_left()
             if outcome is not None:
                 return outcome
         return self._take_over()
 
-    def _create(self) -> Lease | None:
+    def _guess(self, *, new: bool) -> Lease | None:
+        """Take the lease of a storage in which nobody ever was, without a look, if that is what it is."""
+        return self._create(guess=True) if new and self.look is None and ends_with_manifest(self.storage) else None
+
+    def _create(self, *, guess: bool = False) -> Lease | None:
         record = self.record()
         try:
-            version = replace(self.storage, LEASE, record.encode(), ABSENT)
+            version = replace(self.storage, LEASE, record.encode(), ABSENT, guess=guess)
         except ObjectMismatch:
             return None
         return Lease(self.storage, self.environment, record, version, Inheritance.CLEAN, untouched=stays(self.storage))
@@ -96,7 +99,7 @@ class Contender:
         """Take what was given back by its holder's last manifest, if that is still so: nobody had it since, then."""
         if not ends_with_manifest(self.storage):
             return None
-        found = self.look()
+        found = self.look() if self.look is not None else load_manifest(self.storage)
         if found is None:
             return self._create()
         if not found[0].lease:
