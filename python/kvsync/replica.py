@@ -157,6 +157,12 @@ class Replica:
         self._create(name, data)
         self._intent = (name, segment, data)
 
+    def prepare(self, segment: Segment) -> None:
+        """Do ahead of time what logging a segment takes, which it remembers; another thread may."""
+        self._encoded(segment_name(self.manifest.generation + 1), segment)
+        if not self.manifest.segments:
+            newest_digest([segment])
+
     def withdraw(self) -> None:
         """Take back an intent of which nothing was applied: the next one needs its name."""
         if self._intent is not None:

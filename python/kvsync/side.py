@@ -353,7 +353,7 @@ class Side:
         elif len(given) > BATCH_COUNT:
             # Nobody sees them before they are logged: their digests can be taken meanwhile.
             with ThreadPoolExecutor(1, thread_name_prefix="kvsync-digest") as digesting:
-                digesting.submit(logged)
+                digesting.submit(lambda: self.replica.prepare(logged()))
                 return self._write_given(given)
         return self._write_given(given)
 

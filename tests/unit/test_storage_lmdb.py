@@ -338,12 +338,19 @@ def test_a_version_does_not_come_back(tmp_path: Path, opening: Callable[..., Lmd
     version_does_not_come_back(opening(tmp_path))
 
 
-def test_an_object_that_somebody_cut_off_is_named(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+@pytest.mark.parametrize(("key", "value"), [(b"manifest", None), (b"manifest\0", None), (b"manifest\0", b"short")])
+def test_an_object_of_which_somebody_took_a_part_is_named(
+    tmp_path: Path, opening: Callable[..., LmdbStorage], key: bytes, value: bytes | None
+) -> None:
+    """It lies beside its version, and neither is there alone."""
     environment = lmdb.open(str(tmp_path), max_dbs=8)
     storage = opening(environment)
     storage.store("manifest", b"M", ABSENT)
     with environment.begin(write=True) as transaction:
-        transaction.put(b"manifest", b"short", db=environment.open_db(b".kvsync/index/kv", txn=transaction))
+        database = environment.open_db(b".kvsync/index/kv", txn=transaction)
+        transaction.delete(key, db=database)
+        if value is not None:
+            transaction.put(key, value, db=database)
     with pytest.raises(StorageError, match="changed by another program"):
         storage.load("manifest")
     environment.close()

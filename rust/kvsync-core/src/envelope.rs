@@ -154,22 +154,31 @@ pub fn seal(kind: Kind, body: &[u8], compress: bool) -> Vec<u8> {
 #[must_use]
 pub fn finish(kind: Kind, mut object: Vec<u8>, compress: bool) -> Vec<u8> {
     object.resize(object.len().max(HEADER), 0);
-    let length = (object.len() - HEADER) as u64;
-    let mut flags = 0;
+    let length = object.len() - HEADER;
     if compress && let Some(frame) = deflate(&object[HEADER..]) {
         object.truncate(HEADER);
         object.extend_from_slice(&frame);
-        flags = COMPRESSED;
+        fill_for(kind, COMPRESSED, length, &mut object);
+    } else {
+        fill_for(kind, 0, length, &mut object);
     }
+    object
+}
+
+/// As [`finish`] without compression, in place.
+pub(crate) fn fill(kind: Kind, object: &mut [u8]) {
+    fill_for(kind, 0, object.len() - HEADER, object);
+}
+
+fn fill_for(kind: Kind, flags: u16, length: usize, object: &mut [u8]) {
     object[..4].copy_from_slice(&MAGIC);
     object[4] = kind as u8;
     object[5] = VERSION;
     object[6..8].copy_from_slice(&flags.to_le_bytes());
-    object[8..16].copy_from_slice(&length.to_le_bytes());
+    object[8..16].copy_from_slice(&(length as u64).to_le_bytes());
     let (header, stored) = object.split_at(HEADER);
     let sum = checksum_of(header, stored);
     object[CHECKSUM].copy_from_slice(&sum.to_le_bytes());
-    object
 }
 
 /// The checksum field of an object.

@@ -60,10 +60,6 @@ impl Layout {
         ]
     }
 
-    pub(crate) fn stored_bytes(&self) -> usize {
-        self.columns().iter().map(|(_, place)| place.len()).sum()
-    }
-
     /// The small facts and places, with nothing checked but their form.
     pub(crate) fn read(body: &[u8], name: &str) -> Result<Self> {
         let mut reader = Reader::new(body, HEADER);

@@ -224,13 +224,21 @@ impl Writer<'_> {
     /// # Errors
     /// More than 2^32 - 1 bytes are too many.
     pub fn bin(&mut self, bytes: &[u8]) -> Result<()> {
-        let length = bytes.len();
+        self.bin_head(bytes.len())?;
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The head of a bin.
+    ///
+    /// # Errors
+    /// More than 2^32 - 1 bytes are too many.
+    pub fn bin_head(&mut self, length: usize) -> Result<()> {
         match length {
             0..=0xff => self.head(0xc4, &low::<1>(length)),
             0x100..=0xffff => self.head(0xc5, &low::<2>(length)),
             _ => self.head(0xc6, &checked(length)?),
         }
-        self.0.extend_from_slice(bytes);
         Ok(())
     }
 

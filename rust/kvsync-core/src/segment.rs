@@ -1,5 +1,6 @@
 //! An immutable sorted set of changes, at most one a key, over the bytes that hold it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::column::{self, Column};
@@ -53,11 +54,24 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// # Errors
     /// [`Error::TooLarge`] where a column passes 4 GiB.
     pub fn encode(&self, name: &str, compress: bool) -> Result<Vec<u8>> {
+        let outline = self.outline(name)?;
+        let mut object = vec![0; outline.len()];
+        outline.write(&mut object);
+        if compress {
+            object = envelope::finish(Kind::Segment, object, true);
+        }
+        Ok(object)
+    }
+
+    /// The object as it is stored without compression, yet to be written.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] where a column passes 4 GiB.
+    pub fn outline(&self, name: &str) -> Result<Outline<'_>> {
         let bytes = self.bytes.as_ref();
         let layout = &self.layout;
-        let mut object = Vec::with_capacity(HEADER + 256 + layout.stored_bytes());
-        object.resize(HEADER, 0);
-        let mut out = Writer(&mut object);
+        let mut head = vec![0; HEADER];
+        let mut out = Writer(&mut head);
         out.map(13);
         out.str("name")?;
         out.str(name)?;
@@ -72,11 +86,43 @@ impl<B: AsRef<[u8]>> Segment<B> {
         }
         out.str("stamp_base")?;
         out.uint(layout.stamp_base);
+        let mut pieces = vec![Cow::Owned(head)];
         for (key, place) in layout.columns() {
+            let mut head = Vec::new();
+            let mut out = Writer(&mut head);
             out.str(key)?;
-            out.bin(&bytes[place.clone()])?;
+            out.bin_head(place.len())?;
+            pieces.push(Cow::Owned(head));
+            pieces.push(Cow::Borrowed(&bytes[place.clone()]));
         }
-        Ok(envelope::finish(Kind::Segment, object, compress))
+        Ok(Outline(pieces))
+    }
+}
+
+/// An object in pieces, so that it is written once, wherever it is to be.
+#[derive(Debug)]
+pub struct Outline<'a>(Vec<Cow<'a, [u8]>>);
+
+impl Outline<'_> {
+    /// How many bytes the object has.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|piece| piece.len()).sum()
+    }
+
+    /// Write the object into as many bytes as it has.
+    ///
+    /// # Panics
+    /// Given fewer bytes.
+    pub fn write(&self, object: &mut [u8]) {
+        let mut rest = &mut *object;
+        for piece in &self.0 {
+            let (place, after) = rest.split_at_mut(piece.len());
+            place.copy_from_slice(piece);
+            rest = after;
+        }
+        envelope::fill(Kind::Segment, object);
     }
 }
 

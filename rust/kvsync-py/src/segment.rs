@@ -147,9 +147,18 @@ impl Segment {
         if let Some(made) = made.filter(|made| made.name == name && made.compress == compress) {
             return Ok(made.bytes.bind(py).clone());
         }
-        let object = py.detach(|| self.changes.encode(name, compress));
-        let object = object.map_err(|error| raise(py, &error, None))?;
-        let bytes = PyBytes::new(py, &object);
+        let bytes = if compress {
+            let object = py.detach(|| self.changes.encode(name, true));
+            PyBytes::new(py, &object.map_err(|error| raise(py, &error, None))?)
+        } else {
+            let outline = self.changes.outline(name);
+            let outline = outline.map_err(|error| raise(py, &error, None))?;
+            let write = |object: &mut [u8]| {
+                py.detach(|| outline.write(object));
+                Ok(())
+            };
+            PyBytes::new_with(py, outline.len(), write)?
+        };
         self.object.get_or_init(|| Object {
             name: name.to_owned(),
             compress,

@@ -70,6 +70,12 @@ class Database:
         self._barred: frozenset[bytes] | None = None
         self._closed = False
 
+    @property
+    def size_error(self) -> type[Exception]:
+        """What LMDB raises for a key or value of a size that it does not take."""
+        error: type[Exception] = self._lmdb.BadValsizeError
+        return error
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[Values | None]:
         """Give the values as they are, or as this thread's transaction has made them; None where nothing is there.

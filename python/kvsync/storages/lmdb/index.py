@@ -46,13 +46,13 @@ class Index:
         if name == LEASE and self._lease is not None:
             return self._lease.load()
         with self._database.reading() as values:
-            record = values.load(name.encode()) if values is not None else None
-            if record is None:
+            data, version = values.load(name.encode()) if values is not None else (None, None)
+            if data is None and version is None:
                 return None
-            if len(record) < VERSION_BYTES:
+            if data is None or version is None or len(version) != VERSION_BYTES:
                 message = f"object {name!r:.200} was changed by another program: delete it from {self._name}"
                 raise StorageError(message)
-        return Stored(record[VERSION_BYTES:], record[:VERSION_BYTES])
+        return Stored(data, version)
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an object and return its new version.
@@ -68,7 +68,7 @@ class Index:
         version = self._random_bytes(VERSION_BYTES)
         with self._database.writing() as values:
             _check(name, expect, self.load(name))
-            values.transaction.put(name.encode(), version + data, db=values.index)
+            values.store(name.encode(), data, version)
         return version
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
@@ -90,7 +90,7 @@ class Index:
             for name in held:
                 _check(name, expect, self.load(name))
             for name in held:
-                values.transaction.delete(name.encode(), db=values.index)
+                values.remove(name.encode())
 
     def names(self) -> list[str]:
         """Return the names of all objects, ascending.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.lmdb.values import Values
 
-__all__ = ["VALUE_BYTES_MAX", "impossible", "unexpected", "written"]
+__all__ = ["impossible", "unexpected", "written"]
 
 LOOK_COUNT = 100
 VALUE_BYTES_MAX = (1 << 32) - (1 << 16)

@@ -23,7 +23,7 @@ from kvsync.storages.lmdb.index import Index
 from kvsync.storages.lmdb.keys import decoded, encoded
 from kvsync.storages.lmdb.lease import are_possible
 from kvsync.storages.lmdb.names import Names
-from kvsync.storages.lmdb.refusals import VALUE_BYTES_MAX, impossible, unexpected, written
+from kvsync.storages.lmdb.refusals import impossible, unexpected, written
 from kvsync.storages.lmdb.undoing import UndoneLease
 from kvsync.storages.lmdb.values import Values, parts
 from kvsync.storages.path import absolute
@@ -115,9 +115,9 @@ class LmdbStorage:
         raw, whole = encoded(keys)
         with self._database.writing() as there:
             barred = self._database.barred()
-            refused = {}
-            if barred or not whole or max(map(len, values)) > VALUE_BYTES_MAX:
-                refused = impossible(keys, raw, values, barred)
+            if expect is None and whole and not barred and self._put(there, raw, values):
+                return Written()
+            refused = impossible(keys, raw, values, barred)
             if expect is not None:
                 able = [(key, k) for key, k in zip(keys, raw, strict=True) if k is not None and key not in refused]
                 refused |= unexpected(there, able, dict(zip(keys, expect, strict=True)))
@@ -243,6 +243,14 @@ class LmdbStorage:
     def close(self) -> None:
         """Close the environment, if no other storage uses it; what a transaction has not committed is undone."""
         self._database.close()
+
+    def _put(self, there: Values, keys: Sequence[bytes | None], values: Sequence[bytes]) -> bool:
+        """Write without a look at any of them; return whether LMDB takes them all as they are."""
+        try:
+            there.put_ordinary(keys, values)  # type: ignore[arg-type]  # all of them are bytes
+        except self._database.size_error:
+            return False
+        return True
 
     def _of_each(
         self,

@@ -23,6 +23,7 @@ __all__ = ["KEY_BYTES_MAX", "Values"]
 
 KEY_BYTES_MAX = 511
 LENGTH_BYTES = 4
+VERSION_END = b"\0"
 PAGE_COUNT = 5_000
 PAGE_BYTES = 8 << 20
 
@@ -34,7 +35,8 @@ class Values:
     Attributes:
         ordinary: holds the keys that LMDB can hold.
         special: holds the others.
-        index: holds the index objects, each behind its version.
+        index: holds the index objects, and beside each, under its name and a zero byte, its version: put together they
+            would have to be copied once more.
     """
 
     transaction: lmdb.Transaction[Any]
@@ -68,10 +70,13 @@ class Values:
                     self.transaction.put(_place(key), record, db=self.special)
             keys, values = [key for key, _ in ordinary], [value for _, value in ordinary]
         if keys:
-            self._put_ordinary(keys, values)
+            self.put_ordinary(keys, values)
 
-    def _put_ordinary(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Write values; where they come after what is there, in order, without a search for each of their places."""
+    def put_ordinary(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Write values at keys that LMDB takes as they are, or raise its error with some of them written.
+
+        Where they come after what is there, in order, it is done without a search for each of their places.
+        """
         with self.transaction.cursor(self.ordinary) as cursor:
             appends = not (cursor.last() and cursor.key() >= keys[0])
             # An iterator: a list of so many tuples would keep the cyclic collector busy.
@@ -116,16 +121,30 @@ class Values:
         with self.transaction.cursor(self.special) as cursor:
             return sorted(_unpacked(record)[0] for record in cursor.iternext(keys=False, values=True))
 
-    def load(self, name: bytes) -> bytes | None:
-        """Return the record of an index object, or None."""
-        return self.transaction.get(name, None, self.index) if self.index is not None else None
+    def load(self, name: bytes) -> tuple[bytes | None, bytes | None]:
+        """Return an index object and its version, each of them None where it is not there."""
+        if self.index is None:
+            return None, None
+        get = self.transaction.get
+        return get(name, None, self.index), get(name + VERSION_END, None, self.index)
+
+    def store(self, name: bytes, data: bytes, version: bytes) -> None:
+        """Write an index object and its version; the database is there."""
+        self.transaction.put(name, data, db=self.index)
+        self.transaction.put(name + VERSION_END, version, db=self.index)
+
+    def remove(self, name: bytes) -> None:
+        """Remove an index object and its version; the database is there."""
+        self.transaction.delete(name, db=self.index)
+        self.transaction.delete(name + VERSION_END, db=self.index)
 
     def objects(self) -> list[str]:
         """Return the names of all index objects, ascending."""
         if self.index is None:
             return []
         with self.transaction.cursor(self.index) as cursor:
-            return [name.decode() for name in cursor.iternext(keys=True, values=False)]
+            names = cursor.iternext(keys=True, values=False)
+            return [name.decode() for name in names if not name.endswith(VERSION_END)]
 
     def _get_special(self, key: bytes) -> bytes | None:
         record = self.transaction.get(_place(key), None, self.special) if self.special is not None else None
