@@ -108,7 +108,7 @@ fn manifest() -> Vec<u8> {
     let inline = segment("segment/0000000000000001-0", &small(), false);
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    out.map(14);
+    out.map(15);
     text(&mut out, "name", "manifest");
     number(&mut out, "replica", 7);
     number(&mut out, "generation", 3);
@@ -156,6 +156,7 @@ fn manifest() -> Vec<u8> {
     out.str("segment/0000000000000003-0").unwrap();
     out.str("digest").unwrap();
     out.0.push(0xc0);
+    bin(&mut out, "lease", b"0123456789abcdef0123456789abcdef");
     envelope::seal(Kind::Manifest, &body, false)
 }
 
