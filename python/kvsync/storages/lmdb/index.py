@@ -63,8 +63,9 @@ class Index:
         """
         if name == LEASE and self._lease is not None:
             return self._lease.store(data, expect)
-        # Whoever only looks need not wait for the writer: a lease that is held is seen at once.
-        _check(name, expect, self.load(name))
+        if not self._database.in_transaction():
+            # Whoever only looks need not wait for the writer: a lease that is held is seen at once.
+            _check(name, expect, self.load(name))
         version = self._random_bytes(VERSION_BYTES)
         with self._database.writing() as values:
             _check(name, expect, self.load(name))
