@@ -32,6 +32,9 @@ from kvsync.native import digest_values
 from kvsync.storages import open_storage
 from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.lmdb import LmdbStorage, open_url, parse_size
+from kvsync.storages.lmdb.database import Database
+from kvsync.storages.lmdb.environment import SharedEnvironment
+from kvsync.storages.lmdb.names import Names
 from kvsync.testing.conformance import listing
 from kvsync.types import ABSENT, ANY
 
@@ -496,3 +499,19 @@ def test_large_values_are_measured_alone(tmp_path: Path, opening: Callable[..., 
         for keys, values in pieces(storage, list("abcd"))
     ]
     assert found == [(["a", "b"], [1, size]), (["c"], [size]), (["d"], [2 * size])]
+
+
+def test_databases_that_are_just_being_made_are_no_values(tmp_path: Path) -> None:
+    """LMDB counts them before anybody can see them: its newest meta page is written, and not yet flushed."""
+    database = Database(lmdb, str(tmp_path), Names(), storage="x", map_size=1 << 20, given=None, assumed=True)
+    with lmdb.open(str(tmp_path), max_dbs=8) as environment:
+
+        class Ahead:
+            def stat(self) -> dict[str, int]:
+                return {"entries": 3}
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(environment, name)
+
+        shared = SharedEnvironment(lmdb, Ahead(), str(tmp_path), closes=False)  # type: ignore[arg-type]
+        database._check_assumed(shared)

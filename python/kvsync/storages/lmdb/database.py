@@ -237,8 +237,9 @@ class Database:
 
     def _check_assumed(self, shared: SharedEnvironment) -> None:
         """Refuse an environment whose values lie elsewhere than where we would look, rather than find it empty."""
-        with shared.reading(self._all[:1]) as (_, handles):
-            count = shared.environment.stat()["entries"] if handles == [None] else 0
+        with shared.reading(self._all[:1]) as (transaction, handles):
+            # Of this snapshot: what the environment says may be ahead of what anybody can read.
+            count = transaction.stat()["entries"] if handles == [None] else 0
         if count and count > len(shared.databases()):
             shared.release()
             message = "its values lie in its unnamed database: name that with ?db=, or another with ?db=name"
