@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
+from weakref import WeakSet
 
 from kvsync.errors import UsageError
 from kvsync.storages.base import (
@@ -53,7 +54,7 @@ def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]
         UsageError: `target` is nothing of that kind, or its scheme is not known.
         StorageError: it could not be opened.
     """
-    if type(target) is not dict and isinstance(target, Storage):
+    if _is_storage(target):
         return target, False
     if isinstance(target, MutableMapping):
         from kvsync.storages.mapping import MappingStorage  # noqa: PLC0415 - adapters are imported when used
@@ -68,6 +69,20 @@ def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]
     from kvsync.storages.folder import FolderStorage  # noqa: PLC0415 - adapters are imported when used
 
     return FolderStorage(text, create=create), True
+
+
+_storages: WeakSet[type] = WeakSet()
+"""Types of which one was a storage: to see that takes as long as a tenth of a run that has nothing to do."""
+
+
+def _is_storage(target: object) -> TypeGuard[Storage]:
+    kind = type(target)
+    if kind in _storages:
+        return True
+    if kind is dict or not isinstance(target, Storage):
+        return False
+    _storages.add(kind)
+    return True
 
 
 def _refuse_slips(text: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.lmdb.database import Database
     from kvsync.storages.lmdb.undoing import UndoneLease
+    from kvsync.storages.lmdb.values import Values
     from kvsync.types import Expectation, Version
 
 __all__ = ["Index"]
@@ -65,10 +66,11 @@ class Index:
             return self._lease.store(data, expect)
         if not self._database.in_transaction():
             # Whoever only looks need not wait for the writer: a lease that is held is seen at once.
-            _check(name, expect, self.load(name))
+            with self._database.reading() as values:
+                _check(name, expect, values)
         version = self._random_bytes(VERSION_BYTES)
         with self._database.writing() as values:
-            _check(name, expect, self.load(name))
+            _check(name, expect, values)
             values.store(name.encode(), data, version)
         return version
 
@@ -79,9 +81,12 @@ class Index:
             ObjectMismatch: one is not as expected; nothing was removed.
             StorageError: the environment cannot be written.
         """
+        if self._lease is not None and list(names) == [LEASE]:
+            self._lease.remove(expect)
+            return
         held = {name: self.load(name) for name in names}
         for name, there in held.items():
-            _check(name, expect, there)
+            _compare(name, expect, there.version if there is not None else None)
         if held.get(LEASE) is not None and self._lease is not None:
             self._lease.remove(expect)
             del held[LEASE]
@@ -89,7 +94,7 @@ class Index:
             return
         with self._database.writing() as values:
             for name in held:
-                _check(name, expect, self.load(name))
+                _check(name, expect, values)
             for name in held:
                 values.remove(name.encode())
 
@@ -105,6 +110,10 @@ class Index:
         return sorted([*names, LEASE]) if has_lease else names
 
 
-def _check(name: str, expect: Expectation, there: Stored | None) -> None:
-    if expect is not ANY and (there.version if there is not None else ABSENT) != expect:
+def _check(name: str, expect: Expectation, values: Values | None) -> None:
+    _compare(name, expect, values.version(name.encode()) if values is not None else None)
+
+
+def _compare(name: str, expect: Expectation, version: Version | None) -> None:
+    if expect is not ANY and (ABSENT if version is None else version) != expect:
         raise ObjectMismatch(name)

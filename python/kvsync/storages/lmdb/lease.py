@@ -39,6 +39,7 @@ VERSION_BYTES = 8
 DIGEST_BYTES = 32
 WAIT_SECONDS = 30.0
 PAUSE_SECONDS = 0.001
+READ_BYTES = 4096
 
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _SAFE
@@ -181,8 +182,11 @@ def _unpacked(record: bytes) -> Stored | None:
 
 
 def _contents(file: int) -> bytes:
-    with open(file, "rb", buffering=0, closefd=False) as opened:
-        return opened.readall()
+    """Return all of a file that is read from its beginning; a file object would take longer than the reading."""
+    parts = []
+    while part := os.read(file, READ_BYTES):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _write_all(file: int, data: bytes) -> None:

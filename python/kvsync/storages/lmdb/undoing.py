@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.storages.base import ObjectMismatch
-from kvsync.storages.lmdb.lease import LeaseFile
+from kvsync.storages.lmdb.lease import LEASE, LeaseFile
 from kvsync.types import ABSENT
 
 if TYPE_CHECKING:
@@ -73,7 +73,11 @@ class UndoneLease:
             StorageError: it cannot be removed.
         """
         with self._database.errors():
-            file = self._made_file()
+            file = self._file(create=False)
+            if file is None:  # there is no environment yet
+                if isinstance(expect, bytes):
+                    raise ObjectMismatch(LEASE)
+                return
             before = file.remove(expect)
         self._note(_Change(file, before, None))
 

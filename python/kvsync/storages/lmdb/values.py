@@ -128,6 +128,10 @@ class Values:
         get = self.transaction.get
         return get(name, None, self.index), get(name + VERSION_END, None, self.index)
 
+    def version(self, name: bytes) -> bytes | None:
+        """Return the version of an index object, or None where it is not there."""
+        return self.transaction.get(name + VERSION_END, None, self.index) if self.index is not None else None
+
     def store(self, name: bytes, data: bytes, version: bytes) -> None:
         """Write an index object and its version; the database is there."""
         self.transaction.put(name, data, db=self.index)
