@@ -446,3 +446,25 @@ def test_processes_race_for_a_lease(root: Path) -> None:
 
 def test_a_relative_path_is_that_of_the_time_of_its_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path_goes_on_meaning_the_same("", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("moment", ["open", "stat"])
+def test_two_who_make_one_directory_at_once_both_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    storage, other = FolderStorage(tmp_path), FolderStorage(tmp_path)
+    listing(storage)  # what is asked about names is asked before
+    original = getattr(os, moment)
+
+    def late(path: object, *arguments: Any, **options: Any) -> Any:  # just after we saw that there is none
+        if path != "a":
+            return original(path, *arguments, **options)
+        try:
+            return original(path, *arguments, **options)
+        finally:
+            monkeypatch.undo()
+            other.write(["a/theirs"], [b"2"])
+
+    monkeypatch.setattr(f"kvsync.storages.folder.beneath.os.{moment}", late)
+    assert not storage.write(["a/ours"], [b"1"]).refused
+    assert storage.read(["a/ours", "a/theirs"]) == [b"1", b"2"]

@@ -211,7 +211,7 @@ class Beneath:
     def _clear_way(self, here: int, parent: str, name: str, *, displace: bool) -> None:
         path = f"{parent}/{name}" if parent else name
         found = self.status(path)
-        if found is None:
+        if found is None or stat.S_ISDIR(found.st_mode):  # somebody else made it just now
             return
         if not (displace and stat.S_ISREG(found.st_mode)):
             kind = kind_of(found.st_mode)
