@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEFT = ["data.mdb", "kvsync.lock", "lock.mdb"]
+LEFT_BY_RUNS = ["data.mdb", "kvsync.lease", "kvsync.lock", "lock.mdb"]
 
 
 @pytest.fixture
@@ -70,12 +71,16 @@ def test_a_lease_leaves_nothing_behind(storage: LmdbStorage) -> None:
     assert sorted(os.listdir(storage.path)) == LEFT
 
 
-def test_runs_leave_no_lease(tmp_path: Path) -> None:
-    url = f"lmdb:///{tmp_path}/e"
-    kvsync.sync({}, url, changes=[Put("a", b"1")])
+def test_runs_leave_a_lease_that_is_free(tmp_path: Path) -> None:
+    url, data = f"lmdb:///{tmp_path}/e", {"b": b"2"}
+    kvsync.sync(data, url, changes=[Put("a", b"1")])
+    file = os.stat(tmp_path / "e/kvsync.lease").st_ino
+    assert kvsync.status(url).lease is None
     assert kvsync.doctor(url).healthy
     assert kvsync.unlock(url) is False
-    assert sorted(os.listdir(tmp_path / "e")) == LEFT
+    assert kvsync.sync(data, url, changes=[Put("a", b"2")], wait_seconds=0).pushed == 1
+    assert sorted(os.listdir(tmp_path / "e")) == LEFT_BY_RUNS
+    assert os.stat(tmp_path / "e/kvsync.lease").st_ino == file
 
 
 @pytest.mark.parametrize("size", [0, 1, 39, 40, 200, -1])
@@ -100,14 +105,16 @@ def test_a_torn_file_is_no_lease(storage: LmdbStorage, size: int) -> None:
 
 
 def test_a_run_goes_on_after_a_power_cut(tmp_path: Path) -> None:
-    url, data = f"lmdb:///{tmp_path}/e", {"b": b"2"}
+    url, data = f"lmdb:///{tmp_path}/e", dict[str, bytes]()
     kvsync.sync(data, url, changes=[Put("a", b"1")])
     for left in (b"", bytes(300), b"\xff" * 300):
         (tmp_path / "e/kvsync.lease").write_bytes(left)
-        (tmp_path / "e/kvsync.lease.new").write_bytes(left)
         assert kvsync.status(url).lease is None
         assert kvsync.sync(data, url, changes=[Put("a", left)], wait_seconds=0).pushed == 1
-        assert not (tmp_path / "e/kvsync.lease").exists()
+        assert kvsync.status(url).lease is None
+    (tmp_path / "e/kvsync.lease").unlink()
+    assert kvsync.sync(data, url, changes=[Put("a", b"2")], wait_seconds=0).pushed == 1
+    assert kvsync.verify(data, url).equal
 
 
 def test_databases_have_leases_of_their_own(tmp_path: Path) -> None:
@@ -130,7 +137,7 @@ def test_two_databases_of_one_environment_are_synced(tmp_path: Path) -> None:
     assert kvsync.sync(urls[0], urls[1], changes=[Put("a", b"1")]).pushed == 1
     with closing(open_url(urls[0])) as storage:
         assert kvsync.commit(storage, [Put("b", b"2")]) == 1
-        storage.store("lease", b"somebody", ABSENT)
+        storage.store("lease", b"somebody", ANY)
         assert kvsync.commit(urls[1], [Put("c", b"3")], wait_seconds=0) == 1
 
 
@@ -297,7 +304,7 @@ def test_a_killed_holder_is_taken_over_from(tmp_path: Path) -> None:
     assert kvsync.commit(url, [Put("b", b"2")], wait_seconds=0) == 1
     with closing(open_url(url)) as storage:
         assert storage.read(["a", "b"]) == [b"1", b"2"]
-    assert sorted(os.listdir(tmp_path / "e")) == LEFT
+    assert sorted(os.listdir(tmp_path / "e")) == LEFT_BY_RUNS
 
 
 def test_a_holder_that_was_taken_over_from_loses_its_transaction(tmp_path: Path) -> None:
@@ -417,22 +424,51 @@ def test_a_directory_that_must_not_be_written(storage: LmdbStorage) -> None:
         os.chmod(storage.path, 0o755)
 
 
-def test_what_cannot_be_written_changes_nothing(storage: LmdbStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_file: int, _data: object) -> int:
+@pytest.mark.parametrize("written", [0, 10])
+def test_what_cannot_be_written_changes_nothing(
+    storage: LmdbStorage, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """The disk is full, at once or after some bytes; what was there is put back."""
+    pwrite = os.pwrite
+
+    def full(file: int, data: bytes, offset: int) -> int:
+        if offset == 0 and written:
+            return pwrite(file, data[:written], offset)
+        monkeypatch.setattr("kvsync.storages.lmdb.lease.os.pwrite", pwrite)
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched:
-        patched.setattr("kvsync.storages.lmdb.lease.os.write", full)
-        with pytest.raises(StorageError, match="make room"):
-            storage.store("lease", b"1", ABSENT)
+    monkeypatch.setattr("kvsync.storages.lmdb.lease.os.pwrite", full)
+    with pytest.raises(StorageError, match="make room"):
+        storage.store("lease", b"1", ABSENT)
     assert sorted(os.listdir(storage.path)) == LEFT
     version = storage.store("lease", b"1", ABSENT)
-    with monkeypatch.context() as patched:
-        patched.setattr("kvsync.storages.lmdb.lease.os.write", full)
+    for data in (b"2", b"longer" * 100, b""):
+        monkeypatch.setattr("kvsync.storages.lmdb.lease.os.pwrite", full)
         with pytest.raises(StorageError, match="make room"):
-            storage.store("lease", b"2", version)
-    assert storage.load("lease") == (b"1", version)
-    assert sorted(os.listdir(storage.path)) == ["data.mdb", "kvsync.lease", *LEFT[1:]]
+            storage.store("lease", data, version)
+        assert storage.load("lease") == (b"1", version)
+    assert storage.store("lease", b"", version) == storage.load("lease")[1]  # type: ignore[index]
+    assert sorted(os.listdir(storage.path)) == LEFT_BY_RUNS
+
+
+def test_who_looks_at_half_a_lease_waits_for_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = LeaseFile(str(tmp_path / "lease"), os.urandom)
+    first, _ = lease.store(b"first", ABSENT)
+    pwrite, seen = os.pwrite, []
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def slowly(file: int, data: bytes, offset: int) -> int:
+            if offset:
+                seen.append(pool.submit(lease.load))
+                time.sleep(0.1)
+                assert not seen[0].done()
+            return pwrite(file, data[: None if offset else 20], offset)
+
+        monkeypatch.setattr("kvsync.storages.lmdb.lease.os.pwrite", slowly)
+        second, before = lease.store(b"second", first)
+        assert before == (b"first", first)
+        assert seen[0].result(10) == (b"second", second)
 
 
 @pytest.mark.parametrize("made", ["directory", "link"])

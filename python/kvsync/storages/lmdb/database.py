@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import StorageError, UsageError
 from kvsync.storages.lmdb.environment import acquire, adopt
-from kvsync.storages.lmdb.failure import failure
+from kvsync.storages.lmdb.failure import Failures
 from kvsync.storages.lmdb.values import Values
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Database:
         given: lmdb.Environment | None,
         assumed: bool,
     ) -> None:
+        self.errors = Failures(library, storage)
         self._lmdb = library
         self._path = path
         self._names = names
@@ -83,7 +84,7 @@ class Database:
         Raises:
             StorageError: the environment cannot be read.
         """
-        with self.errors():
+        with self.errors:
             own = self._own_values()
             shared = self._found(create=False)
             if shared is None:
@@ -101,7 +102,7 @@ class Database:
         Raises:
             StorageError: the environment cannot be read.
         """
-        with self.errors():
+        with self.errors:
             own = self._own_values()
             shared = self._found(create=False)
             if shared is None:
@@ -124,7 +125,7 @@ class Database:
         Raises:
             StorageError: the environment cannot be written.
         """
-        with self.errors():
+        with self.errors:
             shared = self._made()
             own = self._own_values()
             if own is not None:
@@ -145,7 +146,7 @@ class Database:
             message = "a transaction is open already"
             raise UsageError(message, storage=self._storage)
         try:
-            with self.errors(), self._made().writing(self._all) as (transaction, handles):
+            with self.errors, self._made().writing(self._all) as (transaction, handles):
                 self._own = _Own(os.getpid(), threading.get_ident(), Values(transaction, *handles))
                 try:
                     yield
@@ -166,7 +167,7 @@ class Database:
         Raises:
             StorageError: the environment cannot be opened.
         """
-        with self.errors():
+        with self.errors:
             shared = self._found(create=create)
             return shared.beside(name) if shared is not None else None
 
@@ -179,7 +180,7 @@ class Database:
         if self._names.database:
             return frozenset()
         if self._barred is None or again:
-            with self.errors():
+            with self.errors:
                 shared = self._found(create=False)
                 self._barred = self._names.barred(shared.databases() if shared is not None else [])
         return self._barred
@@ -189,21 +190,6 @@ class Database:
         self._closed = True
         if self._own is None:
             self._release()
-
-    @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:
-        """Raise what LMDB or the operating system raises inside as ours.
-
-        Raises:
-            StorageError: in place of theirs.
-        """
-        try:
-            yield
-        except (StorageError, UsageError) as error:
-            error.storage = error.storage or self._storage
-            raise
-        except (self._lmdb.Error, OSError) as error:
-            raise failure(error, storage=self._storage) from error
 
     def _own_values(self) -> Values | None:
         """Return the values in the transaction of this thread, if it has one."""

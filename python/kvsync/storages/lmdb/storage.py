@@ -58,7 +58,9 @@ class LmdbStorage:
         random_bytes: gives that many random bytes; versions of index objects are made of them.
     """
 
-    capabilities = Capabilities(tier="T1", transactional=True, blocking=True, cached=True, versions=False)
+    capabilities = Capabilities(
+        tier="T1", transactional=True, blocking=True, cached=True, versions=False, lasting_lease=True
+    )
 
     def __init__(
         self,

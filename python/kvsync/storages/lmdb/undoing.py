@@ -48,7 +48,7 @@ class UndoneLease:
         Raises:
             StorageError: it cannot be read.
         """
-        with self._database.errors():
+        with self._database.errors:
             file = self._file(create=False)
             return file.load() if file is not None else None
 
@@ -59,7 +59,7 @@ class UndoneLease:
             ObjectMismatch: it is not as expected; nothing was written.
             StorageError: it cannot be written.
         """
-        with self._database.errors():
+        with self._database.errors:
             file = self._made_file()
             version, before = file.store(data, expect)
         self._note(_Change(file, before, version))
@@ -72,7 +72,7 @@ class UndoneLease:
             ObjectMismatch: it is not as expected; nothing was removed.
             StorageError: it cannot be removed.
         """
-        with self._database.errors():
+        with self._database.errors:
             file = self._file(create=False)
             if file is None:  # there is no environment yet
                 if isinstance(expect, bytes):
