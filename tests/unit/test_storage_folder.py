@@ -14,6 +14,7 @@ from storage_stories import one_process_wins_the_lease, path_goes_on_meaning_the
 
 from kvsync.errors import StorageError
 from kvsync.storages.folder import FolderStorage
+from kvsync.storages.folder.beneath import Beneath
 from kvsync.storages.folder.keyname import Naming
 from kvsync.testing.conformance import HARD_KEYS, listing
 from kvsync.types import ABSENT, ANY, Unreadable
@@ -448,23 +449,20 @@ def test_a_relative_path_is_that_of_the_time_of_its_opening(tmp_path: Path, monk
     path_goes_on_meaning_the_same("", tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("moment", ["open", "stat"])
+@pytest.mark.parametrize("moment", ["Beneath._clear_way", "os.mkdir"])
 def test_two_who_make_one_directory_at_once_both_have_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     storage, other = FolderStorage(tmp_path), FolderStorage(tmp_path)
     listing(storage)  # what is asked about names is asked before
-    original = getattr(os, moment)
+    original = Beneath._clear_way if moment == "Beneath._clear_way" else os.mkdir
 
-    def late(path: object, *arguments: Any, **options: Any) -> Any:  # just after we saw that there is none
-        if path != "a":
-            return original(path, *arguments, **options)
-        try:
-            return original(path, *arguments, **options)
-        finally:
+    def late(*arguments: Any, **options: Any) -> Any:
+        if "a" in arguments:
             monkeypatch.undo()
             other.write(["a/theirs"], [b"2"])
+        return original(*arguments, **options)
 
-    monkeypatch.setattr(f"kvsync.storages.folder.beneath.os.{moment}", late)
+    monkeypatch.setattr(f"kvsync.storages.folder.beneath.{moment}", late)
     assert not storage.write(["a/ours"], [b"1"]).refused
     assert storage.read(["a/ours", "a/theirs"]) == [b"1", b"2"]
