@@ -72,7 +72,7 @@ class Replica:
         self._names = storage.objects() if untouched else None
         self.left = None if self.lacks(MANIFEST) else known or load_manifest(storage, seen)
         self.manifest, self._version = self.left or (Manifest.fresh(environment), ABSENT)
-        self._segments = Segments(storage)
+        self._segments = Segments(storage, afresh=dry)
         self._intent: tuple[str, Segment, bytes] | None = None
         self._renamed = False
 
@@ -314,8 +314,8 @@ class Replica:
         inline = len(data) <= compaction.INLINE_BYTES_MAX
         if not inline and not stored:
             self._create(name, data)
-        self._segments.keep(name, segment)
         entry = SegmentEntry.of(name, segment.maxima, len(segment), data, inline=inline)
+        self._segments.keep(entry, segment)
         return manifest._replace(
             segments=(*manifest.segments, entry),
             clock=max(manifest.clock, segment.stamp_max),

@@ -1,7 +1,9 @@
-"""Manifests that are not decoded twice: found by their bytes, and by nothing else."""
+"""Manifests that are not decoded twice, found by their bytes alone; segments that are not read twice."""
 
 from __future__ import annotations
 
+import gc
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,9 +11,11 @@ import pytest
 import kvsync
 from kvsync import Put
 from kvsync.errors import IndexDamagedError
-from kvsync.index.manifest import Manifest
-from kvsync.index.recent import BYTES_MAX, COUNT_MAX, RecentManifests, recent
-from kvsync.native import Cover
+from kvsync.index.manifest import Manifest, SegmentEntry
+from kvsync.index.recent import BYTES_MAX, COUNT_MAX, RecentManifests, RecentSegments, recent
+from kvsync.native import Cover, Segment
+from kvsync.storages.mapping import MappingStorage
+from kvsync.testing import CountingStorage
 
 
 def manifest(number: int = 1) -> Manifest:
@@ -74,3 +78,91 @@ def test_a_damaged_byte_is_seen_although_the_manifest_was_known() -> None:
     a[".kvsync/manifest"] = bytes(data)
     with pytest.raises(IndexDamagedError):
         kvsync.sync(a, b)
+
+
+def entry(number: int = 1, size: int = 100) -> SegmentEntry:
+    return SegmentEntry(f"segment/{number}", (), 0, size, 7, None)
+
+
+EMPTY = Segment.from_rows([])
+
+
+def test_a_segment_is_known_by_storage_name_size_and_checksum() -> None:
+    known, storage = RecentSegments(), MappingStorage({})
+    known.keep(storage, entry(), EMPTY)
+    assert known.find(CountingStorage(storage), entry()) is EMPTY
+    assert known.find(MappingStorage({}), entry()) is None
+    assert known.find(storage, entry(2)) is None
+    assert known.find(storage, entry()._replace(size=99)) is None
+    assert known.find(storage, entry()._replace(checksum=8)) is None
+
+
+def test_only_the_newest_few_segments_are_kept_and_no_large_ones() -> None:
+    known, storage = RecentSegments(), MappingStorage({})
+    for number in range(COUNT_MAX + 3):
+        known.keep(storage, entry(number), EMPTY)
+    known.keep(storage, entry(-1, BYTES_MAX + 1), EMPTY)
+    assert [known.find(storage, entry(number)) is None for number in range(-1, 4)] == [True, True, True, True, False]
+
+
+def test_segments_go_with_their_storage() -> None:
+    known, storage, left = RecentSegments(), MappingStorage({}), Segment.from_rows([])
+    known.keep(storage, entry(), left)
+    counted = sys.getrefcount(left)
+    del storage
+    gc.collect()
+    assert sys.getrefcount(left) == counted - 1
+
+
+def test_what_cannot_be_referred_to_weakly_is_read_each_time() -> None:
+    known = RecentSegments()
+    known.keep(1, entry(), EMPTY)  # type: ignore[arg-type]
+    assert known.find(1, entry()) is None  # type: ignore[arg-type]
+
+
+LARGE = [Put(f"key/{number:05d}", b"%d" % number) for number in range(1000)]
+
+
+def pair_with_a_large_segment() -> tuple[dict[str, bytes], CountingStorage, dict[str, bytes]]:
+    """Return the values of a storage that has a segment of its own object, not merged with others; and another."""
+    held: dict[str, bytes] = {}
+    storage, other = CountingStorage(MappingStorage(held)), dict[str, bytes]()
+    kvsync.sync(storage, other, changes=LARGE[:1])
+    kvsync.commit(storage, LARGE)
+    assert any(name.startswith(".kvsync/segment/") for name in held)
+    return held, storage, other
+
+
+def test_a_run_reads_no_segment_that_this_process_wrote() -> None:
+    held, storage, other = pair_with_a_large_segment()
+    storage.reset()
+    assert kvsync.sync(storage, other).pushed == len(LARGE)
+    known = storage.operations["load"]
+    held, storage, other = pair_with_a_large_segment()
+    again = CountingStorage(MappingStorage(held))  # as another process would
+    assert kvsync.sync(again, other).pushed == len(LARGE)
+    assert again.operations["load"] == known + 1
+    assert kvsync.verify(again, other).equal
+
+
+def test_a_segment_that_was_replaced_is_not_taken_for_the_known_one() -> None:
+    held, storage, other = pair_with_a_large_segment()
+    backup = dict(held)
+    kvsync.commit(storage, [Put(put.key, b"later") for put in LARGE])
+    held.clear()
+    held.update(backup)
+    kvsync.commit(storage, [Put(put.key, b"else") for put in LARGE])
+    kvsync.sync(storage, other)
+    assert {other[put.key] for put in LARGE} == {b"else"}
+    assert kvsync.verify(storage, other).equal
+
+
+def test_who_asks_what_is_there_sees_damage_although_the_segment_is_known() -> None:
+    held, storage, other = pair_with_a_large_segment()
+    for name in [name for name in held if name.startswith(".kvsync/segment/")]:
+        held[name] = held[name][:-1]
+    with pytest.raises(IndexDamagedError):
+        list(kvsync.log(storage))
+    with pytest.raises(IndexDamagedError):
+        kvsync.sync(storage, other, dry_run=True)
+    assert kvsync.sync(storage, other).pushed == len(LARGE)

@@ -1,32 +1,41 @@
-"""Reading manifests; those that this process wrote or read lately are kept, so that a loop of runs decodes none twice.
+"""Manifests and segments that this process wrote or read lately: a loop of runs decodes none twice.
 
-Found by their bytes alone, which say everything: another storage, another process, or a damaged byte is another entry.
-The envelope, with its checksum, leads to the entry, since to hash all of the bytes takes longer than to compare them.
+Manifests are found by their bytes alone, which say everything: another storage, another process, or a damaged byte is
+another entry. The envelope, with its checksum, leads to the entry, since to hash all of the bytes takes longer than to
+compare them. Segments are found by what a manifest lists, since not to read them is what counts.
 """
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 from kvsync.index.manifest import Manifest
 from kvsync.index.objects import MANIFEST
+from kvsync.storages.wrapping import innermost
 
 if TYPE_CHECKING:
+    from kvsync.index.manifest import SegmentEntry
+    from kvsync.native import Segment
     from kvsync.storages.base import Storage
     from kvsync.types import Expectation
 
-__all__ = ["Found", "RecentManifests", "load_manifest", "recent"]
+__all__ = ["Found", "RecentManifests", "RecentSegments", "load_manifest", "recent", "recent_segments"]
 
 COUNT_MAX = 32
 BYTES_MAX = 128 << 10
-"""So many are kept, each of at most so many bytes: 4 MiB in all."""
+"""So many are kept, each of at most so many bytes: 4 MiB of manifests in all, and of segments for each storage."""
 
 ENVELOPE_BYTES: Final = 24
 NOTHING: Final = b"", None
 
 Found: TypeAlias = "tuple[Manifest, Expectation] | None"
 """A manifest and its version, or None where kvsync has never been."""
+
+SegmentKey: TypeAlias = "tuple[str, int, int]"
+"""A segment's name, size and checksum."""
 
 
 class RecentManifests:
@@ -57,7 +66,37 @@ class RecentManifests:
             self._manifests.clear()
 
 
+class RecentSegments:
+    """The last few segments of each storage, for as long as that is there; safe among threads.
+
+    A segment never changes under its name, size and checksum. That it is still in the storage is not looked at: who
+    wants to know that must not ask here.
+    """
+
+    def __init__(self, count_max: int = COUNT_MAX) -> None:
+        self.count_max = count_max
+        self._lock = threading.Lock()
+        self._segments: WeakKeyDictionary[object, dict[SegmentKey, Segment]] = WeakKeyDictionary()
+
+    def find(self, storage: Storage, entry: SegmentEntry) -> Segment | None:
+        """Return a segment that a manifest of `storage` lists, if it is still known."""
+        with suppress(TypeError):  # a storage that cannot be referred to weakly
+            return self._segments.get(innermost(storage), {}).get((entry.name, entry.size, entry.checksum))
+        return None
+
+    def keep(self, storage: Storage, entry: SegmentEntry, segment: Segment) -> None:
+        """Remember a segment of `storage`, and forget the oldest where there are too many."""
+        if entry.size > BYTES_MAX or not self.count_max:
+            return
+        with self._lock, suppress(TypeError):
+            kept = self._segments.setdefault(innermost(storage), {})
+            while len(kept) >= self.count_max:
+                del kept[next(iter(kept))]
+            kept[entry.name, entry.size, entry.checksum] = segment
+
+
 recent: Final = RecentManifests()
+recent_segments: Final = RecentSegments()
 
 
 def load_manifest(storage: Storage, seen: Found = None) -> Found:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.index.objects import damaged, reading
+from kvsync.index.recent import recent_segments
 from kvsync.native import Segment, checksum
 from kvsync.types import Change
 
@@ -27,19 +28,27 @@ def changes_of(segment: Segment) -> Iterator[Change]:
 
 
 class Segments:
-    """Those segments of a storage that were read or written in a run."""
+    """Those segments of a storage that were read or written in a run.
 
-    def __init__(self, storage: Storage) -> None:
+    Args:
+        storage: where they lie.
+        afresh: each is read, also where an earlier run of this process knew it.
+    """
+
+    def __init__(self, storage: Storage, *, afresh: bool) -> None:
         self._storage = storage
+        self._afresh = afresh
         self._known: dict[str, Segment] = {}
 
     def __contains__(self, name: str) -> bool:
         """Whether a segment need not be read any more."""
         return name in self._known
 
-    def keep(self, name: str, segment: Segment) -> None:
+    def keep(self, entry: SegmentEntry, segment: Segment) -> None:
         """Take in what was just written, so that it is not read back."""
-        self._known[name] = segment
+        self._known[entry.name] = segment
+        if not self._afresh:
+            recent_segments.keep(self._storage, entry, segment)
 
     def of(self, entries: Sequence[SegmentEntry]) -> list[Segment]:
         """Return listed segments; large ones are decoded by several threads.
@@ -47,10 +56,11 @@ class Segments:
         Raises:
             IndexDamagedError: one is missing, damaged, or not the one that the manifest lists.
         """
-        wanted = [entry for entry in entries if entry.name not in self._known]
+        wanted = [entry for entry in entries if entry.name not in self._known and not self._recalled(entry)]
         if wanted:
             objects = [(self._read(entry), entry.name) for entry in wanted]
-            self._known.update(zip((entry.name for entry in wanted), self._decoded(objects), strict=True))
+            for entry, segment in zip(wanted, self._decoded(objects), strict=True):
+                self.keep(entry, segment)
         return [self._known[entry.name] for entry in entries]
 
     def load(self, name: str) -> Segment | None:
@@ -61,6 +71,13 @@ class Segments:
         """
         there = self._storage.load(name)
         return self._decode(there.data, name) if there is not None else None
+
+    def _recalled(self, entry: SegmentEntry) -> bool:
+        """Take in a segment that an earlier run of this process knew, if one did."""
+        segment = recent_segments.find(self._storage, entry) if not self._afresh else None
+        if segment is not None:
+            self._known[entry.name] = segment
+        return segment is not None
 
     def _read(self, entry: SegmentEntry) -> bytes:
         data = entry.inline
