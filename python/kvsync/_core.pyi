@@ -92,6 +92,8 @@ class Segment:
     @property
     def value_bytes(self) -> int: ...
     @property
+    def nbytes(self) -> int: ...  # in memory, without the object that `encode` remembers
+    @property
     def tombstones(self) -> int: ...
     @property
     def expiring(self) -> int: ...  # how many changes have an expiry; costs nothing

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +14,7 @@ import kvsync
 from kvsync import Put
 from kvsync.errors import IndexDamagedError
 from kvsync.index.manifest import Manifest, SegmentEntry
-from kvsync.index.recent import BYTES_MAX, COUNT_MAX, RecentManifests, RecentSegments, recent
+from kvsync.index.recent import BYTES_MAX, COUNT_MAX, RecentManifests, RecentSegments, recent, recent_segments
 from kvsync.native import Cover, Segment
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import CountingStorage
@@ -101,8 +103,32 @@ def test_only_the_newest_few_segments_are_kept_and_no_large_ones() -> None:
     known, storage = RecentSegments(), MappingStorage({})
     for number in range(COUNT_MAX + 3):
         known.keep(storage, entry(number), EMPTY)
-    known.keep(storage, entry(-1, BYTES_MAX + 1), EMPTY)
-    assert [known.find(storage, entry(number)) is None for number in range(-1, 4)] == [True, True, True, True, False]
+    assert [known.find(storage, entry(number)) is None for number in range(4)] == [True, True, True, False]
+
+
+def test_segments_that_are_large_in_memory_are_not_kept() -> None:
+    known, storage = RecentSegments(), MappingStorage({})
+    large = Segment.from_values([f"{'x' * 200}{number:09d}" for number in range(2000)], [b""] * 2000, 1, 1)
+    stored = large.encode("segment/1", compress=True)
+    assert len(stored) < BYTES_MAX < large.nbytes
+    for segment in (large, Segment.decode(stored, "segment/1")):
+        known.keep(storage, entry(1, len(stored)), segment)
+        assert known.find(storage, entry(1, len(stored))) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_child_of_a_fork_waits_for_no_thread_of_its_parent() -> None:
+    with recent._lock, recent_segments._lock:
+        child = os.fork()
+        if not child:
+            a: dict[str, bytes] = {}
+            try:
+                signal.alarm(20)
+                kvsync.sync(MappingStorage(a), {}, changes=[Put("k", b"1")])
+                os._exit(0 if a["k"] == b"1" else 1)
+            finally:
+                os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_segments_go_with_their_storage() -> None:

@@ -7,6 +7,7 @@ compare them. Segments are found by what a manifest lists, since not to read the
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -26,7 +27,10 @@ __all__ = ["Found", "RecentManifests", "RecentSegments", "load_manifest", "recen
 
 COUNT_MAX = 32
 BYTES_MAX = 128 << 10
-"""So many are kept, each of at most so many bytes: 4 MiB of manifests in all, and of segments for each storage."""
+"""So many are kept, each of at most so many bytes: 4 MiB of manifests in all, and of segments for each storage.
+
+Segments that were encoded here have those bytes beside them, up to as many again.
+"""
 
 ENVELOPE_BYTES: Final = 24
 NOTHING: Final = b"", None
@@ -43,7 +47,7 @@ class RecentManifests:
 
     def __init__(self, count_max: int = COUNT_MAX) -> None:
         self.count_max = count_max
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._manifests: dict[bytes, tuple[bytes, Manifest]] = {}
 
     def find(self, data: bytes) -> Manifest | None:
@@ -65,6 +69,10 @@ class RecentManifests:
         with self._lock:
             self._manifests.clear()
 
+    def renew_lock(self) -> None:
+        """Go on in a forked child, where nobody has it."""
+        self._lock = threading.RLock()
+
 
 class RecentSegments:
     """The last few segments of each storage, for as long as that is there; safe among threads.
@@ -75,7 +83,7 @@ class RecentSegments:
 
     def __init__(self, count_max: int = COUNT_MAX) -> None:
         self.count_max = count_max
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._segments: WeakKeyDictionary[object, dict[SegmentKey, Segment]] = WeakKeyDictionary()
 
     def find(self, storage: Storage, entry: SegmentEntry) -> Segment | None:
@@ -86,7 +94,7 @@ class RecentSegments:
 
     def keep(self, storage: Storage, entry: SegmentEntry, segment: Segment) -> None:
         """Remember a segment of `storage`, and forget the oldest where there are too many."""
-        if entry.size > BYTES_MAX or not self.count_max:
+        if segment.nbytes > BYTES_MAX or not self.count_max:
             return
         with self._lock, suppress(TypeError):
             kept = self._segments.setdefault(innermost(storage), {})
@@ -94,9 +102,23 @@ class RecentSegments:
                 del kept[next(iter(kept))]
             kept[entry.name, entry.size, entry.checksum] = segment
 
+    def renew_lock(self) -> None:
+        """Go on in a forked child, where nobody has it."""
+        self._lock = threading.RLock()
+
 
 recent: Final = RecentManifests()
 recent_segments: Final = RecentSegments()
+
+
+def _renew_locks() -> None:
+    """Replace, in a forked child, locks that some other thread of the parent may have held."""
+    for known in (recent, recent_segments):
+        known.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def load_manifest(storage: Storage, seen: Found = None) -> Found:

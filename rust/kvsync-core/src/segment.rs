@@ -43,6 +43,12 @@ impl<B: AsRef<[u8]>> Segment<B> {
         }
     }
 
+    /// How many bytes it takes in memory, compressed or not where it came from.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.bytes.as_ref().len()
+    }
+
     /// Its columns.
     #[must_use]
     pub fn view(&self) -> View<'_> {

@@ -191,6 +191,11 @@ impl Segment {
     }
 
     #[getter]
+    fn nbytes(&self) -> usize {
+        self.changes.memory()
+    }
+
+    #[getter]
     fn tombstones(&self) -> usize {
         self.view().tombstones()
     }
