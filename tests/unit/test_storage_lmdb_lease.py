@@ -19,7 +19,7 @@ import lmdb
 import pytest
 
 import kvsync
-from kvsync import Put
+from kvsync import Delete, Put
 from kvsync.errors import LockHeldError, LockLostError, StorageError
 from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.lmdb import LmdbStorage, open_url
@@ -115,6 +115,49 @@ def test_a_run_goes_on_after_a_power_cut(tmp_path: Path) -> None:
     (tmp_path / "e/kvsync.lease").unlink()
     assert kvsync.sync(data, url, changes=[Put("a", b"2")], wait_seconds=0).pushed == 1
     assert kvsync.verify(data, url).equal
+
+
+def contents(environment: lmdb.Environment) -> dict[bytes, dict[bytes, bytes]]:
+    with environment.begin() as transaction:
+        handles = {name: environment.open_db(name, txn=transaction, create=False) for name in environment.dbs()}
+        return {name: dict(transaction.cursor(handle)) for name, handle in handles.items()}
+
+
+def restore(environment: lmdb.Environment, backup: dict[bytes, dict[bytes, bytes]]) -> None:
+    """Put everything back, as a program of the owner may, while we have the environment open; not our lease."""
+    handles = {name: environment.open_db(name) for name in backup}
+    with environment.begin(write=True) as transaction:
+        for name, rows in backup.items():
+            transaction.drop(handles[name], delete=False)
+            for key, value in rows.items():
+                transaction.put(key, value, db=handles[name])
+
+
+def test_what_is_restored_within_the_environment_is_seen(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path / "a"), max_dbs=8) as environment:
+        a, b = LmdbStorage(environment), LmdbStorage(tmp_path / "b")
+        with closing(a), closing(b):
+            kvsync.sync(a, b, changes=[Put("x", b"precious"), Put("y", b"1")])
+            backup = contents(environment)
+            kvsync.commit(a, [Delete("x"), Put("y", b"2")])  # a mistake
+            restore(environment, backup)
+            for _ in range(2):
+                kvsync.sync(a, b)
+                assert a.read(["x", "y"]) == b.read(["x", "y"]) == [b"precious", b"1"]
+            assert kvsync.sync(a, b, changes=[Put("z", b"3")]).pushed == 1
+            assert kvsync.verify(a, b).equal
+
+
+def test_an_index_that_is_removed_within_the_environment_is_made_anew(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path / "a"), max_dbs=8) as environment:
+        a, b = LmdbStorage(environment), LmdbStorage(tmp_path / "b")
+        with closing(a), closing(b):
+            kvsync.sync(a, b, changes=[Put("x", b"1")])
+            restore(environment, {name: {} for name in contents(environment) if name.startswith(b".kvsync")})
+            kvsync.sync(a, b, scan=True)
+            assert kvsync.status(a).generation > 0
+            assert kvsync.sync(a, b, changes=[Put("x", b"2")]).pushed == 1
+            assert kvsync.verify(a, b).equal
 
 
 def test_databases_have_leases_of_their_own(tmp_path: Path) -> None:

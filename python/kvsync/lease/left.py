@@ -58,10 +58,15 @@ _left: WeakKeyDictionary[object, Left] = WeakKeyDictionary()
 
 
 def remember(storage: Storage, left: Left) -> None:
-    """Note how a lease was left; not where conditions do not hold."""
+    """Note how a lease was left; not where conditions do not hold.
+
+    Not what manifest, where to read that costs nothing: the lease may lie apart from what it guards, as beside an LMDB
+    environment, and stay as it was when that is restored from a backup.
+    """
     if storage.capabilities.conditions != "advisory":
+        known = None if storage.capabilities.cached else left.manifest
         with suppress(TypeError):  # a storage that cannot be referred to weakly
-            _left[innermost(storage)] = left
+            _left[innermost(storage)] = Left(left.version, known)
 
 
 def recall(storage: Storage) -> Left | None:
