@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,6 +100,14 @@ def test_memory_is_private_unless_named() -> None:
 def test_what_cannot_be_opened(target: object) -> None:
     with pytest.raises(UsageError):
         open_storage(target)  # type: ignore[arg-type]
+
+
+def test_what_one_object_can_do_is_not_said_of_its_kind() -> None:
+    inner = MappingStorage({})
+    like_one = SimpleNamespace(**{name: getattr(inner, name) for name in dir(inner) if not name.startswith("_")})
+    assert open_storage(like_one) == (like_one, False)
+    with pytest.raises(UsageError):
+        open_storage(SimpleNamespace(name="none"))  # type: ignore[arg-type]
 
 
 def test_an_unknown_scheme_lists_the_known_and_hides_the_password() -> None:
