@@ -356,6 +356,8 @@ def test_an_object_of_which_somebody_took_a_part_is_named(
             transaction.put(key, value, db=database)
     with pytest.raises(StorageError, match="changed by another program"):
         storage.load("manifest")
+    with pytest.raises(ObjectMismatch):
+        storage.store("manifest", b"X", ABSENT)
     environment.close()
 
 
