@@ -42,6 +42,10 @@ def storage(tmp_path: Path) -> Iterator[LmdbStorage]:
         yield opened
 
 
+def lease_file(folder: Path) -> LeaseFile:
+    return LeaseFile(str(folder / "lease"), str(folder / "data.mdb"), os.urandom)
+
+
 def child(body: Callable[[], object]) -> None:
     """Run `body` in a forked child, and see that it ends well."""
     number = os.fork()
@@ -83,7 +87,7 @@ def test_runs_leave_a_lease_that_is_free(tmp_path: Path) -> None:
     assert os.stat(tmp_path / "e/kvsync.lease").st_ino == file
 
 
-@pytest.mark.parametrize("size", [0, 1, 39, 40, 200, -1])
+@pytest.mark.parametrize("size", [0, 1, 39, 40, 43, 44, 200, -1])
 def test_a_torn_file_is_no_lease(storage: LmdbStorage, size: int) -> None:
     """What a power cut left: a prefix of what was written, or as many bytes of nothing."""
     old = storage.store("lease", b"held" * 100, ABSENT)
@@ -204,7 +208,7 @@ from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.lmdb.lease import LeaseFile
 from kvsync.types import ABSENT
 from concurrent.futures import ThreadPoolExecutor
-lease = LeaseFile({path!r}, os.urandom)
+lease = LeaseFile({path!r}, {path!r}, os.urandom)
 
 def turn(number):
     while True:
@@ -231,7 +235,7 @@ with ThreadPoolExecutor(4) as pool:
 def test_who_locks_a_file_that_is_not_there_any_more_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, kept: bool
 ) -> None:
-    lease = LeaseFile(str(tmp_path / "lease"), os.urandom)
+    lease = lease_file(tmp_path)
     version, _ = lease.store(b"1", ABSENT)
     flock = fcntl.flock
 
@@ -269,7 +273,7 @@ def test_a_forked_child_is_one_more_contender(storage: LmdbStorage) -> None:
 def test_no_fork_takes_the_lock_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock lasts until the last copy of its descriptor is closed, and a forked child copies them all."""
     monkeypatch.setattr("kvsync.storages.lmdb.lease.WAIT_SECONDS", 10.0)
-    lease, ended = LeaseFile(str(tmp_path / "lease"), os.urandom), threading.Event()
+    lease, ended = lease_file(tmp_path), threading.Event()
     version, _ = lease.store(b"held", ABSENT)
 
     def want() -> None:
@@ -303,7 +307,7 @@ def test_no_fork_takes_the_lock_along(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_signal_that_forks_in_the_middle_does_not_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lease = LeaseFile(str(tmp_path / "lease"), os.urandom)
+    lease = lease_file(tmp_path)
     unlink = os.unlink
 
     def forking(path: str) -> None:
@@ -494,8 +498,34 @@ def test_what_cannot_be_written_changes_nothing(
     assert sorted(os.listdir(storage.path)) == LEFT_BY_RUNS
 
 
+def test_a_lease_is_written_by_one_call(storage: LmdbStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed, longer and shorter records one after the other: there is always a whole one."""
+    pwrite, calls = os.pwrite, []
+
+    def counted(file: int, data: bytes, offset: int) -> int:
+        calls.append(len(data))
+        return pwrite(file, data, offset)
+
+    monkeypatch.setattr("kvsync.storages.lmdb.lease.os.pwrite", counted)
+    for data in (b"", b"1" * 300, b"2" * 1000, b"3", b"4" * 468, b"5" * 469):
+        version = storage.store("lease", data, ANY)
+        assert storage.load("lease") == (data, version)
+    assert calls == [512, 512, 1536, 512, 512, 1024]
+
+
+def test_files_beside_the_data_are_open_to_whom_the_data_is(storage: LmdbStorage) -> None:
+    os.chmod(os.path.join(storage.path, "data.mdb"), 0o664)
+    if os.geteuid() == 0:
+        os.chown(os.path.join(storage.path, "data.mdb"), 1234, 4321)
+    os.unlink(os.path.join(storage.path, "kvsync.lock"))
+    kvsync.commit(storage, [Put("a", b"2")])
+    for name in ("kvsync.lease", "kvsync.lock"):
+        found, like = (os.stat(os.path.join(storage.path, one)) for one in (name, "data.mdb"))
+        assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o664, like.st_uid, like.st_gid)
+
+
 def test_who_looks_at_half_a_lease_waits_for_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lease = LeaseFile(str(tmp_path / "lease"), os.urandom)
+    lease = lease_file(tmp_path)
     first, _ = lease.store(b"first", ABSENT)
     pwrite, seen = os.pwrite, []
 

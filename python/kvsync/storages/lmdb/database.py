@@ -161,15 +161,17 @@ class Database:
         """Whether this thread has a transaction open."""
         return self._own_values() is not None
 
-    def beside(self, name: str, *, create: bool) -> str | None:
-        """Return the path of a file beside the data; None where there is no environment, and none is to be made.
+    def beside(self, name: str, *, create: bool) -> tuple[str, str] | None:
+        """Return the paths of a file beside the data, and of the data.
+
+        None where there is no environment, and none is to be made.
 
         Raises:
             StorageError: the environment cannot be opened.
         """
         with self.errors:
             shared = self._found(create=create)
-            return shared.beside(name) if shared is not None else None
+            return (shared.beside(name), shared.data) if shared is not None else None
 
     def barred(self, *, again: bool = False) -> frozenset[bytes]:
         """Return the keys of the unnamed database that are names of others; what is known is looked up `again`.

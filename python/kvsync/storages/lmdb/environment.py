@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError, UsageError
+from kvsync.storages.lmdb.beside import open_beside
 
 try:
     import fcntl
@@ -107,6 +108,10 @@ def _environment(library: ModuleType, place: str, map_size: int) -> lmdb.Environ
 class SharedEnvironment:
     """An environment, the handles of its databases, and its one writer.
 
+    Attributes:
+        environment: itself.
+        data: the path of the file that holds it.
+
     Args:
         library: the module `lmdb`.
         environment: the environment itself.
@@ -120,7 +125,9 @@ class SharedEnvironment:
         self.users = 0
         self._library = library
         self._place = place
-        self._beside = os.path.join(place, "") if os.path.isdir(place) else f"{place}-"
+        is_folder = os.path.isdir(place)
+        self._beside = os.path.join(place, "") if is_folder else f"{place}-"
+        self.data = os.path.join(place, "data.mdb") if is_folder else place
         self._closes = closes
         self._handles: dict[bytes | None, Any] = {}
         self._handles_lock = threading.Lock()
@@ -243,7 +250,7 @@ class SharedEnvironment:
         """
         if fcntl is None:
             return None
-        file = os.open(self.beside("kvsync.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = open_beside(self.data, self.beside("kvsync.lock"), os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:

@@ -1,13 +1,13 @@
 """The lease of an LMDB storage: a small file beside the data, never made durable.
 
 LMDB makes every commit durable, and a lease needs none of it: after a power cut its holder is dead, too. The file holds
-a BLAKE3 of the rest, the version and the object. What is empty or fails that check was left by a power cut, and is
-absent.
+a BLAKE3 of the rest, the version, the object's length and the object, and zeros up to a whole block. What is empty or
+fails that check was left by a power cut, and is absent.
 
-It is compared and changed under an operating-system lock on itself, and written where it lies: it stays from run to
-run, and to make and remove it in each takes three times as long. Who only looks needs the lock only where the check
-fails, as the file may be half written just then. Who waited for the lock of a file that is not there any more begins
-anew.
+It is compared and changed under an operating-system lock on itself, and written where it lies, by one call: it stays
+from run to run, and to make and remove it in each takes three times as long. Who only looks needs the lock only where
+the check fails, as the file may be half written just then. Who waited for the lock of a file that is not there any more
+begins anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
 from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.lmdb.beside import open_beside
 from kvsync.types import ABSENT, ANY, Stored
 
 try:
@@ -38,11 +39,13 @@ __all__ = ["LEASE", "VERSION_BYTES", "LeaseFile", "are_possible"]
 LEASE = "lease"
 VERSION_BYTES = 8
 DIGEST_BYTES = 32
+LENGTH_BYTES = 4
+BLOCK_BYTES = 512
 WAIT_SECONDS = 30.0
 PAUSE_SECONDS = 0.001
 READ_BYTES = 4096
 
-_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 # A forked child has copies of all descriptors, and a lock lasts until the last of them is closed: so no fork comes
 # between locking and unlocking. A signal's handler may fork in between, in the same thread.
@@ -61,11 +64,13 @@ class LeaseFile:
 
     Args:
         path: the file; there is none where there is no lease.
+        data: the file with the data, whose owner and permissions it gets.
         random_bytes: gives that many random bytes; versions are made of them, so that none ever comes back.
     """
 
-    def __init__(self, path: str, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(self, path: str, data: str, random_bytes: Callable[[int], bytes]) -> None:
         self.path = path
+        self._data = data
         self._random_bytes = random_bytes
 
     def load(self) -> Stored | None:
@@ -75,7 +80,7 @@ class LeaseFile:
             StorageError: somebody does not let go of the lock.
         """
         try:
-            file = os.open(self.path, os.O_RDONLY | _SAFE)
+            file = open_beside(self._data, self.path, os.O_RDONLY | _SAFE)
         except FileNotFoundError:
             return None
         try:
@@ -96,7 +101,7 @@ class LeaseFile:
             StorageError: somebody does not let go of the lock.
         """
         version = self._random_bytes(VERSION_BYTES)
-        record = digest_values([version + data])[0] + version + data
+        record = _packed(version, data)
         with self._locked(os.O_RDWR if isinstance(expect, bytes) else os.O_RDWR | os.O_CREAT) as file:
             old, there = _checked(file, expect)
             if file is None:
@@ -136,14 +141,14 @@ class LeaseFile:
         while True:
             with _unforked:
                 try:
-                    file = os.open(self.path, flags | _SAFE, 0o666)
+                    file = open_beside(self._data, self.path, flags | _SAFE)
                 except FileNotFoundError:
                     if flags & os.O_CREAT:
                         raise
                     yield None
                     return
                 try:
-                    if _is_had(file):
+                    if _is_had(file, fcntl.LOCK_SH if flags == os.O_RDONLY else fcntl.LOCK_EX):
                         yield file
                         return
                 finally:
@@ -154,10 +159,10 @@ class LeaseFile:
             time.sleep(PAUSE_SECONDS)
 
 
-def _is_had(file: int) -> bool:
+def _is_had(file: int, kind: int) -> bool:
     """Take the lock of a file, if nobody has it and the file is still there; return whether it was taken."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return os.fstat(file).st_nlink > 0
@@ -172,11 +177,19 @@ def _checked(file: int | None, expect: Expectation) -> tuple[bytes, Stored | Non
     return old, there
 
 
+def _packed(version: Version, data: bytes) -> bytes:
+    rest = version + len(data).to_bytes(LENGTH_BYTES, "little") + data
+    record = digest_values([rest])[0] + rest
+    return record + bytes(-len(record) % BLOCK_BYTES)
+
+
 def _unpacked(record: bytes) -> Stored | None:
-    rest = record[DIGEST_BYTES:]
-    if len(rest) < VERSION_BYTES or digest_values([rest])[0] != record[:DIGEST_BYTES]:
+    """Return the lease in a file; what comes after it is left of a longer one."""
+    start = DIGEST_BYTES + VERSION_BYTES + LENGTH_BYTES
+    stop = start + int.from_bytes(record[start - LENGTH_BYTES : start], "little")
+    if not start <= len(record) >= stop or digest_values([record[DIGEST_BYTES:stop]])[0] != record[:DIGEST_BYTES]:
         return None
-    return Stored(rest[VERSION_BYTES:], rest[:VERSION_BYTES])
+    return Stored(record[start:stop], record[DIGEST_BYTES : DIGEST_BYTES + VERSION_BYTES])
 
 
 def _contents(file: int) -> bytes:
@@ -188,8 +201,7 @@ def _contents(file: int) -> bytes:
 
 
 def _write_all(file: int, data: bytes) -> None:
-    """Make `data` all that a file holds."""
+    """Write `data` at the beginning of a file, as a rule at once."""
     done = 0
     while done < len(data):
         done += os.pwrite(file, data[done:], done)
-    os.ftruncate(file, done)

@@ -223,7 +223,7 @@ class LmdbStorage:
     def transaction(self) -> AbstractContextManager[None]:
         """Commit all that this thread does inside as one on leaving, or undo it on an exception.
 
-        Others see at once what it does to the lease; of that, renewals are not undone.
+        Others see at once what it does to the lease; of that, it is not undone that one replaced another.
 
         Raises:
             UsageError: one is open already.

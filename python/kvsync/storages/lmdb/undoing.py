@@ -1,4 +1,7 @@
-"""The lease of an LMDB storage within a transaction: others see it at once, and it is undone with the rest."""
+"""The lease of an LMDB storage within a transaction: others see it at once, and it is undone with the rest.
+
+One that replaced another is not undone: a renewal still holds, and what a run left by then is free.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ class UndoneLease:
 
     @contextlib.contextmanager
     def undone_with(self, transaction: AbstractContextManager[None]) -> Iterator[None]:
-        """Go through a transaction; if it is undone, undo what was done to the lease inside, but for renewals."""
+        """Go through a transaction; if it is undone, undo what was done to the lease inside, but replacements."""
         changes: list[_Change] = []
         try:
             with transaction:
@@ -104,8 +107,8 @@ class UndoneLease:
         return file
 
     def _file(self, *, create: bool) -> LeaseFile | None:
-        path = self._database.beside(self._name, create=create)
-        return LeaseFile(path, self._random_bytes) if path is not None else None
+        paths = self._database.beside(self._name, create=create)
+        return LeaseFile(*paths, self._random_bytes) if paths is not None else None
 
 
 def _undo(changes: Sequence[_Change]) -> None:
