@@ -107,7 +107,7 @@ def test_what_one_object_can_do_is_not_said_of_its_kind() -> None:
     like_one = SimpleNamespace(**{name: getattr(inner, name) for name in dir(inner) if not name.startswith("_")})
     assert open_storage(like_one) == (like_one, False)
     with pytest.raises(UsageError):
-        open_storage(SimpleNamespace(name="none"))  # type: ignore[arg-type]
+        open_storage(SimpleNamespace(name="none"))
 
 
 def test_an_unknown_scheme_lists_the_known_and_hides_the_password() -> None:
