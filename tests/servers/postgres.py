@@ -7,12 +7,13 @@ import importlib.util
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from servers.process import Server, find_binary, free_ports
+from servers.process import STOP_SECONDS, Server, find_binary, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,11 +78,15 @@ class PostgresServer(Server):
         if self._process is not None:
             pid = self._process.pid
             with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGSTOP)  # it must not make another child after we looked
                 children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         super().kill()
         for child in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(map(_is_running, children)) and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def stop(self) -> None:
         """End it in order, without waiting for its clients."""
@@ -111,6 +116,15 @@ class PostgresServer(Server):
         # PostgreSQL refuses to run as root; in a user namespace of its own, root is somebody else.
         other = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
         return [*other, str(self.programs / program), *arguments]
+
+
+def _is_running(pid: str) -> bool:
+    """Whether a process is there, and is no zombie, which holds nothing any more."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"Z", "X"}
 
 
 def _wheel() -> Path | None:
