@@ -24,24 +24,42 @@ COMPARE_BYTES = 8 << 20
 """How much of an intent is compared with the storage at a time."""
 
 
-def what_landed(storage: Storage, intent: Segment, now_ms: Callable[[], int]) -> tuple[list[Change], bool]:
-    """Return the changes of an intent whose outcome is held now, and whether all values could be read."""
+def what_landed(
+    storage: Storage,
+    intent: Segment,
+    now_ms: Callable[[], int],
+    known: Callable[[Sequence[str]], list[set[bytes]]],
+) -> tuple[list[Change], bool]:
+    """Return the changes of an intent whose outcome is held now, and whether all values could be read.
+
+    `known` tells for each of some keys which digests the log says may be there without the intent.
+    """
     landed: list[Change] = []
     all_read = True
     for start, stop in intent.batches(COMPARE_COUNT, COMPARE_BYTES):
         rows = list(map(Change._make, intent.rows(start, stop)))
-        keys = [row.key for row in rows]
-        held = dict(measured(storage, keys))
-        # The same value with another time is of another change.
-        times = storage.expiries(keys) if has_expiry(storage) else [row.expires for row in rows]
+        held = dict(measured(storage, [row.key for row in rows]))
         now = now_ms()
-        landed += [
-            row
-            for row, time in zip(rows, times, strict=True)
-            if _is_outcome(held[row.key], row, now) and (held[row.key] is None or time == row.expires)
-        ]
+        fitting = [row for row in rows if _is_outcome(held[row.key], row, now)]
+        others = _of_others(storage, [row for row in fitting if held[row.key] is not None], known)
+        landed += [row for row in fitting if row.key not in others]
         all_read = all_read and not any(isinstance(value, Unreadable) for value in held.values())
     return landed, all_read
+
+
+def _of_others(
+    storage: Storage, rows: Sequence[Change], known: Callable[[Sequence[str]], list[set[bytes]]]
+) -> set[str]:
+    """Return the keys of which another change made the same value: it has another time, and was there before.
+
+    What was not there before came from the intent, and had its time changed since.
+    """
+    if not rows or not has_expiry(storage):
+        return set()
+    times = zip(rows, storage.expiries([row.key for row in rows]), strict=True)
+    retimed = [row for row, time in times if time != row.expires]
+    before = known([row.key for row in retimed]) if retimed else []
+    return {row.key for row, digests in zip(retimed, before, strict=True) if row.digest in digests}
 
 
 def missing_after(manifest: Manifest, landed: Sequence[Change]) -> tuple[Missing, ...]:

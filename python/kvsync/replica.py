@@ -119,6 +119,14 @@ class Replica:
                     newest[i] = Change._make(row)
         return newest
 
+    def known(self, keys: Sequence[str]) -> list[set[bytes]]:
+        """Return which digests each key may hold (empty: nothing): its newest change's, or what is held instead."""
+        held = {lack.change.key: lack.held for lack in self.manifest.lacking}
+        return [
+            {row.digest if row is not None and not row.deletes else b"", held.get(key, b"")}
+            for key, row in zip(keys, self.newest(keys), strict=True)
+        ]
+
     def lacking(self, failed: Sequence[tuple[Change, str]]) -> list[Missing]:
         """Return changes that could not be applied, with why, as missing: with what is held instead.
 
@@ -286,7 +294,7 @@ class Replica:
         return len(entries), len(unlisted)
 
     def _adopt(self, name: str, intent: Segment, *, remember: bool) -> None:
-        landed, all_read = what_landed(self.storage, intent, self._environment.now_ms)
+        landed, all_read = what_landed(self.storage, intent, self._environment.now_ms, self.known)
         # What cannot be read now may have landed, too: a scan that can read it must not take it for a new change.
         left = (remember or not all_read) and len(landed) < len(intent)
         until_ms = self._environment.now_ms() + LATE_WRITE_SECONDS * 1000

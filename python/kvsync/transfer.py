@@ -52,17 +52,8 @@ class Look:
     def examine(self, keys: Sequence[str]) -> tuple[None, dict[str, str]]:
         """Leave alone every key whose value is not its newest logged change's."""
         reason = "its value was changed outside kvsync and is not logged yet"
-        pairs = zip(measured(self._replica.storage, keys), self._known(keys), strict=True)
+        pairs = zip(measured(self._replica.storage, keys), self._replica.known(keys), strict=True)
         return None, {key: reason for (key, found), known in pairs if _digest_of(found) not in {*known, None}}
-
-    def _known(self, keys: Sequence[str]) -> list[set[bytes]]:
-        """Return what each key may hold: its newest change's value, or what is held where that is missing."""
-        held = {lack.change.key: lack.held for lack in self._replica.manifest.lacking}
-        rows = self._replica.newest(keys)
-        return [
-            {row.digest if row is not None and not row.deletes else b"", held.get(key, b"")}
-            for key, row in zip(keys, rows, strict=True)
-        ]
 
 
 def _digest_of(found: Measured | Unreadable | None) -> bytes | Unreadable | None:

@@ -1019,3 +1019,31 @@ def test_a_value_that_an_interrupted_run_left_where_times_are_not_kept_is_no_new
     assert result.committed == (0, 0)
     assert here.newest(1).expires == here.newest(0).expires == int(due * 1000)
     assert here.places[0].values() == {}
+
+
+@pytest.mark.parametrize("options", [{}, {"guard": "check"}, {"scan": True}], ids=str)
+def test_a_value_that_an_interrupted_run_left_is_known_also_with_another_time(options: dict[str, Any]) -> None:
+    """Its application put it off before anybody took it in: it was taken for somebody else's value of that key."""
+    here = Here(*EXPIRING)
+    here.commit(0, Put("k", b"v", here.later(LIFE)))
+
+    def fail() -> None:
+        message = "planted"
+        raise kvsync.StorageError(message)
+
+    broken = Moving(here.places[1].target, "store", fail, lambda name, *_: name == "manifest")
+    with pytest.raises(kvsync.StorageError, match="planted"):
+        here.run(here.places[0].target, broken)
+    assert here.places[1].values() == {"k": b"v"}
+    here.places[1].put("k", b"v", here.later(LATE))
+    here.commit(1, Put("other", b"w"))
+    assert here.newest(1) == here.newest(0)
+    if "scan" not in options:
+        here.commit(0, Put("k", b"newer"))
+    result = here.sync(**options)
+    assert not result.missing
+    assert not result.conflicts
+    expected = b"v" if "scan" in options else b"newer"
+    for place in here.places:
+        assert place.values() == {"k": expected, "other": b"w"}
+        assert place.due("k") == (here.places[1].due("k") if "scan" in options else None)
