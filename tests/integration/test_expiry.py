@@ -977,6 +977,19 @@ class Dying(WrappedStorage):
         return super().around(method, call, *args, **kwargs)
 
 
+def interrupt(here: Here) -> None:
+    """Let a run end when the value of `k` is there, and not logged yet."""
+
+    def fail() -> None:
+        message = "planted"
+        raise kvsync.StorageError(message)
+
+    broken = Moving(here.places[1].target, "store", fail, lambda name, *_: name == "manifest")
+    with pytest.raises(kvsync.StorageError, match="planted"):
+        here.run(here.places[0].target, broken)
+    assert here.places[1].values() == {"k": b"v"}
+
+
 def test_the_same_value_with_another_time_is_not_what_an_interrupted_run_wrote() -> None:
     """A run that was to put a time off failed before that: who takes it over must not believe that it did."""
     here = Here(*EXPIRING)
@@ -1005,15 +1018,7 @@ def test_a_value_that_an_interrupted_run_left_where_times_are_not_kept_is_no_new
     here = Here("expiring", "dict")
     due = here.later(LIFE)
     here.commit(0, Put("k", b"v", due))
-
-    def fail() -> None:
-        message = "planted"
-        raise kvsync.StorageError(message)
-
-    broken = Moving(here.places[1].target, "store", fail, lambda name, *_: name == "manifest")
-    with pytest.raises(kvsync.StorageError, match="planted"):
-        here.run(here.places[0].target, broken)
-    assert here.places[1].values() == {"k": b"v"}
+    interrupt(here)
     here.clock.now += LATE
     result = here.sync(scan=scan)
     assert result.committed == (0, 0)
@@ -1026,15 +1031,7 @@ def test_a_value_that_an_interrupted_run_left_is_known_also_with_another_time(op
     """Its application put it off before anybody took it in: it was taken for somebody else's value of that key."""
     here = Here(*EXPIRING)
     here.commit(0, Put("k", b"v", here.later(LIFE)))
-
-    def fail() -> None:
-        message = "planted"
-        raise kvsync.StorageError(message)
-
-    broken = Moving(here.places[1].target, "store", fail, lambda name, *_: name == "manifest")
-    with pytest.raises(kvsync.StorageError, match="planted"):
-        here.run(here.places[0].target, broken)
-    assert here.places[1].values() == {"k": b"v"}
+    interrupt(here)
     here.places[1].put("k", b"v", here.later(LATE))
     here.commit(1, Put("other", b"w"))
     assert here.newest(1) == here.newest(0)

@@ -116,7 +116,6 @@ def test_segments_that_are_large_in_memory_are_not_kept() -> None:
         assert known.find(storage, entry(1, len(stored))) is None
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_a_child_of_a_fork_waits_for_no_thread_of_its_parent() -> None:
     with recent._lock, recent_segments._lock:
         child = os.fork()
