@@ -47,6 +47,13 @@ def what_landed(
     return landed, all_read
 
 
+def missing_after(manifest: Manifest, landed: Sequence[Change]) -> tuple[Missing, ...]:
+    """Return what is missing once `landed` is logged: what it beat has yet to be met, for all that is known."""
+    dots, keys = {change.dot for change in landed}, {change.key for change in landed}
+    left = [lack for lack in manifest.missing if lack.change.dot not in dots]
+    return tuple(replace(lack, held=b"", overtaken=True) if lack.change.key in keys else lack for lack in left)
+
+
 def _of_others(
     storage: Storage, rows: Sequence[Change], known: Callable[[Sequence[str]], list[set[bytes]]]
 ) -> set[str]:
@@ -60,13 +67,6 @@ def _of_others(
     retimed = [row for row, time in times if time != row.expires]
     before = known([row.key for row in retimed]) if retimed else []
     return {row.key for row, digests in zip(retimed, before, strict=True) if row.digest in digests}
-
-
-def missing_after(manifest: Manifest, landed: Sequence[Change]) -> tuple[Missing, ...]:
-    """Return what is missing once `landed` is logged: what it beat has yet to be met, for all that is known."""
-    dots, keys = {change.dot for change in landed}, {change.key for change in landed}
-    left = [lack for lack in manifest.missing if lack.change.dot not in dots]
-    return tuple(replace(lack, held=b"", overtaken=True) if lack.change.key in keys else lack for lack in left)
 
 
 def _is_outcome(held: Measured | Unreadable | None, change: Change, now_ms: int) -> bool:
