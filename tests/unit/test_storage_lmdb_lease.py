@@ -556,6 +556,16 @@ def test_something_else_of_that_name_is_an_error(storage: LmdbStorage, made: str
     assert not os.path.exists(os.path.join(storage.path, "elsewhere"))
 
 
+def test_a_link_in_place_of_the_lock_is_an_error(storage: LmdbStorage) -> None:
+    path = os.path.join(storage.path, "kvsync.lock")
+    os.unlink(path)
+    os.symlink("elsewhere", path)
+    with pytest.raises(StorageError, match=r"kvsync\.lock"):
+        storage.write(["a"], [b"2"])
+    assert storage.read(["a"]) == [b"1"]
+    assert not os.path.exists(os.path.join(storage.path, "elsewhere"))
+
+
 def test_a_system_without_such_locks_keeps_the_lease_with_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

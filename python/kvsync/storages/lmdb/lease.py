@@ -45,8 +45,6 @@ WAIT_SECONDS = 30.0
 PAUSE_SECONDS = 0.001
 READ_BYTES = 4096
 
-_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-
 # A forked child has copies of all descriptors, and a lock lasts until the last of them is closed: so no fork comes
 # between locking and unlocking. A signal's handler may fork in between, in the same thread.
 _unforked = threading.RLock()
@@ -80,7 +78,7 @@ class LeaseFile:
             StorageError: somebody does not let go of the lock.
         """
         try:
-            file = open_beside(self._data, self.path, os.O_RDONLY | _SAFE)
+            file = open_beside(self._data, self.path, os.O_RDONLY)
         except FileNotFoundError:
             return None
         try:
@@ -141,7 +139,7 @@ class LeaseFile:
         while True:
             with _unforked:
                 try:
-                    file = open_beside(self._data, self.path, flags | _SAFE)
+                    file = open_beside(self._data, self.path, flags)
                 except FileNotFoundError:
                     if flags & os.O_CREAT:
                         raise
