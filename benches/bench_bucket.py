@@ -236,6 +236,8 @@ def test_requests(report: Report) -> None:
         tell(report, "s3, nothing to do", requests(one, two, partial(kvsync.sync, a, b)), 0)
         counts = requests(one, two, partial(kvsync.sync, *pair(number), changes=changed(100, "8")))
         tell(report, "s3, opened anew, 100 given", counts, 100, None)
+        counts = requests(one, two, partial(kvsync.sync, a, b, changes=changed(100, "another")))
+        tell(report, "s3, another was there last, 100 given", counts, 100, None)
         kvsync.commit(a, changed(50, "9"))
         kvsync.commit(b, changed(50, "10", 50))
         counts = requests(one, two, partial(kvsync.sync, *pair(number)))
