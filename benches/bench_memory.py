@@ -21,7 +21,7 @@ import pytest
 from servers.running import running
 
 from kvsync.storages import open_storage
-from kvsync.storages.base import has_streaming
+from kvsync.storages.contract import has_streaming
 from measure import FULL, Line, Report
 
 TOTAL_BYTES = (2 << 30) if FULL else (64 << 20)

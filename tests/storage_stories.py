@@ -15,7 +15,7 @@ import kvsync
 from kvsync import Delete, Put
 from kvsync.errors import LockHeldError, StorageError, UsageError
 from kvsync.storages import open_storage
-from kvsync.storages.base import ObjectMismatch, Storage, SupportsTransaction
+from kvsync.storages.contract import ObjectMismatch, Storage, has_transaction
 from kvsync.testing.conformance import listing
 from kvsync.types import ABSENT, ANY
 
@@ -187,7 +187,7 @@ def version_does_not_come_back(storage: Storage) -> None:
 
 def transactions_do_not_nest(storage: Storage) -> None:
     """Begin a transaction within another."""
-    assert isinstance(storage, SupportsTransaction)
+    assert has_transaction(storage)
     with storage.transaction():
         storage.write(["a"], [b"1"])
         with pytest.raises(UsageError), storage.transaction():

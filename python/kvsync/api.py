@@ -16,7 +16,7 @@ from kvsync.options import Options
 from kvsync.plan import Plan
 from kvsync.replica import Replica
 from kvsync.storages import open_storage
-from kvsync.storages.base import has_identity
+from kvsync.storages.contract import has_identity
 from kvsync.store import Store
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kvsync.inspection import Status, Verification
     from kvsync.policy import Policy
     from kvsync.result import OnProgress, SyncResult
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Change, Delete, Put
 
     Target: TypeAlias = "str | os.PathLike[str] | MutableMapping[str, bytes] | Storage"
@@ -212,8 +212,8 @@ def doctor(storage: Target, *, environment: Environment | None = None) -> Diagno
 
     >>> import kvsync
     >>> found = kvsync.doctor({})
-    >>> found.guarantee, found.wrong
-    ('T1', [])
+    >>> print(found.guarantee, found.wrong)
+    T1 []
 
     Raises:
         UsageError: `storage` names none.

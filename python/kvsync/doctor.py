@@ -11,15 +11,13 @@ from kvsync.index.objects import MANIFEST
 from kvsync.index.recent import load_manifest
 from kvsync.lease import read_record
 from kvsync.probe import Probe, probe
-from kvsync.storages.base import has_foreign
-from kvsync.storages.rehearsal import has_rehearsal
+from kvsync.storages.contract import Tier, has_dry_probe, has_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kvsync.environment import Environment
-    from kvsync.storages.base import Storage
-    from kvsync.types import Capabilities
+    from kvsync.storages.contract import Capabilities, Storage
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -40,7 +38,7 @@ class Diagnosis:
 
     storage: str
     capabilities: Capabilities
-    guarantee: str | None = None
+    guarantee: Tier | None = None
     probe: Probe | None = None
     unmade: str = ""
     foreign: tuple[str, ...] = ()
@@ -70,17 +68,17 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
     _note(found, lambda: read_record(storage))
     _note(found, lambda: next(iter(storage.scan()), None))
     found.foreign = storage.foreign if has_foreign(storage) else ()
-    _note(found, lambda: _rehearse(found, storage, environment))
+    _note(found, lambda: _try(found, storage, environment))
     found.capabilities = storage.capabilities  # some storages learn from their server what they can do
     return found
 
 
-def _rehearse(found: Diagnosis, storage: Storage, environment: Environment) -> None:
+def _try(found: Diagnosis, storage: Storage, environment: Environment) -> None:
     """Probe a storage so that nothing is there afterwards that was not before."""
-    if not has_rehearsal(storage) or storage.load(MANIFEST) is not None:
+    if not has_dry_probe(storage) or storage.load(MANIFEST) is not None:
         _probe(found, storage, environment)
         return
-    with storage.rehearsal() as unmade:
+    with storage.dry_probe() as unmade:
         if not unmade:
             _probe(found, storage, environment)
         else:
@@ -91,7 +89,7 @@ def _rehearse(found: Diagnosis, storage: Storage, environment: Environment) -> N
 def _probe(found: Diagnosis, storage: Storage, environment: Environment) -> None:
     found.probe = probe(storage, environment)
     sound = found.probe.sound or storage.capabilities.conditions == "advisory"
-    found.guarantee = storage.capabilities.tier if found.probe.sound else "T4"
+    found.guarantee = storage.capabilities.tier if found.probe.sound else Tier.ADVISORY
     if not sound:
         found.wrong.append(
             f"it ignores conditions: {'; '.join(found.probe.ignored)}. No lease holds here, so kvsync refuses to use "

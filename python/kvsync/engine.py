@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kvsync.lease import Lease
     from kvsync.native import Delta
     from kvsync.options import Options
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Conflict, Delete, Put
 
 __all__ = ["Basis", "Outline", "Run", "commit"]

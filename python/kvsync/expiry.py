@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kvsync.errors import UsageError
-from kvsync.storages.base import has_expiry
+from kvsync.storages.contract import has_expiry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kvsync.native import Segment
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Delete, Put, Written
 
 __all__ = ["CLOCK_SKEW_MS", "expires_ms", "may_be_gone", "unexpiring", "write_until"]

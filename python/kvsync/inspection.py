@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kvsync.lease import LeaseRecord
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Change
 
 __all__ = ["Status", "Verification", "log", "lost", "status", "verify"]

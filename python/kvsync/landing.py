@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.expiry import may_be_gone
 from kvsync.measuring import Measured, measured
-from kvsync.storages.base import has_expiry
+from kvsync.storages.contract import has_expiry
 from kvsync.types import Change, Unreadable
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from kvsync.index.manifest import Manifest, Missing
     from kvsync.native import Segment
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["missing_after", "what_landed"]
 

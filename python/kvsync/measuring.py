@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kvsync.native import Hasher, digest_values
-from kvsync.storages.base import LARGE_BYTES, TornRead, has_sizes, has_streaming
+from kvsync.storages.contract import LARGE_BYTES, TornRead, has_sizes, has_streaming
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kvsync.storages.base import Storage, SupportsSizes, SupportsStreaming
+    from kvsync.storages.contract import Storage, SupportsSizes, SupportsStreaming
 
 __all__ = ["BATCH_BYTES", "BATCH_COUNT", "Measured", "measured", "pieces"]
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import replace
-from kvsync.storages.base import ObjectMismatch, has_host
-from kvsync.storages.wrapping import innermost
+from kvsync.storages.contract import ObjectMismatch, has_host
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.lease import Lease
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
 
 __all__ = ["PROBE_PREFIX", "Probe", "probe", "require_conditions"]
@@ -106,7 +105,7 @@ def probe(storage: Storage, environment: Environment) -> Probe:
         there = storage.load(watch.name)
         second = watch.write(there.version if there is not None else ANY)
         replaces_current_only = watch.write(first) is None
-        removes = not watch.removes(first) if storage.capabilities.conditional_remove else None
+        removes = not watch.removes(first) if not storage.capabilities.lease_stays else None
         if second is None:
             message = "replacing an index object by its current version was refused"
             raise StorageError(message, storage=storage.name)
@@ -131,8 +130,7 @@ def require_conditions(lease: Lease) -> None:
         LockLostError: the lease was taken over.
     """
     storage = lease.storage
-    inner = innermost(storage)
-    host = inner.host if has_host(inner) else None
+    host = storage.host if has_host(storage) else None
     if host in _trusted:
         return
     creates_once = lease.refuses(ABSENT)
@@ -144,7 +142,7 @@ def require_conditions(lease: Lease) -> None:
         message = "replacing an index object by its current version was refused"
         raise StorageError(message, storage=storage.name) from None
     replaces_current_only = lease.refuses(stale)
-    removes = lease.refuses_removal(stale) if storage.capabilities.conditional_remove else None
+    removes = lease.refuses_removal(stale) if not storage.capabilities.lease_stays else None
     found = Probe(creates_once, replaces_current_only, removes)
     if not found.sound:
         message = (

@@ -17,7 +17,7 @@ from kvsync.lease import Inheritance
 from kvsync.measuring import measured
 from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
-from kvsync.storages.base import ObjectMismatch, has_transaction
+from kvsync.storages.contract import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT, ANY, Change
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.index.recent import Found
     from kvsync.lease import Lease
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["Replica"]
 
@@ -201,7 +201,8 @@ class Replica:
         return True
 
     def _encoded(self, name: str, segment: Segment) -> bytes:
-        return segment.encode(name, self.storage.capabilities.compress and len(segment) >= COMPRESS_COUNT)
+        compress = self.storage.capabilities.distance == "network" and len(segment) >= COMPRESS_COUNT
+        return segment.encode(name, compress)
 
     def _logged(self, segment: Segment) -> Manifest:
         """Return the manifest with `segment` listed: as the intent that named it, where that is what was applied."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from kvsync.index.lost import LostValue
 from kvsync.native import DECISION, TOMBSTONE, digest_values, stamp_after
 from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
-from kvsync.storages.base import has_expiry
+from kvsync.storages.contract import has_expiry
 from kvsync.types import ANY, Change, Conflict
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from kvsync.native import Given, Segment, digest_values, stamp_after
 from kvsync.probe import require_conditions
 from kvsync.replica import Replica
 from kvsync.scan import InventoryGuard, scan
-from kvsync.storages.base import has_expiry, has_transaction
+from kvsync.storages.contract import has_expiry, has_transaction
 from kvsync.transfer import Look, Trust
 from kvsync.types import ANY, Change, Delete, Put
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from kvsync.native import Cover
     from kvsync.options import Options
     from kvsync.scan import Scan
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.transfer import Guard
     from kvsync.types import Refusal, Unreadable
 

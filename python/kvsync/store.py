@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kvsync.environment import Environment
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["Store"]
 

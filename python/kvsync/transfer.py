@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from kvsync.expiry import may_be_gone, write_until
 from kvsync.measuring import BATCH_BYTES, BATCH_COUNT, measured
 from kvsync.native import Hasher
-from kvsync.storages.base import LARGE_BYTES, TornRead, has_copy, has_expiry, has_streaming
+from kvsync.storages.contract import LARGE_BYTES, TornRead, has_copy, has_expiry, has_streaming
 from kvsync.types import Change, Unreadable, Written
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kvsync.measuring import Measured
     from kvsync.native import Given, Segment
     from kvsync.replica import Replica
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["Guard", "Look", "Outcome", "Reader", "Trust", "push"]
 
@@ -182,8 +182,8 @@ def _pays_to_read_ahead(giver: Reader, taker: Storage, changes: Segment) -> bool
     """Whether there is something to wait for: what was given is at hand, and so is what lies in memory."""
     if giver.given is not None and len(giver.given) >= len(changes):
         return False
-    ours, theirs = giver.storage.capabilities, taker.capabilities
-    return ours.blocking and not (ours.cached and theirs.cached)
+    ours, theirs = giver.storage.capabilities.distance, taker.capabilities.distance
+    return ours != "memory" and not (ours == "mapped" and theirs == "mapped")
 
 
 def _read(giver: Reader, changes: Segment, *, ahead: bool) -> Iterator[Batch]:

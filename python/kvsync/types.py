@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 __all__ = [
     "ABSENT",
     "ANY",
     "Absent",
     "AnyVersion",
-    "Capabilities",
     "Change",
     "Conflict",
     "Delete",
@@ -139,42 +138,6 @@ class Conflict:
     winner: str | None = None
     kept_as: str | None = None
     lost_as: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a storage can do; kvsync uses the strongest.
-
-    Attributes:
-        tier: the guarantee, "T1" transactional to "T4" advisory only.
-        transactional: values, segment and manifest can be committed as one.
-        blocking: calls wait on input or output, so reading ahead in a thread pays.
-        cached: what is read lies in this machine's memory as a rule, mapped or in the page cache; between two such
-            storages reading ahead would only make either wait for the interpreter.
-        compress: index bytes cost more than cycles, so segments are stored with zstd.
-        versions: scan and write give cheap version tokens; without, the token is the value's BLAKE3.
-        racy_ms: how long before a scan a value must have been modified for its version token to prove that it was
-            read as listed: the tick of the storage's clock, and what that may differ from ours. 0 where no two
-            values of a key ever have one token.
-        conditional_remove: an index object can be removed on condition.
-        lasting_lease: a lease object stays when the lease is given back, since to make and remove it in each run takes
-            more than it is worth; so it does in any case where nothing is removed on condition.
-        conditions: whether conditional writes hold: "certain"; "claimed", which a probe has to prove before the
-            first run, since some servers ignore them silently; "advisory", known not to, and the user insisted.
-        expiry: a value can be given a time at which it goes by itself (`SupportsExpiry`).
-    """
-
-    tier: str
-    transactional: bool = False
-    blocking: bool = True
-    cached: bool = False
-    compress: bool = False
-    versions: bool = False
-    racy_ms: int = 20
-    conditional_remove: bool = True
-    lasting_lease: bool = False
-    conditions: Literal["certain", "claimed", "advisory"] = "certain"
-    expiry: bool = False
 
 
 Version = bytes

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from servers.azurite import AzuriteServer
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 
 class TestAzure(StorageConformance):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 
 @pytest.fixture(autouse=True)

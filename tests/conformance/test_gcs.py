@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from servers.gcs import GcsServer
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 
 class TestGcs(StorageConformance):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 
 class TestLmdb(StorageConformance):

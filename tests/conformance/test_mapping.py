@@ -15,7 +15,7 @@ from kvsync.testing.conformance import StorageConformance
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 
 class TestDict(StorageConformance):

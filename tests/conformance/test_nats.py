@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from servers.nats import NatsServer
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from servers.postgres import PostgresServer
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 
 class TestPostgres(StorageConformance):

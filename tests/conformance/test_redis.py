@@ -15,7 +15,7 @@ from kvsync.testing.conformance import StorageConformance
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 numbers = itertools.count()
 

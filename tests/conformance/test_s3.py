@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from servers.seaweed import SeaweedServer
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 
 class TestS3(StorageConformance):

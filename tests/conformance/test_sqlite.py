@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 
 class TestSqlite(StorageConformance):

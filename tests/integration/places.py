@@ -7,19 +7,22 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgpack
 
 from kvsync.environment import Environment
 from kvsync.storages import open_storage
+from kvsync.storages.contract import Support
+from kvsync.storages.wrapper import WrappedStorage
 from kvsync.types import ANY, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 START = 1_700_000_000.0
 RESERVED = ".kvsync/"
@@ -211,10 +214,10 @@ class SqlitePlace(Place):
         return SqlitePlace(place)
 
 
-class Hooked:
+class Hooked(WrappedStorage):
     """A storage around another, which calls `before` and `after` with the name of each operation and its arguments.
 
-    It has transactions just where the inner one has, unless `plain` is set.
+    It supports transactions where the inner one does, and nothing else.
     """
 
     def __init__(
@@ -223,49 +226,20 @@ class Hooked:
         before: Callable[..., object] | None = None,
         after: Callable[..., object] | None = None,
     ) -> None:
-        self.inner = open_storage(target)[0]
-        self.name, self.capabilities = self.inner.name, self.inner.capabilities
+        super().__init__(open_storage(target)[0])
+        supports = self.inner.capabilities.supports & {Support.TRANSACTION}
+        self.capabilities = replace(self.inner.capabilities, supports=supports)
         self.before, self.after = before, after
-        if hasattr(self.inner, "transaction"):
-            self.transaction = self.inner.transaction
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def around(self, method: str, call: Any, *arguments: Any, **options: Any) -> Any:
+        if method in {"begin", "commit"}:
+            return call()
         if self.before is not None:
             self.before(method, *arguments)
-        result = getattr(self.inner, method)(*arguments)
+        result = call(*arguments, **options)
         if self.after is not None:
             self.after(method, *arguments)
         return result
-
-    def read(self, keys: Any) -> Any:
-        return self._call("read", keys)
-
-    def write(self, keys: Any, values: Any, expect: Any = None) -> Any:
-        return self._call("write", keys, values, expect)
-
-    def delete(self, keys: Any, expect: Any = None) -> Any:
-        return self._call("delete", keys, expect)
-
-    def scan(self) -> Any:
-        return self._call("scan")
-
-    def load(self, name: str) -> Any:
-        return self._call("load", name)
-
-    def store(self, name: str, data: bytes, expect: Any) -> Any:
-        return self._call("store", name, data, expect)
-
-    def remove(self, names: Any, expect: Any) -> Any:
-        return self._call("remove", names, expect)
-
-    def objects(self) -> Any:
-        return self._call("objects")
-
-    def modified_ms(self, keys: Any) -> Any:
-        return self._call("modified_ms", keys)
-
-    def close(self) -> None:
-        self.inner.close()
 
 
 class Blind(Hooked):

@@ -14,8 +14,8 @@ from servers.proxy import DroppingProxy
 
 import kvsync
 from kvsync import Put
-from kvsync.storages.base import LARGE_BYTES
 from kvsync.storages.bucket import BucketStorage, open_url
+from kvsync.storages.contract import LARGE_BYTES
 from kvsync.testing import CountingStorage, FaultyStorage
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from servers.nanio import NanioServer
     from servers.seaweed import SeaweedServer
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Written
 
 LARGE = LARGE_BYTES + 12_345
@@ -152,15 +152,13 @@ class Disturbed(CountingStorage):
 
     def __init__(self, inner: BucketStorage, before: Callable[[], object], after: Callable[[], object]) -> None:
         super().__init__(inner)
-        copy = self.copy
+        self.before, self.after = before, after
 
-        def disturbed(*args: Any, **options: Any) -> Written | None:
-            before()
-            copied = copy(*args, **options)
-            after()
-            return copied
-
-        self.copy = disturbed
+    def copy(self, *args: Any, **options: Any) -> Written | None:
+        self.before()
+        copied = super().copy(*args, **options)
+        self.after()
+        return copied
 
 
 def nothing() -> None:

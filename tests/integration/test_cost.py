@@ -250,7 +250,7 @@ def marking(values: dict[str, bytes]) -> MappingStorage:
     Like a bucket, it only claims to keep conditions.
     """
     storage = MappingStorage(values)
-    storage.capabilities = replace(storage.capabilities, conditional_remove=False, conditions="claimed")
+    storage.capabilities = replace(storage.capabilities, lease_stays=True, conditions="claimed")
     return storage
 
 

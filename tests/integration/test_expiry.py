@@ -15,7 +15,8 @@ import kvsync
 from kvsync import Delete, Put
 from kvsync.environment import Environment
 from kvsync.storages import open_storage
-from kvsync.storages.wrapping import WrappedStorage
+from kvsync.storages.contract import OpaqueTokens
+from kvsync.storages.wrapper import WrappedStorage
 from kvsync.testing import ExpiringStorage, FaultyStorage
 from kvsync.types import Refusal, Unreadable, Written
 
@@ -187,7 +188,7 @@ def test_a_scan_of_the_taker_brings_times_to_the_giver() -> None:
 class Versioned(ExpiringStorage):
     """Has version tokens of its own, which say nothing of the time."""
 
-    capabilities = replace(ExpiringStorage.capabilities, versions=True, racy_ms=0)
+    capabilities = replace(ExpiringStorage.capabilities, tokens=OpaqueTokens(racy_ms=0))
 
     def _tokens(self, keys: Sequence[str]) -> list[bytes | None]:
         return [token and b"version " + token for token in super()._tokens(keys)]

@@ -15,7 +15,7 @@ import kvsync
 from kvsync import Put
 from kvsync.measuring import BATCH_BYTES, Measured, measured
 from kvsync.native import digest_values
-from kvsync.storages.base import LARGE_BYTES, TornRead
+from kvsync.storages.contract import LARGE_BYTES, TornRead
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import CountingStorage
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 LARGE = LARGE_BYTES + 12_345
 

@@ -7,7 +7,6 @@ import sys
 
 import kvsync
 from kvsync.storages import open_storage
-from kvsync.storages.base import SupportsTransaction
 from world import Fuse, Wire
 
 KILLED = 9
@@ -23,23 +22,10 @@ class Mortal(Fuse):
         return operation()
 
 
-class TransactionalWire(Wire):
-    """Passes transactions on."""
-
-    def transaction(self):  # type: ignore[no-untyped-def]
-        assert isinstance(self.inner, SupportsTransaction)
-        self.fuse.call(lambda: None)
-        return self.inner.transaction()
-
-
 def run(at: int, urls: list[str]) -> None:
     fuse = Mortal(at)
-    wires = []
-    for url in urls:
-        storage, _ = open_storage(url)
-        kind = TransactionalWire if isinstance(storage, SupportsTransaction) else Wire
-        wires.append(kind(storage, fuse))
-    kvsync.sync(wires[0], wires[1], conflict="source")
+    source, target = (Wire(open_storage(url)[0], fuse) for url in urls)
+    kvsync.sync(source, target, conflict="source")
 
 
 for attempt in sys.argv[1:]:

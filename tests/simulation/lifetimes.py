@@ -25,7 +25,7 @@ from world import Fuse, Replicated, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Change
 
 LIVES = (2.0, 20.0, 60.0, 600.0, 7200.0, 40_000.0)

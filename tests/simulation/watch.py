@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kvsync.index.manifest import Manifest
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Change
     from world import Replicated
 

@@ -17,14 +17,16 @@ from kvsync.index.manifest import Manifest
 from kvsync.lease import LeaseState, read_record
 from kvsync.native import digest_values
 from kvsync.replica import Replica
+from kvsync.storages.contract import Support
 from kvsync.storages.mapping import MappingStorage
+from kvsync.storages.wrapper import WrappedStorage
 from kvsync.types import Change
 from watch import MANIFEST, Log, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 START = 1_700_000_000.0
 RESERVED = ".kvsync/"
@@ -76,20 +78,19 @@ class Fuse:
         raise Broken
 
 
-class Wire:
+class Wire(WrappedStorage):
     """A storage behind a fuse: every protocol call is one operation."""
 
     def __init__(self, inner: Storage, fuse: Fuse, watch: Watch | None = None) -> None:
-        self.inner, self.fuse, self.watch = inner, fuse, watch
-        self.name, self.capabilities = inner.name, inner.capabilities
-        self.identity = f"wire {id(self)}"
+        super().__init__(inner)
+        self.fuse, self.watch = fuse, watch
 
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self.inner, name)
-        return lambda *args: self.fuse.call(lambda: method(*args))
+    @property
+    def identity(self) -> str:
+        return f"wire {id(self)}"
 
-    def read(self, keys: Any) -> Any:
-        return self.fuse.call(lambda: self.inner.read(keys))
+    def around(self, method: str, call: Any, *args: Any, **options: Any) -> Any:
+        return self.fuse.call(lambda: call(*args, **options))
 
     def write(self, keys: Any, values: Any, expect: Any = None) -> Any:
         # A batch may be cut anywhere: each value is an operation of its own.
@@ -118,9 +119,6 @@ class Wire:
     def scan(self) -> Any:
         return self.fuse.call(lambda: iter(list(self.inner.scan())))
 
-    def load(self, name: str) -> Any:
-        return self.fuse.call(lambda: self.inner.load(name))
-
     def store(self, name: str, data: bytes, expect: Any) -> Any:
         return self.fuse.call(lambda: self.checked_store(name, data, expect))
 
@@ -134,18 +132,6 @@ class Wire:
             assert self.inner.load("lease") is not None
         return version
 
-    def remove(self, names: Any, expect: Any) -> Any:
-        return self.fuse.call(lambda: self.inner.remove(names, expect))
-
-    def objects(self) -> Any:
-        return self.fuse.call(self.inner.objects)
-
-    def modified_ms(self, keys: Any) -> Any:
-        return self.fuse.call(lambda: self.inner.modified_ms(keys))
-
-    def close(self) -> None:
-        self.inner.close()
-
 
 def _joined(written: list[Any]) -> Any:
     from kvsync.types import Written
@@ -156,6 +142,10 @@ def _joined(written: list[Any]) -> Any:
 
 class TransactionalWire(Wire):
     """The same over a mapping that undoes what was not committed, as a database does."""
+
+    def __init__(self, inner: Storage, fuse: Fuse, watch: Watch | None = None) -> None:
+        super().__init__(inner, fuse, watch)
+        self.capabilities = replace(inner.capabilities, supports=inner.capabilities.supports | {Support.TRANSACTION})
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -191,7 +181,7 @@ class Opened:
         storage = self.storages[self.turn]
         if storage is None or storage.mapping is not data:
             storage = self.storages[self.turn] = MappingStorage(data)
-            storage.capabilities = replace(storage.capabilities, conditional_remove=False, conditions="claimed")
+            storage.capabilities = replace(storage.capabilities, lease_stays=True, conditions="claimed")
         return storage
 
     def __deepcopy__(self, _memo: Any) -> Opened:

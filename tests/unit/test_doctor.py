@@ -20,10 +20,10 @@ from kvsync.errors import StorageError
 from kvsync.lease import LeaseState, read_record
 from kvsync.probe import PROBE_PREFIX, probe
 from kvsync.storages import open_storage
-from kvsync.storages.base import FOREIGN_MAX, ObjectMismatch
+from kvsync.storages.contract import FOREIGN_MAX, ObjectMismatch, Support, Tier
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
-from kvsync.storages.wrapping import WrappedStorage
+from kvsync.storages.wrapper import WrappedStorage
 from kvsync.testing import ExpiringStorage, FaultyStorage
 from kvsync.types import ABSENT, ANY
 
@@ -44,7 +44,7 @@ class Careless(WrappedStorage):
         super().__init__(MappingStorage({}))
         self.ignores = ignores
         self.capabilities = replace(
-            self.inner.capabilities, tier="T2", conditions=conditions, conditional_remove=removes
+            self.inner.capabilities, tier=Tier.CONDITIONAL, conditions=conditions, lease_stays=not removes
         )
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
@@ -168,6 +168,7 @@ def test_of_one_host_conditions_are_tried_once() -> None:
     def lease_writes(host: str, *ignores: str) -> int:
         storage = Careless(*ignores, removes=False)
         storage.inner.host = host  # type: ignore[attr-defined]
+        storage.capabilities = replace(storage.capabilities, supports=frozenset({Support.HOST}))
         writes: list[str] = []
 
         class Watched(WrappedStorage):
@@ -204,11 +205,11 @@ def test_a_storage_that_cannot_be_written_is_told_in_words() -> None:
 def test_what_a_storage_has_learnt_of_itself_by_then_is_told() -> None:
     class Learning(ExpiringStorage):
         def store(self, name: str, data: bytes, expect: Expectation) -> Version:
-            self.capabilities = replace(self.capabilities, expiry=False)
+            self.capabilities = replace(self.capabilities, supports=frozenset())
             return super().store(name, data, expect)
 
-    assert not kvsync.doctor(Learning()).capabilities.expiry
-    assert kvsync.doctor(ExpiringStorage()).capabilities.expiry
+    assert Support.EXPIRY not in kvsync.doctor(Learning()).capabilities.supports
+    assert Support.EXPIRY in kvsync.doctor(ExpiringStorage()).capabilities.supports
 
 
 def test_a_storage_that_cannot_be_read_is_tried_once() -> None:
@@ -234,7 +235,7 @@ def test_a_folder_is_left_as_it_was(tmp_path: Path) -> None:
 
 def test_a_folder_that_somebody_begins_to_use_meanwhile_keeps_its_index(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
-    with storage.rehearsal() as unmade:
+    with storage.dry_probe() as unmade:
         assert unmade == ""
         FolderStorage(tmp_path).store("lease", b"theirs", ABSENT)
     stored = storage.load("lease")

@@ -230,7 +230,7 @@ def test_a_release_whose_answer_was_lost_is_looked_up(
 def test_a_release_that_lands_after_a_look_for_it_is_a_release(time: Time) -> None:
     """The answer is late, and so is the write: the second attempt finds the lease given back, which is no error."""
     storage = MappingStorage({})
-    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    storage.capabilities = replace(storage.capabilities, lease_stays=True)
     store, late = storage.store, []
 
     def slow(name: str, data: bytes, expect: Any) -> bytes:
@@ -250,7 +250,7 @@ def test_a_release_that_lands_after_a_look_for_it_is_a_release(time: Time) -> No
 def test_where_nothing_is_removed_on_condition_a_lease_is_marked_as_released(
     storage: MappingStorage, time: Time
 ) -> None:
-    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    storage.capabilities = replace(storage.capabilities, lease_stays=True)
     with time.take(storage) as (first,):
         assert first.inheritance is Inheritance.CLEAN
     there = storage.load("lease")
@@ -266,7 +266,7 @@ def test_where_nothing_is_removed_on_condition_a_lease_is_marked_as_released(
 
 def test_a_lease_that_was_given_back_is_taken_again_without_a_look(storage: MappingStorage, time: Time) -> None:
     """Only as it was left: once somebody else had it, how that one left it has to be looked up."""
-    storage.capabilities = replace(storage.capabilities, conditional_remove=False)
+    storage.capabilities = replace(storage.capabilities, lease_stays=True)
     counted = CountedStorage(storage)
     with time.take(counted), pytest.raises(kvsync.LockHeldError), time.take(storage):
         pass
@@ -288,11 +288,11 @@ def test_a_lease_that_was_given_back_is_taken_again_without_a_look(storage: Mapp
 # Ending with a manifest
 
 
-@pytest.fixture(params=[{"conditional_remove": False}, {"lasting_lease": True}], ids=["bucket", "server"])
-def staying(request: pytest.FixtureRequest) -> MappingStorage:
-    """Return a storage whose lease object stays: it cannot be removed on condition, or is not to be."""
+@pytest.fixture
+def staying() -> MappingStorage:
+    """Return a storage whose lease object stays when the lease is released."""
     storage = MappingStorage({}, name="the storage")
-    storage.capabilities = replace(storage.capabilities, **request.param)
+    storage.capabilities = replace(storage.capabilities, lease_stays=True)
     return storage
 
 

@@ -16,8 +16,8 @@ from storage_stories import absent_bucket_is_told, one_index_writer_wins
 import kvsync
 from kvsync import Put
 from kvsync.errors import StorageError
-from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.bucket import BucketStorage, client, open_url
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.testing.conformance import listing
 from kvsync.types import ABSENT, ANY, Unreadable
 

@@ -30,7 +30,7 @@ from kvsync.errors import StorageError, UsageError
 from kvsync.measuring import BATCH_BYTES, pieces
 from kvsync.native import digest_values
 from kvsync.storages import open_storage
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.lmdb import LmdbStorage, open_url, parse_size
 from kvsync.storages.lmdb.database import Database
 from kvsync.storages.lmdb.environment import SharedEnvironment

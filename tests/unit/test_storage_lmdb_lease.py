@@ -21,7 +21,7 @@ import pytest
 import kvsync
 from kvsync import Delete, Put
 from kvsync.errors import LockHeldError, LockLostError, StorageError
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.lmdb import LmdbStorage, open_url
 from kvsync.storages.lmdb.lease import LeaseFile
 from kvsync.types import ABSENT, ANY
@@ -204,7 +204,7 @@ def test_of_many_who_want_it_one_gets_it(tmp_path: Path) -> None:
     path, turns = str(tmp_path / "lease"), 40
     program = f"""
 import os, sys, time
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.lmdb.lease import LeaseFile
 from kvsync.types import ABSENT
 from concurrent.futures import ThreadPoolExecutor

@@ -27,7 +27,7 @@ from kvsync import Delete, Put
 from kvsync.errors import IndexDamagedError, StorageError, UsageError
 from kvsync.index.objects import replace
 from kvsync.storages import open_storage
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.nats import NatsServer as Where
 from kvsync.storages.nats import NatsStorage, open_url
 from kvsync.storages.nats import listing as natslisting

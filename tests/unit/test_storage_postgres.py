@@ -28,7 +28,7 @@ from kvsync import Delete, Put
 from kvsync.errors import StorageError, UsageError
 from kvsync.native import digest_values
 from kvsync.storages import open_storage, redact
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.postgres import PostgresStorage, open_url
 from kvsync.storages.postgres.rows import Rows
 from kvsync.storages.postgres.table import Names

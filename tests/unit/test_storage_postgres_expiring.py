@@ -11,6 +11,7 @@ import pytest
 
 from kvsync.errors import UsageError
 from kvsync.native import digest_values
+from kvsync.storages.contract import has_expiry
 from kvsync.storages.expiry import token_of
 from kvsync.storages.postgres import PostgresStorage, open_url
 from kvsync.storages.postgres.expires import TIMESTAMP_MAX
@@ -72,7 +73,7 @@ def test_the_table_that_is_made_has_the_column(
     kind = "timestamp with time zone"
     assert rows == [("a", later, kind), ("b", None, kind), ("c", None, kind)]
     with closing(open_url(f"{postgres_server.url}?schema={schema}")) as without:
-        assert not without.capabilities.expiry
+        assert not has_expiry(without)
         assert listing(without) == {"a": token(b"1"), "b": token(b"2"), "c": token(b"3")}
         refused = without.write_expiring(["a", "b"], [b"4", b"4"], [later, 0]).refused
         assert [(refusal.key, refusal.changed) for refusal in refused] == [("a", False)]

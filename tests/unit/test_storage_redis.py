@@ -28,6 +28,7 @@ from kvsync.index.objects import replace
 from kvsync.lease import read_record
 from kvsync.native import digest_values
 from kvsync.storages import extras, open_storage
+from kvsync.storages.contract import has_expiry
 from kvsync.storages.expiry import token_of
 from kvsync.storages.redis import RedisStorage, open_url
 from kvsync.storages.redis.link import ServerLink
@@ -604,14 +605,14 @@ def test_a_server_that_does_not_tell_when_keys_expire_keeps_no_expiry(tmp_path: 
     lines.write_text('rename-command PEXPIRETIME ""\n' if why == "old" else barred)
     with RedisServer(tmp_path / "data", include=str(lines)) as server:
         storage = open_url(server.url)
-        assert storage.capabilities.expiry  # nothing has been asked yet
+        assert has_expiry(storage)  # nothing has been asked yet
         assert storage.expiries(["a"]) == [0]
         later = now_ms() + 1_000_000
         written = storage.write_expiring(["a", "b"], [b"1", b"1"], [later, 0])
         assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("a", False)]
         assert "keeps no expiry" in written.refused[0].reason
         assert written.tokens == (None, token(b"1"))
-        assert not storage.capabilities.expiry
+        assert not has_expiry(storage)
         server.ask("SET", "c", "1", "PXAT", later)
         assert listing(storage) == {"b": token(b"1"), "c": token(b"1")}
         assert storage.expiries(["b", "c"]) == [0, 0]
@@ -620,12 +621,12 @@ def test_a_server_that_does_not_tell_when_keys_expire_keeps_no_expiry(tmp_path: 
         assert list(listing(storage)) == ["d"]
         told = open_url(f"{server.url}?evicting=allow")
         assert list(listing(told)) == ["d"]
-        assert not told.capabilities.expiry
+        assert not has_expiry(told)
 
 
 def test_fields_of_a_hash_keep_no_expiry(redis_server: RedisServer, prefix: str) -> None:
     with contextlib.closing(open_url(f"{redis_server.url}?hash={prefix}")) as storage:
-        assert not storage.capabilities.expiry
+        assert not has_expiry(storage)
         written = storage.write_expiring(["a", "b"], [b"1", b"1"], [now_ms() + 1_000_000, 0])
         assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("a", False)]
         assert storage.expiries(["a", "b"]) == [0, 0]

@@ -35,12 +35,12 @@ from kvsync.index.objects import replace
 from kvsync.native import digest_values
 from kvsync.probe import probe
 from kvsync.storages import extras, open_storage
-from kvsync.storages.base import ObjectMismatch, TornRead
 from kvsync.storages.bucket import BucketStorage, open_url
 from kvsync.storages.bucket.listing import PAGE_COUNT
 from kvsync.storages.bucket.name import decode, encode, is_safe
 from kvsync.storages.bucket.place import Place, careful_twin
 from kvsync.storages.bucket.workers import at_once
+from kvsync.storages.contract import ObjectMismatch, TornRead
 from kvsync.testing.conformance import HARD_KEYS, listing
 from kvsync.types import ABSENT, ANY, Unreadable
 

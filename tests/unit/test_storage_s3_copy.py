@@ -14,9 +14,9 @@ from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 from servers.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY
 
 from kvsync.errors import LockLostError
-from kvsync.storages.base import has_copy
 from kvsync.storages.bucket import BucketStorage, copying, open_url
 from kvsync.storages.bucket.client import Bucket, Meta
+from kvsync.storages.contract import has_copy
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import CountingStorage, FaultyStorage, LatencyStorage
 from kvsync.testing.conformance import listing
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from servers.nanio import NanioServer
     from servers.seaweed import SeaweedServer
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 MEBIBYTE = 1 << 20
 

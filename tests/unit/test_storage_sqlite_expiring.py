@@ -10,6 +10,7 @@ import pytest
 
 from kvsync.errors import StorageError, UsageError
 from kvsync.native import digest_values
+from kvsync.storages.contract import has_expiry
 from kvsync.storages.expiry import token_of
 from kvsync.storages.sqlite import ExpiringSqliteStorage, SqliteStorage, open_url
 from kvsync.storages.sqlite.expiring import ExpiringTable
@@ -77,10 +78,10 @@ def test_the_table_that_is_made_has_the_column(storage: ExpiringSqliteStorage, p
     rows = run(path, "SELECT key, value, expires, typeof(expires) FROM kv ORDER BY key")
     assert rows == [("a", b"1", MS + 1000, "integer"), ("b", b"2", None, "null"), ("c", b"3", None, "null")]
     with closing(open_url(f"sqlite:///{path}?expires=expires")) as real:
-        assert real.capabilities.expiry
+        assert has_expiry(real)
         assert real.read(["a", "b"]) == [None, b"2"]
     with closing(open_url(f"sqlite:///{path}")) as without:
-        assert not without.capabilities.expiry
+        assert not has_expiry(without)
         assert type(without) is SqliteStorage
         assert without.read(["a", "b"]) == [b"1", b"2"]
 

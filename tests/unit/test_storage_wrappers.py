@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from kvsync.errors import StorageError
-from kvsync.storages.base import Storage, SupportsTransaction, has_expiry
+import kvsync
+from kvsync.errors import SameStorageError, StorageError
+from kvsync.storages.contract import Support, Tier, has_expiry, has_identity, has_transaction
 from kvsync.storages.counted import CountedStorage
+from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.sqlite import SqliteStorage
 from kvsync.testing import CountingStorage, ExpiringStorage, FaultyStorage, LatencyStorage
@@ -29,9 +31,8 @@ def test_transactions_are_there_exactly_where_the_inner_storage_has_them(tmp_pat
             LatencyStorage(inner, seconds=0),
         ]
         for wrapper in wrappers:
-            assert isinstance(wrapper, Storage)
-            assert isinstance(wrapper, SupportsTransaction) == has
-            assert isinstance(CountingStorage(wrapper), SupportsTransaction) == has
+            assert has_transaction(wrapper) == has
+            assert has_transaction(CountingStorage(wrapper)) == has
 
 
 def test_counting(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_expiry_passes_through_and_counts_as_any_other_call() -> None:
     faulty = FaultyStorage(inner, fail_at=2, mode="after")
     storage = CountingStorage(CountedStorage(faulty))
     assert has_expiry(faulty)
-    assert storage.capabilities.expiry
+    assert has_expiry(storage)
     written = storage.write_expiring(["a", "b"], [b"1", b"2"], [1_700_000_060_000, 0])
     assert written.tokens == inner.write_expiring(["a", "b"], [b"1", b"2"], [1_700_000_060_000, 0]).tokens
     with pytest.raises(StorageError):
@@ -116,7 +117,20 @@ def test_expiry_passes_through_and_counts_as_any_other_call() -> None:
 def test_capabilities_are_those_of_the_moment() -> None:
     inner = ExpiringStorage()
     storage = CountingStorage(FaultyStorage(inner, fail_at=None))
-    inner.capabilities = replace(inner.capabilities, expiry=False)
+    inner.capabilities = replace(inner.capabilities, supports=inner.capabilities.supports - {Support.EXPIRY})
     assert not has_expiry(storage)
-    storage.capabilities = replace(inner.capabilities, tier="T4")
-    assert (storage.capabilities.tier, storage.inner.capabilities.tier) == ("T4", "T2")
+    storage.capabilities = replace(inner.capabilities, tier=Tier.ADVISORY)
+    assert (storage.capabilities.tier, inner.capabilities.tier) == (Tier.ADVISORY, Tier.CONDITIONAL)
+
+
+def test_identity_foreign_entries_and_dry_probes_pass_through(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    folder = FolderStorage(tmp_path)
+    storage = CountingStorage(FaultyStorage(folder, fail_at=None))
+    assert has_identity(storage)
+    assert storage.identity == folder.identity
+    with pytest.raises(SameStorageError):
+        kvsync.sync(storage, FolderStorage(tmp_path))
+    found = kvsync.doctor(storage)
+    assert found.foreign == ("link",)
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]

@@ -10,7 +10,7 @@ from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
 from kvsync.doctor import Diagnosis
 from kvsync.storages import redact
-from kvsync.storages.base import FOREIGN_MAX
+from kvsync.storages.contract import FOREIGN_MAX, Support
 
 __all__ = ["doctor"]
 
@@ -37,9 +37,9 @@ def _fields(found: Diagnosis) -> dict[str, object]:
         "creates_once": probe.creates_once if probe else None,
         "replaces_current_only": probe.replaces_current_only if probe else None,
         "removes_current_only": probe.removes_current_only if probe else None,
-        "transactional": found.capabilities.transactional,
-        "versions": found.capabilities.versions,
-        "expiry": found.capabilities.expiry,
+        "transactional": Support.TRANSACTION in found.capabilities.supports,
+        "versions": _has_tokens(found),
+        "expiry": Support.EXPIRY in found.capabilities.supports,
     }
 
 
@@ -50,9 +50,10 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  creates an object once        {_answer(held=probe.creates_once)}"
         yield f"  replaces the current version  {_answer(held=probe.replaces_current_only)}"
         yield f"  removes the current version   {_answer(held=probe.removes_current_only)}"
-    yield f"  commits as one                {'yes' if found.capabilities.transactional else 'no, batch by batch'}"
-    yield f"  tells versions apart          {'yes' if found.capabilities.versions else 'no, a scan reads every value'}"
-    yield f"  keeps expiry                  {'yes' if found.capabilities.expiry else 'no, what it holds stays'}"
+    supports = found.capabilities.supports
+    yield f"  commits as one                {'yes' if Support.TRANSACTION in supports else 'no, batch by batch'}"
+    yield f"  tells versions apart          {'yes' if _has_tokens(found) else 'no, a scan reads every value'}"
+    yield f"  keeps expiry                  {'yes' if Support.EXPIRY in supports else 'no, what it holds stays'}"
     if found.round_trip_seconds is not None:
         yield f"  round trip                    {found.round_trip_seconds * 1000:.2f} ms"
     if found.guarantee is not None:
@@ -66,6 +67,10 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  wrong                         {redact(text)}"
     if found.healthy and not found.unmade:
         yield "  nothing is wrong"
+
+
+def _has_tokens(found: Diagnosis) -> bool:
+    return found.capabilities.tokens != "blake3"
 
 
 def _answer(*, held: bool | None) -> str:

@@ -14,7 +14,7 @@ from kvsync.storages.url import scheme_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["opened", "opened_pair"]
 

@@ -13,7 +13,7 @@ from kvsync.cli.targets import opened
 from kvsync.errors import IndexDamagedError, UsageError
 from kvsync.lease import LeaseState, read_record
 from kvsync.storages import redact
-from kvsync.storages.base import Storage
+from kvsync.storages.contract import Storage
 
 __all__ = ["unlock"]
 

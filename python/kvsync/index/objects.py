@@ -8,10 +8,10 @@ import msgpack
 
 from kvsync.errors import FormatError, IndexDamagedError, StorageError
 from kvsync.native import seal, unseal
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 
 if TYPE_CHECKING:
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Version
 
 __all__ = [

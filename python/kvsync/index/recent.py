@@ -15,12 +15,12 @@ from weakref import WeakKeyDictionary
 
 from kvsync.index.manifest import Manifest
 from kvsync.index.objects import MANIFEST
-from kvsync.storages.wrapping import innermost
+from kvsync.storages.wrapper import innermost
 
 if TYPE_CHECKING:
     from kvsync.index.manifest import SegmentEntry
     from kvsync.native import Segment
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
 
 __all__ = ["Found", "RecentManifests", "RecentSegments", "load_manifest", "recent", "recent_segments"]

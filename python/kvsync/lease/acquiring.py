@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kvsync.errors import IndexDamagedError, LockHeldError, SameStorageError, StorageError
 from kvsync.lease.contender import Contender, Taken
 from kvsync.lease.holding import Inheritance
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kvsync.index.recent import Found
     from kvsync.lease.holding import Lease
     from kvsync.lease.record import LeaseRecord
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["held"]
 

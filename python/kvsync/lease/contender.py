@@ -12,7 +12,7 @@ from kvsync.lease.holding import Inheritance, Lease
 from kvsync.lease.left import ended_by, ends_with_manifest, recall, stays
 from kvsync.lease.owner import is_dead, owner
 from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState, is_free
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.types import ABSENT
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.index.recent import Found
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Stored, Version
 
 __all__ = ["Contender", "Taken", "seize"]

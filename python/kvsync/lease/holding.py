@@ -11,12 +11,12 @@ from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import LEASE, replace
 from kvsync.lease.left import Left, ends_with_manifest, remember, stays
 from kvsync.lease.record import LeaseRecord, LeaseState
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 
 if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.index.recent import Found
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Stored, Version
 
 __all__ = ["Inheritance", "Lease"]

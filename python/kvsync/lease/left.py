@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from kvsync.index.recent import load_manifest
-from kvsync.storages.wrapping import innermost
+from kvsync.storages.wrapper import innermost
 
 if TYPE_CHECKING:
     from kvsync.index.recent import Found
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Stored, Version
 
 __all__ = ["Left", "ended_by", "ends_with_manifest", "manifest_left", "recall", "remember", "stays"]
@@ -34,7 +34,7 @@ class Left(NamedTuple):
 
 def stays(storage: Storage) -> bool:
     """Whether the lease object stays where it is when the lease is given back."""
-    return storage.capabilities.lasting_lease or not storage.capabilities.conditional_remove
+    return storage.capabilities.lease_stays
 
 
 def ends_with_manifest(storage: Storage) -> bool:
@@ -64,7 +64,7 @@ def remember(storage: Storage, left: Left) -> None:
     environment, and stay as it was when that is restored from a backup.
     """
     if storage.capabilities.conditions != "advisory":
-        known = None if storage.capabilities.cached else left.manifest
+        known = None if storage.capabilities.distance == "mapped" else left.manifest
         with suppress(TypeError):  # a storage that cannot be referred to weakly
             _left[innermost(storage)] = Left(left.version, known)
 

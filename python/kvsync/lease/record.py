@@ -13,7 +13,7 @@ from kvsync.lease.left import ended_by
 from kvsync.native import KIND_LEASE
 
 if TYPE_CHECKING:
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Stored
 
 __all__ = ["LIFE_SECONDS_MAX", "SKEW_SECONDS", "LeaseRecord", "LeaseState", "is_free", "read_record"]

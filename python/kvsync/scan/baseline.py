@@ -8,11 +8,11 @@ from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.expiry import CLOCK_SKEW_MS
 from kvsync.index.objects import INVENTORY, reading
 from kvsync.native import TOMBSTONE, Inventory, Segment
-from kvsync.storages.base import has_expiry
+from kvsync.storages.contract import has_expiry
 
 if TYPE_CHECKING:
     from kvsync.replica import Replica
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["baseline"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.expiry import may_be_gone
 from kvsync.native import TOMBSTONE, stamp_after
-from kvsync.storages.base import has_expiry
+from kvsync.storages.contract import has_expiry
 from kvsync.types import Change
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.measuring import Measured, measured
-from kvsync.storages.base import has_expiry
+from kvsync.storages.contract import OpaqueTokens, has_expiry
 from kvsync.storages.expiry import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["FoundValue", "confirm_gone", "found_values", "listing", "racy", "read_changed", "times_of"]
 
@@ -60,7 +60,7 @@ def read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], N
 
 def times_of(storage: Storage, keys: Sequence[str]) -> dict[str, int]:
     """Return when values expire where tokens do not say so; asked before they are read, since then they are gone."""
-    if not has_expiry(storage) or not storage.capabilities.versions:
+    if not has_expiry(storage) or storage.capabilities.tokens == "blake3":
         return {}
     return {key: time for some in _batches(keys) for key, time in zip(some, storage.expiries(some), strict=True)}
 
@@ -72,7 +72,7 @@ def found_values(
     seen: Mapping[str, tuple[bytes, int]],
 ) -> dict[str, FoundValue]:
     """Return what was read, with tokens that are of just that."""
-    if storage.capabilities.versions:
+    if storage.capabilities.tokens != "blake3":
         return {key: FoundValue(listed[key], *measure, times.get(key)) for key, measure in seen.items()}
     if not has_expiry(storage):
         # The value may have changed since it was listed. What was read is what is known; its token is its digest.
@@ -95,8 +95,8 @@ def confirm_gone(storage: Storage, keys: Sequence[str]) -> list[str]:
 
 def racy(storage: Storage, keys: Sequence[str], started_ms: int) -> set[str]:
     """Return the keys whose token is too young to prove that the value does not change again unnoticed."""
-    capabilities = storage.capabilities
-    if not capabilities.versions or not capabilities.racy_ms:
+    tokens = storage.capabilities.tokens
+    if not isinstance(tokens, OpaqueTokens) or not tokens.racy_ms:
         return set()
     times = storage.modified_ms(keys)
-    return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - capabilities.racy_ms}
+    return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - tokens.racy_ms}

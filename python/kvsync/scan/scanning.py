@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kvsync.native import Inventory
     from kvsync.replica import Replica
     from kvsync.scan.budget import Budget
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Change
 
 __all__ = ["InventoryGuard", "Scan", "scan"]
@@ -77,7 +77,7 @@ class Scan:
         racy = sorted(self.racy)
         digests = [digest or NO_DIGEST for digest in self.current.digests(racy)]
         proven = self.current.updated(racy, [b""] * len(racy), digests, []) if racy else self.current
-        storage.store(INVENTORY, proven.encode(nonce, storage.capabilities.compress), ANY)
+        storage.store(INVENTORY, proven.encode(nonce, storage.capabilities.distance == "network"), ANY)
 
 
 class InventoryGuard:

@@ -5,32 +5,47 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 from typing import TypeAlias, TypeGuard
-from weakref import WeakSet
 
 from kvsync.errors import UsageError
-from kvsync.storages.base import (
+from kvsync.storages.contract import (
+    Capabilities,
     ObjectMismatch,
+    OpaqueTokens,
     Storage,
+    Support,
     SupportsCopy,
+    SupportsDryProbe,
     SupportsExpiry,
+    SupportsForeign,
+    SupportsHost,
     SupportsIdentity,
     SupportsSizes,
     SupportsStreaming,
     SupportsTransaction,
+    Tier,
+    TornRead,
 )
 from kvsync.storages.registry import ADAPTERS, factory, schemes
 from kvsync.storages.url import redact, scheme_of
 
 __all__ = [
+    "Capabilities",
     "ObjectMismatch",
+    "OpaqueTokens",
     "Storage",
+    "Support",
     "SupportsCopy",
+    "SupportsDryProbe",
     "SupportsExpiry",
+    "SupportsForeign",
+    "SupportsHost",
     "SupportsIdentity",
     "SupportsSizes",
     "SupportsStreaming",
     "SupportsTransaction",
     "Target",
+    "Tier",
+    "TornRead",
     "open_storage",
     "redact",
     "schemes",
@@ -71,19 +86,9 @@ def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]
     return FolderStorage(text, create=create), True
 
 
-_storages: WeakSet[type] = WeakSet()
-"""Types of storages, seen by their methods: to see that takes as long as a tenth of a run that has nothing to do."""
-
-
 def _is_storage(target: object) -> TypeGuard[Storage]:
-    kind = type(target)
-    if kind in _storages:
-        return True
-    if kind is dict or not isinstance(target, Storage):
-        return False
-    if callable(getattr(kind, "load", None)):  # not what only this object has
-        _storages.add(kind)
-    return True
+    """Whether `target` declares itself a storage; its attributes' names alone say nothing."""
+    return isinstance(getattr(target, "capabilities", None), Capabilities) and not isinstance(target, type)
 
 
 def _refuse_slips(text: str) -> None:

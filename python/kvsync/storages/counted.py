@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from kvsync.storages.wrapping import WrappedStorage
+from kvsync.storages.wrapper import WrappedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Version
 
 __all__ = ["CountedStorage"]

@@ -14,7 +14,7 @@ from kvsync.types import Refusal, Written
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["lasting_only", "noted", "parts_of", "token_of", "tokens_of"]
 

@@ -15,9 +15,9 @@ from weakref import WeakValueDictionary
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
-from kvsync.storages.base import RESERVED, ObjectMismatch
+from kvsync.storages.contract import RESERVED, Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.url import parse_url
-from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Unreadable, Written
+from kvsync.types import ABSENT, ANY, Refusal, Stored, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping, Sequence
@@ -73,7 +73,7 @@ class MappingStorage:
     [b'Ada', None]
     """
 
-    capabilities = Capabilities(tier="T1", transactional=False, blocking=False, versions=False)
+    capabilities = Capabilities(Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY}))
 
     def __init__(self, mapping: MutableMapping[str, bytes], *, name: str | None = None) -> None:
         self.mapping = mapping

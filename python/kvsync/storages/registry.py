@@ -19,7 +19,7 @@ from kvsync.storages.url import redact
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["ADAPTERS", "Adapter", "Factory", "adapters", "factory", "schemes"]
 

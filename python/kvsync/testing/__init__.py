@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from kvsync.storages.wrapping import WrappedStorage
+from kvsync.storages.wrapper import WrappedStorage
 from kvsync.testing.counting import CountingStorage
 from kvsync.testing.expiring import ExpiringStorage
 from kvsync.testing.faulty import FaultyStorage

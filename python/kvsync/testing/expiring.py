@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from kvsync.native import digest_values
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.expiry import noted, token_of
-from kvsync.types import ABSENT, ANY, Capabilities, Refusal, Stored, Written
+from kvsync.types import ABSENT, ANY, Refusal, Stored, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping, Sequence
@@ -41,7 +41,9 @@ class ExpiringStorage:
     [None, b'Ada']
     """
 
-    capabilities = Capabilities(tier="T2", blocking=False, versions=False, expiry=True)
+    capabilities = Capabilities(
+        Tier.CONDITIONAL, distance="memory", supports=frozenset({Support.EXPIRY, Support.IDENTITY})
+    )
 
     def __init__(
         self,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from kvsync.storages.wrapping import WrappedStorage
+from kvsync.storages.wrapper import WrappedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["LatencyStorage"]
 

@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.bucket.place import service_of
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.extras import client
 from kvsync.storages.url import redact
 

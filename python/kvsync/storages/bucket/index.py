@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import RESERVED, ObjectMismatch
 from kvsync.storages.bucket.client import Meta, UnreadableObject, UnstorableObject
+from kvsync.storages.contract import RESERVED, ObjectMismatch
 from kvsync.types import ABSENT, ANY, Stored
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree as ET
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import FOREIGN_MAX, RESERVED
 from kvsync.storages.bucket.client import tag_of
 from kvsync.storages.bucket.name import decode
 from kvsync.storages.bucket.workers import at_once
+from kvsync.storages.contract import FOREIGN_MAX, RESERVED
 from kvsync.storages.extras import client
 
 if TYPE_CHECKING:

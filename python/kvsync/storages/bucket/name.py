@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 
-from kvsync.storages.base import RESERVED
+from kvsync.storages.contract import RESERVED
 
 __all__ = ["NAME_BYTES_MAX", "decode", "encode", "is_safe"]
 

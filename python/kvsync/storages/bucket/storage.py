@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
-from kvsync.storages.base import ObjectMismatch
 from kvsync.storages.bucket.client import Bucket, Meta, UnreadableObject, UnstorableObject
 from kvsync.storages.bucket.copying import Copier
 from kvsync.storages.bucket.index import INDEX, BucketIndex, is_tag
@@ -26,7 +25,8 @@ from kvsync.storages.bucket.place import CONCURRENCY, Place, careful_twin
 from kvsync.storages.bucket.seen import Listed, Seen
 from kvsync.storages.bucket.stream import Parts, gathered, send_parts
 from kvsync.storages.bucket.workers import at_once
-from kvsync.types import ABSENT, ANY, Capabilities, Origin, Refusal, Unreadable, Written
+from kvsync.storages.contract import Capabilities, ObjectMismatch, OpaqueTokens, Support, Tier
+from kvsync.types import ABSENT, ANY, Origin, Refusal, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +42,7 @@ SCAN_COUNT = 10_000
 DIGESTED = b"blake3:"
 """Begins a token that is a digest, since there is no entity tag."""
 
+_SUPPORTS = frozenset({Support.IDENTITY, Support.FOREIGN, Support.SIZES, Support.STREAMING, Support.COPY})
 _CHANGED = "the value there is not the expected one"
 _TOO_LONG = f"its object's name would be longer than {NAME_BYTES_MAX} bytes"
 
@@ -97,14 +98,14 @@ class BucketStorage:
     ) -> None:
         self.name = name or f"{store!r}/{prefix}"
         self.identity = identity or f"{store!r} at {id(store):#x}/{prefix}"
-        if host is not None:
-            self.host = host
+        self.host = host or ""
         self.capabilities = Capabilities(
-            tier="T4" if advisory else "T2",
-            compress=True,
-            versions=True,
-            conditional_remove=False,
+            Tier.ADVISORY if advisory else Tier.CONDITIONAL,
+            distance="network",
+            tokens=OpaqueTokens(),
             conditions="advisory" if advisory else "claimed",
+            lease_stays=True,
+            supports=_SUPPORTS | {Support.HOST} if host is not None else _SUPPORTS,
         )
         self._bucket = Bucket(store, careful or careful_twin(store), f"{prefix}/" if prefix else "", self.name)
         self._listing = Listing(self._bucket, concurrency)

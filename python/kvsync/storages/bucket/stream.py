@@ -17,8 +17,8 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import TornRead
 from kvsync.storages.bucket.client import Meta, UnreadableObject
+from kvsync.storages.contract import TornRead
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from kvsync.storages.base import RESERVED
+from kvsync.storages.contract import RESERVED
 
 __all__ = ["BESIDE", "NAME_BYTES_MAX", "Naming", "is_reserved", "quote"]
 

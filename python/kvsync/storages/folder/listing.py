@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import FOREIGN_MAX, RESERVED
+from kvsync.storages.contract import FOREIGN_MAX, RESERVED
 from kvsync.storages.folder.keyname import is_reserved
 from kvsync.storages.folder.values import places_of, token_of
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
-from kvsync.storages.base import RESERVED, ObjectMismatch
+from kvsync.storages.contract import RESERVED, ObjectMismatch
 from kvsync.storages.folder.beneath import NOT_THERE
 from kvsync.types import ABSENT, ANY, Stored
 

@@ -20,7 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from kvsync.errors import StorageError, UsageError
-from kvsync.storages.base import RESERVED, ObjectMismatch
+from kvsync.storages.contract import RESERVED, Capabilities, ObjectMismatch, OpaqueTokens, Support, Tier
 from kvsync.storages.folder.beneath import Beneath, KeyBlockedError
 from kvsync.storages.folder.keyname import Naming
 from kvsync.storages.folder.listing import list_tree
@@ -28,7 +28,7 @@ from kvsync.storages.folder.objects import ObjectFiles, Staging
 from kvsync.storages.folder.values import ChangedError, Staged, ValueFiles, parts_of
 from kvsync.storages.path import absolute
 from kvsync.storages.url import parse_url
-from kvsync.types import ANY, Capabilities, Refusal, Written
+from kvsync.types import ANY, Refusal, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,7 +93,11 @@ class FolderStorage:
         clock_ns: wall-clock nanoseconds; files that we write bear its time.
     """
 
-    capabilities = Capabilities(tier="T3", transactional=False, blocking=True, versions=True)
+    capabilities = Capabilities(
+        Tier.FOLDER,
+        tokens=OpaqueTokens(),
+        supports=frozenset({Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.FOREIGN, Support.DRY_PROBE}),
+    )
 
     def __init__(
         self,
@@ -290,8 +294,8 @@ class FolderStorage:
         return [None if time_ns is None else time_ns // 1_000_000 for time_ns in times]
 
     @contextlib.contextmanager
-    def rehearsal(self) -> Iterator[str]:
-        """See `kvsync.storages.rehearsal`: a directory for the index that is made inside is removed.
+    def dry_probe(self) -> Iterator[str]:
+        """See `kvsync.storages.dry_probe`: a directory for the index that is made inside is removed.
 
         Raises:
             StorageError: the folder cannot be read.

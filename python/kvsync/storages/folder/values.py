@@ -9,7 +9,7 @@ import stat
 import struct
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from kvsync.storages.base import TornRead
+from kvsync.storages.contract import TornRead
 from kvsync.storages.folder.beneath import NOT_THERE, KeyBlockedError, kind_of
 from kvsync.storages.folder.keyname import BESIDE, is_reserved
 from kvsync.storages.folder.objects import write_all

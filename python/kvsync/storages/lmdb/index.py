@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.lmdb.lease import LEASE, VERSION_BYTES
 from kvsync.types import ABSENT, ANY, Stored
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.lmdb.beside import open_beside
 from kvsync.types import ABSENT, ANY, Stored
 

@@ -17,6 +17,7 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from kvsync.native import digest_values
+from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.extras import client
 from kvsync.storages.lmdb.database import Database
 from kvsync.storages.lmdb.index import Index
@@ -27,7 +28,7 @@ from kvsync.storages.lmdb.refusals import impossible, unexpected, written
 from kvsync.storages.lmdb.undoing import UndoneLease
 from kvsync.storages.lmdb.values import Values, parts
 from kvsync.storages.path import absolute
-from kvsync.types import Capabilities, Written
+from kvsync.types import Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,7 +60,10 @@ class LmdbStorage:
     """
 
     capabilities = Capabilities(
-        tier="T1", transactional=True, blocking=True, cached=True, versions=False, lasting_lease=True
+        Tier.TRANSACTIONAL,
+        distance="mapped",
+        lease_stays=True,
+        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.SIZES, Support.DRY_PROBE}),
     )
 
     def __init__(
@@ -232,8 +236,8 @@ class LmdbStorage:
         return self._lease.undone_with(self._database.transaction())
 
     @contextlib.contextmanager
-    def rehearsal(self) -> Iterator[str]:
-        """See `kvsync.storages.rehearsal`: databases that are made stay, so none is made where there is no index.
+    def dry_probe(self) -> Iterator[str]:
+        """See `kvsync.storages.dry_probe`: databases that are made stay, so none is made where there is no index.
 
         Raises:
             StorageError: the environment cannot be read.

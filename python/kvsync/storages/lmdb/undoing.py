@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.lmdb.lease import LEASE, LeaseFile
 from kvsync.types import ABSENT
 

@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import IndexDamagedError, StorageError
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.nats.bucket import EXPECTED
 from kvsync.storages.nats.keys import INDEX, token, unquote
 from kvsync.storages.nats.listing import list_names

@@ -25,6 +25,7 @@ from urllib.parse import unquote
 
 from kvsync.errors import UsageError
 from kvsync.native import digest_values
+from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.extras import client
 from kvsync.storages.nats.bucket import Bucket
 from kvsync.storages.nats.link import Link
@@ -33,7 +34,7 @@ from kvsync.storages.nats.server import PORT, NatsServer
 from kvsync.storages.nats.values import Values
 from kvsync.storages.options import choice, seconds
 from kvsync.storages.url import parse_url
-from kvsync.types import Capabilities, Written
+from kvsync.types import Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +107,12 @@ class NatsStorage:
         UsageError: nats-py is missing.
     """
 
-    capabilities = Capabilities(tier="T2", blocking=True, compress=True, versions=True, racy_ms=0)
+    capabilities = Capabilities(
+        Tier.CONDITIONAL,
+        distance="network",
+        tokens=OpaqueTokens(racy_ms=0),
+        supports=frozenset({Support.IDENTITY, Support.DRY_PROBE}),
+    )
 
     def __init__(
         self,
@@ -225,8 +231,8 @@ class NatsStorage:
         return self._link.call(lambda session: self._values.modified_ms(session, keys))
 
     @contextlib.contextmanager
-    def rehearsal(self) -> Iterator[str]:
-        """See `kvsync.storages.rehearsal`: a bucket is made by the first write only.
+    def dry_probe(self) -> Iterator[str]:
+        """See `kvsync.storages.dry_probe`: a bucket is made by the first write only.
 
         Raises:
             StorageError: the server does not tell whether it is there.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.postgres.connections import atomic
 from kvsync.storages.postgres.table import INDEX_TABLE, quoted
 from kvsync.types import ABSENT, ANY, Stored

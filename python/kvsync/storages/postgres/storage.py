@@ -15,12 +15,12 @@ The index lies in the table `kvsync_index` of the same schema. Values, segment a
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import os
 from typing import TYPE_CHECKING, Any
 
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier, has_expiry
+from kvsync.storages.dry_probe import undone
 from kvsync.storages.expiry import lasting_only, noted
 from kvsync.storages.postgres.conditions import delete_if, write_if
 from kvsync.storages.postgres.connections import Connections, atomic, library
@@ -29,9 +29,8 @@ from kvsync.storages.postgres.index import VERSION_BYTES
 from kvsync.storages.postgres.rows import Rows
 from kvsync.storages.postgres.table import Names
 from kvsync.storages.postgres.tables import Tables
-from kvsync.storages.rehearsal import undone
 from kvsync.storages.url import redact
-from kvsync.types import Capabilities, Stored, Unreadable, Written
+from kvsync.types import Stored, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,8 +60,6 @@ class PostgresStorage:
         random_bytes: gives that many random bytes; versions of index objects are made of them.
     """
 
-    capabilities = Capabilities(tier="T1", transactional=True, blocking=True, compress=True, versions=False)
-
     def __init__(
         self,
         connect: Callable[[], Connection[Any]],
@@ -75,11 +72,13 @@ class PostgresStorage:
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.name = name
-        if identity is not None:
-            self.identity = identity
+        self.identity = identity or ""
         self._psycopg = library()
         names = names or Names()
-        self.capabilities = dataclasses.replace(self.capabilities, expiry=names.expires is not None)
+        supports = {Support.TRANSACTION, Support.DRY_PROBE}
+        supports |= {Support.IDENTITY} if identity is not None else set()
+        supports |= {Support.EXPIRY} if names.expires is not None else set()
+        self.capabilities = Capabilities(Tier.TRANSACTIONAL, distance="network", supports=frozenset(supports))
         self._connections = Connections(connect, storage=name, lock_seconds=lock_seconds)
         self._tables = Tables(self._psycopg, self._connections, names)
         self._database = Database(self._psycopg, self._connections, self._tables, storage=name, scrub=scrub)
@@ -131,7 +130,7 @@ class PostgresStorage:
         Raises:
             StorageError: the database cannot be written.
         """
-        if not self.capabilities.expiry:
+        if not has_expiry(self):
             return lasting_only(self, keys, values, expires, expect, "it expires, and no column is named for that")
         return noted(keys, values, expires, self._write(keys, values, expires, expect).refused)
 
@@ -285,8 +284,8 @@ class PostgresStorage:
                 self._loading = None
 
     @contextlib.contextmanager
-    def rehearsal(self) -> Iterator[str]:
-        """See `kvsync.storages.rehearsal`.
+    def dry_probe(self) -> Iterator[str]:
+        """Try the storage so that nothing stays; see `SupportsDryProbe`.
 
         Raises:
             StorageError: the database cannot be written.

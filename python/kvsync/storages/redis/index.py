@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.redis.link import Command, run_scripts, succeeded
 from kvsync.storages.redis.scripts import REMOVE_OBJECT, STORE_OBJECT, VERSION_BYTES
 from kvsync.types import ABSENT, ANY, Stored

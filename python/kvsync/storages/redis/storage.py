@@ -27,6 +27,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kvsync.storages.contract import Capabilities, Support, Tier, has_expiry
 from kvsync.storages.expiry import lasting_only, noted
 from kvsync.storages.extras import client as import_client
 from kvsync.storages.redis.cluster import ClusterLink
@@ -41,7 +42,7 @@ from kvsync.storages.redis.traits import SMALL_BYTES, ServerTraits
 from kvsync.storages.redis.url import Place, RedisUrl
 from kvsync.storages.redis.values import index_key
 from kvsync.storages.url import redact
-from kvsync.types import Capabilities, Refusal, Written
+from kvsync.types import Refusal, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -81,8 +82,6 @@ class RedisStorage:
         random_bytes: gives that many random bytes; versions of index objects are made of them.
     """
 
-    capabilities = Capabilities(tier="T2", blocking=True, compress=True, versions=False, lasting_lease=True)
-
     def __init__(
         self,
         link: Link,
@@ -101,7 +100,12 @@ class RedisStorage:
         index = index_key(place.prefix, place.hash)
         self._index = ObjectHash(link, index, random_bytes)
         self._traits = ServerTraits(link, index, evicting=place.evicting)
-        self.capabilities = replace(self.capabilities, expiry=self._strings is not None)
+        self.capabilities = Capabilities(
+            Tier.CONDITIONAL,
+            distance="network",
+            lease_stays=True,
+            supports=frozenset({Support.IDENTITY} | ({Support.EXPIRY} if self._strings is not None else set())),
+        )
         self._listing = Listing(self._values, name, foreign=place.foreign)
 
     @classmethod
@@ -174,7 +178,7 @@ class RedisStorage:
         if not keys:
             return Written((), ())
         self._admit()
-        if not self.capabilities.expiry:
+        if not has_expiry(self):
             return lasting_only(self, keys, values, expires, expect, _NO_EXPIRY)
         return noted(keys, values, expires, self._write(keys, values, expires, expect))
 
@@ -268,8 +272,8 @@ class RedisStorage:
 
     def _admit(self, *, again: bool = False) -> None:
         self._traits.admit(again=again)
-        if self._traits.tell_expiry is False and self.capabilities.expiry:
-            self.capabilities = replace(self.capabilities, expiry=False)
+        if self._traits.tell_expiry is False and has_expiry(self):
+            self.capabilities = replace(self.capabilities, supports=self.capabilities.supports - {Support.EXPIRY})
 
     def _write(
         self,

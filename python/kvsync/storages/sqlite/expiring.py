@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError, UsageError
+from kvsync.storages.contract import Support
 from kvsync.storages.expiry import noted, tokens_of
 from kvsync.storages.sqlite.rows import Rows
 from kvsync.storages.sqlite.storage import SqliteStorage
@@ -209,7 +210,9 @@ class ExpiringSqliteStorage(SqliteStorage):
     """
 
     table: ExpiringTable
-    capabilities = dataclasses.replace(SqliteStorage.capabilities, expiry=True)
+    capabilities = dataclasses.replace(
+        SqliteStorage.capabilities, supports=SqliteStorage.capabilities.supports | {Support.EXPIRY}
+    )
     _rows: ExpiringRows
 
     def __init__(

@@ -18,14 +18,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
+from kvsync.storages.dry_probe import undone
 from kvsync.storages.path import absolute
-from kvsync.storages.rehearsal import undone
 from kvsync.storages.sqlite.database import Database
 from kvsync.storages.sqlite.index import VERSION_BYTES, Index
 from kvsync.storages.sqlite.rows import Rows
 from kvsync.storages.sqlite.table import Table
-from kvsync.types import Capabilities, Stored, Unreadable, Written
+from kvsync.types import Stored, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +52,11 @@ class SqliteStorage:
         rows: how the table's rows are read and written, if not plainly; it names the table then.
     """
 
-    capabilities = Capabilities(tier="T1", transactional=True, blocking=True, cached=True, versions=False)
+    capabilities = Capabilities(
+        Tier.TRANSACTIONAL,
+        distance="mapped",
+        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.DRY_PROBE}),
+    )
 
     def __init__(
         self,
@@ -189,8 +193,8 @@ class SqliteStorage:
         return self._database.transaction()
 
     @contextlib.contextmanager
-    def rehearsal(self) -> Iterator[str]:
-        """See `kvsync.storages.rehearsal`.
+    def dry_probe(self) -> Iterator[str]:
+        """Try the storage so that nothing stays; see `SupportsDryProbe`.
 
         Raises:
             StorageError: the database cannot be written.

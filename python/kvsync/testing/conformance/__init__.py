@@ -31,7 +31,7 @@ from kvsync.testing.conformance.values import ValueTests
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["HARD_KEYS", "HARD_VALUES", "StorageConformance", "listing"]
 

@@ -24,7 +24,7 @@ from kvsync.testing.conformance.tools import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["ExpiryTests"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.storages.base import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch
 from kvsync.testing.conformance.hard import HARD_VALUES
 from kvsync.testing.conformance.tools import listing, refuses, write
 from kvsync.types import ABSENT, ANY
@@ -17,7 +17,7 @@ from kvsync.types import ABSENT, ANY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["ObjectTests"]
 
@@ -69,7 +69,7 @@ class ObjectTests:
         assert storage.objects() == ["lease", "manifest"]
 
     def test_removing_on_condition(self, storage: Storage) -> None:
-        if not storage.capabilities.conditional_remove:
+        if storage.capabilities.lease_stays:
             pytest.skip("cannot remove on condition")
         first = storage.store("lease", b"1", ABSENT)
         second = storage.store("lease", b"2", first)

@@ -12,7 +12,7 @@ from kvsync.types import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["PartTests"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.storages.base import ObjectMismatch, SupportsTransaction, has_copy, has_expiry, has_streaming
+from kvsync.storages.contract import ObjectMismatch, has_copy, has_expiry, has_streaming, has_transaction
 
 if TYPE_CHECKING:
-    from kvsync.storages.base import Storage, SupportsCopy, SupportsExpiry, SupportsStreaming
+    from kvsync.storages.contract import Storage, SupportsCopy, SupportsExpiry, SupportsStreaming, SupportsTransaction
     from kvsync.types import Origin
 
 __all__ = [
@@ -113,6 +113,6 @@ def copying_of(storage: Storage, key: str) -> tuple[SupportsCopy, Origin]:
 
 def transactional(storage: Storage) -> SupportsTransaction:
     """Return `storage`, which has transactions; skip the test for one that has none."""
-    if not isinstance(storage, SupportsTransaction):
+    if not has_transaction(storage):
         pytest.skip("has no transactions")
     return storage

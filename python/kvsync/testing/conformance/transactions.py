@@ -9,7 +9,7 @@ from kvsync.testing.conformance.tools import Interrupted, listing, refuses, tran
 from kvsync.types import ABSENT
 
 if TYPE_CHECKING:
-    from kvsync.storages.base import Storage
+    from kvsync.storages.contract import Storage
 
 __all__ = ["TransactionTests"]
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.storages.base import Storage, SupportsExpiry, SupportsTransaction
+from kvsync.storages.contract import Capabilities, has_expiry, has_transaction
 from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
 from kvsync.testing.conformance.tools import listing, write
 from kvsync.types import ANY, Unreadable
+
+if TYPE_CHECKING:
+    from kvsync.storages.contract import Storage
 
 __all__ = ["ValueTests"]
 
@@ -19,11 +23,10 @@ class ValueTests:
     """What kvsync takes for granted of values."""
 
     def test_it_is_a_storage_with_a_name(self, storage: Storage) -> None:
-        assert isinstance(storage, Storage)
         assert storage.name
-        assert storage.capabilities.tier in {"T1", "T2", "T3", "T4"}
-        assert storage.capabilities.transactional == isinstance(storage, SupportsTransaction)
-        assert isinstance(storage, SupportsExpiry) or not storage.capabilities.expiry
+        assert isinstance(storage.capabilities, Capabilities)
+        assert not has_transaction(storage) or callable(storage.transaction)
+        assert not has_expiry(storage) or (callable(storage.expiries) and callable(storage.write_expiring))
 
     def test_an_empty_storage_has_nothing(self, storage: Storage) -> None:
         assert storage.read(["a", "b/c", ""]) == [None, None, None]

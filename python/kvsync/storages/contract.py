@@ -1,0 +1,383 @@
+"""The storage contract: what every storage does, and what it declares that it does beyond that.
+
+`Storage` is required. The `Supports*` protocols are optional: a storage has one of them only if its `capabilities`
+declare it. Attribute names are never taken as a declaration, since `host`, `copy` or `sizes` are ordinary words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from kvsync.types import Expectation, Origin, Stored, Unreadable, Version, Written
+
+__all__ = [
+    "FOREIGN_MAX",
+    "LARGE_BYTES",
+    "RESERVED",
+    "Capabilities",
+    "ObjectMismatch",
+    "OpaqueTokens",
+    "Storage",
+    "Support",
+    "SupportsCopy",
+    "SupportsDryProbe",
+    "SupportsExpiry",
+    "SupportsForeign",
+    "SupportsHost",
+    "SupportsIdentity",
+    "SupportsSizes",
+    "SupportsStreaming",
+    "SupportsTransaction",
+    "Tier",
+    "TornRead",
+    "has_copy",
+    "has_dry_probe",
+    "has_expiry",
+    "has_foreign",
+    "has_host",
+    "has_identity",
+    "has_sizes",
+    "has_streaming",
+    "has_transaction",
+]
+
+RESERVED = ".kvsync"
+"""Keys below this name belong to the index."""
+
+LARGE_BYTES = 8 << 20
+"""Between storages that can, a value larger than this moves in parts; all others move whole, in batches."""
+
+FOREIGN_MAX = 100
+"""`SupportsForeign.foreign` lists at most this many names."""
+
+
+class Tier(StrEnum):
+    """What a storage guarantees, strongest first."""
+
+    TRANSACTIONAL = "T1"
+    CONDITIONAL = "T2"
+    FOLDER = "T3"
+    ADVISORY = "T4"
+
+
+class Support(StrEnum):
+    """The optional protocols; a storage lists the ones it has in `Capabilities.supports`."""
+
+    TRANSACTION = "transaction"
+    EXPIRY = "expiry"
+    SIZES = "sizes"
+    STREAMING = "streaming"
+    COPY = "copy"
+    IDENTITY = "identity"
+    HOST = "host"
+    FOREIGN = "foreign"
+    DRY_PROBE = "dry_probe"
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueTokens:
+    """Version tokens of the storage's own: `scan` and `write` return them without reading a value.
+
+    Attributes:
+        racy_ms: a token proves what was read only if the value was last modified longer than this before the scan:
+            the tick of the storage's clock plus its difference from ours. 0 where two values of a key never have the
+            same token.
+    """
+
+    racy_ms: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a storage declares about itself.
+
+    Attributes:
+        tier: the guarantee it gives.
+        distance: where its data is. "memory": in this process; nothing waits. "mapped": on this machine, usually in
+            its memory. "disk": reads wait for input and output. "network": index objects are compressed, too.
+        tokens: what tells a scan that a value changed: the BLAKE3 of the value, or `OpaqueTokens`.
+        conditions: whether conditional writes hold. "certain": yes. "claimed": a probe proves it before the first run,
+            since some servers ignore conditions silently. "advisory": no, and the user insisted.
+        lease_stays: the lease object stays in place when the lease is released: because nothing can be removed on
+            condition, or because removing and recreating it in every run costs more than it is worth.
+        supports: the optional protocols that the storage implements.
+    """
+
+    tier: Tier
+    distance: Literal["memory", "mapped", "disk", "network"] = "disk"
+    tokens: Literal["blake3"] | OpaqueTokens = "blake3"
+    conditions: Literal["certain", "claimed", "advisory"] = "certain"
+    lease_stays: bool = False
+    supports: frozenset[Support] = frozenset()
+
+
+class ObjectMismatch(Exception):  # noqa: N818 - an answer, not an error: the caller decides what it means
+    """An index object does not have the expected version; nothing was written.
+
+    Attributes:
+        there: the object as it is, if the storage has read it since; else None.
+    """
+
+    there: Stored | None = None
+
+
+class TornRead(Exception):  # noqa: N818 - an answer, too
+    """A value changed while it was read in parts, or its rest cannot be read; the text says which."""
+
+
+class Storage(Protocol):
+    """One key-value storage: values by key, and a few index objects beside them.
+
+    Keys are `str`, any valid Unicode without lone surrogates. Values are `bytes` and come back unchanged. Index objects
+    are kept apart from values (below `.kvsync/` or in a table of their own), are small or medium-sized, and change by
+    compare-and-swap. Every method may raise `StorageError`; none leaves a value or an object half-written.
+    """
+
+    name: str
+    """What people and logs call it; never contains a secret."""
+
+    capabilities: Capabilities
+    """What it declares about itself; a storage that learns more from its server replaces them."""
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Return the values of `keys`, in their order; None for a key that is absent."""
+        ...
+
+    def write(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Write `values[i]` at `keys[i]`.
+
+        With `expect`, write a key only where its version token is `expect[i]` (None: the key is absent). A key that
+        cannot be written is refused by itself; all others are durable on return.
+        """
+        ...
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Delete `keys`; a key that is already absent counts as deleted."""
+        ...
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield every key with its version token, in batches, in ascending UTF-8 byte order over all batches.
+
+        Yield all of them or raise: never stop early without an error.
+        """
+        ...
+
+    def load(self, name: str) -> Stored | None:
+        """Return an index object, or None."""
+        ...
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Write an index object and return its new version.
+
+        Raises:
+            ObjectMismatch: it does not have the expected version; nothing was written.
+        """
+        ...
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Remove index objects. With `ANY`, skip absent ones; with a version, `names` is one name.
+
+        Raises:
+            ObjectMismatch: it is absent or does not have the expected version; nothing was removed.
+        """
+        ...
+
+    def objects(self) -> list[str]:
+        """Return the names of all index objects, ascending."""
+        ...
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        """Return when each value was last modified, wall-clock milliseconds; None where that is not known."""
+        ...
+
+    def close(self) -> None:
+        """Release what this storage opened itself; closing twice is allowed."""
+        ...
+
+
+class SupportsIdentity(Storage, Protocol):
+    """A storage that recognises another handle of itself."""
+
+    identity: str
+    """Equal for any two handles of one storage, however they were opened."""
+
+
+class SupportsHost(Storage, Protocol):
+    """A storage on a server that keeps conditions for all storages of one host, or for none of them."""
+
+    host: str
+    """Equal for all of these storages."""
+
+
+class SupportsForeign(Storage, Protocol):
+    """A storage that may contain entries other than values, which a scan skips."""
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Names of the entries that the last scan skipped, the first `FOREIGN_MAX`."""
+        ...
+
+
+class SupportsTransaction(Storage, Protocol):
+    """A storage that commits values and index objects atomically."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Commit everything done inside atomically on leaving, or undo it on an exception."""
+        ...
+
+
+class SupportsExpiry(Storage, Protocol):
+    """A storage that removes a value by itself when it expires.
+
+    From then on the key is absent for every method. The version token of a value depends on when it expires. `write`
+    writes values that never expire.
+    """
+
+    def expiries(self, keys: Sequence[str]) -> list[int]:
+        """Return when each value expires, wall-clock milliseconds; 0 if never, or if the key is absent."""
+        ...
+
+    def write_expiring(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expires: Sequence[int],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Write as `write` does; `values[i]` expires at `expires[i]`, wall-clock milliseconds (0: never).
+
+        Always return tokens. A time in the past leaves the key absent.
+        """
+        ...
+
+
+class SupportsSizes(Storage, Protocol):
+    """A storage that reports the sizes of values, so that a batch of reads fits into memory."""
+
+    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+        """Return the size of each value in bytes, without reading it; None where it is absent or not known."""
+        ...
+
+
+class SupportsStreaming(SupportsSizes, Protocol):
+    """A storage that also moves a value in parts, so that a large one is never whole in memory."""
+
+    def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
+        """Return the parts of a value, in order, or None if the key is absent.
+
+        If the iterator has an attribute `version`, it is the version token of exactly this value.
+
+        Raises:
+            TornRead: from the iterator: the value changed meanwhile, or its rest cannot be read.
+        """
+        ...
+
+    def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Write a value from its parts, as `write` of one key does; `expect` has one token, or is None.
+
+        If `parts` raises, nothing is written and the exception propagates.
+        """
+        ...
+
+
+class SupportsCopy(SupportsStreaming, Protocol):
+    """A storage whose server copies large values between storages, so that their bytes do not pass through here."""
+
+    def origin(self, key: str) -> Origin | None:
+        """Return where to copy a value from, or None if the server cannot copy it; send no request."""
+        ...
+
+    def copy(
+        self,
+        key: str,
+        origin: Origin,
+        version: bytes,
+        size: int,
+        expect: Sequence[bytes | None] | None = None,
+        *,
+        meanwhile: Callable[[], None],
+    ) -> Written | None:
+        """Have the server copy the value at `origin` to `key`, as `write` of one key does; `expect` has one token.
+
+        Copy only the value whose version token is `version`, of `size` bytes: no other value may ever appear at `key`.
+        Return None if that is not possible or something is not as expected; the caller then moves the value in parts,
+        which reports what is wrong. `meanwhile` is called now and then from this thread; its exceptions propagate.
+        """
+        ...
+
+
+class SupportsDryProbe(Storage, Protocol):
+    """A storage whose first write creates something that stays: a table, a directory, a bucket."""
+
+    def dry_probe(self) -> AbstractContextManager[str]:
+        """Yield an empty text: index objects can be written inside, and everything created for them is undone.
+
+        If that is not possible, yield what the first write creates, in words for people; then write nothing.
+        """
+        ...
+
+
+# Run about fifty times in a sync: a look-up of a member in its enum would take most of their time.
+_TRANSACTION, _EXPIRY, _SIZES, _STREAMING, _COPY = (
+    Support.TRANSACTION,
+    Support.EXPIRY,
+    Support.SIZES,
+    Support.STREAMING,
+    Support.COPY,
+)
+
+
+def has_transaction(storage: Storage) -> TypeGuard[SupportsTransaction]:
+    """Whether `storage` commits values and index objects atomically."""
+    return _TRANSACTION in storage.capabilities.supports
+
+
+def has_expiry(storage: Storage) -> TypeGuard[SupportsExpiry]:
+    """Whether `storage` keeps the time at which a value expires."""
+    return _EXPIRY in storage.capabilities.supports
+
+
+def has_sizes(storage: Storage) -> TypeGuard[SupportsSizes]:
+    """Whether `storage` reports sizes without reading values."""
+    return _SIZES in storage.capabilities.supports
+
+
+def has_streaming(storage: Storage) -> TypeGuard[SupportsStreaming]:
+    """Whether `storage` moves values in parts."""
+    return _STREAMING in storage.capabilities.supports
+
+
+def has_copy(storage: Storage) -> TypeGuard[SupportsCopy]:
+    """Whether the server of `storage` may copy values."""
+    return _COPY in storage.capabilities.supports
+
+
+def has_identity(storage: Storage) -> TypeGuard[SupportsIdentity]:
+    """Whether `storage` recognises other handles of itself."""
+    return Support.IDENTITY in storage.capabilities.supports
+
+
+def has_host(storage: Storage) -> TypeGuard[SupportsHost]:
+    """Whether `storage` knows which other storages share its server."""
+    return Support.HOST in storage.capabilities.supports
+
+
+def has_foreign(storage: Storage) -> TypeGuard[SupportsForeign]:
+    """Whether a scan of `storage` may skip entries that are not values."""
+    return Support.FOREIGN in storage.capabilities.supports
+
+
+def has_dry_probe(storage: Storage) -> TypeGuard[SupportsDryProbe]:
+    """Whether `storage` can be probed so that nothing of it stays."""
+    return Support.DRY_PROBE in storage.capabilities.supports

@@ -1,0 +1,201 @@
+"""The base of storages that wrap another one: a single method sees every call."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
+
+from kvsync.storages.contract import (
+    SupportsCopy,
+    SupportsDryProbe,
+    SupportsExpiry,
+    SupportsForeign,
+    SupportsHost,
+    SupportsIdentity,
+    SupportsTransaction,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from kvsync.storages.contract import Capabilities, Storage
+    from kvsync.types import Expectation, Origin, Stored, Unreadable, Version, Written
+
+__all__ = ["WrappedStorage", "innermost"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Complete(
+    SupportsTransaction,
+    SupportsExpiry,
+    SupportsCopy,
+    SupportsIdentity,
+    SupportsHost,
+    SupportsForeign,
+    SupportsDryProbe,
+    Protocol,
+):
+    """A storage with every optional method."""
+
+
+class WrappedStorage:
+    """A storage that forwards every call to another one, `inner`; subclasses override `around`.
+
+    It has every optional method. Its capabilities say which of them work: they are those of `inner` at that moment,
+    since some storages learn from their server what they can do, unless they were set here.
+
+    `begin` and `commit` are the operations of a transaction. `origin`, `dry_probe`, `close` and the attributes are no
+    operations: they send no request, or happen in a killed process, too.
+    """
+
+    _capabilities: Capabilities | None = None
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+        self.name = inner.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this storage can do."""
+        return self._capabilities or self.inner.capabilities
+
+    @capabilities.setter
+    def capabilities(self, capabilities: Capabilities) -> None:
+        self._capabilities = capabilities
+
+    @property
+    def _complete(self) -> _Complete:
+        return cast("_Complete", self.inner)
+
+    # Not a decorator that makes a closure for each call: even a small run makes twenty calls.
+    def around(self, method: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:  # noqa: ARG002
+        """Make a call of the protocol's `method`."""
+        return call(*args, **kwargs)
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Forward `Storage.read`."""
+        return self.around("read", self.inner.read, keys)
+
+    def write(
+        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Forward `Storage.write`."""
+        return self.around("write", self.inner.write, keys, values, expect)
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Forward `Storage.delete`."""
+        return self.around("delete", self.inner.delete, keys, expect)
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Forward `Storage.scan`: one operation, made when the first batch is requested."""
+        yield from self.around("scan", self.inner.scan)
+
+    def load(self, name: str) -> Stored | None:
+        """Forward `Storage.load`."""
+        return self.around("load", self.inner.load, name)
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        """Forward `Storage.store`."""
+        return self.around("store", self.inner.store, name, data, expect)
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        """Forward `Storage.remove`."""
+        return self.around("remove", self.inner.remove, names, expect)
+
+    def objects(self) -> list[str]:
+        """Forward `Storage.objects`."""
+        return self.around("objects", self.inner.objects)
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        """Forward `Storage.modified_ms`."""
+        return self.around("modified_ms", self.inner.modified_ms, keys)
+
+    def close(self) -> None:
+        """Close `inner`."""
+        self.inner.close()
+
+    @property
+    def identity(self) -> str:
+        """The identity of `inner`."""
+        return self._complete.identity
+
+    @property
+    def host(self) -> str:
+        """The host of `inner`."""
+        return self._complete.host
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """What the last scan of `inner` skipped."""
+        return self._complete.foreign
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Forward `SupportsTransaction.transaction`."""
+        with contextlib.ExitStack() as outside:
+            # Leaving `stack` commits. What fails before that fails inside, and so is undone.
+            stack = contextlib.ExitStack()
+            outside.push(stack)
+            self.around("begin", lambda: stack.enter_context(self._complete.transaction()))
+            yield
+            self.around("commit", stack.close)
+
+    def expiries(self, keys: Sequence[str]) -> list[int]:
+        """Forward `SupportsExpiry.expiries`."""
+        return self.around("expiries", self._complete.expiries, keys)
+
+    def write_expiring(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expires: Sequence[int],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Forward `SupportsExpiry.write_expiring`."""
+        return self.around("write_expiring", self._complete.write_expiring, keys, values, expires, expect)
+
+    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+        """Forward `SupportsSizes.sizes`."""
+        return self.around("sizes", self._complete.sizes, keys)
+
+    def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
+        """Forward `SupportsStreaming.read_stream`."""
+        return self.around("read_stream", self._complete.read_stream, key)
+
+    def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Forward `SupportsStreaming.write_stream`."""
+        return self.around("write_stream", self._complete.write_stream, key, parts, expect)
+
+    def origin(self, key: str) -> Origin | None:
+        """Forward `SupportsCopy.origin`."""
+        return self._complete.origin(key)
+
+    def copy(
+        self,
+        key: str,
+        origin: Origin,
+        version: bytes,
+        size: int,
+        expect: Sequence[bytes | None] | None = None,
+        *,
+        meanwhile: Callable[[], None],
+    ) -> Written | None:
+        """Forward `SupportsCopy.copy`."""
+        return self.around("copy", self._complete.copy, key, origin, version, size, expect, meanwhile=meanwhile)
+
+    def dry_probe(self) -> AbstractContextManager[str]:
+        """Forward `SupportsDryProbe.dry_probe`."""
+        return self._complete.dry_probe()
+
+
+def innermost(storage: Storage) -> Storage:
+    """Return the storage that all wrappers around `storage` wrap.
+
+    Only a `WrappedStorage` is a wrapper, whatever attributes others have.
+    """
+    while isinstance(storage, WrappedStorage):
+        storage = storage.inner
+    return storage
