@@ -328,7 +328,7 @@ def test_a_key_with_a_lone_surrogate_is_refused_alone(storage: RedisStorage) -> 
     assert storage.read(keys) == [b"1", None, b"3"]
     assert storage.write(keys, [b"4", b"5", b"6"], [token(b"1"), None, token(b"x")]).refused == (
         ("lone \ud800", written.refused[0].reason, False),
-        ("b", "the value there is not the expected one", True),
+        ("b", "its value is not the expected one", True),
     )
     assert storage.delete(keys, [token(b"4"), None, token(b"x")]).refused[0].key == "b"
     assert storage.delete(keys).refused == ()

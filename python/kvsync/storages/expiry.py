@@ -9,14 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.native import digest_values
-from kvsync.types import Refusal, Written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kvsync.storages.batch import Batch
     from kvsync.storages.contract import Storage
+    from kvsync.types import Written
 
-__all__ = ["lasting_only", "noted", "parts_of", "token_of", "tokens_of"]
+__all__ = ["parts_of", "token_of", "tokens_of", "write_unexpiring", "written_with_digests"]
 
 DIGEST_BYTES = 32
 TIME_BYTES = 8
@@ -52,29 +53,18 @@ def parts_of(token: bytes) -> tuple[bytes, int]:
     return token[:DIGEST_BYTES], expires
 
 
-def lasting_only(
-    storage: Storage,
-    keys: Sequence[str],
-    values: Sequence[bytes],
-    expires: Sequence[int],
-    expect: Sequence[bytes | None] | None,
-    reason: str,
-) -> Written:
-    """Write to a storage that keeps no expiry, whose tokens are digests: what stays; the rest is refused."""
-    refused = tuple(Refusal(key, reason, changed=False) for key, due in zip(keys, expires, strict=True) if due)
-    kept = [i for i, due in enumerate(expires) if not due]
-    written = storage.write(
-        [keys[i] for i in kept], [values[i] for i in kept], [expect[i] for i in kept] if expect is not None else None
-    )
-    return noted(keys, values, expires, (*refused, *written.refused))
+def write_unexpiring(storage: Storage, batch: Batch, reason: str) -> Written:
+    """Write to a storage that keeps no expiry and whose tokens are digests; refuse the values that expire."""
+    for key, due in zip(batch.keys, batch.expires, strict=True):
+        if due:
+            batch.refuse(key, reason)
+    batch.drop_refused()
+    written = storage.write(batch.keys, batch.values, batch.expect)
+    batch.refused.update((refusal.key, refusal) for refusal in written.refused)
+    return written_with_digests(batch)
 
 
-def noted(keys: Sequence[str], values: Sequence[bytes], expires: Sequence[int], refused: Sequence[Refusal]) -> Written:
-    """Return what became of a batch with the tokens of what was written."""
-    digests = digest_values(list(values))
-    if not refused:
-        return Written((), tuple(tokens_of(digests, expires)))
-    unwritten = {refusal.key for refusal in refused}
-    written = zip(keys, digests, expires, strict=True)
-    tokens = tuple(None if key in unwritten else token_of(digest, due) for key, digest, due in written)
-    return Written(tuple(refused), tokens)
+def written_with_digests(batch: Batch) -> Written:
+    """Return the outcome of a call with the tokens of what was written."""
+    batch.drop_refused()  # a time may be refused because no token can hold it
+    return batch.written(tokens_of(digest_values(list(batch.values)), batch.expires))

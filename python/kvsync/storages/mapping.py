@@ -15,9 +15,10 @@ from weakref import WeakValueDictionary
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
+from kvsync.storages.batch import Batch
 from kvsync.storages.contract import RESERVED, Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.url import parse_url
-from kvsync.types import ABSENT, ANY, Refusal, Stored, Unreadable, Written
+from kvsync.types import ABSENT, ANY, Stored, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping, Sequence
@@ -105,13 +106,17 @@ class MappingStorage:
         Raises:
             StorageError: the mapping failed.
         """
-        if expect is None and not _any_reserved(keys):
-            return self._put(keys, values)
+        if self._plain and expect is None and not _any_reserved(keys):
+            self.mapping.update(zip(keys, values, strict=True))
+            return Written()
+        batch = Batch(keys, values, expect)
         with self._guard.lock:
-            refused = self._refusals(keys, expect)
-            chosen = [i for i, key in enumerate(keys) if key not in refused]
-            late = self._put([keys[i] for i in chosen], [values[i] for i in chosen])
-        return Written((*refused.values(), *late.refused))
+            self._refuse_reserved(batch)
+            if batch.expect is not None:
+                batch.compare(self._tokens(batch.keys))
+                batch.drop_refused()
+            self._put(batch)
+        return batch.written()
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`, with `expect` only where the value there has that BLAKE3.
@@ -119,15 +124,15 @@ class MappingStorage:
         Raises:
             StorageError: the mapping failed.
         """
+        batch = Batch(keys, expect=expect)
         with self._guard.lock:
-            absent = {key for key, value in zip(keys, self._get(keys), strict=True) if value is None}
-            refused = self._refusals(keys, expect) if expect is not None or _any_reserved(keys) else {}
-            for key in absent:
-                refused.pop(key, None)
-            for key in keys:
-                if key not in refused and key not in absent:
-                    self._drop(key)
-        return Written(tuple(refused.values()))
+            self._refuse_reserved(batch, deletes=True)
+            if batch.expect is not None:
+                batch.compare(self._tokens(batch.keys), deletes=True)
+                batch.drop_refused()
+            for key in batch.keys:
+                self._drop(key)
+        return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with the BLAKE3 of its value, ascending by code point, which is UTF-8 order.
@@ -174,9 +179,10 @@ class MappingStorage:
             if self._plain:
                 self.mapping[PREFIX + name] = data
                 return data
-            written = self._put([PREFIX + name], [data])
-        if written.refused:
-            raise StorageError(written.refused[0].reason, storage=self.name, key=PREFIX + name)
+            batch = Batch([PREFIX + name], [data])
+            self._put(batch)
+        for refusal in batch.refused.values():
+            raise StorageError(refusal.reason, storage=self.name, key=refusal.key)
         return data
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
@@ -235,14 +241,14 @@ class MappingStorage:
                 message = f"the mapping holds {_kind(value)}, not bytes, at {key!r:.200}: remove it"
                 raise StorageError(message, storage=self.name, key=key)
 
-    def _refusals(self, keys: Sequence[str], expect: Sequence[bytes | None] | None) -> dict[str, Refusal]:
-        refused = {key: Refusal(key, _RESERVED_REASON, changed=False) for key in keys if key.startswith(PREFIX)}
-        if expect is None:
-            return refused
-        for key, wanted, token in zip(keys, expect, self._tokens(keys), strict=True):
-            if wanted != token and key not in refused:
-                refused[key] = Refusal(key, "the value there is not the expected one", changed=True)
-        return refused
+    def _refuse_reserved(self, batch: Batch, *, deletes: bool = False) -> None:
+        if not _any_reserved(batch.keys):
+            return
+        reserved = [key for key in batch.keys if key.startswith(PREFIX)]
+        for key, value in zip(reserved, self._get(reserved), strict=True):
+            if value is not None or not deletes:
+                batch.refuse(key, f"keys below {PREFIX} are reserved for the index")
+        batch.drop_refused()
 
     def _tokens(self, keys: Sequence[str]) -> list[bytes | None]:
         values = self._get(keys)
@@ -267,19 +273,14 @@ class MappingStorage:
         except Exception as error:
             raise self._failed("read", error) from error
 
-    def _put(self, keys: Sequence[str], values: Sequence[bytes]) -> Written:
-        if self._plain:
-            self.mapping.update(zip(keys, values, strict=True))
-            return Written()
-        refused = []
-        for key, value in zip(keys, values, strict=True):
+    def _put(self, batch: Batch) -> None:
+        for key, value in zip(batch.keys, batch.values, strict=True):
             try:
                 self.mapping[key] = value
             except (KeyError, TypeError, ValueError) as error:
-                refused.append(Refusal(key, f"the mapping refused it: {error!r:.500}", changed=False))
+                batch.refuse(key, f"the mapping refused it: {error!r:.500}")
             except Exception as error:
                 raise self._failed("write", error) from error
-        return Written(tuple(refused))
 
     def _drop(self, key: str) -> None:
         try:
@@ -291,9 +292,6 @@ class MappingStorage:
 
     def _failed(self, what: str, error: Exception) -> StorageError:
         return StorageError(f"the mapping could not {what}: {error!r:.500}", storage=self.name)
-
-
-_RESERVED_REASON = f"keys below {PREFIX} are reserved for the index"
 
 
 def _any_reserved(keys: Sequence[str]) -> bool:

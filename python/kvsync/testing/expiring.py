@@ -7,14 +7,15 @@ import time
 from typing import TYPE_CHECKING
 
 from kvsync.native import digest_values
+from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
-from kvsync.storages.expiry import noted, token_of
-from kvsync.types import ABSENT, ANY, Refusal, Stored, Written
+from kvsync.storages.expiry import token_of, written_with_digests
+from kvsync.types import ABSENT, ANY, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping, Sequence
 
-    from kvsync.types import Expectation, Unreadable, Version
+    from kvsync.types import Expectation, Unreadable, Version, Written
 
 __all__ = ["ExpiringStorage"]
 
@@ -72,7 +73,9 @@ class ExpiringStorage:
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
         """Write values that stay for ever, with `expect` only where the value there has that token."""
-        return Written(self._put(keys, values, [0] * len(keys), expect).refused)
+        batch = Batch(keys, values, expect, [0] * len(keys))
+        self._put(batch)
+        return batch.written()
 
     def write_expiring(
         self,
@@ -82,16 +85,20 @@ class ExpiringStorage:
         expect: Sequence[bytes | None] | None = None,
     ) -> Written:
         """Write values, each until `expires[i]` (0: for ever), with `expect` only where there is that token."""
-        return self._put(keys, values, expires, expect)
+        batch = Batch(keys, values, expect, expires)
+        self._put(batch)
+        return written_with_digests(batch)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`, with `expect` only where the value there has that token."""
+        batch = Batch(keys, expect=expect)
         with _lock:
-            there = self._there(keys)
-            refused = self._refusals(keys, expect, absent_is_fine=True)
-            for key in there - refused.keys():
-                del self.values[key]
-        return Written(tuple(refused.values()))
+            if expect is not None:
+                batch.compare(self._tokens(keys), deletes=True)
+                batch.drop_refused()
+            for key in batch.keys:
+                self.values.pop(key, None)
+        return batch.written()
 
     def expiries(self, keys: Sequence[str]) -> list[int]:
         """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none."""
@@ -145,20 +152,14 @@ class ExpiringStorage:
     def close(self) -> None:
         """Do nothing: the mappings are their owner's."""
 
-    def _put(
-        self,
-        keys: Sequence[str],
-        values: Sequence[bytes],
-        expires: Sequence[int],
-        expect: Sequence[bytes | None] | None,
-    ) -> Written:
+    def _put(self, batch: Batch) -> None:
         with _lock:
-            refused = self._refusals(keys, expect)
-            for key, value, due in zip(keys, values, expires, strict=True):
-                if key not in refused:
-                    self.values[key] = (value, due)
-            self._found(keys)
-        return noted(keys, values, expires, list(refused.values()))
+            if batch.expect is not None:
+                batch.compare(self._tokens(batch.keys))
+                batch.drop_refused()
+            for key, value, due in zip(batch.keys, batch.values, batch.expires, strict=True):
+                self.values[key] = (value, due)
+            self._found(batch.keys)
 
     def _found(self, keys: Sequence[str]) -> list[tuple[bytes, int] | None]:
         """Return what is there, having dropped what has expired."""
@@ -169,24 +170,10 @@ class ExpiringStorage:
                 self.values.pop(key, None)
         return [None if entry and entry[1] and entry[1] <= now_ms else entry for entry in found]
 
-    def _there(self, keys: Sequence[str]) -> set[str]:
-        return {key for key, found in zip(keys, self._found(keys), strict=True) if found is not None}
-
     def _tokens(self, keys: Sequence[str]) -> list[bytes | None]:
         found = self._found(keys)
         digests = iter(digest_values([entry[0] for entry in found if entry]))
         return [token_of(next(digests), entry[1]) if entry else None for entry in found]
-
-    def _refusals(
-        self, keys: Sequence[str], expect: Sequence[bytes | None] | None, *, absent_is_fine: bool = False
-    ) -> dict[str, Refusal]:
-        if expect is None:
-            return {}
-        return {
-            key: Refusal(key, "the value there is not the expected one", changed=True)
-            for key, wanted, token in zip(keys, expect, self._tokens(keys), strict=True)
-            if wanted != token and not (absent_is_fine and token is None)
-        }
 
     def _check(self, name: str, expect: Expectation) -> None:
         if expect is not ANY and self.index.get(name) != (None if expect is ABSENT else expect):

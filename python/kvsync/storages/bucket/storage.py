@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
+from kvsync.storages.batch import Batch
 from kvsync.storages.bucket.client import Bucket, Meta, UnreadableObject, UnstorableObject
 from kvsync.storages.bucket.copying import Copier
 from kvsync.storages.bucket.index import INDEX, BucketIndex, is_tag
@@ -26,12 +27,12 @@ from kvsync.storages.bucket.seen import Listed, Seen
 from kvsync.storages.bucket.stream import Parts, gathered, send_parts
 from kvsync.storages.bucket.workers import at_once
 from kvsync.storages.contract import Capabilities, ObjectMismatch, OpaqueTokens, Support, Tier
-from kvsync.types import ABSENT, ANY, Origin, Refusal, Unreadable, Written
+from kvsync.types import ABSENT, ANY, Origin, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kvsync.types import Expectation, Stored, Version
+    from kvsync.types import Expectation, Stored, Version, Written
 
 __all__ = ["BucketStorage", "open_url"]
 
@@ -43,7 +44,6 @@ DIGESTED = b"blake3:"
 """Begins a token that is a digest, since there is no entity tag."""
 
 _SUPPORTS = frozenset({Support.IDENTITY, Support.FOREIGN, Support.SIZES, Support.STREAMING, Support.COPY})
-_CHANGED = "the value there is not the expected one"
 _TOO_LONG = f"its object's name would be longer than {NAME_BYTES_MAX} bytes"
 
 
@@ -145,14 +145,15 @@ class BucketStorage:
             StorageError: a request failed; some may be written.
         """
         self._seen = None
-        wanted: Sequence[object] = [ANY] * len(keys) if expect is None else expect
-        answers: list[bytes | Refusal] = [b""] * len(keys)
+        batch = Batch(keys, values, expect)
+        tokens: list[bytes | None] = [None] * len(keys)
+
+        def write(i: int) -> None:
+            tokens[i] = self._write(batch, keys[i], values[i], ANY if expect is None else expect[i])
+
         for tier in tiers([self._name(key) for key in keys]):
-            written = self._each(lambda i: self._write(keys[i], values[i], wanted[i]), tier)
-            for position, answer in zip(tier, written, strict=True):
-                answers[position] = answer
-        refused = tuple(answer for answer in answers if isinstance(answer, Refusal))
-        return Written(refused, tuple(None if isinstance(answer, Refusal) else answer for answer in answers))
+            self._each(write, tier)
+        return batch.written(tokens)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`, with `expect` only where the token there is `expect[i]` when we look.
@@ -161,16 +162,16 @@ class BucketStorage:
             StorageError: a request failed; some may be deleted.
         """
         self._seen = None
-        refused: list[Refusal] = []
+        batch = Batch(keys, expect=expect)
         if expect is not None:
             tokens = self._each(lambda pair: self._token(*pair), list(zip(keys, expect, strict=True)))
-            rows = [row for row in zip(keys, expect, tokens, strict=True) if row[2] is not None]  # the others are gone
-            refused = [Refusal(key, _CHANGED, changed=True) for key, wanted, token in rows if token != wanted]
-            keys = [key for key, wanted, token in rows if token == wanted]
-        names = {self._name(key): key for key in keys}
-        kept = self._delete([name for name in names if self._fits(name)])
-        refused += [Refusal(names[name], f"the server keeps it: {why}", changed=False) for name, why in kept]
-        return Written(tuple(refused))
+            batch.compare(tokens, deletes=True)
+            batch.drop_refused()
+            batch.drop({key for key, token in zip(keys, tokens, strict=True) if token is None})
+        names = {self._name(key): key for key in batch.keys}
+        for name, why in self._delete([name for name in names if self._fits(name)]):
+            batch.refuse(names[name], f"the server keeps it: {why}")
+        return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with its entity tag, ascending by UTF-8 bytes; all are listed before the first batch.
@@ -256,7 +257,7 @@ class BucketStorage:
             whole, parts = gathered(parts)
             if whole is not None:
                 return self.write([key], [whole], expect)
-        name = self._name(key)
+        batch, name = Batch([key], expect=expect), self._name(key)
 
         def look() -> None:
             if expect is not None and self._token(key, expect[0]) != expect[0]:
@@ -267,8 +268,8 @@ class BucketStorage:
             meta = send_parts(self._bucket, name, parts, look)
             return meta.token or self._token(key, None) or DIGESTED
 
-        answer = self._answered(key, name, send)
-        return Written((answer,), (None,)) if isinstance(answer, Refusal) else Written((), (answer,))
+        token = self._answered(batch, key, name, send)
+        return batch.written([token])
 
     def origin(self, key: str) -> Origin | None:
         """Return where a value is to be copied from; None where the server is not known to copy on condition."""
@@ -372,25 +373,27 @@ class BucketStorage:
         name = self._name(key)
         return self._bucket.head(name) if self._fits(name) else None
 
-    def _write(self, key: str, value: bytes, expect: object) -> bytes | Refusal:
+    def _write(self, batch: Batch, key: str, value: bytes, expect: object) -> bytes | None:
         name = self._name(key)
 
         def send() -> bytes:
             meta = self._bucket.put(name, value) if expect is ANY else self._write_if(key, name, value, expect)
             return meta.token or _digested(value)
 
-        return self._answered(key, name, send)
+        return self._answered(batch, key, name, send)
 
-    def _answered(self, key: str, name: str, send: Callable[[], bytes]) -> bytes | Refusal:
-        """Return the token of what `send` wrote, or why it did not."""
+    def _answered(self, batch: Batch, key: str, name: str, send: Callable[[], bytes]) -> bytes | None:
+        """Return the token of what `send` wrote, or refuse the key."""
         if not self._fits(name):
-            return Refusal(key, _TOO_LONG, changed=False)
+            batch.refuse(key, _TOO_LONG)
+            return None
         try:
             return send()
         except ObjectMismatch:
-            return Refusal(key, _CHANGED, changed=True)
+            batch.refuse_changed(key)
         except UnstorableObject as error:
-            return Refusal(key, f"the server refused it: {error}", changed=False)
+            batch.refuse(key, f"the server refused it: {error}")
+        return None
 
     def _write_if(self, key: str, name: str, value: bytes, expect: object) -> Meta:
         if not isinstance(expect, bytes):

@@ -20,6 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from kvsync.errors import StorageError, UsageError
+from kvsync.storages.batch import Batch
 from kvsync.storages.contract import RESERVED, Capabilities, ObjectMismatch, OpaqueTokens, Support, Tier
 from kvsync.storages.folder.beneath import Beneath, KeyBlockedError
 from kvsync.storages.folder.keyname import Naming
@@ -28,7 +29,7 @@ from kvsync.storages.folder.objects import ObjectFiles, Staging
 from kvsync.storages.folder.values import ChangedError, Staged, ValueFiles, parts_of
 from kvsync.storages.path import absolute
 from kvsync.storages.url import parse_url
-from kvsync.types import ANY, Refusal, Written
+from kvsync.types import ANY, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -146,17 +147,17 @@ class FolderStorage:
         """
         if not keys:
             return Written(tokens=())
-        outcomes: list[bytes | Refusal] = []
+        batch = Batch(keys, values, expect)
+        tokens: list[bytes | None] = []
         with self._writing() as tree, Staging(tree) as staging:
             naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
             files = ValueFiles(tree, naming, self._clock_ns)
             for position, staged in enumerate(_staged(files, staging, values)):
                 wanted = ANY if expect is None else expect[position]
-                outcomes.append(_attempt(keys[position], files.place, staging, staged, keys[position], wanted))
+                tokens.append(_attempt(batch, keys[position], files.place, staging, staged, keys[position], wanted))
             tree.sync()
-        refused = tuple(outcome for outcome in outcomes if isinstance(outcome, Refusal))
-        return Written(refused, tuple(None if isinstance(token, Refusal) else token for token in outcomes))
+        return batch.written(tokens)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`, with `expect` only where the file there has that token.
@@ -166,19 +167,17 @@ class FolderStorage:
         Raises:
             StorageError: the folder cannot be written.
         """
-        refused: list[Refusal] = []
+        batch = Batch(keys, expect=expect)
         with self._reading() as (tree, naming):
             if tree is None:
                 return Written()
             files = ValueFiles(tree, naming, self._clock_ns)
             for position, key in enumerate(keys):
                 wanted: bytes | AnyVersion | None = ANY if expect is None else expect[position]
-                outcome = _attempt(key, files.delete, key, wanted)
-                if outcome is not None:
-                    refused.append(outcome)
+                _attempt(batch, key, files.delete, key, wanted)
             files.prune()
             tree.sync()
-        return Written(tuple(refused))
+        return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with its token, in batches, ascending by UTF-8 bytes.
@@ -224,6 +223,7 @@ class FolderStorage:
         Raises:
             StorageError: the folder cannot be written.
         """
+        batch = Batch([key], expect=expect)
         with self._writing() as tree, Staging(tree) as staging:
             naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
@@ -231,13 +231,11 @@ class FolderStorage:
             staged = files.stage_parts(staging, parts)
             try:
                 wanted = ANY if expect is None else expect[0]
-                outcome = _attempt(key, files.place, staging, staged, key, wanted)
+                token = _attempt(batch, key, files.place, staging, staged, key, wanted)
             finally:
                 staging.discard(staged.name)
             tree.sync()
-        if isinstance(outcome, Refusal):
-            return Written((outcome,), (None,))
-        return Written(tokens=(outcome,))
+        return batch.written([token])
 
     def load(self, name: str) -> Stored | None:
         """Return an index object, or None.
@@ -425,14 +423,16 @@ def _groups(values: Sequence[bytes]) -> Iterator[tuple[int, int]]:
         yield start, len(values)
 
 
-def _attempt(key: str, action: Callable[..., _T], *args: object) -> _T | Refusal:
+def _attempt(batch: Batch, key: str, action: Callable[..., _T], *args: object) -> _T | None:
+    """Return what an action on the file of a key returns; refuse the key if only that file is at fault."""
     try:
         return action(*args)
     except ChangedError:
-        return Refusal(key, "the file there is not the expected one", changed=True)
+        batch.refuse_changed(key)
     except KeyBlockedError as error:
-        return Refusal(key, str(error), changed=False)
+        batch.refuse(key, str(error))
     except OSError as error:
         if error.errno not in _KEY_ONLY:
             raise
-        return Refusal(key, f"its file cannot be changed: {error.strerror}", changed=False)
+        batch.refuse(key, f"its file cannot be changed: {error.strerror}")
+    return None

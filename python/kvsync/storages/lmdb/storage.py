@@ -17,6 +17,7 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 from kvsync.native import digest_values
+from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.extras import client
 from kvsync.storages.lmdb.database import Database
@@ -24,7 +25,7 @@ from kvsync.storages.lmdb.index import Index
 from kvsync.storages.lmdb.keys import decoded, encoded
 from kvsync.storages.lmdb.lease import are_possible
 from kvsync.storages.lmdb.names import Names
-from kvsync.storages.lmdb.refusals import impossible, unexpected, written
+from kvsync.storages.lmdb.refusals import refuse_changed, refuse_impossible
 from kvsync.storages.lmdb.undoing import UndoneLease
 from kvsync.storages.lmdb.values import Values, parts
 from kvsync.storages.path import absolute
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     import lmdb
 
-    from kvsync.types import Expectation, Refusal, Stored, Unreadable, Version
+    from kvsync.types import Expectation, Stored, Unreadable, Version
 
 __all__ = ["MAP_BYTES", "LmdbStorage"]
 
@@ -123,15 +124,12 @@ class LmdbStorage:
             barred = self._database.barred()
             if expect is None and whole and not barred and self._put(there, raw, values):
                 return Written()
-            refused = impossible(keys, raw, values, barred)
+            batch = Batch(keys, values, expect)
+            refuse_impossible(batch, raw, barred)
             if expect is not None:
-                able = [(key, k) for key, k in zip(keys, raw, strict=True) if k is not None and key not in refused]
-                refused |= unexpected(there, able, dict(zip(keys, expect, strict=True)))
-            if refused:
-                kept = [i for i, key in enumerate(keys) if key not in refused]
-                raw, values = [raw[i] for i in kept], [values[i] for i in kept]
-            there.put(raw, values)  # type: ignore[arg-type]  # what has no key is refused
-        return written(keys, refused)
+                refuse_changed(batch, there)
+            there.put([key.encode() for key in batch.keys], batch.values)
+        return batch.written()
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`, with `expect` only where the value there has that BLAKE3.
@@ -143,15 +141,14 @@ class LmdbStorage:
             if not keys or values is None or (values.ordinary is None and values.special is None):
                 return Written()
         raw, _ = encoded(keys)
+        batch = Batch(keys, expect=expect)
         with self._database.writing() as there:
             barred = self._database.barred()
-            present = [(key, k) for key, k in zip(keys, raw, strict=True) if k is not None and k not in barred]
-            refused: dict[str, Refusal] = {}
+            batch.drop({key for key, k in zip(keys, raw, strict=True) if k is None or k in barred})
             if expect is not None:
-                expected = dict(zip(keys, expect, strict=True))
-                refused = unexpected(there, present, expected, absent_is_fine=True)
-            there.delete([k for key, k in present if key not in refused])
-        return written(keys, refused)
+                refuse_changed(batch, there, deletes=True)
+            there.delete([key.encode() for key in batch.keys])
+        return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with the BLAKE3 of its value, ascending by UTF-8 bytes.

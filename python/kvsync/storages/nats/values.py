@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kvsync.storages.batch import Batch
 from kvsync.storages.nats.bucket import EXPECTED
 from kvsync.storages.nats.keys import INDEX, decode, encode, is_name
 from kvsync.storages.nats.listing import Row, list_names
 from kvsync.storages.nats.objects import revision_of, version_of
 from kvsync.storages.nats.reading import get
 from kvsync.storages.nats.session import Message, headers_size
-from kvsync.types import Refusal, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from kvsync.storages.nats.bucket import Ack, Bucket, Info
+    from kvsync.storages.nats.bucket import Bucket, Info
     from kvsync.storages.nats.session import Session
+    from kvsync.types import Written
 
 __all__ = ["Values"]
 
@@ -26,8 +27,6 @@ NAME_BYTES_MAX = 3_600
 MODIFIED_COUNT = 1_000
 MARKER_SECONDS = 7 * 24 * 3600
 """How long a marker lies there, where the bucket can forget one: other clients learn of a delete by it."""
-
-CHANGED = "the value there is not the expected one"
 
 
 class Values:
@@ -61,24 +60,31 @@ class Values:
             StorageError: the bucket cannot be made or written.
         """
         info = await self._bucket.made(session)
-        writing = _Writing(self._bucket, info, keys, values)
-        for position in range(len(keys)):
-            wanted = expect[position] if expect is not None else b""
-            revision = None if expect is None else revision_of(info, wanted) if wanted is not None else 0
-            if expect is not None and revision is None:
-                writing.refuse(position, CHANGED, changed=True)
-            else:
-                writing.add(position, revision)
-        blocked = await writing.publish(session)
-        if expect is not None and blocked:
-            # Where no value was expected there may be the marker of a deleted one.
-            hopeful = [position for position in blocked if expect[position] is None]
-            names = [writing.names[position] for position in hopeful]
-            for position, entry in zip(hopeful, await get(session, self._bucket, names, leader=True), strict=True):
-                if entry is None or entry.deleted:
-                    writing.add(position, entry.revision if entry is not None else 0)
-            await writing.publish(session)
-        return Written(tuple(writing.refused.values()), tuple(writing.tokens))
+        batch = Batch(keys, values, expect)
+        names = _refuse_nameless(batch)
+        writing = _Writing(self._bucket, info, batch, names)
+        if batch.expect is None:
+            await writing.publish(session, dict.fromkeys(batch.keys))
+            return writing.written()
+        wanted = dict(zip(batch.keys, batch.expect, strict=True))
+        revisions = {key: 0 if token is None else revision_of(info, token) for key, token in wanted.items()}
+        for key, revision in revisions.items():
+            if revision is None:
+                batch.refuse_changed(key)
+        blocked = await writing.publish(session, {key: r for key, r in revisions.items() if r is not None})
+        # Where no value was expected there may be the marker of a deleted one.
+        hopeful = [key for key in blocked if wanted[key] is None]
+        entries = await get(session, self._bucket, [names[key] for key in hopeful], leader=True)
+        absent = {
+            key: entry.revision if entry is not None else 0
+            for key, entry in zip(hopeful, entries, strict=True)
+            if entry is None or entry.deleted
+        }
+        changed = {key for key in blocked if key not in absent}
+        changed.update(await writing.publish(session, absent))
+        for key in changed:
+            batch.refuse_changed(key)
+        return writing.written()
 
     async def delete(self, session: Session, keys: Sequence[str], expect: Sequence[bytes | None] | None) -> Written:
         """Delete values, with `expect` only where the version there is that.
@@ -87,9 +93,10 @@ class Values:
             StorageError: the bucket cannot be written.
         """
         info = await self._bucket.info(session)
+        batch = Batch(keys, expect=expect)
         names = {name: key for key in keys if (name := _name_of(key))}
         if info is None or not names:
-            return Written()
+            return batch.written()
         marker = {"KV-Operation": "DEL"}
         if info.marker_ttl:
             marker["Nats-TTL"] = str(MARKER_SECONDS)
@@ -105,8 +112,10 @@ class Values:
         done = {name for name, ack in zip(messages, acks, strict=True) if not ack.code}
         doubtful = [name for name in names if name not in done]
         entries = await get(session, self._bucket, doubtful, leader=True)
-        there = [name for name, entry in zip(doubtful, entries, strict=True) if entry is not None and not entry.deleted]
-        return Written(tuple(Refusal(names[name], CHANGED, changed=True) for name in there))
+        for name, entry in zip(doubtful, entries, strict=True):
+            if entry is not None and not entry.deleted:
+                batch.refuse_changed(names[name])
+        return batch.written()
 
     async def rows(self, session: Session) -> tuple[Info | None, dict[str, Row]]:
         """Return what the bucket is, and every key that has a value.
@@ -143,57 +152,63 @@ class Values:
 
 
 class _Writing:
-    """One batch on its way: names, messages, and what became of them."""
+    """Publishes the values of a batch, and keeps the tokens of what was written."""
 
-    def __init__(self, bucket: Bucket, info: Info, keys: Sequence[str], values: Sequence[bytes]) -> None:
-        self.names = [_name_of(key) or "" for key in keys]
-        self.tokens: list[bytes | None] = [None] * len(keys)
-        self.refused: dict[int, Refusal] = {}
+    def __init__(self, bucket: Bucket, info: Info, batch: Batch, names: Mapping[str, str]) -> None:
         self._bucket = bucket
         self._info = info
-        self._keys = keys
-        self._values = values
-        self._messages: dict[int, Message] = {}
+        self._batch = batch
+        self._names = names
+        self._values = dict(zip(batch.keys, batch.values, strict=True))
+        self._tokens: dict[str, bytes] = {}
 
-    def refuse(self, position: int, reason: str, *, changed: bool) -> None:
-        """Note that a value is not written."""
-        self.refused[position] = Refusal(self._keys[position], reason, changed)
+    async def publish(self, session: Session, revisions: Mapping[str, int | None]) -> list[str]:
+        """Write keys, each on condition of its revision (None: on none); return those whose condition failed.
 
-    def add(self, position: int, revision: int | None) -> None:
-        """Put a value among the messages, if it can be one; `revision`: its condition, or None."""
-        name, value = self.names[position], self._values[position]
-        headers = None if revision is None else {EXPECTED: str(revision)}
-        size, limit = len(value) + headers_size(headers), self._info.message_bytes_max
-        if not name:
-            self.refuse(position, _why_no_name(self._keys[position]), changed=False)
-        elif size > limit:
-            reason = f"its {size:,} bytes are more than the {limit:,} that server and bucket take (max_payload)"
-            self.refuse(position, reason, changed=False)
-        else:
-            self._messages[position] = Message(self._bucket.prefix + name, value, headers)
-
-    async def publish(self, session: Session) -> list[int]:
-        """Send what was added; return the positions whose condition did not hold, which are refused.
+        What the server cannot take is refused.
 
         Raises:
             StorageError: the bucket cannot be written.
         """
-        messages, self._messages = self._messages, {}
-        acks = await self._bucket.publish(session, list(messages.values()))
-        blocked = []
-        for position, ack in zip(messages, acks, strict=True):
+        messages = {key: self._message(key, revision) for key, revision in revisions.items()}
+        fitting = {key: message for key, message in messages.items() if self._fits(key, message)}
+        acks = await self._bucket.publish(session, list(fitting.values()))
+        changed = []
+        for key, ack in zip(fitting, acks, strict=True):
             if ack.mismatch:
-                blocked.append(position)
-            self._note(position, ack)
-        return blocked
+                changed.append(key)
+            elif ack.code:
+                self._batch.refuse(key, f"the server refused it: {ack.reason}")
+            else:
+                self._tokens[key] = version_of(self._info, ack.revision)
+        return changed
 
-    def _note(self, position: int, ack: Ack) -> None:
-        if not ack.code:
-            self.tokens[position] = version_of(self._info, ack.revision)
-            self.refused.pop(position, None)
+    def written(self) -> Written:
+        """Return the outcome of the call."""
+        return self._batch.written([self._tokens.get(key) for key in self._batch.keys])
+
+    def _message(self, key: str, revision: int | None) -> Message:
+        headers = None if revision is None else {EXPECTED: str(revision)}
+        return Message(self._bucket.prefix + self._names[key], self._values[key], headers)
+
+    def _fits(self, key: str, message: Message) -> bool:
+        size, limit = len(message.payload) + headers_size(message.headers), self._info.message_bytes_max
+        if size > limit:
+            reason = f"its {size:,} bytes are more than the {limit:,} that server and bucket take (max_payload)"
+            self._batch.refuse(key, reason)
+        return size <= limit
+
+
+def _refuse_nameless(batch: Batch) -> dict[str, str]:
+    """Refuse the keys that can have no name here; return the names of the others."""
+    names: dict[str, str] = {}
+    for key in batch.keys:
+        if name := _name_of(key):
+            names[key] = name
         else:
-            reason = CHANGED if ack.mismatch else f"the server refused it: {ack.reason}"
-            self.refuse(position, reason, changed=ack.mismatch)
+            batch.refuse(key, _why_no_name(key))
+    batch.drop_refused()
+    return names
 
 
 def _name_of(key: str) -> str | None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
+from kvsync.storages.batch import Batch
 from kvsync.storages.expiry import tokens_of
 from kvsync.storages.postgres.connections import atomic
 from kvsync.storages.postgres.failure import is_about_a_row
 from kvsync.storages.postgres.table import INLINE_BYTES
-from kvsync.types import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,25 +30,23 @@ COPY_COUNT = 64
 VALUE_BYTES_MAX = (1 << 30) - (1 << 16)
 """A field ends below 1 GiB, and the message around it needs some room, too."""
 
-NOT_EXPECTED = "the value there is not the expected one"
-
 
 @dataclass(slots=True)
 class Rows:
     """One table on one connection.
 
     Attributes:
+        batch: the keys of the call; what could not be done is refused there.
         loading: keys are most likely absent, so that a plain COPY will do, which takes half the time.
         expires: when what is written expires, milliseconds by key; what is not in it stays.
-        refused: what could not be done, by key.
     """
 
     psycopg: ModuleType
     connection: Connection[Any]
     table: Table
+    batch: Batch = field(default_factory=lambda: Batch(()))
     loading: bool = False
     expires: dict[str, int] = field(default_factory=dict)
-    refused: dict[str, Refusal] = field(default_factory=dict)
 
     # Reading
 
@@ -133,17 +131,13 @@ class Rows:
 
         self._each(rows, create)
         for key, (raw, _) in rows.items():
-            if raw not in created and key not in self.refused:
-                self.refuse(key, NOT_EXPECTED, changed=True)
+            if raw not in created:
+                self.batch.refuse_changed(key)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete rows, whatever they hold."""
         rows = {key: (self._raw(key), None) for key in keys if self.table.key.refuses(key) is None}
         self._each(rows, self._remove)
-
-    def refuse(self, key: str, reason: str, *, changed: bool = False) -> None:
-        """Note that nothing was done for a key."""
-        self.refused[key] = Refusal(key, reason, changed=changed)
 
     def _loaded(self, rows: dict[str, tuple[Any, Any]]) -> bool:
         """Write rows by COPY, if all of them are absent; return whether they were."""
@@ -197,7 +191,7 @@ class Rows:
     def _refuse_suppressed(self, keys: Iterable[str]) -> None:
         """Refuse what a trigger, a rule or a policy of the table passed over without an error."""
         for key in keys:
-            self.refuse(key, "a trigger, rule or policy of the table left the row as it was")
+            self.batch.refuse(key, "a trigger, rule or policy of the table left the row as it was")
 
     def _put(self, statement: str, rows: Sequence[tuple[Any, Any]]) -> list[tuple[Any, ...]]:
         cursor = self.connection.cursor(binary=True)
@@ -224,7 +218,7 @@ class Rows:
                 if half:
                     pending += [part[:half], part[half:]]
                 else:
-                    self.refuse(part[0][0], f"the database refused it: {error.diag.message_primary!s:.300}")
+                    self.batch.refuse(part[0][0], f"the database refused it: {error.diag.message_primary!s:.300}")
 
     # What columns can hold
 
@@ -246,7 +240,7 @@ class Rows:
             if reason is None:
                 rows[key] = (self._raw(key), value if value_column.binary else value.decode())
             else:
-                self.refuse(key, reason)
+                self.batch.refuse(key, reason)
         return rows
 
     def _in_time(self, values: dict[str, bytes]) -> dict[str, bytes]:
@@ -254,7 +248,9 @@ class Rows:
         limit = self.table.expires.milliseconds_max if self.table.expires else 0
         late = {key for key, due in self.expires.items() if due > limit and key in values}
         for key in late:
-            self.refuse(key, f"it expires later than {limit} milliseconds after 1970, beyond what the column can hold")
+            self.batch.refuse(
+                key, f"it expires later than {limit} milliseconds after 1970, beyond what the column can hold"
+            )
         return {key: value for key, value in values.items() if key not in late} if late else values
 
     def _storable(self, keys: Sequence[str]) -> list[Any]:

@@ -17,11 +17,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier, has_expiry
 from kvsync.storages.dry_probe import undone
-from kvsync.storages.expiry import lasting_only, noted
+from kvsync.storages.expiry import write_unexpiring, written_with_digests
 from kvsync.storages.postgres.conditions import delete_if, write_if
 from kvsync.storages.postgres.connections import Connections, atomic, library
 from kvsync.storages.postgres.database import Database
@@ -30,7 +32,7 @@ from kvsync.storages.postgres.rows import Rows
 from kvsync.storages.postgres.table import Names
 from kvsync.storages.postgres.tables import Tables
 from kvsync.storages.url import redact
-from kvsync.types import Stored, Unreadable, Written
+from kvsync.types import Stored, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from kvsync.storages.postgres.table import Table
-    from kvsync.types import Expectation, Version
+    from kvsync.types import Expectation, Version, Written
 
 __all__ = ["LOCK_SECONDS", "PostgresStorage"]
 
@@ -116,7 +118,7 @@ class PostgresStorage:
         Raises:
             StorageError: the database cannot be written.
         """
-        return self._write(keys, values, None, expect)
+        return self._write(partial(Batch, keys, values, expect)).written()
 
     def write_expiring(
         self,
@@ -131,8 +133,9 @@ class PostgresStorage:
             StorageError: the database cannot be written.
         """
         if not has_expiry(self):
-            return lasting_only(self, keys, values, expires, expect, "it expires, and no column is named for that")
-        return noted(keys, values, expires, self._write(keys, values, expires, expect).refused)
+            batch = Batch(keys, values, expect, expires)
+            return write_unexpiring(self, batch, "it expires, and no column is named for that")
+        return written_with_digests(self._write(partial(Batch, keys, values, expect, expires)))
 
     def expiries(self, keys: Sequence[str]) -> list[int]:
         """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
@@ -148,46 +151,20 @@ class PostgresStorage:
         found = self._database.call(work)
         return [found.get(key, 0) for key in keys]
 
-    def _write(
-        self,
-        keys: Sequence[str],
-        values: Sequence[bytes],
-        expires: Sequence[int] | None,
-        expect: Sequence[bytes | None] | None,
-    ) -> Written:
-        if not keys:
-            return Written()
-        given = dict(zip(keys, values, strict=True))
-        expected = dict(zip(keys, expect, strict=True)) if expect is not None else None
-        # What has passed already is passed at 1, too; a timestamptz does not reach back for ever.
-        times = {key: max(due, 1) for key, due in zip(keys, expires or (), strict=False) if due}
-
-        def work(rows: Rows) -> None:
-            rows.expires = times
-            if expected is None:
-                rows.write(given)
-            else:
-                write_if(rows, given, expected)
-
-        return self._change(keys, work, create=True, as_one=expected is not None)
-
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`, with `expect` only where the value there has that token.
 
         Raises:
             StorageError: the database cannot be written.
         """
-        if not keys:
-            return Written()
-        expected = dict(zip(keys, expect, strict=True)) if expect is not None else None
 
         def work(rows: Rows) -> None:
-            if expected is None:
+            if expect is None:
                 rows.delete(dict.fromkeys(keys))
             else:
-                delete_if(rows, keys, expected)
+                delete_if(rows)
 
-        return self._change(keys, work, create=False, as_one=expected is not None)
+        return self._change(partial(Batch, keys, expect=expect), work, create=False).written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with its token, ascending by UTF-8 bytes, all from one snapshot.
@@ -297,21 +274,37 @@ class PostgresStorage:
         """Close the connections; what a transaction has not committed is undone."""
         self._connections.close()
 
-    def _change(self, keys: Sequence[str], work: Callable[[Rows], None], *, create: bool, as_one: bool) -> Written:
-        def call(connection: Connection[Any]) -> Written:
+    def _write(self, make: Callable[[], Batch]) -> Batch:
+        def work(rows: Rows) -> None:
+            batch = rows.batch
+            # A timestamptz does not reach back for ever; what expired at 1 has expired, too.
+            rows.expires = {key: max(due, 1) for key, due in zip(batch.keys, batch.expires, strict=False) if due}
+            if batch.expect is None:
+                rows.write(dict(zip(batch.keys, batch.values, strict=True)))
+            else:
+                write_if(rows)
+
+        return self._change(make, work, create=True)
+
+    def _change(self, make: Callable[[], Batch], work: Callable[[Rows], None], *, create: bool) -> Batch:
+        """Write or delete the rows of a batch; if it is conditional, all within one transaction."""
+
+        def call(connection: Connection[Any]) -> Batch:
+            batch = make()  # for each attempt anew, since a call is repeated if the server undid it
             table = self._tables.find(connection) or (self._tables.make(connection) if create else None)
             if table is None:
-                return Written()
-            rows = self._rows(connection, table)
+                return batch
+            rows = Rows(self._psycopg, connection, table, batch)
             if create:
                 rows.loading = rows.is_empty() if self._loading is None else self._loading
-            with atomic(connection) if as_one else contextlib.nullcontext():
+            with atomic(connection) if batch.expect is not None else contextlib.nullcontext():
                 work(rows)
             if create:
                 self._loading = rows.loading
-            return Written(tuple(rows.refused[key] for key in dict.fromkeys(keys) if key in rows.refused))
+            return batch
 
-        return self._database.call(call)
+        batch = make()
+        return self._database.call(call) if batch.keys else batch
 
     def _rows(self, connection: Connection[Any], table: Table) -> Rows:
         return Rows(self._psycopg, connection, table)

@@ -27,8 +27,9 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, Support, Tier, has_expiry
-from kvsync.storages.expiry import lasting_only, noted
+from kvsync.storages.expiry import write_unexpiring, written_with_digests
 from kvsync.storages.extras import client as import_client
 from kvsync.storages.redis.cluster import ClusterLink
 from kvsync.storages.redis.conditions import COMMAND_COUNT, delete_if, pieces, write_if
@@ -42,10 +43,10 @@ from kvsync.storages.redis.traits import SMALL_BYTES, ServerTraits
 from kvsync.storages.redis.url import Place, RedisUrl
 from kvsync.storages.redis.values import index_key
 from kvsync.storages.url import redact
-from kvsync.types import Refusal, Written
+from kvsync.types import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kvsync.storages.redis.link import Link
     from kvsync.storages.redis.values import Values
@@ -56,7 +57,7 @@ __all__ = ["RedisStorage", "open_url"]
 EXPIRES_MAX = 1 << 53
 """Scripts tell milliseconds apart up to here, in 285,000 years."""
 
-_MISMATCH = "the value there is not the expected one"
+_TOO_LATE = f"it expires later than {EXPIRES_MAX} milliseconds after 1970, beyond what the server tells exactly"
 _NO_EXPIRY = "it expires, and this storage keeps no expiry: it takes string keys, and Redis 7 or Valkey"
 
 
@@ -144,11 +145,11 @@ class RedisStorage:
         Raises:
             StorageError: the server cannot be read.
         """
-        names, good, _ = self._encoded(keys)
+        batch, names = self._named(keys)
         found: list[bytes | Unreadable | None] = []
         for start in range(0, len(names), COMMAND_COUNT):
             found += self._values.get(names[start : start + COMMAND_COUNT])
-        return found if good is None else _spread(found, good, len(keys))
+        return batch.spread(found, None)
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -161,7 +162,9 @@ class RedisStorage:
         if not keys:
             return Written()
         self._admit()
-        return Written(tuple(self._write(keys, values, None, expect)))
+        batch = Batch(keys, values, expect)
+        self._write(batch)
+        return batch.written()
 
     def write_expiring(
         self,
@@ -178,9 +181,11 @@ class RedisStorage:
         if not keys:
             return Written((), ())
         self._admit()
+        batch = Batch(keys, values, expect, expires)
         if not has_expiry(self):
-            return lasting_only(self, keys, values, expires, expect, _NO_EXPIRY)
-        return noted(keys, values, expires, self._write(keys, values, expires, expect))
+            return write_unexpiring(self, batch, _NO_EXPIRY)
+        self._write(batch)
+        return written_with_digests(batch)
 
     def expiries(self, keys: Sequence[str]) -> list[int]:
         """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
@@ -188,16 +193,13 @@ class RedisStorage:
         Raises:
             StorageError: the server cannot be read.
         """
-        times = [0] * len(keys)
         if self._strings is None:
-            return times
-        names, good, _ = self._encoded(keys)
-        positions: Sequence[int] = range(len(keys)) if good is None else good
+            return [0] * len(keys)
+        batch, names = self._named(keys)
+        times: list[int] = []
         for start in range(0, len(names), COMMAND_COUNT):
-            found = self._strings.expiries(names[start : start + COMMAND_COUNT])
-            for position, at in zip(positions[start : start + COMMAND_COUNT], found, strict=True):
-                times[position] = at
-        return times
+            times += self._strings.expiries(names[start : start + COMMAND_COUNT])
+        return batch.spread(times, 0)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`, with `expect` only where the value there has that token.
@@ -207,16 +209,15 @@ class RedisStorage:
         """
         if not keys:
             return Written()
-        names, good, _ = self._encoded(keys)
-        positions: Sequence[int] = range(len(keys)) if good is None else good
-        if expect is not None:
-            changed = delete_if(self._values, names, [expect[i] for i in positions])
-            return Written(tuple(Refusal(keys[positions[i]], _MISMATCH, changed=True) for i in changed))
-        refused = []
+        batch, names = self._named(keys, expect)
+        if batch.expect is not None:
+            for position in delete_if(self._values, names, batch.expect):
+                batch.refuse_changed(batch.keys[position])
+            return batch.written()
         for start in range(0, len(names), COMMAND_COUNT):
             others = self._values.drop(names[start : start + COMMAND_COUNT])
-            refused += [_foreign(keys[positions[start + i]], kind, "deleted") for i, kind in others.items()]
-        return Written(tuple(refused))
+            _refuse_others(batch, start, others, "deleted")
+        return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with its token, ascending by UTF-8 bytes: the BLAKE3 of the value, and when it expires.
@@ -275,83 +276,60 @@ class RedisStorage:
         if self._traits.tell_expiry is False and has_expiry(self):
             self.capabilities = replace(self.capabilities, supports=self.capabilities.supports - {Support.EXPIRY})
 
-    def _write(
-        self,
-        keys: Sequence[str],
-        values: Sequence[bytes],
-        expires: Sequence[int] | None,
-        expect: Sequence[bytes | None] | None,
-    ) -> list[Refusal]:
-        names, good, refused = self._encoded(keys, values, expires)
-        positions: Sequence[int] = range(len(keys)) if good is None else good
-        if good is not None:
-            values = [values[i] for i in good]
-        # What has passed already is passed at 1, too; the server refuses to be told anything earlier.
-        times = [max(1, expires[i]) if expires[i] else 0 for i in positions] if expires is not None else None
-        if expect is not None:
-            changed = write_if(self._values, names, values, times or [0] * len(names), [expect[i] for i in positions])
-            return refused + [Refusal(keys[positions[i]], _MISMATCH, changed=True) for i in changed]
+    def _write(self, batch: Batch) -> None:
+        self._refuse_unfit(batch)
+        names, values = self._names(batch), batch.values
+        # The server refuses times before 1: what expired at 1 has expired, too.
+        times = [max(1, due) if due else 0 for due in batch.expires]
+        if batch.expect is not None:
+            for position in write_if(self._values, names, values, times or [0] * len(names), batch.expect):
+                batch.refuse_changed(batch.keys[position])
+            return
         for start, stop in pieces([len(value) for value in values]):
-            others = self._put(names[start:stop], values[start:stop], times[start:stop] if times else ())
-            refused += [_foreign(keys[positions[start + i]], kind, "overwritten") for i, kind in others.items()]
-        return refused
+            others = self._put(names[start:stop], values[start:stop], times[start:stop])
+            _refuse_others(batch, start, others, "overwritten")
 
     def _put(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> dict[int, str]:
         if self._strings is not None and any(expires):
             return self._strings.put_expiring(names, values, expires)
         return self._values.put(names, values)
 
-    def _encoded(
-        self,
-        keys: Sequence[str],
-        values: Sequence[bytes] | None = None,
-        expires: Sequence[int] | None = None,
-    ) -> tuple[list[bytes], list[int] | None, list[Refusal]]:
-        """Return names, the positions that have one (None: all), and refusals of the others."""
-        limit = SMALL_BYTES
-        if values is not None and max(map(len, values)) > SMALL_BYTES:
+    def _names(self, batch: Batch) -> list[bytes]:
+        return [self._values.name_of(key) for key in batch.keys]
+
+    def _named(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> tuple[Batch, list[bytes]]:
+        """Return the keys that can have a name here, to read or delete them, and their names."""
+        batch = Batch(keys, expect=expect)
+        batch.drop(_nameless(keys))
+        return batch, self._names(batch)
+
+    def _refuse_unfit(self, batch: Batch) -> None:
+        """Refuse keys, values and times that the server cannot hold."""
+        for key in _nameless(batch.keys):
+            batch.refuse(key, "its key has a lone surrogate, which UTF-8 cannot hold")
+        if max(map(len, batch.values), default=0) > SMALL_BYTES:
             limit = self._traits.value_bytes_max()
-        name_of = self._values.name_of
-        try:
-            names = [name_of(key) for key in keys]
-        except UnicodeEncodeError:
-            names = []
-        fits = values is None or max(map(len, values)) <= limit
-        if len(names) == len(keys) and fits and (expires is None or max(expires) <= EXPIRES_MAX):
-            return names, None, []
-        names, good, refused = [], [], []
-        for i, key in enumerate(keys):
-            late = expires is not None and expires[i] > EXPIRES_MAX
-            reason = _why_not(key, len(values[i]) if values is not None else 0, limit, late=late)
-            if reason:
-                refused.append(Refusal(key, reason, changed=False))
-            else:
-                names.append(name_of(key))
-                good.append(i)
-        return names, good, refused
+            for key, value in zip(batch.keys, batch.values, strict=True):
+                if len(value) > limit:
+                    batch.refuse(key, f"its value has {len(value)} bytes, and the server takes {limit}")
+        if max(batch.expires, default=0) > EXPIRES_MAX:
+            for key, due in zip(batch.keys, batch.expires, strict=True):
+                if due > EXPIRES_MAX:
+                    batch.refuse(key, _TOO_LATE)
+        batch.drop_refused()
 
 
-def _foreign(key: str, kind: str, what: str) -> Refusal:
-    reason = f"its key holds a {kind}, which is not {what}: delete or rename that, or name another prefix"
-    return Refusal(key, reason, changed=False)
+def _refuse_others(batch: Batch, start: int, others: Mapping[int, str], what: str) -> None:
+    """Refuse keys that hold something other than a value, by their positions after `start`."""
+    for position, kind in others.items():
+        reason = f"its key holds a {kind}, which is not {what}: delete or rename that, or name another prefix"
+        batch.refuse(batch.keys[start + position], reason)
 
 
-def _spread(
-    found: Sequence[bytes | Unreadable | None], positions: Sequence[int], count: int
-) -> list[bytes | Unreadable | None]:
-    spread: list[bytes | Unreadable | None] = [None] * count
-    for position, value in zip(positions, found, strict=True):
-        spread[position] = value
-    return spread
-
-
-def _why_not(key: str, size: int, limit: int, *, late: bool) -> str:
-    if late:
-        return f"it expires later than {EXPIRES_MAX} milliseconds after 1970, beyond what the server tells exactly"
-    if size > limit:
-        return f"its value has {size} bytes, and the server takes {limit}"
+def _nameless(keys: Sequence[str]) -> set[str]:
+    """Return the keys that UTF-8 cannot hold."""
     try:
-        key.encode()
+        "".join(keys).encode()
     except UnicodeEncodeError:
-        return "its key has a lone surrogate, which UTF-8 cannot hold"
-    return ""
+        return {key for key in keys if any("\ud800" <= character <= "\udfff" for character in key)}
+    return set()

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError, UsageError
+from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Support
-from kvsync.storages.expiry import noted, tokens_of
+from kvsync.storages.expiry import tokens_of, written_with_digests
 from kvsync.storages.sqlite.rows import Rows
 from kvsync.storages.sqlite.storage import SqliteStorage
 from kvsync.storages.sqlite.table import NAME, Table
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from kvsync.types import Refusal, Written
+    from kvsync.types import Written
 
 __all__ = ["ExpiringRows", "ExpiringSqliteStorage", "ExpiringTable"]
 
@@ -141,27 +142,9 @@ class ExpiringRows(Rows):
         clock = self._clock
         connection.create_function(NOW, 0, lambda: int(clock() * 1000))
 
-    def write(
-        self,
-        connection: sqlite3.Connection,
-        keys: Sequence[str],
-        values: Sequence[bytes],
-        expect: Sequence[bytes | None] | None,
-    ) -> list[Refusal]:
-        """Write values that stay, with `expect` only where there is that token; return what is refused."""
-        return self.write_expiring(connection, keys, values, [0] * len(keys), expect)
-
-    def write_expiring(
-        self,
-        connection: sqlite3.Connection,
-        keys: Sequence[str],
-        values: Sequence[bytes],
-        expires: Sequence[int],
-        expect: Sequence[bytes | None] | None,
-    ) -> list[Refusal]:
-        """Write values, each until `expires[i]` (0: for ever), as `write` does."""
-        rows = [(key, value, due or None) for key, value, due in zip(keys, values, expires, strict=True)]
-        return self._put(connection, keys, rows, expect)
+    def _rows_of(self, batch: Batch) -> list[tuple[Any, ...]]:
+        expires = batch.expires or [0] * len(batch.keys)
+        return [(key, value, due or None) for key, value, due in zip(batch.keys, batch.values, expires, strict=True)]
 
     def times(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[int]:
         """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
@@ -241,11 +224,11 @@ class ExpiringSqliteStorage(SqliteStorage):
         Raises:
             StorageError: the database cannot be written.
         """
-        refused: list[Refusal] = []
+        batch = Batch(keys, values, expect, expires)
         if keys:
             with self._database.writing(self.table) as connection:
-                refused = self._rows.write_expiring(connection, keys, values, expires, expect)
-        return noted(keys, values, expires, refused)
+                self._rows.write(connection, batch)
+        return written_with_digests(batch)
 
     def expiries(self, keys: Sequence[str]) -> list[int]:
         """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
-from kvsync.types import Refusal, Unreadable
+from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kvsync.storages.batch import Batch
     from kvsync.storages.sqlite.table import Table
 
 __all__ = ["Rows"]
@@ -46,24 +47,15 @@ class Rows:
             return [found.get(key) for key in keys]
         return [_readable(found[key]) if key in found else None for key in keys]
 
-    def write(
-        self,
-        connection: sqlite3.Connection,
-        keys: Sequence[str],
-        values: Sequence[bytes],
-        expect: Sequence[bytes | None] | None,
-    ) -> list[Refusal]:
-        """Write values, with `expect` only where the value there has that token; return what is refused."""
-        return self._put(connection, keys, list(zip(keys, values, strict=True)), expect)
+    def write(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        """Write values, with `expect` only where the current value has that token."""
+        self._refuse_changed(connection, batch)
+        self._upsert(connection, batch, self._rows_of(batch))
 
-    def delete(
-        self, connection: sqlite3.Connection, keys: Sequence[str], expect: Sequence[bytes | None] | None
-    ) -> list[Refusal]:
-        """Delete keys, with `expect` only where the value there has that token; return what is refused."""
-        refused = self._unexpected(connection, keys, expect, absent_is_fine=True)
-        rows = [(key,) for key in keys if key not in refused and _is_text(key)]
-        connection.executemany(self.table.delete, rows)
-        return list(refused.values())
+    def delete(self, connection: sqlite3.Connection, batch: Batch) -> None:
+        """Delete keys, with `expect` only where the current value has that token."""
+        self._refuse_changed(connection, batch, deletes=True)
+        connection.executemany(self.table.delete, [(key,) for key in batch.keys if _is_text(key)])
 
     def page(self, connection: sqlite3.Connection, last: str | None) -> list[tuple[Any, ...]]:
         """Return the next rows after the key `last`, ascending, each a key, a value, and what else the table has.
@@ -108,54 +100,33 @@ class Rows:
                 message = f"the row of key {key!r:.200} holds {_class(value)}, not a BLOB: rewrite or delete it"
                 raise StorageError(message, key=key)
 
-    def _put(
-        self,
-        connection: sqlite3.Connection,
-        keys: Sequence[str],
-        rows: Sequence[tuple[Any, ...]],
-        expect: Sequence[bytes | None] | None,
-    ) -> list[Refusal]:
-        refused = self._unexpected(connection, keys, expect)
-        if refused:
-            rows = [row for row in rows if row[0] not in refused]
-        refused.update(self._upsert(connection, rows))
-        return list(refused.values())
+    def _rows_of(self, batch: Batch) -> list[tuple[Any, ...]]:
+        """Return the parameters of the statement that writes each row."""
+        return list(zip(batch.keys, batch.values, strict=True))
 
-    def _unexpected(
-        self,
-        connection: sqlite3.Connection,
-        keys: Sequence[str],
-        expect: Sequence[bytes | None] | None,
-        *,
-        absent_is_fine: bool = False,
-    ) -> dict[str, Refusal]:
-        if expect is None:
-            return {}
-        found = self._select(connection, keys)
-        readable = {key: found[key] for key in keys if isinstance(found.get(key), bytes)}
+    def _refuse_changed(self, connection: sqlite3.Connection, batch: Batch, *, deletes: bool = False) -> None:
+        if batch.expect is None:
+            return
+        found = self._select(connection, batch.keys)
+        readable = {key: value for key, value in found.items() if isinstance(value, bytes)}
         tokens = self._tokens_at(connection, readable)
-        return {
-            key: Refusal(key, "the value there is not the expected one", changed=True)
-            for key, wanted in zip(keys, expect, strict=True)
-            # A row that is no BLOB is in `found` without a token: never what was expected.
-            if (tokens.get(key) != wanted or (wanted is None and key in found))
-            and not (absent_is_fine and key not in found)
-        }
+        # A row that holds no BLOB is neither absent nor ever what was expected.
+        batch.compare([tokens.get(key, b"" if key in found else None) for key in batch.keys], deletes=deletes)
+        batch.drop_refused()
 
-    def _upsert(self, connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> dict[str, Refusal]:
+    def _upsert(self, connection: sqlite3.Connection, batch: Batch, rows: Sequence[tuple[Any, ...]]) -> None:
         with contextlib.suppress(*_UNFIT):
             connection.executemany(self.table.upsert, rows)
-            return {}
-        refused = {}
-        for row in rows:  # some row cannot be stored: find out which; those before it are written once more
+            return
+        # One of the rows cannot be stored. Find out which; those before it are written once more.
+        for row in rows:
             if not connection.in_transaction:
                 message = "the database has undone the transaction: run again"
                 raise StorageError(message)
             try:
                 connection.execute(self.table.upsert, row)
             except _UNFIT as error:
-                refused[row[0]] = Refusal(row[0], f"the database refused it: {error!s:.300}", changed=False)
-        return refused
+                batch.refuse(row[0], f"the database refused it: {error!s:.300}")
 
     def _select(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}

@@ -18,6 +18,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.dry_probe import undone
 from kvsync.storages.path import absolute
@@ -104,8 +105,10 @@ class SqliteStorage:
         """
         if not keys:
             return Written()
+        batch = Batch(keys, values, expect)
         with self._database.writing(self.table) as connection:
-            return Written(tuple(self._rows.write(connection, keys, values, expect)))
+            self._rows.write(connection, batch)
+        return batch.written()
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`, with `expect` only where the value there has that token.
@@ -115,8 +118,10 @@ class SqliteStorage:
         """
         if not self._database.has(self.table):
             return Written()
+        batch = Batch(keys, expect=expect)
         with self._database.writing() as connection:
-            return Written(tuple(self._rows.delete(connection, keys, expect)))
+            self._rows.delete(connection, batch)
+        return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with the token of its value, ascending by UTF-8 bytes.
