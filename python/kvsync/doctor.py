@@ -28,7 +28,7 @@ class Diagnosis:
 
     Attributes:
         storage: its name, without secrets.
-        guarantee: the tier that follows, "T1" to "T4"; None where the storage could not be tried.
+        guarantee: what it guarantees, as far as the probe showed; None if it could not be probed.
         capabilities: what its adapter says of it.
         probe: what it did with conditional writes; None where it could not be tried.
         unmade: what the first run makes here, where nothing could be tried without making it; else empty.

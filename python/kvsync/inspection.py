@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from kvsync.lease import LeaseRecord
-    from kvsync.storages.contract import Storage
+    from kvsync.storages.contract import Storage, Tier
     from kvsync.types import Change
 
 __all__ = ["Status", "Verification", "log", "lost", "status", "verify"]
@@ -35,7 +35,7 @@ class Status:
         missing: {key: why its newest value is not held}.
         peers: ids of known peers.
         lease: who holds it, or how it was left; None when it is free.
-        guarantee: tier of what this storage can do, "T1" to "T4".
+        guarantee: what this storage guarantees.
     """
 
     storage: str
@@ -48,7 +48,7 @@ class Status:
     missing: Mapping[str, str]
     peers: tuple[int, ...]
     lease: LeaseRecord | None
-    guarantee: str
+    guarantee: Tier
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from kvsync.engine import Outline
     from kvsync.result import SyncResult
+    from kvsync.storages.contract import Tier
     from kvsync.types import Change, Conflict
 
 __all__ = ["Plan"]
@@ -34,7 +35,7 @@ class Plan:
     source: str
     target: str
     outline: Outline
-    guarantee: str
+    guarantee: Tier
     expiry_ignored: int
     _apply: Callable[[], SyncResult] = field(repr=False)
 

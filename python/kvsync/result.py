@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.storages.contract import Tier
+
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
@@ -57,7 +59,7 @@ class SyncResult:
     conflicts: list[Conflict] = field(default_factory=list)
     missing: list[MissingKey] = field(default_factory=list)
     operations: dict[str, Counter[str]] = field(default_factory=dict)
-    guarantee: str = ""
+    guarantee: Tier = Tier.ADVISORY
     expiry_ignored: int = 0
 
     def __str__(self) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gc
-from collections import UserDict
+import time
+from collections import OrderedDict, UserDict
 from typing import Any
 
 import pytest
 
+import kvsync
+from kvsync import Put
+from kvsync.environment import Environment
 from kvsync.errors import StorageError
 from kvsync.storages import mapping as module
+from kvsync.storages.contract import RESERVED, Tier
 from kvsync.storages.mapping import MappingStorage
 from kvsync.types import ABSENT, Unreadable
 
@@ -96,3 +101,40 @@ def test_a_key_deleted_during_a_scan_is_left_out() -> None:
     (rest,) = batches
     assert rest[0][0] == f"{module.SCAN_COUNT + 1:05d}"
     assert len(rest[0]) == len(rest[1]) == 9
+
+
+class Outliving(UserDict[str, bytes]):
+    """Keeps what was set when its process is killed, as a `shelve` does; it is killed at a chosen write."""
+
+    killed_at: str | None = None
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        if key == self.killed_at:
+            raise KeyboardInterrupt
+        super().__setitem__(key, value)
+
+
+def test_only_a_dict_commits_values_and_log_as_one() -> None:
+    """A shelve was called transactional; a killed commit left one of two values, and nothing in the log."""
+    assert MappingStorage({}).capabilities.tier is Tier.TRANSACTIONAL
+    assert MappingStorage(Outliving()).capabilities.tier is Tier.CONDITIONAL
+    assert MappingStorage(OrderedDict[str, bytes]()).capabilities.tier is Tier.CONDITIONAL
+    assert kvsync.sync({}, Outliving()).guarantee is Tier.CONDITIONAL
+
+
+@pytest.mark.parametrize("killed_at", ["second", f"{RESERVED}/manifest"])
+def test_values_that_a_killed_commit_wrote_are_adopted(killed_at: str) -> None:
+    mapping, later = Outliving(), Environment(clock=lambda: time.time() + 600)
+    kvsync.commit(mapping, [Put("old", b"0")])
+    mapping.killed_at = killed_at
+    with pytest.raises(KeyboardInterrupt):
+        kvsync.commit(mapping, [Put("first", b"1"), Put("second", b"2")])
+    assert mapping["first"] == b"1"
+    assert {change.key for change in kvsync.log(mapping)} == {"old"}
+    mapping.killed_at = None
+    peer: dict[str, bytes] = {}
+    kvsync.sync(mapping, peer, environment=later)
+    written = {key: value for key, value in mapping.items() if not key.startswith(RESERVED)}
+    assert {change.key for change in kvsync.log(mapping)} == set(written)
+    assert kvsync.verify(mapping, peer).equal
+    assert kvsync.verify(mapping, peer).unlogged == {MappingStorage(mapping).name: [], MappingStorage(peer).name: []}

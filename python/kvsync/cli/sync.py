@@ -15,16 +15,16 @@ from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
 from kvsync.result import MissingKey, SyncResult
-from kvsync.storages import redact
+from kvsync.storages import Tier, redact
 from kvsync.types import Conflict
 
 __all__ = ["GUARANTEES", "expiry_line", "sync"]
 
 GUARANTEES = {
-    "T1": "transactional: values and log move as one",
-    "T2": "conditional writes: everything but a delete made while a crash happens",
-    "T3": "folder: locked by the operating system, every file replaced as a whole",
-    "T4": "advisory lease: nobody else may write meanwhile",
+    Tier.TRANSACTIONAL: "transactional: values and log move as one",
+    Tier.CONDITIONAL: "conditional writes: everything but a delete made while a crash happens",
+    Tier.FOLDER: "folder: locked by the operating system, every file replaced as a whole",
+    Tier.ADVISORY: "advisory lease: nobody else may write meanwhile",
 }
 
 NO_RUN = RunOptions()

@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 from typing import TypeAlias, TypeGuard
 
 from kvsync.errors import UsageError
+from kvsync.native import digest_values
 from kvsync.storages.contract import (
     Capabilities,
     ObjectMismatch,
@@ -46,6 +47,7 @@ __all__ = [
     "Target",
     "Tier",
     "TornRead",
+    "digest_values",
     "open_storage",
     "redact",
     "schemes",

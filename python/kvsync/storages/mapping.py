@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -30,6 +31,11 @@ __all__ = ["MappingStorage", "open_url"]
 PREFIX = RESERVED + "/"
 PREFIX_END = RESERVED + "0"  # "0" follows "/"
 SCAN_COUNT = 10_000
+
+
+_IN_MEMORY = Capabilities(Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY}))
+_MAY_BE_INTERRUPTED = replace(_IN_MEMORY, tier=Tier.CONDITIONAL)
+"""A mapping that outlives the process, such as a `shelve`, keeps the first of two writes if it is killed in between."""
 
 
 class _Guard:
@@ -74,7 +80,7 @@ class MappingStorage:
     [b'Ada', None]
     """
 
-    capabilities = Capabilities(Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY}))
+    capabilities = _IN_MEMORY
 
     def __init__(self, mapping: MutableMapping[str, bytes], *, name: str | None = None) -> None:
         self.mapping = mapping
@@ -82,6 +88,8 @@ class MappingStorage:
         self.identity = f"mapping:{id(mapping)}"
         self._guard = _guard_of(mapping)
         self._plain = type(mapping) is dict
+        if not self._plain:
+            self.capabilities = _MAY_BE_INTERRUPTED
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
