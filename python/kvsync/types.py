@@ -182,10 +182,10 @@ class Unreadable:
 class Origin(NamedTuple):
     """Where a value lies, for the storage that is to take it over to have it copied.
 
-    `place` is equal for storages between which one server copies; `path` is the value's name there.
+    `location` is equal for storages between which one server copies; `path` is the value's name there.
     """
 
-    place: str
+    location: str
     path: str
 
 

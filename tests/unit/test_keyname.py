@@ -59,24 +59,24 @@ def test_encode_and_decode_are_inverse(key: str) -> None:
     path = NAMING.encode(key)
     assert NAMING.decode(path) == key
     assert NAMING.is_path(path)
-    assert not NAMING.is_beside(path)
+    assert not NAMING.is_suffixed(path)
 
 
 @given(keys, keys)
 def test_two_keys_never_share_a_place(first: str, second: str) -> None:
     if first != second:
-        assert not set(NAMING.places(first)) & set(NAMING.places(second))
+        assert not set(NAMING.paths(first)) & set(NAMING.paths(second))
 
 
 @given(keys)
 def test_every_path_is_a_place_of_its_key(path: str) -> None:
     if NAMING.is_path(path):
-        assert path in NAMING.places(NAMING.decode(path))
+        assert path in NAMING.paths(NAMING.decode(path))
 
 
 @given(keys)
 def test_every_place_of_a_key_decodes_to_it(key: str) -> None:
-    for place in NAMING.places(key):
+    for place in NAMING.paths(key):
         if NAMING.is_path(place):
             assert NAMING.decode(place) == key
 
@@ -152,7 +152,7 @@ def test_what_is_quoted(key: str, path: str) -> None:
 )
 def test_other_places_of_a_key(path: str, key: str) -> None:
     assert NAMING.decode(path) == key
-    assert path in NAMING.places(key)
+    assert path in NAMING.paths(key)
 
 
 @pytest.mark.parametrize("name", [".kvsync", ".KVSYNC", ".kv\u200dsync", ".kvsync. .", "\u2024kvsync", ".\u212avsync"])

@@ -14,8 +14,8 @@ from storage_stories import one_process_wins_the_lease, path_goes_on_meaning_the
 
 from kvsync.errors import StorageError
 from kvsync.storages.folder import FolderStorage
-from kvsync.storages.folder.beneath import Beneath
 from kvsync.storages.folder.keyname import Naming
+from kvsync.storages.folder.safe_tree import SafeTree
 from kvsync.testing.conformance import HARD_KEYS, listing
 from kvsync.types import ABSENT, ANY, Unreadable
 
@@ -449,13 +449,13 @@ def test_a_relative_path_is_that_of_the_time_of_its_opening(tmp_path: Path, monk
     path_goes_on_meaning_the_same("", tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("moment", ["Beneath._clear_way", "os.mkdir"])
+@pytest.mark.parametrize("moment", ["SafeTree._clear_way", "os.mkdir"])
 def test_two_who_make_one_directory_at_once_both_have_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     storage, other = FolderStorage(tmp_path), FolderStorage(tmp_path)
     listing(storage)  # what is asked about names is asked before
-    original = Beneath._clear_way if moment == "Beneath._clear_way" else os.mkdir
+    original = SafeTree._clear_way if moment == "SafeTree._clear_way" else os.mkdir
 
     def late(*arguments: Any, **options: Any) -> Any:
         if "a" in arguments:
@@ -463,6 +463,6 @@ def test_two_who_make_one_directory_at_once_both_have_it(
             other.write(["a/theirs"], [b"2"])
         return original(*arguments, **options)
 
-    monkeypatch.setattr(f"kvsync.storages.folder.beneath.{moment}", late)
+    monkeypatch.setattr(f"kvsync.storages.folder.safe_tree.{moment}", late)
     assert not storage.write(["a/ours"], [b"1"]).refused
     assert storage.read(["a/ours", "a/theirs"]) == [b"1", b"2"]

@@ -195,7 +195,7 @@ def held() -> BucketStorage:
     store = Held()
     for name in ("archived", "leased", "a"):
         MemoryStore.put(store, name, b"before")
-    return BucketStorage(store, careful=store)
+    return BucketStorage(store, unretried=store)
 
 
 def test_what_is_archived_is_unreadable_alone(held: BucketStorage) -> None:

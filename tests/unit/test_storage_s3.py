@@ -37,9 +37,9 @@ from kvsync.probe import probe
 from kvsync.storages import extras, open_storage
 from kvsync.storages.bucket import BucketStorage, open_url
 from kvsync.storages.bucket.listing import PAGE_COUNT
+from kvsync.storages.bucket.location import Location, without_retries
 from kvsync.storages.bucket.name import decode, encode, is_safe
-from kvsync.storages.bucket.place import Place, careful_twin
-from kvsync.storages.bucket.workers import at_once
+from kvsync.storages.bucket.workers import map_concurrently
 from kvsync.storages.contract import ObjectMismatch, TornRead
 from kvsync.testing.conformance import HARD_KEYS, listing
 from kvsync.types import ABSENT, ANY, Unreadable
@@ -221,7 +221,7 @@ def test_what_the_server_refuses_is_refused_alone(storage: BucketStorage) -> Non
     ],
 )
 def test_urls(url: str, bucket: str, prefix: str) -> None:
-    place = Place.parse(url)
+    place = Location.parse(url)
     assert (place.bucket, place.prefix) == (bucket, prefix)
     with contextlib.closing(open_url(url)) as opened:
         assert opened.capabilities.tier == "T2"
@@ -315,7 +315,13 @@ def test_secrets_are_never_shown(seaweed_server: SeaweedServer) -> None:
             with pytest.raises(StorageError, match="access was refused: check the credentials") as caught:
                 call()
             assert caught.value.storage == opened.name
-            for text in (shown(caught.value), repr(opened), opened.name, repr(Place.parse(url)), str(opened.identity)):
+            for text in (
+                shown(caught.value),
+                repr(opened),
+                opened.name,
+                repr(Location.parse(url)),
+                str(opened.identity),
+            ):
                 assert secret not in text
                 assert "AKIAIOSFODNN7" not in text
                 assert "Debug source" not in text
@@ -338,8 +344,8 @@ def test_identity_tells_two_handles_of_one_storage(seaweed_server: SeaweedServer
     url = seaweed_server.url_of(prefix)
     with pytest.raises(SameStorageError):
         kvsync.sync(url, seaweed_server.url_of(prefix + "/", concurrency="3"))
-    assert Place.parse(url).identity != Place.parse(seaweed_server.url_of(prefix + "x")).identity
-    assert Place.parse("s3://b/p").identity != Place.parse("gs://b/p").identity
+    assert Location.parse(url).identity != Location.parse(seaweed_server.url_of(prefix + "x")).identity
+    assert Location.parse("s3://b/p").identity != Location.parse("gs://b/p").identity
 
 
 def test_a_client_of_ones_own(seaweed_server: SeaweedServer, prefix: str) -> None:
@@ -352,11 +358,11 @@ def test_a_client_of_ones_own(seaweed_server: SeaweedServer, prefix: str) -> Non
     assert store.get(f"{prefix}/a").bytes().to_bytes() == b"1"
     with pytest.raises(StorageError, match="closed"):
         opened.read(["a"])
-    twin = careful_twin(store)
+    twin = without_retries(store)
     assert twin.retry_config["max_retries"] == 0
     assert twin.config == store.config
     for other in (GCSStore("b", skip_signature=True), AzureStore("c", account_name="me", account_key="c2VjcmV0")):
-        assert careful_twin(other).config == other.config
+        assert without_retries(other).config == other.config
         BucketStorage(other)
     with pytest.raises(UsageError, match="LocalStore"):
         BucketStorage(LocalStore())
@@ -416,19 +422,19 @@ def conflict() -> Exception:
 
 
 def test_a_conflict_means_try_again_not_lost(memory: MemoryStore) -> None:
-    careful = Answers(memory, conflict(), conflict())
-    storage = BucketStorage(memory, careful=careful)
+    unretried = Answers(memory, conflict(), conflict())
+    storage = BucketStorage(memory, unretried=unretried)
     version = storage.store("lease", b"1", ABSENT)
-    assert careful.puts == 3
+    assert unretried.puts == 3
     assert storage.load("lease") == (b"1", version)
-    careful.answers = [conflict()]
+    unretried.answers = [conflict()]
     assert storage.write(["a"], [b"1"], [None]).refused == ()
     # But where it contradicts the expectation, it is lost at once.
-    careful.answers, careful.puts = [conflict()], 0
+    unretried.answers, unretried.puts = [conflict()], 0
     with pytest.raises(ObjectMismatch):
         storage.store("lease", b"2", ABSENT)
-    assert careful.puts == 1
-    careful.answers = [conflict() for _ in range(20)]
+    assert unretried.puts == 1
+    unretried.answers = [conflict() for _ in range(20)]
     with pytest.raises(StorageError, match="always under way"):
         storage.store("lease", b"2", version)
     assert storage.load("lease") == (b"1", version)
@@ -436,11 +442,11 @@ def test_a_conflict_means_try_again_not_lost(memory: MemoryStore) -> None:
 
 def test_a_lost_answer_is_unknown_and_found_by_reading_back(memory: MemoryStore) -> None:
     lost = obstore.exceptions.GenericError("Generic S3 error: HTTP error: error sending request")
-    storage = BucketStorage(memory, careful=Answers(memory, lost, after=True))
+    storage = BucketStorage(memory, unretried=Answers(memory, lost, after=True))
     with pytest.raises(StorageError, match="cannot be reached"):
         storage.store("lease", b"nonce 1", ABSENT)
     storage.remove(["lease"], ANY)
-    version = replace(BucketStorage(memory, careful=Answers(memory, lost, after=True)), "lease", b"nonce 2", ABSENT)
+    version = replace(BucketStorage(memory, unretried=Answers(memory, lost, after=True)), "lease", b"nonce 2", ABSENT)
     assert storage.load("lease") == (b"nonce 2", version)
 
 
@@ -701,11 +707,11 @@ def test_a_failure_ends_the_batch_after_the_others() -> None:
         return number
 
     with pytest.raises(StorageError, match="3 failed"):
-        at_once(call, range(1000), 4)
+        map_concurrently(call, range(1000), 4)
     assert sorted(began) == sorted([*ended, 3])
     assert len(began) < 20
-    assert at_once(lambda n: n * 2, range(100), 7) == [n * 2 for n in range(100)]
-    assert at_once(lambda n: n, [], 7) == []
+    assert map_concurrently(lambda n: n * 2, range(100), 7) == [n * 2 for n in range(100)]
+    assert map_concurrently(lambda n: n, [], 7) == []
 
 
 def test_no_more_requests_at_once_than_asked_for(memory: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,7 +171,7 @@ def test_what_cannot_be_asked_for_is_not(pair: Pair, monkeypatch: pytest.MonkeyP
         assert pair.copy(version=token) is None
         assert pair.copy([token]) is None
     assert pair.copy(size=copying.COPY_BYTES_MAX + 1) is None
-    assert pair.copy(origin=origin._replace(place="elsewhere")) is None
+    assert pair.copy(origin=origin._replace(location="elsewhere")) is None
     assert pair.source.origin("x" * 1024) is None
     assert pair.target.copy("x" * 1024, origin, pair.version, 5, meanwhile=idle) is None
     assert asked == []
@@ -245,7 +245,7 @@ def test_only_stores_of_one_place_copy_from_each_other(
     seaweed_server: SeaweedServer, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def place(store: Any) -> str | None:
-        return BucketStorage(store)._copier.place
+        return BucketStorage(store)._copier.location
 
     options: dict[str, Any] = {"access_key_id": "a", "secret_access_key": "bb", "region": "r"}
     one = place(S3Store("b", endpoint="http://one", **options))

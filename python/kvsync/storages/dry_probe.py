@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import SupportsTransaction
 
-__all__ = ["undone"]
+__all__ = ["rolled_back"]
 
 
 class _UndoneError(Exception):
@@ -18,7 +18,7 @@ class _UndoneError(Exception):
 
 
 @contextmanager
-def undone(storage: SupportsTransaction) -> Iterator[None]:
+def rolled_back(storage: SupportsTransaction) -> Iterator[None]:
     """Run the body in a transaction that is never committed."""
     with suppress(_UndoneError), storage.transaction():
         yield

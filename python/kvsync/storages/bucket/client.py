@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from kvsync.errors import StorageError
-from kvsync.storages.bucket.place import service_of
+from kvsync.storages.bucket.location import service_of
 from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.extras import client
 from kvsync.storages.url import redact
@@ -22,7 +22,7 @@ from kvsync.storages.url import redact
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from kvsync.storages.bucket.place import Service
+    from kvsync.storages.bucket.location import Service
 
 __all__ = ["Bucket", "Meta", "UnreadableObject", "UnstorableObject", "tag_of"]
 
@@ -123,12 +123,12 @@ class Bucket:
         name: what messages call the storage.
     """
 
-    def __init__(self, store: Any, careful: Any, prefix: str, name: str) -> None:
+    def __init__(self, store: Any, unretried: Any, prefix: str, name: str) -> None:
         self.store = store
         self.prefix = prefix
         self.name = name
         self.service: Service = service_of(store)
-        self._careful = careful
+        self._unretried = unretried
         self.errors = client("obstore.exceptions", self.service.scheme)
         self._secrets = _secrets_of(getattr(store, "config", {}))
 
@@ -191,7 +191,7 @@ class Bucket:
                 time.sleep(pause * attempt)
             pause = CONFLICT_PAUSE_SECONDS
             try:
-                return self.wrote(lambda: self._careful.put(path, data, mode=mode))
+                return self.wrote(lambda: self._unretried.put(path, data, mode=mode))
             except _TooManyRequestsError:
                 if attempt == CONFLICT_ATTEMPTS - 1:
                     raise
@@ -299,10 +299,10 @@ class Bucket:
             text = f"{code[1]}: {code[2]}" if code[2] else code[1]
         return text[:TEXT_MAX]
 
-    def _fits(self, there: Meta | None, expect: Meta | None) -> bool:
-        if there is None or expect is None:
-            return there is expect
-        return there.version == expect.version if self.service.by_version else there.token == expect.token
+    def _fits(self, current: Meta | None, expect: Meta | None) -> bool:
+        if current is None or expect is None:
+            return current is expect
+        return current.version == expect.version if self.service.by_version else current.token == expect.token
 
     def _check_process(self) -> None:
         if not _first_process:

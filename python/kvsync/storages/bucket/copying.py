@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from kvsync.errors import StorageError
 from kvsync.storages.bucket.client import UnreadableObject, UnstorableObject
 from kvsync.storages.bucket.index import INDEX, is_tag
-from kvsync.storages.bucket.place import careful_twin
+from kvsync.storages.bucket.location import without_retries
 from kvsync.types import Written
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Copier:
     """
 
     def __init__(self, bucket: Bucket) -> None:
-        self.place = _place_of(bucket.store) if bucket.service.scheme == "s3" else None
+        self.location = _location_of(bucket.store) if bucket.service.scheme == "s3" else None
         self._bucket = bucket
         self._trusted: dict[bool, bool] = {}
         """By whether an object was uploaded in parts: many servers then give its copy another tag."""
@@ -73,7 +73,7 @@ class Copier:
             StorageError: the look at the copy failed.
         """
         tags = [version, *(tag for tag in expect or () if tag is not None)]
-        if origin.place != self.place or size > COPY_BYTES_MAX or not all(map(is_tag, tags)):
+        if origin.location != self.location or size > COPY_BYTES_MAX or not all(map(is_tag, tags)):
             return None
         if not self._copied(origin.path, name, version, expect, meanwhile):
             return None
@@ -122,8 +122,8 @@ class Copier:
         path = bucket.prefix + start
         try:
             tag = bucket.wrote(lambda: bucket.store.put(path, b"1", use_multipart=in_parts)).token
-            there = bucket.put(target, b"2").token
-            if tag is None or there is None:
+            current = bucket.put(target, b"2").token
+            if tag is None or current is None:
                 return False
             wrong: list[tuple[bytes, list[bytes | None] | None]] = [
                 (NOBODYS_TAG, None),
@@ -132,7 +132,7 @@ class Copier:
             ]
             if not all(self._refuses(path, target, *conditions) for conditions in wrong):
                 return False
-            self._request(path, target, tag, [there])()
+            self._request(path, target, tag, [current])()
             meta = bucket.head(target)
         except (StorageError, UnstorableObject, UnreadableObject, FileNotFoundError):
             return False
@@ -158,7 +158,7 @@ class Copier:
 
         def request() -> None:
             condition = f"header: x-amz-copy-source-if-match: {_quoted(version)}"
-            client = careful_twin(bucket.store, {"copy_if_not_exists": condition}, headers)
+            client = without_retries(bucket.store, {"copy_if_not_exists": condition}, headers)
             client.copy(path, bucket.prefix + name, overwrite=False)
 
         return lambda: bucket.sent(request)
@@ -184,7 +184,7 @@ def _attended(call: Callable[[], None], meanwhile: Callable[[], None]) -> Future
     return copying
 
 
-def _place_of(store: object) -> str:
+def _location_of(store: object) -> str:
     """Return what says which bucket of which server a store's paths are in."""
     config = getattr(store, "config", {})
     found = {name: value for name, value in os.environ.items() if name.startswith("AWS_ENDPOINT")}

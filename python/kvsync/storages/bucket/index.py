@@ -63,10 +63,10 @@ class BucketIndex:
             raise self._failed(name, f"was refused: {error}") from None
         if meta.token is not None:
             return self._version(name, meta)
-        there = self.load(name)  # a server that names the tag only when asked
-        if there is None or there.data != data:
+        current = self.load(name)  # a server that names the tag only when asked
+        if current is None or current.data != data:
             raise self._failed(name, "was written by another at once: run again")
-        return there.version
+        return current.version
 
     def check(self, name: str, expect: Expectation) -> None:
         """Look whether an index object is as expected.

@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 from kvsync.errors import StorageError
 from kvsync.storages.bucket.client import tag_of
 from kvsync.storages.bucket.name import decode
-from kvsync.storages.bucket.workers import at_once
+from kvsync.storages.bucket.workers import map_concurrently
 from kvsync.storages.contract import FOREIGN_MAX, RESERVED
 from kvsync.storages.extras import client
 
@@ -116,7 +116,7 @@ class Listing:
                     empty.append(answer["path"])
         skip = len(self._bucket.prefix)
         doubtful = [path for path in empty if path not in found and path.startswith(self._bucket.prefix)]
-        metas = at_once(lambda path: self._bucket.head(path[skip:]), doubtful, self._concurrency)
+        metas = map_concurrently(lambda path: self._bucket.head(path[skip:]), doubtful, self._concurrency)
         found.update((p, Listed(meta.token, 0)) for p, meta in zip(doubtful, metas, strict=True) if meta is not None)
         return found
 

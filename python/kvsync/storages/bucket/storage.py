@@ -10,23 +10,21 @@ which a scan has to read for.
 
 from __future__ import annotations
 
-from array import array
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvsync.errors import StorageError
-from kvsync.native import digest_values
 from kvsync.storages.batch import Batch
-from kvsync.storages.bucket.client import Bucket, Meta, UnreadableObject, UnstorableObject
+from kvsync.storages.bucket.client import Bucket
 from kvsync.storages.bucket.copying import Copier
-from kvsync.storages.bucket.index import INDEX, BucketIndex, is_tag
+from kvsync.storages.bucket.index import INDEX, BucketIndex
 from kvsync.storages.bucket.listing import Listing
-from kvsync.storages.bucket.name import NAME_BYTES_MAX, encode
-from kvsync.storages.bucket.nesting import tiers
-from kvsync.storages.bucket.place import CONCURRENCY, Place, careful_twin
-from kvsync.storages.bucket.seen import Listed, Seen
-from kvsync.storages.bucket.stream import Parts, gathered, send_parts
-from kvsync.storages.bucket.workers import at_once
-from kvsync.storages.contract import Capabilities, ObjectMismatch, OpaqueTokens, Support, Tier
+from kvsync.storages.bucket.listing_cache import ListingCache
+from kvsync.storages.bucket.location import CONCURRENCY, Location, without_retries
+from kvsync.storages.bucket.prefix_order import prefix_levels
+from kvsync.storages.bucket.stream import gather
+from kvsync.storages.bucket.values import ObjectValues
+from kvsync.storages.bucket.workers import map_concurrently
+from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.types import ABSENT, ANY, Origin, Unreadable
 
 if TYPE_CHECKING:
@@ -40,11 +38,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SCAN_COUNT = 10_000
-DIGESTED = b"blake3:"
-"""Begins a token that is a digest, since there is no entity tag."""
-
 _SUPPORTS = frozenset({Support.IDENTITY, Support.FOREIGN, Support.SIZES, Support.STREAMING, Support.COPY})
-_TOO_LONG = f"its object's name would be longer than {NAME_BYTES_MAX} bytes"
 
 
 def open_url(url: str) -> BucketStorage:
@@ -53,17 +47,17 @@ def open_url(url: str) -> BucketStorage:
     Raises:
         UsageError: the URL is wrong, or obstore is not installed.
     """
-    place = Place.parse(url)
-    store, careful = place.stores()
+    location = Location.parse(url)
+    store, unretried = location.stores()
     return BucketStorage(
         store,
-        place.prefix,
-        careful=careful,
-        concurrency=place.concurrency,
-        advisory=place.advisory,
-        name=place.name,
-        identity=place.identity,
-        host=place.host,
+        location.prefix,
+        unretried=unretried,
+        concurrency=location.concurrency,
+        advisory=location.advisory,
+        name=location.name,
+        identity=location.identity,
+        host=location.host,
     )
 
 
@@ -89,7 +83,7 @@ class BucketStorage:
         store: Any,
         prefix: str = "",
         *,
-        careful: Any = None,
+        unretried: Any = None,
         concurrency: int = CONCURRENCY,
         advisory: bool = False,
         name: str | None = None,
@@ -107,14 +101,13 @@ class BucketStorage:
             lease_stays=True,
             supports=_SUPPORTS | {Support.HOST} if host is not None else _SUPPORTS,
         )
-        self._bucket = Bucket(store, careful or careful_twin(store), f"{prefix}/" if prefix else "", self.name)
+        self._bucket = Bucket(store, unretried or without_retries(store), f"{prefix}/" if prefix else "", self.name)
         self._listing = Listing(self._bucket, concurrency)
+        self._cache = ListingCache()
+        self._values = ObjectValues(self._bucket, self._cache)
         self._index = BucketIndex(self._bucket, self._listing)
         self._copier = Copier(self._bucket)
         self._concurrency = concurrency
-        self._room = NAME_BYTES_MAX - len(self._bucket.prefix.encode())
-        self._seen: Seen | None = None
-        self._listed: Listed | None = None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -134,7 +127,7 @@ class BucketStorage:
         Raises:
             StorageError: a request failed.
         """
-        return self._each(self._read, keys)
+        return self._each(self._values.read, keys)
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -144,15 +137,15 @@ class BucketStorage:
         Raises:
             StorageError: a request failed; some may be written.
         """
-        self._seen = None
+        self._cache.forget_sizes()
         batch = Batch(keys, values, expect)
         tokens: list[bytes | None] = [None] * len(keys)
 
         def write(i: int) -> None:
-            tokens[i] = self._write(batch, keys[i], values[i], ANY if expect is None else expect[i])
+            tokens[i] = self._values.write(batch, keys[i], values[i], ANY if expect is None else expect[i])
 
-        for tier in tiers([self._name(key) for key in keys]):
-            self._each(write, tier)
+        for level in prefix_levels([self._values.name_of(key) for key in keys]):
+            self._each(write, level)
         return batch.written(tokens)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
@@ -161,15 +154,15 @@ class BucketStorage:
         Raises:
             StorageError: a request failed; some may be deleted.
         """
-        self._seen = None
+        self._cache.forget_sizes()
         batch = Batch(keys, expect=expect)
         if expect is not None:
-            tokens = self._each(lambda pair: self._token(*pair), list(zip(keys, expect, strict=True)))
+            tokens = self._each(lambda pair: self._values.token(*pair), list(zip(keys, expect, strict=True)))
             batch.compare(tokens, deletes=True)
             batch.drop_refused()
             batch.drop({key for key, token in zip(keys, tokens, strict=True) if token is None})
-        names = {self._name(key): key for key in batch.keys}
-        for name, why in self._delete([name for name in names if self._fits(name)]):
+        names = {self._values.name_of(key): key for key in batch.keys}
+        for name, why in self._delete([name for name in names if self._values.fits(name)]):
             batch.refuse(names[name], f"the server keeps it: {why}")
         return batch.written()
 
@@ -183,15 +176,14 @@ class BucketStorage:
         listed = self._listing.keys()
         keys = sorted(listed)
         tags = [listed[key].token for key in keys]
-        self._seen = Seen(keys, array("Q", (listed[key].size for key in keys)))
-        self._listed = Listed(keys, tags)
+        self._cache.fill(keys, tags, [listed[key].size for key in keys])
         del listed
         for start in range(0, len(keys), SCAN_COUNT):
             batch = keys[start : start + SCAN_COUNT]
             tokens = tags[start : start + SCAN_COUNT]
             if None in tokens:
                 tokens = self._each(
-                    lambda pair: pair[1] or self._digest(pair[0]), list(zip(batch, tokens, strict=True))
+                    lambda pair: pair[1] or self._values.digest(pair[0]), list(zip(batch, tokens, strict=True))
                 )
             yield (
                 [key for key, token in zip(batch, tokens, strict=True) if token is not None],
@@ -207,12 +199,11 @@ class BucketStorage:
         Raises:
             StorageError: a request failed.
         """
-        known = dict(self._seen.read_ms) if self._seen is not None else {}
+        known = dict(self._cache.read_ms)
         unknown = [key for key in keys if key not in known]
-        metas = self._each(self._head, unknown)
+        metas = self._each(self._values.head, unknown)
         known.update((key, meta.modified_ms if meta else None) for key, meta in zip(unknown, metas, strict=True))
-        moved = self._listed.moved if self._listed is not None else set()
-        return [None if key in moved else known[key] for key in keys]
+        return [None if key in self._cache.changed else known[key] for key in keys]
 
     # Large values
 
@@ -222,9 +213,9 @@ class BucketStorage:
         Raises:
             StorageError: a request failed.
         """
-        sizes = [self._seen.size(key) if self._seen is not None else None for key in keys]
+        sizes = [self._cache.size(key) for key in keys]
         unknown = [position for position, size in enumerate(sizes) if size is None]
-        for position, meta in zip(unknown, self._each(lambda i: self._head(keys[i]), unknown), strict=True):
+        for position, meta in zip(unknown, self._each(lambda i: self._values.head(keys[i]), unknown), strict=True):
             sizes[position] = None if meta is None else meta.size
         return sizes
 
@@ -236,11 +227,7 @@ class BucketStorage:
             StorageError: a request failed.
         """
         self._check_open()
-        meta = self._head(key)
-        if meta is None:
-            return None
-        self._note(key, meta)
-        return Parts(self._bucket, self._name(key), meta)
+        return self._values.read_parts(key)
 
     def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
         """Write a value from its parts, with `expect` only where the token there is `expect[0]`.
@@ -252,29 +239,18 @@ class BucketStorage:
             StorageError: a request failed.
         """
         self._check_open()
-        self._seen = None
+        self._cache.forget_sizes()
         if expect is not None:
-            whole, parts = gathered(parts)
+            whole, parts = gather(parts)
             if whole is not None:
                 return self.write([key], [whole], expect)
-        batch, name = Batch([key], expect=expect), self._name(key)
-
-        def look() -> None:
-            if expect is not None and self._token(key, expect[0]) != expect[0]:
-                raise ObjectMismatch(key)
-
-        def send() -> bytes:
-            look()
-            meta = send_parts(self._bucket, name, parts, look)
-            return meta.token or self._token(key, None) or DIGESTED
-
-        token = self._answered(batch, key, name, send)
-        return batch.written([token])
+        batch = Batch([key], expect=expect)
+        return batch.written([self._values.write_parts(batch, key, parts, ANY if expect is None else expect[0])])
 
     def origin(self, key: str) -> Origin | None:
         """Return where a value is to be copied from; None where the server is not known to copy on condition."""
-        name, place = self._name(key), self._copier.place
-        return Origin(place, self._bucket.prefix + name) if place is not None and self._fits(name) else None
+        name, location = self._values.name_of(key), self._copier.location
+        return Origin(location, self._bucket.prefix + name) if location and self._values.fits(name) else None
 
     def copy(
         self,
@@ -294,9 +270,9 @@ class BucketStorage:
             StorageError: a request after the copy failed.
         """
         self._check_open()
-        self._seen = None
-        name = self._name(key)
-        if not self._fits(name):
+        self._cache.forget_sizes()
+        name = self._values.name_of(key)
+        if not self._values.fits(name):
             return None
         return self._copier.copy(name, origin, version, size, expect, meanwhile)
 
@@ -319,7 +295,7 @@ class BucketStorage:
             StorageError: the request failed, or whether it succeeded is not known.
         """
         self._check_open()
-        self._seen = None
+        self._cache.forget_sizes()
         return self._index.store(name, data, expect)
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
@@ -330,7 +306,7 @@ class BucketStorage:
             StorageError: a request failed; some may be removed.
         """
         self._check_open()
-        self._seen = None
+        self._cache.forget_sizes()
         for name in names:
             self._index.check(name, expect)
         if expect is ABSENT:
@@ -350,95 +326,9 @@ class BucketStorage:
     def close(self) -> None:
         """Refuse further calls; connections belong to obstore, which ends idle ones."""
         self._closed = True
-        self._seen = None
-
-    # One key
-
-    def _read(self, key: str) -> bytes | Unreadable | None:
-        name = self._name(key)
-        if not self._fits(name):
-            return None
-        try:
-            if self._listed is None:
-                return self._bucket.read(name)
-            found = self._bucket.get(name)
-        except UnreadableObject as error:
-            return Unreadable(str(error))
-        if found is None:
-            return None
-        self._note(key, found[1])
-        return found[0]
-
-    def _head(self, key: str) -> Meta | None:
-        name = self._name(key)
-        return self._bucket.head(name) if self._fits(name) else None
-
-    def _write(self, batch: Batch, key: str, value: bytes, expect: object) -> bytes | None:
-        name = self._name(key)
-
-        def send() -> bytes:
-            meta = self._bucket.put(name, value) if expect is ANY else self._write_if(key, name, value, expect)
-            return meta.token or _digested(value)
-
-        return self._answered(batch, key, name, send)
-
-    def _answered(self, batch: Batch, key: str, name: str, send: Callable[[], bytes]) -> bytes | None:
-        """Return the token of what `send` wrote, or refuse the key."""
-        if not self._fits(name):
-            batch.refuse(key, _TOO_LONG)
-            return None
-        try:
-            return send()
-        except ObjectMismatch:
-            batch.refuse_changed(key)
-        except UnstorableObject as error:
-            batch.refuse(key, f"the server refused it: {error}")
-        return None
-
-    def _write_if(self, key: str, name: str, value: bytes, expect: object) -> Meta:
-        if not isinstance(expect, bytes):
-            return self._bucket.put_if(name, value, None)
-        if expect.startswith(DIGESTED):
-            # Without an entity tag there is no condition: look, then write.
-            if self._digest(key) != expect:
-                raise ObjectMismatch(key)
-            return self._bucket.put(name, value)
-        if not is_tag(expect):
-            raise ObjectMismatch(key)
-        if not self._bucket.service.by_version:
-            return self._bucket.put_if(name, value, Meta(expect))
-        there = self._bucket.head(name)
-        if there is None or there.token != expect:
-            raise ObjectMismatch(key)
-        return self._bucket.put_if(name, value, there)
-
-    def _token(self, key: str, like: bytes | None) -> bytes | None:
-        """Return the token of what is at `key` now; it is read only where there is no entity tag."""
-        if like is not None and like.startswith(DIGESTED):
-            return self._digest(key)
-        meta = self._head(key)
-        return None if meta is None else meta.token or self._digest(key)
-
-    def _digest(self, key: str) -> bytes | None:
-        value = self._read(key)
-        if isinstance(value, Unreadable):
-            raise StorageError(f"a value cannot be read: {value.reason}", storage=self.name, key=key)
-        return None if value is None else _digested(value)
-
-    def _note(self, key: str, meta: Meta) -> None:
-        seen, listed = self._seen, self._listed
-        if seen is not None:
-            seen.read_ms[key] = meta.modified_ms
-        if listed is not None:
-            listed.compare(key, meta.token)
+        self._cache = ListingCache()
 
     # Many at once
-
-    def _name(self, key: str) -> str:
-        return encode(key, dots=self._bucket.service.dots)
-
-    def _fits(self, name: str) -> bool:
-        return len(name) * 4 <= self._room or len(name.encode()) <= self._room
 
     def _delete(self, names: Sequence[str]) -> list[tuple[str, str]]:
         size = self._bucket.service.delete_count
@@ -447,13 +337,9 @@ class BucketStorage:
 
     def _each(self, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
         self._check_open()
-        return at_once(call, items, self._concurrency)
+        return map_concurrently(call, items, self._concurrency)
 
     def _check_open(self) -> None:
         if self._closed:
             message = "the storage is closed: open it again"
             raise StorageError(message, storage=self.name)
-
-
-def _digested(value: bytes) -> bytes:
-    return DIGESTED + digest_values([value])[0]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.bucket.client import Bucket
 
-__all__ = ["WHOLE_BYTES", "Parts", "gathered", "send_parts"]
+__all__ = ["WHOLE_BYTES", "Parts", "gather", "send_parts"]
 
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
@@ -78,7 +78,7 @@ def _part(bucket: Bucket, name: str, meta: Meta, start: int, stop: int) -> bytes
     return part
 
 
-def gathered(parts: Iterator[bytes]) -> tuple[bytes | None, Iterator[bytes]]:
+def gather(parts: Iterator[bytes]) -> tuple[bytes | None, Iterator[bytes]]:
     """Return all parts as one where they are few enough to be held, else None; and the parts as they came."""
     held: list[bytes] = []
     size = 0

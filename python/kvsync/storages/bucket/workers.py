@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["at_once"]
+__all__ = ["map_concurrently"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def at_once(call: Callable[[T], R], items: Sequence[T], concurrency: int) -> list[R]:
+def map_concurrently(call: Callable[[T], R], items: Sequence[T], concurrency: int) -> list[R]:
     """Return `call` of every item, in their order.
 
     After a failure nothing new is begun; it is raised when all that was under way has ended.

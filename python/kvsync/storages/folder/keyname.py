@@ -26,9 +26,9 @@ from dataclasses import dataclass
 
 from kvsync.storages.contract import RESERVED
 
-__all__ = ["BESIDE", "NAME_BYTES_MAX", "Naming", "is_reserved", "quote"]
+__all__ = ["NAME_BYTES_MAX", "VALUE_SUFFIX", "Naming", "is_reserved", "quote"]
 
-BESIDE = "%value"
+VALUE_SUFFIX = "%value"
 """Ends the name of a file whose own name is taken by a directory."""
 
 NAME_BYTES_MAX = 255
@@ -39,7 +39,7 @@ _DEVICE = r"(?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³]|CONIN\$|CONOUT\$) *
 _device = re.compile(_DEVICE, re.IGNORECASE)
 # The same rules for a whole path at once; most paths pass here, and nothing else looks at them.
 _not_portable = re.compile(
-    rf"[\x00-\x1f\x7f\\]|(?:[. ]|{BESIDE})(?:/|\Z)|(?:\A|/)(?:/|\Z|{_DEVICE})",
+    rf"[\x00-\x1f\x7f\\]|(?:[. ]|{VALUE_SUFFIX})(?:/|\Z)|(?:\A|/)(?:/|\Z|{_DEVICE})",
     re.IGNORECASE,
 )
 _to_quote = re.compile(r"[%\x00-\x1f\x7f\\]|[. ]\Z")
@@ -154,24 +154,24 @@ class Naming:
         """
         if "%" not in path:
             return path
-        if self.is_beside(path):
-            path = path[: -len(BESIDE)]
+        if self.is_suffixed(path):
+            path = path[: -len(VALUE_SUFFIX)]
         key = self._origin(path)
         return key if key is not None and self.is_special(key) else path
 
-    def places(self, key: str) -> list[str]:
+    def paths(self, key: str) -> list[str]:
         """Return every path where the value of a key may lie; the first is where a new one goes.
 
-        >>> Naming().places("a"), Naming().places("aux.c")
+        >>> Naming().paths("a"), Naming().paths("aux.c")
         (['a', 'a%value'], ['%61ux.c', 'aux.c', '%61ux.c%value', 'aux.c%value'])
         """
         if not self.is_special(key):
-            return [key, key + BESIDE]
+            return [key, key + VALUE_SUFFIX]
         quoted = self.quote(key)
         # The key itself is a path of its own, unless that path means another key.
-        if self.is_path(key) and self.decode(key) == key and not self.is_beside(key):
-            return [quoted, key, quoted + BESIDE, key + BESIDE]
-        return [quoted, quoted + BESIDE]
+        if self.is_path(key) and self.decode(key) == key and not self.is_suffixed(key):
+            return [quoted, key, quoted + VALUE_SUFFIX, key + VALUE_SUFFIX]
+        return [quoted, quoted + VALUE_SUFFIX]
 
     def quote(self, key: str) -> str:
         """Return the quoted form of a key under these rules."""
@@ -198,11 +198,11 @@ class Naming:
             return False
         return all(name not in {"", ".", ".."} and _fits(name) for name in names)
 
-    def is_beside(self, path: str) -> bool:
+    def is_suffixed(self, path: str) -> bool:
         """Return whether a path is that of a value beside the directory of its name."""
         count = 0
-        while path.endswith(BESIDE) and self.is_path(path[: -len(BESIDE)]):
-            path = path[: -len(BESIDE)]
+        while path.endswith(VALUE_SUFFIX) and self.is_path(path[: -len(VALUE_SUFFIX)]):
+            path = path[: -len(VALUE_SUFFIX)]
             count += 1
         return count % 2 == 1
 

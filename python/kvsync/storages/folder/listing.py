@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 from kvsync.errors import StorageError
 from kvsync.storages.contract import FOREIGN_MAX, RESERVED
 from kvsync.storages.folder.keyname import is_reserved
-from kvsync.storages.folder.values import places_of, token_of
+from kvsync.storages.folder.values import paths_of, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kvsync.storages.folder.beneath import Beneath
     from kvsync.storages.folder.keyname import Naming
+    from kvsync.storages.folder.safe_tree import SafeTree
     from kvsync.storages.folder.values import ValueFiles
 
 __all__ = ["list_tree"]
 
 
 def list_tree(
-    tree: Beneath, naming: Naming, files: ValueFiles, storage: str, foreign: list[str]
+    tree: SafeTree, naming: Naming, files: ValueFiles, storage: str, foreign: list[str]
 ) -> Iterator[tuple[str, bytes]]:
     """Return every key with its token, ascending; add to `foreign` what is neither file nor directory.
 
@@ -35,23 +35,22 @@ def list_tree(
     pending = [""]
     while pending:
         path = pending.pop()
-        below = _listed(tree, path, storage, foreign)
-        for name, token in below:
-            place = f"{path}/{name}" if path else name
+        for name, token in _listed(tree, path, storage, foreign):
+            below = f"{path}/{name}" if path else name
             if is_reserved(name):
-                _pass_over(name, place, token, naming, storage)
+                _pass_over(name, below, token, naming, storage)
                 continue
             if token is None:
-                pending.append(place)
+                pending.append(below)
                 continue
-            key = naming.decode(place)
-            doubtful = doubtful or key != place or naming.is_special(key)
+            key = naming.decode(below)
+            doubtful = doubtful or key != below or naming.is_special(key)
             found.append((key, token))
     found.sort()
     return _without_doubles(found, naming, files) if doubtful else iter(found)
 
 
-def _listed(tree: Beneath, path: str, storage: str, foreign: list[str]) -> list[tuple[str, bytes | None]]:
+def _listed(tree: SafeTree, path: str, storage: str, foreign: list[str]) -> list[tuple[str, bytes | None]]:
     """Return the files of a directory with their tokens, and its directories with None."""
     listed: list[tuple[str, bytes | None]] = []
     for entry in tree.entries(path):
@@ -68,7 +67,7 @@ def _listed(tree: Beneath, path: str, storage: str, foreign: list[str]) -> list[
     return listed
 
 
-def _pass_over(name: str, place: str, token: bytes | None, naming: Naming, storage: str) -> None:
+def _pass_over(name: str, path: str, token: bytes | None, naming: Naming, storage: str) -> None:
     """Accept our own index, and that of a folder within this one that is kept in sync by itself.
 
     Raises:
@@ -76,7 +75,7 @@ def _pass_over(name: str, place: str, token: bytes | None, naming: Naming, stora
     """
     if token is None and (name == RESERVED or naming.folds):
         return
-    message = f"{place!r:.400} cannot be a key, since names like {RESERVED} are reserved: rename or move it"
+    message = f"{path!r:.400} cannot be a key, since names like {RESERVED} are reserved: rename or move it"
     raise StorageError(message, storage=storage)
 
 
@@ -99,6 +98,6 @@ def _without_doubles(found: list[tuple[str, bytes]], naming: Naming, files: Valu
             continue
         last = key
         double = position + 1 < len(found) and found[position + 1][0] == key
-        counted = files.winner(key) if double and places_of(naming, key) else token
+        counted = files.winner(key) if double and paths_of(naming, key) else token
         if counted is not None:
             yield key, counted

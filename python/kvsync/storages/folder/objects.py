@@ -12,125 +12,33 @@ import fcntl
 import os
 import re
 import stat
-import unicodedata
-from itertools import count
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
 from kvsync.storages.contract import RESERVED, ObjectMismatch
-from kvsync.storages.folder.beneath import NOT_THERE
+from kvsync.storages.folder.safe_tree import NOT_THERE
+from kvsync.storages.folder.staging import Staging, write_all
 from kvsync.types import ABSENT, ANY, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kvsync.storages.folder.beneath import Beneath
+    from kvsync.storages.folder.safe_tree import SafeTree
     from kvsync.types import Expectation, Version
 
-__all__ = ["ObjectFiles", "Staging", "write_all"]
+__all__ = ["ObjectFiles"]
 
 LOCK = "lock"
-STAGING = f"{RESERVED}/tmp"  # noqa: S108 - below the folder itself
 _NAME = re.compile(r"[A-Za-z0-9_\-]+(?:/[A-Za-z0-9_\-]+)*\Z", re.ASCII)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-_numbers = count()
-
-
-def write_all(file: int, data: bytes) -> None:
-    """Write all of `data`, in as many calls as it takes."""
-    if os.write(file, data) == len(data):
-        return
-    os.lseek(file, 0, os.SEEK_SET)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
-
-
-class Staging:
-    """The directory of unfinished files, with a shared lock on it while this lives."""
-
-    def __init__(self, tree: Beneath) -> None:
-        self.directory = os.dup(tree.make(STAGING))
-        try:
-            self._lock()
-        except BaseException:
-            os.close(self.directory)
-            raise
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Give up the lock."""
-        # The descriptor is a copy, and closing one does not unlock the other.
-        fcntl.flock(self.directory, fcntl.LOCK_UN)
-        os.close(self.directory)
-
-    @staticmethod
-    def vanish(tree: Beneath) -> bool:
-        """Remove the directory, unless somebody is writing there; return whether it is gone."""
-        here = tree.directory(STAGING)
-        if here is None:
-            return True
-        try:
-            fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.rmdir(STAGING.rpartition("/")[2], dir_fd=tree.make(RESERVED))
-        except OSError:
-            return False
-        return True
-
-    def create(self) -> tuple[str, int]:
-        """Return the name and the descriptor of a new empty file."""
-        while True:
-            name = f"{os.getpid():x}-{next(_numbers):x}"
-            try:
-                return name, os.open(name, _CREATE, 0o666, dir_fd=self.directory)
-            except FileExistsError:
-                continue  # another host's process with our number
-
-    def discard(self, name: str) -> None:
-        """Remove an unfinished file."""
-        with contextlib.suppress(OSError):
-            os.unlink(name, dir_fd=self.directory)
-
-    def probe(self) -> tuple[bool, bool]:
-        """Return whether the file system changes the Unicode form of names, and whether it folds names."""
-        composed = unicodedata.normalize("NFC", f"Probe-é-{os.getpid():x}-{next(_numbers):x}")
-        decomposed = unicodedata.normalize("NFD", composed)
-        os.close(os.open(composed, _CREATE, 0o666, dir_fd=self.directory))
-        try:
-            normalises = composed not in os.listdir(self.directory)
-            folds = any(self._has(name) for name in (composed.upper(), decomposed))
-        finally:
-            self.discard(composed)
-        return normalises, folds
-
-    def _has(self, name: str) -> bool:
-        try:
-            os.stat(name, dir_fd=self.directory, follow_symlinks=False)
-        except OSError:
-            return False
-        return True
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pass  # somebody is writing: what lies here may be theirs
-        else:
-            for name in os.listdir(self.directory):
-                self.discard(name)
-        fcntl.flock(self.directory, fcntl.LOCK_SH)
 
 
 class ObjectFiles:
     """The objects below `.kvsync/` of one tree."""
 
-    def __init__(self, tree: Beneath, storage: str) -> None:
+    def __init__(self, tree: SafeTree, storage: str) -> None:
         self._tree = tree
         self._storage = storage
 

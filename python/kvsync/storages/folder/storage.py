@@ -12,21 +12,21 @@ clock, so a write by somebody else right after ours does not have our token.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from kvsync.errors import StorageError, UsageError
+from kvsync.errors import UsageError
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import RESERVED, Capabilities, ObjectMismatch, OpaqueTokens, Support, Tier
-from kvsync.storages.folder.beneath import Beneath, KeyBlockedError
+from kvsync.storages.folder.failure import attempt, storage_errors
 from kvsync.storages.folder.keyname import Naming
 from kvsync.storages.folder.listing import list_tree
-from kvsync.storages.folder.objects import ObjectFiles, Staging
-from kvsync.storages.folder.values import ChangedError, Staged, ValueFiles, parts_of
+from kvsync.storages.folder.objects import ObjectFiles
+from kvsync.storages.folder.safe_tree import SafeTree
+from kvsync.storages.folder.staging import Staging, stage_all
+from kvsync.storages.folder.values import ValueFiles, parts_of
 from kvsync.storages.path import absolute
 from kvsync.storages.url import parse_url
 from kvsync.types import ANY, Written
@@ -39,36 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["FolderStorage", "open_url"]
 
 SCAN_COUNT = 10_000
-WRITERS = 8
-GROUP_COUNT = 128
-GROUP_BYTES = 32 << 20
 
-_T = TypeVar("_T")
 _ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_KEY_ONLY = {
-    errno.EACCES,
-    errno.EEXIST,
-    errno.EFBIG,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ENOTDIR,
-    errno.ENOTEMPTY,
-    errno.EPERM,
-    errno.EXDEV,
-}
-_ADVICE = {
-    errno.EACCES: "change its permissions, or run as its owner",
-    errno.EDQUOT: "make room, or raise the quota, and run again",
-    errno.ELOOP: "a symbolic link lies where a directory has to be: remove the link",
-    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
-    errno.ENOENT: "create it, or mount it, and run again",
-    errno.ENOLCK: "this file system has no locks: use a folder on another one",
-    errno.ENOSPC: "make room and run again",
-    errno.ENOTDIR: "name a folder",
-    errno.EPERM: "change its permissions, or run as its owner",
-    errno.EROFS: "mount it for writing, or name another folder",
-    errno.ESTALE: "mount it again",
-}
 
 
 def open_url(url: str) -> FolderStorage:
@@ -109,7 +81,7 @@ class FolderStorage:
     ) -> None:
         self.path = os.fspath(path)
         self.name = self.path
-        self._place = absolute(self.path)  # it is opened by each call
+        self._path = absolute(self.path)  # it is opened by each call
         self.identity = f"file:{os.path.realpath(self.path)}"
         self._create = create
         self._clock_ns = clock_ns
@@ -153,9 +125,9 @@ class FolderStorage:
             naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
             files = ValueFiles(tree, naming, self._clock_ns)
-            for position, staged in enumerate(_staged(files, staging, values)):
+            for position, staged in enumerate(stage_all(files, staging, values)):
                 wanted = ANY if expect is None else expect[position]
-                tokens.append(_attempt(batch, keys[position], files.place, staging, staged, keys[position], wanted))
+                tokens.append(attempt(batch, keys[position], files.install, staging, staged, keys[position], wanted))
             tree.sync()
         return batch.written(tokens)
 
@@ -174,7 +146,7 @@ class FolderStorage:
             files = ValueFiles(tree, naming, self._clock_ns)
             for position, key in enumerate(keys):
                 wanted: bytes | AnyVersion | None = ANY if expect is None else expect[position]
-                _attempt(batch, key, files.delete, key, wanted)
+                attempt(batch, key, files.delete, key, wanted)
             files.prune()
             tree.sync()
         return batch.written()
@@ -231,7 +203,7 @@ class FolderStorage:
             staged = files.stage_parts(staging, parts)
             try:
                 wanted = ANY if expect is None else expect[0]
-                token = _attempt(batch, key, files.place, staging, staged, key, wanted)
+                token = attempt(batch, key, files.install, staging, staged, key, wanted)
             finally:
                 staging.discard(staged.name)
             tree.sync()
@@ -316,34 +288,34 @@ class FolderStorage:
 
     def _parts(self, file: int) -> Iterator[bytes]:
         try:
-            with self._errors():
+            with storage_errors(self.name):
                 yield from parts_of(file)
         finally:
             os.close(file)
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[tuple[Beneath | None, Naming]]:
-        with self._errors():
+    def _reading(self) -> Iterator[tuple[SafeTree | None, Naming]]:
+        with storage_errors(self.name):
             root = self._root()
             if root is None:
                 yield None, Naming()
                 return
-            with Beneath(root) as tree:
+            with SafeTree(root) as tree:
                 naming = self._naming or _guessed_naming(tree)
                 tree.folds = naming.folds
                 yield tree, naming
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Beneath]:
-        with self._errors():
+    def _writing(self) -> Iterator[SafeTree]:
+        with storage_errors(self.name):
             root = self._made_root()
-            with Beneath(root) as tree:
+            with SafeTree(root) as tree:
                 tree.make(RESERVED)
                 yield tree
 
     def _root(self) -> int | None:
         try:
-            return os.open(self._place, _ROOT)
+            return os.open(self._path, _ROOT)
         except FileNotFoundError:
             if not self._create:
                 raise
@@ -353,86 +325,22 @@ class FolderStorage:
         root = self._root()
         if root is not None:
             return root
-        os.makedirs(self._place, exist_ok=True)
-        parent = os.open(os.path.dirname(os.path.realpath(self._place)), _ROOT)
+        os.makedirs(self._path, exist_ok=True)
+        parent = os.open(os.path.dirname(os.path.realpath(self._path)), _ROOT)
         try:
             os.fsync(parent)
         finally:
             os.close(parent)
-        return os.open(self._place, _ROOT)
+        return os.open(self._path, _ROOT)
 
     def _probed(self, staging: Staging) -> Naming:
         normalises, folds = staging.probe()
         self._naming = Naming(normalises=normalises, folds=folds)
         return self._naming
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except StorageError:
-            raise
-        except KeyBlockedError as error:
-            message = f"the index cannot be kept in `{RESERVED}`: {error}"
-            raise StorageError(message, storage=self.name) from error
-        except OSError as error:
-            advice = _ADVICE.get(error.errno or 0, "mend it and run again")
-            place = f" ({error.filename!r:.300})" if isinstance(error.filename, str) else ""
-            message = f"{error.strerror or error}{place}: {advice}"
-            raise StorageError(message, storage=self.name) from error
 
-
-def _guessed_naming(tree: Beneath) -> Naming:
+def _guessed_naming(tree: SafeTree) -> Naming:
     """Return what can be told without writing: whether `.KVSYNC` is `.kvsync`."""
     ours, other = tree.status(RESERVED), tree.status(RESERVED.upper())
     folds = ours is not None and other is not None and os.path.samestat(ours, other)
     return Naming(folds=folds)
-
-
-def _staged(files: ValueFiles, staging: Staging, values: Sequence[bytes]) -> Iterator[Staged | OSError]:
-    """Yield a finished file for each value, in their order; one that is not given a name is removed.
-
-    Several threads write them, since file systems make the waits of several `fsync` one.
-    """
-    if len(values) == 1:
-        yield from _given(staging, [files.stage(staging, values[0])])
-        return
-    with ThreadPoolExecutor(WRITERS, thread_name_prefix="kvsync-write") as pool:
-        for start, stop in _groups(values):
-            group = list(pool.map(lambda value: files.stage(staging, value), values[start:stop]))
-            yield from _given(staging, group)
-
-
-def _given(staging: Staging, group: Sequence[Staged | OSError]) -> Iterator[Staged | OSError]:
-    try:
-        yield from group
-    finally:
-        for staged in group:
-            if isinstance(staged, Staged):
-                staging.discard(staged.name)
-
-
-def _groups(values: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    start, size = 0, 0
-    for position, value in enumerate(values):
-        if position > start and (position - start >= GROUP_COUNT or size + len(value) > GROUP_BYTES):
-            yield start, position
-            start, size = position, 0
-        size += len(value)
-    if start < len(values):
-        yield start, len(values)
-
-
-def _attempt(batch: Batch, key: str, action: Callable[..., _T], *args: object) -> _T | None:
-    """Return what an action on the file of a key returns; refuse the key if only that file is at fault."""
-    try:
-        return action(*args)
-    except ChangedError:
-        batch.refuse_changed(key)
-    except KeyBlockedError as error:
-        batch.refuse(key, str(error))
-    except OSError as error:
-        if error.errno not in _KEY_ONLY:
-            raise
-        batch.refuse(key, f"its file cannot be changed: {error.strerror}")
-    return None

@@ -10,19 +10,19 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kvsync.storages.contract import TornRead
-from kvsync.storages.folder.beneath import NOT_THERE, KeyBlockedError, kind_of
-from kvsync.storages.folder.keyname import BESIDE, is_reserved
-from kvsync.storages.folder.objects import write_all
+from kvsync.storages.folder.keyname import VALUE_SUFFIX, is_reserved
+from kvsync.storages.folder.safe_tree import NOT_THERE, KeyBlockedError, kind_of
+from kvsync.storages.folder.staging import Staged, write_all
 from kvsync.types import AnyVersion, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from kvsync.storages.folder.beneath import Beneath
     from kvsync.storages.folder.keyname import Naming
-    from kvsync.storages.folder.objects import Staging
+    from kvsync.storages.folder.safe_tree import SafeTree
+    from kvsync.storages.folder.staging import Staging
 
-__all__ = ["ChangedError", "Staged", "ValueFiles", "parts_of", "places_of", "token_of"]
+__all__ = ["ChangedError", "ValueFiles", "parts_of", "paths_of", "token_of"]
 
 Wanted: TypeAlias = "bytes | AnyVersion | None"
 
@@ -37,17 +37,10 @@ class ChangedError(Exception):
     """What lies at a key is not what was expected."""
 
 
-class Staged(NamedTuple):
-    """A finished file that has no key yet: its name in the staging directory, and its status."""
-
-    name: str
-    status: os.stat_result
-
-
 class _Found(NamedTuple):
     """What lies at the places of a key."""
 
-    places: list[str]
+    paths: list[str]
     files: list[tuple[str, os.stat_result]]
     others: dict[str, str]
 
@@ -61,7 +54,7 @@ def token_of(status: os.stat_result) -> bytes:
     return _token.pack(status.st_mtime_ns, status.st_size, status.st_ino)
 
 
-def places_of(naming: Naming, key: str) -> list[str]:
+def paths_of(naming: Naming, key: str) -> list[str]:
     """Return every path where the value of a key may lie, the preferred one first.
 
     Raises:
@@ -73,19 +66,19 @@ def places_of(naming: Naming, key: str) -> list[str]:
         raise KeyBlockedError("the key has a lone surrogate, so it cannot be a file's name") from None
     if size > PATH_BYTES_MAX:
         raise KeyBlockedError(f"the key has {size} bytes; a path may have {PATH_BYTES_MAX}")
-    places = naming.places(key)
-    if places[0] is not key:
+    paths = naming.paths(key)
+    if paths[0] is not key:
         if is_reserved(key.partition("/")[0]):
             raise KeyBlockedError("keys in `.kvsync` are reserved for the index")
-        if len(places[0].encode()) > PATH_BYTES_MAX:
+        if len(paths[0].encode()) > PATH_BYTES_MAX:
             raise KeyBlockedError(f"the key's path would have more than {PATH_BYTES_MAX} bytes")
-    return places
+    return paths
 
 
 class ValueFiles:
     """The value files below one tree, for the time of one batch."""
 
-    def __init__(self, tree: Beneath, naming: Naming, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, tree: SafeTree, naming: Naming, clock_ns: Callable[[], int]) -> None:
         self._tree = tree
         self._naming = naming
         self._clock_ns = clock_ns
@@ -94,8 +87,8 @@ class ValueFiles:
     def read(self, key: str) -> bytes | Unreadable | None:
         """Return a value; one that changes while it is read is read once more, then given up for now."""
         try:
-            for place in places_of(self._naming, key):
-                value = self._read_place(place)
+            for path in paths_of(self._naming, key):
+                value = self._read_path(path)
                 if value is not None:
                     return value
         except KeyBlockedError:
@@ -115,8 +108,8 @@ class ValueFiles:
     def open_value(self, key: str) -> int | Unreadable | None:
         """Open the file of a key for reading, or return None where there is none; the caller closes it."""
         try:
-            for place in places_of(self._naming, key):
-                file = self._open_place(place)
+            for path in paths_of(self._naming, key):
+                file = self._open_path(path)
                 if file is not None:
                     return file
         except KeyBlockedError:
@@ -164,7 +157,7 @@ class ValueFiles:
         finally:
             os.close(file)
 
-    def place(self, staging: Staging, staged: Staged | OSError, key: str, wanted: Wanted) -> bytes:
+    def install(self, staging: Staging, staged: Staged | OSError, key: str, wanted: Wanted) -> bytes:
         """Give a staged file the name of a key, and return its token.
 
         Raises:
@@ -175,18 +168,18 @@ class ValueFiles:
             raise staged
         found = self._find(key)
         _compare(found.token, wanted)
-        place = self._choose(found)
-        parent, _, leaf = place.rpartition("/")
+        path = self._choose(found)
+        parent, _, leaf = path.rpartition("/")
         if found.files:
             _set_mode(staging, staged, found.files[0][1].st_mode)
         here = self._tree.make(parent, displace=True)
         if isinstance(wanted, AnyVersion):
             os.rename(staged.name, leaf, src_dir_fd=staging.directory, dst_dir_fd=here)
         else:
-            self._place_expected(staging, staged.name, place, wanted)
+            self._install_expected(staging, staged.name, path, wanted)
         self._tree.touch(parent)
         for other, _status in found.files:
-            if other != place:
+            if other != path:
                 self._unlink(other)
         return token_of(staged.status)
 
@@ -202,9 +195,9 @@ class ValueFiles:
             return
         _compare(found.token, wanted)
         # The one that counts goes last, so a crash in between does not bring an older one forth.
-        for place, _status in reversed(found.files):
-            self._unlink(place)
-            self.emptied.add(place.rpartition("/")[0])
+        for path, _status in reversed(found.files):
+            self._unlink(path)
+            self.emptied.add(path.rpartition("/")[0])
 
     def prune(self) -> None:
         """Remove the directories that deletes have emptied."""
@@ -213,42 +206,44 @@ class ValueFiles:
         self.emptied.clear()
 
     def _find(self, key: str) -> _Found:
-        places = places_of(self._naming, key)
+        paths = paths_of(self._naming, key)
         files, others = [], {}
-        for place in places:
-            status = self._tree.status(place)
+        for path in paths:
+            status = self._tree.status(path)
             if status is None:
                 continue
             if stat.S_ISREG(status.st_mode):
-                files.append((place, status))
+                files.append((path, status))
             else:
-                others[place] = kind_of(status.st_mode)
-        return _Found(places, files, others)
+                others[path] = kind_of(status.st_mode)
+        return _Found(paths, files, others)
 
     def _choose(self, found: _Found) -> str:
         """Return where a value goes: where it is, or the plain name, or beside the directory of that name."""
-        plain = found.places[0]
-        if found.files and found.files[0][0] != plain + BESIDE:
+        plain = found.paths[0]
+        if found.files and found.files[0][0] != plain + VALUE_SUFFIX:
             return found.files[0][0]
         if plain not in found.others:
             if found.files:  # the directory is gone: the value gets its plain name back
-                self._tree.move(plain + BESIDE, plain)
+                self._tree.move(plain + VALUE_SUFFIX, plain)
                 found.files[0] = (plain, found.files[0][1])
             return plain
         if found.others[plain] != "a directory":
             raise KeyBlockedError(f"{found.others[plain]} lies at its path {plain!r:.300}")
-        if plain + BESIDE in found.others:
-            raise KeyBlockedError(f"{found.others[plain + BESIDE]} lies at its path {plain + BESIDE!r:.300}")
-        return plain + BESIDE
+        if plain + VALUE_SUFFIX in found.others:
+            raise KeyBlockedError(
+                f"{found.others[plain + VALUE_SUFFIX]} lies at its path {plain + VALUE_SUFFIX!r:.300}"
+            )
+        return plain + VALUE_SUFFIX
 
-    def _place_expected(self, staging: Staging, temporary: str, place: str, wanted: bytes | None) -> None:
+    def _install_expected(self, staging: Staging, temporary: str, path: str, wanted: bytes | None) -> None:
         """Give a finished file its name if what lies there is still as wanted."""
-        parent, _, leaf = place.rpartition("/")
+        parent, _, leaf = path.rpartition("/")
         if wanted is None:
             with contextlib.suppress(_NoLinksError):
                 self._link(staging, temporary, parent, leaf)
                 return
-        status = self._tree.status(place)
+        status = self._tree.status(path)
         _compare(None if status is None else token_of(status), wanted)
         here = self._tree.make(parent)
         os.rename(temporary, leaf, src_dir_fd=staging.directory, dst_dir_fd=here)
@@ -265,8 +260,8 @@ class ValueFiles:
             raise
         staging.discard(temporary)
 
-    def _unlink(self, place: str) -> None:
-        parent, _, leaf = place.rpartition("/")
+    def _unlink(self, path: str) -> None:
+        parent, _, leaf = path.rpartition("/")
         here = self._tree.directory(parent)
         if here is None:
             return
@@ -274,9 +269,9 @@ class ValueFiles:
             os.unlink(leaf, dir_fd=here)
         self._tree.touch(parent)
 
-    def _read_place(self, place: str) -> bytes | Unreadable | None:
+    def _read_path(self, path: str) -> bytes | Unreadable | None:
         for _attempt in range(2):
-            file = self._open_place(place)
+            file = self._open_path(path)
             if file is None:
                 return None
             try:
@@ -289,9 +284,9 @@ class ValueFiles:
                 return value
         return Unreadable("its file changes while it is read")
 
-    def _open_place(self, place: str) -> int | None:
+    def _open_path(self, path: str) -> int | None:
         """Open a regular file, and nothing else."""
-        parent, _, leaf = place.rpartition("/")
+        parent, _, leaf = path.rpartition("/")
         here = self._tree.directory(parent)
         if here is None or (self._tree.folds and not self._tree.is_exact(parent, leaf)):
             return None

@@ -161,7 +161,7 @@ class Database:
         """Whether this thread has a transaction open."""
         return self._own_values() is not None
 
-    def beside(self, name: str, *, create: bool) -> tuple[str, str] | None:
+    def sidecar_path(self, name: str, *, create: bool) -> tuple[str, str] | None:
         """Return the paths of a file beside the data, and of the data.
 
         None where there is no environment, and none is to be made.
@@ -171,7 +171,7 @@ class Database:
         """
         with self.errors:
             shared = self._found(create=create)
-            return (shared.beside(name), shared.data) if shared is not None else None
+            return (shared.sidecar_path(name), shared.data) if shared is not None else None
 
     def barred(self, *, again: bool = False) -> frozenset[bytes]:
         """Return the keys of the unnamed database that are names of others; what is known is looked up `again`.

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError, UsageError
-from kvsync.storages.lmdb.beside import open_beside
+from kvsync.storages.lmdb.sidecar import open_sidecar
 
 try:
     import fcntl
@@ -167,7 +167,7 @@ class SharedEnvironment:
         with self._handles_lock, self._begin(buffers=buffers) as transaction:
             yield transaction, [self._handle(name, transaction) for name in names]
 
-    def beside(self, name: str) -> str:
+    def sidecar_path(self, name: str) -> str:
         """Return the path of a file beside the data: in the environment's directory, or next to its single file."""
         return self._beside + name
 
@@ -250,7 +250,7 @@ class SharedEnvironment:
         """
         if fcntl is None:
             return None
-        file = open_beside(self.data, self.beside("kvsync.lock"), os.O_RDWR | os.O_CREAT)
+        file = open_sidecar(self.data, self.sidecar_path("kvsync.lock"), os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kvsync.storages.lmdb.database import Database
-    from kvsync.storages.lmdb.undoing import UndoneLease
+    from kvsync.storages.lmdb.lease_rollback import TransactionalLease
     from kvsync.storages.lmdb.values import Values
     from kvsync.types import Expectation, Version
 
@@ -31,7 +31,7 @@ class Index:
     """
 
     def __init__(
-        self, database: Database, name: str, lease: UndoneLease | None, random_bytes: Callable[[int], bytes]
+        self, database: Database, name: str, lease: TransactionalLease | None, random_bytes: Callable[[int], bytes]
     ) -> None:
         self._database = database
         self._name = name
@@ -85,8 +85,8 @@ class Index:
             self._lease.remove(expect)
             return
         held = {name: self.load(name) for name in names}
-        for name, there in held.items():
-            _compare(name, expect, there.version if there is not None else None)
+        for name, current in held.items():
+            _compare(name, expect, current.version if current is not None else None)
         if held.get(LEASE) is not None and self._lease is not None:
             self._lease.remove(expect)
             del held[LEASE]

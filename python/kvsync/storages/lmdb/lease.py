@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
 from kvsync.storages.contract import ObjectMismatch
-from kvsync.storages.lmdb.beside import open_beside
+from kvsync.storages.lmdb.sidecar import open_sidecar
 from kvsync.types import ABSENT, ANY, Stored
 
 try:
@@ -78,18 +78,18 @@ class LeaseFile:
             StorageError: somebody does not let go of the lock.
         """
         try:
-            file = open_beside(self._data, self.path, os.O_RDONLY)
+            file = open_sidecar(self._data, self.path, os.O_RDONLY)
         except FileNotFoundError:
             return None
         try:
             record = _contents(file)
         finally:
             os.close(file)
-        there = _unpacked(record)
-        if there is None and record:
+        current = _unpacked(record)
+        if current is None and record:
             with self._locked(os.O_RDONLY) as locked:
-                there = _unpacked(_contents(locked)) if locked is not None else None
-        return there
+                current = _unpacked(_contents(locked)) if locked is not None else None
+        return current
 
     def store(self, data: bytes, expect: Expectation) -> tuple[Version, Stored | None]:
         """Write it; return its new version, and what was there before.
@@ -101,11 +101,11 @@ class LeaseFile:
         version = self._random_bytes(VERSION_BYTES)
         record = _packed(version, data)
         with self._locked(os.O_RDWR if isinstance(expect, bytes) else os.O_RDWR | os.O_CREAT) as file:
-            old, there = _checked(file, expect)
+            old, current = _checked(file, expect)
             if file is None:
                 raise AssertionError
             self._fill(file, record, old)
-        return version, there
+        return version, current
 
     def remove(self, expect: Expectation) -> Stored | None:
         """Remove it; return what was there before.
@@ -115,10 +115,10 @@ class LeaseFile:
             StorageError: somebody does not let go of the lock.
         """
         with self._locked(os.O_RDWR) as file:
-            _, there = _checked(file, expect)
+            _, current = _checked(file, expect)
             if file is not None:
                 os.unlink(self.path)
-        return there
+        return current
 
     def _fill(self, file: int, record: bytes, old: bytes) -> None:
         """Write `record` over what is there, `old`, or leave that."""
@@ -139,7 +139,7 @@ class LeaseFile:
         while True:
             with _unforked:
                 try:
-                    file = open_beside(self._data, self.path, flags)
+                    file = open_sidecar(self._data, self.path, flags)
                 except FileNotFoundError:
                     if flags & os.O_CREAT:
                         raise
@@ -169,10 +169,10 @@ def _is_had(file: int, kind: int) -> bool:
 def _checked(file: int | None, expect: Expectation) -> tuple[bytes, Stored | None]:
     """Return the bytes of the file, and the lease in it, if that is as expected."""
     old = _contents(file) if file is not None else b""
-    there = _unpacked(old)
-    if expect is not ANY and (there.version if there is not None else ABSENT) != expect:
+    current = _unpacked(old)
+    if expect is not ANY and (current.version if current is not None else ABSENT) != expect:
         raise ObjectMismatch(LEASE)
-    return old, there
+    return old, current
 
 
 def _packed(version: Version, data: bytes) -> bytes:

@@ -24,9 +24,9 @@ from kvsync.storages.lmdb.database import Database
 from kvsync.storages.lmdb.index import Index
 from kvsync.storages.lmdb.keys import decoded, encoded
 from kvsync.storages.lmdb.lease import are_possible
+from kvsync.storages.lmdb.lease_rollback import TransactionalLease
 from kvsync.storages.lmdb.names import Names
 from kvsync.storages.lmdb.refusals import refuse_changed, refuse_impossible
-from kvsync.storages.lmdb.undoing import UndoneLease
 from kvsync.storages.lmdb.values import Values, parts
 from kvsync.storages.path import absolute
 from kvsync.types import Written
@@ -94,7 +94,7 @@ class LmdbStorage:
             given=given,
             assumed=database is None,
         )
-        self._lease = UndoneLease(self._database, names.lease, random_bytes)
+        self._lease = TransactionalLease(self._database, names.lease, random_bytes)
         self._index = Index(self._database, names.index.decode(), self._lease if are_possible() else None, random_bytes)
 
     def __repr__(self) -> str:
@@ -230,7 +230,7 @@ class LmdbStorage:
             UsageError: one is open already.
             StorageError: it cannot be begun or committed; nothing of it remains.
         """
-        return self._lease.undone_with(self._database.transaction())
+        return self._lease.within(self._database.transaction())
 
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:

@@ -237,8 +237,8 @@ class NatsStorage:
         Raises:
             StorageError: the server does not tell whether it is there.
         """
-        there = self._link.call(lambda session: self._bucket.info(session, fresh=True)) is not None
-        yield "" if there else f"the bucket {self._bucket.name!r}, kept in files, one version a key, on one server"
+        current = self._link.call(lambda session: self._bucket.info(session, fresh=True)) is not None
+        yield "" if current else f"the bucket {self._bucket.name!r}, kept in files, one version a key, on one server"
 
     def close(self) -> None:
         """Close the connection and end its thread; calling it twice is fine."""

@@ -76,15 +76,15 @@ class Index:
     def _write(self, name: str, expect: Expectation) -> str:
         row = "%(tbl)s, %(name)s, %(data)b, %(version)s"
         columns = f"INSERT INTO {self.identifier} (tbl, name, data, version)"
-        there = f"SELECT 1 FROM {self.identifier} WHERE tbl = %(tbl)s AND name = %(name)s"  # noqa: S608
+        current = f"SELECT 1 FROM {self.identifier} WHERE tbl = %(tbl)s AND name = %(name)s"  # noqa: S608
         if expect is ABSENT:
             # The look spares waiting for a transaction that is just changing what is there.
-            return f"{columns} SELECT {row} WHERE NOT EXISTS ({there}) ON CONFLICT DO NOTHING"
+            return f"{columns} SELECT {row} WHERE NOT EXISTS ({current}) ON CONFLICT DO NOTHING"
         if expect is ANY:
             change = "DO UPDATE SET data = excluded.data, version = excluded.version"
             return f"{columns} VALUES ({row}) ON CONFLICT (tbl, name) {change}"
         # A lease that a long transaction has just renewed is locked until that ends: it is taken, no need to wait.
-        free = f"AND EXISTS ({there} AND version = %(old)s FOR UPDATE SKIP LOCKED)" if name == LEASE else ""
+        free = f"AND EXISTS ({current} AND version = %(old)s FOR UPDATE SKIP LOCKED)" if name == LEASE else ""
         return (
             f"UPDATE {self.identifier} SET data = %(data)b, version = %(version)s "  # noqa: S608
             f"WHERE tbl = %(tbl)s AND name = %(name)s AND version = %(old)s {free}"

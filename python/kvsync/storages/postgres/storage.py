@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier, has_expiry
-from kvsync.storages.dry_probe import undone
+from kvsync.storages.dry_probe import rolled_back
 from kvsync.storages.expiry import write_unexpiring, written_with_digests
 from kvsync.storages.postgres.conditions import delete_if, write_if
 from kvsync.storages.postgres.connections import Connections, atomic, library
@@ -267,7 +267,7 @@ class PostgresStorage:
         Raises:
             StorageError: the database cannot be written.
         """
-        with undone(self):
+        with rolled_back(self):
             yield ""
 
     def close(self) -> None:

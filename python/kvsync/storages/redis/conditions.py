@@ -35,7 +35,7 @@ class _Compared(NamedTuple):
 
 
 def write_if(
-    there: Values,
+    current: Values,
     names: Sequence[bytes],
     values: Sequence[bytes],
     expires: Sequence[int],
@@ -51,18 +51,18 @@ def write_if(
         new = [i for i in range(start, stop) if expect[i] is None]
         old = [i for i in range(start, stop) if expect[i] is not None]
         if new:
-            refused = there.create([names[i] for i in new], [values[i] for i in new], [expires[i] for i in new])
+            refused = current.create([names[i] for i in new], [values[i] for i in new], [expires[i] for i in new])
             changed += [new[i] for i in refused]
-        same, olds, others = _compare(there, names, expect, old)
+        same, olds, others = _compare(current, names, expect, old)
         changed += others
         if same:
             new_values, new_expires = [values[i] for i in same], [expires[i] for i in same]
-            refused = there.replace([names[i] for i in same], olds, new_values, new_expires)
+            refused = current.replace([names[i] for i in same], olds, new_values, new_expires)
             changed += [same[i] for i in refused]
     return sorted(changed)
 
 
-def delete_if(there: Values, names: Sequence[bytes], expect: Sequence[bytes | None]) -> list[int]:
+def delete_if(current: Values, names: Sequence[bytes], expect: Sequence[bytes | None]) -> list[int]:
     """Delete where the value there has the expected token; return the positions of where another value is.
 
     Raises:
@@ -71,14 +71,14 @@ def delete_if(there: Values, names: Sequence[bytes], expect: Sequence[bytes | No
     changed: list[int] = []
     new = [i for i, token in enumerate(expect) if token is None]
     if new:
-        present = there.present([names[i] for i in new])
+        present = current.present([names[i] for i in new])
         changed += [i for i, is_there in zip(new, present, strict=True) if is_there]
     old = [i for i, token in enumerate(expect) if token is not None]
     for start in range(0, len(old), COMMAND_COUNT):
-        same, olds, others = _compare(there, names, expect, old[start : start + COMMAND_COUNT], absent_is_fine=True)
+        same, olds, others = _compare(current, names, expect, old[start : start + COMMAND_COUNT], absent_is_fine=True)
         changed += others
         if same:
-            changed += [same[i] for i in there.drop_if([names[i] for i in same], olds)]
+            changed += [same[i] for i in current.drop_if([names[i] for i in same], olds)]
     return sorted(changed)
 
 
@@ -100,7 +100,7 @@ def pieces(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _compare(
-    there: Values,
+    current: Values,
     names: Sequence[bytes],
     expect: Sequence[bytes | None],
     positions: Sequence[int],
@@ -109,7 +109,7 @@ def _compare(
 ) -> _Compared:
     if not positions:
         return _Compared([], Held([], []), [])
-    found = dict(zip(positions, there.get([names[i] for i in positions]), strict=True))
+    found = dict(zip(positions, current.get([names[i] for i in positions]), strict=True))
     held = {i: value for i, value in found.items() if isinstance(value, bytes)}
     digests = dict(zip(held, digest_values(list(held.values())), strict=True))
     wanted = {i: parts_of(expect[i] or b"") for i in positions}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
-from kvsync.storages.dry_probe import undone
+from kvsync.storages.dry_probe import rolled_back
 from kvsync.storages.path import absolute
 from kvsync.storages.sqlite.database import Database
 from kvsync.storages.sqlite.index import VERSION_BYTES, Index
@@ -207,7 +207,7 @@ class SqliteStorage:
         if not os.path.exists(self._place):
             yield f"the database {self.path!r:.300}"
         else:
-            with undone(self):
+            with rolled_back(self):
                 yield ""
 
     def close(self) -> None:

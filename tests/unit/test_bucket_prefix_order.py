@@ -10,7 +10,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from kvsync.storages.bucket import BucketStorage
-from kvsync.storages.bucket.nesting import tiers
+from kvsync.storages.bucket.prefix_order import prefix_levels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,9 +74,9 @@ def test_no_name_is_written_while_one_below_it_is(monkeypatch: pytest.MonkeyPatc
 
 
 def test_tiers_hold_every_position_once() -> None:
-    assert tiers([]) == []
-    assert tiers(["a", "b", "a"]) == [[0, 1, 2]]
-    found = tiers(NESTED)
+    assert prefix_levels([]) == []
+    assert prefix_levels(["a", "b", "a"]) == [[0, 1, 2]]
+    found = prefix_levels(NESTED)
     assert sorted(position for tier in found for position in tier) == list(range(len(NESTED)))
     for tier in found:
         assert not any(lies_in(NESTED[i], NESTED[j]) for i in tier for j in tier)

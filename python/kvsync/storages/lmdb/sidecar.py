@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-__all__ = ["open_beside"]
+__all__ = ["open_sidecar"]
 
 _READ_AND_WRITE = 0o666
 # Nobody waits for a pipe of that name, nor is anything written where a link leads.
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-def open_beside(data: str, path: str, flags: int) -> int:
+def open_sidecar(data: str, path: str, flags: int) -> int:
     """Open `path` and return the descriptor; where that makes it, it gets the owner and permissions of the file `data`.
 
     Else a run of the superuser, or of somebody else in the group, would leave a file that the others cannot open.

@@ -13,13 +13,13 @@ import os
 import stat
 from typing import TYPE_CHECKING, Self
 
-from kvsync.storages.folder.keyname import BESIDE
+from kvsync.storages.folder.keyname import VALUE_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["Beneath", "KeyBlockedError", "kind_of"]
+__all__ = ["KeyBlockedError", "SafeTree", "kind_of"]
 
 OPEN_MAX = 200
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,7 +36,7 @@ def kind_of(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "neither file nor directory, but")
 
 
-class Beneath:
+class SafeTree:
     """The tree below an open directory, for the time of one batch.
 
     With `folds`, the file system takes names for equal that are not; then a name counts as there only where
@@ -216,9 +216,9 @@ class Beneath:
         if not (displace and stat.S_ISREG(found.st_mode)):
             kind = kind_of(found.st_mode)
             raise KeyBlockedError(f"{kind} lies at {path!r:.300}, where a directory has to be")
-        if name.endswith(BESIDE) or self.status(path + BESIDE) is not None:
+        if name.endswith(VALUE_SUFFIX) or self.status(path + VALUE_SUFFIX) is not None:
             raise KeyBlockedError(f"a file lies at {path!r:.300}, where a directory has to be")
-        os.rename(name, name + BESIDE, src_dir_fd=here, dst_dir_fd=here)
+        os.rename(name, name + VALUE_SUFFIX, src_dir_fd=here, dst_dir_fd=here)
         self.touch(parent)
 
     def _keep(self, path: str, opened: int) -> None:

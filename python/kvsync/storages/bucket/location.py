@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
     from kvsync.storages.url import Url
 
-__all__ = ["CONCURRENCY", "Place", "Service", "careful_twin", "service_of"]
+__all__ = ["CONCURRENCY", "Location", "Service", "service_of", "without_retries"]
 
 CONCURRENCY = 16
 CONCURRENCY_MAX = 1024
 
-PATIENT = {"max_retries": 3}
+RETRY = {"max_retries": 3}
 """Reads, and writes that may be made twice."""
 
-CAREFUL = {"max_retries": 0}
+NO_RETRY = {"max_retries": 0}
 """Conditional writes: made twice, one would meet its own first try and be reported as refused."""
 
 CLIENT_OPTIONS = {"connect_timeout": "5s", "timeout": "300s"}
@@ -97,7 +97,7 @@ def service_of(store: object) -> Service:
     raise UsageError(message)
 
 
-def careful_twin(
+def without_retries(
     store: Any, settings: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
 ) -> Any:
     """Return a store like `store` that makes each request once; one in memory is its own.
@@ -112,11 +112,11 @@ def careful_twin(
     arguments: dict[str, Any] = {"config": {**store.config, **(settings or {})}, "client_options": options}
     given = {"prefix": store.prefix, "credential_provider": store.credential_provider}
     arguments.update({name: value for name, value in given.items() if value is not None})
-    return type(store)(**arguments, retry_config=CAREFUL)
+    return type(store)(**arguments, retry_config=NO_RETRY)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A bucket and a prefix in it, from a URL.
 
     Attributes:
@@ -138,7 +138,7 @@ class Place:
     name: str
 
     @classmethod
-    def parse(cls, url: str) -> Place:
+    def parse(cls, url: str) -> Location:
         """Take a URL apart.
 
         Raises:
@@ -173,7 +173,7 @@ class Place:
             UsageError: obstore is not installed, or refuses the settings.
         """
         module = client("obstore.store", self.service.scheme)
-        return self._store(module, PATIENT), self._store(module, CAREFUL)
+        return self._store(module, RETRY), self._store(module, NO_RETRY)
 
     def _store(self, module: ModuleType, retry: dict[str, int]) -> Any:
         options: dict[str, object] = dict(CLIENT_OPTIONS)

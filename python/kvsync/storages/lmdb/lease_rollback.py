@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kvsync.storages.lmdb.database import Database
     from kvsync.types import Expectation, Stored, Version
 
-__all__ = ["UndoneLease"]
+__all__ = ["TransactionalLease"]
 
 
 class _Change(NamedTuple):
@@ -30,7 +30,7 @@ class _Change(NamedTuple):
     after: Version | None
 
 
-class UndoneLease:
+class TransactionalLease:
     """A lease in a file beside a database.
 
     Args:
@@ -85,7 +85,7 @@ class UndoneLease:
         self._note(_Change(file, before, None))
 
     @contextlib.contextmanager
-    def undone_with(self, transaction: AbstractContextManager[None]) -> Iterator[None]:
+    def within(self, transaction: AbstractContextManager[None]) -> Iterator[None]:
         """Go through a transaction; if it is undone, undo what was done to the lease inside, but replacements."""
         changes: list[_Change] = []
         try:
@@ -107,7 +107,7 @@ class UndoneLease:
         return file
 
     def _file(self, *, create: bool) -> LeaseFile | None:
-        paths = self._database.beside(self._name, create=create)
+        paths = self._database.sidecar_path(self._name, create=create)
         return LeaseFile(*paths, self._random_bytes) if paths is not None else None
 
 

@@ -1,0 +1,162 @@
+"""Unfinished files: each is written durably here, and then renamed to where it belongs.
+
+Whoever writes one holds a shared lock on the directory. Whoever gets an exclusive lock knows that a crash left all of
+the files in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from kvsync.storages.contract import RESERVED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kvsync.storages.folder.safe_tree import SafeTree
+    from kvsync.storages.folder.values import ValueFiles
+
+__all__ = ["Staged", "Staging", "stage_all", "write_all"]
+
+STAGING = f"{RESERVED}/tmp"  # noqa: S108 - below the folder itself
+WRITERS = 8
+GROUP_COUNT = 128
+GROUP_BYTES = 32 << 20
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_numbers = count()
+
+
+class Staged(NamedTuple):
+    """A finished file that has no key yet: its name in the staging directory, and its status."""
+
+    name: str
+    status: os.stat_result
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of `data`, in as many calls as it takes."""
+    if os.write(file, data) == len(data):
+        return
+    os.lseek(file, 0, os.SEEK_SET)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+class Staging:
+    """The directory of unfinished files, with a shared lock on it while this lives."""
+
+    def __init__(self, tree: SafeTree) -> None:
+        self.directory = os.dup(tree.make(STAGING))
+        try:
+            self._lock()
+        except BaseException:
+            os.close(self.directory)
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give up the lock."""
+        # The descriptor is a copy, and closing one does not unlock the other.
+        fcntl.flock(self.directory, fcntl.LOCK_UN)
+        os.close(self.directory)
+
+    @staticmethod
+    def vanish(tree: SafeTree) -> bool:
+        """Remove the directory, unless somebody is writing there; return whether it is gone."""
+        here = tree.directory(STAGING)
+        if here is None:
+            return True
+        try:
+            fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rmdir(STAGING.rpartition("/")[2], dir_fd=tree.make(RESERVED))
+        except OSError:
+            return False
+        return True
+
+    def create(self) -> tuple[str, int]:
+        """Return the name and the descriptor of a new empty file."""
+        while True:
+            name = f"{os.getpid():x}-{next(_numbers):x}"
+            try:
+                return name, os.open(name, _CREATE, 0o666, dir_fd=self.directory)
+            except FileExistsError:
+                continue  # another host's process with our number
+
+    def discard(self, name: str) -> None:
+        """Remove an unfinished file."""
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=self.directory)
+
+    def probe(self) -> tuple[bool, bool]:
+        """Return whether the file system changes the Unicode form of names, and whether it folds names."""
+        composed = unicodedata.normalize("NFC", f"Probe-é-{os.getpid():x}-{next(_numbers):x}")
+        decomposed = unicodedata.normalize("NFD", composed)
+        os.close(os.open(composed, _CREATE, 0o666, dir_fd=self.directory))
+        try:
+            normalises = composed not in os.listdir(self.directory)
+            folds = any(self._has(name) for name in (composed.upper(), decomposed))
+        finally:
+            self.discard(composed)
+        return normalises, folds
+
+    def _has(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self.directory, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pass  # somebody is writing: what lies here may be theirs
+        else:
+            for name in os.listdir(self.directory):
+                self.discard(name)
+        fcntl.flock(self.directory, fcntl.LOCK_SH)
+
+
+def stage_all(files: ValueFiles, staging: Staging, values: Sequence[bytes]) -> Iterator[Staged | OSError]:
+    """Yield a finished file for each value, in their order; one that is not given a name is removed.
+
+    Several threads write them, since file systems make the waits of several `fsync` one.
+    """
+    if len(values) == 1:
+        yield from _discarding(staging, [files.stage(staging, values[0])])
+        return
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="kvsync-write") as pool:
+        for start, stop in _groups(values):
+            group = list(pool.map(lambda value: files.stage(staging, value), values[start:stop]))
+            yield from _discarding(staging, group)
+
+
+def _discarding(staging: Staging, group: Sequence[Staged | OSError]) -> Iterator[Staged | OSError]:
+    try:
+        yield from group
+    finally:
+        for staged in group:
+            if isinstance(staged, Staged):
+                staging.discard(staged.name)
+
+
+def _groups(values: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    start, size = 0, 0
+    for position, value in enumerate(values):
+        if position > start and (position - start >= GROUP_COUNT or size + len(value) > GROUP_BYTES):
+            yield start, position
+            start, size = position, 0
+        size += len(value)
+    if start < len(values):
+        yield start, len(values)
