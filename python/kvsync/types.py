@@ -141,7 +141,7 @@ class Conflict:
 
 
 Version = bytes
-"""Opaque version of an index object, as its storage tells it."""
+"""Opaque version of an index object, as its storage reports it."""
 
 
 class Absent:
@@ -153,7 +153,7 @@ class Absent:
 
 
 class AnyVersion:
-    """Type of `ANY`: whatever is there."""
+    """Type of `ANY`: whatever exists."""
 
     def __repr__(self) -> str:
         """Return the constant's name."""
@@ -180,9 +180,9 @@ class Unreadable:
 
 
 class Origin(NamedTuple):
-    """Where a value lies, for the storage that is to take it over to have it copied.
+    """Where a value is, for a storage whose server is to copy it.
 
-    `location` is equal for storages between which one server copies; `path` is the value's name there.
+    `location` is equal for storages between which one server copies; `path` is the name of the value there.
     """
 
     location: str
@@ -192,7 +192,7 @@ class Origin(NamedTuple):
 class Refusal(NamedTuple):
     """A key that a storage did not write or delete, and why.
 
-    `changed`: the value there is not the expected one; otherwise the storage cannot do it.
+    `changed`: its value is not the expected one; otherwise the storage cannot write or delete it.
     """
 
     key: str
@@ -201,10 +201,10 @@ class Refusal(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What became of a batch.
+    """The outcome of a batch.
 
-    `tokens`: version tokens of the written keys, parallel to the call's keys (None for a refused one), where
-    the storage has cheap ones, else None.
+    `tokens`: the version tokens of the written keys, parallel to the call's keys (None for a refused one), if the
+    storage has cheap ones; else None.
     """
 
     refused: tuple[Refusal, ...] = ()

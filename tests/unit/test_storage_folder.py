@@ -212,7 +212,7 @@ def test_names_of_objects_stay_below_ours(root: Path, tmp_path: Path, name: str)
         lambda: storage.remove([name], ANY),
     ]
     for call in calls:
-        with pytest.raises(StorageError, match="no name"):
+        with pytest.raises(StorageError, match="not the name"):
             call()
     assert os.listdir(tmp_path) == ["root"]
 

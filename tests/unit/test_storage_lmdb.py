@@ -262,7 +262,7 @@ def test_a_full_map_says_so_and_a_larger_one_goes_on(tmp_path: Path, opening: Ca
 
 def test_what_is_no_environment(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
     (tmp_path / "file").write_bytes(b"no environment" * 1000)
-    for place, text in (("file", "no LMDB environment"), ("file/sub", "check the path")):
+    for place, text in (("file", "not an LMDB environment"), ("file/sub", "check the path")):
         with pytest.raises(StorageError, match=text) as caught:
             opening(tmp_path / place).write(["a"], [b"1"])
         assert caught.value.storage is not None
@@ -397,8 +397,8 @@ def test_a_dict_and_an_environment_are_made_equal(tmp_path: Path) -> None:
     url = f"lmdb:///{tmp_path}/a"
     data = is_made_equal_with_a_dict(url, [f"user/{number}" * (1 + 99 * (number % 7 == 0)) for number in range(500)])
     before = (tmp_path / "a/data.mdb").read_bytes()
-    again = kvsync.sync(data, url)
-    assert (again.pushed, again.pulled) == (0, 0)
+    refresh = kvsync.sync(data, url)
+    assert (refresh.pushed, refresh.pulled) == (0, 0)
     assert (tmp_path / "a/data.mdb").read_bytes() == before
 
 
@@ -414,8 +414,8 @@ def test_a_scan_finds_what_applications_wrote(tmp_path: Path) -> None:
         transaction.delete(b"k2")
     assert kvsync.sync(data, url, scan=True).pulled == 2
     assert (data["k1"], "k2" in data) == (b"new", False)
-    again = kvsync.sync(data, url, scan=True)
-    assert (again.pushed, again.pulled) == (0, 0)
+    refresh = kvsync.sync(data, url, scan=True)
+    assert (refresh.pushed, refresh.pulled) == (0, 0)
 
 
 def test_a_held_lease_is_reported_at_once(tmp_path: Path) -> None:

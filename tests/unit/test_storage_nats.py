@@ -199,7 +199,7 @@ def test_no_server_there() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         storage = open_url(f"nats://me:hunter2@127.0.0.1:{port}/b")
-        with pytest.raises(StorageError, match=rf"127\.0\.0\.1:{port}.*start it, or mend the URL") as caught:
+        with pytest.raises(StorageError, match=rf"127\.0\.0\.1:{port}.*start it, or fix the URL") as caught:
             storage.read(["a"])
     assert caught.value.storage == storage.name
     assert "hunter2" not in str(caught.value)
@@ -428,7 +428,7 @@ def test_streams_that_are_no_bucket_of_values(nats_server: NatsServer, storage: 
 
     nats_server.make(f"{bucket}o")
     nats_server.ask(other, f"{bucket}o")
-    with pytest.raises(UsageError, match="no bucket"):
+    with pytest.raises(UsageError, match="is not a bucket"):
         storage.read(["a"])
     nats_server.ask(mirror, f"{bucket}o")
     storage = open_url(nats_server.url(f"{bucket}m"))

@@ -210,7 +210,7 @@ def test_a_wrong_password(
 
 
 @pytest.mark.parametrize(
-    ("change", "text"), [("nowhere?schema=x", "database"), ("postgres?schema=not_there", "schema is not there")]
+    ("change", "text"), [("nowhere?schema=x", "database"), ("postgres?schema=not_there", "schema does not exist")]
 )
 def test_what_is_not_there(
     postgres_server: PostgresServer, change: str, text: str, opening: Callable[[str], PostgresStorage]
@@ -272,7 +272,7 @@ def test_a_commit_whose_answer_is_lost_says_so(
     own_server: PostgresServer, opening: Callable[[str], PostgresStorage]
 ) -> None:
     storage = opening(own_server.url)
-    with pytest.raises(StorageError, match="may be there or not"), storage.transaction():
+    with pytest.raises(StorageError, match="outcome of the last write is unknown"), storage.transaction():
         storage.write(["a"], [b"1"])
         own_server.kill()
     own_server.start()
@@ -284,7 +284,7 @@ def test_a_transaction_whose_connection_ended_is_not_taken_for_committed(
 ) -> None:
     """Leaving the block must say so, also where whoever is inside swallowed the error of a call."""
     storage.write(["a"], [b"1"])
-    with pytest.raises(StorageError, match="nothing of that remains"), storage.transaction():
+    with pytest.raises(StorageError, match="which was undone"), storage.transaction():
         storage.write(["a"], [b"2"])
         connection = storage._connections.pinned()
         assert connection is not None
@@ -436,7 +436,7 @@ def test_rows_of_other_kinds_are_named(storage: PostgresStorage, postgres_server
     assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("n", True)]
     assert [r.changed for r in storage.write(["n"], [b"x"], [digest_values([b""])[0]]).refused] == [True]
     assert storage.write(["n"], [b"x"]).refused == ()
-    for statement, text in (("('\\xff', 'v')", "no UTF-8"), ("(NULL, 'v')", "NULL")):
+    for statement, text in (("('\\xff', 'v')", "not UTF-8"), ("(NULL, 'v')", "NULL")):
         postgres_server.run(f"INSERT INTO {schema}.kv VALUES {statement}")
         with pytest.raises(StorageError, match=text):
             listing(storage)

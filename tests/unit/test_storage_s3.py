@@ -285,7 +285,7 @@ def test_credentials_come_from_the_environment(seaweed_server: SeaweedServer, mo
     with contextlib.closing(open_url(url)) as opened:
         assert opened.read(["a"]) == [None]
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-        with contextlib.closing(open_url(url)) as refused, pytest.raises(StorageError, match="access was refused"):
+        with contextlib.closing(open_url(url)) as refused, pytest.raises(StorageError, match="access was denied"):
             refused.read(["a"])
 
 
@@ -312,7 +312,7 @@ def test_secrets_are_never_shown(seaweed_server: SeaweedServer) -> None:
             lambda: opened.modified_ms(["a"]),
         ]
         for call in calls:
-            with pytest.raises(StorageError, match="access was refused: check the credentials") as caught:
+            with pytest.raises(StorageError, match="access was denied: check the credentials") as caught:
                 call()
             assert caught.value.storage == opened.name
             for text in (
@@ -435,7 +435,7 @@ def test_a_conflict_means_try_again_not_lost(memory: MemoryStore) -> None:
         storage.store("lease", b"2", ABSENT)
     assert unretried.puts == 1
     unretried.answers = [conflict() for _ in range(20)]
-    with pytest.raises(StorageError, match="always under way"):
+    with pytest.raises(StorageError, match="kept getting in the way"):
         storage.store("lease", b"2", version)
     assert storage.load("lease") == (b"1", version)
 
@@ -626,7 +626,7 @@ def test_connection_refused_says_so() -> None:
             lambda: list(storage.scan()),
             lambda: storage.store("lease", b"", ABSENT),
         ):
-            with pytest.raises(StorageError, match="cannot be reached: check endpoint and network") as caught:
+            with pytest.raises(StorageError, match="cannot be reached: check the endpoint and the network") as caught:
                 call()
             assert caught.value.storage == storage.name
         assert time.monotonic() - started < 30

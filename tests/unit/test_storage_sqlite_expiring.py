@@ -118,7 +118,7 @@ def test_a_time_that_is_no_integer_is_an_error(storage: ExpiringSqliteStorage, p
     storage.write(["a"], [b"1"])
     run(path, "UPDATE kv SET expires = ?", due)
     for call in (lambda: listing(storage), lambda: storage.expiries(["a"])):
-        with pytest.raises(StorageError, match="no INTEGER") as error:
+        with pytest.raises(StorageError, match="not an INTEGER") as error:
             call()
         assert error.value.key == "a"
     storage.write(["a"], [b"2"])
@@ -139,8 +139,8 @@ def test_a_time_beyond_64_bits_is_refused_alone(storage: ExpiringSqliteStorage) 
     ("columns", "reason"),
     [
         ("key TEXT PRIMARY KEY, value BLOB", "no column 'expires'"),
-        ("key TEXT PRIMARY KEY, value BLOB, expires TEXT", "an INTEGER that may be NULL"),
-        ("key TEXT PRIMARY KEY, value BLOB, expires DATETIME", "an INTEGER that may be NULL"),
+        ("key TEXT PRIMARY KEY, value BLOB, expires TEXT", "an INTEGER that allows NULL"),
+        ("key TEXT PRIMARY KEY, value BLOB, expires DATETIME", "an INTEGER that allows NULL"),
         ("key TEXT PRIMARY KEY, value BLOB, expires INTEGER NOT NULL", "declared 'INTEGER' NOT NULL"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The storages, and `open_storage`, which turns anything a user may name into one."""
+"""The storages, and `open_storage`, which opens anything that can name one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]
     ([None], True)
 
     Raises:
-        UsageError: `target` is nothing of that kind, or its scheme is not known.
+        UsageError: `target` cannot name a storage, or its scheme is unknown.
         StorageError: it could not be opened.
     """
     if _is_storage(target):
@@ -94,9 +94,9 @@ def _is_storage(target: object) -> TypeGuard[Storage]:
 
 
 def _refuse_slips(text: str) -> None:
-    """Refuse a path that is more likely a URL with a slip, and may have a password in it.
+    """Refuse a path that is more likely a mistyped URL, which may contain a password.
 
-    Only our own schemes are looked for: asking for those of others reads every installed package.
+    Look for our own schemes only: those of others would take reading every installed package.
 
     Raises:
         UsageError: it is.
@@ -104,7 +104,7 @@ def _refuse_slips(text: str) -> None:
     start = text.lstrip()
     likely = any(start.lower().startswith((f"{scheme}:", f"{scheme}//")) for scheme in ADAPTERS)
     if likely or (start != text and scheme_of(start)):
-        message = "this begins like a URL, but is none (scheme://...); a folder of that name is written ./name"
+        message = "this begins like a URL, but is not one (scheme://...); write ./name for a folder of that name"
         raise UsageError(message)
 
 
@@ -117,5 +117,5 @@ def _text_of(target: object) -> tuple[str, bool]:
                 raise UsageError(message)
             return text, not isinstance(target, str)
     shown = "an empty text" if target == "" else type(target).__name__
-    message = f"a storage is a URL, a folder's path, a MutableMapping or a Storage, not {shown}"
+    message = f"a storage is a URL, the path of a folder, a MutableMapping or a Storage, not {shown}"
     raise UsageError(message)

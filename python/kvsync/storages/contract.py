@@ -198,7 +198,7 @@ class Storage(Protocol):
         ...
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return when each value was last modified, wall-clock milliseconds; None where that is not known."""
+        """Return when each value was last modified, wall-clock milliseconds; None if that is not known."""
         ...
 
     def close(self) -> None:
@@ -266,7 +266,7 @@ class SupportsSizes(Storage, Protocol):
     """A storage that reports the sizes of values, so that a batch of reads fits into memory."""
 
     def sizes(self, keys: Sequence[str]) -> list[int | None]:
-        """Return the size of each value in bytes, without reading it; None where it is absent or not known."""
+        """Return the size of each value in bytes, without reading it; None if it is absent or not known."""
         ...
 
 

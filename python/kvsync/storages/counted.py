@@ -1,4 +1,4 @@
-"""What a run asked of a storage, counted on the way."""
+"""Count the operations of a run on a storage."""
 
 from __future__ import annotations
 

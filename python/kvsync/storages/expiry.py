@@ -1,7 +1,7 @@
-"""What storages that keep expiry have in common: the tokens of their values.
+"""The tokens of values in storages that keep expiry.
 
-A value that stays for ever has its BLAKE3 as a token; one that expires has the BLAKE3 and then its time, 8 bytes,
-little-endian. So the same value with another time is another version of it.
+The token of a value that never expires is its BLAKE3; otherwise it is the BLAKE3 and then the time, 8 bytes,
+little-endian. So a value with another time has another token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clients of storages: installed as extras, imported when a storage of theirs is opened."""
+"""Client libraries of storages: installed as extras, imported when such a storage is opened."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def client(module: str, extra: str) -> ModuleType:
     """Import a storage's client library.
 
     Raises:
-        UsageError: it is not installed; the text has the command that installs it.
+        UsageError: it is not installed; the text contains the command that installs it.
     """
     try:
         return import_module(module)

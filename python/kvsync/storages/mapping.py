@@ -1,9 +1,9 @@
-"""Any `MutableMapping[str, bytes]` as a storage; the index lies in the same mapping, below `.kvsync/`.
+"""Any `MutableMapping[str, bytes]` as a storage; the index is in the same mapping, below `.kvsync/`.
 
-The mapping is taken as private to this process. All `MappingStorage` objects over one mapping share one lock,
-so compare-and-swap is exact between them. An object's version is its data.
+The mapping must be private to this process. All `MappingStorage` objects over one mapping share one lock, so
+compare-and-swap is exact among them. An object's version is its data.
 
-A plain `dict` takes short cuts, because a dict of a million keys is ordinary: no Python call for each key.
+A plain `dict` takes shortcuts, since a dict of a million keys is ordinary: no Python call for each key.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MAY_BE_INTERRUPTED = replace(_IN_MEMORY, tier=Tier.CONDITIONAL)
 
 
 class _Guard:
-    """The lock of one mapping; it keeps the mapping alive, so its `id` stays its own."""
+    """The lock of one mapping; it keeps the mapping alive, so that its `id` is not reused."""
 
     def __init__(self, mapping: MutableMapping[str, bytes]) -> None:
         self.mapping = mapping
@@ -52,7 +52,7 @@ _named: dict[str, dict[str, bytes]] = {}
 
 
 def _guard_of(mapping: MutableMapping[str, bytes]) -> _Guard:
-    # A dict cannot be referenced weakly. Its guard can: it lives as long as some storage over that dict.
+    # A dict cannot be referenced weakly. Its guard can, and lives as long as any storage over that dict.
     with _guards_lock:
         guard = _guards.get(id(mapping))
         if guard is None:
@@ -61,10 +61,10 @@ def _guard_of(mapping: MutableMapping[str, bytes]) -> _Guard:
 
 
 def open_url(url: str) -> MappingStorage:
-    """Return a fresh private dict for `memory:`, and the process's one of that name for `memory:name`.
+    """Return a new private dict for `memory:`, and the process's dict of that name for `memory:name`.
 
     Raises:
-        UsageError: the URL has more to it than a name.
+        UsageError: the URL has more than a name.
     """
     parsed = parse_url(url)
     parsed.options()
@@ -96,7 +96,7 @@ class MappingStorage:
         return f"MappingStorage({self.name!r})"
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none.
+        """Return the values of `keys`, in their order; None for a key that is absent.
 
         Raises:
             StorageError: the mapping failed.
@@ -109,7 +109,7 @@ class MappingStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that BLAKE3.
+        """Write `values[i]` at `keys[i]`, with `expect` only where the current value has that BLAKE3.
 
         Raises:
             StorageError: the mapping failed.
@@ -127,7 +127,7 @@ class MappingStorage:
         return batch.written()
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the value there has that BLAKE3.
+        """Delete `keys`, with `expect` only where the current value has that BLAKE3.
 
         Raises:
             StorageError: the mapping failed.
@@ -143,10 +143,10 @@ class MappingStorage:
         return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with the BLAKE3 of its value, ascending by code point, which is UTF-8 order.
+        """Yield every key with the BLAKE3 of its value, in code point order, which is UTF-8 byte order.
 
         Raises:
-            StorageError: a key is no text, or a value no bytes; both name the key.
+            StorageError: a key is not text, or a value is not bytes; the text names the key.
         """
         keys = self._keys()
         for start in range(0, len(keys), SCAN_COUNT):
@@ -165,7 +165,7 @@ class MappingStorage:
         """Return an index object, or None.
 
         Raises:
-            StorageError: what lies there is no bytes.
+            StorageError: it is not bytes.
         """
         data = self._object(name)
         if data is None:
@@ -179,7 +179,7 @@ class MappingStorage:
         """Write an index object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
             StorageError: the mapping failed.
         """
         with self._guard.lock:
@@ -194,10 +194,10 @@ class MappingStorage:
         return data
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; absent ones are passed over, where `expect` allows it.
+        """Remove index objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: the mapping failed.
         """
         with self._guard.lock:
@@ -215,11 +215,11 @@ class MappingStorage:
         return sorted(key[len(PREFIX) :] for key in self._list() if isinstance(key, str) and key.startswith(PREFIX))
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return None for each key: a mapping does not know."""
+        """Return None for each key: a mapping does not record it."""
         return [None] * len(keys)
 
     def close(self) -> None:
-        """Do nothing: the mapping is its owner's."""
+        """Do nothing: the mapping belongs to its owner."""
 
     def _check(self, name: str, expect: Expectation) -> None:
         if expect is ANY:
@@ -261,10 +261,10 @@ class MappingStorage:
     def _tokens(self, keys: Sequence[str]) -> list[bytes | None]:
         values = self._get(keys)
         digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
-        # Something that is not bytes is never what was expected, and is not absent either.
+        # Something that is not bytes is never what was expected, and not absent either.
         return [None if value is None else next(digests) if isinstance(value, bytes) else b"" for value in values]
 
-    # What touches the mapping itself. Its exceptions are its own: all become StorageError or a Refusal.
+    # Methods that touch the mapping itself. It may raise anything; all becomes StorageError or a Refusal.
 
     def _list(self) -> list[str]:
         try:
@@ -303,7 +303,7 @@ class MappingStorage:
 
 
 def _any_reserved(keys: Sequence[str]) -> bool:
-    # One search over all keys at once; what it finds may also lie inside a key, or across two of them.
+    # One search over all keys at once; a match may also be inside a key, or span two of them.
     return PREFIX in "\n".join(keys)
 
 

@@ -1,4 +1,4 @@
-"""Options of storage URLs that are more than text: one of a few words, or a number of seconds."""
+"""Options in storage URLs that are not just text: one of a few words, or a number of seconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["choice", "seconds"]
 
 
 def choice(options: Mapping[str, str], name: str, choices: Sequence[str], *, storage: str) -> str:
-    """Return an option that is one of a few words; the first of `choices` where it is not given.
+    """Return an option that is one of a few words; by default the first of `choices`.
 
     >>> choice({"evicting": "allow"}, "evicting", ("refuse", "allow"), storage="redis://host")
     'allow'
@@ -38,13 +38,13 @@ def seconds(
     least: float | None = None,
     storage: str,
 ) -> float:
-    """Return an option that is a number of seconds, from `least` to `most`; `least` None is anything above 0.
+    """Return an option that is a number of seconds, from `least` to `most`; `least` None: more than 0.
 
     >>> seconds({}, "timeout", default=30, most=86_400, storage="redis://host")
     30.0
 
     Raises:
-        UsageError: it is no number, or none in these bounds.
+        UsageError: it is not a number, or outside these bounds.
     """
     text = options.get(name)
     try:
@@ -59,5 +59,5 @@ def seconds(
 
 
 def _shown(value: str | None) -> str:
-    # A password with a raw "?" in it ends up here, with the "@" that follows it.
+    # A password with a raw "?" ends up here, including the "@" that follows it.
     return f", not {value!r:.100}" if value is not None and "@" not in value else ""

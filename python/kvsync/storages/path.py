@@ -1,4 +1,4 @@
-"""Paths that go on meaning the same when the process changes its working directory."""
+"""Paths that keep their meaning when the process changes its working directory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["absolute"]
 
 
 def absolute(path: str) -> str:
-    """Return a path as it is meant now, from the root of the file system.
+    """Return the absolute form that a path has now.
 
     >>> absolute("/var/app.db")
     '/var/app.db'
     """
-    # Not `os.path.abspath`: that takes `link/..` for nothing, and it is the parent of what the link leads to.
+    # Not `os.path.abspath`: it removes `link/..`, which is the parent of the link's target.
     return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)

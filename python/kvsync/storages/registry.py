@@ -1,7 +1,7 @@
-"""Which URL scheme is which storage: our own, and those of others.
+"""Storages by URL scheme: our own, and those of other packages.
 
 An adapter is one module or folder, one line in `ADAPTERS` below, and one subclass of
-`kvsync.testing.conformance.StorageConformance`. Those of others register an entry point in the group
+`kvsync.testing.conformance.StorageConformance`. Other packages register an entry point in the group
 `kvsync.storages`: its name is the scheme, its value a callable that takes the URL and returns a `Storage`.
 """
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["ADAPTERS", "Adapter", "Factory", "adapters", "factory", "schemes"]
 
 Factory: TypeAlias = "Callable[[str], Storage]"
-"""Takes a URL, returns the storage that it names."""
+"""Takes a URL, returns its storage."""
 
 ENTRY_POINTS = "kvsync.storages"
 
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One scheme that can be opened.
+    """A scheme that can be opened.
 
     Attributes:
         form: what its URLs look like.
-        factory: where its `Factory` is, as `module:name`.
+        factory: its `Factory`, as `module:name`.
         client: the package that it needs, or None.
         extra: the extra that installs the package.
     """
@@ -47,7 +47,7 @@ class Adapter:
 
     @property
     def installed(self) -> bool:
-        """Whether what it needs is there."""
+        """Whether the package that it needs is installed."""
         return self.client is None or find_spec(self.client) is not None
 
 
@@ -83,10 +83,10 @@ def schemes() -> list[str]:
 
 
 def factory(scheme: str, text: str) -> Factory:
-    """Return what opens the URLs of a scheme, of which `text` is one.
+    """Return the factory for a scheme; `text` is the URL, for messages.
 
     Raises:
-        UsageError: the scheme is not known.
+        UsageError: the scheme is unknown.
     """
     if scheme in ADAPTERS:
         module, _, name = ADAPTERS[scheme].factory.partition(":")

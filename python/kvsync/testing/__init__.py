@@ -1,4 +1,4 @@
-"""For those who test a storage, or against one: a conformance suite, and storages that count, fail, wait and expire.
+"""For tests of a storage, or with one: a conformance suite, and storages that count, fail, wait and expire.
 
 `kvsync.testing.conformance.StorageConformance` needs pytest; the rest needs nothing.
 """

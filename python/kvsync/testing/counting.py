@@ -1,4 +1,4 @@
-"""A storage that counts what is asked of it."""
+"""A storage that counts the calls to it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class CountingStorage(WrappedStorage):
     """A storage that counts every call of the protocol.
 
     Attributes:
-        operations: calls by method, of all methods; `begin` and `commit` for transactions.
-        value_operations: calls that concern values.
-        object_operations: calls that concern index objects.
-        keys: keys by method that were asked for, written, deleted or listed.
-        value_bytes: bytes of values by method, `read` and `write`.
-        object_bytes: bytes of index objects by method, `load` and `store`.
-        stored: names of the objects loaded, stored and removed, in order, as (method, name).
+        operations: calls of any method, by method; `begin` and `commit` for transactions.
+        value_operations: calls for values, by method.
+        object_operations: calls for index objects, by method.
+        keys: the number of keys read, written, deleted or listed, by method.
+        value_bytes: bytes of values, for `read` and `write`.
+        object_bytes: bytes of index objects, for `load` and `store`.
+        stored: the objects loaded, stored and removed, in order, as (method, name).
 
     >>> from kvsync.storages.mapping import MappingStorage
     >>> storage = CountingStorage(MappingStorage({}))

@@ -1,4 +1,4 @@
-"""A storage in memory whose values expire, by a clock of the test's own."""
+"""A storage in memory whose values expire by the test's own clock."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["ExpiringStorage"]
 
 _lock = threading.RLock()
-"""One for all: two storages over the same mappings exclude each other, and nobody is in a hurry here."""
+"""One lock for all: two storages over the same mappings exclude each other."""
 
 
 class ExpiringStorage:
-    """Values that expire, in a dict of {key: (value, expiry)}, and index objects in a dict of their own.
+    """Values that expire, in a dict of {key: (value, expiry)}, and index objects in another dict.
 
     Args:
         values: the values and when they expire, wall-clock milliseconds (0: never); two storages may share it.
@@ -65,14 +65,14 @@ class ExpiringStorage:
         return f"ExpiringStorage({self.name!r})"
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none."""
+        """Return the values of `keys`, in their order; None for a key that is absent."""
         with _lock:
             return [found[0] if found else None for found in self._found(keys)]
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write values that stay for ever, with `expect` only where the value there has that token."""
+        """Write values that never expire, with `expect` only where the current value has that token."""
         batch = Batch(keys, values, expect, [0] * len(keys))
         self._put(batch)
         return batch.written()
@@ -84,13 +84,13 @@ class ExpiringStorage:
         expires: Sequence[int],
         expect: Sequence[bytes | None] | None = None,
     ) -> Written:
-        """Write values, each until `expires[i]` (0: for ever), with `expect` only where there is that token."""
+        """Write values that expire at `expires[i]` (0: never), with `expect` only where it is the current token."""
         batch = Batch(keys, values, expect, expires)
         self._put(batch)
         return written_with_digests(batch)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the value there has that token."""
+        """Delete `keys`, with `expect` only where the current value has that token."""
         batch = Batch(keys, expect=expect)
         with _lock:
             if expect is not None:
@@ -101,7 +101,7 @@ class ExpiringStorage:
         return batch.written()
 
     def expiries(self, keys: Sequence[str]) -> list[int]:
-        """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none."""
+        """Return when each value expires, wall-clock milliseconds; 0 if never, or if the key is absent."""
         with _lock:
             return [found[1] if found else 0 for found in self._found(keys)]
 
@@ -122,7 +122,7 @@ class ExpiringStorage:
         """Write an index object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
         """
         with _lock:
             self._check(name, expect)
@@ -130,10 +130,10 @@ class ExpiringStorage:
         return data
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; absent ones are passed over, where `expect` allows it.
+        """Remove index objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
         """
         with _lock:
             for name in names:
@@ -146,11 +146,11 @@ class ExpiringStorage:
         return sorted(self.index)
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return None for each key: it is not noted."""
+        """Return None for each key: it is not recorded."""
         return [None] * len(keys)
 
     def close(self) -> None:
-        """Do nothing: the mappings are their owner's."""
+        """Do nothing: the mappings belong to their owner."""
 
     def _put(self, batch: Batch) -> None:
         with _lock:
@@ -162,7 +162,7 @@ class ExpiringStorage:
             self._found(batch.keys)
 
     def _found(self, keys: Sequence[str]) -> list[tuple[bytes, int] | None]:
-        """Return what is there, having dropped what has expired."""
+        """Return current values, after removing what has expired."""
         now_ms = int(self._clock() * 1000)
         found = [self.values.get(key) for key in keys]
         for key, entry in zip(keys, found, strict=True):

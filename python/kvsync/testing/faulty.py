@@ -1,4 +1,4 @@
-"""A storage that fails once, or for good, at an operation of your choice."""
+"""A storage that fails once, or permanently, at an operation of your choice."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class FaultyStorage(WrappedStorage):
     Args:
         inner: the storage that works.
         fail_at: which operation fails; None for none.
-        mode: `before` fails without an effect, `after` fails although the effect is there: a lost response.
-        dead: every later operation fails, too, so that a process that was killed here gives back no lease.
-        error: makes the exception.
+        mode: `before` fails without an effect; `after` fails although the effect has happened, like a lost response.
+        dead: every later operation fails, too, so that a killed process does not release its lease.
+        error: creates the exception.
 
     Attributes:
         count: operations so far.

@@ -1,4 +1,4 @@
-"""A storage that takes its time."""
+"""A storage with latency."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class LatencyStorage(WrappedStorage):
-    """A storage each of whose operations waits `seconds` first.
+    """A storage that waits `seconds` before each operation.
 
     >>> from kvsync.storages.mapping import MappingStorage
     >>> waits = []

@@ -1,7 +1,7 @@
-"""One bucket's requests through obstore, with answers and errors in our own words.
+"""Requests to one bucket through obstore, with answers and errors in our own words.
 
-Conditional writes have three outcomes: won, lost (`ObjectMismatch`, only when that is certain) and unknown
-(`StorageError`). They are sent once each, by a client that does not retry.
+A conditional write has one of three outcomes: done, `ObjectMismatch` (only if that is certain) or unknown
+(`StorageError`). Each is sent once, by a client that does not retry.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ T = TypeVar("T")
 
 CONFLICT_ATTEMPTS = 5
 CONFLICT_PAUSE_SECONDS = 0.05
-"""How often a conditional write is sent again after an answer that means "try again", and how long to wait."""
+"""How often a conditional write is sent again after an answer that means "try again", and how long to wait first."""
 
 SLOW_PAUSE_SECONDS = 0.5
-"""The same after a 429: Google takes one write a second to an object, and a run writes its lease more often."""
+"""How long to wait after a 429: Google takes one write a second to an object, and a run writes its lease more often."""
 
 TEXT_MAX = 400
 _DEBUG = "\n\nDebug source"
@@ -50,8 +50,8 @@ _NO_BUCKET = re.compile(
     r"NoSuchBucket|ContainerNotFound|The specified (?:bucket|container) does not exist", re.IGNORECASE
 )
 _ADVICE = (
-    (_NO_BUCKET, "the bucket does not exist: create it, or name another"),
-    (_HELD, "another program's lease or a retention policy holds an object: run again when it has ended"),
+    (_NO_BUCKET, "the bucket does not exist: create it, or name another one"),
+    (_HELD, "another program's lease or a retention policy protects an object: run again when it has ended"),
     (re.compile(r"169\.254\.169\.254"), "no credentials were found: set them in the environment or in the URL"),
     (
         re.compile(r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint|301 Moved"),
@@ -59,45 +59,45 @@ _ADVICE = (
     ),
     (
         re.compile(r"40[13] [FU]|ExpiredToken|InvalidToken|RequestTimeTooSkewed"),
-        "access was refused: check the credentials, the clock, and what they may do in this bucket",
+        "access was denied: check the credentials, their permissions in this bucket, and this machine's clock",
     ),
-    (re.compile(r"429 |SlowDown|503 "), "the server asks for fewer requests: run again later, or lower concurrency"),
+    (re.compile(r"429 |SlowDown|503 "), "the server asks for fewer requests: run again later, or lower `concurrency`"),
     (
         re.compile(r"error sending request|timed out|timeout|connection", re.IGNORECASE),
-        "the server cannot be reached: check endpoint and network, then run again",
+        "the server cannot be reached: check the endpoint and the network, then run again",
     ),
 )
 
 _TOO_MANY = re.compile(r"status code: 429\b")
 
 _first_process: list[int] = []
-"""The process that first made a request: obstore's threads live there, and no request ends in a fork of it."""
+"""The process that made the first request. obstore's threads live there; a request in a fork of it never ends."""
 
 
 class UnstorableObject(Exception):  # noqa: N818 - an answer: the caller refuses this one key
-    """The server refused one object for what it is; others may be fine."""
+    """The server refuses this object; others may be fine."""
 
 
 class UnreadableObject(Exception):  # noqa: N818 - an answer: the caller reports this one key
-    """The server has the object and does not give it now."""
+    """The server has the object but does not return it now."""
 
 
 class _TooManyRequestsError(StorageError):
-    """The server wants fewer requests, and did not do this one."""
+    """The server wants fewer requests and did not execute this one."""
 
 
 def tag_of(answer: Mapping[str, Any]) -> bytes | None:
-    """Return the entity tag in an answer of obstore, without quotation marks; None where it proves nothing."""
+    """Return the entity tag in an answer of obstore, without quotation marks; None if it is absent or weak."""
     tag: str | None = answer["e_tag"]
     return None if not tag or tag.startswith("W/") else tag.strip('"').encode() or None
 
 
 class Meta(NamedTuple):
-    """What a server says of an object.
+    """What a server says about an object.
 
-    `token` is its entity tag without quotation marks; None where it has none, or a weak one, which proves nothing.
-    `version` is its generation, where the server has such. `modified_ms` is in wall-clock milliseconds. An answer to a
-    write has neither that nor a size.
+    `token` is its entity tag without quotation marks; None if it is absent or weak, since a weak one proves nothing.
+    `version` is its generation, if the server has generations. `modified_ms` is in wall-clock milliseconds. The answer
+    to a write has neither `modified_ms` nor `size`.
     """
 
     token: bytes | None
@@ -114,11 +114,11 @@ class Meta(NamedTuple):
 
 
 class Bucket:
-    """Requests for objects below a prefix; several threads may make them.
+    """Requests for objects below a prefix; several threads may use it.
 
     Args:
-        store: obstore's, for what may be sent twice.
-        careful: the same without retries.
+        store: an obstore store, for requests that may be repeated.
+        unretried: the same store without retries, for conditional writes.
         prefix: what every name begins with; empty, or ends with a slash.
         name: what messages call the storage.
     """
@@ -157,7 +157,7 @@ class Bucket:
         return self.found(request)
 
     def head(self, name: str) -> Meta | None:
-        """Return what the server says of an object, or None where there is none.
+        """Return what the server says about an object, or None.
 
         Raises:
             StorageError: the request failed.
@@ -165,10 +165,10 @@ class Bucket:
         return self.found(lambda: Meta.of(self.store.head(self.prefix + name)))
 
     def put(self, name: str, data: bytes) -> Meta:
-        """Write an object, whatever is there.
+        """Write an object unconditionally.
 
         Raises:
-            UnstorableObject: the server refuses its name or size, or keeps the one that is there.
+            UnstorableObject: the server refuses its name or size, or protects the current object.
             StorageError: the request failed.
         """
         try:
@@ -177,12 +177,12 @@ class Bucket:
             raise self.failed(error) from None
 
     def put_if(self, name: str, data: bytes, expect: Meta | None) -> Meta:
-        """Write an object only where it is as expected: of that tag or version, or (None) absent.
+        """Write an object only if the current one has the expected tag or version, or (None) is absent.
 
         Raises:
-            ObjectMismatch: it is not; nothing was written.
-            UnstorableObject: the server refuses its name or size, or keeps the one that is there.
-            StorageError: the request failed, or whether it succeeded is not known.
+            ObjectMismatch: it does not; nothing was written.
+            UnstorableObject: the server refuses its name or size, or protects the current object.
+            StorageError: the request failed, or its outcome is unknown.
         """
         path, mode = self.prefix + name, _mode(expect)
         pause = CONFLICT_PAUSE_SECONDS
@@ -197,17 +197,17 @@ class Bucket:
                     raise
                 pause = SLOW_PAUSE_SECONDS
             except (self.errors.AlreadyExistsError, self.errors.PreconditionError) as error:
-                # A 412 says what is there. A 409 may also say that another write was under way.
+                # A 412 is about the current object. A 409 may also mean that another write was in progress.
                 if "409 Conflict" not in str(error) or not self._fits(self.head(name), expect):
                     raise ObjectMismatch(name) from None
-        message = f"another write of {name!r:.200} was always under way: run again"
+        message = f"other writes of {name!r:.200} kept getting in the way: run again"
         raise StorageError(message, storage=self.name)
 
     def delete(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Delete objects, with one request where the server can; return those that it keeps, and why.
+        """Delete objects, in one request if the server can; return those that it protects, and why.
 
-        Absent ones are passed over. Azure's answer for many ends at the first that is absent or kept, and leaves the
-        others in doubt; so each is deleted by itself then.
+        Skip absent ones. When Azure deletes many, its answer ends at the first that is absent or protected and says
+        nothing about the rest; then each is deleted by itself.
 
         Raises:
             StorageError: a request failed; some may be deleted.
@@ -226,7 +226,7 @@ class Bucket:
         return kept
 
     def found(self, request: Callable[[], T]) -> T | None:
-        """Make a request; return None where it finds no object.
+        """Make a request; return None if it finds no object.
 
         Raises:
             UnreadableObject: the object is archived.
@@ -242,10 +242,10 @@ class Bucket:
             raise self.failed(error) from None
 
     def wrote(self, request: Callable[[], Mapping[str, Any]]) -> Meta:
-        """Make a request that writes, and return what the server says of the new object.
+        """Make a request that writes, and return what the server says about the new object.
 
         Raises:
-            UnstorableObject: the server refuses its name or size, or keeps the one that is there.
+            UnstorableObject: the server refuses its name or size, or protects the current object.
             StorageError: it failed, or there is no bucket.
         """
         try:
@@ -256,14 +256,14 @@ class Bucket:
             raise self.failed(error) from None
 
     def sent(self, request: Callable[[], T]) -> T:
-        """Make a request; an object that is absent, or not as expected, is the caller's business.
+        """Make a request; the caller handles an object that is absent or not as expected.
 
-        Azure answers with a 409 or 412 as well where no condition was asked for: for what is archived, or held.
+        Azure also answers 409 or 412 to unconditional requests: for objects that are archived or protected.
 
         Raises:
-            UnstorableObject: the server refuses the object's name or size, or keeps the one that is there.
+            UnstorableObject: the server refuses the object's name or size, or protects the current object.
             UnreadableObject: it is archived.
-            StorageError: it failed, or this process cannot make requests.
+            StorageError: the request failed, or this process cannot make requests.
         """
         self._check_process()
         errors = self.errors
@@ -282,7 +282,7 @@ class Bucket:
             raise self.failed(error) from None
 
     def failed(self, error: Exception) -> StorageError:
-        """Return an error of the client as ours, with what to do."""
+        """Turn an error of the client into ours, with advice."""
         text = str(error).partition(_DEBUG)[0]
         advice = next((advice for pattern, advice in _ADVICE if pattern.search(text)), "run again")
         kind = _TooManyRequestsError if _TOO_MANY.search(text) else StorageError
@@ -309,14 +309,14 @@ class Bucket:
             _first_process.append(os.getpid())
         elif _first_process[0] != os.getpid():
             message = (
-                "this process was forked from one that had used a bucket, and the client does not survive that: start "
+                "this process was forked from one that had used a bucket, which the client does not survive: start "
                 "processes with the method 'spawn' or 'forkserver', or fork before the first use"
             )
             raise StorageError(message, storage=self.name)
 
 
 def _secrets_of(settings: Mapping[str, object]) -> list[str]:
-    """Return what must never be shown: of a store's settings, and of the environment that it may have read."""
+    """Return the secrets in a store's settings, and in the environment that it may have read."""
     given = [str(value) for name, value in settings.items() if _SECRET_SETTING.search(name)]
     found = [value for name, value in os.environ.items() if _SECRET_VARIABLE.match(name)]
     return sorted({text for text in (*given, *found) if len(text) > 1}, key=len, reverse=True)

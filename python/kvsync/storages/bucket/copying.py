@@ -1,9 +1,9 @@
 """Copies that an S3 server makes within one bucket, so that a large value's bytes do not pass through here.
 
 obstore's copy takes no conditions. But it signs one header of the caller's, and sends others unsigned with every
-request of a client; so each copy has a client of its own, which says in the first which version is to be copied, and
-in the second what has to be at the target. Servers that ignore either would copy what nobody vouched for, and of those
-that give copies other entity tags nobody could tell afterwards: each is tried first, on two tiny objects.
+request of a client. So each copy uses a client of its own: the signed header names the version to copy, the unsigned
+one what the target must be. A server may ignore either header, or give copies entity tags that tell nothing about their
+contents. So each server is first tested with two tiny objects.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ if TYPE_CHECKING:
 __all__ = ["COPY_BYTES_MAX", "Copier"]
 
 COPY_BYTES_MAX = 5 << 30
-"""The largest object that S3 copies by one request."""
+"""The largest object that S3 copies in one request."""
 
 MEANWHILE_SECONDS = 0.2
-"""How often a caller that waits for a copy may look after other things, such as its lease."""
+"""How often a caller that waits for a copy can do other work, such as renewing its lease."""
 
 TRIED = (f"{INDEX}probe/copy-from", f"{INDEX}probe/copy-to")
 NOBODYS_TAG = b"0" * 32
 
 _CONTENTS = re.compile(rb"[0-9a-f]{32}(-[0-9]+)?")
-"""An entity tag that may be an MD5, of the contents or of their parts: a copy that has it has the same contents."""
+"""A tag that may be an MD5 of the contents or of their parts: a copy with the same tag has the same contents."""
 
 
 class Copier:
     """Copies objects within a bucket, on condition.
 
     Attributes:
-        place: equal for stores between whose objects one server copies; None where it is not known to.
+        location: equal for stores between which one server copies; None if no server is known to copy.
     """
 
     def __init__(self, bucket: Bucket) -> None:
         self.location = _location_of(bucket.store) if bucket.service.scheme == "s3" else None
         self._bucket = bucket
         self._trusted: dict[bool, bool] = {}
-        """By whether an object was uploaded in parts: many servers then give its copy another tag."""
+        """By whether an object was uploaded in parts: many servers give copies of such an object another tag."""
 
     def copy(
         self,
@@ -64,13 +64,13 @@ class Copier:
         expect: Sequence[bytes | None] | None,
         meanwhile: Callable[[], None],
     ) -> Written | None:
-        """Have `version` of an object copied to `name`; None where it was not, or not for certain.
+        """Have `version` of an object copied to `name`; return None unless that certainly happened.
 
-        What is there afterwards is known by its tag: some failures come within an answer that says 200, which obstore
-        takes for success, and by the time we look somebody may have written.
+        The result is verified by its tag: some failures come in a 200 answer, which obstore takes for success, and
+        somebody else may have written by the time we look.
 
         Raises:
-            StorageError: the look at the copy failed.
+            StorageError: the copy could not be looked at.
         """
         tags = [version, *(tag for tag in expect or () if tag is not None)]
         if origin.location != self.location or size > COPY_BYTES_MAX or not all(map(is_tag, tags)):
@@ -91,7 +91,7 @@ class Copier:
         expect: Sequence[bytes | None] | None,
         meanwhile: Callable[[], None],
     ) -> bool:
-        """Whether a copy was made. After a failure that is not the object's own, none is asked for any more."""
+        """Whether a copy was made. After a failure that is not about the object, no more copies are tried."""
         if not self._trusts(version):
             return False
         errors = self._bucket.errors
@@ -108,7 +108,7 @@ class Copier:
         return True
 
     def _trusts(self, version: bytes) -> bool:
-        """Whether the server was found to copy objects with such tags as it should."""
+        """Whether the server has been found to copy objects with such tags correctly."""
         if not _CONTENTS.fullmatch(version):
             return False
         in_parts = b"-" in version
@@ -117,7 +117,7 @@ class Copier:
         return self._trusted[in_parts]
 
     def _passes(self, *, in_parts: bool) -> bool:
-        """Whether the server copies tags, too, and refuses other versions, and targets that are not as expected."""
+        """Whether the server copies tags, and refuses other versions and targets that are not as expected."""
         bucket, (start, target) = self._bucket, TRIED
         path = bucket.prefix + start
         try:
@@ -165,7 +165,7 @@ class Copier:
 
 
 def _headers(expect: Sequence[bytes | None] | None) -> dict[str, str]:
-    """Return what makes a copy depend on what is at its target."""
+    """Return the headers that make a copy depend on the current object at its target."""
     if expect is None:
         return {}
     return {"if-none-match": "*"} if expect[0] is None else {"if-match": _quoted(expect[0])}
@@ -176,7 +176,7 @@ def _quoted(tag: bytes) -> str:
 
 
 def _attended(call: Callable[[], None], meanwhile: Callable[[], None]) -> Future[None]:
-    """Make a call that may take minutes, and return it when it has ended; what `meanwhile` raises passes through."""
+    """Make a call that may take minutes, and return when it has ended; exceptions of `meanwhile` propagate."""
     with ThreadPoolExecutor(1, thread_name_prefix="kvsync-bucket") as threads:
         copying = threads.submit(call)
         while wait([copying], MEANWHILE_SECONDS).not_done:
@@ -185,7 +185,7 @@ def _attended(call: Callable[[], None], meanwhile: Callable[[], None]) -> Future
 
 
 def _location_of(store: object) -> str:
-    """Return what says which bucket of which server a store's paths are in."""
+    """Return a text that identifies the bucket and server of a store's paths."""
     config = getattr(store, "config", {})
     found = {name: value for name, value in os.environ.items() if name.startswith("AWS_ENDPOINT")}
     where = [config.get(name) for name in ("endpoint", "region", "bucket")]

@@ -1,4 +1,4 @@
-"""The index of a storage in a bucket: objects below `.kvsync/` that change by compare-and-swap."""
+"""The index of a storage in a bucket: objects below `.kvsync/`, changed by compare-and-swap."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TAG = re.compile(rb"[\x20\x21\x23-\x7e]+")
 
 
 def is_tag(token: bytes) -> bool:
-    """Whether a token can be an entity tag, and so stand in a request."""
+    """Whether a token can be an entity tag, and so can be sent in a request."""
     return _TAG.fullmatch(token) is not None
 
 
 class BucketIndex:
-    """Index objects; the version of one is its entity tag, with its generation where the server has such."""
+    """Index objects; the version of one is its entity tag, followed by its generation if the server has generations."""
 
     def __init__(self, bucket: Bucket, listing: Listing) -> None:
         self._bucket = bucket
@@ -50,8 +50,8 @@ class BucketIndex:
         """Write an index object and return its new version.
 
         Raises:
-            ObjectMismatch: it is certain that it is not as expected; nothing was written.
-            StorageError: the request failed, or whether it succeeded is not known.
+            ObjectMismatch: it certainly does not have the expected version; nothing was written.
+            StorageError: the request failed, or its outcome is unknown.
         """
         try:
             if expect is ANY:
@@ -63,16 +63,16 @@ class BucketIndex:
             raise self._failed(name, f"was refused: {error}") from None
         if meta.token is not None:
             return self._version(name, meta)
-        current = self.load(name)  # a server that names the tag only when asked
+        current = self.load(name)  # some servers return the tag only when asked for it
         if current is None or current.data != data:
-            raise self._failed(name, "was written by another at once: run again")
+            raise self._failed(name, "was written by somebody else at the same time: run again")
         return current.version
 
     def check(self, name: str, expect: Expectation) -> None:
-        """Look whether an index object is as expected.
+        """Check the version of an index object.
 
         Raises:
-            ObjectMismatch: it is not.
+            ObjectMismatch: it is not the expected one.
             StorageError: the request failed.
         """
         if expect is ANY:
@@ -92,7 +92,7 @@ class BucketIndex:
 
     def _version(self, name: str, meta: Meta) -> Version:
         if meta.token is None or (self._bucket.service.by_version and not meta.version):
-            raise self._failed(name, "has no strong ETag here, so nothing can guard it: use another server")
+            raise self._failed(name, "has no strong ETag here, so nothing can protect it: use another server")
         if self._bucket.service.by_version and meta.version:
             return meta.token + b"\n" + meta.version.encode()
         return meta.token

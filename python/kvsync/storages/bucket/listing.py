@@ -1,8 +1,8 @@
-"""Complete listings of a bucket, with other programs' objects told from ours.
+"""Complete listings of a bucket, without the objects of other programs.
 
-obstore reads names as paths: it drops a slash at the end, so that the marker `a/` of a folder looks like an object
-`a`, and its whole listing fails at a name such as `a//b`. So empty objects are asked for by their name, and S3, when
-the listing fails, is asked once more, by a request of our own that obstore only signs.
+obstore parses names as paths. It drops a slash at the end, so that the folder marker `a/` looks like an object `a`, and
+its whole listing fails at a name such as `a//b`. So empty objects are requested by name. If a listing of S3 fails, the
+server is asked once more, by a request of our own that obstore only signs.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ PAUSE_SECONDS = 0.2
 
 
 class Listed(NamedTuple):
-    """What a listing says of an object: its entity tag (None where it has none, or a weak one) and its bytes."""
+    """What a listing says about an object: its entity tag (None if absent or weak) and its size."""
 
     token: bytes | None
     size: int
 
 
 class Page(NamedTuple):
-    """Some objects by name, and how to ask for what follows."""
+    """A page of objects by name, and the token of the next page."""
 
     objects: list[tuple[str, Listed]]
     following: str | None
@@ -54,7 +54,7 @@ class Listing:
     """Lists the objects below a bucket's prefix.
 
     Attributes:
-        foreign: names of objects that are no values of ours, from the last listing; the first hundred.
+        foreign: names from the last listing that are not the names of any key, the first hundred.
     """
 
     def __init__(self, bucket: Bucket, concurrency: int) -> None:
@@ -63,7 +63,7 @@ class Listing:
         self._concurrency = concurrency
 
     def keys(self) -> dict[str, Listed]:
-        """Return every key with what the listing says of its object, in no order.
+        """Return every key with its listing entry, in no order.
 
         Raises:
             StorageError: the listing failed.
@@ -71,7 +71,7 @@ class Listing:
         found: dict[str, Listed] = {}
         foreign: list[str] = []
         for name, entry in self.names("").items():
-            # Our own index, or that of a storage within this one, which is kept in sync by itself.
+            # Our own index, or that of a storage within this one, which is synced by itself.
             if f"/{RESERVED}/" in f"/{name}":
                 continue
             key = decode(name, dots=self._bucket.service.dots)
@@ -83,7 +83,7 @@ class Listing:
         return found
 
     def names(self, folder: str) -> dict[str, Listed]:
-        """Return the name of every object below `folder`; of all below the prefix where that is empty.
+        """Return the name of every object below `folder`, or below the whole prefix if that is empty.
 
         Raises:
             StorageError: the listing failed.
@@ -110,7 +110,7 @@ class Listing:
         for page in self._bucket.store.list(begin or None, chunk_size=PAGE_COUNT):
             for answer in page:
                 if answer["size"]:
-                    # A name that comes twice is `a`, and then `a/` without its slash.
+                    # If a name comes twice, it is `a` and then `a/` without its slash.
                     found.setdefault(answer["path"], Listed(tag_of(answer), answer["size"]))
                 else:
                     empty.append(answer["path"])
@@ -121,7 +121,7 @@ class Listing:
         return found
 
 
-# ListObjectsV2 by ourselves
+# ListObjectsV2, requested by ourselves
 
 
 def _asked(bucket: Bucket, begin: str) -> Iterator[tuple[str, Listed]]:
@@ -153,10 +153,10 @@ def _page(bucket: Bucket, begin: str, following: str | None) -> Page:
 
 
 def _signed(bucket: Bucket, begin: str, following: str | None) -> str:
-    """Return the URL of a listing with a signature.
+    """Return the signed URL of a listing.
 
-    obstore signs the URLs of objects only. So it gets an endpoint that already is the listing's URL, up to a
-    parameter that means nothing, in which the object's name ends up.
+    obstore signs the URLs of objects only. So its endpoint is set to the URL of the listing with one more, meaningless
+    parameter, to which obstore appends the object's name.
     """
     config = dict(bucket.store.config)
     name = config.pop("bucket")
@@ -181,7 +181,7 @@ def _parsed(document: bytes) -> Page:
     root = ET.fromstring(document)  # noqa: S314 - expat limits what entities expand to
     space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     if root.tag != f"{space}ListBucketResult":
-        message = f"the answer is no listing but {root.tag!r:.100}"
+        message = f"the answer is not a listing but {root.tag!r:.100}"
         raise ValueError(message)
     encoded = root.findtext(f"{space}EncodingType") == "url"
     objects = []
@@ -196,6 +196,6 @@ def _parsed(document: bytes) -> Page:
         return Page(objects, None)
     following = root.findtext(f"{space}NextContinuationToken")
     if not following:
-        message = "a listing that is cut off, without saying how to go on"
+        message = "a truncated listing without a continuation token"
         raise ValueError(message)
     return Page(objects, following)

@@ -1,9 +1,9 @@
-"""Where a bucket is: the URLs of three services, and the clients that obstore makes for them.
+"""The location of a bucket: the URLs of three services, and the obstore clients for them.
 
 `s3://bucket/prefix?endpoint=&region=&access_key_id=&secret_access_key=&session_token=`,
 `gs://bucket/prefix?service_account=&endpoint=`, `az://container/prefix?account=&account_key=&sas_key=&endpoint=`, each
-with `concurrency=` and `lease=advisory`. What is not given comes from the environment, as obstore reads it: `AWS_*`,
-`GOOGLE_*`, `AZURE_*`, or the machine's own role. Plain http is spoken only where the URL's `endpoint` says so.
+with `concurrency=` and `lease=advisory`. Missing parameters are taken from the environment, as obstore reads it:
+`AWS_*`, `GOOGLE_*`, `AZURE_*`, or the machine's own role. Plain http is used only if the URL's `endpoint` says so.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ CONCURRENCY = 16
 CONCURRENCY_MAX = 1024
 
 RETRY = {"max_retries": 3}
-"""Reads, and writes that may be made twice."""
+"""For reads, and writes that may be repeated."""
 
 NO_RETRY = {"max_retries": 0}
-"""Conditional writes: made twice, one would meet its own first try and be reported as refused."""
+"""For conditional writes: a repeated one would conflict with its own first attempt."""
 
 CLIENT_OPTIONS = {"connect_timeout": "5s", "timeout": "300s"}
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one kind of store is like.
+    """The properties of one kind of store.
 
     Attributes:
         scheme: of its URLs.
         store: the class in obstore.
-        options: from parameters of the URL to those of that class.
-        delete_count: as many objects as one request deletes. Azure takes 256, its emulator chokes on several such.
-        by_version: conditions name a version (a generation), not an entity tag.
-        dots: a component of a name may end with one; else the server drops it.
+        options: maps parameters of the URL to those of that class.
+        delete_count: how many objects one request deletes. Azure allows 256; its emulator fails on several such
+            requests.
+        by_version: conditions name a version (a generation) instead of an entity tag.
+        dots: a component of a name may end with a dot; otherwise the server drops the dot.
     """
 
     scheme: str
@@ -84,10 +85,10 @@ _SERVICES = {
 
 
 def service_of(store: object) -> Service:
-    """Return the service that a store of obstore talks to.
+    """Return the service that an obstore store uses.
 
     Raises:
-        UsageError: it is none that can hold a storage.
+        UsageError: the store is of none of the known classes.
     """
     for service in _SERVICES.values():
         if service.store == type(store).__name__:
@@ -100,9 +101,9 @@ def service_of(store: object) -> Service:
 def without_retries(
     store: Any, settings: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
 ) -> Any:
-    """Return a store like `store` that makes each request once; one in memory is its own.
+    """Return a copy of `store` that sends each request once; a store in memory is returned as it is.
 
-    It has `settings` of its own, and sends `headers` with every request.
+    `settings` are added to its own, and `headers` to every request.
     """
     if service_of(store).scheme == "memory":
         return store
@@ -120,12 +121,12 @@ class Location:
     """A bucket and a prefix in it, from a URL.
 
     Attributes:
-        service: who holds it.
+        service: what kind of store it is in.
         bucket: its name; Azure calls it a container.
         prefix: what every name begins with, without slashes at its ends; may be empty.
-        concurrency: how many requests are under way at once.
+        concurrency: how many requests are in progress at the same time.
         advisory: the user says that nobody else ever writes there, so conditions need not hold.
-        settings: the other parameters, by the names that obstore has for them; not part of the repr.
+        settings: the other parameters, by obstore's names; not part of the repr.
         name: the URL without secrets.
     """
 
@@ -139,10 +140,10 @@ class Location:
 
     @classmethod
     def parse(cls, url: str) -> Location:
-        """Take a URL apart.
+        """Parse a URL.
 
         Raises:
-            UsageError: it names no bucket, a prefix that no object can have, or a parameter that is not known.
+            UsageError: it has no bucket, an impossible prefix, or an unknown parameter.
         """
         parsed = parse_url(url)
         service = _SERVICES[parsed.scheme]
@@ -157,7 +158,7 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """Equal for two URLs of one place."""
+        """Equal for two URLs of one location."""
         return f"{self.host}/{self.prefix}"
 
     @property
@@ -167,7 +168,7 @@ class Location:
         return f"{self.service.scheme}:{where.lower()}/{self.bucket}"
 
     def stores(self) -> tuple[Any, Any]:
-        """Return a patient store and a careful one.
+        """Return a store with retries and one without.
 
         Raises:
             UsageError: obstore is not installed, or refuses the settings.
@@ -187,13 +188,13 @@ class Location:
             text = str(error).partition("\n")[0]
             for value in self.settings.values():
                 text = text.replace(value, "***")
-            message = f"the client refused its settings, check the URL's parameters and the environment ({text:.300})"
+            message = f"the client refused its settings: check the URL's parameters and the environment ({text:.300})"
             raise UsageError(message, storage=self.name) from None
 
 
 def _bucket(parsed: Url) -> str:
     if not parsed.authority or not is_safe(parsed.authority) or "@" in parsed.authority or ":" in parsed.authority:
-        message = f"the URL of a bucket is {parsed.scheme}://bucket/prefix; credentials go to the environment"
+        message = f"the URL of a bucket is {parsed.scheme}://bucket/prefix; pass credentials in the environment"
         raise UsageError(message, storage=str(parsed))
     return parsed.authority
 
@@ -217,7 +218,7 @@ def _concurrency(text: str, storage: str) -> int:
 
 def _advisory(text: str | None, storage: str) -> bool:
     if text not in {None, "advisory"}:
-        message = "lease= is advisory or is left out"
+        message = "`lease` is `advisory`, or is left out"
         raise UsageError(message, storage=storage)
     return text is not None
 

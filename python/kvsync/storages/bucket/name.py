@@ -1,19 +1,19 @@
-r"""Keys and the names of their objects: which object of a bucket holds the value of which key.
+r"""The names of objects: which object of a bucket holds the value of which key.
 
-An ordinary key is its object's name, so that other tools find `user/1` at `user/1`. A key that a bucket, or
-something on the way to it, cannot keep apart from another is quoted: `..` becomes `.%2E`.
+An ordinary key is the name of its object, so that other tools find `user/1` at `user/1`. A key that a bucket, or
+something on the way to it, would confuse with another one is quoted: `..` becomes `.%2E`.
 
-- `_quote` maps any key to a name. It is injective, and `_unquote` undoes it.
+- `_quote` maps any key to a name. It is injective, and `_unquote` reverses it.
 - A key is **special** if it is not safe as a name: an empty component (clients drop slashes at the ends, servers
-  drop doubled ones), `.`, `..`, a control character, a backslash (some servers take it for a slash), U+FFFE or
-  U+FFFF (no XML has them), or `.kvsync` as its first component. It is special, too, if it looks exactly like the
+  drop doubled ones), `.`, `..`, a control character, a backslash (a slash to some servers), U+FFFE or U+FFFF
+  (not allowed in XML), or `.kvsync` as its first component. A key is also special if it looks exactly like the
   quoted form of a special key.
-- Azure drops a dot at the end of a component (`dots=False`); there such a component is special, too, and `a.`
+- Azure drops a dot at the end of a component (`dots=False`). There, such a component is special too, and `a.`
   becomes `a%2E`.
-- `encode` quotes a special key and leaves any other alone; `decode` undoes that. So `100%.txt`, `a%20b` and `%41`
-  are themselves, and only `.%2E` is not: the key `.%2E` lies in `.%252E`.
+- `encode` quotes a special key and leaves all others unchanged; `decode` reverses that. So `100%.txt`, `a%20b` and
+  `%41` are their own names, and only `.%2E` is not: the key `.%2E` is stored at `.%252E`.
 
-A name that is not safe is the name of no key: some other program's object, such as the marker `a/` of a folder.
+A name that is not safe belongs to no key: it is an object of another program, such as the marker `a/` of a folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kvsync.storages.contract import RESERVED
 __all__ = ["NAME_BYTES_MAX", "decode", "encode", "is_safe"]
 
 NAME_BYTES_MAX = 1024
-"""Of a whole name, with the storage's prefix; the limit of S3 and GCS, and Azure's in ASCII."""
+"""The limit of a whole name with the prefix, of S3 and GCS, and of Azure for ASCII."""
 
 _UNSAFE_CHARACTER = r"[\x00-\x1f\x7f\\\ufffe\uffff]"
 _unsafe = re.compile(rf"{_UNSAFE_CHARACTER}|(?:\A|/)\.{{0,2}}(?:/|\Z)|\A{re.escape(RESERVED)}(?:/|\Z)")
@@ -35,7 +35,7 @@ _escape = re.compile(rb"%([0-9A-F]{2})")
 
 
 def is_safe(name: str, *, dots: bool = True) -> bool:
-    """Return whether clients and servers keep a name as it is; with `dots`, also one that ends with a dot.
+    """Return whether clients and servers keep a name unchanged; `dots`: a component may end with a dot.
 
     >>> is_safe("user/1"), is_safe("a//b"), is_safe("a/"), is_safe(".."), is_safe("a.", dots=False)
     (True, False, False, False, False)
@@ -53,7 +53,7 @@ def encode(key: str, *, dots: bool = True) -> str:
 
 
 def decode(name: str, *, dots: bool = True) -> str | None:
-    """Return the key whose value an object holds, or None where it is the object of no key.
+    """Return the key whose value an object holds, or None if it belongs to no key.
 
     >>> decode(".%2E/x"), decode("100%.txt"), decode("a/")
     ('../x', '100%.txt', None)

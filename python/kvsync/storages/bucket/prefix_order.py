@@ -1,4 +1,4 @@
-"""Objects whose names are directories of others': `a` beside `a/b`, which some servers lose when written at once."""
+"""The order in which to write objects such as `a` and `a/b`: some servers lose one if they are written together."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ __all__ = ["prefix_levels"]
 
 
 def prefix_levels(names: Sequence[str]) -> list[list[int]]:
-    """Return the positions of names in tiers, above each name those that are its directories; mostly there is one.
+    """Group the positions of names so that a name comes in a later group than those that it is a directory of.
 
-    A server that keeps objects in a file system makes the directory `a` for `a/b`. If it takes `a` at that moment,
-    either may replace the other's entry, though both were acknowledged: SeaweedFS does so now and then.
+    There is usually one group. A server that stores objects in a file system creates the directory `a` for `a/b`. If it
+    writes `a` at the same moment, either may replace the other, though both were acknowledged: SeaweedFS does that now
+    and then.
 
     >>> prefix_levels(["a/b/c", "a", "a/b", "ab", "c/d"])
     [[1, 3, 4], [2], [0]]

@@ -1,11 +1,11 @@
-"""A bucket of an object store as a storage: S3 and what speaks its language, Google Cloud Storage, Azure.
+"""A bucket as a storage: S3 and compatible services, Google Cloud Storage, Azure.
 
-Values lie at `prefix/key` (see `bucketname` for the few keys that lie elsewhere), the index below `prefix/.kvsync/`.
-Writes are conditional where they have to be. Deletes cannot be: one that expects a version looks first, so a
-write between look and delete is lost (guarantee T2).
+Values are stored at `prefix/key` (see `kvsync.storages.bucket.name` for the few keys stored elsewhere), the index below
+`prefix/.kvsync/`. Writes are conditional where they have to be. Deletes cannot be: a delete that expects a version
+looks first, so a write between that look and the delete is lost (guarantee T2).
 
-The version token of a value is its entity tag. Where a server gives none, or a weak one, it is the value's BLAKE3,
-which a scan has to read for.
+The version token of a value is its entity tag. If a server gives none, or a weak one, it is the value's BLAKE3, and a
+scan has to read the value.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SUPPORTS = frozenset({Support.IDENTITY, Support.FOREIGN, Support.SIZES, Support
 
 
 def open_url(url: str) -> BucketStorage:
-    """Return the storage of an `s3://`, `gs://` or `az://` URL; nothing is asked of the server yet.
+    """Return the storage of an `s3://`, `gs://` or `az://` URL; send no request yet.
 
     Raises:
         UsageError: the URL is wrong, or obstore is not installed.
@@ -64,18 +64,18 @@ def open_url(url: str) -> BucketStorage:
 class BucketStorage:
     """Objects of a bucket as a storage; several threads may use it.
 
-    A child process that was forked after the first request cannot use it, nor any other bucket: obstore's own
+    A child process that was forked after the first request can use neither it nor any other bucket: obstore's own
     threads do not survive a fork.
 
     Args:
         store: an `S3Store`, `GCSStore`, `AzureStore` or `MemoryStore` of obstore.
         prefix: what every object's name begins with, without slashes at its ends.
-        careful: the same store without retries; made from `store` where it is not given.
-        concurrency: how many requests are under way at once.
-        advisory: nobody else ever writes there, so that the server may ignore conditions.
+        unretried: the same store without retries; made from `store` by default.
+        concurrency: how many requests are in progress at the same time.
+        advisory: nobody else ever writes there, so the server may ignore conditions.
         name: what messages call it.
         identity: equal for two handles of one storage.
-        host: equal for all storages in one bucket; None where that is not known.
+        host: equal for all storages in one bucket; None if that is not known.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class BucketStorage:
 
     @property
     def foreign(self) -> tuple[str, ...]:
-        """Names of objects that the last scan passed over, since they are the names of no keys; the first hundred."""
+        """Names of objects that the last scan skipped because they belong to no key; the first hundred."""
         return self._listing.foreign
 
     # Values
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none.
+        """Return the values of `keys`, in their order; None for a key that is absent.
 
         Raises:
             StorageError: a request failed.
@@ -132,7 +132,7 @@ class BucketStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the token there is `expect[i]`.
+        """Write `values[i]` at `keys[i]`, with `expect` only where the current token is `expect[i]`.
 
         Raises:
             StorageError: a request failed; some may be written.
@@ -149,7 +149,7 @@ class BucketStorage:
         return batch.written(tokens)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the token there is `expect[i]` when we look.
+        """Delete `keys`, with `expect` only where a look just before finds the token `expect[i]`.
 
         Raises:
             StorageError: a request failed; some may be deleted.
@@ -163,11 +163,11 @@ class BucketStorage:
             batch.drop({key for key, token in zip(keys, tokens, strict=True) if token is None})
         names = {self._values.name_of(key): key for key in batch.keys}
         for name, why in self._delete([name for name in names if self._values.fits(name)]):
-            batch.refuse(names[name], f"the server keeps it: {why}")
+            batch.refuse(names[name], f"the server does not delete it: {why}")
         return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with its entity tag, ascending by UTF-8 bytes; all are listed before the first batch.
+        """Yield every key with its entity tag, in UTF-8 byte order; list all of them before the first batch.
 
         Raises:
             StorageError: the listing failed.
@@ -191,10 +191,11 @@ class BucketStorage:
             )
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return when each value was last modified: of one read since a scan, when that one was.
+        """Return when each value was last modified; for a value read since the last scan, as of that read.
 
-        None, too, for one that was not read as it was listed: a later value may have the listed token once more, an
-        entity tag being of the contents, so the two prove nothing of each other.
+        Return None for a value that was not read as it was listed. An entity tag depends on the contents, so a later
+        value may have the listed token again: the value that was read and the listed token prove nothing about each
+        other.
 
         Raises:
             StorageError: a request failed.
@@ -208,7 +209,7 @@ class BucketStorage:
     # Large values
 
     def sizes(self, keys: Sequence[str]) -> list[int | None]:
-        """Return the bytes of each value, as the last scan saw it or as it is now; None where it is absent.
+        """Return the size of each value, as last listed or as it is now; None if it is absent.
 
         Raises:
             StorageError: a request failed.
@@ -220,20 +221,20 @@ class BucketStorage:
         return sizes
 
     def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
-        """Return the parts of a value, in order, or None where there is none.
+        """Return the parts of a value, in order, or None.
 
         Raises:
-            TornRead: from the iterator, where the value changed meanwhile, or cannot be read any further.
+            TornRead: from the iterator: the value changed meanwhile, or its rest cannot be read.
             StorageError: a request failed.
         """
         self._check_open()
         return self._values.read_parts(key)
 
     def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Write a value from its parts, with `expect` only where the token there is `expect[0]`.
+        """Write a value from its parts, with `expect` only where the current token is `expect[0]`.
 
-        A value of more than 32 MiB is not written on condition: it is looked at just before it appears. What
-        `parts` raises passes through, and nothing is written.
+        A value of more than 32 MiB is not written conditionally: its token is checked just before it appears. If
+        `parts` raises, the exception propagates and nothing is written.
 
         Raises:
             StorageError: a request failed.
@@ -248,7 +249,7 @@ class BucketStorage:
         return batch.written([self._values.write_parts(batch, key, parts, ANY if expect is None else expect[0])])
 
     def origin(self, key: str) -> Origin | None:
-        """Return where a value is to be copied from; None where the server is not known to copy on condition."""
+        """Return where to copy a value from; None if the server is not known to copy conditionally."""
         name, location = self._values.name_of(key), self._copier.location
         return Origin(location, self._bucket.prefix + name) if location and self._values.fits(name) else None
 
@@ -262,9 +263,9 @@ class BucketStorage:
         *,
         meanwhile: Callable[[], None],
     ) -> Written | None:
-        """Have the server copy a value of the same bucket, with `expect` only where the token here is `expect[0]`.
+        """Have the server copy a value of the same bucket, with `expect` only where the current token is `expect[0]`.
 
-        None where it does not, or not on condition, or where something is not as expected.
+        Return None if it does not copy, or not conditionally, or something is not as expected.
 
         Raises:
             StorageError: a request after the copy failed.
@@ -291,8 +292,8 @@ class BucketStorage:
         """Write an index object and return its new version.
 
         Raises:
-            ObjectMismatch: it is certain that it is not as expected; nothing was written.
-            StorageError: the request failed, or whether it succeeded is not known.
+            ObjectMismatch: it certainly does not have the expected version; nothing was written.
+            StorageError: the request failed, or its outcome is unknown.
         """
         self._check_open()
         self._cache.forget_sizes()
@@ -302,7 +303,7 @@ class BucketStorage:
         """Remove index objects; with a version, look first: there is no conditional delete.
 
         Raises:
-            ObjectMismatch: it is not as expected, or absent; nothing was removed.
+            ObjectMismatch: it is absent or does not have the expected version; nothing was removed.
             StorageError: a request failed; some may be removed.
         """
         self._check_open()
@@ -312,7 +313,7 @@ class BucketStorage:
         if expect is ABSENT:
             return
         for name, why in self._delete([INDEX + name for name in names]):
-            raise StorageError(f"the server keeps {name} ({why}): run again", storage=self.name, key=name)
+            raise StorageError(f"the server does not delete {name} ({why}): run again", storage=self.name, key=name)
 
     def objects(self) -> list[str]:
         """Return the names of all index objects, ascending.
@@ -324,11 +325,11 @@ class BucketStorage:
         return self._index.names()
 
     def close(self) -> None:
-        """Refuse further calls; connections belong to obstore, which ends idle ones."""
+        """Refuse further calls; obstore closes idle connections itself."""
         self._closed = True
         self._cache = ListingCache()
 
-    # Many at once
+    # Many requests
 
     def _delete(self, names: Sequence[str]) -> list[tuple[str, str]]:
         size = self._bucket.service.delete_count

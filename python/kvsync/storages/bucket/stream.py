@@ -1,9 +1,8 @@
 """Large objects in parts: none is ever whole in memory.
 
-Reading asks for one range after another, each on condition that the object is still the first one. Writing is a
-multipart upload, which appears as one when its last request ends. No server that we know takes a condition through
-obstore for that; so one that expects something of the object looks just before the end, and what is small enough to
-be held is written whole, on condition.
+A read requests one range after another, each on condition that the object is still the same. A write is a multipart
+upload, which takes effect when its last request ends. No known server accepts a condition for that through obstore. So
+a conditional write checks the object just before the end, and a value that fits into memory is written whole instead.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ __all__ = ["WHOLE_BYTES", "Parts", "gather", "send_parts"]
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
 LOOK_SECONDS = 0.2
-"""How often a thread that waits for the other looks whether that one has given up."""
+"""How often a waiting thread checks whether the other one has given up."""
 
 WHOLE_BYTES = 32 << 20
-"""So much is held in memory for the sake of a condition."""
+"""The largest value that is held in memory to be written conditionally."""
 
 
 class Parts(Iterator[bytes]):
-    """The parts of an object that is as `meta` says.
+    """The parts of the object that `meta` describes.
 
     Raises:
         TornRead: it changed meanwhile, or is archived.
@@ -79,7 +78,7 @@ def _part(bucket: Bucket, name: str, meta: Meta, start: int, stop: int) -> bytes
 
 
 def gather(parts: Iterator[bytes]) -> tuple[bytes | None, Iterator[bytes]]:
-    """Return all parts as one where they are few enough to be held, else None; and the parts as they came."""
+    """Return all parts joined if they fit into memory, else None; and the parts as they came."""
     held: list[bytes] = []
     size = 0
     for part in parts:
@@ -93,8 +92,8 @@ def gather(parts: Iterator[bytes]) -> tuple[bytes | None, Iterator[bytes]]:
 def send_parts(bucket: Bucket, name: str, parts: Iterator[bytes], look: Callable[[], None]) -> Meta:
     """Write an object from its parts; call `look` after the last one, before the object appears.
 
-    What `parts` or `look` raises passes through, and nothing is written. Both run in the calling thread, since
-    they may make requests of their own, which obstore cannot do inside one of its own.
+    If `parts` or `look` raises, the exception propagates and nothing is written. Both run in the calling thread, since
+    they may make requests of their own, which obstore does not allow within a request.
 
     Raises:
         UnstorableObject: the server refuses its name or size.
@@ -122,7 +121,7 @@ def send_parts(bucket: Bucket, name: str, parts: Iterator[bytes], look: Callable
             line.hand(None, sending)
             return sending.result()
         except BaseException:
-            line.broken.set()  # the upload is given up, and removed
+            line.broken.set()  # the upload is aborted, and removed
             raise
 
 
@@ -131,7 +130,7 @@ class _Broken(Exception):  # noqa: N818 - ends an upload from inside; nobody els
 
 
 class _Line:
-    """Hands parts from the thread that has them to the one that sends them."""
+    """Passes parts from the thread that produces them to the one that sends them."""
 
     def __init__(self) -> None:
         self.broken = Event()

@@ -1,4 +1,4 @@
-"""Many requests at once: a bounded number of threads, each making one request after another."""
+"""Concurrent requests: a bounded number of threads, each making one request after another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ R = TypeVar("R")
 def map_concurrently(call: Callable[[T], R], items: Sequence[T], concurrency: int) -> list[R]:
     """Return `call` of every item, in their order.
 
-    After a failure nothing new is begun; it is raised when all that was under way has ended.
+    After a failure, start nothing new, wait for what is in progress, and raise the failure.
 
     Raises:
         Exception: what the first failing call raised.
@@ -33,7 +33,7 @@ def map_concurrently(call: Callable[[T], R], items: Sequence[T], concurrency: in
             for worker in workers:
                 worker.result()
         finally:
-            batch.stopped.set()  # an interrupt of the waiting thread ends the others soon
+            batch.stopped.set()  # if the waiting thread is interrupted, the others end soon
     return batch.results
 
 

@@ -1,4 +1,4 @@
-"""A folder as a storage: one file a key."""
+"""A folder as a storage: one file for each key."""
 
 from kvsync.storages.folder.storage import FolderStorage, open_url
 

@@ -1,4 +1,4 @@
-"""What goes wrong with files: refuse the key if only its file is at fault, else say what to do."""
+"""Failures of files: refuse the key if only its file is at fault, otherwise say what to do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KEY_ONLY = {
 _ADVICE = {
     errno.EACCES: "change its permissions, or run as its owner",
     errno.EDQUOT: "make room, or raise the quota, and run again",
-    errno.ELOOP: "a symbolic link lies where a directory has to be: remove the link",
+    errno.ELOOP: "a symbolic link is where a directory has to be: remove the link",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
     errno.ENOENT: "create it, or mount it, and run again",
     errno.ENOLCK: "this file system has no locks: use a folder on another one",

@@ -1,21 +1,21 @@
-"""Keys and the paths of their files: which file of a folder holds the value of which key.
+"""The paths of keys: which file of a folder holds the value of which key.
 
-An ordinary key is its own path: `user/1` lies in `user/1`. A key that cannot be a path is quoted: `..`
+An ordinary key is its own path: `user/1` is stored in `user/1`. A key that cannot be a path is quoted: `..`
 becomes `.%2E`. Every path that a folder can have is the path of some key, and two keys never share a path:
 
-- `quote` maps any key to a path. It is injective, and `_unquote` undoes it.
-- A key is **special** if it is no path as it stands (an empty component, `.`, `..`, NUL, a component of more
-  than 255 bytes, a first component that is ours), or not a portable one (control characters, backslashes, a
-  dot or a space at a component's end, a device name of Windows, `%value` at a component's end). A key is
-  special, too, if it looks exactly like the quoted form of a special key.
-- `encode` quotes a special key and leaves any other alone. `decode` unquotes a path if it is the quoted form
-  of a special key, and leaves any other alone. So `100%.txt`, `a%20b` and `%41` are themselves, and only
-  `.%2E` is not; the key `.%2E` lies in `.%252E`.
+- `quote` maps any key to a path. It is injective, and `_unquote` reverses it.
+- A key is **special** if it cannot be a path (an empty component, `.`, `..`, NUL, a component of more than 255
+  bytes, `.kvsync` as its first component), or is not portable (control characters, backslashes, a dot or a space at
+  the end of a component, a device name of Windows, `%value` at the end of a component). A key is also special if it
+  looks exactly like the quoted form of a special key.
+- `encode` quotes a special key and leaves all others unchanged. `decode` unquotes a path if it is the quoted form of
+  a special key, and leaves all others unchanged. So `100%.txt`, `a%20b` and `%41` are their own paths, and only
+  `.%2E` is not: the key `.%2E` is stored in `.%252E`.
 
-Two things let one key lie elsewhere, so that `places` names all the paths where its value may be found:
+In two cases a value is stored elsewhere, so `paths` returns every path where it may be:
 
-- Where a directory has the path of a key (`a`, because of `a/b`), the value lies beside it, in `a%value`.
-- A file that has a merely not portable name already is found under it, and stays there.
+- If a directory has the path of a key (`a`, because of `a/b`), the value is stored next to it, in `a%value`.
+- A file whose name is merely not portable, and that exists already, is found under that name and keeps it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ VALUE_SUFFIX = "%value"
 
 NAME_BYTES_MAX = 255
 CHUNK_BYTES = 200  # of a component that is too long for one name
-MORE = "%+"  # ends every chunk but the last, and begins every one but the first
+MORE = "%+"  # ends every chunk but the last, and begins every chunk but the first
 
 _DEVICE = r"(?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³]|CONIN\$|CONOUT\$) *(?:[./]|\Z)"
 _device = re.compile(_DEVICE, re.IGNORECASE)
-# The same rules for a whole path at once; most paths pass here, and nothing else looks at them.
+# The same rules for a whole path at once. Most paths pass this test, and then need no other.
 _not_portable = re.compile(
     rf"[\x00-\x1f\x7f\\]|(?:[. ]|{VALUE_SUFFIX})(?:/|\Z)|(?:\A|/)(?:/|\Z|{_DEVICE})",
     re.IGNORECASE,
@@ -47,7 +47,7 @@ _escape = re.compile(rb"%([0-9A-F]{2})")
 
 
 def is_reserved(component: str) -> bool:
-    """Return whether a first component is `.kvsync`, or what some file system takes for it.
+    """Return whether a first component is `.kvsync`, or some file system takes it for that.
 
     >>> is_reserved(".kvsync"), is_reserved(".KVsync"), is_reserved(".kvsync2")
     (True, True, False)
@@ -56,7 +56,7 @@ def is_reserved(component: str) -> bool:
         return True
     if component.isascii():
         return component.rstrip(". ").lower() == RESERVED
-    # Some file systems drop format characters, such as the zero width joiner, and fold look-alikes.
+    # Some file systems drop format characters, such as the zero width joiner, and fold lookalikes.
     visible = "".join(c for c in component if unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFKC", visible).casefold().rstrip(". ") == RESERVED
 
@@ -94,7 +94,7 @@ def _percent(text: str) -> str:
 
 def _chunks(quoted: str) -> list[str]:
     chunks, start, size = [], 0, 0
-    pieces = re.findall(r"%[0-9A-F]{2}|.", quoted, re.DOTALL)  # neither an escape nor a character is cut
+    pieces = re.findall(r"%[0-9A-F]{2}|.", quoted, re.DOTALL)  # cuts neither escapes nor characters
     for position, piece in enumerate(pieces):
         width = len(piece.encode())
         if size + width > CHUNK_BYTES:
@@ -105,7 +105,7 @@ def _chunks(quoted: str) -> list[str]:
 
 
 def _unquote(path: str) -> str | None:
-    """Return a key whose quoted form may be `path`; whoever asks quotes it again and compares."""
+    """Return a key whose quoted form may be `path`; the caller quotes it again and compares."""
     parts, pending = [], ""
     for name in path.split("/"):
         if pending and not name.startswith(MORE):
@@ -127,12 +127,12 @@ def _unquote(path: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """The rules of one file system.
+    """The naming rules of one file system.
 
     Attributes:
-        normalises: the file system changes the Unicode form of names, so only names that it keeps are paths.
-        folds: it takes names for equal that differ in case or Unicode form. No rule of naming helps there:
-            the folder compares names itself, and refuses a key that would meet another key's file.
+        normalises: the file system changes the Unicode form of names, so only names that it keeps unchanged are paths.
+        folds: the file system treats names as equal that differ in case or Unicode form. No naming rule helps there:
+            the folder compares names itself, and refuses a key that would share another key's file.
     """
 
     normalises: bool = False
@@ -147,7 +147,7 @@ class Naming:
         return self.quote(key) if self.is_special(key) else key
 
     def decode(self, path: str) -> str:
-        """Return the key whose value lies at a path; every path of a folder has one.
+        """Return the key whose value is stored at a path; every path of a folder has one.
 
         >>> Naming().decode(".%2E/x"), Naming().decode("100%.txt"), Naming().decode("a%value")
         ('../x', '100%.txt', 'a')
@@ -160,7 +160,7 @@ class Naming:
         return key if key is not None and self.is_special(key) else path
 
     def paths(self, key: str) -> list[str]:
-        """Return every path where the value of a key may lie; the first is where a new one goes.
+        """Return every path where the value of a key may be; a new value goes to the first.
 
         >>> Naming().paths("a"), Naming().paths("aux.c")
         (['a', 'a%value'], ['%61ux.c', 'aux.c', '%61ux.c%value', 'aux.c%value'])
@@ -168,7 +168,7 @@ class Naming:
         if not self.is_special(key):
             return [key, key + VALUE_SUFFIX]
         quoted = self.quote(key)
-        # The key itself is a path of its own, unless that path means another key.
+        # The key is also a path of its own, unless that path means another key.
         if self.is_path(key) and self.decode(key) == key and not self.is_suffixed(key):
             return [quoted, key, quoted + VALUE_SUFFIX, key + VALUE_SUFFIX]
         return [quoted, quoted + VALUE_SUFFIX]
@@ -178,7 +178,7 @@ class Naming:
         return quote(key, ascii_only=self.normalises)
 
     def is_special(self, key: str) -> bool:
-        """Return whether a key lies under its quoted form."""
+        """Return whether a key is stored under its quoted form."""
         while True:
             if not self._is_portable(key):
                 return True
@@ -190,7 +190,7 @@ class Naming:
             key = origin
 
     def is_path(self, path: str) -> bool:
-        """Return whether a folder can have this path at all."""
+        """Return whether a folder can have this path."""
         names = path.split("/")
         if "\0" in path or names[0] == RESERVED or not self._is_kept(path):
             return False
@@ -199,7 +199,7 @@ class Naming:
         return all(name not in {"", ".", ".."} and _fits(name) for name in names)
 
     def is_suffixed(self, path: str) -> bool:
-        """Return whether a path is that of a value beside the directory of its name."""
+        """Return whether a path is that of a value next to the directory of its name."""
         count = 0
         while path.endswith(VALUE_SUFFIX) and self.is_path(path[: -len(VALUE_SUFFIX)]):
             path = path[: -len(VALUE_SUFFIX)]

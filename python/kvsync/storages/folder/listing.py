@@ -1,4 +1,4 @@
-"""Listing a folder: every key with its token, in the order of the keys' UTF-8 bytes."""
+"""The listing of a folder: every key with its token, in UTF-8 byte order."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["list_tree"]
 def list_tree(
     tree: SafeTree, naming: Naming, files: ValueFiles, storage: str, foreign: list[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Return every key with its token, ascending; add to `foreign` what is neither file nor directory.
+    """Return every key with its token, ascending; add to `foreign` what is neither a file nor a directory.
 
-    Names in a directory sort differently from keys in a tree (`a.b` and `a/b`), so all are collected first.
+    Names in a directory sort differently from keys in a tree (`a.b` and `a/b`), so collect all of them first.
 
     Raises:
-        StorageError: a name is no UTF-8, so it cannot be a key.
+        StorageError: a name is not UTF-8, so it cannot be a key.
         OSError: a directory cannot be listed.
     """
     found: list[tuple[str, bytes]] = []
@@ -68,10 +68,10 @@ def _listed(tree: SafeTree, path: str, storage: str, foreign: list[str]) -> list
 
 
 def _pass_over(name: str, path: str, token: bytes | None, naming: Naming, storage: str) -> None:
-    """Accept our own index, and that of a folder within this one that is kept in sync by itself.
+    """Accept our own index, and that of a folder within this one, which is synced by itself.
 
     Raises:
-        StorageError: it is something else, and would be left out silently.
+        StorageError: it is something else, which would be skipped silently.
     """
     if token is None and (name == RESERVED or naming.folds):
         return
@@ -91,7 +91,7 @@ def _check_name(name: str, path: str, storage: str) -> None:
 
 
 def _without_doubles(found: list[tuple[str, bytes]], naming: Naming, files: ValueFiles) -> Iterator[tuple[str, bytes]]:
-    """Yield each key once; of several files of one key, the first of its places counts."""
+    """Yield each key once; if it has several files, the first of its paths counts."""
     last: str | None = None
     for position, (key, token) in enumerate(found):
         if key == last:

@@ -1,8 +1,7 @@
 """The index objects of a folder: files below `.kvsync/`, changed under an operating-system lock.
 
-`.kvsync/lock` is locked only while an object is compared and renamed. `.kvsync/tmp/` holds files that are
-not finished; whoever writes one holds a shared lock on that directory, so whoever gets an exclusive one
-knows that all of them were left by a crash.
+`.kvsync/lock` is locked only while an object is compared and renamed. See `kvsync.storages.folder.staging` for the
+files that are being written.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ class ObjectFiles:
         self._tree.sync()
 
     def vanish(self) -> None:
-        """Remove all that was made for objects, where there are none, and nobody else is making one."""
+        """Remove everything that was created for objects, if there are none and nobody else is creating one."""
         with self._locked():
             if self.names() or not Staging.vanish(self._tree):
                 return
@@ -107,7 +106,7 @@ class ObjectFiles:
 
     def _split(self, name: str) -> tuple[str, str]:
         if not _is_name(name):
-            message = f"{name!r:.200} is no name of an index object"
+            message = f"{name!r:.200} is not the name of an index object"
             raise StorageError(message, storage=self._storage)
         parent, _, leaf = f"{RESERVED}/{name}".rpartition("/")
         return parent, leaf
@@ -171,7 +170,7 @@ class ObjectFiles:
             except BaseException:
                 os.close(file)
                 raise
-            os.close(file)  # it was removed while we waited: a lock on it excludes nobody
+            os.close(file)  # it was removed while we waited, so a lock on it excludes nobody
 
 
 def _is_name(name: str) -> bool:

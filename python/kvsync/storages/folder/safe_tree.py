@@ -1,8 +1,8 @@
-"""Walking below one directory, one component at a time, never through a symbolic link and never out of it.
+"""A directory tree, walked one component at a time, never through a symbolic link and never out of the tree.
 
-A path here is relative, of names joined by `/`; the empty path is the root. Each directory is opened
-relative to its parent's descriptor with `O_NOFOLLOW`, and kept open while a batch lasts, so nobody can swap
-a directory for a link between a look and a write, and a batch pays for each directory once.
+A path is relative here, names joined by `/`; the empty path is the root. Each directory is opened relative to its
+parent's descriptor with `O_NOFOLLOW` and stays open during a batch. So nobody can replace a directory by a link between
+a check and a write, and a batch opens each directory once.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 class KeyBlockedError(Exception):
-    """What lies at a path keeps a key from being written or deleted; the text says what it is."""
+    """Something at a path prevents a key from being written or deleted; the text says what."""
 
 
 def kind_of(mode: int) -> str:
-    """Return what a file of this mode is, for people."""
+    """Describe a file of this mode to people."""
     kinds = {stat.S_IFDIR: "a directory", stat.S_IFLNK: "a symbolic link", stat.S_IFREG: "a file"}
-    return kinds.get(stat.S_IFMT(mode), "neither file nor directory, but")
+    return kinds.get(stat.S_IFMT(mode), "a special file")
 
 
 class SafeTree:
-    """The tree below an open directory, for the time of one batch.
+    """The tree below an open directory, during one batch.
 
-    With `folds`, the file system takes names for equal that are not; then a name counts as there only where
-    the directory lists exactly that name.
+    `folds`: the file system treats different names as equal. Then a name exists only if its directory lists exactly
+    that name.
     """
 
     def __init__(self, root: int, *, folds: bool = False) -> None:
@@ -57,16 +57,16 @@ class SafeTree:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close every descriptor, the root's too."""
+        """Close every descriptor, including the root's."""
         self._close_all_but_root()
         os.close(self._root)
 
     def directory(self, path: str) -> int | None:
-        """Return a descriptor, valid until the next call, or None where no directory has this path."""
+        """Return a descriptor that is valid until the next call, or None if no directory has this path."""
         found = self._open.get(path)
         if found is not None:
             return found
-        # From the nearest directory that is open: opening another may close those further up.
+        # Start at the nearest open directory: opening another one may close those further up.
         parent, names = path, []
         while (here := self._open.get(parent)) is None:
             parent, _, name = parent.rpartition("/")
@@ -81,9 +81,9 @@ class SafeTree:
         return here
 
     def make(self, path: str, *, displace: bool = False) -> int:
-        """Return a descriptor of the directory `path`, made where it is missing.
+        """Return a descriptor of the directory `path`; create it if it is missing.
 
-        With `displace`, a file in its way is moved to the name of a value beside a directory.
+        With `displace`, a file that is in the way gets the name of a value next to a directory.
 
         Raises:
             KeyBlockedError: something else is in its way.
@@ -97,20 +97,20 @@ class SafeTree:
             opened = self.directory(below)
             if opened is None:
                 self._clear_way(here, parent, name, displace=displace)
-                with contextlib.suppress(FileExistsError):  # somebody else made it
+                with contextlib.suppress(FileExistsError):  # somebody else created it
                     os.mkdir(name, dir_fd=here)
                 self.touch(parent)
                 opened = self.directory(below)
                 if opened is None:
-                    raise KeyBlockedError(f"{below!r:.300} cannot be made a directory")
+                    raise KeyBlockedError(f"{below!r:.300} cannot become a directory")
             here, parent = opened, below
         return here
 
     def status(self, path: str) -> os.stat_result | None:
-        """Return the status of what has this path, a link not followed, or None.
+        """Return the status of the file at a path, without following a link, or None.
 
         Raises:
-            KeyBlockedError: only a name that differs in case or Unicode form is there.
+            KeyBlockedError: only a name that differs in case or Unicode form exists.
         """
         parent, _, name = path.rpartition("/")
         here = self._open.get(parent) or self.directory(parent)
@@ -124,7 +124,7 @@ class SafeTree:
             raise
         if self.folds and not self.is_exact(parent, name):
             raise KeyBlockedError(
-                "the file system takes its name for that of another, which differs in case or Unicode form"
+                "the file system treats its name as equal to another, which differs in case or Unicode form"
             )
         return found
 
@@ -144,12 +144,12 @@ class SafeTree:
         self.touch(parent)
 
     def touch(self, path: str) -> None:
-        """Note that a directory's entries have changed."""
+        """Note that the entries of a directory have changed."""
         self._touched.add(path)
         self._listed.pop(path, None)
 
     def prune(self, path: str) -> None:
-        """Remove the directory `path` if it is empty, then its parent if that is, up to the root."""
+        """Remove the directory `path` if it is empty, then its parent if that is empty, up to the root."""
         while path:
             parent, _, name = path.rpartition("/")
             opened = self._open.pop(path, None)
@@ -167,7 +167,7 @@ class SafeTree:
             path = parent
 
     def sync(self) -> None:
-        """Make every change of an entry durable, one `fsync` for each directory."""
+        """Make all changes of entries durable, with one `fsync` for each directory."""
         for path in sorted(self._touched):
             opened = self.directory(path)
             if opened is not None:
@@ -175,10 +175,10 @@ class SafeTree:
         self._touched.clear()
 
     def check_directory(self, path: str) -> None:
-        """Make sure that `path` is missing, or a directory.
+        """Check that `path` is missing or a directory.
 
         Raises:
-            KeyBlockedError: something else lies there, or at a parent.
+            KeyBlockedError: something else is at that path or at a parent.
         """
         so_far = ""
         for name in path.split("/"):
@@ -186,10 +186,10 @@ class SafeTree:
             found = self.status(so_far)
             if found is not None and not stat.S_ISDIR(found.st_mode):
                 kind = kind_of(found.st_mode)
-                raise KeyBlockedError(f"{kind} lies at {so_far!r:.300}, where a directory has to be")
+                raise KeyBlockedError(f"{kind} is at {so_far!r:.300}, where a directory has to be")
 
     def entries(self, path: str) -> Iterator[os.DirEntry[str]]:
-        """Yield the entries of a directory; none where it is gone."""
+        """Yield the entries of a directory; none if it is gone."""
         opened = self.directory(path)
         if opened is None:
             return
@@ -211,13 +211,13 @@ class SafeTree:
     def _clear_way(self, here: int, parent: str, name: str, *, displace: bool) -> None:
         path = f"{parent}/{name}" if parent else name
         found = self.status(path)
-        if found is None or stat.S_ISDIR(found.st_mode):  # somebody else made it just now
+        if found is None or stat.S_ISDIR(found.st_mode):  # somebody else has just created it
             return
         if not (displace and stat.S_ISREG(found.st_mode)):
             kind = kind_of(found.st_mode)
-            raise KeyBlockedError(f"{kind} lies at {path!r:.300}, where a directory has to be")
+            raise KeyBlockedError(f"{kind} is at {path!r:.300}, where a directory has to be")
         if name.endswith(VALUE_SUFFIX) or self.status(path + VALUE_SUFFIX) is not None:
-            raise KeyBlockedError(f"a file lies at {path!r:.300}, where a directory has to be")
+            raise KeyBlockedError(f"a file is at {path!r:.300}, where a directory has to be")
         os.rename(name, name + VALUE_SUFFIX, src_dir_fd=here, dst_dir_fd=here)
         self.touch(parent)
 

@@ -1,7 +1,6 @@
-"""Unfinished files: each is written durably here, and then renamed to where it belongs.
+"""Unfinished files: each is written durably here, then renamed to its place.
 
-Whoever writes one holds a shared lock on the directory. Whoever gets an exclusive lock knows that a crash left all of
-the files in it.
+A writer holds a shared lock on the directory. If a process gets an exclusive lock, a crash left all of the files in it.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ _numbers = count()
 
 
 class Staged(NamedTuple):
-    """A finished file that has no key yet: its name in the staging directory, and its status."""
+    """A finished file that does not have its final name yet: its name in the staging directory, and its status."""
 
     name: str
     status: os.stat_result
 
 
 def write_all(file: int, data: bytes) -> None:
-    """Write all of `data`, in as many calls as it takes."""
+    """Write all of `data`, in as many calls as necessary."""
     if os.write(file, data) == len(data):
         return
     os.lseek(file, 0, os.SEEK_SET)
@@ -51,7 +50,7 @@ def write_all(file: int, data: bytes) -> None:
 
 
 class Staging:
-    """The directory of unfinished files, with a shared lock on it while this lives."""
+    """The directory of unfinished files; holds a shared lock on it."""
 
     def __init__(self, tree: SafeTree) -> None:
         self.directory = os.dup(tree.make(STAGING))
@@ -66,8 +65,8 @@ class Staging:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give up the lock."""
-        # The descriptor is a copy, and closing one does not unlock the other.
+        """Release the lock."""
+        # The descriptor is a duplicate: closing it would not release the lock.
         fcntl.flock(self.directory, fcntl.LOCK_UN)
         os.close(self.directory)
 
@@ -91,7 +90,7 @@ class Staging:
             try:
                 return name, os.open(name, _CREATE, 0o666, dir_fd=self.directory)
             except FileExistsError:
-                continue  # another host's process with our number
+                continue  # a process of the same number on another host
 
     def discard(self, name: str) -> None:
         """Remove an unfinished file."""
@@ -121,7 +120,7 @@ class Staging:
         try:
             fcntl.flock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            pass  # somebody is writing: what lies here may be theirs
+            pass  # somebody is writing, so the files may be theirs
         else:
             for name in os.listdir(self.directory):
                 self.discard(name)
@@ -129,9 +128,9 @@ class Staging:
 
 
 def stage_all(files: ValueFiles, staging: Staging, values: Sequence[bytes]) -> Iterator[Staged | OSError]:
-    """Yield a finished file for each value, in their order; one that is not given a name is removed.
+    """Yield a finished file for each value, in their order; remove those that get no final name.
 
-    Several threads write them, since file systems make the waits of several `fsync` one.
+    Several threads write them, since file systems combine concurrent `fsync` calls.
     """
     if len(values) == 1:
         yield from _discarding(staging, [files.stage(staging, values[0])])

@@ -1,12 +1,11 @@
-"""A folder as a storage: one file a key, the index below `.kvsync/`.
+"""A folder as a storage: one file for each key, the index below `.kvsync/`.
 
-`kvsync.storages.folder.keyname` says which file is which key's. Files that are there already are keys under their
-own names. Symbolic links, sockets and devices are no values: a scan passes them over, and nothing is written
-onto one.
+`kvsync.storages.folder.keyname` says which file belongs to which key. Existing files are keys under their own names.
+Symbolic links, sockets and devices are not values: a scan skips them, and nothing is written onto one.
 
-A value is written to a file below `.kvsync/tmp/`, made durable, and renamed. Its version token is
-modification time, size and inode. The time is set to the nanosecond by us, not by the kernel's coarser
-clock, so a write by somebody else right after ours does not have our token.
+A value is written to a file below `.kvsync/tmp/`, made durable, and renamed. Its version token is modification time,
+size and inode. We set the time ourselves, to the nanosecond, since the kernel's clock is coarser: so a write by
+somebody else right after ours has another token.
 """
 
 from __future__ import annotations
@@ -61,9 +60,9 @@ class FolderStorage:
     """A folder as a storage.
 
     Args:
-        path: the folder; it may itself be a symbolic link.
-        create: make it at the first write where it is missing; until then it reads as empty.
-        clock_ns: wall-clock nanoseconds; files that we write bear its time.
+        path: the folder; it may be a symbolic link.
+        create: create the folder at the first write; until then it reads as empty.
+        clock_ns: returns wall-clock nanoseconds, the modification time of the files that we write.
     """
 
     capabilities = Capabilities(
@@ -81,7 +80,7 @@ class FolderStorage:
     ) -> None:
         self.path = os.fspath(path)
         self.name = self.path
-        self._path = absolute(self.path)  # it is opened by each call
+        self._path = absolute(self.path)  # each call opens it
         self.identity = f"file:{os.path.realpath(self.path)}"
         self._create = create
         self._clock_ns = clock_ns
@@ -94,11 +93,11 @@ class FolderStorage:
 
     @property
     def foreign(self) -> tuple[str, ...]:
-        """Symbolic links, sockets and devices that the last scan passed over; the first hundred."""
+        """Symbolic links, sockets and devices that the last scan skipped; the first hundred."""
         return self._foreign
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none.
+        """Return the values of `keys`, in their order; None for a key that is absent.
 
         Raises:
             StorageError: the folder cannot be read.
@@ -112,7 +111,7 @@ class FolderStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the file there has that token.
+        """Write `values[i]` at `keys[i]`, with `expect` only where the current file has that token.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -132,9 +131,9 @@ class FolderStorage:
         return batch.written(tokens)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the file there has that token.
+        """Delete `keys`, with `expect` only where the current file has that token.
 
-        A directory that becomes empty by it is removed as well.
+        A directory that becomes empty is removed too.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -152,10 +151,10 @@ class FolderStorage:
         return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with its token, in batches, ascending by UTF-8 bytes.
+        """Yield every key with its token, in batches, in UTF-8 byte order.
 
         Raises:
-            StorageError: a directory cannot be listed, or a name cannot be a key; it names them.
+            StorageError: a directory cannot be listed, or a name, which it shows, cannot be a key.
         """
         with self._reading() as (tree, naming):
             if tree is None:
@@ -167,7 +166,7 @@ class FolderStorage:
                 yield [key for key, _ in batch], [token for _, token in batch]
 
     def sizes(self, keys: Sequence[str]) -> list[int | None]:
-        """Return the bytes of each value; None where there is none.
+        """Return the size of each value; None if it is absent.
 
         Raises:
             StorageError: the folder cannot be read.
@@ -179,18 +178,18 @@ class FolderStorage:
             return [files.size(key) for key in keys]
 
     def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
-        """Return the parts of a value, or None where there is none.
+        """Return the parts of a value, or None.
 
         Raises:
             StorageError: the folder cannot be read.
-            TornRead: from the iterator, where the file changed meanwhile, or cannot be read any further.
+            TornRead: from the iterator: the file changed meanwhile, or its rest cannot be read.
         """
         with self._reading() as (tree, naming):
             file = None if tree is None else ValueFiles(tree, naming, self._clock_ns).open_value(key)
         return self._parts(file) if isinstance(file, int) else file
 
     def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Write a value from its parts; nothing is written where `parts` raises.
+        """Write a value from its parts; nothing is written if `parts` raises.
 
         Raises:
             StorageError: the folder cannot be written.
@@ -222,17 +221,17 @@ class FolderStorage:
         """Write an index object, durably, and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
             StorageError: it cannot be written.
         """
         with self._writing() as tree:
             return ObjectFiles(tree, self.name).store(name, data, expect)
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; absent ones are passed over, where `expect` allows it.
+        """Remove index objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: they cannot be removed.
         """
         with self._reading() as (tree, _):
@@ -251,7 +250,7 @@ class FolderStorage:
             return [] if tree is None else ObjectFiles(tree, self.name).names()
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return when the file of each key was last modified; None where there is none.
+        """Return when the file of each key was last modified; None if there is none.
 
         Raises:
             StorageError: the folder cannot be read.
@@ -265,14 +264,14 @@ class FolderStorage:
 
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:
-        """See `kvsync.storages.dry_probe`: a directory for the index that is made inside is removed.
+        """Probe without leaving anything behind: remove the index directory if it was created inside.
 
         Raises:
             StorageError: the folder cannot be read.
         """
         with self._reading() as (tree, _):
-            there, used = tree is not None, tree is not None and tree.status(RESERVED) is not None
-        if not there:
+            exists, used = tree is not None, tree is not None and tree.status(RESERVED) is not None
+        if not exists:
             yield f"the folder {self.path!r:.300}"
             return
         try:
@@ -284,7 +283,7 @@ class FolderStorage:
                         ObjectFiles(tree, self.name).vanish()
 
     def close(self) -> None:
-        """Do nothing: no descriptor outlives a call."""
+        """Do nothing: descriptors are closed at the end of each call."""
 
     def _parts(self, file: int) -> Iterator[bytes]:
         try:
@@ -340,7 +339,7 @@ class FolderStorage:
 
 
 def _guessed_naming(tree: SafeTree) -> Naming:
-    """Return what can be told without writing: whether `.KVSYNC` is `.kvsync`."""
+    """Return the rules that can be found out without writing: whether `.KVSYNC` is `.kvsync`."""
     ours, other = tree.status(RESERVED), tree.status(RESERVED.upper())
     folds = ours is not None and other is not None and os.path.samestat(ours, other)
     return Naming(folds=folds)

@@ -1,4 +1,4 @@
-"""Reading, writing and deleting the file of one key, below a folder's root."""
+"""Read, write and delete the file of one key, below the root of a folder."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = ["ChangedError", "ValueFiles", "parts_of", "paths_of", "token_of"]
 Wanted: TypeAlias = "bytes | AnyVersion | None"
 
 PART_BYTES = 1 << 20
-PATH_BYTES_MAX = 4000  # what most programs can open, with some room for the folder's own path
+PATH_BYTES_MAX = 4000  # most programs can open that, with some room for the folder's own path
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _token = struct.Struct("<qQQ")
 
 
 class ChangedError(Exception):
-    """What lies at a key is not what was expected."""
+    """The current file of a key is not the expected one."""
 
 
 class _Found(NamedTuple):
-    """What lies at the places of a key."""
+    """What exists at the paths of a key."""
 
     paths: list[str]
     files: list[tuple[str, os.stat_result]]
@@ -55,17 +55,17 @@ def token_of(status: os.stat_result) -> bytes:
 
 
 def paths_of(naming: Naming, key: str) -> list[str]:
-    """Return every path where the value of a key may lie, the preferred one first.
+    """Return every path where the value of a key may be, the preferred one first.
 
     Raises:
-        KeyBlockedError: no path of this folder can hold it.
+        KeyBlockedError: no path in this folder can hold it.
     """
     try:
         size = len(key) if key.isascii() else len(key.encode())
     except UnicodeEncodeError:
-        raise KeyBlockedError("the key has a lone surrogate, so it cannot be a file's name") from None
+        raise KeyBlockedError("the key has a lone surrogate, so it cannot be the name of a file") from None
     if size > PATH_BYTES_MAX:
-        raise KeyBlockedError(f"the key has {size} bytes; a path may have {PATH_BYTES_MAX}")
+        raise KeyBlockedError(f"the key has {size} bytes; a path can have {PATH_BYTES_MAX}")
     paths = naming.paths(key)
     if paths[0] is not key:
         if is_reserved(key.partition("/")[0]):
@@ -76,7 +76,7 @@ def paths_of(naming: Naming, key: str) -> list[str]:
 
 
 class ValueFiles:
-    """The value files below one tree, for the time of one batch."""
+    """The files of values below one tree, during one batch."""
 
     def __init__(self, tree: SafeTree, naming: Naming, clock_ns: Callable[[], int]) -> None:
         self._tree = tree
@@ -85,7 +85,7 @@ class ValueFiles:
         self.emptied: set[str] = set()
 
     def read(self, key: str) -> bytes | Unreadable | None:
-        """Return a value; one that changes while it is read is read once more, then given up for now."""
+        """Return a value; if it changes while it is read, try once more, then give up for now."""
         try:
             for path in paths_of(self._naming, key):
                 value = self._read_path(path)
@@ -98,7 +98,7 @@ class ValueFiles:
         return None
 
     def size(self, key: str) -> int | None:
-        """Return how many bytes the value of a key has, or None."""
+        """Return the size of a key's value, or None."""
         try:
             found = self._find(key)
         except (KeyBlockedError, OSError):
@@ -106,7 +106,7 @@ class ValueFiles:
         return found.files[0][1].st_size if found.files else None
 
     def open_value(self, key: str) -> int | Unreadable | None:
-        """Open the file of a key for reading, or return None where there is none; the caller closes it."""
+        """Open the file of a key for reading, or return None; the caller closes it."""
         try:
             for path in paths_of(self._naming, key):
                 file = self._open_path(path)
@@ -127,18 +127,18 @@ class ValueFiles:
         return found.files[0][1].st_mtime_ns if found.files else None
 
     def winner(self, key: str) -> bytes | None:
-        """Return the token of the file that counts, where several are one key's."""
+        """Return the token of the file that counts, if a key has several."""
         return self._find(key).token
 
     def stage(self, staging: Staging, value: bytes) -> Staged | OSError:
-        """Write a value to an unfinished file, durably; several threads may do so at once."""
+        """Write a value to an unfinished file, durably; several threads may do this at the same time."""
         try:
             return self.stage_parts(staging, (value,))
         except OSError as error:
             return error
 
     def stage_parts(self, staging: Staging, parts: Iterable[bytes]) -> Staged:
-        """Write the parts of a value to an unfinished file, durably; it is removed where anything fails.
+        """Write the parts of a value to an unfinished file, durably; remove it on failure.
 
         Raises:
             OSError: it cannot be written.
@@ -158,11 +158,11 @@ class ValueFiles:
             os.close(file)
 
     def install(self, staging: Staging, staged: Staged | OSError, key: str, wanted: Wanted) -> bytes:
-        """Give a staged file the name of a key, and return its token.
+        """Rename a staged file to that of a key, and return its token.
 
         Raises:
-            ChangedError: what lies there is not what is wanted.
-            KeyBlockedError: something keeps the key from being written.
+            ChangedError: the current file is not the expected one.
+            KeyBlockedError: something prevents the key from being written.
         """
         if isinstance(staged, OSError):
             raise staged
@@ -184,23 +184,23 @@ class ValueFiles:
         return token_of(staged.status)
 
     def delete(self, key: str, wanted: Wanted) -> None:
-        """Delete a value; an absent one is deleted already.
+        """Delete a value, if there is one.
 
         Raises:
-            ChangedError: what lies there is not what is wanted.
-            KeyBlockedError: its name cannot be told from another's.
+            ChangedError: the current file is not the expected one.
+            KeyBlockedError: its name cannot be distinguished from another.
         """
         found = self._find(key)
         if not found.files:
             return
         _compare(found.token, wanted)
-        # The one that counts goes last, so a crash in between does not bring an older one forth.
+        # The file that counts goes last, so that a crash in between does not expose an older one.
         for path, _status in reversed(found.files):
             self._unlink(path)
             self.emptied.add(path.rpartition("/")[0])
 
     def prune(self) -> None:
-        """Remove the directories that deletes have emptied."""
+        """Remove the directories that are empty after deletes."""
         for path in sorted(self.emptied, key=len, reverse=True):
             self._tree.prune(path)
         self.emptied.clear()
@@ -219,25 +219,23 @@ class ValueFiles:
         return _Found(paths, files, others)
 
     def _choose(self, found: _Found) -> str:
-        """Return where a value goes: where it is, or the plain name, or beside the directory of that name."""
+        """Return the path for a value: its current path, its plain path, or next to the directory of that name."""
         plain = found.paths[0]
         if found.files and found.files[0][0] != plain + VALUE_SUFFIX:
             return found.files[0][0]
         if plain not in found.others:
-            if found.files:  # the directory is gone: the value gets its plain name back
+            if found.files:  # the directory is gone, so the value gets its plain name back
                 self._tree.move(plain + VALUE_SUFFIX, plain)
                 found.files[0] = (plain, found.files[0][1])
             return plain
         if found.others[plain] != "a directory":
-            raise KeyBlockedError(f"{found.others[plain]} lies at its path {plain!r:.300}")
+            raise KeyBlockedError(f"{found.others[plain]} is at its path {plain!r:.300}")
         if plain + VALUE_SUFFIX in found.others:
-            raise KeyBlockedError(
-                f"{found.others[plain + VALUE_SUFFIX]} lies at its path {plain + VALUE_SUFFIX!r:.300}"
-            )
+            raise KeyBlockedError(f"{found.others[plain + VALUE_SUFFIX]} is at its path {plain + VALUE_SUFFIX!r:.300}")
         return plain + VALUE_SUFFIX
 
     def _install_expected(self, staging: Staging, temporary: str, path: str, wanted: bytes | None) -> None:
-        """Give a finished file its name if what lies there is still as wanted."""
+        """Rename a finished file to its path, if the current file is still the expected one."""
         parent, _, leaf = path.rpartition("/")
         if wanted is None:
             with contextlib.suppress(_NoLinksError):
@@ -293,7 +291,7 @@ class ValueFiles:
         try:
             file = os.open(leaf, _READ, dir_fd=here)
         except OSError as error:
-            if error.errno in NOT_THERE or error.errno == errno.ENXIO:  # a link, or a socket, is no value
+            if error.errno in NOT_THERE or error.errno == errno.ENXIO:  # a link or a socket is not a value
                 return None
             raise
         if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -306,7 +304,7 @@ def parts_of(file: int) -> Iterator[bytes]:
     """Yield the contents of an open file.
 
     Raises:
-        TornRead: it changed meanwhile, or cannot be read any further.
+        TornRead: it changed meanwhile, or its rest cannot be read.
     """
     before = os.fstat(file)
     size = 0
@@ -322,7 +320,7 @@ def parts_of(file: int) -> Iterator[bytes]:
 
 
 def _unreadable(error: OSError) -> Unreadable:
-    """Return what stands for a value whose file fails; a failure of the whole machine stays an error."""
+    """Return a substitute for a value whose file fails; a failure of the whole machine remains an error."""
     if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}:
         raise error
     return Unreadable(f"its file cannot be read: {error.strerror}")
@@ -350,7 +348,7 @@ def _compare(token: bytes | None, wanted: Wanted) -> None:
 
 
 def _read_all(file: int, size: int) -> bytes:
-    # One byte more than there should be: a short answer is then the end of the file.
+    # Read one byte more than expected: a short result then means the end of the file.
     data = os.read(file, size + 1)
     if len(data) == size:
         return data

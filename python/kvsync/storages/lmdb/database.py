@@ -1,4 +1,4 @@
-"""The way to a database of an LMDB environment: its snapshots and write transactions, and what their errors mean."""
+"""Access to a database of an LMDB environment: snapshots, write transactions, and their errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Database"]
 
 
 class _Own(NamedTuple):
-    """The transaction of a thread, which no other thread and no forked child may use."""
+    """The transaction of a thread; no other thread and no forked child may use it."""
 
     process: int
     thread: int
@@ -34,16 +34,16 @@ class _Own(NamedTuple):
 
 
 class Database:
-    """The way to one database and those beside it; several threads may use it.
+    """Access to one database and those that belong to it; several threads may use it.
 
     Args:
         library: the module `lmdb`.
         path: the environment's absolute path.
         names: of the databases.
         storage: the storage's name, for messages.
-        map_size: how many bytes the environment may hold, where it is opened here.
-        given: the environment, if it is open already; it stays its owner's.
-        assumed: nobody has named the database, so values that lie in the unnamed one are refused, not passed over.
+        map_size: how many bytes the environment may hold, if it is opened here.
+        given: the environment, if it is already open; its owner closes it.
+        assumed: the user named no database, so an environment whose values are in the unnamed one is refused.
     """
 
     def __init__(
@@ -68,18 +68,18 @@ class Database:
         self._assumed = assumed
         self._shared: SharedEnvironment | None = None
         self._own: _Own | None = None
-        self._barred: frozenset[bytes] | None = None
+        self._reserved_keys: frozenset[bytes] | None = None
         self._closed = False
 
     @property
     def size_error(self) -> type[Exception]:
-        """What LMDB raises for a key or value of a size that it does not take."""
+        """What LMDB raises if it does not accept the size of a key or value."""
         error: type[Exception] = self._lmdb.BadValsizeError
         return error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Values | None]:
-        """Give the values as they are, or as this thread's transaction has made them; None where nothing is there.
+        """Yield the values, including changes by this thread's transaction; None if there is no environment.
 
         Raises:
             StorageError: the environment cannot be read.
@@ -97,7 +97,7 @@ class Database:
 
     @contextlib.contextmanager
     def viewing(self) -> Iterator[Values | None]:
-        """Give what `reading` gives, with views of the map instead of bytes.
+        """Yield what `reading` yields, with views of the map instead of bytes.
 
         Raises:
             StorageError: the environment cannot be read.
@@ -108,7 +108,7 @@ class Database:
             if shared is None:
                 yield None
             elif own is not None:
-                # What it has written so far is seen only from within: by a child, which is undone.
+                # Its uncommitted changes are visible only inside it: to a child, which is aborted.
                 child = shared.environment.begin(parent=own.transaction, write=True, buffers=True)
                 try:
                     yield replace(own, transaction=child)
@@ -120,7 +120,7 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Values]:
-        """Give the values in this thread's transaction, or in one that is committed on leaving.
+        """Yield the values in this thread's transaction, or in one that is committed on leaving.
 
         Raises:
             StorageError: the environment cannot be written.
@@ -136,11 +136,11 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all that this thread does inside as one on leaving, or undo it on an exception.
+        """Commit everything that this thread does inside atomically on leaving, or undo it on an exception.
 
         Raises:
             UsageError: one is open already.
-            StorageError: it cannot be begun or committed; nothing of it remains.
+            StorageError: it cannot be begun or committed; nothing of it is kept.
         """
         if self._own is not None and self._own.process == os.getpid():
             message = "a transaction is open already"
@@ -164,7 +164,7 @@ class Database:
     def sidecar_path(self, name: str, *, create: bool) -> tuple[str, str] | None:
         """Return the paths of a file beside the data, and of the data.
 
-        None where there is no environment, and none is to be made.
+        Return None if there is no environment, and `create` does not ask for one.
 
         Raises:
             StorageError: the environment cannot be opened.
@@ -173,22 +173,22 @@ class Database:
             shared = self._found(create=create)
             return (shared.sidecar_path(name), shared.data) if shared is not None else None
 
-    def barred(self, *, again: bool = False) -> frozenset[bytes]:
-        """Return the keys of the unnamed database that are names of others; what is known is looked up `again`.
+    def reserved_keys(self, *, refresh: bool = False) -> frozenset[bytes]:
+        """Return the keys of the unnamed database that are names of databases; `refresh` looks them up again.
 
         Raises:
             StorageError: the environment cannot be read.
         """
         if self._names.database:
             return frozenset()
-        if self._barred is None or again:
+        if self._reserved_keys is None or refresh:
             with self.errors:
                 shared = self._found(create=False)
-                self._barred = self._names.barred(shared.databases() if shared is not None else [])
-        return self._barred
+                self._reserved_keys = self._names.reserved_keys(shared.databases() if shared is not None else [])
+        return self._reserved_keys
 
     def close(self) -> None:
-        """Close the environment, if nobody else uses it; what a transaction has not committed is undone at its end."""
+        """Close the environment, if nobody else uses it; an open transaction is undone when it ends."""
         self._closed = True
         if self._own is None:
             self._release()
@@ -213,7 +213,7 @@ class Database:
             return shared
         if self._given is not None:
             if shared is not None:
-                message = "an environment that was handed over does not survive a fork: open it anew in the child"
+                message = "an environment that was passed in does not survive a fork: open it again in the child"
                 raise StorageError(message)
             shared = adopt(self._lmdb, self._given, self._path)
         else:
@@ -224,13 +224,13 @@ class Database:
         return shared
 
     def _check_assumed(self, shared: SharedEnvironment) -> None:
-        """Refuse an environment whose values lie elsewhere than where we would look, rather than find it empty."""
+        """Refuse an environment whose values are in its unnamed database, instead of finding it empty."""
         with shared.reading(self._all[:1]) as (transaction, handles):
-            # Of this snapshot: what the environment says may be ahead of what anybody can read.
+            # Ask this snapshot: the environment's own count may be ahead of what can be read.
             count = transaction.stat()["entries"] if handles == [None] else 0
         if count and count > len(shared.databases()):
             shared.release()
-            message = "its values lie in its unnamed database: name that with ?db=, or another with ?db=name"
+            message = "its values are in its unnamed database: name that with ?db=, or another one with ?db=name"
             raise UsageError(message)
 
     def _release(self) -> None:

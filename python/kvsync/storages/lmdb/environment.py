@@ -1,7 +1,7 @@
-"""LMDB environments of this process: each opened once, whoever asks, and never one of before a fork.
+"""The LMDB environments of this process: each is opened once for all its users, and never used after a fork.
 
-LMDB's locks belong to a process and a file, so a second environment over one file would share the first one's locks,
-and closing it would release them.
+LMDB's locks belong to a process and a file. A second environment over one file would share the locks of the first, and
+closing it would release them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _open: dict[str, SharedEnvironment] = {}
 
 
 def _renew_lock() -> None:
-    """Replace, in a forked child, a lock that some other thread of the parent may have held."""
+    """Replace, in a forked child, a lock that another thread of the parent may have held."""
     global _lock  # noqa: PLW0603 - it is the process's, as LMDB's locks are
     _lock = threading.Lock()
 
@@ -49,59 +49,59 @@ if hasattr(os, "register_at_fork"):
 
 
 def acquire(library: ModuleType, path: str, *, map_size: int, create: bool) -> SharedEnvironment | None:
-    """Return the process's environment over `path`, or None where there is none and none is to be made.
+    """Return the process's environment over `path`, or None if it does not exist and `create` does not ask for it.
 
-    Whoever gets it calls `release` once.
+    Every caller calls `release` once.
     """
-    place = os.path.realpath(path)
+    path = os.path.realpath(path)
     with _lock:
         _leave_parent()
-        shared = _open.get(place)
+        shared = _open.get(path)
         if shared is None:
-            if not create and not _is_environment(place):
+            if not create and not _is_environment(path):
                 return None
-            environment = _environment(library, place, map_size)
-            shared = _open[place] = SharedEnvironment(library, environment, place, closes=True)
+            environment = _environment(library, path, map_size)
+            shared = _open[path] = SharedEnvironment(library, environment, path, closes=True)
         shared.users += 1
         return shared
 
 
 def adopt(library: ModuleType, environment: lmdb.Environment, path: str) -> SharedEnvironment:
-    """Return what all storages over an environment share that is open already at `path`, and its owner's to close."""
-    place = os.path.realpath(path)
+    """Return the shared part of an environment that is already open at `path`; its owner closes it."""
+    path = os.path.realpath(path)
     with _lock:
         _leave_parent()
-        shared = _open.get(place)
+        shared = _open.get(path)
         if shared is None or shared.environment is not environment:
-            shared = _open[place] = SharedEnvironment(library, environment, place, closes=False)
+            shared = _open[path] = SharedEnvironment(library, environment, path, closes=False)
         shared.users += 1
         return shared
 
 
 def _leave_parent() -> None:
-    """After a fork, have LMDB forget the parent's environments; the parent's own are not touched."""
-    for place, shared in list(_open.items()):
+    """After a fork, have LMDB forget the parent's environments; the parent keeps its own."""
+    for path, shared in list(_open.items()):
         if shared.pid != os.getpid():
-            del _open[place]
+            del _open[path]
             shared.environment.close()
 
 
-def _is_environment(place: str) -> bool:
-    return os.path.isfile(place) or os.path.exists(os.path.join(place, "data.mdb"))
+def _is_environment(path: str) -> bool:
+    return os.path.isfile(path) or os.path.exists(os.path.join(path, "data.mdb"))
 
 
-def _environment(library: ModuleType, place: str, map_size: int) -> lmdb.Environment:
-    is_file = os.path.isfile(place)
+def _environment(library: ModuleType, path: str, map_size: int) -> lmdb.Environment:
+    is_file = os.path.isfile(path)
     if not is_file:
-        os.makedirs(place, exist_ok=True)
+        os.makedirs(path, exist_ok=True)
     environment: lmdb.Environment = library.open(
-        place,
+        path,
         subdir=not is_file,
         map_size=map_size,
         max_dbs=DATABASES_MAX,
         max_readers=READERS_MAX,
     )
-    environment.reader_check()  # a killed process may have left its place in the table of readers
+    environment.reader_check()  # a killed process may have left its entry in the table of readers
     return environment
 
 
@@ -109,25 +109,25 @@ class SharedEnvironment:
     """An environment, the handles of its databases, and its one writer.
 
     Attributes:
-        environment: itself.
+        environment: the environment itself.
         data: the path of the file that holds it.
 
     Args:
         library: the module `lmdb`.
         environment: the environment itself.
-        place: its path.
+        path: its path.
         closes: the last user that releases it closes it.
     """
 
-    def __init__(self, library: ModuleType, environment: lmdb.Environment, place: str, *, closes: bool) -> None:
+    def __init__(self, library: ModuleType, environment: lmdb.Environment, path: str, *, closes: bool) -> None:
         self.environment = environment
         self.pid = os.getpid()
         self.users = 0
         self._library = library
-        self._place = place
-        is_folder = os.path.isdir(place)
-        self._beside = os.path.join(place, "") if is_folder else f"{place}-"
-        self.data = os.path.join(place, "data.mdb") if is_folder else place
+        self._path = path
+        is_folder = os.path.isdir(path)
+        self._sidecar_prefix = os.path.join(path, "") if is_folder else f"{path}-"
+        self.data = os.path.join(path, "data.mdb") if is_folder else path
         self._closes = closes
         self._handles: dict[bytes | None, Any] = {}
         self._handles_lock = threading.Lock()
@@ -135,25 +135,25 @@ class SharedEnvironment:
         self._writer: int | None = None
 
     def release(self) -> None:
-        """Give it back; the last user closes it."""
+        """Release the environment; the last user closes it."""
         with _lock:
             self.users -= 1
-            if self.users > 0 or _open.get(self._place) is not self:
+            if self.users > 0 or _open.get(self._path) is not self:
                 return
-            del _open[self._place]
+            del _open[self._path]
             if self._closes:
                 self.environment.close()
 
     def reading(
         self, names: Sequence[bytes | None], *, buffers: bool = False
     ) -> AbstractContextManager[tuple[lmdb.Transaction[Any], list[Any | None]]]:
-        """Begin a snapshot, and give it with its handles of the databases `names`; None where there is none.
+        """Begin a snapshot; return it and its handles of the databases `names`, None for those that do not exist.
 
-        With `buffers`, it gives views of the map where it would give bytes; they are good until its end.
+        `buffers` returns views of the map instead of bytes, valid until the snapshot ends.
 
-        A handle that lasts is opened by a write transaction only, and who reads must not wait for the writer. Until
-        then, each snapshot opens handles of its own, one snapshot at a time: two that open handles at once may be given
-        the same number.
+        Only a write transaction can open a handle that lasts, and readers must not wait for the writer. Until then,
+        each snapshot opens handles of its own, one snapshot at a time: two that open handles at once may get the same
+        number.
         """
         handles = self._handles
         if all(name in handles for name in names):
@@ -169,7 +169,7 @@ class SharedEnvironment:
 
     def sidecar_path(self, name: str) -> str:
         """Return the path of a file beside the data: in the environment's directory, or next to its single file."""
-        return self._beside + name
+        return self._sidecar_prefix + name
 
     def databases(self) -> list[bytes]:
         """Return the names of all databases."""
@@ -178,18 +178,18 @@ class SharedEnvironment:
 
     @contextlib.contextmanager
     def writing(self, names: Sequence[bytes | None]) -> Iterator[tuple[lmdb.Transaction[bytes], list[Any]]]:
-        """Give the one write transaction, committed on leaving or undone on an exception, and handles of `names`.
+        """Yield the one write transaction, committed on leaving or undone on an exception, and handles of `names`.
 
-        Databases that are not there are made, and stay, whatever becomes of the transaction.
+        Create missing databases; they stay even if the transaction is undone.
 
         Raises:
-            StorageError: this thread has one open, for another database; or another thread does not end its own.
+            StorageError: this thread or another one has a transaction open.
         """
-        self._claim()
+        self._claim_writer()
         turn = None
         try:
             turn = self._wait_for_others()
-            self._make([name for name in names if name not in self._handles])
+            self._create_databases([name for name in names if name not in self._handles])
             transaction = self._begin(write=True)
             try:
                 yield transaction, [self._handles[name] for name in names]
@@ -204,10 +204,10 @@ class SharedEnvironment:
             self._writer = None
             self._writer_lock.release()
 
-    def _make(self, names: Sequence[bytes | None]) -> None:
+    def _create_databases(self, names: Sequence[bytes | None]) -> None:
         if not names:
             return
-        # The writer first: who waits for it must not keep readers from their handles.
+        # Lock the writer first: waiting for it must not keep readers from their handles.
         with self._begin(write=True) as transaction, self._handles_lock:
             found = [_checked(name, self.environment.open_db(name, txn=transaction, create=True)) for name in names]
             transaction.commit()
@@ -225,25 +225,25 @@ class SharedEnvironment:
         begin: Callable[..., lmdb.Transaction[Any]] = self.environment.begin
         try:
             return begin(**options)
-        except self._library.MapResizedError:  # another process needed more room
+        except self._library.MapResizedError:  # another process enlarged the map
             self.environment.set_mapsize(0)
             return begin(**options)
 
-    def _claim(self) -> None:
-        # LMDB itself would wait for ever, also for the same thread.
+    def _claim_writer(self) -> None:
+        # LMDB itself would wait for ever, even for the same thread.
         own = self._writer == threading.get_ident()
         if own or not self._writer_lock.acquire(timeout=WAIT_SECONDS):
-            who = "this thread has a transaction open in another database of it" if own else "another thread holds it"
+            who = "this thread has a transaction open in another database of it" if own else "another thread is writing"
             message = f"the environment is busy: {who}; run again"
             raise StorageError(message)
         self._writer = threading.get_ident()
 
     def _wait_for_others(self) -> int | None:
-        """Wait for writers of other processes, with an end, and return the descriptor that has our turn.
+        """Wait for writers of other processes, for a limited time; return the descriptor that holds the lock.
 
-        LMDB's own lock has no end: a process that was stopped within a transaction would keep all others waiting. So
-        writers of ours take turns by a lock on a file beside, before they ask it. Not on LMDB's own lock file: closing
-        that would release the locks that LMDB has there.
+        LMDB's own lock has no timeout: a process that is stopped within a transaction would block all others for ever.
+        So our writers lock a file beside the data first. Not LMDB's own lock file: closing that would release LMDB's
+        locks.
 
         Raises:
             StorageError: another process does not end its transaction.
@@ -269,7 +269,7 @@ class SharedEnvironment:
 
 
 class _Snapshot:
-    """A snapshot that has begun, with its handles; a generator would cost four times as much, five times a run."""
+    """A snapshot with its handles. A generator would cost four times as much, five times a run."""
 
     __slots__ = ("_handles", "_transaction")
 
@@ -288,6 +288,6 @@ def _checked(name: bytes | None, handle: Any) -> Any:
     odd = [flag for flag in ("dupsort", "integerkey", "reverse_key") if handle.flags()[flag]]
     if odd:
         shown = repr(name.decode(errors="replace")) if name else "the unnamed one"
-        message = f"database {shown} is {odd[0]}: it has to be one value a key, ordered by the keys' bytes"
+        message = f"database {shown} is {odd[0]}: it has to hold one value for each key, in byte order"
         raise UsageError(message)
     return handle

@@ -1,4 +1,4 @@
-"""What LMDB's errors mean, and what to do about them."""
+"""What errors of LMDB mean, and what to do about them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _ADVICE = {
     "DiskError": "the disk failed: check it and run again",
     "CorruptedError": "the environment is damaged: restore it from a backup",
     "PageNotFoundError": "the environment is damaged: restore it from a backup",
-    "InvalidError": "it is no LMDB environment: name another",
-    "VersionMismatchError": "another version of LMDB made it: export it there and import it here",
+    "InvalidError": "it is not an LMDB environment: name another path",
+    "VersionMismatchError": "another version of LMDB created it: export it there and import it here",
     "ReadersFullError": "too many readers: end some, or open it first with a larger max_readers",
     "DbsFullError": "too many databases: open the environment with a larger max_dbs",
-    "LockError": "another program holds it in a way that excludes us: end that",
-    "MemoryError": "no room for the map: open it with a smaller map_size=",
+    "LockError": "another program holds an exclusive lock on it: end that program",
+    "MemoryError": "there is no room for the map: open it with a smaller map_size=",
     "BadTxnError": "the transaction failed before this call: run again",
     "MapResizedError": "another process enlarged the map: open it again",
 }
@@ -30,14 +30,14 @@ _ADVICE = {
 _ERRNO_ADVICE = {
     errno.EACCES: "check the permissions of the folder and its files",
     errno.ENOSPC: "the disk is full: make room and run again",
-    errno.ENOTDIR: "check the path: a part of it is no folder",
-    errno.ENOMEM: "no room for the map: open it with a smaller map_size=",
-    errno.EROFS: "the file system is read-only: mount it otherwise",
+    errno.ENOTDIR: "check the path: a part of it is not a folder",
+    errno.ENOMEM: "there is no room for the map: open it with a smaller map_size=",
+    errno.EROFS: "the file system is read-only: mount it for writing",
 }
 
 
 class Failures:
-    """Raises what LMDB or the operating system raises inside as ours; for any number of uses, also within each other.
+    """Turns exceptions of LMDB and the operating system into ours; reusable and reentrant.
 
     A generator would cost four times as much, fifteen times a run.
 
@@ -46,7 +46,7 @@ class Failures:
         storage: the storage's name, for messages.
 
     Raises:
-        StorageError: in place of theirs.
+        StorageError: instead of theirs.
     """
 
     __slots__ = ("_kinds", "_storage")
@@ -66,7 +66,7 @@ class Failures:
 
 
 def _failure(error: Exception, *, storage: str) -> StorageError:
-    """Return what to raise for LMDB's `error`, or for one of the operating system."""
+    """Return the error to raise for one of LMDB's or of the operating system's."""
     number = getattr(error, "errno", None) or getattr(error, "code", None) or 0
-    advice = _ADVICE.get(type(error).__name__) or _ERRNO_ADVICE.get(number, "mend it and run again")
+    advice = _ADVICE.get(type(error).__name__) or _ERRNO_ADVICE.get(number, "fix that and run again")
     return StorageError(f"{error!s:.500}: {advice}", storage=storage)

@@ -1,4 +1,4 @@
-"""The index objects of an LMDB storage: the lease in a file, where the system can, and the others in a database."""
+"""The index objects of an LMDB storage: the lease in a file if the system supports that, the others in a database."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["Index"]
 
 
 class Index:
-    """The objects beside one database of values.
+    """The index objects for one database of values.
 
     Args:
-        database: the way to that database.
-        name: the name of the objects' own one, for messages.
-        lease: where the lease lies; None: with the others.
-        random_bytes: gives that many random bytes; versions are made of them.
+        database: access to that database.
+        name: of the database of the objects, for messages.
+        lease: the lease file; None: the lease is kept with the other objects.
+        random_bytes: returns that many random bytes, for versions.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Index:
         """Write an object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
             StorageError: the environment cannot be written.
         """
         if name == LEASE and self._lease is not None:
             return self._lease.store(data, expect)
         if not self._database.in_transaction():
-            # Whoever only looks need not wait for the writer: a lease that is held is seen at once.
+            # Check first, so that nobody has to wait for the writer to learn that a lease is held.
             with self._database.reading() as values:
                 _check(name, expect, values)
         version = self._random_bytes(VERSION_BYTES)
@@ -75,10 +75,10 @@ class Index:
         return version
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove objects; absent ones are passed over, where `expect` allows it.
+        """Remove objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: the environment cannot be written.
         """
         if self._lease is not None and list(names) == [LEASE]:

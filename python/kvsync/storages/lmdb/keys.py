@@ -1,4 +1,4 @@
-"""Keys as the bytes that LMDB holds, and back."""
+"""Keys as LMDB stores them, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["decoded", "encoded"]
 
 
 def encoded(keys: Sequence[str]) -> tuple[list[bytes | None], bool]:
-    """Return keys as bytes, None for those that have none, and whether all have some."""
+    """Encode keys, None for those with a lone surrogate; also return whether all keys could be encoded."""
     try:
         return [key.encode() for key in keys], True
     except UnicodeEncodeError:
@@ -21,15 +21,15 @@ def encoded(keys: Sequence[str]) -> tuple[list[bytes | None], bool]:
 
 
 def decoded(keys: Sequence[bytes], *, storage: str) -> list[str]:
-    """Return keys as texts.
+    """Decode keys.
 
     Raises:
-        StorageError: one is no UTF-8; the error is that of `storage`.
+        StorageError: one is not UTF-8; the error names `storage`.
     """
     try:
         return [key.decode() for key in keys]
     except UnicodeDecodeError as error:
-        message = f"it has a key that is no UTF-8: {error.object!r:.200}; delete it, or name another database"
+        message = f"it has a key that is not UTF-8: {error.object!r:.200}; delete it, or name another database"
         raise StorageError(message, storage=storage) from error
 
 

@@ -1,13 +1,13 @@
-"""The lease of an LMDB storage: a small file beside the data, never made durable.
+"""The lease of an LMDB storage: a small file beside the data, not durable.
 
-LMDB makes every commit durable, and a lease needs none of it: after a power cut its holder is dead, too. The file holds
-a BLAKE3 of the rest, the version, the object's length and the object, and zeros up to a whole block. What is empty or
-fails that check was left by a power cut, and is absent.
+LMDB makes every commit durable, which a lease does not need: after a power failure its holder is dead, too. The file
+contains a BLAKE3 of the rest, the version, the object's length and the object, and zeros up to a whole block. An empty
+file, or one whose BLAKE3 does not match, was left by a power failure and counts as absent.
 
-It is compared and changed under an operating-system lock on itself, and written where it lies, by one call: it stays
-from run to run, and to make and remove it in each takes three times as long. Who only looks needs the lock only where
-the check fails, as the file may be half written just then. Who waited for the lock of a file that is not there any more
-begins anew.
+It is compared and changed under an operating-system lock on itself, and overwritten in place by one call. It stays from
+run to run, since creating and removing it each time takes three times as long. A reader needs the lock only if the
+BLAKE3 does not match, since the file may be half written at that moment. A process that waited for the lock of a file
+that has been removed meanwhile starts again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from kvsync.types import Expectation, Version
 
-__all__ = ["LEASE", "VERSION_BYTES", "LeaseFile", "are_possible"]
+__all__ = ["LEASE", "VERSION_BYTES", "LeaseFile", "is_supported"]
 
 LEASE = "lease"
 VERSION_BYTES = 8
@@ -45,14 +45,14 @@ WAIT_SECONDS = 30.0
 PAUSE_SECONDS = 0.001
 READ_BYTES = 4096
 
-# A forked child has copies of all descriptors, and a lock lasts until the last of them is closed: so no fork comes
-# between locking and unlocking. A signal's handler may fork in between, in the same thread.
+# A forked child has copies of all descriptors, and a lock is held until the last of them is closed. So nothing forks
+# while the lock is held. A signal handler may fork, but in the same thread.
 _unforked = threading.RLock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_unforked.acquire, after_in_parent=_unforked.release, after_in_child=_unforked.release)
 
 
-def are_possible() -> bool:
+def is_supported() -> bool:
     """Whether this system has the locks that a lease in a file needs."""
     return fcntl is not None
 
@@ -61,9 +61,9 @@ class LeaseFile:
     """A lease in a file.
 
     Args:
-        path: the file; there is none where there is no lease.
+        path: the file; it does not exist if there is no lease.
         data: the file with the data, whose owner and permissions it gets.
-        random_bytes: gives that many random bytes; versions are made of them, so that none ever comes back.
+        random_bytes: returns that many random bytes, for versions, so that no version is used twice.
     """
 
     def __init__(self, path: str, data: str, random_bytes: Callable[[int], bytes]) -> None:
@@ -75,7 +75,7 @@ class LeaseFile:
         """Return the lease, or None.
 
         Raises:
-            StorageError: somebody does not let go of the lock.
+            StorageError: somebody does not release the lock.
         """
         try:
             file = open_sidecar(self._data, self.path, os.O_RDONLY)
@@ -92,11 +92,11 @@ class LeaseFile:
         return current
 
     def store(self, data: bytes, expect: Expectation) -> tuple[Version, Stored | None]:
-        """Write it; return its new version, and what was there before.
+        """Write the lease; return its new version, and the lease before it.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
-            StorageError: somebody does not let go of the lock.
+            ObjectMismatch: it does not have the expected version; nothing was written.
+            StorageError: somebody does not release the lock.
         """
         version = self._random_bytes(VERSION_BYTES)
         record = _packed(version, data)
@@ -108,11 +108,11 @@ class LeaseFile:
         return version, current
 
     def remove(self, expect: Expectation) -> Stored | None:
-        """Remove it; return what was there before.
+        """Remove the lease; return the lease before it.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was removed.
-            StorageError: somebody does not let go of the lock.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
+            StorageError: somebody does not release the lock.
         """
         with self._locked(os.O_RDWR) as file:
             _, current = _checked(file, expect)
@@ -121,11 +121,11 @@ class LeaseFile:
         return current
 
     def _fill(self, file: int, record: bytes, old: bytes) -> None:
-        """Write `record` over what is there, `old`, or leave that."""
+        """Write `record` over the current contents `old`; on failure, restore those."""
         try:
             _write_all(file, record)
         except BaseException:
-            with contextlib.suppress(OSError):  # what cannot be put back fails its check, so it is absent
+            with contextlib.suppress(OSError):  # a record that is not restored fails its check, so it counts as absent
                 if old:
                     _write_all(file, old)
                 else:
@@ -134,7 +134,7 @@ class LeaseFile:
 
     @contextlib.contextmanager
     def _locked(self, flags: int) -> Iterator[int | None]:
-        """Give the locked file, opened with `flags`, or None where there is none and they make none."""
+        """Yield the locked file, opened with `flags`, or None if it does not exist and they do not create it."""
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
             with _unforked:
@@ -146,19 +146,19 @@ class LeaseFile:
                     yield None
                     return
                 try:
-                    if _is_had(file, fcntl.LOCK_SH if flags == os.O_RDONLY else fcntl.LOCK_EX):
+                    if _try_lock(file, fcntl.LOCK_SH if flags == os.O_RDONLY else fcntl.LOCK_EX):
                         yield file
                         return
                 finally:
                     os.close(file)
             if time.monotonic() > deadline:
-                message = "the lease is busy: another process stands still while it changes it; end that, or run again"
+                message = "the lease is busy: a process that has stopped holds its lock; end it, or run again"
                 raise StorageError(message)
             time.sleep(PAUSE_SECONDS)
 
 
-def _is_had(file: int, kind: int) -> bool:
-    """Take the lock of a file, if nobody has it and the file is still there; return whether it was taken."""
+def _try_lock(file: int, kind: int) -> bool:
+    """Try to lock a file that still exists; return whether it was locked."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -167,7 +167,7 @@ def _is_had(file: int, kind: int) -> bool:
 
 
 def _checked(file: int | None, expect: Expectation) -> tuple[bytes, Stored | None]:
-    """Return the bytes of the file, and the lease in it, if that is as expected."""
+    """Return the bytes of the file, and the lease in it, if it has the expected version."""
     old = _contents(file) if file is not None else b""
     current = _unpacked(old)
     if expect is not ANY and (current.version if current is not None else ABSENT) != expect:
@@ -182,7 +182,7 @@ def _packed(version: Version, data: bytes) -> bytes:
 
 
 def _unpacked(record: bytes) -> Stored | None:
-    """Return the lease in a file; what comes after it is left of a longer one."""
+    """Return the lease in a file; anything after it is a rest of a longer one."""
     start = DIGEST_BYTES + VERSION_BYTES + LENGTH_BYTES
     stop = start + int.from_bytes(record[start - LENGTH_BYTES : start], "little")
     if not start <= len(record) >= stop or digest_values([record[DIGEST_BYTES:stop]])[0] != record[:DIGEST_BYTES]:
@@ -191,7 +191,7 @@ def _unpacked(record: bytes) -> Stored | None:
 
 
 def _contents(file: int) -> bytes:
-    """Return all of a file that is read from its beginning; a file object would take longer than the reading."""
+    """Return all of a file that is read from its beginning; making a file object would take longer than reading."""
     parts = []
     while part := os.read(file, READ_BYTES):
         parts.append(part)
@@ -199,7 +199,7 @@ def _contents(file: int) -> bytes:
 
 
 def _write_all(file: int, data: bytes) -> None:
-    """Write `data` at the beginning of a file, as a rule at once."""
+    """Write `data` at the beginning of a file, usually in one call."""
     done = 0
     while done < len(data):
         done += os.pwrite(file, data[done:], done)

@@ -1,6 +1,6 @@
-"""The lease of an LMDB storage within a transaction: others see it at once, and it is undone with the rest.
+"""The lease of an LMDB storage within a transaction: others see it at once, and a rollback undoes it.
 
-One that replaced another is not undone: a renewal still holds, and what a run left by then is free.
+A replacement is not undone: a renewal stays valid, and a released lease stays free.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["TransactionalLease"]
 
 
 class _Change(NamedTuple):
-    """What was done to the lease: what was there before, and the version that is there after."""
+    """A change of the lease: the lease before it, and the version after it."""
 
     file: LeaseFile
     before: Stored | None
@@ -34,9 +34,9 @@ class TransactionalLease:
     """A lease in a file beside a database.
 
     Args:
-        database: the way to that database.
-        name: the file's name.
-        random_bytes: gives that many random bytes; versions are made of them.
+        database: access to that database.
+        name: of the file.
+        random_bytes: returns that many random bytes, for versions.
     """
 
     def __init__(self, database: Database, name: str, random_bytes: Callable[[int], bytes]) -> None:
@@ -59,7 +59,7 @@ class TransactionalLease:
         """Write the lease and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
             StorageError: it cannot be written.
         """
         with self._database.errors:
@@ -72,7 +72,7 @@ class TransactionalLease:
         """Remove the lease.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: it cannot be removed.
         """
         with self._database.errors:
@@ -86,7 +86,7 @@ class TransactionalLease:
 
     @contextlib.contextmanager
     def within(self, transaction: AbstractContextManager[None]) -> Iterator[None]:
-        """Go through a transaction; if it is undone, undo what was done to the lease inside, but replacements."""
+        """Run the body in a transaction; if that is undone, undo creating and removing the lease, too."""
         changes: list[_Change] = []
         try:
             with transaction:
@@ -112,12 +112,12 @@ class TransactionalLease:
 
 
 def _undo(changes: Sequence[_Change]) -> None:
-    """Undo what was done to the lease, unless somebody else has it by now."""
+    """Undo changes of the lease, unless somebody else has it by now."""
     if not changes:
         return
     file, first, _ = changes[0]
     last = changes[-1].after
-    with contextlib.suppress(ObjectMismatch, OSError):  # what brought us here is the error to report
+    with contextlib.suppress(ObjectMismatch, OSError):  # report the original error
         if first is None and last is not None:
             file.remove(last)
         elif first is not None and last is None:

@@ -1,4 +1,4 @@
-"""What the databases of an LMDB storage are called, and the file of its lease."""
+"""The names of an LMDB storage's databases, and of its lease file."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NAME_BYTES_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names over one database of values.
+    """The names that belong to one database of values.
 
     Attributes:
         database: the name of that database; empty for the unnamed one.
 
     Raises:
-        UsageError: the name is reserved, or too long.
+        UsageError: the name is reserved or too long.
     """
 
     database: str = DATABASE
@@ -34,12 +34,12 @@ class Names:
     def __post_init__(self) -> None:
         """Check the name."""
         if self.database.startswith(OURS) or len(self.database.encode(errors="replace")) > NAME_BYTES_MAX:
-            message = f"db={self.database!r:.200} is reserved, or too long: name another database"
+            message = f"db={self.database!r:.200} is reserved or too long: name another database"
             raise UsageError(message)
 
     @property
     def ordinary(self) -> bytes | None:
-        """The database of the keys that LMDB can hold; None is LMDB's word for the unnamed one."""
+        """The database of the keys that LMDB can hold; None means the unnamed one to LMDB."""
         return self.database.encode() or None
 
     @property
@@ -54,17 +54,17 @@ class Names:
 
     @property
     def all(self) -> tuple[bytes | None, bytes, bytes]:
-        """The three databases, in the order in which `Values` takes their handles."""
+        """The three databases, in the order of the handles in `Values`."""
         return self.ordinary, self.special, self.index
 
     @property
     def lease(self) -> str:
-        """The file beside the data that holds the lease."""
-        # By digest: a database may have any name, and a folder may take `KV` and `kv` for one.
+        """The lease file beside the data."""
+        # A digest, since a database may have any name, and a file system may treat `KV` and `kv` as equal.
         digest = digest_values([self.database.encode()])[0].hex()[:16]
         return "kvsync.lease" if self.database == DATABASE else f"kvsync-{digest}.lease"
 
-    def barred(self, databases: Sequence[bytes]) -> frozenset[bytes]:
-        """Return the keys of the unnamed database that are names: those of `databases`, which are there, and ours."""
+    def reserved_keys(self, databases: Sequence[bytes]) -> frozenset[bytes]:
+        """Return the keys of the unnamed database that are names of databases, existing or ours."""
         names = [*databases, self.index, self.special]
         return frozenset([*names, *(name + b"\0" for name in names)])  # LMDB 1.0 ends names with NUL

@@ -26,7 +26,7 @@ def refuse_impossible(batch: Batch, raw_keys: Sequence[bytes | None], database_n
         elif raw in database_names:
             batch.refuse(key, "it is the name of a database of this environment")
         elif len(value) > VALUE_BYTES_MAX:
-            batch.refuse(key, "a value of LMDB ends below 4 GiB")
+            batch.refuse(key, "its value is larger than LMDB's limit of 4 GiB")
     batch.drop_refused()
 
 

@@ -1,4 +1,4 @@
-"""Files beside the data of an LMDB environment, open to whoever may open the data."""
+"""Files beside the data of an LMDB environment, accessible to everybody who can access the data."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import suppress
 __all__ = ["open_sidecar"]
 
 _READ_AND_WRITE = 0o666
-# Nobody waits for a pipe of that name, nor is anything written where a link leads.
+# Never wait for a pipe of that name, and never follow a link.
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def open_sidecar(data: str, path: str, flags: int) -> int:
-    """Open `path` and return the descriptor; where that makes it, it gets the owner and permissions of the file `data`.
+    """Open `path` and return the descriptor; a new file gets the owner and permissions of the file `data`.
 
-    Else a run of the superuser, or of somebody else in the group, would leave a file that the others cannot open.
+    Otherwise a run of the superuser, or of another member of the group, would leave a file that others cannot open.
 
     Raises:
         OSError: it cannot be opened.
@@ -28,7 +28,7 @@ def open_sidecar(data: str, path: str, flags: int) -> int:
                 raise
         try:
             file = os.open(path, flags | os.O_EXCL | _SAFE, _READ_AND_WRITE)
-        except FileExistsError:  # somebody else made it just now
+        except FileExistsError:  # somebody else has just created it
             continue
         try:
             _admit_others(file, data)
@@ -41,7 +41,7 @@ def open_sidecar(data: str, path: str, flags: int) -> int:
 def _admit_others(file: int, data: str) -> None:
     if not hasattr(os, "fchmod"):
         return
-    with suppress(OSError):  # it is ours at least
+    with suppress(OSError):  # at least it is ours
         like = os.stat(data)
         os.fchmod(file, like.st_mode & _READ_AND_WRITE)
         if os.geteuid() == 0:

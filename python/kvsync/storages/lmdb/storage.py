@@ -1,12 +1,13 @@
 """A database of an LMDB environment as a storage.
 
-`lmdb:///dir` is a path relative to the working directory, `lmdb:////var/dir` an absolute one. Values lie in the named
-database `kv`, or in the one that `?db=` names; `?db=` alone names the unnamed one. The index lies in a named database
-of its own. All are made by the first write. `?map_size=64G` says how much the environment may hold, by default 1 TiB
-where files can have holes. Keys that LMDB cannot hold, longer than 511 bytes or empty, lie in a database beside.
+`lmdb:///dir` is a path relative to the working directory, `lmdb:////var/dir` an absolute one. Values are stored in the
+named database `kv`, or in the one that `?db=` names; `?db=` alone names the unnamed one. The index has a named database
+of its own. The first write creates them. `?map_size=64G` limits the size of the environment, by default to 1 TiB if the
+platform has sparse files. Keys that LMDB cannot hold, longer than 511 bytes or empty, have a database of their own.
 
-Every commit is durable. There is one writer at a time, in all processes; who reads waits for nobody. The lease lies in
-a file beside, `kvsync.storages.lmdb.lease`; where the system has no such locks (Windows), with the other objects.
+Every commit is durable. There is one writer at a time, among all processes; readers wait for nobody. The lease is a
+file beside the data (`kvsync.storages.lmdb.lease`); on a system without such locks (Windows) it is kept with the other
+objects.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from kvsync.storages.extras import client
 from kvsync.storages.lmdb.database import Database
 from kvsync.storages.lmdb.index import Index
 from kvsync.storages.lmdb.keys import decoded, encoded
-from kvsync.storages.lmdb.lease import are_possible
+from kvsync.storages.lmdb.lease import is_supported
 from kvsync.storages.lmdb.lease_rollback import TransactionalLease
 from kvsync.storages.lmdb.names import Names
 from kvsync.storages.lmdb.refusals import refuse_changed, refuse_impossible
@@ -53,11 +54,11 @@ class LmdbStorage:
     All storages over one path share one environment within a process.
 
     Args:
-        place: the environment's path, or an environment that is open, which then stays its owner's.
+        path: the environment's path, or an open environment, which its owner closes.
         database: the database's name; an empty one means the unnamed database; None means `kv`.
-        map_size: how many bytes the environment may hold, where it is opened here.
+        map_size: how many bytes the environment may hold, if it is opened here.
         name: what messages call it; by default its URL.
-        random_bytes: gives that many random bytes; versions of index objects are made of them.
+        random_bytes: returns that many random bytes, for the versions of index objects.
     """
 
     capabilities = Capabilities(
@@ -69,7 +70,7 @@ class LmdbStorage:
 
     def __init__(
         self,
-        place: str | os.PathLike[str] | lmdb.Environment,
+        path: str | os.PathLike[str] | lmdb.Environment,
         *,
         database: str | None = None,
         map_size: int = MAP_BYTES,
@@ -78,16 +79,16 @@ class LmdbStorage:
     ) -> None:
         library = client("lmdb", "lmdb")
         given: lmdb.Environment | None = None
-        if isinstance(place, str | os.PathLike):
-            self.path = os.fspath(place)
+        if isinstance(path, str | os.PathLike):
+            self.path = os.fspath(path)
         else:
-            self.path, given = str(place.path()), place
+            self.path, given = str(path.path()), path
         names = Names() if database is None else Names(database)
         self.name = name or f"lmdb:///{self.path}"
         self.identity = f"lmdb:{os.path.realpath(self.path)}?{names.database}"
         self._database = Database(
             library,
-            absolute(self.path),  # it is opened when first needed, and again after a fork
+            absolute(self.path),  # opened on first use, and again after a fork
             names,
             storage=self.name,
             map_size=map_size,
@@ -95,14 +96,14 @@ class LmdbStorage:
             assumed=database is None,
         )
         self._lease = TransactionalLease(self._database, names.lease, random_bytes)
-        self._index = Index(self._database, names.index.decode(), self._lease if are_possible() else None, random_bytes)
+        self._index = Index(self._database, names.index.decode(), self._lease if is_supported() else None, random_bytes)
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
         return f"LmdbStorage({self.name!r})"
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none.
+        """Return the values of `keys`, in their order; None for a key that is absent.
 
         Raises:
             StorageError: the environment cannot be read.
@@ -112,7 +113,7 @@ class LmdbStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that BLAKE3.
+        """Write `values[i]` at `keys[i]`, with `expect` only where the current value has that BLAKE3.
 
         Raises:
             StorageError: the environment cannot be written.
@@ -120,19 +121,19 @@ class LmdbStorage:
         if not keys:
             return Written()
         raw, whole = encoded(keys)
-        with self._database.writing() as there:
-            barred = self._database.barred()
-            if expect is None and whole and not barred and self._put(there, raw, values):
+        with self._database.writing() as stored:
+            reserved_keys = self._database.reserved_keys()
+            if expect is None and whole and not reserved_keys and self._put(stored, raw, values):
                 return Written()
             batch = Batch(keys, values, expect)
-            refuse_impossible(batch, raw, barred)
+            refuse_impossible(batch, raw, reserved_keys)
             if expect is not None:
-                refuse_changed(batch, there)
-            there.put([key.encode() for key in batch.keys], batch.values)
+                refuse_changed(batch, stored)
+            stored.put([key.encode() for key in batch.keys], batch.values)
         return batch.written()
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the value there has that BLAKE3.
+        """Delete `keys`, with `expect` only where the current value has that BLAKE3.
 
         Raises:
             StorageError: the environment cannot be written.
@@ -142,32 +143,32 @@ class LmdbStorage:
                 return Written()
         raw, _ = encoded(keys)
         batch = Batch(keys, expect=expect)
-        with self._database.writing() as there:
-            barred = self._database.barred()
-            batch.drop({key for key, k in zip(keys, raw, strict=True) if k is None or k in barred})
+        with self._database.writing() as stored:
+            reserved_keys = self._database.reserved_keys()
+            batch.drop({key for key, k in zip(keys, raw, strict=True) if k is None or k in reserved_keys})
             if expect is not None:
-                refuse_changed(batch, there, deletes=True)
-            there.delete([key.encode() for key in batch.keys])
+                refuse_changed(batch, stored, deletes=True)
+            stored.delete([key.encode() for key in batch.keys])
         return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with the BLAKE3 of its value, ascending by UTF-8 bytes.
+        """Yield every key with the BLAKE3 of its value, in UTF-8 byte order.
 
         Raises:
-            StorageError: the environment cannot be read, or a key in it is no text.
+            StorageError: the environment cannot be read, or a key in it is not text.
         """
         with self._database.reading() as values:
             special = values.special_keys() if values is not None else []
-        barred = self._database.barred(again=True)
+        reserved_keys = self._database.reserved_keys(refresh=True)
         last: bytes | None = None
         while True:
             with self._database.reading() as values:
                 if values is None:
                     return
-                keys, found = values.page(last, barred)
-            due = special if not keys else [key for key in special if key <= keys[-1]]
-            special = special[len(due) :]
-            for start, stop, key in parts(keys, due):
+                keys, found = values.page(last, reserved_keys)
+            special_before = special if not keys else [key for key in special if key <= keys[-1]]
+            special = special[len(special_before) :]
+            for start, stop, key in parts(keys, special_before):
                 if start < stop:
                     yield decoded(keys[start:stop], storage=self.name), digest_values(found[start:stop])
                 yield from self._one(key)
@@ -187,16 +188,16 @@ class LmdbStorage:
         """Write an index object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
             StorageError: the environment cannot be written.
         """
         return self._index.store(name, data, expect)
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; absent ones are passed over, where `expect` allows it.
+        """Remove index objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: the environment cannot be written.
         """
         self._index.remove(names, expect)
@@ -210,11 +211,11 @@ class LmdbStorage:
         return self._index.names()
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return None for each key: LMDB does not say."""
+        """Return None for each key: LMDB does not record it."""
         return [None] * len(keys)
 
     def sizes(self, keys: Sequence[str]) -> list[int | None]:
-        """Return the bytes of each value, without copying it out of the map; None where it is absent.
+        """Return the size of each value, without copying it out of the map; None if it is absent.
 
         Raises:
             StorageError: the environment cannot be read.
@@ -222,35 +223,35 @@ class LmdbStorage:
         return self._of_each(keys, self._database.viewing, Values.sizes)
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Commit all that this thread does inside as one on leaving, or undo it on an exception.
+        """Commit everything that this thread does inside atomically on leaving, or undo it on an exception.
 
-        Others see at once what it does to the lease; of that, it is not undone that one replaced another.
+        Changes of the lease are visible to others at once. Of these, replacing it is not undone.
 
         Raises:
             UsageError: one is open already.
-            StorageError: it cannot be begun or committed; nothing of it remains.
+            StorageError: it cannot be begun or committed; nothing of it is kept.
         """
         return self._lease.within(self._database.transaction())
 
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:
-        """See `kvsync.storages.dry_probe`: databases that are made stay, so none is made where there is no index.
+        """Probe without leaving anything behind: created databases stay, so probe only if there is an index.
 
         Raises:
             StorageError: the environment cannot be read.
         """
         with self._database.reading() as values:
-            there = values is not None and values.index is not None
-        yield "" if there else f"the databases of the values and of their index, in {self.path!r:.300}"
+            exists = values is not None and values.index is not None
+        yield "" if exists else f"the databases of the values and of their index, in {self.path!r:.300}"
 
     def close(self) -> None:
-        """Close the environment, if no other storage uses it; what a transaction has not committed is undone."""
+        """Close the environment, if no other storage uses it; an uncommitted transaction is undone."""
         self._database.close()
 
-    def _put(self, there: Values, keys: Sequence[bytes | None], values: Sequence[bytes]) -> bool:
-        """Write without a look at any of them; return whether LMDB takes them all as they are."""
+    def _put(self, stored: Values, keys: Sequence[bytes | None], values: Sequence[bytes]) -> bool:
+        """Write all values if LMDB accepts their keys as they are; return whether it does."""
         try:
-            there.put_ordinary(keys, values)  # type: ignore[arg-type]  # all of them are bytes
+            stored.put_ordinary(keys, values)  # type: ignore[arg-type]  # all of them are bytes
         except self._database.size_error:
             return False
         return True
@@ -261,15 +262,15 @@ class LmdbStorage:
         looking: Callable[[], AbstractContextManager[Values | None]],
         method: Callable[[Values, Sequence[bytes]], list[T | None]],
     ) -> list[T | None]:
-        """Return what a method of the values says of each key; None where none can be there."""
+        """Return what a method of `Values` returns for each key; None for keys that cannot exist."""
         raw, whole = encoded(keys)
-        barred = self._database.barred()
+        reserved_keys = self._database.reserved_keys()
         with looking() as values:
             if values is None:
                 return [None] * len(keys)
-            if whole and not barred:
+            if whole and not reserved_keys:
                 return method(values, raw)  # type: ignore[arg-type]
-            wanted = [key for key in raw if key is not None and key not in barred]
+            wanted = [key for key in raw if key is not None and key not in reserved_keys]
             found = dict(zip(wanted, method(values, wanted), strict=True))
         return [found.get(key) if key is not None else None for key in raw]
 

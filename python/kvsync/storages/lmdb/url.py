@@ -1,4 +1,4 @@
-"""What a `lmdb:///` URL says."""
+"""`lmdb:///` URLs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def open_url(url: str) -> LmdbStorage:
     """Return the storage of a `lmdb:///dir` URL.
 
     Raises:
-        UsageError: the URL names a host, no directory, or a parameter that is not known.
+        UsageError: the URL has a host, no path, or an unknown parameter.
     """
     parsed = parse_url(url)
     options = parsed.options("db", "map_size")
@@ -34,17 +34,17 @@ def open_url(url: str) -> LmdbStorage:
 
 
 def parse_size(text: str) -> int:
-    """Return a number of bytes.
+    """Parse a number of bytes.
 
     >>> parse_size("64G"), parse_size("10 MiB"), parse_size("4096")
     (68719476736, 10485760, 4096)
 
     Raises:
-        UsageError: it is none, or more than 64 bits hold.
+        UsageError: it is not a number of bytes, or too large.
     """
     found = _SIZE.match(text)
     size = int(found[1]) << (10 * (" KMGTP".index(found[2].upper()) if found[2] else 0)) if found else 0
     if not 0 < size < 1 << 62:
-        message = f"map_size={text!r:.100} is no number of bytes: use 4096, 512M, 64G"
+        message = f"map_size={text!r:.100} is not a number of bytes: write 4096, 512M or 64G"
         raise UsageError(message)
     return size

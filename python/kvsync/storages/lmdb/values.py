@@ -1,7 +1,7 @@
-"""The records of an LMDB storage in one transaction: ordinary keys as they are, the others in a database beside.
+"""The records of an LMDB storage in one transaction.
 
-LMDB's keys have 1 to 511 bytes. A key that is longer, or empty, lies in a database of its own: at its BLAKE3, with the
-key in front of the value.
+LMDB's keys have 1 to 511 bytes. A key that is longer or empty is special: its record is in a database of its own, under
+the BLAKE3 of the key, and contains the key before the value.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ PAGE_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Three databases in one transaction; a handle is None where the database is not there.
+    """Three databases in one transaction; a handle is None if its database does not exist.
 
     Attributes:
         ordinary: holds the keys that LMDB can hold.
         special: holds the others.
-        index: holds the index objects, and beside each, under its name and a zero byte, its version: put together they
-            would have to be copied once more.
+        index: holds the index objects, and the version of each under its name and a zero byte. Stored together, object
+            and version would have to be copied once more.
     """
 
     transaction: lmdb.Transaction[Any]
@@ -54,45 +54,46 @@ class Values:
         return [self.get([key])[0] if are_ordinary([key]) else self._get_special(key) for key in keys]
 
     def sizes(self, keys: Sequence[bytes]) -> list[int | None]:
-        """Return how many bytes each value has, where the transaction gives views."""
+        """Return the size of each value, if the transaction returns views."""
         if are_ordinary(keys) and self.ordinary is not None:
             get, handle = self.transaction.get, self.ordinary
             return [None if (view := get(key, None, handle)) is None else len(view) for key in keys]
         return [len(value) if value is not None else None for value in self.get(keys)]
 
     def put(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Write values; both databases are there."""
+        """Write values; both databases exist."""
         if not are_ordinary(keys):
             ordinary = [(key, value) for key, value in zip(keys, values, strict=True) if are_ordinary([key])]
             for key, value in zip(keys, values, strict=True):
                 if not are_ordinary([key]):
                     record = len(key).to_bytes(LENGTH_BYTES, "little") + key + value
-                    self.transaction.put(_place(key), record, db=self.special)
+                    self.transaction.put(_digest_key(key), record, db=self.special)
             keys, values = [key for key, _ in ordinary], [value for _, value in ordinary]
         if keys:
             self.put_ordinary(keys, values)
 
     def put_ordinary(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Write values at keys that LMDB takes as they are, or raise its error with some of them written.
+        """Write values at keys that LMDB accepts as they are.
 
-        Where they come after what is there, in order, it is done without a search for each of their places.
+        If it does not accept one, its error propagates with some of them written. Keys that come after all existing
+        ones, in order, are appended without a search.
         """
         with self.transaction.cursor(self.ordinary) as cursor:
             appends = not (cursor.last() and cursor.key() >= keys[0])
-            # An iterator: a list of so many tuples would keep the cyclic collector busy.
+            # An iterator: a list of that many tuples would keep the cyclic collector busy.
             _, added = cursor.putmulti(zip(keys, values, strict=True), append=appends)
-            if appends and added < len(keys):  # those were passed over that come before the last one, or are it
+            if appends and added < len(keys):  # skipped: the keys that do not come after the last one
                 cursor.putmulti(zip(keys, values, strict=True))
 
     def delete(self, keys: Sequence[bytes]) -> None:
-        """Delete keys; absent ones are passed over."""
+        """Delete keys, if they exist."""
         for key in keys:
             if are_ordinary([key]):
                 self.transaction.delete(key, db=self.ordinary)
             else:
-                self.transaction.delete(_place(key), db=self.special)
+                self.transaction.delete(_digest_key(key), db=self.special)
 
-    def page(self, last: bytes | None, barred: frozenset[bytes]) -> tuple[list[bytes], list[bytes]]:
+    def page(self, last: bytes | None, reserved_keys: frozenset[bytes]) -> tuple[list[bytes], list[bytes]]:
         """Return some ordinary keys after `last`, ascending, and their values."""
         keys: list[bytes] = []
         values: list[bytes] = []
@@ -105,7 +106,7 @@ class Values:
                 cursor.first()
             size = 0
             for key, value in cursor.iternext() if cursor.key() else ():
-                if key in barred:
+                if key in reserved_keys:
                     continue
                 keys.append(key)
                 values.append(value)
@@ -122,23 +123,23 @@ class Values:
             return sorted(_unpacked(record)[0] for record in cursor.iternext(keys=False, values=True))
 
     def load(self, name: bytes) -> tuple[bytes | None, bytes | None]:
-        """Return an index object and its version, each of them None where it is not there."""
+        """Return an index object and its version, each None if absent."""
         if self.index is None:
             return None, None
         get = self.transaction.get
         return get(name, None, self.index), get(name + VERSION_END, None, self.index)
 
     def version(self, name: bytes) -> bytes | None:
-        """Return the version of an index object, or None where it is not there."""
+        """Return the version of an index object, or None."""
         return self.transaction.get(name + VERSION_END, None, self.index) if self.index is not None else None
 
     def store(self, name: bytes, data: bytes, version: bytes) -> None:
-        """Write an index object and its version; the database is there."""
+        """Write an index object and its version; the database exists."""
         self.transaction.put(name, data, db=self.index)
         self.transaction.put(name + VERSION_END, version, db=self.index)
 
     def remove(self, name: bytes) -> None:
-        """Remove an index object and its version; the database is there."""
+        """Remove an index object and its version; the database exists."""
         self.transaction.delete(name, db=self.index)
         self.transaction.delete(name + VERSION_END, db=self.index)
 
@@ -151,7 +152,7 @@ class Values:
             return [name.decode() for name in names if not name.endswith(VERSION_END)]
 
     def _get_special(self, key: bytes) -> bytes | None:
-        record = self.transaction.get(_place(key), None, self.special) if self.special is not None else None
+        record = self.transaction.get(_digest_key(key), None, self.special) if self.special is not None else None
         if record is None:
             return None
         found, value = _unpacked(record)
@@ -159,13 +160,13 @@ class Values:
 
 
 def are_ordinary(keys: Sequence[bytes]) -> bool:
-    """Whether LMDB takes all of these keys as they are."""
+    """Whether LMDB accepts all of these keys as they are."""
     sizes = set(map(len, keys))
     return not sizes or (min(sizes) > 0 and max(sizes) <= KEY_BYTES_MAX)
 
 
 def parts(keys: Sequence[bytes], between: Sequence[bytes]) -> Iterator[tuple[int, int, bytes | None]]:
-    """Yield ascending `keys` as slices, each with the one of `between` that comes after it, if any.
+    """Yield ascending `keys` as slices, each with the key of `between` that follows it, if any.
 
     >>> list(parts([b"a", b"c"], [b"b"]))
     [(0, 1, b'b'), (1, 2, None)]
@@ -175,7 +176,7 @@ def parts(keys: Sequence[bytes], between: Sequence[bytes]) -> Iterator[tuple[int
         yield start, stop, key
 
 
-def _place(key: bytes) -> bytes:
+def _digest_key(key: bytes) -> bytes:
     return digest_values([key])[0]
 
 

@@ -1,8 +1,8 @@
-"""A bucket of NATS JetStream: what the server is asked, and how it answers.
+"""A bucket of NATS JetStream: the requests to the server, and its answers.
 
-A bucket is a stream; a key is a subject in it, and its revision the sequence number of the last message there.
-Deleting leaves a message, too, a marker. Whatever must not be stale is asked of the stream's leader; quicker
-answers, which any replica or mirror gives, count only if that one was as far as the leader when we began.
+A bucket is a stream. A key is a subject in it, and its revision is the sequence number of the last message there.
+Deleting leaves a message, too, a marker. The leader of the stream answers whatever must not be stale. Any replica or
+mirror answers faster; its answers count only if it was as far as the leader at the start of the call.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ SETTLE_SECONDS = 0.1
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 MULTI_VERSION = (2, 11)
-"""Since then many subjects can be asked for at once, and a message can have a time to live."""
+"""From this version on, a request can name many subjects, and a message can have a time to live."""
 
 
 class BucketGoneError(StorageError):
-    """The bucket is not there any more."""
+    """The bucket does not exist any more."""
 
 
 class Info(NamedTuple):
-    """What a bucket says of itself.
+    """What a bucket reports about itself.
 
-    `born` stands for the time of its creation: revisions of another bucket of that name mean nothing here.
+    `born` stands for the time of its creation: revisions of another bucket of the same name mean nothing here.
     """
 
     born: bytes
@@ -57,7 +57,7 @@ class Info(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """What became of a published message: its revision, or why there is none."""
+    """The outcome of publishing a message: its revision, or why there is none."""
 
     revision: int
     code: int = 0
@@ -70,7 +70,7 @@ class Ack(NamedTuple):
 
 
 class RefusedError(Exception):
-    """The server's answer to a request is an error."""
+    """The server answered a request with an error."""
 
     def __init__(self, error: Mapping[str, Any]) -> None:
         self.code = int(error.get("err_code", 0)) or int(error.get("code", 0))
@@ -78,11 +78,11 @@ class RefusedError(Exception):
 
 
 class Bucket:
-    """The requests; every coroutine needs a session.
+    """The requests to a bucket; every coroutine needs a session.
 
     Args:
         name: the bucket.
-        evicting: take a bucket from which values vanish by themselves.
+        evicting: accept a bucket that drops values by itself.
     """
 
     def __init__(self, name: str, *, evicting: bool) -> None:
@@ -93,11 +93,11 @@ class Bucket:
         self._known: tuple[Session, Info] | None = None
 
     async def info(self, session: Session, *, fresh: bool = False) -> Info | None:
-        """Return what the bucket says of itself, or None where there is no such bucket.
+        """Return what the bucket reports about itself, or None if it does not exist.
 
         Raises:
-            UsageError: it is none to keep values in.
-            StorageError: the server does not tell.
+            UsageError: it cannot be used for values.
+            StorageError: the server does not answer.
         """
         if not fresh and self._known is not None and self._known[0] is session:
             return self._known[1]
@@ -115,10 +115,10 @@ class Bucket:
         self._known = None
 
     async def made(self, session: Session) -> Info:
-        """Return what the bucket says of itself, having made it if need be.
+        """Return what the bucket reports about itself; create it if necessary.
 
         Raises:
-            StorageError: it cannot be made.
+            StorageError: it cannot be created.
         """
         info = await self.info(session)
         if info is not None:
@@ -138,16 +138,16 @@ class Bucket:
         try:
             answer = await self.api(session, f"STREAM.CREATE.{self.stream}", config)
         except RefusedError as error:
-            if error.code == NAME_IN_USE:  # somebody else made it just now, in another way
+            if error.code == NAME_IN_USE:  # somebody else has just created it, with other settings
                 info = await self.info(session, fresh=True)
                 if info is not None:
                     return info
-            message = f"the bucket {self.name!r} cannot be made ({error}): make it, or mend the server's settings"
+            message = f"the bucket {self.name!r} cannot be created ({error}): create it, or fix the server's settings"
             raise session.error(message) from error
         return self._learn(session, answer)
 
     async def publish(self, session: Session, messages: Sequence[Message]) -> list[Ack]:
-        """Publish messages, in order, and return what became of each.
+        """Publish messages, in order, and return their outcomes.
 
         Raises:
             StorageError: the bucket is gone, full, or cannot be written.
@@ -164,19 +164,20 @@ class Bucket:
             left = [i for i in left if acks[i] is None]
             if not left:
                 return [ack for ack in acks if ack is not None]
-            # Nobody listened, so nothing was done. In a cluster a new bucket takes a moment until all know of it.
+            # Nobody listened, so nothing was done. In a cluster it takes a moment until all servers know of a new
+            # bucket.
             if await self.info(session, fresh=True) is None:
                 break
             await asyncio.sleep(SETTLE_SECONDS)
         self.forget()
-        message = f"the bucket {self.name!r} is gone: run again, and it is made anew"
+        message = f"the bucket {self.name!r} is gone: run again, which creates it again"
         raise BucketGoneError(message, storage=session.name)
 
     async def purge(self, session: Session, names: Iterable[str], *, below: int = 0) -> None:
-        """Remove all messages of names, which may end in a wildcard, without a marker; with `below`, older ones only.
+        """Remove all messages of names, which may end in a wildcard, without a marker; with `below`, only older ones.
 
         Raises:
-            StorageError: the server does not do it.
+            StorageError: the server refuses.
         """
         more = {"seq": below} if below else {}
         payloads = [json.dumps({"filter": self.prefix + name, **more}).encode() for name in names]
@@ -193,10 +194,10 @@ class Bucket:
                 raise self.failure(session, error) from error
 
     async def names(self, session: Session, pattern: str) -> list[str]:
-        """Return the names that match a pattern and have messages, as the leader knows them; markers count, too.
+        """Return the names that match a pattern and have messages, including markers, as the leader knows them.
 
         Raises:
-            StorageError: the server does not tell.
+            StorageError: the server does not answer.
         """
         found: list[str] = []
         while True:
@@ -213,11 +214,11 @@ class Bucket:
                 return sorted(found)
 
     async def api(self, session: Session, verb: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """Make a request of JetStream's interface and return the answer.
+        """Send a request to JetStream's API and return the answer.
 
         Raises:
             RefusedError: the answer is an error.
-            StorageError: there is none.
+            StorageError: there is no answer.
         """
         payload = json.dumps(body).encode() if body else b""
         return self.answer(session, await session.request(f"$JS.API.{verb}", payload))
@@ -237,7 +238,7 @@ class Bucket:
         return info
 
     def _check(self, session: Session, config: Mapping[str, Any]) -> None:
-        """Refuse streams that lose values by themselves, or are no bucket.
+        """Refuse streams that drop values by themselves, or are not buckets.
 
         Raises:
             UsageError: it is such a stream.
@@ -246,7 +247,7 @@ class Bucket:
             message = f"the bucket {self.name!r} is a mirror of {config['mirror'].get('name')}: name the original"
             raise UsageError(message, storage=session.name)
         if self.prefix + ">" not in config.get("subjects", ()):
-            message = f"the stream {self.stream} is no bucket: name another"
+            message = f"the stream {self.stream} is not a bucket: name another one"
             raise UsageError(message, storage=session.name)
         limits = [name for name in ("max_bytes", "max_msgs") if int(config.get(name, -1)) > 0]
         drops = [f"{name} with discard=old" for name in limits if config.get("discard") == "old"]
@@ -255,12 +256,12 @@ class Bucket:
         if drops and not self._evicting:
             message = (
                 f"the bucket {self.name!r} drops values by itself ({', '.join(drops)}), and each would look like a "
-                "delete: lift that, or add ?evicting=allow if the deletes may spread"
+                "delete: remove that limit, or add ?evicting=allow if these deletes may spread"
             )
             raise UsageError(message, storage=session.name)
 
     def answer(self, session: Session, reply: Msg) -> dict[str, Any]:
-        """Return what a reply of JetStream's interface says.
+        """Return the contents of a reply of JetStream's API.
 
         Raises:
             RefusedError: it is an error.
@@ -291,5 +292,5 @@ class Bucket:
 
     @staticmethod
     def failure(session: Session, error: RefusedError) -> StorageError:
-        """Return the storage's error for one of the server."""
-        return session.error(f"the server refuses ({error}, error {error.code}): mend that and run again")
+        """Return the storage's error for one of the server's."""
+        return session.error(f"the server refuses ({error}, error {error.code}): fix that and run again")

@@ -1,15 +1,15 @@
-"""Keys and their names in a NATS bucket, which knows letters, digits, `-`, `/`, `_`, `=` and inner dots only.
+"""The names of keys in a NATS bucket, which allows only letters, digits, `-`, `/`, `_`, `=` and inner dots.
 
 A key that is a valid name is its own name: `user/1` is `user/1`. Any other is quoted: `caf\u00e9` is `caf=C3=A9`.
 Every name that a bucket can hold is the name of some key, and two keys never share one:
 
-- `quote` maps any key to a name; it is injective, and `unquote` undoes it.
-- A key is **special** if it is no valid name, or if it would lie among the index objects, or if it looks exactly
-  like the quoted form of a special key.
-- `encode` quotes a special key and leaves any other alone; `decode` undoes both. So `YWJj==` is itself, and
-  the key `=3D` has the name `=3D3D`.
+- `quote` maps any key to a name; it is injective, and `unquote` reverses it.
+- A key is **special** if it is not a valid name, or would be among the index objects, or looks exactly like the quoted
+  form of a special key.
+- `encode` quotes a special key and leaves all others unchanged; `decode` reverses both. So `YWJj==` is its own name,
+  and the key `=3D` has the name `=3D3D`.
 
-Index objects have names that begin with `=kvsync.`, which no quoted key does: a quoted `=` is `=3D`.
+The names of index objects begin with `=kvsync.`, which no quoted key does: a quoted `=` is `=3D`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 __all__ = ["INDEX", "decode", "encode", "is_name", "quote", "token", "unquote"]
 
 INDEX = "=kvsync."
-"""Begins the names of all that is not a value."""
+"""Begins the names of everything that is not a value."""
 
 _name = re.compile(r"[-/_=a-zA-Z0-9]+(?:\.[-/_=a-zA-Z0-9]+)*\Z")
 _ordinary = re.compile(r"[-/_a-zA-Z0-9]+(?:\.[-/_a-zA-Z0-9]+)*\Z")
@@ -45,7 +45,7 @@ def quote(key: str) -> str:
 
 
 def unquote(name: str) -> str | None:
-    """Return a key whose quoted form may be `name`; None where there cannot be one.
+    """Return a key whose quoted form may be `name`; None if there can be none.
 
     >>> unquote("a=20b"), unquote("="), unquote("=FF")
     ('a b', '', None)
@@ -82,7 +82,7 @@ def encode(key: str) -> str:
 
 
 def decode(name: str) -> str:
-    """Return the key whose value has a valid name outside the index; every one has a key.
+    """Return the key of a valid name outside the index; every such name has a key.
 
     >>> decode("a=20b"), decode("YWJj=="), decode("=")
     ('a b', 'YWJj==', '')

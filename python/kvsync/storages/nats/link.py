@@ -1,12 +1,12 @@
-"""Connections to NATS servers for callers in threads: all on one event loop, opened again when they broke.
+"""Connections to NATS servers for callers in threads: all on one event loop, reopened after they break.
 
-One loop, in a daemon thread, serves all NATS storages of a process: two would fight for the interpreter, and copying
-from one bucket to another would take twice the time. It ends with the last of them. In a child process after a
-fork the next call begins anew.
+One loop, in a daemon thread, serves all NATS storages of a process: two would compete for the interpreter, and copying
+from one bucket to another would take twice the time. It ends with the last storage. In a forked child process, the
+next call starts a new one.
 
-The client library reconnects by itself, and then sends what was waiting: a conditional write could land long
-after its caller was told that it failed. So that is off: a connection that breaks fails what is under way, and
-the next call opens another.
+The client library reconnects by itself, and then sends what was waiting: a conditional write could be executed long
+after its caller was told that it failed. So that is off. When a connection breaks, the calls in progress fail, and the
+next call opens another connection.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class _Loop:
 
 
 class _Shared:
-    """The process's loop while anybody uses it."""
+    """The loop of the process, while anybody uses it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.current: _Loop | None = None
 
     def take(self) -> _Loop:
-        """Return the loop, begun if need be."""
+        """Return the loop; start it if necessary."""
         with self.lock:
             if self.current is None:
                 self.current = _Loop()
@@ -63,7 +63,7 @@ class _Shared:
             return self.current
 
     def give(self, one: _Loop) -> None:
-        """Use a loop no more; the last one ends it."""
+        """Stop using a loop; the last user ends it."""
         with self.lock:
             one.users -= 1
             if not one.users:
@@ -72,7 +72,7 @@ class _Shared:
 
 
 class _Line:
-    """What one link has on the loop: its session, and the calls under way."""
+    """What one link has on the loop: its session, and the calls in progress."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -83,19 +83,19 @@ class _Line:
         self.shared = _shared.take()
 
     def stop(self) -> None:
-        """Close the connection, cancel what is under way, and leave the loop."""
+        """Close the connection, cancel the calls in progress, and leave the loop."""
         if self.pid != os.getpid():
             return
         done = asyncio.run_coroutine_threadsafe(self._finish(), self.shared.loop)
         if threading.current_thread() is self.shared.thread:
-            return  # collected there: it goes on by itself
+            return  # garbage-collected on the loop's own thread, which goes on by itself
         with contextlib.suppress(TimeoutError, concurrent.futures.CancelledError):
             done.result(STOP_SECONDS * 2)
         if not self.shared.users:
             self.shared.thread.join(STOP_SECONDS)
 
     async def drop(self, session: Session | None) -> None:
-        """Close a session, and send nothing more of what waits."""
+        """Close a session, and drop what is waiting to be sent."""
         if session is not None:
             if self.session is session:
                 self.session = None
@@ -123,7 +123,7 @@ class Link:
 
     Args:
         connect: opens a session.
-        name: the storage, for errors.
+        name: the storage's name, for errors.
     """
 
     def __init__(self, connect: Callable[[], Awaitable[Session]], name: str) -> None:
@@ -136,16 +136,16 @@ class Link:
         _links.add(self)
 
     def call(self, work: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
-        """Run `work` with a session that is connected, and return what it returns.
+        """Run `work` with a connected session, and return its result.
 
         Raises:
-            StorageError: the server cannot be reached, or does not answer, or the link is closed.
+            StorageError: the server cannot be reached or does not answer, or the link is closed.
         """
         line = self._on_line()
         coroutine = self._work(line, work)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, line.shared.loop)
-        except RuntimeError:  # closed just now by another thread
+        except RuntimeError:  # another thread has just closed it
             coroutine.close()
             raise self._closed_error() from None
         try:
@@ -157,7 +157,7 @@ class Link:
             raise
 
     def close(self) -> None:
-        """Close the connection and end the thread; calling it twice is fine."""
+        """Close the connection and end the thread; closing twice is allowed."""
         with self._lock:
             self._closed = True
             self._line, finalizer, self._finalizer = None, self._finalizer, None
@@ -168,7 +168,7 @@ class Link:
         """Leave loop and connection to the parent process; for a child after a fork."""
         self._lock = threading.Lock()
         if self._line is not None:
-            _abandoned.append(self._line)  # never collected: its sockets are the parent's
+            _abandoned.append(self._line)  # never collected: its sockets belong to the parent
             if self._finalizer is not None:
                 self._finalizer.detach()
         self._line = self._finalizer = None
@@ -180,7 +180,7 @@ class Link:
             except TimeoutError:
                 if future.done():
                     raise
-                if not line.shared.thread.is_alive():  # it ended before it got to this call
+                if not line.shared.thread.is_alive():  # it ended before this call got to run
                     raise self._closed_error() from None
 
     def _on_line(self) -> _Line:
@@ -207,7 +207,7 @@ class Link:
             try:
                 return await work(session)
             except (BrokenError, asyncio.CancelledError):
-                # Cancelled: the caller was interrupted, and nothing that still waits to be sent may be sent.
+                # Cancelled: the caller was interrupted, so nothing that is still waiting may be sent.
                 await line.drop(session)
                 raise
         finally:

@@ -1,4 +1,4 @@
-"""Listing a bucket: names, revisions and times, without values, complete or an error."""
+"""List a bucket: names, revisions and times, without values; complete or an error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHURN_FACTOR = 10
 CHURN_COUNT = 100_000
 
 END = frozenset({"404", "408", "503"})
-"""Nothing there, or no more; or nobody listens yet, for in a cluster a new consumer takes a moment to be known."""
+"""Nothing left; or nobody listens yet, since in a cluster it takes a moment until all know of a new consumer."""
 
 
 class Row(NamedTuple):
@@ -39,12 +39,12 @@ class Row(NamedTuple):
 async def list_names(session: Session, bucket: Bucket, pattern: str) -> dict[str, Row]:
     """Return every name that matches a pattern and has a value.
 
-    A consumer sends the last message of each subject, in the order of revisions and numbered without a gap. A
-    name that changes meanwhile is sent late, so the listing is complete only when we have had the newest
-    revision that the leader knows at that moment. How many are left, as the consumer tells it, proves nothing.
+    A consumer sends the last message of each subject, in the order of revisions and numbered without gaps. A name that
+    changes meanwhile is sent later. So the listing is complete once we have the newest revision that the leader knows
+    at that moment. The number of messages left, as the consumer reports it, proves nothing.
 
     Raises:
-        StorageError: it cannot be listed as a whole.
+        StorageError: it cannot be listed completely.
     """
     if (await get(session, bucket, [pattern], leader=True))[0] is None:
         return {}
@@ -65,10 +65,10 @@ class _Listing:
         self._most = 0
 
     async def run(self) -> dict[str, Row]:
-        """Make the consumer, take all it has, remove it.
+        """Create the consumer, fetch everything it has, and remove it.
 
         Raises:
-            StorageError: it did not send all.
+            StorageError: it did not send everything.
         """
         created = await self._create()
         name = str(created["name"])
@@ -96,7 +96,7 @@ class _Listing:
                 await asyncio.sleep(LAG_SECONDS)
 
     async def _pull(self, name: str) -> None:
-        """Take all that the consumer has at the moment."""
+        """Fetch everything that the consumer has at the moment."""
         body = json.dumps({"batch": PULL_COUNT, "no_wait": True}).encode()
         message = Message(f"$JS.API.CONSUMER.MSG.NEXT.{self._bucket.stream}.{name}", body)
         self._wanted = 0
@@ -123,7 +123,7 @@ class _Listing:
                 self._session, f"CONSUMER.CREATE.{stream}", {"stream_name": stream, "config": config}
             )
         except RefusedError as error:
-            raise self._session.error(f"the bucket cannot be listed ({error}): mend that and run again") from error
+            raise self._session.error(f"the bucket cannot be listed ({error}): fix that and run again") from error
 
     def _take(self, _index: int, message: Msg) -> bool:
         headers = message.headers or {}
@@ -147,10 +147,10 @@ class _Listing:
 
 
 def _numbers(reply: str) -> tuple[int, int, int]:
-    """Take apart the subject that would acknowledge a message: its revision, its number here, and its time.
+    """Parse the subject that would acknowledge a message: its revision, its number here, and its time.
 
-    It is `$JS.ACK.STREAM.CONSUMER.DELIVERED.REVISION.NUMBER.TIME.LEFT`; where there are domains, two tokens more
-    follow `$JS.ACK`, and one the end.
+    It is `$JS.ACK.STREAM.CONSUMER.DELIVERED.REVISION.NUMBER.TIME.LEFT`; with domains, two more tokens follow `$JS.ACK`,
+    and one is at the end.
     """
     tokens = reply.split(".")
     start = 5 if len(tokens) == 9 else 7  # noqa: PLR2004 - counted above

@@ -1,9 +1,9 @@
 """Index objects in a bucket, beside the values; large ones in parts.
 
-An object is a message, its **head**, under `=kvsync.head.NAME`; its revision is the version. Where the data is
-larger than one message may be, the head has none, but names parts that were written before it, under
-`=kvsync.part.NAME.NONCE.NUMBER`. Parts are never changed. Those of a head that was replaced are removed after
-it; those that a crash left without a head are swept away when a day old.
+An object is a message, its **head**, under `=kvsync.head.NAME`; its revision is the version. If the data does not fit
+into one message, the head has none, but names parts that were written before it, under
+`=kvsync.part.NAME.NONCE.NUMBER`. Parts never change. Those of a replaced head are removed after it; those that a crash
+left without a head are removed when they are a day old.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ _parts_header = re.compile(r"([0-9a-f]{28}) ([0-9]{1,9}) ([0-9]{1,18})\Z")
 
 
 def version_of(info: Info, revision: int) -> bytes:
-    """Return the version token of a revision: unlike any of another bucket that had this name."""
+    """Return the version token of a revision: unlike any of another bucket of the same name."""
     return revision.to_bytes(REVISION_BYTES, "big") + info.born
 
 
 def revision_of(info: Info, version: bytes) -> int | None:
-    """Return the revision of a version token, or None where it is none of this bucket."""
+    """Return the revision of a version token, or None if it is not one of this bucket."""
     if len(version) != VERSION_BYTES or version[REVISION_BYTES:] != info.born:
         return None
     return int.from_bytes(version[:REVISION_BYTES], "big")
 
 
 class _Parts(NamedTuple):
-    """What a head says of its parts."""
+    """What a head says about its parts."""
 
     nonce: str
     number: int
@@ -82,9 +82,9 @@ class Objects:
     """The index objects of a bucket; every coroutine needs a session.
 
     Args:
-        bucket: where they lie.
-        clock: wall-clock seconds; parts are named by it, so that old ones can be told.
-        random_bytes: gives that many random bytes.
+        bucket: where they are.
+        clock: returns wall-clock seconds; part names contain it, so that old ones can be recognised.
+        random_bytes: returns that many random bytes.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Objects:
         """Write an object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
             StorageError: it cannot be written.
         """
         if isinstance(expect, bytes) and await self._bucket.info(session) is None:
@@ -151,11 +151,11 @@ class Objects:
         return version_of(info, ack.revision)
 
     async def remove(self, session: Session, names: Sequence[str], expect: Expectation) -> None:
-        """Remove objects; with `ANY`, absent ones are passed over.
+        """Remove objects; with `ANY`, skip absent ones.
 
         Raises:
-            ObjectMismatch: the one is not as expected; nothing was removed.
-            StorageError: it cannot be done.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
+            StorageError: they cannot be removed.
         """
         info = await self._bucket.info(session)
         if expect is ANY:
@@ -215,7 +215,7 @@ class Objects:
             messages = [Message(subject, data, {**headers, EXPECTED: str(revision)})]
         (ack,) = await self._bucket.publish(session, messages)
         if ack.mismatch and expect is ABSENT:
-            # A head that was removed on condition leaves a marker, until that is removed, too.
+            # Removing a head on condition leaves a marker, until that is removed, too.
             marker = (await get(session, self._bucket, [HEAD + token(name)], leader=True))[0]
             if marker is not None and marker.deleted:
                 again = [Message(subject, data, {**headers, EXPECTED: str(marker.revision)})]
@@ -244,7 +244,7 @@ class Objects:
             await self._forget(session, name, parts)
             raise
         self._seen[name] = (ack.revision, parts)
-        with contextlib.suppress(StorageError):  # the object is there; what is left over goes another time
+        with contextlib.suppress(StorageError):  # the object is stored; leftovers are removed another time
             await self._sweep(session, nonce)
         return ack
 
@@ -270,18 +270,18 @@ class Objects:
         (ack,) = await self._bucket.publish(session, [message])
         if ack.mismatch:
             raise ObjectMismatch(name)
-        # Only a publish takes a condition; the marker that it leaves would cost the next one two requests more.
+        # Only publishing takes a condition; the marker that it leaves would cost the next write two more requests.
         with contextlib.suppress(StorageError):
             await self._bucket.purge(session, [HEAD + token(name)], below=ack.revision + 1)
         if old is not None and old[0] == revision:
             await self._forget(session, name, old[1])
 
     async def _forget(self, session: Session, name: str, parts: _Parts) -> None:
-        with contextlib.suppress(StorageError):  # they only take room; they go another time
+        with contextlib.suppress(StorageError):  # they only take space; they are removed another time
             await self._bucket.purge(session, [parts.prefix(name) + ">"])
 
     async def _sweep(self, session: Session, nonce: str) -> None:
-        """Remove parts that a crash left without a head, when they are so old that nobody can be writing it."""
+        """Remove parts that a crash left without a head, if they are so old that nobody can be writing it."""
         limit = int(self._clock() * 1000) - ORPHAN_MS
         found = map(_part.match, await self._bucket.names(session, PART + ">"))
         groups = {(part[1], part[2]) for part in found if part is not None and int(part[2][:12], 16) < limit}

@@ -1,4 +1,4 @@
-"""Reading a bucket by name: of the leader one by one, or of any replica many at once, if that is as far."""
+"""Read a bucket by name: from the leader one by one, or many at once from any replica that is as far."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Entry:
 
     @property
     def milliseconds(self) -> int:
-        """When it was stored, on the server's clock."""
+        """When it was stored, by the server's clock."""
         seconds, _, rest = self.time.removesuffix("Z").partition(".")
         moment = datetime.fromisoformat(seconds).replace(tzinfo=UTC)
         return int(moment.timestamp()) * 1000 + int(f"{rest:0<3.3}")
@@ -72,7 +72,7 @@ def is_marker(headers: Mapping[str, str]) -> bool:
 
 
 async def get(session: Session, bucket: Bucket, names: Sequence[str], *, leader: bool = False) -> list[Entry | None]:
-    """Return the last message of each name, with `leader` from the leader only.
+    """Return the last message of each name; `leader`: from the leader only.
 
     Raises:
         StorageError: the bucket cannot be read.
@@ -90,11 +90,11 @@ async def get(session: Session, bucket: Bucket, names: Sequence[str], *, leader:
 
 
 async def _get_direct(session: Session, bucket: Bucket, names: Sequence[str], found: dict[str, Entry]) -> list[str]:
-    """Ask for many names at once, of whichever replica answers; return those to ask the leader for."""
+    """Ask whichever replica answers for many names at once; return those to ask the leader for."""
     wanted = list(names)
     unproven: list[str] = []
     for _ in range(FRESH_ATTEMPTS):
-        # Asked at the same time: whatever the leader says, it knew when we were called.
+        # Asked at the same time: whatever the leader reports, it knew when we were called.
         told = asyncio.ensure_future(bucket.info(session, fresh=True))
         try:
             answers = await _ask_many(session, bucket, wanted)
@@ -109,7 +109,7 @@ async def _get_direct(session: Session, bucket: Bucket, names: Sequence[str], fo
             if reached >= info.last:
                 found.update(entries)
             elif reached == UNPROVEN:
-                unproven += chunk  # an answer that nothing was found does not say by whom
+                unproven += chunk  # an answer that nothing was found does not say which replica it is from
             else:
                 wanted += chunk
         if not wanted:
@@ -118,7 +118,7 @@ async def _get_direct(session: Session, bucket: Bucket, names: Sequence[str], fo
 
 
 async def _ask_many(session: Session, bucket: Bucket, names: Sequence[str]) -> list[_Answer]:
-    """Return what was found for each part of the names."""
+    """Return what was found for each chunk of names."""
     chunks = [*_chunks(names)]
     entries: list[dict[str, Entry]] = [{} for _ in chunks]
     reached = [sys.maxsize] * len(chunks)
@@ -137,7 +137,7 @@ async def _ask_many(session: Session, bucket: Bucket, names: Sequence[str]) -> l
                 entries[number][name] = Entry(revision, reply.data, headers, headers.get("Nats-Time-Stamp", ""))
                 return False
             if int(headers.get("Nats-Num-Pending", 0)) > 0:
-                again.append(number)  # the answer was larger than one may be
+                again.append(number)  # the answer was too large
             reached[number] = min(reached[number], int(headers.get("Nats-UpTo-Sequence", UNPROVEN)))
             return True
 
@@ -158,12 +158,12 @@ def _multi(bucket: Bucket, names: Sequence[str]) -> Message:
 
 
 async def _get_exact(session: Session, bucket: Bucket, names: Sequence[str], found: dict[str, Entry]) -> None:
-    """Ask the leader for one name after the other, many in flight."""
+    """Ask the leader for one name after the other, with many requests in flight."""
     subject = f"$JS.API.STREAM.MSG.GET.{bucket.stream}"
     largest = 0
 
     def window() -> int:
-        # Answers may be large, and the server drops a client that does not keep up: begin with few.
+        # Answers may be large, and the server drops a client that does not keep up: start with few.
         return max(GET_COUNT_MIN, min(GET_COUNT_MAX, GET_BYTES // largest)) if largest else GET_COUNT_FIRST
 
     def take(index: int, reply: Msg) -> bool:
@@ -192,7 +192,7 @@ def _entry(session: Session, bucket: Bucket, reply: Msg) -> Entry | None:
 
 
 def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
-    """Split names so that each part fits into one request and its answer's limit."""
+    """Split names so that each chunk fits into one request, and its answer into the limit."""
     chunk: list[str] = []
     size = 0
     for name in names:
@@ -206,7 +206,7 @@ def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _headers(block: bytes) -> dict[str, str]:
-    """Take a message's headers apart."""
+    """Parse the headers of a message."""
     lines = block.decode(errors="replace").split("\r\n")[1:]
     pairs = (line.partition(":") for line in lines if line)
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,4 +1,4 @@
-"""Where a NATS server is and how to log in, and the connecting."""
+"""The address of a NATS server, the login, and connecting."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ CLOSE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class NatsServer:
-    """A server and a login; its text shows no secret.
+    """A server and a login; its text shows no secrets.
 
     Attributes:
         address: `host:port`, an IPv6 address in brackets.
-        user: and `password`, or a `token`, or the path of a `credentials` file, or nothing.
-        tls: whether to insist on an encrypted connection with a certificate that this machine trusts.
+        user: with `password`; or a `token`, or the path of a `credentials` file, or nothing.
+        tls: require an encrypted connection with a certificate that this machine trusts.
         timeout: seconds without an answer after which a call fails.
-        options: more arguments of the client library's `connect`.
+        options: more arguments for the client library's `connect`.
     """
 
     address: str
@@ -46,7 +46,7 @@ class NatsServer:
     options: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def scrub(self, text: str) -> str:
-        """Return `text`, say the client library's, without secrets."""
+        """Remove secrets from a text, for example of the client library."""
         for secret in (self.password, self.token):
             text = text.replace(secret, "***") if secret else text
         return redact(text)
@@ -55,7 +55,7 @@ class NatsServer:
         """Return a session for the storage `name`.
 
         Raises:
-            StorageError: it cannot be had.
+            StorageError: the server cannot be reached.
         """
         connection: Client = client("nats.aio.client", "nats").Client()
         errors: list[str] = []
@@ -92,7 +92,7 @@ class NatsServer:
         }
         if self.tls:
             arguments["tls"] = ssl.create_default_context()
-        # Called when they are about to be sent: never over a connection that is not encrypted though it has to be.
+        # Called when they are about to be sent: never over an unencrypted connection if it has to be encrypted.
         if self.password or self.user:
             arguments |= {"user": self.user, "password": self._secret(connection, self.password)}
         if self.token:
@@ -109,7 +109,7 @@ class NatsServer:
         return give
 
     def _insist_on_tls(self, connection: Client) -> None:
-        # The library falls back to plain text where the server does not ask for more.
+        # The library falls back to plain text if the server does not ask for more.
         if self.tls and not connection._server_info.get("tls_required"):  # noqa: SLF001 - nothing public tells
             raise ssl.SSLError("the server does not encrypt")
 
@@ -121,9 +121,9 @@ class NatsServer:
         if isinstance(error, ssl.SSLError) or "ssl" in lowered or "tls" in lowered or "certificate" in lowered:
             return f"no encrypted connection to {self.address} ({text}): check ?tls=true and the server's certificate"
         if isinstance(error, ImportError):
-            return f"a login with credentials needs one package more ({text}): pip install 'nats-py[nkeys]'"
+            return f"a login with credentials needs another package ({text}): pip install 'nats-py[nkeys]'"
         if isinstance(error, FileNotFoundError):
             return f"a file is missing ({text}): check the path of the credentials"
         if isinstance(error, TimeoutError):
             text = f"no answer within {self.timeout:g} seconds"
-        return f"no NATS server can be reached at {self.address} ({text}): start it, or mend the URL"
+        return f"no NATS server can be reached at {self.address} ({text}): start it, or fix the URL"

@@ -1,4 +1,4 @@
-"""Requests to a NATS server, many in flight, each answered within a time or failed."""
+"""Requests to a NATS server, many in flight, each answered within a time limit or failed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["BrokenError", "Message", "Session", "headers_size", "status_of"]
 WINDOW_COUNT = 1000
 WINDOW_BYTES = 8 << 20
 SLICE_SECONDS = 0.25
-"""How often a wait looks whether the connection still stands."""
+"""How often a waiting call checks whether the connection is still open."""
 
 
 class BrokenError(StorageError):
-    """The connection broke, or an answer did not come; what was asked may have been done or not."""
+    """The connection broke, or an answer did not come; the outcome is unknown."""
 
 
 class Message(NamedTuple):
-    """What is sent to a subject; its answers come back in order of asking or not."""
+    """A message to a subject; answers may come in another order than the requests."""
 
     subject: str
     payload: bytes = b""
@@ -35,7 +35,7 @@ class Message(NamedTuple):
 
 
 class _Flight:
-    """Messages of one exchange that wait for their answers."""
+    """The messages of one exchange that wait for their answers."""
 
     def __init__(self, on_reply: Callable[[int, Msg], bool]) -> None:
         self.on_reply = on_reply
@@ -52,7 +52,7 @@ class _Flight:
         self.size += size
 
     def take(self, index: int, reply: Msg) -> None:
-        """Take an answer; what its handler raises is raised where the exchange is awaited."""
+        """Take an answer; an exception of its handler is raised where the exchange is awaited."""
         if index not in self.waiting:
             return
         self.heard += 1
@@ -65,18 +65,18 @@ class _Flight:
             self.event.set()
 
     def exceeds(self, count: int, size: int) -> bool:
-        """Whether more is in flight than that."""
+        """Whether more than that is in flight."""
         return len(self.waiting) > count or (self.size > size and bool(self.waiting))
 
 
 class Session:
-    """One connection while it lasts; used on its event loop only.
+    """One connection as long as it lasts; used on its event loop only.
 
     Args:
-        client: connected, and not reconnecting by itself.
+        client: connected, and does not reconnect by itself.
         timeout: seconds without any answer after which an exchange fails.
-        name: the storage, for errors.
-        scrub: takes secrets out of the library's texts.
+        name: the storage's name, for errors.
+        scrub: removes secrets from the library's texts.
     """
 
     def __init__(self, client: Client, *, timeout: float, name: str, scrub: Callable[[str], str]) -> None:
@@ -92,17 +92,17 @@ class Session:
 
     async def start(self) -> None:
         """Listen for answers."""
-        # Nothing is dropped here for want of room: what is in flight is bounded by the exchanges.
+        # Nothing is dropped here for lack of room: exchanges limit what is in flight.
         await self.client.subscribe(self._prefix + ">", cb=self._hear, pending_msgs_limit=0, pending_bytes_limit=0)
 
     @property
     def alive(self) -> bool:
-        """Whether the connection stands, as far as it is known."""
+        """Whether the connection is open, as far as is known."""
         return self.client.is_connected and not self._given_up
 
     @property
     def payload_bytes_max(self) -> int:
-        """The most bytes, headers and all, that the server takes in one message."""
+        """The size limit of a message, including headers, at the server."""
         return self.client.max_payload
 
     @property
@@ -115,7 +115,7 @@ class Session:
         """Send one message and return its answer.
 
         Raises:
-            BrokenError: none came.
+            BrokenError: there was none.
         """
         replies: list[Msg] = []
 
@@ -133,32 +133,32 @@ class Session:
         *,
         window: Callable[[], int] = lambda: WINDOW_COUNT,
     ) -> None:
-        """Send messages, so many in flight, and hand on each answer with the number of its message.
+        """Send messages, a limited number in flight, and pass on each answer with the number of its message.
 
         `on_reply` returns whether that message has all its answers.
 
         Raises:
             BrokenError: the connection broke, or no answer came in time.
-            StorageError: the server forbids it.
+            StorageError: the server denies it.
         """
         flight = _Flight(on_reply)
         number = format(next(self._numbers), "x")
         if not self._flights:
-            self._denied = ""  # of something that nobody waited for
+            self._denied = ""  # an earlier denial of something that nobody waited for
         self._flights[number] = flight
         try:
             for index, message in enumerate(messages):
                 flight.sent(index, len(message.payload))
                 await self._send(message, f"{self._prefix}{number}.{index}")
                 if flight.exceeds(window() - 1, WINDOW_BYTES):
-                    # Half is let through before more is sent, or each answer would wake us.
+                    # Wait until half of them are answered before sending more, or each answer would wake us.
                     await self._wait(flight, window() // 2, WINDOW_BYTES // 2)
             await self._wait(flight, 0, 0)
         finally:
             del self._flights[number]
 
     async def stream(self, message: Message, on_reply: Callable[[int, Msg], bool]) -> None:
-        """Send a message whose answers come under subjects of their own, and hand them on as `exchange` does.
+        """Send a message whose answers come under subjects of their own, and pass them on as `exchange` does.
 
         Raises:
             BrokenError: the connection broke, or no answer came in time.
@@ -179,7 +179,7 @@ class Session:
                 await listening.unsubscribe()
 
     async def tell(self, message: Message) -> None:
-        """Send a message whose answer nobody waits for.
+        """Send a message without waiting for an answer.
 
         Raises:
             BrokenError: the connection broke.
@@ -187,11 +187,11 @@ class Session:
         await self._send(message, "")
 
     def denied(self, text: str) -> None:
-        """Note an error that the server reported by itself, as for what a user may not do."""
+        """Note an error that the server reported by itself, for example of a missing permission."""
         self._denied = text
 
     def abort(self) -> None:
-        """Throw away what waits to be sent: the caller was told that it failed."""
+        """Drop what is waiting to be sent: its caller was told that it failed."""
         self._given_up = True
         writer = getattr(getattr(self.client, "_transport", None), "_io_writer", None)
         if writer is not None:
@@ -247,7 +247,7 @@ class Session:
             raise self._lost(text)
 
     def _broken(self, why: object) -> BrokenError:
-        text = f"the connection to the NATS server broke ({why or 'it was closed'}): run again when it serves"
+        text = f"the connection to the NATS server broke ({why or 'it was closed'}): run again when it works"
         return self._lost(text)
 
     def _lost(self, text: str) -> BrokenError:
@@ -256,14 +256,14 @@ class Session:
 
 
 def headers_size(headers: dict[str, str] | None) -> int:
-    """Return how many bytes headers take in a message."""
+    """Return the size of headers in a message."""
     if not headers:
         return 0
     return len("NATS/1.0\r\n\r\n") + sum(len(name) + len(value) + 4 for name, value in headers.items())
 
 
 def status_of(reply: Msg) -> str:
-    """Return the status that stands in place of an answer, such as "503" where nobody listens, or ""."""
+    """Return the status that replaces an answer, such as "503" if nobody listens, or ""."""
     headers = reply.headers
     if not headers or reply.data or "Nats-Sequence" in headers:
         return ""

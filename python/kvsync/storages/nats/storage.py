@@ -1,16 +1,16 @@
 """A bucket of NATS JetStream (its key-value store) as a storage.
 
 `nats://[user:password@|token@]host[:port]/bucket`, with `?tls=true`, `?credentials=FILE`, `?timeout=SECONDS` and
-`?evicting=allow`. The bucket is made by the first write: in files, one version a key. A value's version token is its
-revision, so all conditions are the server's own. Keys that NATS cannot hold are quoted (`kvsync.storages.nats.keys`);
-the index lies in the same bucket, under `=kvsync.`.
+`?evicting=allow`. The first write creates the bucket: in files, one version of each key. The version token of a value
+is its revision, so the server checks all conditions. Keys that NATS cannot hold are quoted
+(`kvsync.storages.nats.keys`). The index is in the same bucket, under `=kvsync.`.
 
 A user needs the rights to publish to `$KV.BUCKET.>`, `$JS.API.STREAM.*.KV_BUCKET`, `$JS.API.STREAM.MSG.GET.KV_BUCKET`,
 `$JS.API.DIRECT.GET.KV_BUCKET`, `$JS.API.CONSUMER.*.KV_BUCKET.>`, `$JS.API.CONSUMER.CREATE.KV_BUCKET` and
 `$JS.API.CONSUMER.MSG.NEXT.KV_BUCKET.>`, and to subscribe to `_INBOX.>`.
 
-A server acknowledges a write before it is on the disk, unless it runs with `sync_interval: always`: without that a
-power cut, though not a crash of the server, can take back the last two minutes.
+A server acknowledges a write before it is on disk, unless it runs with `sync_interval: always`. Without that, a power
+failure (but not a crash of the server) can undo the last two minutes.
 """
 
 from __future__ import annotations
@@ -55,22 +55,22 @@ def open_url(url: str) -> NatsStorage:
     """Return the storage of a `nats://host/bucket` URL.
 
     Raises:
-        UsageError: the URL is not of that form, has a parameter that is not known, or nats-py is missing.
+        UsageError: the URL is not of that form, has an unknown parameter, or nats-py is missing.
     """
     url, token = _without_token(url)
     parsed = parse_url(url)
     name = str(parsed)
     options = parsed.options("tls", "credentials", "timeout", "evicting")
-    place = parsed.endpoint()
+    endpoint = parsed.endpoint()
     bucket = parsed.path[1:]
-    if not place.host or not _bucket_name.match(bucket):
+    if not endpoint.host or not _bucket_name.match(bucket):
         message = "a bucket's URL is nats://host/bucket, the bucket of letters, digits, - and _ only"
         raise UsageError(message, storage=name)
-    host = f"[{place.host}]" if ":" in place.host else place.host
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     server = NatsServer(
-        address=f"{host}:{PORT if place.port is None else place.port}",
-        user=(place.user or "") if place.password is not None else "",
-        password=place.password or "",
+        address=f"{host}:{PORT if endpoint.port is None else endpoint.port}",
+        user=(endpoint.user or "") if endpoint.password is not None else "",
+        password=endpoint.password or "",
         token=token,
         credentials=options.get("credentials", ""),
         tls=choice(options, "tls", ("false", "true"), storage=name) == "true",
@@ -81,7 +81,7 @@ def open_url(url: str) -> NatsStorage:
 
 
 def _without_token(url: str) -> tuple[str, str]:
-    """Return the URL with `***` for a token, and the token: a name in front of the host without a password is one."""
+    """Return the URL with `***` for a token, and the token: a user name without a password is one."""
     found = _login.match(url)
     if found is None or not found[2] or ":" in found[2]:
         return url, ""
@@ -97,11 +97,11 @@ class NatsStorage:
 
     Args:
         bucket: its name.
-        server: where it is, and the login.
+        server: its address, and the login.
         name: what messages call it; by default its URL.
-        evicting: take a bucket from which values vanish by themselves; each counts as a delete.
-        clock: returns wall-clock seconds; parts of large index objects are named by it.
-        random_bytes: gives that many random bytes.
+        evicting: accept a bucket that drops values by itself; each dropped value counts as a delete.
+        clock: returns wall-clock seconds; the names of parts of large index objects contain it.
+        random_bytes: returns that many random bytes.
 
     Raises:
         UsageError: nats-py is missing.
@@ -126,7 +126,7 @@ class NatsStorage:
     ) -> None:
         client("nats.aio.client", "nats")
         self.name = name or f"nats://{server.address}/{bucket}"
-        # One server may have a bucket of this name in each account; who logs in alike is in the same one.
+        # A server may have a bucket of this name in each account. Equal logins use the same account.
         login = repr((server.user, server.password, server.token, server.credentials)).encode()
         self.identity = f"nats:{server.address.lower()}/{bucket} {digest_values([login])[0][:8].hex()}"
         self._bucket = Bucket(bucket, evicting=evicting)
@@ -139,7 +139,7 @@ class NatsStorage:
         return f"NatsStorage({self.name!r})"
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none.
+        """Return the values of `keys`, in their order; None for a key that is absent.
 
         Raises:
             StorageError: the bucket cannot be read.
@@ -151,7 +151,7 @@ class NatsStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the revision there is that.
+        """Write `values[i]` at `keys[i]`, with `expect` only where that is the current revision.
 
         Raises:
             StorageError: the bucket cannot be written.
@@ -161,7 +161,7 @@ class NatsStorage:
         return self._link.call(lambda session: self._values.write(session, keys, values, expect))
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the revision there is that.
+        """Delete `keys`, with `expect` only where that is the current revision.
 
         Raises:
             StorageError: the bucket cannot be written.
@@ -171,15 +171,15 @@ class NatsStorage:
         return self._link.call(lambda session: self._values.delete(session, keys, expect))
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with its version token, ascending by UTF-8 bytes.
+        """Yield every key with its version token, in UTF-8 byte order.
 
         Raises:
-            StorageError: the bucket cannot be listed as a whole.
+            StorageError: the bucket cannot be listed completely.
         """
         info, rows = self._link.call(self._values.rows)
         if info is None:
             return
-        keys = sorted(rows)  # by code point, which is the order of UTF-8
+        keys = sorted(rows)  # by code point, which is UTF-8 byte order
         for start in range(0, len(keys), SCAN_COUNT):
             some = keys[start : start + SCAN_COUNT]
             yield some, [version_of(info, rows[key].revision) for key in some]
@@ -197,16 +197,16 @@ class NatsStorage:
         """Write an index object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
             StorageError: it cannot be written.
         """
         return self._link.call(lambda session: self._objects.store(session, name, data, expect))
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; absent ones are passed over, where `expect` allows it.
+        """Remove index objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: they cannot be removed.
         """
         if names:
@@ -221,7 +221,7 @@ class NatsStorage:
         return self._link.call(self._objects.names)
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return when each value was stored, on the server's clock; None where there is none.
+        """Return when each value was stored, by the server's clock; None if it is absent.
 
         Raises:
             StorageError: the bucket cannot be read.
@@ -232,14 +232,14 @@ class NatsStorage:
 
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:
-        """See `kvsync.storages.dry_probe`: a bucket is made by the first write only.
+        """Probe without leaving anything behind: the first write creates a bucket, so probe only an existing one.
 
         Raises:
-            StorageError: the server does not tell whether it is there.
+            StorageError: the server does not report whether it exists.
         """
         current = self._link.call(lambda session: self._bucket.info(session, fresh=True)) is not None
-        yield "" if current else f"the bucket {self._bucket.name!r}, kept in files, one version a key, on one server"
+        yield ("" if current else f"the bucket {self._bucket.name!r}, in files, one version of each key, on one server")
 
     def close(self) -> None:
-        """Close the connection and end its thread; calling it twice is fine."""
+        """Close the connection and end its thread; closing twice is allowed."""
         self._link.close()

@@ -1,4 +1,4 @@
-"""Values in a bucket: reading and listing them, writing and deleting with and without conditions."""
+"""The values of a bucket: read, list, write and delete them, with and without conditions."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["Values"]
 
 NAME_BYTES_MAX = 3_600
-"""A server takes 4,096 bytes for the line that has subject, inbox and sizes."""
+"""A server limits the line with subject, inbox and sizes to 4,096 bytes."""
 
 MODIFIED_COUNT = 1_000
 MARKER_SECONDS = 7 * 24 * 3600
-"""How long a marker lies there, where the bucket can forget one: other clients learn of a delete by it."""
+"""How long a marker stays, if the bucket supports that: other clients learn of a delete by it."""
 
 
 class Values:
@@ -36,7 +36,7 @@ class Values:
         self._bucket = bucket
 
     async def read(self, session: Session, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the values of `keys`; None where there is none.
+        """Return the values of `keys`; None for a key that is absent.
 
         Raises:
             StorageError: the bucket cannot be read.
@@ -54,10 +54,10 @@ class Values:
         values: Sequence[bytes],
         expect: Sequence[bytes | None] | None,
     ) -> Written:
-        """Write values, with `expect` only where the version there is that.
+        """Write values, with `expect` only where that is the current version.
 
         Raises:
-            StorageError: the bucket cannot be made or written.
+            StorageError: the bucket cannot be created or written.
         """
         info = await self._bucket.made(session)
         batch = Batch(keys, values, expect)
@@ -72,7 +72,7 @@ class Values:
             if revision is None:
                 batch.refuse_changed(key)
         blocked = await writing.publish(session, {key: r for key, r in revisions.items() if r is not None})
-        # Where no value was expected there may be the marker of a deleted one.
+        # Where no value is expected there may be the marker of a deleted one.
         hopeful = [key for key in blocked if wanted[key] is None]
         entries = await get(session, self._bucket, [names[key] for key in hopeful], leader=True)
         absent = {
@@ -87,7 +87,7 @@ class Values:
         return writing.written()
 
     async def delete(self, session: Session, keys: Sequence[str], expect: Sequence[bytes | None] | None) -> Written:
-        """Delete values, with `expect` only where the version there is that.
+        """Delete values, with `expect` only where that is the current version.
 
         Raises:
             StorageError: the bucket cannot be written.
@@ -118,10 +118,10 @@ class Values:
         return batch.written()
 
     async def rows(self, session: Session) -> tuple[Info | None, dict[str, Row]]:
-        """Return what the bucket is, and every key that has a value.
+        """Return what the bucket reports about itself, and every key that has a value.
 
         Raises:
-            StorageError: it cannot be listed as a whole, or a name in it is none that a bucket can hold.
+            StorageError: it cannot be listed completely, or has a name that cannot be a key.
         """
         info = await self._bucket.info(session, fresh=True)
         if info is None:
@@ -131,13 +131,13 @@ class Values:
             if name.startswith(INDEX):
                 continue
             if not is_name(name):
-                message = f"the bucket has a message at {name!r:.200}, which is no key: remove it, or use another"
+                message = f"the bucket has a message at {name!r:.200}, which is not a key: remove it, or use another"
                 raise session.error(message)
             found[decode(name)] = row
         return info, found
 
     async def modified_ms(self, session: Session, keys: Sequence[str]) -> list[int | None]:
-        """Return when each value was stored, on the server's clock; None where there is none.
+        """Return when each value was stored, by the server's clock; None if it is absent.
 
         Raises:
             StorageError: the bucket cannot be read.
@@ -152,7 +152,7 @@ class Values:
 
 
 class _Writing:
-    """Publishes the values of a batch, and keeps the tokens of what was written."""
+    """Publishes the values of a batch, and keeps their new tokens."""
 
     def __init__(self, bucket: Bucket, info: Info, batch: Batch, names: Mapping[str, str]) -> None:
         self._bucket = bucket
@@ -163,9 +163,9 @@ class _Writing:
         self._tokens: dict[str, bytes] = {}
 
     async def publish(self, session: Session, revisions: Mapping[str, int | None]) -> list[str]:
-        """Write keys, each on condition of its revision (None: on none); return those whose condition failed.
+        """Write keys, each on condition of its revision (None: unconditionally); return those whose condition failed.
 
-        What the server cannot take is refused.
+        Refuse what the server cannot take.
 
         Raises:
             StorageError: the bucket cannot be written.
@@ -194,13 +194,13 @@ class _Writing:
     def _fits(self, key: str, message: Message) -> bool:
         size, limit = len(message.payload) + headers_size(message.headers), self._info.message_bytes_max
         if size > limit:
-            reason = f"its {size:,} bytes are more than the {limit:,} that server and bucket take (max_payload)"
+            reason = f"its {size:,} bytes are more than the {limit:,} that server and bucket accept (max_payload)"
             self._batch.refuse(key, reason)
         return size <= limit
 
 
 def _refuse_nameless(batch: Batch) -> dict[str, str]:
-    """Refuse the keys that can have no name here; return the names of the others."""
+    """Refuse the keys that cannot have a name here; return the names of the others."""
     names: dict[str, str] = {}
     for key in batch.keys:
         if name := _name_of(key):
@@ -212,7 +212,7 @@ def _refuse_nameless(batch: Batch) -> dict[str, str]:
 
 
 def _name_of(key: str) -> str | None:
-    """Return the name of a key, or None where it cannot have one here."""
+    """Return the name of a key, or None if it cannot have one here."""
     try:
         name = encode(key)
     except UnicodeEncodeError:
@@ -225,4 +225,4 @@ def _why_no_name(key: str) -> str:
         size = len(encode(key))
     except UnicodeEncodeError:
         return "the key has a lone surrogate, which no storage can hold"
-    return f"the key's name takes {size:,} bytes in NATS, more than {NAME_BYTES_MAX:,}"
+    return f"the key's name has {size:,} bytes in NATS, more than {NAME_BYTES_MAX:,}"

@@ -13,7 +13,7 @@ __all__ = ["delete_if", "write_if"]
 def write_if(rows: Rows) -> None:
     """Write the values of `rows.batch` whose rows have the expected tokens; refuse the others."""
     batch = rows.batch
-    # A key that is expected to be absent is not looked up: creating its row fails if it is there.
+    # A key that is expected to be absent is not looked up: creating its row fails if it exists.
     _refuse_changed(rows, [key for key, token in _expected(rows).items() if token is not None])
     values, expected = dict(zip(batch.keys, batch.values, strict=True)), _expected(rows)
     rows.write({key: values[key] for key, token in expected.items() if token is not None})

@@ -23,8 +23,8 @@ IDLE_COUNT = 4
 TRANSACTION_IDLE = 0  # psycopg.pq.TransactionStatus.IDLE
 IDLE_IN_TRANSACTION_SECONDS = 600
 
-# What others may have set for the role or the database must not weaken a write: "off" would make a commit that a
-# crash of the server takes back. A holder that hangs within a transaction is cut off, so that its locks end.
+# Settings of the role or the database must not weaken a write: with "off", a server crash would undo a commit. A
+# transaction whose process hangs is ended by the server, so that its locks are released.
 _SETTINGS = """
 SELECT set_config('lock_timeout', %s, false),
        set_config('idle_in_transaction_session_timeout', %s, false),
@@ -40,7 +40,7 @@ def library() -> ModuleType:
     """Import psycopg.
 
     Raises:
-        UsageError: it is not installed, or without libpq.
+        UsageError: it is not installed, or it finds no libpq.
     """
     try:
         return client("psycopg", "postgresql")
@@ -50,16 +50,16 @@ def library() -> ModuleType:
 
 
 class UnreachedError(Exception):
-    """No connection could be made, so nothing was asked of the server."""
+    """No connection could be made, so nothing was sent to the server."""
 
 
 class Connections:
-    """Gives each thread a connection for a call or a transaction; any number of threads may ask.
+    """Provides a connection to each thread, for a call or a transaction; any number of threads may use it.
 
     Args:
-        connect: returns a new connection; what it returns is ours to close.
-        storage: what messages call the storage.
-        lock_seconds: how long a statement waits for others' locks.
+        connect: returns a new connection, which is closed here.
+        storage: the storage's name, for messages.
+        lock_seconds: how long a statement waits for locks of others.
     """
 
     def __init__(self, connect: Callable[[], Connection[Any]], *, storage: str, lock_seconds: float) -> None:
@@ -74,7 +74,7 @@ class Connections:
 
     @contextlib.contextmanager
     def use(self) -> Iterator[Connection[Any]]:
-        """Give the connection of this thread's transaction, else an idle or a new one.
+        """Yield the connection of this thread's transaction, or an idle or new one.
 
         Raises:
             StorageError: the storage is closed.
@@ -91,7 +91,7 @@ class Connections:
 
     @contextlib.contextmanager
     def pin(self) -> Iterator[Connection[Any]]:
-        """Give a connection that stays this thread's until the end of the block.
+        """Yield a connection that belongs to this thread until the end of the block.
 
         Raises:
             UsageError: this thread has one already.
@@ -115,7 +115,7 @@ class Connections:
         return self._pinned.get(threading.get_ident())
 
     def close(self) -> None:
-        """Close every connection; what a transaction has not committed is undone."""
+        """Close every connection; an uncommitted transaction is undone."""
         self.leave_parent()
         with self._lock:
             self.closed = True
@@ -125,7 +125,7 @@ class Connections:
             connection.close()
 
     def leave_parent(self) -> None:
-        """After a fork, leave alone what is the parent's."""
+        """After a fork, leave the parent's connections alone."""
         if os.getpid() == self._pid:
             return
         _inherited.extend([*self._idle, *self._pinned.values()])
@@ -179,7 +179,7 @@ class Connections:
 def _lives(connection: Connection[Any]) -> bool:
     """Whether an idle connection is still open, without asking the server.
 
-    The server has nothing to say on it, so if there is something to read, that is most likely its end.
+    The server sends nothing on it, so if there is something to read, it is most likely the end of the connection.
     """
     if connection.closed:
         return False
@@ -190,13 +190,13 @@ def _lives(connection: Connection[Any]) -> bool:
 
 @contextlib.contextmanager
 def atomic(connection: Connection[Any]) -> Iterator[None]:
-    """Make what is done inside one: a transaction, or a savepoint within one.
+    """Run the body atomically: in a transaction, or in a savepoint within one.
 
     Raises:
-        StorageError: the connection ended inside; psycopg's own block would end without a commit and without a word.
+        StorageError: the connection ended inside; psycopg's own block would end without a commit, silently.
     """
     with connection.transaction() as transaction:
         yield
     if transaction.status.value != "committed":
-        message = "the connection ended within a transaction, and nothing of that remains: run again"
+        message = "the connection ended within a transaction, which was undone: run again"
         raise StorageError(message)

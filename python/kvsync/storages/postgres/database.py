@@ -1,4 +1,4 @@
-"""The way to a PostgreSQL database: calls, transactions and snapshots, and what their errors mean."""
+"""Access to a PostgreSQL database: calls, transactions and snapshots, and their errors."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ UNDEFINED_TABLE = "42P01"
 
 
 class Database:
-    """The way to one database; several threads may use it.
+    """Access to one database; several threads may use it.
 
     Args:
         psycopg: the module.
         connections: to its server.
-        tables: what is known of them; it is told what is known no more.
+        tables: what is known about them.
         storage: the storage's name, for messages.
-        scrub: takes secrets out of a message.
+        scrub: removes secrets from a message.
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class Database:
         self._scrub = scrub
 
     def call(self, work: Callable[[Connection[Any]], T], *, undefined: Callable[[], T] | None = None) -> T:
-        """Do `work` on a connection; within a transaction, undo what it did if it fails.
+        """Do `work` on a connection; if it fails within a transaction, undo what it did.
 
-        Where a table of it is not there, and `undefined` is given, return what that returns.
+        If one of its tables does not exist and `undefined` is given, return what that returns.
 
         Raises:
-            StorageError: the server failed, or refused.
+            StorageError: the server failed or refused.
         """
         with self._errors():
             try:
@@ -71,10 +71,10 @@ class Database:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection[Any]]:
-        """Give a connection that sees one state of the database: that of now, or of this thread's transaction.
+        """Yield a connection that sees one state of the database, or that of this thread's transaction.
 
         Raises:
-            StorageError: the server failed, or refused.
+            StorageError: the server failed or refused.
         """
         with self._errors(), self._connections.use() as connection, contextlib.ExitStack() as stack:
             if connection is not self._connections.pinned():
@@ -84,26 +84,26 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all that this thread does inside as one on leaving, or undo it on an exception.
+        """Commit everything that this thread does inside atomically on leaving, or undo it on an exception.
 
         Raises:
             UsageError: this thread has one open already.
-            StorageError: it cannot be begun or committed; or the connection was lost while it was committed, and
-                whether it was is not known.
+            StorageError: it cannot be begun or committed; or the connection was lost during the commit, and the
+                outcome is unknown.
         """
         with self._errors(), self._connections.pin() as connection:
             try:
                 with atomic(connection):
                     yield
-                    self._connections.pinned()  # raises if it was closed meanwhile
+                    self._connections.pinned()  # raises if it has been closed meanwhile
             finally:
                 self._tables.forget_uncommitted()
 
     def _call(self, work: Callable[[Connection[Any]], T]) -> T:
         """Do `work`.
 
-        What the server has undone because of others is done again: its outcome is certain, unlike that of a call
-        whose connection was lost.
+        Repeat it if the server has undone it because of others: then the outcome is certain, unlike after a lost
+        connection.
         """
         if self._connections.pinned() is not None:
             with self._connections.use() as connection, atomic(connection):

@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean, and what to do about them."""
+"""What errors of PostgreSQL mean, and what to do about them."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ if TYPE_CHECKING:
 
 __all__ = ["failure", "is_about_a_row", "is_passing", "unreached"]
 
-# By SQLSTATE, or its class; the first that fits.
+# By SQLSTATE, or its class; the first match counts.
 _ADVICE = {
-    "25006": "the database is read-only, a standby perhaps: name the primary",
-    "25P03": "the server cut off a transaction that stood still too long: run again",
-    "28": "the server does not let this user in: check user, password and pg_hba.conf",
-    "3D000": "the database is not there: create it, or name another",
-    "3F000": "the schema is not there: create it, or name another with schema=",
+    "25006": "the database is read-only, perhaps a standby: name the primary",
+    "25P03": "the server ended a transaction that was idle too long: run again",
+    "28": "the server does not accept this user: check user, password and pg_hba.conf",
+    "3D000": "the database does not exist: create it, or name another one",
+    "3F000": "the schema does not exist: create it, or name another one with schema=",
     "40": "others were writing the same rows: run again",
-    "42501": "the role may not do this: grant it, or name another user",
+    "42501": "the role lacks a permission: grant it, or name another user",
     "42P01": "a table was dropped meanwhile: run again",
     "53100": "the server's disk is full: make room and run again",
     "53300": "the server has no connection left: close some, or raise max_connections",
-    "53": "the server is short of something: look at its log, and run again",
+    "53": "the server is short of a resource: look at its log, and run again",
     "54": "a limit of PostgreSQL: shorten the key or the value",
     "55P03": "another transaction holds the row: wait for it, or raise lock_timeout",
-    "57014": "the statement was cancelled: raise statement_timeout if it was that, and run again",
-    "57P": "the server is stopping or starting, and what was being written may be there or not: run again",
+    "57014": "the statement was cancelled: if statement_timeout did that, raise it; then run again",
+    "57P": "the server is stopping or starting, and the outcome of the last write is unknown: run again",
     "58": "the server's machine failed: look at its log",
     "XX": "the database may be damaged: look at the server's log",
 }
 _UNREACHED = "check that the server runs, and the URL's host, port, user, password and TLS parameters"
-_LOST = "the connection was lost, and what was being written may be there or not: run again, it connects anew"
+_LOST = "the connection was lost, and the outcome of the last write is unknown: run again, which opens a new one"
 
 
 def failure(error: Error, *, storage: str, text: str) -> StorageError:
-    """Return what to raise for psycopg's `error`, whose `text` has no secret any more."""
+    """Return the error to raise for psycopg's `error`, whose `text` contains no secrets any more."""
     state = error.sqlstate or ""
     known = (advice for start, advice in _ADVICE.items() if state.startswith(start))
-    advice = next(known, "mend it and run again" if state else _LOST)
+    advice = next(known, "fix that and run again" if state else _LOST)
     return StorageError(f"{' '.join(text.split())}: {advice}", storage=storage)
 
 
 def unreached(*, storage: str, text: str) -> StorageError:
-    """Return what to raise where no connection could be made; `text` has no secret any more."""
+    """Return the error to raise if no connection could be made; `text` contains no secrets any more."""
     return StorageError(f"{' '.join(text.split())}: {_UNREACHED}", storage=storage)
 
 
 def is_about_a_row(error: Error) -> bool:
-    """Whether single rows are at fault: their data, a rule of the table, or a limit."""
+    """Whether the error is about single rows: their data, a rule of the table, or a limit."""
     return (error.sqlstate or "")[:2] in {"22", "23", "44", "54"}
 
 
 def is_passing(error: Error) -> bool:
-    """Whether the server has undone the transaction only because of others, so that it may be done again."""
+    """Whether the server has undone the transaction only because of others, so that it can be repeated."""
     return error.sqlstate in {"40001", "40P01"}

@@ -1,4 +1,4 @@
-"""The index objects of a PostgreSQL storage: rows of the table `kvsync_index`, beside the storage's table."""
+"""The index objects of a PostgreSQL storage: rows of the table `kvsync_index`, in the schema of the storage's table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEASE = "lease"
 class Index:
     """The statements over the index objects of one table.
 
-    An object's version is a random number, so that one that is removed and made anew is never taken for the old.
+    The version of an object is a random number, so that an object that is removed and created again gets another one.
     """
 
     schema: str
@@ -40,14 +40,14 @@ class Index:
         return f"{quoted(self.schema)}.{INDEX_TABLE}"
 
     def create(self, connection: Connection[Any]) -> None:
-        """Make the table of all indices of the schema."""
+        """Create the table of all indices of the schema."""
         with atomic(connection):
             connection.execute(
                 f"CREATE TABLE {self.identifier} "
                 '(tbl text COLLATE "C" NOT NULL, name text COLLATE "C" NOT NULL, data bytea NOT NULL, '
                 "version bigint NOT NULL, PRIMARY KEY (tbl, name))"
             )
-            # Objects are compressed already, where that pays.
+            # Objects are already compressed, if that pays.
             connection.execute(f"ALTER TABLE {self.identifier} ALTER COLUMN data SET STORAGE EXTERNAL")
 
     def load(self, connection: Connection[Any], name: str) -> Stored | None:
@@ -57,7 +57,7 @@ class Index:
         if row is None:
             return None
         if not isinstance(row[0], bytes) or not isinstance(row[1], int):
-            message = f"table {INDEX_TABLE} is not as kvsync makes it: rename it, and let it be made anew"
+            message = f"table {INDEX_TABLE} is not as kvsync creates it: rename it, and let kvsync create a new one"
             raise StorageError(message)
         return Stored(row[0], row[1].to_bytes(VERSION_BYTES, "little", signed=True))
 
@@ -65,7 +65,7 @@ class Index:
         """Write an object.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
         """
         values = {"tbl": self.table, "name": name, "data": data, "version": _number(version)}
         if isinstance(expect, bytes):
@@ -78,12 +78,13 @@ class Index:
         columns = f"INSERT INTO {self.identifier} (tbl, name, data, version)"
         current = f"SELECT 1 FROM {self.identifier} WHERE tbl = %(tbl)s AND name = %(name)s"  # noqa: S608
         if expect is ABSENT:
-            # The look spares waiting for a transaction that is just changing what is there.
+            # Looking first avoids waiting for a transaction that is changing the row.
             return f"{columns} SELECT {row} WHERE NOT EXISTS ({current}) ON CONFLICT DO NOTHING"
         if expect is ANY:
             change = "DO UPDATE SET data = excluded.data, version = excluded.version"
             return f"{columns} VALUES ({row}) ON CONFLICT (tbl, name) {change}"
-        # A lease that a long transaction has just renewed is locked until that ends: it is taken, no need to wait.
+        # A lease that a long transaction has just renewed is locked until the transaction ends. It is held: do not
+        # wait.
         free = f"AND EXISTS ({current} AND version = %(old)s FOR UPDATE SKIP LOCKED)" if name == LEASE else ""
         return (
             f"UPDATE {self.identifier} SET data = %(data)b, version = %(version)s "  # noqa: S608
@@ -94,7 +95,7 @@ class Index:
         """Remove objects.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
         """
         statement = f"DELETE FROM {self.identifier} WHERE tbl = %s AND name = ANY (%s)"  # noqa: S608
         if isinstance(expect, bytes):

@@ -1,4 +1,4 @@
-"""Reading and writing the rows of a PostgreSQL table, on one connection."""
+"""Read and write the rows of a PostgreSQL table, on one connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FETCH_BYTES = 8 << 20
 SCAN_COUNT = FETCH_BYTES // INLINE_BYTES
 COPY_COUNT = 64
 VALUE_BYTES_MAX = (1 << 30) - (1 << 16)
-"""A field ends below 1 GiB, and the message around it needs some room, too."""
+"""A field is limited to 1 GiB, and the message around it needs some room, too."""
 
 
 @dataclass(slots=True)
@@ -36,9 +36,9 @@ class Rows:
     """One table on one connection.
 
     Attributes:
-        batch: the keys of the call; what could not be done is refused there.
-        loading: keys are most likely absent, so that a plain COPY will do, which takes half the time.
-        expires: when what is written expires, milliseconds by key; what is not in it stays.
+        batch: the keys of the call; rows that fail are refused there.
+        loading: keys are most likely absent, so try a plain COPY, which takes half the time.
+        expires: when written rows expire, milliseconds by key; a row without an entry never expires.
     """
 
     psycopg: ModuleType
@@ -51,26 +51,26 @@ class Rows:
     # Reading
 
     def is_empty(self) -> bool:
-        """Whether the table has no row."""
+        """Whether the table has no rows."""
         row = self.connection.execute(self.table.is_empty).fetchone()
         return row is not None and row[0] is True
 
     def select(self, keys: Sequence[str]) -> dict[str, bytes | None]:
-        """Return the values that there are, None for NULL."""
+        """Return the existing values, None for NULL."""
         return self._by_key(self.table.select, keys)
 
     def times(self, keys: Sequence[str]) -> dict[str, int]:
-        """Return when rows that there are expire, 0 for never."""
+        """Return when existing rows expire, 0 for never."""
         return self._by_key(self.table.select_expires, keys)
 
     def tokens(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """Lock rows and return the tokens of their values, of an empty digest for NULL."""
+        """Lock rows and return the tokens of their values; for NULL, one of an empty digest."""
         rows = self._ask(self.table.lock, self._storable(keys))
         found = [row[0].decode() if self.table.key.binary else row[0] for row in rows]
         return dict(zip(found, self._tokens(found, rows), strict=True))
 
     def scan(self, name: str) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with its token, ascending; a foreign row is an error."""
+        """Yield every key with its token, ascending; a row that is not a key and a value is an error."""
         with self.connection.cursor(name, binary=True) as cursor:
             cursor.execute(self.table.scan)
             while rows := cursor.fetchmany(SCAN_COUNT):
@@ -114,13 +114,13 @@ class Rows:
     # Writing
 
     def write(self, values: dict[str, bytes]) -> None:
-        """Write values, whatever is there."""
+        """Write values unconditionally."""
         rows = self._acceptable(values)
         if not self._loaded(rows):
             self._each(rows, self._upsert)
 
     def create(self, values: dict[str, bytes]) -> None:
-        """Write values where there is none."""
+        """Write values whose keys are absent; refuse the others."""
         rows = self._acceptable(values)
         if self._loaded(rows):
             return
@@ -135,12 +135,12 @@ class Rows:
                 self.batch.refuse_changed(key)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete rows, whatever they hold."""
+        """Delete rows unconditionally."""
         rows = {key: (self._raw(key), None) for key in keys if self.table.key.refuses(key) is None}
         self._each(rows, self._remove)
 
     def _loaded(self, rows: dict[str, tuple[Any, Any]]) -> bool:
-        """Write rows by COPY, if all of them are absent; return whether they were."""
+        """Write rows by COPY, if all of them are absent; return whether they were written."""
         if not self.loading or len(rows) < COPY_COUNT or not self._may_leave_out_times():
             return not rows
         try:
@@ -189,9 +189,9 @@ class Rows:
             self._refuse_suppressed(self.select([self._text(raw) for raw, _ in rows]))
 
     def _refuse_suppressed(self, keys: Iterable[str]) -> None:
-        """Refuse what a trigger, a rule or a policy of the table passed over without an error."""
+        """Refuse the keys that a trigger, a rule or a policy of the table skipped without an error."""
         for key in keys:
-            self.batch.refuse(key, "a trigger, rule or policy of the table left the row as it was")
+            self.batch.refuse(key, "a trigger, rule or policy of the table did not change the row")
 
     def _put(self, statement: str, rows: Sequence[tuple[Any, Any]]) -> list[tuple[Any, ...]]:
         cursor = self.connection.cursor(binary=True)
@@ -204,7 +204,7 @@ class Rows:
         return cursor.fetchall() if cursor.description else []
 
     def _each(self, rows: dict[str, tuple[Any, Any]], run: Callable[[Sequence[tuple[Any, Any]]], object]) -> None:
-        """Run over all rows; if some of them are at fault, over ever smaller parts, until only those are refused."""
+        """Run over all rows. If some are at fault, run over smaller and smaller parts, until only those are refused."""
         pending = [list(rows.items())] if rows else []
         while pending:
             part = pending.pop()
@@ -220,12 +220,12 @@ class Rows:
                 else:
                     self.batch.refuse(part[0][0], f"the database refused it: {error.diag.message_primary!s:.300}")
 
-    # What columns can hold
+    # What columns can store
 
     def _acceptable(self, values: dict[str, bytes]) -> dict[str, tuple[Any, Any]]:
-        """Return each key's row as its columns take it, in one order for all writers; refuse what they cannot hold.
+        """Return each key's row for its columns, in one order for all writers; refuse what the columns cannot store.
 
-        Rows are locked in the order in which they are written: two that follow different orders would block each other.
+        Rows are locked in the order of writing: writers of different orders would deadlock.
         """
         values = dict(sorted(self._in_time(values).items(), key=itemgetter(0)))
         key_column, value_column = self.table.key, self.table.value
@@ -236,7 +236,7 @@ class Rows:
         for key, value in values.items():
             reason = key_column.refuses(key) or value_column.refuses_value(value)
             if reason is None and len(value) > VALUE_BYTES_MAX:
-                reason = "a row of PostgreSQL ends below 1 GiB"
+                reason = "its row is larger than PostgreSQL's limit of 1 GiB"
             if reason is None:
                 rows[key] = (self._raw(key), value if value_column.binary else value.decode())
             else:
@@ -244,12 +244,12 @@ class Rows:
         return rows
 
     def _in_time(self, values: dict[str, bytes]) -> dict[str, bytes]:
-        """Return what expires no later than the column can tell; refuse the others."""
+        """Return the values that expire no later than the column can store; refuse the others."""
         limit = self.table.expires.milliseconds_max if self.table.expires else 0
         late = {key for key, due in self.expires.items() if due > limit and key in values}
         for key in late:
             self.batch.refuse(
-                key, f"it expires later than {limit} milliseconds after 1970, beyond what the column can hold"
+                key, f"it expires later than {limit} milliseconds after 1970, which the column cannot store"
             )
         return {key: value for key, value in values.items() if key not in late} if late else values
 
@@ -265,7 +265,7 @@ class Rows:
         return key.encode() if self.table.key.binary else key
 
     def _check(self, keys: Sequence[object], rows: Sequence[Any]) -> list[str]:
-        """Return stored keys as texts; a row that is no key and value is an error."""
+        """Return stored keys as texts; a row that is not a key and a value is an error."""
         checked = [_text(key) for key in keys] if self.table.key.binary or None in keys else list(keys)
         for key, row in zip(checked, rows, strict=True):
             if key is None:
@@ -278,7 +278,7 @@ class Rows:
 
 
 class _SuppressedError(Exception):
-    """A row was passed over without an error."""
+    """A row was skipped without an error."""
 
 
 def _text(key: object) -> str | None:
@@ -291,7 +291,7 @@ def _text(key: object) -> str | None:
 
 
 def _shown(key: object) -> str:
-    return f"no UTF-8: {key!r:.200}" if isinstance(key, bytes) else "NULL"
+    return f"not UTF-8: {key!r:.200}" if isinstance(key, bytes) else "NULL"
 
 
 def _are_plain(keys: Iterable[str]) -> bool:

@@ -1,15 +1,15 @@
 """A table of a PostgreSQL database as a storage.
 
-`postgresql://user:password@host:port/database?table=kv&key=key&value=value&schema=` names it; other parameters
-are libpq's (`sslmode`, `connect_timeout`, `application_name` and so on), and `lock_timeout` says how many seconds to
-wait for others' locks. TLS is verified unless the server is on this machine or the URL says otherwise.
+`postgresql://user:password@host:port/database?table=kv&key=key&value=value&schema=` names it. Other parameters are
+libpq's (`sslmode`, `connect_timeout`, `application_name` and so on); `lock_timeout` is how many seconds to wait for
+locks of others. TLS is verified unless the server is on this machine or the URL says otherwise.
 
-Values lie in the table `kv(key text collate "C", value bytea)`, which the first write makes, or in one that was
-there: its key column is text, varchar or bytea and unique, its value column bytea, text or varchar. `expires=` names a
-column that says when a row expires (`kvsync.storages.postgres.expires`): a row past its time is absent for every
-method, and stays in the table until something is written at its key, or deletes it.
+Values are stored in the table `kv(key text collate "C", value bytea)`, which the first write creates, or in an existing
+one: its key column is text, varchar or bytea and unique, its value column bytea, text or varchar. `expires=` names a
+column that says when a row expires (`kvsync.storages.postgres.expires`). An expired row is absent for every method, and
+stays in the table until its key is written or deleted.
 
-The index lies in the table `kvsync_index` of the same schema. Values, segment and manifest are committed as one.
+The index is in the table `kvsync_index` of the same schema. Values, segment and manifest are committed atomically.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ LOCK_SECONDS = 10.0
 class PostgresStorage:
     """A table of a PostgreSQL database as a storage; several threads may use it.
 
-    A thread that is within `transaction` sees its own writes; the others see what is committed.
+    A thread within `transaction` sees its own writes; the others see what is committed.
 
     Args:
-        connect: returns a new psycopg connection, which is then the storage's own: it is configured, kept and closed.
+        connect: returns a new psycopg connection, which belongs to the storage: it configures, keeps and closes it.
         names: of the table and its columns.
         name: what messages call it.
-        identity: the same for every handle of this table, if that is known.
-        lock_seconds: how long a statement waits for others' locks.
-        scrub: takes secrets out of a message.
-        random_bytes: gives that many random bytes; versions of index objects are made of them.
+        identity: equal for all handles of this table; None if not known.
+        lock_seconds: how long a statement waits for locks of others.
+        scrub: removes secrets from a message.
+        random_bytes: returns that many random bytes, for the versions of index objects.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class PostgresStorage:
         return f"PostgresStorage({self.name!r})"
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none.
+        """Return the values of `keys`, in their order; None for a key that is absent.
 
         Raises:
             StorageError: the database cannot be read.
@@ -113,7 +113,7 @@ class PostgresStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that token.
+        """Write `values[i]` at `keys[i]`, with `expect` only where the current value has that token.
 
         Raises:
             StorageError: the database cannot be written.
@@ -127,18 +127,18 @@ class PostgresStorage:
         expires: Sequence[int],
         expect: Sequence[bytes | None] | None = None,
     ) -> Written:
-        """Write values, each until `expires[i]` (0: for ever), with `expect` only where there is that token.
+        """Write values that expire at `expires[i]` (0: never), with `expect` only where the token is the current one.
 
         Raises:
             StorageError: the database cannot be written.
         """
         if not has_expiry(self):
             batch = Batch(keys, values, expect, expires)
-            return write_unexpiring(self, batch, "it expires, and no column is named for that")
+            return write_unexpiring(self, batch, "it expires, and the URL names no column for that (expires=)")
         return written_with_digests(self._write(partial(Batch, keys, values, expect, expires)))
 
     def expiries(self, keys: Sequence[str]) -> list[int]:
-        """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
+        """Return when each value expires, wall-clock milliseconds; 0 if never, or if the key is absent.
 
         Raises:
             StorageError: the database cannot be read.
@@ -152,7 +152,7 @@ class PostgresStorage:
         return [found.get(key, 0) for key in keys]
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the value there has that token.
+        """Delete `keys`, with `expect` only where the current value has that token.
 
         Raises:
             StorageError: the database cannot be written.
@@ -167,12 +167,12 @@ class PostgresStorage:
         return self._change(partial(Batch, keys, expect=expect), work, create=False).written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with its token, ascending by UTF-8 bytes, all from one snapshot.
+        """Yield every key with its token, in UTF-8 byte order, all from one snapshot.
 
-        The token is the BLAKE3 of the value, followed by the time at which it expires, if it does.
+        The token is the BLAKE3 of the value, followed by the time when it expires, if it does.
 
         Raises:
-            StorageError: the database cannot be read, or a row is no key and value.
+            StorageError: the database cannot be read, or a row is not a key and a value.
         """
         with self._database.snapshot() as connection:
             table = self._tables.find(connection)
@@ -195,8 +195,8 @@ class PostgresStorage:
         """Write an index object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
-            StorageError: the database cannot be written, or whether it was written is not known.
+            ObjectMismatch: it does not have the expected version; nothing was written.
+            StorageError: the database cannot be written, or the outcome is unknown.
         """
         version = self._random_bytes(VERSION_BYTES)
 
@@ -211,11 +211,11 @@ class PostgresStorage:
         return version
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; absent ones are passed over, where `expect` allows it.
+        """Remove index objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
-            StorageError: the database cannot be written, or whether it was written is not known.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
+            StorageError: the database cannot be written, or the outcome is unknown.
         """
         if not names:
             return
@@ -242,17 +242,17 @@ class PostgresStorage:
         return self._database.call(work, undefined=list)
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return None for each key: a table does not say."""
+        """Return None for each key: a table does not record it."""
         return [None] * len(keys)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all that this thread does inside as one on leaving, or undo it on an exception.
+        """Commit everything that this thread does inside atomically on leaving, or undo it on an exception.
 
         Raises:
             UsageError: this thread has one open already.
-            StorageError: it cannot be begun or committed; or the connection was lost while it was committed, and
-                whether it was is not known.
+            StorageError: it cannot be begun or committed; or the connection was lost during the commit, and the
+                outcome is unknown.
         """
         with self._database.transaction():
             try:
@@ -262,7 +262,7 @@ class PostgresStorage:
 
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:
-        """Try the storage so that nothing stays; see `SupportsDryProbe`.
+        """Probe without leaving anything behind; see `SupportsDryProbe`.
 
         Raises:
             StorageError: the database cannot be written.
@@ -271,13 +271,13 @@ class PostgresStorage:
             yield ""
 
     def close(self) -> None:
-        """Close the connections; what a transaction has not committed is undone."""
+        """Close the connections; an uncommitted transaction is undone."""
         self._connections.close()
 
     def _write(self, make: Callable[[], Batch]) -> Batch:
         def work(rows: Rows) -> None:
             batch = rows.batch
-            # A timestamptz does not reach back for ever; what expired at 1 has expired, too.
+            # A timestamptz has an earliest time. A value that expired at 1 has expired, too.
             rows.expires = {key: max(due, 1) for key, due in zip(batch.keys, batch.expires, strict=False) if due}
             if batch.expect is None:
                 rows.write(dict(zip(batch.keys, batch.values, strict=True)))
@@ -290,7 +290,7 @@ class PostgresStorage:
         """Write or delete the rows of a batch; if it is conditional, all within one transaction."""
 
         def call(connection: Connection[Any]) -> Batch:
-            batch = make()  # for each attempt anew, since a call is repeated if the server undid it
+            batch = make()  # for each attempt, since a call is repeated if the server has undone it
             table = self._tables.find(connection) or (self._tables.make(connection) if create else None)
             if table is None:
                 return batch

@@ -1,4 +1,4 @@
-"""The table of a PostgreSQL storage: its names, what its columns can hold, and the statements over it."""
+"""The table of a PostgreSQL storage: its names, what its columns can store, and its statements."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Names:
     """The names of a table and its columns, checked against an allow-list.
 
     Attributes:
-        schema: None where the role's search path is to find the table.
-        expires: the column that says when a row expires; None where rows stay.
+        schema: None to look for the table in the role's search path.
+        expires: the column that says when a row expires; None if rows never do.
 
     Raises:
-        UsageError: a name is not of letters, digits and underscores, or the table is the index's own.
+        UsageError: a name is not made of letters, digits and underscores, or the table is that of the index.
     """
 
     table: str = "kv"
@@ -70,7 +70,7 @@ class Names:
         for what in ("table", "key", "value", "schema", "expires"):
             name = getattr(self, what)
             if name is not None and not _NAME.match(name):
-                message = f"{what}={name!r:.200} is no plain name: use up to 63 letters, digits and underscores"
+                message = f"{what}={name!r:.200} is not a plain name: use up to 63 letters, digits and underscores"
                 raise UsageError(message)
         if self.table == INDEX_TABLE:
             message = f"table={self.table!r} is reserved: name another table"
@@ -79,7 +79,7 @@ class Names:
             message = f"key and value are both {self.key!r}: name two columns"
             raise UsageError(message)
         if self.expires in {self.key, self.value}:
-            message = f"expires is {self.expires!r}, as key or value is: name three columns"
+            message = f"expires is {self.expires!r}, the same as key or value: name three columns"
             raise UsageError(message)
 
     def in_schema(self, schema: str | None) -> str:
@@ -89,11 +89,11 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What a column can hold.
+    """What a column can store.
 
     Attributes:
         binary: it is `bytea`, not text.
-        length_max: characters that a `varchar(n)` holds; None where there is no limit.
+        length_max: how many characters a `varchar(n)` can store; None if unlimited.
     """
 
     binary: bool
@@ -101,12 +101,12 @@ class Column:
 
     @property
     def type(self) -> str:
-        """The type that its values are passed as."""
+        """The type for passing its values."""
         return "bytea" if self.binary else "text"
 
     @property
     def plain(self) -> bool:
-        """Whether it holds every text without NUL."""
+        """Whether it can store every text without NUL."""
         return not self.binary and self.length_max is None
 
     def refuses(self, text: str) -> str | None:
@@ -114,7 +114,7 @@ class Column:
         if "\0" in text and not self.binary:
             return "a text column cannot hold a NUL character"
         if self.length_max is not None and len(text) > self.length_max:
-            # PostgreSQL would silently cut off what is too much, if that is blanks.
+            # PostgreSQL would silently cut off the excess if it is blanks.
             return f"it is longer than the column's {self.length_max} characters"
         try:
             text.encode()
@@ -129,12 +129,12 @@ class Column:
         try:
             return self.refuses(value.decode())
         except UnicodeDecodeError:
-            return "it is no UTF-8, and the value column is text"
+            return "it is not UTF-8, and the value column is text"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that is there, and the statements over it."""
+    """An existing table, and its statements."""
 
     identifier: str
     names: Names
@@ -144,7 +144,7 @@ class Table:
 
     @property
     def create(self) -> str:
-        """The statement that makes the table."""
+        """The statement that creates the table."""
         expires = f", {self.expires.column} {self.expires.type}" if self.expires else ""
         columns = f'{self._key} text COLLATE "C" PRIMARY KEY, {self._value} bytea NOT NULL{expires}'
         return f"CREATE TABLE {self.identifier} ({columns})"
@@ -166,25 +166,25 @@ class Table:
 
     @property
     def upsert(self) -> str:
-        """The statement that writes, whatever is there."""
+        """The statement that writes unconditionally."""
         expires = f", {self.expires.column} = excluded.{self.expires.column}" if self.expires else ""
         return f"{self.insert} DO UPDATE SET {self._value} = excluded.{self._value}{expires}"
 
     @property
     def create_rows(self) -> str:
-        """The statement that writes what is absent, and gives the keys that it wrote."""
+        """The statement that writes what is absent, and returns the keys that it wrote."""
         if self.expires:
             return f"{self.upsert} WHERE NOT {self.expires.stays('held')} RETURNING held.{self._key}"
         return f"{self.insert} DO NOTHING RETURNING {self._key}"
 
     @property
     def copy(self) -> str:
-        """The statement that takes rows as a stream; a key that is there makes it fail."""
+        """The statement that takes rows as a stream; an existing key makes it fail."""
         return f"COPY {self.identifier} ({self._key}, {self._value}) FROM STDIN (FORMAT BINARY)"
 
     @property
     def is_empty(self) -> str:
-        """The query whether the table has no row."""
+        """The query whether the table has no rows."""
         return f"SELECT NOT EXISTS (SELECT 1 FROM {self.identifier})"  # noqa: S608 - checked names
 
     @property
@@ -199,26 +199,26 @@ class Table:
 
     @property
     def select_any(self) -> str:
-        """The query for the values of an array of keys, of expired rows, too."""
+        """The query for the values of an array of keys, including expired rows."""
         return f"SELECT {self._key}, {self._bytes} FROM {self.identifier} WHERE {self._among}"  # noqa: S608
 
     @property
     def select_expires(self) -> str:
-        """The query for the times of an array of keys, where rows expire."""
+        """The query for the times of an array of keys, if rows expire."""
         time = self.expires.milliseconds if self.expires else "0"
         return f"SELECT {self._key}, {time} FROM {self.identifier} WHERE {self._among} {self._and_stays}"  # noqa: S608
 
     @property
     def lock(self) -> str:
-        """The query for an array of keys as in `scan`, which locks their rows, always in one order."""
+        """The query for an array of keys as in `scan`, which locks their rows, always in the same order."""
         order = f"ORDER BY {self._key}{self._collate} FOR UPDATE"
         return f"SELECT {self._sized} FROM {self.identifier} WHERE {self._among} {self._and_stays} {order}"  # noqa: S608
 
     @property
     def scan(self) -> str:
-        """The query for every row, ascending by the keys' bytes.
+        """The query for every row, ascending by the bytes of the key.
 
-        It gives key, value (None if it is large), size and, where rows expire, the time.
+        It returns key, value (None if it is large), size and, if rows expire, the time.
         """
         rows = f"{self.identifier} WHERE {self.expires.stays()}" if self.expires else self.identifier
         return f"SELECT {self._sized} FROM {rows} ORDER BY {self._key}{self._collate}"  # noqa: S608
@@ -255,23 +255,23 @@ class Table:
 
 
 def new_table(names: Names) -> Table:
-    """Return the table that a first write makes."""
+    """Return the table that a first write creates."""
     expires = Expires(quoted(names.expires)) if names.expires is not None else None
     return Table(names.in_schema(names.schema), names, Column(binary=False), Column(binary=True), expires)
 
 
 def find_table(connection: Connection[Any], names: Names) -> tuple[str, Table | None]:
-    """Return the schema of a storage, and its table if it is there and fits.
+    """Return the schema of a storage, and its table if it exists.
 
     Raises:
-        UsageError: it does not fit.
+        UsageError: it is not suitable.
     """
     rows = connection.execute(_COLUMNS, (names.in_schema(names.schema),)).fetchall()
     if not rows:
         return _schema(connection, names), None
     schema = str(rows[0][1])
     if rows[0][0] not in {"r", "p"}:
-        message = f"{names.table!r} is no table; name a table, not a view"
+        message = f"{names.table!r} is not a table; name a table, not a view"
         raise UsageError(message)
     columns = {row[2]: row for row in rows}
     for name in (names.key, names.value):
@@ -294,7 +294,7 @@ def _column(row: Sequence[Any]) -> Column:
     if kind == "bytea":
         return Column(binary=True)
     if kind not in {"text", "varchar"}:
-        message = f"column {name!r} is {shown}, which may change what it is given: it has to be bytea, text or varchar"
+        message = f"column {name!r} is {shown}, which may change values: it has to be bytea, text or varchar"
         raise UsageError(message)
     if encoding != "UTF8":
         message = f"column {name!r} is {shown} in a database with encoding {encoding}: use a UTF8 database, or bytea"
@@ -317,6 +317,6 @@ def _schema(connection: Connection[Any], names: Names) -> str:
         return names.schema
     row = connection.execute("SELECT current_schema(), current_setting('server_encoding')").fetchone()
     if row is None or row[0] is None:
-        message = "the role's search path has no schema to make tables in: name one with schema="
+        message = "the role's search path has no schema to create tables in: name one with schema="
         raise UsageError(message)
     return str(row[0])

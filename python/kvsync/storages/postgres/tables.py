@@ -1,4 +1,4 @@
-"""The table of a PostgreSQL storage and that of its index: looked up once, and made by the first write."""
+"""The table of a PostgreSQL storage and that of its index: looked up once, created by the first write."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["Tables"]
 
 
 class Tables:
-    """What is known of the two tables.
+    """What is known about the two tables.
 
     Args:
         psycopg: the module.
-        connections: says whether this thread is within a transaction.
+        connections: tells whether this thread is within a transaction.
         names: of the storage's table and its columns.
     """
 
@@ -40,10 +40,10 @@ class Tables:
         self._fresh_table: Table | None = None
 
     def find(self, connection: Connection[Any]) -> Table | None:
-        """Return the storage's table, or None where it is not there.
+        """Return the storage's table, or None if it does not exist.
 
         Raises:
-            UsageError: it does not fit.
+            UsageError: it is not suitable.
         """
         within = self._connections.pinned() is not None
         known = self._table or (self._fresh_table if within else None)
@@ -51,52 +51,52 @@ class Tables:
             return known
         schema, table = find_table(connection, self._names)
         if self._schema is None:
-            # From now on that one: an index must not move because a table appears elsewhere in the search path.
+            # Keep that one: an index must not move because a table appears elsewhere in the search path.
             self._schema = schema
             self._names = dataclasses.replace(self._names, schema=schema)
-        if within:  # a rollback would take it away again
+        if within:  # a rollback would remove it again
             self._fresh_table = table
         else:
             self._table = table
         return table
 
     def make(self, connection: Connection[Any]) -> Table:
-        """Make the storage's table, and return it.
+        """Create the storage's table, and return it.
 
         Raises:
-            UsageError: somebody else made it at this moment, and it does not fit.
-            StorageError: somebody dropped it at this moment.
+            UsageError: somebody else has just created it, and it is not suitable.
+            StorageError: somebody has just dropped it.
         """
         statement = new_table(self._names).create
         self._make(connection, lambda: connection.execute(statement))
         table = self.find(connection)
         if table is None:
-            message = f"table {self._names.table!r} was dropped just now: run again"
+            message = f"table {self._names.table!r} has just been dropped: run again"
             raise StorageError(message)
         return table
 
     def index(self, connection: Connection[Any]) -> Index:
-        """Return the statements over the index objects; their table need not be there."""
+        """Return the statements for the index objects; their table need not exist."""
         if self._schema is None:
             self.find(connection)
         return Index(str(self._schema), self._names.table)
 
     def make_index(self, connection: Connection[Any]) -> None:
-        """Make the table of the index objects."""
+        """Create the table of the index objects."""
         self._make(connection, lambda: self.index(connection).create(connection))
 
     def forget(self) -> None:
-        """Look the storage's table up anew: it was dropped."""
+        """Look up the storage's table again: it was dropped."""
         self._table = None
 
     def forget_uncommitted(self) -> None:
-        """Look up anew what was found within a transaction, which has ended."""
+        """Look up again what was found within a transaction, which has ended."""
         self._fresh_table = None
 
     def _make(self, connection: Connection[Any], create: Callable[[], object]) -> None:
-        """Make a table, unless somebody else makes it at this moment."""
+        """Create a table, unless somebody else is creating it."""
         errors = self._psycopg.errors
-        # Which of them it is depends on how far the other one has come: the table, its row type, a catalogue's key.
+        # Which error it is depends on how far the other one has come: the table, its row type, a catalogue's key.
         taken = (errors.DuplicateTable, errors.DuplicateObject, errors.UniqueViolation)
         try:
             with atomic(connection):

@@ -1,4 +1,4 @@
-"""What a `postgresql://` URL says: where to log in, over what kind of TLS, and which table is meant."""
+"""`postgresql://` URLs: where to log in, how to use TLS, and which table is meant."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Location", "locate", "open_url"]
 OWN = ("table", "key", "value", "expires", "schema", "lock_timeout")
 # A service file may name another host than the URL; the other two change what we read.
 BARRED = frozenset({"service", "client_encoding", "replication"})
-LOCK_SECONDS_MIN = 0.001  # PostgreSQL takes 0 for ever
+LOCK_SECONDS_MIN = 0.001  # 0 means for ever to PostgreSQL
 LOCK_SECONDS_MAX = 86_400.0
 
 _DEFAULTS = {
@@ -45,10 +45,10 @@ class Location:
 
     Attributes:
         name: the URL without secrets.
-        parameters: libpq's connection parameters, secrets and all; not part of the repr.
+        parameters: libpq's connection parameters, including secrets; not part of the repr.
         endpoint: host, port and login; hides the password in texts.
         names: of the table and its columns.
-        lock_seconds: how long to wait for others' locks.
+        lock_seconds: how long to wait for locks of others.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """The same for every URL that names this table by this host name."""
+        """Equal for all URLs that name this table by this name of the host."""
         given = self.parameters
         host = given.get("hostaddr") or given.get("host") or os.environ.get("PGHOST", "")
         if _is_near(host):
-            # A socket's folder matters, where it is not the usual one; the loopback's spelling does not.
+            # The folder of a socket matters unless it is the usual one; the spelling of the loopback does not.
             host = host if host.startswith(("/", "@")) else "localhost"
         port = given.get("port") or os.environ.get("PGPORT", "5432")
         database = given.get("dbname") or os.environ.get("PGDATABASE") or given.get("user", "")
@@ -71,7 +71,7 @@ class Location:
 
 
 def open_url(url: str) -> PostgresStorage:
-    """Return the storage of a `postgresql://` URL; nothing is connected before the first call.
+    """Return the storage of a `postgresql://` URL; connect on the first call.
 
     Raises:
         UsageError: the URL is malformed, or psycopg is not installed.
@@ -89,10 +89,10 @@ def open_url(url: str) -> PostgresStorage:
 
 
 def locate(text: str, known: Collection[str]) -> Location:
-    """Take a URL apart; `known` are the parameters that libpq knows.
+    """Parse a URL; `known` are the parameters that libpq knows.
 
     Raises:
-        UsageError: it is malformed, or has a parameter that nobody knows.
+        UsageError: it is malformed, or has an unknown parameter.
     """
     url = parse_url(text)
     options = url.options(*OWN, *sorted(set(known) - BARRED))
@@ -128,16 +128,16 @@ def _login(url: Url, options: dict[str, str]) -> tuple[dict[str, str], Endpoint]
     parameters = {name: value for name, value in parameters.items() if value}
     for name, value in options.items():
         if name in parameters:
-            message = f"{name} stands twice in the URL"
+            message = f"{name} is in the URL twice"
             raise UsageError(message, storage=str(url))
         parameters[name] = value
     return parameters, dataclasses.replace(endpoint, password=parameters.get("password"))
 
 
 def _verify_tls(parameters: dict[str, str]) -> None:
-    """Have the server's certificate and name verified, unless it is on this machine or the user says otherwise.
+    """Verify the server's certificate and name, unless it is on this machine or the user says otherwise.
 
-    libpq's own default is to take TLS if the server offers it, and to verify nothing.
+    By default, libpq uses TLS if the server offers it, and verifies nothing.
     """
     host = parameters.get("hostaddr") or parameters.get("host") or os.environ.get("PGHOST", "")
     if all(_is_near(part) for part in host.split(",")):
@@ -146,14 +146,14 @@ def _verify_tls(parameters: dict[str, str]) -> None:
         parameters["sslmode"] = "verify-full"
     own_roots = os.path.exists(os.path.expanduser("~/.postgresql/root.crt"))
     if "sslrootcert" not in parameters and "PGSSLROOTCERT" not in os.environ and not own_roots:
-        # libpq's "system" means the folder that its OpenSSL was built with: in a wheel, not this machine's.
+        # To libpq, "system" is the folder that its OpenSSL was built with: in a wheel, not that of this machine.
         roots = ssl.get_default_verify_paths().cafile
         if parameters.get("sslmode", os.environ.get("PGSSLMODE")) == "verify-full":
             parameters["sslrootcert"] = roots or "system"
 
 
 def _is_near(host: str) -> bool:
-    """Whether a host is this machine: a socket's folder, or a loopback address."""
+    """Whether a host is this machine: the folder of a socket, or a loopback address."""
     if host in {"", "localhost"} or host.startswith(("/", "@")):
         return True
     try:

@@ -1,8 +1,7 @@
-"""The way to a Redis Cluster: each command goes to the server that holds its slot.
+"""The link to a Redis Cluster: each command goes to the server that holds its slot.
 
-The client library's own pipeline for clusters repeats commands after a lost connection, conditional ones too. So
-commands are put together here, by server. What a server did not do, because a slot lies elsewhere now, is sent again,
-and nothing else is.
+The client library's own pipeline for clusters repeats commands after a lost connection, even conditional ones. So
+commands are grouped by server here. Only what a server did not execute, because the slot has moved, is sent again.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ SLOTS = 16_384
 
 
 class ClusterLink:
-    """The way to the servers of a cluster."""
+    """The link to the servers of a cluster."""
 
     def __init__(self, library: Any, texts: ErrorTexts, make: Callable[[], Any] | None, given: Any = None) -> None:
         self.library = library
@@ -40,7 +39,7 @@ class ClusterLink:
 
     @classmethod
     def of_url(cls, url: RedisUrl) -> ClusterLink:
-        """Return the way to the cluster of which a URL names one server; nothing is sent yet.
+        """Return the link to the cluster of the server in a URL; send nothing yet.
 
         Raises:
             UsageError: the client library is missing.
@@ -51,7 +50,7 @@ class ClusterLink:
         def make() -> Any:
             arguments = url.arguments()
             if url.tls is not None:
-                # A client of the library's own making would wait for the handshake as long as for a call.
+                # A client made by the library itself would wait for the handshake as long as for a call.
                 first = library.Redis(retry=never_again(library), **arguments)
                 hasten(library, first, url.timeout_seconds)
                 host, port = arguments.pop("host"), arguments.pop("port")
@@ -61,7 +60,7 @@ class ClusterLink:
         return cls(library, texts, make)
 
     def groups(self, keys: Sequence[bytes]) -> list[list[int]]:
-        """Return the positions of keys, by slot: a command's keys must be of one slot."""
+        """Return the positions of keys, grouped by slot: the keys of a command must have the same slot."""
         by_slot: dict[int, list[int]] = {}
         slot = self._slot
         for position, key in enumerate(keys):
@@ -69,7 +68,7 @@ class ClusterLink:
         return list(by_slot.values())
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands, a batch to each server, and return their replies, errors among them.
+        """Send commands, one batch to each server, and return their replies, including errors.
 
         Raises:
             StorageError: a connection failed.
@@ -89,7 +88,7 @@ class ClusterLink:
             return replies
 
     def client(self) -> Any:
-        """Return the client library's own client, for reading."""
+        """Return the client library's own client, for reads."""
         return self._cluster()
 
     def primaries(self) -> list[Any]:
@@ -103,10 +102,10 @@ class ClusterLink:
             return [cluster.get_redis_connection(node) for node in cluster.get_primaries()]
 
     def topology(self) -> object:
-        """Return which server holds which slots, as the servers themselves say.
+        """Return which server holds which slots, as reported by the servers themselves.
 
         Raises:
-            StorageError: slots are being moved, are not held, or a server is gone.
+            StorageError: slots are moving or not covered, or a server is gone.
         """
         held: dict[str, Any] = {}
         for client in self.primaries():
@@ -121,12 +120,12 @@ class ClusterLink:
         covered = sum(part[-1] - part[0] + 1 for parts in held.values() for part in parts)
         if covered != SLOTS:
             self._stale = True
-            message = f"the servers hold {covered} of {SLOTS} slots, so a listing would miss keys: mend the cluster"
+            message = f"the servers hold {covered} of {SLOTS} slots, so a listing would miss keys: repair the cluster"
             raise StorageError(message, storage=self.texts.name)
         return held
 
     def close(self) -> None:
-        """Close the connections that were made here."""
+        """Close the connections that were opened here."""
         self._opened.close()
 
     def _cluster(self) -> Any:
@@ -150,12 +149,12 @@ class ClusterLink:
         try:
             return list(pipeline.execute(raise_on_error=False))
         except Exception as error:
-            # The server may be gone for good, and another have taken its slots.
+            # The server may be gone for good, and another may have taken over its slots.
             self._stale = self._stale or self.texts.is_unreachable(error)
             raise
 
     def _follow(self, cluster: Any, command: Command) -> Any:
-        """Send a command that was not done to where its slot lies now."""
+        """Send a command that was not executed to the new server of its slot."""
         try:
             return cluster.execute_command(*command.words)
         except self.library.exceptions.ResponseError as error:

@@ -1,8 +1,8 @@
-"""Writes and deletes on condition, and batches cut to the size of a command.
+"""Conditional writes and deletes, and batches cut to the size of a command.
 
-A value's token is its BLAKE3, which a server cannot take, and the time at which it expires. So the value there is
-read and its BLAKE3 compared here; then a script compares with that very value and the token's time, and writes, in one
-step. That is exact however many others write, with nothing to repeat.
+The token of a value is its BLAKE3, which a server cannot compute, and the time when it expires. So the current value is
+read, and its BLAKE3 compared here. Then a script compares the current value with the one that was read, and the time
+with the token's, and writes, atomically. That is exact no matter who else writes, and needs no repetition.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["COMMAND_COUNT", "delete_if", "pieces", "write_if"]
 
 COMMAND_COUNT = 1024
 COMMAND_BYTES = 4 << 20
-"""A command holds at most so many keys and bytes of values (one value may be larger)."""
+"""The most keys of a command, and the most bytes of its values, unless it has only one value."""
 
 
 class _Compared(NamedTuple):
-    """Positions of what may be as expected, what is there then, and positions of what is not."""
+    """Positions whose value is the expected one, those values, and the positions whose value is not."""
 
     same: list[int]
     olds: Held
@@ -41,7 +41,7 @@ def write_if(
     expires: Sequence[int],
     expect: Sequence[bytes | None],
 ) -> list[int]:
-    """Write where the value there has the expected token (None: is absent); return the positions of the others.
+    """Write where the current value has the expected token (None: is absent); return the positions of the others.
 
     Raises:
         StorageError: the server cannot be written.
@@ -63,7 +63,7 @@ def write_if(
 
 
 def delete_if(current: Values, names: Sequence[bytes], expect: Sequence[bytes | None]) -> list[int]:
-    """Delete where the value there has the expected token; return the positions of where another value is.
+    """Delete where the current value has the expected token; return the positions where it has another.
 
     Raises:
         StorageError: the server cannot be written.

@@ -24,7 +24,7 @@ SCAN_COUNT_WITH_VALUES = 100
 
 
 class FieldValues:
-    """Values that are the fields of one hash; lifetimes of fields, which the newest servers have, are not looked at."""
+    """Values that are the fields of one hash; a TTL of a field, which the newest servers support, is ignored."""
 
     def __init__(self, link: Link, name: str) -> None:
         self._link = link
@@ -33,7 +33,7 @@ class FieldValues:
         self._lists_names_alone = True
 
     def name_of(self, key: str) -> bytes:
-        """Return the field."""
+        """Return the name of the field."""
         return key.encode()
 
     def get(self, names: Sequence[bytes]) -> list[bytes | Unreadable | None]:
@@ -45,7 +45,7 @@ class FieldValues:
         return Fetched(self._run(self._scripts.fetch, names, [limit])[0], {})
 
     def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
-        """Write values; what lifetime a field had is gone with its old value, the hash keeps its own."""
+        """Write values; a field's TTL is lost with its old value, that of the hash is kept."""
         self._do("HSET", *chain.from_iterable(zip(names, values, strict=True)))
         return {}
 
@@ -55,7 +55,7 @@ class FieldValues:
         return {}
 
     def create(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> list[int]:  # noqa: ARG002
-        """Write where no field is."""
+        """Write where the field is absent."""
         return [i - 1 for i in self._run(self._scripts.create, names, values)]
 
     def replace(
@@ -65,15 +65,15 @@ class FieldValues:
         values: Sequence[bytes],
         expires: Sequence[int],  # noqa: ARG002
     ) -> list[int]:
-        """Write where the old value is."""
+        """Write where the field has the old value."""
         return [i - 1 for i in self._run(self._scripts.replace, names, [*olds.values, *values, *olds.expires])]
 
     def drop_if(self, names: Sequence[bytes], olds: Held) -> list[int]:
-        """Delete where the old value is."""
+        """Delete where the field has the old value."""
         return [i - 1 for i in self._run(self._scripts.delete, names, [*olds.values, *olds.expires])]
 
     def present(self, names: Sequence[bytes]) -> list[bool]:
-        """Return for each field whether it exists."""
+        """Return whether each field exists."""
         commands = [Command(self._hash, ("HEXISTS", self._hash, name)) for name in names]
         return [bool(reply) for reply in succeeded(self._link, self._link.batch(commands))]
 
@@ -81,7 +81,7 @@ class FieldValues:
         """Yield the fields, page by page.
 
         Raises:
-            StorageError: the server refused, or failed.
+            StorageError: the server refused or failed.
         """
         cursor = -1
         while cursor != 0:

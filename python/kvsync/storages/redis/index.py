@@ -1,7 +1,7 @@
-"""Index objects in Redis: all those of a storage are fields of one hash.
+"""Index objects in Redis: those of a storage are the fields of one hash.
 
-So they lie in one slot of a cluster, are listed without a walk through the database, and are one key to grant to a
-user. A field holds the object's version, 16 random bytes, and then its data.
+So they have one slot in a cluster, are listed without walking through the database, and are one key to grant to a user.
+A field contains the object's version, 16 random bytes, and then its data.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class ObjectHash:
     """The hash that holds a storage's index objects.
 
     Args:
-        link: the way to the server.
+        link: to the server or servers.
         key: the hash's key.
-        random_bytes: gives that many random bytes.
+        random_bytes: returns that many random bytes.
     """
 
     def __init__(self, link: Link, key: bytes, random_bytes: Callable[[int], bytes]) -> None:
@@ -55,8 +55,8 @@ class ObjectHash:
         """Write an object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
-            StorageError: it cannot be written, or whether it was is not known.
+            ObjectMismatch: it does not have the expected version; nothing was written.
+            StorageError: it cannot be written, or the outcome is unknown.
         """
         version = self._random_bytes(VERSION_BYTES)
         how, wanted = _condition(expect)
@@ -66,10 +66,10 @@ class ObjectHash:
         return version
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove objects; with a version one object, if it has that version.
+        """Remove objects; with a version, remove one object if it has that version.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: they cannot be removed.
         """
         if not names:
@@ -100,6 +100,6 @@ class ObjectHash:
 
 def _condition(expect: Expectation) -> tuple[str, bytes]:
     if isinstance(expect, bytes):
-        # A version of another length is none of ours; the script compares whole versions.
+        # A version of another length is not ours; the script compares whole versions.
         return "version", expect
     return ("absent", b"") if expect is ABSENT else ("any", b"")

@@ -1,7 +1,7 @@
-"""The way to a Redis server: commands in batches, in one round trip, and never sent twice.
+"""The link to a Redis server: commands in batches, in one round trip, and never sent twice.
 
-A client that repeats a conditional write after a lost answer reports its own success as a refusal, so the client
-library's own retries are off. A connection that broke is made anew by the next call.
+A client that repeats a conditional write after a lost answer reports its own success as a failed condition. So the
+client library's own retries are off. The next call replaces a broken connection.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ __all__ = ["Command", "Link", "ServerLink", "check_given", "never_again", "run_s
 
 
 class Command(NamedTuple):
-    """One command, and a key of its that says which server it goes to."""
+    """A command, and one of its keys, which determines the server."""
 
     key: bytes
     words: tuple[Any, ...]
 
 
 class Link(Protocol):
-    """The way to one server, or to all servers of a cluster; several threads may use it."""
+    """The link to one server, or to all servers of a cluster; several threads may use it."""
 
     texts: ErrorTexts
     library: Any
 
     def groups(self, keys: Sequence[bytes]) -> list[list[int]]:
-        """Return positions in `keys`, put together where one command may name them together."""
+        """Return positions in `keys`, grouped so that one command may name the keys of a group."""
         ...
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands and return their replies; an error that a server replied stands in its place.
+        """Send commands and return their replies, including errors that a server replied.
 
         Raises:
-            StorageError: a connection failed; what was done is not known.
+            StorageError: a connection failed; the outcome is unknown.
         """
         ...
 
     def client(self) -> Any:
-        """Return the client library's own client, for reading."""
+        """Return the client library's own client, for reads."""
         ...
 
     def primaries(self) -> list[Any]:
@@ -59,20 +59,20 @@ class Link(Protocol):
         ...
 
     def topology(self) -> object:
-        """Return which server holds what; equal while nothing moves.
+        """Return which server holds what; equal as long as nothing moves.
 
         Raises:
-            StorageError: something is just being moved.
+            StorageError: something is moving.
         """
         ...
 
     def close(self) -> None:
-        """Close the connections that were made here."""
+        """Close the connections that were opened here."""
         ...
 
 
 def never_again(library: Any) -> Any:
-    """Return the client library's way to say: no retry."""
+    """Return the client library's object that means: no retries."""
     return library.retry.Retry(library.backoff.NoBackoff(), 0)
 
 
@@ -80,24 +80,24 @@ def check_given(client: Any, retry: Any, arguments: dict[str, Any]) -> None:
     """Check a client that the caller made.
 
     Raises:
-        UsageError: it repeats commands by itself, or takes values for text.
+        UsageError: it repeats commands by itself, or decodes values.
     """
     if retry is not None and retry.get_retries() != 0:
         message = (
-            f"this {type(client).__name__} repeats commands by itself, which makes conditional writes lie: "
-            "make it with retry=Retry(NoBackoff(), 0)"
+            f"this {type(client).__name__} repeats commands by itself, which makes conditional writes unreliable: "
+            "create it with retry=Retry(NoBackoff(), 0)"
         )
         raise UsageError(message)
     if arguments.get("decode_responses"):
-        message = f"this {type(client).__name__} takes values for text: make it without decode_responses"
+        message = f"this {type(client).__name__} decodes values: create it without decode_responses"
         raise UsageError(message)
 
 
 class Opened:
-    """A client that is made when first needed, and again in a child process.
+    """A client that is created on first use, and again in a child process.
 
     Args:
-        make: makes the client; None where the caller gave one.
+        make: creates the client; None if the caller passed one.
         given: the caller's client, which is never closed here.
     """
 
@@ -127,15 +127,16 @@ class Opened:
         return self._client
 
     def close(self) -> None:
-        """Close the client that was made here; calling it twice is fine."""
+        """Close the client that was created here; closing twice is allowed."""
         self._closed = True
         client, self._client = self._client, None
         if client is not None and self._make is not None and self._process == os.getpid():
             client.close()
 
     def _after_fork(self) -> None:
-        # The connections are the parent's: they are neither used nor closed here. A thread of the parent may have
-        # held the lock. A client of the caller's looks after itself.
+        # The connections belong to the parent, so they are neither used nor closed here. A thread of the parent may
+        # have
+        # held the lock. A client of the caller's handles forks itself.
         self._lock = threading.Lock()
         self._process = os.getpid()
         if self._make is not None:
@@ -143,7 +144,7 @@ class Opened:
 
 
 class ServerLink:
-    """The way to a single server."""
+    """The link to a single server."""
 
     def __init__(self, library: Any, texts: ErrorTexts, make: Callable[[], Any] | None, given: Any = None) -> None:
         self.library = library
@@ -152,7 +153,7 @@ class ServerLink:
 
     @classmethod
     def of_url(cls, url: RedisUrl) -> ServerLink:
-        """Return the way to the server that a URL names; nothing is sent yet.
+        """Return the link to the server in a URL; send nothing yet.
 
         Raises:
             UsageError: the client library is missing.
@@ -174,7 +175,7 @@ class ServerLink:
         return [list(range(len(keys)))] if keys else []
 
     def batch(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands and return their replies, errors among them.
+        """Send commands and return their replies, including errors.
 
         Raises:
             StorageError: the connection failed.
@@ -189,7 +190,7 @@ class ServerLink:
             return list(pipeline.execute(raise_on_error=False))
 
     def client(self) -> Any:
-        """Return the client library's own client, for reading."""
+        """Return the client library's own client, for reads."""
         return self._opened.get()
 
     def primaries(self) -> list[Any]:
@@ -201,7 +202,7 @@ class ServerLink:
         return None
 
     def close(self) -> None:
-        """Close the connections that were made here."""
+        """Close the connections that were opened here."""
         self._opened.close()
 
 
@@ -213,7 +214,7 @@ def _reply(client: Any, words: tuple[Any, ...], response_error: type[Exception])
 
 
 def succeeded(link: Link, replies: list[Any]) -> list[Any]:
-    """Return replies that have no error among them.
+    """Return replies after checking that none is an error.
 
     Raises:
         StorageError: one of them is an error.
@@ -227,10 +228,10 @@ def succeeded(link: Link, replies: list[Any]) -> list[Any]:
 def run_scripts(
     link: Link, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[bytes | int | str]]]
 ) -> list[Any]:
-    """Run a script once for each of `calls` (its keys and its other arguments), and return what it returned.
+    """Run a script once for each of `calls` (its keys and its other arguments), and return the results.
 
     Raises:
-        StorageError: a server refused, or failed.
+        StorageError: a server refused or failed.
     """
 
     def commands(name: str, what: str, positions: Sequence[int]) -> list[Command]:
@@ -238,19 +239,19 @@ def run_scripts(
 
     replies = link.batch(commands("EVALSHA", script.sha, range(len(calls))))
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, link.library.exceptions.NoScriptError)]
-    if unknown:  # nothing was done there
+    if unknown:  # these were not executed
         for i, reply in zip(unknown, link.batch(commands("EVAL", script.text, unknown)), strict=True):
             replies[i] = reply
     return succeeded(link, replies)
 
 
 def walk(link: Link, words: Callable[[int], tuple[Any, ...]], clients: Sequence[Any]) -> Iterator[list[bytes]]:
-    """Yield what a SCAN command finds, page by page, on each of `clients`; `words` is the command for a cursor.
+    """Yield what a SCAN command finds, page by page, on each of `clients`; `words` returns the command for a cursor.
 
-    What is there all the while is found, perhaps more than once.
+    Whatever exists during the whole walk is found, perhaps more than once.
 
     Raises:
-        StorageError: a server refused, or failed.
+        StorageError: a server refused or failed.
     """
     for client in clients:
         cursor = -1

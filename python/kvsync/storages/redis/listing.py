@@ -1,4 +1,4 @@
-"""The listing of all values with their tokens, in order and bounded in memory."""
+"""The listing of all values with their tokens, in order, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["FETCH_VALUE_BYTES", "Listing"]
 
 FETCH_COUNT = 512
 FETCH_VALUE_BYTES = 32 << 10
-"""So many values are read at a time; larger ones by themselves, when their sizes are known."""
+"""The most bytes of values read at a time; larger values are read one by one, once their sizes are known."""
 NO_LIMIT = 1 << 50
 
 
@@ -27,9 +27,9 @@ class Listing:
     """All keys of a storage and their tokens.
 
     Args:
-        values: where they are.
+        values: their layout.
         storage: the storage's name, for messages.
-        foreign: keys that are no values are passed over, instead of failing the listing.
+        foreign: skip keys that are not values, instead of failing.
     """
 
     def __init__(self, values: Values, storage: str, *, foreign: bool) -> None:
@@ -38,10 +38,10 @@ class Listing:
         self._foreign = foreign
 
     def batches(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield keys and tokens, ascending by UTF-8 bytes.
+        """Yield keys and tokens, in UTF-8 byte order.
 
         Raises:
-            StorageError: the server cannot be listed, or holds what is no value.
+            StorageError: the server cannot be listed, or has a key that is not a value.
         """
         found: set[bytes] = set()
         for page in self._values.names():
@@ -60,7 +60,7 @@ class Listing:
             texts = [_text(name) for name in names]
         if not self._foreign:
             name = names[texts.index(None)]
-            raise self._error(f"{name!r:.200}", "has a name that is no UTF-8")
+            raise self._error(f"{name!r:.200}", "has a name that is not UTF-8")
         return [text for text in texts if text is not None]
 
     def _with_tokens(self, keys: list[str]) -> tuple[list[str], list[bytes]]:
@@ -90,7 +90,7 @@ class Listing:
             yield from zip(held, digest_values(list(held.values())), strict=True)
 
     def _large_expiring(self, names: Sequence[bytes], sizes: dict[int, int]) -> Iterator[tuple[int, bytes]]:
-        """Take values by a script, which costs a copy, for the sake of times that are of the same moment."""
+        """Read values by a script, which costs a copy, so that values and times are of the same moment."""
         positions = list(sizes)
         for start, stop in pieces(list(sizes.values())):
             some = positions[start:stop]
@@ -102,12 +102,12 @@ class Listing:
     def _no_value(self, name: bytes, key: str) -> StorageError:
         (value,) = self._values.get([name])
         why = value.reason if isinstance(value, Unreadable) else "it was something else just now"
-        return self._error(f"{key!r:.200}", f"is no value: {why}", key)
+        return self._error(f"{key!r:.200}", f"is not a value: {why}", key)
 
     def _error(self, what: str, why: str, key: str | None = None) -> StorageError:
         message = (
-            f"the key {what} {why}; only strings are copied: name a prefix that holds nothing else, or pass over such "
-            "keys with foreign=skip"
+            f"the key {what} {why}; only strings are copied: name a prefix that has no other keys, or skip them "
+            "with foreign=skip"
         )
         return StorageError(message, storage=self._storage, key=key)
 

@@ -1,7 +1,7 @@
-"""Commands of thousands of words as the bytes that Redis reads.
+"""Commands of thousands of words, encoded as Redis reads them.
 
-The client library's own packer joins word by word and sends every few thousand bytes by themselves: of an MSET of a
-thousand values it makes the better part of the time.
+The client library's own packer joins word by word and sends every few thousand bytes separately. For an MSET of a
+thousand values that takes most of the time.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ __all__ = ["CommandPacker"]
 Word: TypeAlias = "bytes | str | int | float"
 
 PIECE_BYTES = 64 << 10
-"""Longer words are sent by themselves, not copied."""
+"""Longer words are sent by themselves instead of being copied."""
 
 _END = b"\r\n"
 _HEADS = [b"$%d" % size for size in range(1024)]
 
 
 class CommandPacker:
-    """What `redis.Connection` takes as its `command_packer`."""
+    """A `command_packer` for `redis.Connection`."""
 
     def pack(self, *words: Word) -> list[bytes]:
-        r"""Return the command in pieces to be sent one after another.
+        r"""Return the command in pieces, to be sent one after another.
 
         >>> CommandPacker().pack("SET", "é", 1)
         [b'*3\r\n$3\r\nSET\r\n$2\r\n\xc3\xa9\r\n$1\r\n1\r\n']
         """
         first, *rest = words
-        # The library itself names some commands in two words, as "CLIENT SETINFO".
+        # The library itself writes some commands as two words, such as "CLIENT SETINFO".
         plain = _plain(first).split()
         plain += [word if type(word) is bytes else _plain(word) for word in rest]
         sizes = list(map(len, plain))
@@ -50,7 +50,7 @@ class CommandPacker:
 
 
 def _lines(words: Sequence[bytes], sizes: Sequence[int]) -> list[bytes]:
-    """Return each word behind a line that says how long it is."""
+    """Return each word, preceded by its length."""
     lines = [b""] * (2 * len(words))
     lines[0::2] = [_HEADS[size] if size < len(_HEADS) else b"$%d" % size for size in sizes]
     lines[1::2] = words

@@ -1,10 +1,10 @@
-"""Lua scripts: what Redis has to decide and do in one step.
+"""Lua scripts: what Redis has to decide and do atomically.
 
-Each is a few lines over a small vocabulary (`has`, `get`, `size`, `due`, `put`, `drop`, `arg`), which is there twice:
-for values that are keys of their own, and for values that are fields of one hash. Keys and field names are passed as
-such; nothing is ever put into a script's text. `due` is when a value expires, in milliseconds, 0 for never: fields
-never do, nor does anything on a server that does not tell (before Redis 7). Arguments that come last, and that are all
-zero, may be left out.
+Each is a few lines over a small vocabulary (`has`, `get`, `size`, `due`, `put`, `drop`, `arg`), which exists twice: for
+values that are keys of their own, and for values that are fields of one hash. Keys and field names are passed as
+arguments, and nothing is ever inserted into the text of a script. `due` is when a value expires, in milliseconds, 0 for
+never: fields never do, nor does anything on a server that does not report it (before Redis 7). Arguments at the end
+that are all zero may be omitted.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ VERSION_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script's text, and the name by which a server remembers it."""
+    """The text of a script, and the name by which a server remembers it."""
 
     text: str
     sha: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take the name that the server will give it."""
+        """Compute the name that the server will give it."""
         digest = hashlib.sha1(self.text.encode(), usedforsecurity=False)
         object.__setattr__(self, "sha", digest.hexdigest())
 
 
-# A command of the wrong type gives an error table from `pcall`: it is there, and equals no value.
+# For a key of another type, `pcall` returns an error table: the key exists, and equals no value.
 _STRINGS = """
 local n = #KEYS
 local function has(i) return redis.call('EXISTS', KEYS[i]) == 1 end
@@ -66,7 +66,7 @@ local function drop(i) redis.call('HDEL', KEYS[1], ARGV[1 + i]) end
 local function arg(i) return ARGV[1 + n + i] end
 """
 
-# Write what is absent; return the positions of what is there. Arguments: values, their times.
+# Write what is absent; return the positions of what exists. Arguments: values, their times.
 _CREATE = """
 local refused = {}
 for i = 1, n do
@@ -74,8 +74,8 @@ for i = 1, n do
 end
 return refused
 """
-# Write what holds the expected value until the expected time; return the positions of what does not.
-# Arguments: values there, new values, times there, new times.
+# Write where the current value and its time are the expected ones; return the positions of the others.
+# Arguments: current values, new values, current times, new times.
 _REPLACE = """
 local refused = {}
 for i = 1, n do
@@ -84,8 +84,8 @@ for i = 1, n do
 end
 return refused
 """
-# Delete what holds the expected value until the expected time; return the positions of what holds another.
-# Arguments: values there, times there.
+# Delete where the current value and its time are the expected ones; return the positions of other values.
+# Arguments: current values, current times.
 _DELETE = """
 local refused = {}
 for i = 1, n do
@@ -95,8 +95,8 @@ for i = 1, n do
 end
 return refused
 """
-# Return each value, or its size where that is over the limit, -1 where it is no value, nil where there is none;
-# and of what expires the positions and the times.
+# Return each value: its size if that is over the limit, -1 if it is not a value, nil if it is absent;
+# and for those that expire, the positions and the times.
 _FETCH = """
 local limit = tonumber(arg(1))
 local found, which, times = {}, {}, {}
@@ -117,7 +117,7 @@ return times
 """
 _BODIES = (_CREATE, _REPLACE, _DELETE, _FETCH, _DUE)
 
-# Write each until its time, but not where another type than string is; return the position and type of each of those.
+# Write each value with its time, except over keys of another type; return their positions and types.
 # Arguments: values, their times.
 PUT_EXPIRING = Script(
     _STRINGS
@@ -130,7 +130,7 @@ end
 return others
 """
 )
-# Return whether one of the keys holds something, and the position and type of each that is no string.
+# Return whether any of the keys exists, and the position and type of each that is not a string.
 KINDS = Script("""
 local some, others = 0, {}
 for i = 1, #KEYS do
@@ -149,7 +149,7 @@ return {some, others}
 
 @dataclass(frozen=True, slots=True)
 class ValueScripts:
-    """The scripts over values, for one way to lay values out."""
+    """The scripts for one layout of values."""
 
     create: Script
     replace: Script
@@ -169,21 +169,21 @@ class ValueScripts:
 
 
 # ARGV: name, what is expected ('absent', 'any' or 'version'), that version, new version and data.
-# A lifetime that somebody gave the index would take it away: it is taken off with every write.
+# A TTL that somebody gave the index would delete it, so every write removes the TTL.
 STORE_OBJECT = Script(f"""
 local key, name, expect = KEYS[1], ARGV[1], ARGV[2]
 if expect == 'absent' then
   if redis.call('HEXISTS', key, name) == 1 then return 0 end
 elseif expect == 'version' then
-  local there = redis.call('HGET', key, name)
-  if not there or string.sub(there, 1, {VERSION_BYTES}) ~= ARGV[3] then return 0 end
+  local current = redis.call('HGET', key, name)
+  if not current or string.sub(current, 1, {VERSION_BYTES}) ~= ARGV[3] then return 0 end
 end
 redis.call('HSET', key, name, ARGV[4])
 redis.call('PERSIST', key)
 return 1
 """)
 REMOVE_OBJECT = Script(f"""
-local there = redis.call('HGET', KEYS[1], ARGV[1])
-if not there or string.sub(there, 1, {VERSION_BYTES}) ~= ARGV[2] then return 0 end
+local current = redis.call('HGET', KEYS[1], ARGV[1])
+if not current or string.sub(current, 1, {VERSION_BYTES}) ~= ARGV[2] then return 0 end
 return redis.call('HDEL', KEYS[1], ARGV[1])
 """)

@@ -2,23 +2,23 @@
 
 `redis://[user:password@]host[:port][/database]` and `rediss://` (TLS; the certificate is verified) take:
 
-- `prefix=app:`: values are the string keys that begin so, and a value's own key is what follows. Without it, the
-  whole database.
+- `prefix=app:`: values are the string keys that begin with it; the rest of a key is the key of the value. Without it,
+  the whole database.
 - `hash=users`: values are the fields of that hash.
-- `cluster=true`: the server is one of a cluster; the others are found.
-- `evicting=allow`: put up with a server whose `maxmemory-policy` may evict keys. An evicted key looks like a delete,
-  and would be deleted from the peers, so such a server is refused otherwise.
-- `foreign=skip`: a scan passes over keys below the prefix that are no strings, or whose names are no UTF-8. Otherwise
-  it names the first one and fails: two storages are not equal while one has data that cannot be copied.
-- `timeout=30`: seconds a call may take. `ca=`, `cert=`, `cert_key=` name PEM files; `verify=none` trusts anyone.
+- `cluster=true`: the server belongs to a cluster; the others are found.
+- `evicting=allow`: accept a server whose `maxmemory-policy` may evict keys. It is refused otherwise, since an evicted
+  key looks like a delete, which would spread to the peers.
+- `foreign=skip`: a scan skips keys below the prefix that are not strings, or whose names are not UTF-8. Otherwise it
+  names the first one and fails: two storages are not equal while one has data that cannot be copied.
+- `timeout=30`: seconds a call may take. `ca=`, `cert=`, `cert_key=` name PEM files; `verify=none` trusts any server.
 
-The index is one hash beside the values, `app:.kvsync` and one byte that no text can have, so that no key of a value
-reaches it. A string key may expire: when, is part of its version, if the server tells (Redis 7, every Valkey). Whether
-it does is learnt together with its eviction policy, before the first write or scan; until then it is taken for one that
-does. Fields of a hash are taken to stay. A plain write takes off the lifetime that its key had.
+The index is one hash beside the values, `app:.kvsync` and one byte that UTF-8 does not have, so that it is not the key
+of any value. A string key may expire. When it does is part of its version, if the server reports it (Redis 7, every
+Valkey). That is found out together with the eviction policy, before the first write or scan; until then it is assumed.
+Fields of a hash are assumed never to expire. A write without a time removes the TTL of its key.
 
-What is durable is the server's choice (`appendfsync`). In a cluster, each server has its own: one that comes
-back with older data than the others has lost values that the index believes in, which a scan takes for deleted.
+How durable data is depends on the server (`appendfsync`). In a cluster, each server decides for itself. If one comes
+back with older data than the others, it has lost values that the index still lists, and a scan takes them for deleted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from kvsync.storages.redis.link import ServerLink, check_given
 from kvsync.storages.redis.listing import Listing
 from kvsync.storages.redis.strings import StringValues
 from kvsync.storages.redis.traits import SMALL_BYTES, ServerTraits
-from kvsync.storages.redis.url import Place, RedisUrl
+from kvsync.storages.redis.url import Location, RedisUrl
 from kvsync.storages.redis.values import index_key
 from kvsync.storages.url import redact
 from kvsync.types import Written
@@ -55,38 +55,38 @@ if TYPE_CHECKING:
 __all__ = ["RedisStorage", "open_url"]
 
 EXPIRES_MAX = 1 << 53
-"""Scripts tell milliseconds apart up to here, in 285,000 years."""
+"""The latest time that scripts represent exactly, in 285,000 years."""
 
-_TOO_LATE = f"it expires later than {EXPIRES_MAX} milliseconds after 1970, beyond what the server tells exactly"
-_NO_EXPIRY = "it expires, and this storage keeps no expiry: it takes string keys, and Redis 7 or Valkey"
+_TOO_LATE = f"it expires later than {EXPIRES_MAX} milliseconds after 1970, which the server does not represent exactly"
+_NO_EXPIRY = "it expires, and this storage keeps no expiry: use string keys, and Redis 7 or Valkey"
 
 
 def open_url(url: str) -> RedisStorage:
-    """Return the storage of a `redis://` or `rediss://` URL; nothing is sent yet.
+    """Return the storage of a `redis://` or `rediss://` URL; send nothing yet.
 
     Raises:
-        UsageError: a part of the URL is not what it may be, or the client library is missing.
+        UsageError: a part of the URL is invalid, or the client library is missing.
     """
     parsed = RedisUrl.parse(url)
     link = (ClusterLink if parsed.cluster else ServerLink).of_url(parsed)
-    return RedisStorage(link, parsed.place, name=parsed.name, identity=parsed.identity)
+    return RedisStorage(link, parsed.location, name=parsed.name, identity=parsed.identity)
 
 
 class RedisStorage:
     """Keys below a prefix, or the fields of a hash, as a storage; several threads may use it.
 
     Args:
-        link: the way to the server or cluster.
-        place: where values lie.
+        link: to the server or cluster.
+        location: where values are stored.
         name: what messages call it.
         identity: equal for two handles of one storage.
-        random_bytes: gives that many random bytes; versions of index objects are made of them.
+        random_bytes: returns that many random bytes, for the versions of index objects.
     """
 
     def __init__(
         self,
         link: Link,
-        place: Place,
+        location: Location,
         *,
         name: str,
         identity: str,
@@ -95,22 +95,22 @@ class RedisStorage:
         self.name = name
         self.identity = identity
         self._link = link
-        self._place = place
-        self._strings = StringValues(link, place.prefix) if place.hash is None else None
-        self._values: Values = self._strings or FieldValues(link, str(place.hash))
-        index = index_key(place.prefix, place.hash)
+        self._location = location
+        self._strings = StringValues(link, location.prefix) if location.hash is None else None
+        self._values: Values = self._strings or FieldValues(link, str(location.hash))
+        index = index_key(location.prefix, location.hash)
         self._index = ObjectHash(link, index, random_bytes)
-        self._traits = ServerTraits(link, index, evicting=place.evicting)
+        self._traits = ServerTraits(link, index, evicting=location.evicting)
         self.capabilities = Capabilities(
             Tier.CONDITIONAL,
             distance="network",
             lease_stays=True,
             supports=frozenset({Support.IDENTITY} | ({Support.EXPIRY} if self._strings is not None else set())),
         )
-        self._listing = Listing(self._values, name, foreign=place.foreign)
+        self._listing = Listing(self._values, name, foreign=location.foreign)
 
     @classmethod
-    def over(cls, client: Any, place: Place | None = None) -> RedisStorage:
+    def over(cls, client: Any, location: Location | None = None) -> RedisStorage:
         """Return a storage that uses the caller's `redis.Redis` or `redis.RedisCluster`, and never closes it.
 
         It must not repeat commands by itself: make it with `retry=Retry(NoBackoff(), 0)`.
@@ -119,28 +119,28 @@ class RedisStorage:
             UsageError: it does, or takes values for text.
         """
         library = import_client("redis", "redis")
-        place = place or Place()
+        location = location or Location()
         if isinstance(client, library.RedisCluster):
             check_given(client, client.retry, client.get_connection_kwargs())
             where = ",".join(sorted(node.name for node in client.get_primaries()))
-            name = f"redis://{where}?{place}&cluster=true"
-            identity = f"redis:{where}?{place}"
+            name = f"redis://{where}?{location}&cluster=true"
+            identity = f"redis:{where}?{location}"
             link: Link = ClusterLink(library, ErrorTexts(name, redact, library), None, client)
         else:
             arguments = client.connection_pool.connection_kwargs
             check_given(client, client.get_retry(), arguments)
             where = f"{arguments.get('host', arguments.get('path', ''))}:{arguments.get('port', 6379)}"
-            identity = f"redis:{where.lower()}/{arguments.get('db') or 0}?{place}"
-            name = f"redis://{where}/{arguments.get('db') or 0}?{place}"
+            identity = f"redis:{where.lower()}/{arguments.get('db') or 0}?{location}"
+            name = f"redis://{where}/{arguments.get('db') or 0}?{location}"
             link = ServerLink(library, ErrorTexts(name, redact, library), None, client)
-        return cls(link, place, name=name, identity=identity)
+        return cls(link, location, name=name, identity=identity)
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
         return f"RedisStorage({self.name!r})"
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none.
+        """Return the values of `keys`, in their order; None for a key that is absent.
 
         Raises:
             StorageError: the server cannot be read.
@@ -154,7 +154,7 @@ class RedisStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that token.
+        """Write `values[i]` at `keys[i]`, with `expect` only where the current value has that token.
 
         Raises:
             StorageError: the server cannot be written.
@@ -173,7 +173,7 @@ class RedisStorage:
         expires: Sequence[int],
         expect: Sequence[bytes | None] | None = None,
     ) -> Written:
-        """Write values, each until `expires[i]` (0: for ever), with `expect` only where there is that token.
+        """Write values that expire at `expires[i]` (0: never), with `expect` only where the token is the current one.
 
         Raises:
             StorageError: the server cannot be written.
@@ -188,7 +188,7 @@ class RedisStorage:
         return written_with_digests(batch)
 
     def expiries(self, keys: Sequence[str]) -> list[int]:
-        """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
+        """Return when each value expires, wall-clock milliseconds; 0 if never, or if the key is absent.
 
         Raises:
             StorageError: the server cannot be read.
@@ -202,7 +202,7 @@ class RedisStorage:
         return batch.spread(times, 0)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the value there has that token.
+        """Delete `keys`, with `expect` only where the current value has that token.
 
         Raises:
             StorageError: the server cannot be written.
@@ -220,12 +220,13 @@ class RedisStorage:
         return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with its token, ascending by UTF-8 bytes: the BLAKE3 of the value, and when it expires.
+        """Yield every key with its token, in UTF-8 byte order: the BLAKE3 of the value, and when it expires.
 
         Raises:
-            StorageError: the server cannot be listed, may evict keys, or holds below the prefix what is no value.
+            StorageError: the server cannot be listed, may evict keys, or has a key below the prefix that is not a
+                value.
         """
-        self._admit(again=True)
+        self._admit(refresh=True)
         yield from self._listing.batches()
 
     def load(self, name: str) -> Stored | None:
@@ -240,17 +241,17 @@ class RedisStorage:
         """Write an index object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
-            StorageError: it cannot be written, or whether it was is not known.
+            ObjectMismatch: it does not have the expected version; nothing was written.
+            StorageError: it cannot be written, or the outcome is unknown.
         """
         self._admit()
         return self._index.store(name, data, expect)
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; absent ones are passed over, where `expect` allows it.
+        """Remove index objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: the server cannot be written.
         """
         self._index.remove(names, expect)
@@ -264,22 +265,22 @@ class RedisStorage:
         return self._index.names()
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return None for each key: Redis does not know."""
+        """Return None for each key: Redis does not record it."""
         return [None] * len(keys)
 
     def close(self) -> None:
-        """Close the connections that were made here."""
+        """Close the connections that were opened here."""
         self._link.close()
 
-    def _admit(self, *, again: bool = False) -> None:
-        self._traits.admit(again=again)
+    def _admit(self, *, refresh: bool = False) -> None:
+        self._traits.admit(refresh=refresh)
         if self._traits.tell_expiry is False and has_expiry(self):
             self.capabilities = replace(self.capabilities, supports=self.capabilities.supports - {Support.EXPIRY})
 
     def _write(self, batch: Batch) -> None:
         self._refuse_unfit(batch)
         names, values = self._names(batch), batch.values
-        # The server refuses times before 1: what expired at 1 has expired, too.
+        # The server refuses times before 1. A value that expired at 1 has expired, too.
         times = [max(1, due) if due else 0 for due in batch.expires]
         if batch.expect is not None:
             for position in write_if(self._values, names, values, times or [0] * len(names), batch.expect):
@@ -298,7 +299,7 @@ class RedisStorage:
         return [self._values.name_of(key) for key in batch.keys]
 
     def _named(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> tuple[Batch, list[bytes]]:
-        """Return the keys that can have a name here, to read or delete them, and their names."""
+        """Return the keys that can have a name, to be read or deleted, and their names."""
         batch = Batch(keys, expect=expect)
         batch.drop(_nameless(keys))
         return batch, self._names(batch)
@@ -306,12 +307,12 @@ class RedisStorage:
     def _refuse_unfit(self, batch: Batch) -> None:
         """Refuse keys, values and times that the server cannot hold."""
         for key in _nameless(batch.keys):
-            batch.refuse(key, "its key has a lone surrogate, which UTF-8 cannot hold")
+            batch.refuse(key, "its key has a lone surrogate, which UTF-8 cannot encode")
         if max(map(len, batch.values), default=0) > SMALL_BYTES:
             limit = self._traits.value_bytes_max()
             for key, value in zip(batch.keys, batch.values, strict=True):
                 if len(value) > limit:
-                    batch.refuse(key, f"its value has {len(value)} bytes, and the server takes {limit}")
+                    batch.refuse(key, f"its value has {len(value)} bytes, and the server accepts {limit}")
         if max(batch.expires, default=0) > EXPIRES_MAX:
             for key, due in zip(batch.keys, batch.expires, strict=True):
                 if due > EXPIRES_MAX:
@@ -322,12 +323,12 @@ class RedisStorage:
 def _refuse_others(batch: Batch, start: int, others: Mapping[int, str], what: str) -> None:
     """Refuse keys that hold something other than a value, by their positions after `start`."""
     for position, kind in others.items():
-        reason = f"its key holds a {kind}, which is not {what}: delete or rename that, or name another prefix"
+        reason = f"its key holds a {kind}, which is not {what}: delete or rename it, or name another prefix"
         batch.refuse(batch.keys[start + position], reason)
 
 
 def _nameless(keys: Sequence[str]) -> set[str]:
-    """Return the keys that UTF-8 cannot hold."""
+    """Return the keys that UTF-8 cannot encode."""
     try:
         "".join(keys).encode()
     except UnicodeEncodeError:

@@ -40,7 +40,7 @@ class StringValues:
         return (self._prefix + key).encode()
 
     def get(self, names: Sequence[bytes]) -> list[bytes | Unreadable | None]:
-        """Return values; MGET takes keys of other types for absent, so absent ones are looked at again."""
+        """Return values. MGET treats keys of other types as absent, so absent ones are looked at again."""
         found: list[bytes | Unreadable | None] = self._of_all("MGET", names)
         absent = [i for i, value in enumerate(found) if value is None]
         if absent:
@@ -61,7 +61,7 @@ class StringValues:
         return Fetched(found, expires)
 
     def expiries(self, names: Sequence[bytes]) -> list[int]:
-        """Return when values expire, 0 where never, or where there is none."""
+        """Return when values expire; 0 if never, or if absent."""
         found = [0] * len(names)
         groups, calls = self._calls(names, [])
         for positions, reply in zip(groups, run_scripts(self._link, self._scripts.due, calls), strict=True):
@@ -70,10 +70,10 @@ class StringValues:
         return found
 
     def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
-        """Write values; what lifetime a key had is gone with its old value.
+        """Write values without a TTL.
 
-        A key of another type is looked for just before: one that comes between is overwritten. A script that looks
-        and writes in one step would take twice the time, as it copies every value once more.
+        Keys of other types are looked for just before; one that appears in between is overwritten. A script that looks
+        and writes atomically would take twice the time, as it copies every value once more.
         """
         groups = self._link.groups(names)
         if self._may_be_new:
@@ -87,12 +87,12 @@ class StringValues:
         return others
 
     def put_expiring(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> dict[int, str]:
-        """Write values, each until its time (0: for ever); one that has passed deletes."""
-        # Faster than as many SETs, for client and server.
+        """Write values that expire at their times (0: never); a time in the past deletes."""
+        # Faster than that many SETs, for client and server.
         return self._others(PUT_EXPIRING, names, [values, expires])
 
     def drop(self, names: Sequence[bytes]) -> dict[int, str]:
-        """Delete keys; the server frees them in the background. One of another type is looked for just before."""
+        """Delete keys; the server frees them in the background. Keys of other types are looked for just before."""
         groups = self._link.groups(names)
         others = self._looked_at(groups, names)
         kept = [[names[i] for i in group if i not in others] for group in groups]
@@ -101,27 +101,27 @@ class StringValues:
         return others
 
     def create(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> list[int]:
-        """Write where no key is."""
+        """Write where the key is absent."""
         return self._refused(self._scripts.create, names, [values], [expires])
 
     def replace(self, names: Sequence[bytes], olds: Held, values: Sequence[bytes], expires: Sequence[int]) -> list[int]:
-        """Write where the old value is."""
+        """Write where the key has the old value."""
         return self._refused(self._scripts.replace, names, [olds.values, values], [olds.expires, expires])
 
     def drop_if(self, names: Sequence[bytes], olds: Held) -> list[int]:
-        """Delete where the old value is."""
+        """Delete where the key has the old value."""
         return self._refused(self._scripts.delete, names, [olds.values], [olds.expires])
 
     def present(self, names: Sequence[bytes]) -> list[bool]:
-        """Return for each key whether it exists."""
+        """Return whether each key exists."""
         commands = [Command(name, ("EXISTS", name)) for name in names]
         return [bool(reply) for reply in succeeded(self._link, self._link.batch(commands))]
 
     def names(self) -> Iterator[list[bytes]]:
-        """Yield the keys below the prefix, without it, indices left out.
+        """Yield the keys below the prefix, without the prefix, and without indices.
 
         Raises:
-            StorageError: the listing may not be complete.
+            StorageError: the listing may be incomplete.
         """
         pattern = _SPECIAL_IN_GLOB.sub(rb"\\\1", self._start) + b"*"
         before = self._link.topology()
@@ -134,12 +134,12 @@ class StringValues:
             raise StorageError(message, storage=self._link.texts.name)
 
     def _put_new(self, groups: list[list[int]], names: Sequence[bytes], values: Sequence[bytes]) -> list[list[int]]:
-        """Write the groups of which no key is there yet; return the others. It costs no more than to write blindly."""
+        """Write the groups of which no key exists; return the others. It costs no more than an unconditional write."""
         replies = succeeded(self._link, self._link.batch(_pairs("MSETNX", groups, names, values)))
         return [group for group, written in zip(groups, replies, strict=True) if not written]
 
     def _kinds(self, names: Sequence[bytes]) -> dict[int, str]:
-        """Return the type of each key that exists and is no string."""
+        """Return the type of each key that exists and is not a string."""
         groups = self._link.groups(names)
         commands = [Command(names[group[0]], ("EXISTS", *(names[i] for i in group))) for group in groups]
         if not any(succeeded(self._link, self._link.batch(commands))):
@@ -147,7 +147,7 @@ class StringValues:
         return self._looked_at(groups, names)
 
     def _looked_at(self, groups: list[list[int]], names: Sequence[bytes]) -> dict[int, str]:
-        """Return the type of each key that is no string, and note whether none was there at all."""
+        """Return the type of each key that is not a string, and note whether any key exists."""
         replies = run_scripts(self._link, KINDS, [([names[i] for i in group], ()) for group in groups])
         self._may_be_new = not any(some for some, _ in replies)
         return {

@@ -1,4 +1,4 @@
-"""TLS connections that know soon whether the other side speaks TLS at all."""
+"""TLS connections that find out soon whether the server uses TLS."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ HANDSHAKE_SECONDS_MAX = 5.0
 
 
 def hasten(library: Any, client: Any, seconds: float) -> None:
-    """Give a client's TLS handshakes `seconds` at the most.
+    """Limit the TLS handshakes of a client to `seconds`.
 
-    A plain server takes the first bytes of a handshake for a line without an end, and waits in silence for the rest.
-    The client library has no limit for that but the one of a long call.
+    A plain server takes the first bytes of a handshake for a line without an end, and waits silently for the rest. The
+    client library's only limit for that is the timeout of a call.
     """
     limit = min(seconds, HANDSHAKE_SECONDS_MAX)
 

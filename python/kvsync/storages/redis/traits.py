@@ -1,4 +1,4 @@
-"""What a server is like: whether it may evict keys and tells when they expire, and how large a value it takes."""
+"""The traits of a server: whether it may evict keys, reports when they expire, and how large a value may be."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ __all__ = ["SMALL_BYTES", "ServerTraits"]
 
 SMALL_BYTES = 1 << 20
 VALUE_BYTES_MAX = 512 << 20
-"""Every server takes the first in a value, and the second unless told otherwise."""
+"""Every server accepts the first size of a value, and the second unless configured otherwise."""
 
 
 _UNKNOWN = re.compile("unknown|unsupported|not supported", re.IGNORECASE)
 
 
 class ServerTraits:
-    """What all servers of a link have in common, asked when it matters.
+    """What all servers of a link have in common, asked for when needed.
 
     Args:
-        link: the way to the servers.
-        key: one that may be asked about; the index's own.
-        evicting: servers that may evict keys are put up with.
+        link: to the servers.
+        key: one that may be asked about: the index's own.
+        evicting: accept servers that may evict keys.
 
     Attributes:
-        tell_expiry: whether they tell when a key expires; None before they were asked.
+        tell_expiry: whether they report when a key expires; None until they were asked.
     """
 
     def __init__(self, link: Link, key: bytes, *, evicting: bool) -> None:
@@ -40,15 +40,15 @@ class ServerTraits:
         self._admitted = False
         self._bytes_max: int | None = None
 
-    def admit(self, *, again: bool = False) -> None:
-        """Refuse a server that may evict keys; one that does not say is let pass.
+    def admit(self, *, refresh: bool = False) -> None:
+        """Refuse a server that may evict keys; accept one that does not say.
 
-        By the way it finds out whether servers tell when a key expires, which takes Redis 7: both in one round trip.
+        Also find out, in the same round trip, whether servers report when a key expires, which takes Redis 7.
 
         Raises:
-            StorageError: it may.
+            StorageError: it may evict keys.
         """
-        if (self._evicting or (self._admitted and not again)) and self.tell_expiry is not None:
+        if (self._evicting or (self._admitted and not refresh)) and self.tell_expiry is not None:
             return
         replies = self._ask(("INFO", "memory"), ("PEXPIRETIME", self._key))
         if self.tell_expiry is None:
@@ -58,13 +58,13 @@ class ServerTraits:
             if policy != "noeviction" and not self._evicting:
                 message = (
                     f"the server may evict keys (maxmemory-policy {policy}), and an evicted key looks like a delete: "
-                    "set it to noeviction, or put up with it by evicting=allow"
+                    "set it to noeviction, or accept that with evicting=allow"
                 )
                 raise StorageError(message, storage=self._link.texts.name)
         self._admitted = True
 
     def value_bytes_max(self) -> int:
-        """Return how many bytes a value may have.
+        """Return the size limit of a value.
 
         Raises:
             StorageError: a server cannot be asked.
@@ -76,7 +76,7 @@ class ServerTraits:
         return self._bytes_max
 
     def _do_tell(self, replies: list[Any]) -> bool | None:
-        """Return whether all servers (or proxies) know the command and let this user use it; None: one has not said."""
+        """Return whether all servers (or proxies) know the command and allow it; None if one has not answered."""
         exceptions = self._link.library.exceptions
         told = [not isinstance(reply, Exception) or isinstance(reply, exceptions.AskError) for reply in replies]
         barred = [
@@ -87,7 +87,7 @@ class ServerTraits:
         return False if any(barred) else True if all(told) else None
 
     def _ask(self, *commands: tuple[str | bytes, ...]) -> list[list[Any]]:
-        """Return each server's replies, in one round trip each; an error that it replied stands in its place."""
+        """Return each server's replies, in one round trip each, including errors."""
         replies = []
         for client in self._link.primaries():
             with self._link.texts.translated():
@@ -99,7 +99,7 @@ class ServerTraits:
 
 
 def _texts(answer: object) -> dict[str, Any]:
-    """Return a server's answer as texts; nothing where it may not or cannot say."""
+    """Return a server's answer as texts; nothing if it may not or cannot answer."""
     return {_text(name): _text(value) for name, value in answer.items()} if isinstance(answer, dict) else {}
 
 

@@ -1,4 +1,4 @@
-"""What a `redis://` or `rediss://` URL says."""
+"""`redis://` and `rediss://` URLs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kvsync.storages.url import parse_url
 if TYPE_CHECKING:
     from kvsync.storages.url import Endpoint
 
-__all__ = ["Place", "RedisUrl"]
+__all__ = ["Location", "RedisUrl"]
 
 PORT = 6379
 TIMEOUT_SECONDS = 30.0
@@ -22,14 +22,14 @@ OPTIONS = ("prefix", "hash", "cluster", "evicting", "foreign", "timeout", "ca", 
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where values lie in a database, and what is put up with there.
+class Location:
+    """Where values are stored in a database, and what is accepted there.
 
     Attributes:
         prefix: begins the key of every value.
-        hash: name of the hash whose fields are the values; None where values are keys of their own.
-        evicting: a server that may evict keys is put up with.
-        foreign: a scan passes over keys below the prefix that are no values, instead of failing.
+        hash: name of the hash whose fields are the values; None if values are keys of their own.
+        evicting: accept a server that may evict keys.
+        foreign: a scan skips keys below the prefix that are not values, instead of failing.
     """
 
     prefix: str = ""
@@ -38,47 +38,47 @@ class Place:
     foreign: bool = False
 
     def __str__(self) -> str:
-        """Return the place as text, different for different places."""
+        """Return the location as text, different for different locations."""
         return f"prefix={self.prefix}" if self.hash is None else f"hash={self.hash}"
 
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A URL of the schemes `redis` and `rediss`, taken apart."""
+    """A parsed URL of the scheme `redis` or `rediss`."""
 
     name: str
     endpoint: Endpoint
     database: int
     cluster: bool
-    place: Place
+    location: Location
     timeout_seconds: float
     tls: dict[str, Any] | None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Take a URL apart.
+        """Parse a URL.
 
         Raises:
-            UsageError: a part of it is not what it may be.
+            UsageError: a part of it is invalid.
         """
         url = parse_url(text)
         options = url.options(*OPTIONS)
         name = str(url)
         cluster = choice(options, "cluster", ("false", "true"), storage=name) == "true"
-        place = Place(
+        location = Location(
             options.get("prefix", ""),
             options.get("hash"),
             evicting=choice(options, "evicting", ("refuse", "allow"), storage=name) == "allow",
             foreign=choice(options, "foreign", ("fail", "skip"), storage=name) == "skip",
         )
-        _check_text(place, name)
+        _check_text(location, name)
         database = _database(url.path, name)
         if cluster and database:
-            message = "a cluster has database 0 only"
+            message = "a cluster has only database 0"
             raise UsageError(message, storage=name)
         timeout_seconds = seconds(options, "timeout", default=TIMEOUT_SECONDS, most=TIMEOUT_SECONDS_MAX, storage=name)
         tls = _tls(options, name, secure=url.scheme == "rediss")
-        return cls(name, url.endpoint(), database, cluster, place, timeout_seconds, tls)
+        return cls(name, url.endpoint(), database, cluster, location, timeout_seconds, tls)
 
     @property
     def host(self) -> str:
@@ -93,7 +93,7 @@ class RedisUrl:
     @property
     def identity(self) -> str:
         """Equal for two URLs of one storage; aliases of a host differ."""
-        return f"redis:{self.host.lower()}:{self.port}/{self.database}?{self.place}"
+        return f"redis:{self.host.lower()}:{self.port}/{self.database}?{self.location}"
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments for the client library."""
@@ -111,14 +111,14 @@ class RedisUrl:
         }
 
 
-def _check_text(place: Place, storage: str) -> None:
-    if place.hash is not None and (place.prefix or not place.hash):
+def _check_text(location: Location, storage: str) -> None:
+    if location.hash is not None and (location.prefix or not location.hash):
         message = (
-            "values are the fields of a hash that has a name (hash=), or keys below a prefix (prefix=); choose one"
+            "values are either the fields of a hash with a name (hash=), or keys below a prefix (prefix=); choose one"
         )
         raise UsageError(message, storage=storage)
     try:
-        f"{place.prefix}{place.hash}".encode()
+        f"{location.prefix}{location.hash}".encode()
     except UnicodeEncodeError as error:
         message = "prefix and hash are Unicode text"
         raise UsageError(message, storage=storage) from error

@@ -1,4 +1,4 @@
-"""How values lie in Redis: as string keys below a prefix, or as the fields of one hash."""
+"""Layouts of values in Redis: as string keys below a prefix, or as the fields of one hash."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["INDEX_ENDS", "Fetched", "Held", "Values", "index_key"]
 INDEX_OF_STRINGS = b".kvsync\xff"
 INDEX_OF_FIELDS = b".kvsync\xfe"
 INDEX_ENDS = (INDEX_OF_STRINGS, INDEX_OF_FIELDS)
-"""An index's key ends in a byte that UTF-8 does not have, so no key of a value, below whatever prefix, is one."""
+"""An index's key ends in a byte that UTF-8 does not have, so it is not the key of a value below any prefix."""
 
 
 def index_key(prefix: str, name: str | None) -> bytes:
@@ -27,7 +27,7 @@ def index_key(prefix: str, name: str | None) -> bytes:
 
 
 class Held(NamedTuple):
-    """Values that are there, and when they expire."""
+    """Current values, and when they expire."""
 
     values: list[bytes]
     expires: list[int]
@@ -36,8 +36,8 @@ class Held(NamedTuple):
 class Fetched(NamedTuple):
     """Values as they were at one moment.
 
-    `values`: each value, or its size where that is over the limit, -1 where it is no value, None if absent.
-    `expires`: when they expire, wall-clock milliseconds, by position; without those that stay for ever.
+    `values`: each value, or its size if that is over the limit, -1 if it is not a value, None if absent.
+    `expires`: when they expire, wall-clock milliseconds, by position; without those that never expire.
     """
 
     values: list[bytes | int | None]
@@ -45,13 +45,13 @@ class Fetched(NamedTuple):
 
 
 class Values(Protocol):
-    """One way to lay values out; keys are bytes here, as they stand in the database.
+    """A layout of values; keys are bytes here, as in the database.
 
-    Times are wall-clock milliseconds, 0 for a value that stays for ever.
+    Times are wall-clock milliseconds, 0 for a value that never expires.
     """
 
     def name_of(self, key: str) -> bytes:
-        """Return where a key's value lies."""
+        """Return the name under which a key's value is stored."""
         ...
 
     def get(self, names: Sequence[bytes]) -> list[bytes | Unreadable | None]:
@@ -63,29 +63,29 @@ class Values(Protocol):
         ...
 
     def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
-        """Write values, whatever values are there; return the positions of what is no value, with what it is."""
+        """Write values unconditionally; return the positions of keys that are not values, with their types."""
         ...
 
     def drop(self, names: Sequence[bytes]) -> dict[int, str]:
-        """Delete values; return the positions of what is no value, with what it is."""
+        """Delete values; return the positions of keys that are not values, with their types."""
         ...
 
     def create(self, names: Sequence[bytes], values: Sequence[bytes], expires: Sequence[int]) -> list[int]:
-        """Write where nothing is; return the positions of what was there."""
+        """Write where a name is absent; return the positions of the others."""
         ...
 
     def replace(self, names: Sequence[bytes], olds: Held, values: Sequence[bytes], expires: Sequence[int]) -> list[int]:
-        """Write where the old value is; return the positions of where it was not."""
+        """Write where the old value is the current one; return the positions of the others."""
         ...
 
     def drop_if(self, names: Sequence[bytes], olds: Held) -> list[int]:
-        """Delete where the old value is; return the positions of where another was."""
+        """Delete where the old value is the current one; return the positions of other values."""
         ...
 
     def present(self, names: Sequence[bytes]) -> list[bool]:
-        """Return for each name whether anything is there."""
+        """Return whether each name exists."""
         ...
 
     def names(self) -> Iterator[list[bytes]]:
-        """Yield all names, some perhaps more than once, without the place's own part."""
+        """Yield all names, some perhaps more than once, without the location's own part."""
         ...

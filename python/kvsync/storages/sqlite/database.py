@@ -1,4 +1,4 @@
-"""A SQLite database: one connection, opened when first needed, its transactions, and which tables are there."""
+"""A SQLite database: one connection, opened on first use, its transactions, and its tables."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ WAL_PAUSE_SECONDS = 0.02
 
 
 class Relation(Protocol):
-    """A table that is made by the first write to it."""
+    """A table that the first write to it creates."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
         ...
 
     @property
     def create(self) -> str:
-        """The statement that makes it."""
+        """The statement that creates it."""
         ...
 
     def exists(self, connection: sqlite3.Connection) -> bool:
-        """Return whether it is there, and fits."""
+        """Return whether it exists; if it does, it has been checked."""
         ...
 
 
 class Database:
-    """The way to one database; several threads may use it, one at a time.
+    """Access to one database; several threads may use it, one at a time.
 
     Args:
         path: its file's absolute path.
         storage: the storage's name, for messages.
-        prepare: is called with the connection as soon as it is open.
-        busy_timeout: seconds to wait for others' locks.
+        prepare: called with the connection as soon as it is open.
+        busy_timeout: seconds to wait for locks of others.
         sleep: waits that many seconds.
 
     Attributes:
-        connection: None before the first call that needs it, and when it is closed.
+        connection: None before the first call that needs it, and after closing.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self, table: Relation) -> Iterator[sqlite3.Connection | None]:
-        """Give the connection, or None where file or table is missing.
+        """Yield the connection, or None if file or table do not exist.
 
         Raises:
             StorageError: the database cannot be read.
@@ -87,7 +87,7 @@ class Database:
             yield self._connection_to(table)
 
     def has(self, table: Relation) -> bool:
-        """Return whether a table is there.
+        """Return whether a table exists.
 
         Raises:
             StorageError: the database cannot be read.
@@ -97,7 +97,7 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self, made: Relation | None = None, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """Give the connection, in a transaction or in a part of the one that is open, with a table made if need be.
+        """Yield the connection, within a transaction; create a table first, if it is given and does not exist.
 
         Raises:
             StorageError: the database cannot be written.
@@ -119,7 +119,7 @@ class Database:
                 yield connection
                 self._commit(connection)
             except BaseException:
-                if connection.in_transaction:  # a full disk, for one, ends it by itself
+                if connection.in_transaction:  # some failures, such as a full disk, end it
                     connection.execute("ROLLBACK")
                 raise
             finally:
@@ -128,11 +128,11 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all that is done inside as one on leaving, or undo it on an exception.
+        """Commit everything done inside atomically on leaving, or undo it on an exception.
 
         Raises:
             UsageError: one is open already.
-            StorageError: it cannot be begun or committed; nothing of it remains.
+            StorageError: it cannot be begun or committed; nothing of it is kept.
         """
         if self._in_transaction:
             message = "a transaction is open already"
@@ -151,7 +151,7 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Close the database; what a transaction has not committed is undone."""
+        """Close the database; an uncommitted transaction is undone."""
         with self._lock, self._errors():
             connection, self.connection, self._closed = self.connection, None, True
             if connection is not None:
@@ -165,7 +165,7 @@ class Database:
         if table.name not in self._tables:
             if not table.exists(connection):
                 return None
-            if not self._in_transaction:  # a rollback would take the table away again
+            if not self._in_transaction:  # a rollback would remove the table again
                 self._tables.add(table.name)
         return connection
 
@@ -175,9 +175,9 @@ class Database:
 
     @contextlib.contextmanager
     def _part(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """Let nothing of the transaction be committed once a call within it has failed.
+        """Commit nothing of the transaction once a call within it has failed.
 
-        A savepoint that undid that call alone would have every page copied that the call changes.
+        A savepoint, to undo that call alone, would copy every page that the call changes.
         """
         if self._failed or not connection.in_transaction:
             message = "a call within the transaction failed, which undoes all of it: run again"
@@ -234,7 +234,7 @@ class Database:
         return mode
 
     def _set_wal(self, connection: sqlite3.Connection) -> str:
-        # SQLite does not wait for others here, even with a busy timeout.
+        # SQLite does not wait for locks of others here, even with a busy timeout.
         for attempt in range(WAL_ATTEMPTS):
             try:
                 return str(connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]).lower()

@@ -1,8 +1,8 @@
 """A table of a SQLite database with a column that says when a row expires.
 
-`?expires=COLUMN` names it: an INTEGER of wall-clock milliseconds; NULL and 0 mean never. A row whose time has come is
-absent for every method. It stays in the table until something is written at its key, or deletes it: an application
-that reads the table itself looks at the column, too.
+`?expires=COLUMN` names it: an INTEGER of wall-clock milliseconds; NULL and 0 mean never. An expired row is absent for
+every method. It stays in the table until its key is written or deleted: applications that read the table have to check
+the column, too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ExpiringTable(Table):
     """The names of a table and its three columns.
 
     Raises:
-        UsageError: a name is not of letters, digits and underscores, or is there twice.
+        UsageError: a name is not made of letters, digits and underscores, or is used twice.
     """
 
     expires: str = "expires"
@@ -50,15 +50,15 @@ class ExpiringTable(Table):
         """Check the names."""
         Table.__post_init__(self)
         if not NAME.match(self.expires):
-            message = f"expires={self.expires!r:.200} is no plain name: use letters, digits and underscores"
+            message = f"expires={self.expires!r:.200} is not a plain name: use letters, digits and underscores"
             raise UsageError(message)
         if self.expires.lower() in {self.key.lower(), self.value.lower()}:
-            message = f"expires is {self.expires!r}, as key or value is: name three columns"
+            message = f"expires is {self.expires!r}, the same as key or value: name three columns"
             raise UsageError(message)
 
     @property
     def create(self) -> str:
-        """The statement that makes the table."""
+        """The statement that creates the table."""
         return (
             f'CREATE TABLE IF NOT EXISTS "{self.name}" ("{self.key}" TEXT PRIMARY KEY, "{self.value}" BLOB NOT NULL, '
             f'"{self.expires}" INTEGER) WITHOUT ROWID'
@@ -78,7 +78,7 @@ class ExpiringTable(Table):
         return f"{Table.select(self, count)} AND {self._stays}"
 
     def select_expires(self, count: int) -> str:
-        """Return the statement that reads the times of `count` keys, of those that expire."""
+        """Return the statement that reads the times of those of `count` keys that expire."""
         marks = ",".join("?" * count)
         return (
             f'SELECT "{self.key}", "{self.expires}" FROM "{self.name}" '  # noqa: S608 - checked names
@@ -86,17 +86,17 @@ class ExpiringTable(Table):
         )
 
     def page(self, *, first: bool) -> str:
-        """Return the statement that reads rows in the order of the keys' bytes, all or those after a key."""
+        """Return the statement that reads rows in byte order of their keys, all of them or those after a key."""
         after = "" if first else f'"{self.key}" > ? AND '
         columns = f'"{self.key}", "{self.value}", "{self.expires}"'
         order = f'ORDER BY "{self.key}" COLLATE BINARY'
         return f'SELECT {columns} FROM "{self.name}" WHERE {after}{self._stays} {order}'  # noqa: S608 - checked names
 
     def exists(self, connection: sqlite3.Connection) -> bool:
-        """Return whether the table is there; if it is, it has been checked.
+        """Return whether the table exists; if it does, it has been checked.
 
         Raises:
-            UsageError: it does not fit.
+            UsageError: it is not suitable.
         """
         if not Table.exists(self, connection):
             return False
@@ -105,26 +105,26 @@ class ExpiringTable(Table):
         if found is None:
             message = (
                 f"table {self.name!r} has no column {self.expires!r}: name it with expires=, or add it, an INTEGER of "
-                "milliseconds that may be NULL"
+                "milliseconds that allows NULL"
             )
             raise UsageError(message)
         if found[3] or not _INTEGER.search(found[2]):
             message = (
                 f"column {self.expires!r} of {self.name!r} is declared {found[2]!r}{' NOT NULL' if found[3] else ''}: "
-                "it has to be an INTEGER that may be NULL"
+                "it has to be an INTEGER that allows NULL"
             )
             raise UsageError(message)
         return True
 
     @property
     def _stays(self) -> str:
-        # The function is in a query of its own so that it is called once, not for each row.
+        # The function is in a query of its own, so that it is called once instead of once for each row.
         column = f'"{self.expires}"'
         return f"({column} IS NULL OR {column} = 0 OR {column} > (SELECT {NOW}()))"
 
 
 class ExpiringRows(Rows):
-    """The statements over the rows of one table, of which some expire.
+    """The statements for the rows of one table, some of which expire.
 
     Args:
         table: its name and those of its columns.
@@ -138,7 +138,7 @@ class ExpiringRows(Rows):
         self._clock = clock
 
     def prepare(self, connection: sqlite3.Connection) -> None:
-        """Give a new connection the clock."""
+        """Register the clock with a new connection."""
         clock = self._clock
         connection.create_function(NOW, 0, lambda: int(clock() * 1000))
 
@@ -147,10 +147,10 @@ class ExpiringRows(Rows):
         return [(key, value, due or None) for key, value, due in zip(batch.keys, batch.values, expires, strict=True)]
 
     def times(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[int]:
-        """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
+        """Return when each value expires, wall-clock milliseconds; 0 if never, or if the key is absent.
 
         Raises:
-            StorageError: a row's time is no INTEGER.
+            StorageError: a row's time is not an INTEGER.
         """
         found: dict[str, int] = {}
         for chunk in self._chunks(keys):
@@ -159,7 +159,7 @@ class ExpiringRows(Rows):
         return [found.get(key, 0) for key in keys]
 
     def tokens(self, rows: Sequence[tuple[Any, ...]]) -> list[bytes]:
-        """Return the tokens of the values in a page: the BLAKE3 of each, and its time where it expires."""
+        """Return the tokens of the values in a page: the BLAKE3 of each, and its time if it expires."""
         return tokens_of(super().tokens(rows), [row[2] or 0 for row in rows])
 
     def _tokens_at(self, connection: sqlite3.Connection, values: dict[str, bytes]) -> dict[str, bytes]:
@@ -176,8 +176,8 @@ class ExpiringRows(Rows):
         if due is None or isinstance(due, int):
             return due or 0
         message = (
-            f"the row of key {key!r:.200} expires at {due!r:.100}, which is no INTEGER: milliseconds since 1970 belong "
-            f"into column {self.table.expires!r}"
+            f"the row of key {key!r:.200} expires at {due!r:.100}, which is not an INTEGER: store milliseconds of "
+            f"Unix time in column {self.table.expires!r}"
         )
         raise StorageError(message, key=key)
 
@@ -219,7 +219,7 @@ class ExpiringSqliteStorage(SqliteStorage):
         expires: Sequence[int],
         expect: Sequence[bytes | None] | None = None,
     ) -> Written:
-        """Write values, each until `expires[i]` (0: for ever), with `expect` only where there is that token.
+        """Write values that expire at `expires[i]` (0: never), with `expect` only where the token is the current one.
 
         Raises:
             StorageError: the database cannot be written.
@@ -231,10 +231,10 @@ class ExpiringSqliteStorage(SqliteStorage):
         return written_with_digests(batch)
 
     def expiries(self, keys: Sequence[str]) -> list[int]:
-        """Return when each value expires, wall-clock milliseconds; 0 where never, or where there is none.
+        """Return when each value expires, wall-clock milliseconds; 0 if never, or if the key is absent.
 
         Raises:
-            StorageError: the database cannot be read, or a row's time is no INTEGER.
+            StorageError: the database cannot be read, or a row's time is not an INTEGER.
         """
         with self._database.reading(self.table) as connection:
             return [0] * len(keys) if connection is None else self._rows.times(connection, keys)

@@ -1,4 +1,4 @@
-"""What SQLite's errors mean, and what to do about them."""
+"""What errors of SQLite mean, and what to do about them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 __all__ = ["failure"]
 
 _ADVICE = {
-    "SQLITE_BUSY": "another program holds the database: wait for it, or raise busy_timeout",
+    "SQLITE_BUSY": "another program has locked the database: wait for it, or raise busy_timeout",
     "SQLITE_CANTOPEN": "the file cannot be opened: check the path and its permissions",
     "SQLITE_CORRUPT": "the database is damaged: restore it from a backup",
     "SQLITE_FULL": "the disk is full: make room and run again",
     "SQLITE_IOERR": "the disk failed: check it and run again",
-    "SQLITE_LOCKED": "another connection holds the table: wait for it, or raise busy_timeout",
-    "SQLITE_NOTADB": "the file is not a SQLite database: name another",
+    "SQLITE_LOCKED": "another connection has locked the table: wait for it, or raise busy_timeout",
+    "SQLITE_NOTADB": "the file is not a SQLite database: name another one",
     "SQLITE_READONLY": "the database is read-only: change its permissions, and its folder's",
 }
 
 
 def failure(error: sqlite3.Error, *, storage: str) -> StorageError:
-    """Return what to raise for SQLite's `error`."""
+    """Return the error to raise for one of SQLite's."""
     code = getattr(error, "sqlite_errorname", "")
     known = (text for name, text in _ADVICE.items() if code.startswith(name))
-    return StorageError(f"{error}: {next(known, 'mend it and run again')}", storage=storage)
+    return StorageError(f"{error}: {next(known, 'fix that and run again')}", storage=storage)

@@ -23,7 +23,7 @@ VERSION_BYTES = 8
 
 
 class Index:
-    """The statements over the objects of one table of values.
+    """The statements for the objects of one table of values.
 
     Args:
         owner: the name of the table of values.
@@ -40,7 +40,7 @@ class Index:
         self._owner = owner
 
     def exists(self, connection: sqlite3.Connection) -> bool:
-        """Return whether the table of objects is there."""
+        """Return whether the table of objects exists."""
         query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
         return connection.execute(query, (INDEX_TABLE,)).fetchone() is not None
 
@@ -48,7 +48,7 @@ class Index:
         """Return an object, or None.
 
         Raises:
-            StorageError: its row is none that we wrote.
+            StorageError: another program has changed its row.
         """
         query = f"SELECT data, version FROM {INDEX_TABLE} WHERE tbl = ? AND name = ?"
         row = connection.execute(query, (self._owner, name)).fetchone()
@@ -65,7 +65,7 @@ class Index:
         """Write an object.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
         """
         row = (data, _number(version), self._owner, name)
         if isinstance(expect, bytes):
@@ -83,10 +83,10 @@ class Index:
             raise ObjectMismatch(name)
 
     def remove(self, connection: sqlite3.Connection, names: Sequence[str], expect: Expectation) -> None:
-        """Remove objects; absent ones are passed over, where `expect` allows it.
+        """Remove objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
         """
         if expect is not ANY:
             for name in names:

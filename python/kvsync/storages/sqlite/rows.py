@@ -1,4 +1,4 @@
-"""The rows of a table of values: reading and writing them on an open connection."""
+"""The rows of a table of values: read and write them on an open connection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNFIT = (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeEncod
 
 
 class Rows:
-    """The statements over the rows of one table; `kvsync.storages.sqlite.expiring` has those of rows that expire.
+    """The statements for the rows of one table; `kvsync.storages.sqlite.expiring` has those for rows that expire.
 
     Args:
         table: its name and those of its columns.
@@ -38,10 +38,10 @@ class Rows:
         self.table = table
 
     def prepare(self, connection: sqlite3.Connection) -> None:
-        """Give a new connection what the statements need: here nothing."""
+        """Prepare a new connection for the statements: here nothing is needed."""
 
     def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none."""
+        """Return the values of `keys`, in their order; None for a key that is absent."""
         found = self._select(connection, keys)
         if set(map(type, found.values())) <= {bytes}:
             return [found.get(key) for key in keys]
@@ -61,7 +61,7 @@ class Rows:
         """Return the next rows after the key `last`, ascending, each a key, a value, and what else the table has.
 
         Raises:
-            StorageError: a key is no text, or a value no BLOB.
+            StorageError: a key is not text, or a value is not a BLOB.
         """
         cursor = connection.execute(self.table.page(first=last is None), () if last is None else (last,))
         rows: list[tuple[Any, ...]] = []
@@ -85,7 +85,7 @@ class Rows:
         connection: sqlite3.Connection,  # noqa: ARG002 - rows that expire are asked when
         values: dict[str, bytes],
     ) -> dict[str, bytes]:
-        """Return the tokens of values that were just read."""
+        """Return the tokens of values that have just been read."""
         return dict(zip(values, digest_values(list(values.values())), strict=True))
 
     def _check(self, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -94,7 +94,7 @@ class Rows:
         for row in rows:
             key, value = row[:2]
             if not isinstance(key, str):
-                message = f"table {self.table.name!r} has a key that is {_class(key)}, no text: {key!r:.200}"
+                message = f"table {self.table.name!r} has a key that is {_class(key)}, not text: {key!r:.200}"
                 raise StorageError(message)
             if not isinstance(value, bytes):
                 message = f"the row of key {key!r:.200} holds {_class(value)}, not a BLOB: rewrite or delete it"
@@ -110,7 +110,7 @@ class Rows:
         found = self._select(connection, batch.keys)
         readable = {key: value for key, value in found.items() if isinstance(value, bytes)}
         tokens = self._tokens_at(connection, readable)
-        # A row that holds no BLOB is neither absent nor ever what was expected.
+        # A row that does not hold a BLOB is neither absent nor ever what was expected.
         batch.compare([tokens.get(key, b"" if key in found else None) for key in batch.keys], deletes=deletes)
         batch.drop_refused()
 
@@ -118,7 +118,7 @@ class Rows:
         with contextlib.suppress(*_UNFIT):
             connection.executemany(self.table.upsert, rows)
             return
-        # One of the rows cannot be stored. Find out which; those before it are written once more.
+        # One of the rows cannot be stored. Find out which; the rows before it are written again.
         for row in rows:
             if not connection.in_transaction:
                 message = "the database has undone the transaction: run again"
@@ -135,7 +135,7 @@ class Rows:
         return found
 
     def _chunks(self, keys: Sequence[str]) -> Iterator[Sequence[str]]:
-        """Yield the keys that can be stored, as many at a time as one statement asks for."""
+        """Yield the keys that can be stored, in chunks for one statement each."""
         storable = keys if _are_texts(keys) else [key for key in keys if _is_text(key)]
         for start in range(0, len(storable), READ_COUNT):
             yield storable[start : start + READ_COUNT]

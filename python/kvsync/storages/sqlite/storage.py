@@ -1,14 +1,13 @@
 """A table of a SQLite database as a storage.
 
-`sqlite:///app.db` is a path relative to the working directory, `sqlite:////var/app.db` an absolute one.
-Values lie in the table `kv(key, value)`, or in the one that `?table=&key=&value=` name, with `expires=` a column that
-says when they expire (`kvsync.storages.sqlite.expiring`); the index lies in `kvsync_index`.
+`sqlite:///app.db` is a path relative to the working directory, `sqlite:////var/app.db` an absolute one. Values are
+stored in the table `kv(key, value)`, or in the one that `?table=&key=&value=` name; `expires=` names a column that
+says when they expire (`kvsync.storages.sqlite.expiring`). The index is in `kvsync_index`.
 
-File and tables are made by the first write. A file that is made here gets write-ahead
-logging; another keeps its journal mode. Every commit is durable, but for the lease's, which a crash may take
-back.
+The first write creates file and tables. A new file gets write-ahead logging; an existing one keeps its journal mode.
+Every commit is durable, except for the lease's, which a crash may undo.
 
-Only values of the storage class BLOB are values; a row with another is unreadable, and says so.
+Only BLOBs are values; a row of another storage class is unreadable, and says so.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["SqliteStorage"]
 
 BUSY_SECONDS = 5.0
-"""How long a call waits for another writer, unless told otherwise."""
+"""How long a call waits for another writer, by default."""
 
 
 class SqliteStorage:
@@ -47,10 +46,10 @@ class SqliteStorage:
         path: the database's file.
         table: the table's name and those of its columns.
         name: what messages call it; by default its URL.
-        busy_timeout: seconds to wait for others' locks.
+        busy_timeout: seconds to wait for locks of others.
         sleep: waits that many seconds.
-        random_bytes: gives that many random bytes; versions of index objects are made of them.
-        rows: how the table's rows are read and written, if not plainly; it names the table then.
+        random_bytes: returns that many random bytes, for the versions of index objects.
+        rows: the statements for rows, by default those of a table without expiry; they name the table.
     """
 
     capabilities = Capabilities(
@@ -76,9 +75,9 @@ class SqliteStorage:
         self.name = name or f"sqlite:///{self.path}"
         self.identity = f"sqlite:{os.path.realpath(self.path)}?{self.table.name}"
         self._random_bytes = random_bytes
-        self._place = absolute(self.path)  # it is opened when first needed
+        self._absolute_path = absolute(self.path)  # opened on first use
         self._database = Database(
-            self._place, self.name, prepare=self._rows.prepare, busy_timeout=busy_timeout, sleep=sleep
+            self._absolute_path, self.name, prepare=self._rows.prepare, busy_timeout=busy_timeout, sleep=sleep
         )
         self._index = Index(self.table.name)
 
@@ -87,7 +86,7 @@ class SqliteStorage:
         return f"SqliteStorage({self.name!r})"
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None where there is none.
+        """Return the values of `keys`, in their order; None for a key that is absent.
 
         Raises:
             StorageError: the database cannot be read.
@@ -98,7 +97,7 @@ class SqliteStorage:
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
     ) -> Written:
-        """Write `values[i]` at `keys[i]`, with `expect` only where the value there has that token.
+        """Write `values[i]` at `keys[i]`, with `expect` only where the current value has that token.
 
         Raises:
             StorageError: the database cannot be written.
@@ -111,7 +110,7 @@ class SqliteStorage:
         return batch.written()
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
-        """Delete `keys`, with `expect` only where the value there has that token.
+        """Delete `keys`, with `expect` only where the current value has that token.
 
         Raises:
             StorageError: the database cannot be written.
@@ -124,10 +123,10 @@ class SqliteStorage:
         return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with the token of its value, ascending by UTF-8 bytes.
+        """Yield every key with the token of its value, in UTF-8 byte order.
 
         Raises:
-            StorageError: the database cannot be read, or a key in it is no text, or a value no BLOB.
+            StorageError: the database cannot be read, a key is not text, or a value is not a BLOB.
         """
         last: str | None = None
         while True:
@@ -152,7 +151,7 @@ class SqliteStorage:
         """Write an index object and return its new version.
 
         Raises:
-            ObjectMismatch: it is not as expected; nothing was written.
+            ObjectMismatch: it does not have the expected version; nothing was written.
             StorageError: the database cannot be written.
         """
         version = self._random_bytes(VERSION_BYTES)
@@ -161,10 +160,10 @@ class SqliteStorage:
         return version
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; absent ones are passed over, where `expect` allows it.
+        """Remove index objects; skip absent ones, unless a version is expected.
 
         Raises:
-            ObjectMismatch: one is not as expected; nothing was removed.
+            ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: the database cannot be written.
         """
         if not names:
@@ -185,31 +184,31 @@ class SqliteStorage:
             return [] if connection is None else self._index.names(connection)
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return None for each key: a table does not say."""
+        """Return None for each key: a table does not record it."""
         return [None] * len(keys)
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Commit all that is done inside as one on leaving, or undo it on an exception.
+        """Commit everything done inside atomically on leaving, or undo it on an exception.
 
         Raises:
             UsageError: one is open already.
-            StorageError: it cannot be begun or committed; nothing of it remains.
+            StorageError: it cannot be begun or committed; nothing of it is kept.
         """
         return self._database.transaction()
 
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:
-        """Try the storage so that nothing stays; see `SupportsDryProbe`.
+        """Probe without leaving anything behind; see `SupportsDryProbe`.
 
         Raises:
             StorageError: the database cannot be written.
         """
-        if not os.path.exists(self._place):
+        if not os.path.exists(self._absolute_path):
             yield f"the database {self.path!r:.300}"
         else:
             with rolled_back(self):
                 yield ""
 
     def close(self) -> None:
-        """Close the database; what a transaction has not committed is undone."""
+        """Close the database; an uncommitted transaction is undone."""
         self._database.close()

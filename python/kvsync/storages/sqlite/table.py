@@ -1,4 +1,4 @@
-"""The mapped table of a SQLite storage: its names, whether they fit, and the statements over it."""
+"""The table of a SQLite storage: its names, whether it is suitable, and its statements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Table:
     """The names of a table and its two columns, checked against an allow-list.
 
     Raises:
-        UsageError: a name is not of letters, digits and underscores, or the table is the index's own.
+        UsageError: a name is not made of letters, digits and underscores, or the table is that of the index.
     """
 
     name: str = "kv"
@@ -36,7 +36,7 @@ class Table:
         """Check the names."""
         for what, name in (("table", self.name), ("key", self.key), ("value", self.value)):
             if not NAME.match(name):
-                message = f"{what}={name!r:.200} is no plain name: use letters, digits and underscores"
+                message = f"{what}={name!r:.200} is not a plain name: use letters, digits and underscores"
                 raise UsageError(message)
         if self.name.lower() == INDEX_TABLE or self.name.lower().startswith("sqlite_"):
             message = f"table={self.name!r} is reserved: name another table"
@@ -47,7 +47,7 @@ class Table:
 
     @property
     def create(self) -> str:
-        """The statement that makes the table."""
+        """The statement that creates the table."""
         return (
             f'CREATE TABLE IF NOT EXISTS "{self.name}" '
             f'("{self.key}" TEXT PRIMARY KEY, "{self.value}" BLOB NOT NULL) WITHOUT ROWID'
@@ -72,9 +72,9 @@ class Table:
         return f'SELECT "{self.key}", "{self.value}" FROM "{self.name}" WHERE "{self.key}" IN ({marks})'  # noqa: S608
 
     def page(self, *, first: bool) -> str:
-        """Return the statement that reads rows in the order of the keys' bytes, all or those after a key.
+        """Return the statement that reads rows in byte order of their keys, all of them or those after a key.
 
-        The order of storage classes (NULL, numbers, text, BLOB) makes it show keys that are no text, too.
+        Storage classes are ordered (NULL, numbers, text, BLOB), so it also shows keys that are not text.
         """
         after = "" if first else f'WHERE "{self.key}" > ? '
         columns = f'"{self.key}", "{self.value}"'
@@ -82,10 +82,10 @@ class Table:
         return f'SELECT {columns} FROM "{self.name}" {after}{order}'  # noqa: S608 - checked names
 
     def exists(self, connection: sqlite3.Connection) -> bool:
-        """Return whether the table is there; if it is, it has been checked.
+        """Return whether the table exists; if it does, it has been checked.
 
         Raises:
-            UsageError: it does not fit.
+            UsageError: it is not suitable.
         """
         columns = {row[1].lower(): (row[2], row[5]) for row in connection.execute(f'PRAGMA table_info("{self.name}")')}
         if not columns:

@@ -1,4 +1,4 @@
-"""What a `sqlite:///` URL says."""
+"""`sqlite:///` URLs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def open_url(url: str) -> SqliteStorage:
     """Return the storage of a `sqlite:///file.db` URL.
 
     Raises:
-        UsageError: the URL names a host, no file, or a parameter that is not known.
+        UsageError: the URL has a host, no file, or an unknown parameter.
     """
     parsed = parse_url(url)
     options = parsed.options("table", "key", "value", "expires", "busy_timeout")
