@@ -104,8 +104,8 @@ class Capabilities:
         tokens: what tells a scan that a value changed: the BLAKE3 of the value, or `OpaqueTokens`.
         conditions: whether conditional writes hold. "certain": yes. "claimed": a probe proves it before the first run,
             since some servers ignore conditions silently. "advisory": no, and the user insisted.
-        lease_stays: the lease object stays in place when the lease is released: because nothing can be removed on
-            condition, or because removing and recreating it in every run costs more than it is worth.
+        lease_stays: the lease object stays in place when the lease is released: because to remove an object on
+            condition is not atomic here, or because removing and recreating the lease in every run costs too much.
         supports: the optional protocols that the storage implements.
     """
 

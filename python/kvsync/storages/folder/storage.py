@@ -80,7 +80,7 @@ class FolderStorage:
     ) -> None:
         self.path = os.fspath(path)
         self.name = self.path
-        self._path = absolute(self.path)  # each call opens it
+        self._absolute_path = absolute(self.path)  # each call opens it
         self.identity = f"file:{os.path.realpath(self.path)}"
         self._create = create
         self._clock_ns = clock_ns
@@ -314,7 +314,7 @@ class FolderStorage:
 
     def _root(self) -> int | None:
         try:
-            return os.open(self._path, _ROOT)
+            return os.open(self._absolute_path, _ROOT)
         except FileNotFoundError:
             if not self._create:
                 raise
@@ -324,13 +324,13 @@ class FolderStorage:
         root = self._root()
         if root is not None:
             return root
-        os.makedirs(self._path, exist_ok=True)
-        parent = os.open(os.path.dirname(os.path.realpath(self._path)), _ROOT)
+        os.makedirs(self._absolute_path, exist_ok=True)
+        parent = os.open(os.path.dirname(os.path.realpath(self._absolute_path)), _ROOT)
         try:
             os.fsync(parent)
         finally:
             os.close(parent)
-        return os.open(self._path, _ROOT)
+        return os.open(self._absolute_path, _ROOT)
 
     def _probed(self, staging: Staging) -> Naming:
         normalises, folds = staging.probe()
