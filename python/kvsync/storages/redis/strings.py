@@ -50,24 +50,19 @@ class StringValues:
 
     def fetch(self, names: Sequence[bytes], limit: int) -> Fetched:
         """Return values or sizes, and when they expire."""
-        found: list[Any] = [None] * len(names)
-        expires: dict[int, int] = {}
         groups, calls = self._calls(names, [], after=[limit])
-        for positions, reply in zip(groups, run_scripts(self._link, self._scripts.fetch, calls), strict=True):
-            values, which, times = reply
-            for position, value in zip(positions, values, strict=True):
-                found[position] = value
-            expires.update((positions[i - 1], at) for i, at in zip(which, times, strict=True))
-        return Fetched(found, expires)
+        replies = run_scripts(self._link, self._scripts.fetch, calls)
+        expires = {
+            group[i - 1]: at
+            for group, (_, which, times) in zip(groups, replies, strict=True)
+            for i, at in zip(which, times, strict=True)
+        }
+        return Fetched(_ungrouped(groups, [values for values, _, _ in replies]), expires)
 
     def expiries(self, names: Sequence[bytes]) -> list[int]:
         """Return when values expire; 0 if never, or if absent."""
-        found = [0] * len(names)
         groups, calls = self._calls(names, [])
-        for positions, reply in zip(groups, run_scripts(self._link, self._scripts.due, calls), strict=True):
-            for position, at in zip(positions, reply, strict=True):
-                found[position] = at
-        return found
+        return _ungrouped(groups, run_scripts(self._link, self._scripts.due, calls))
 
     def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
         """Write values without a TTL.
@@ -161,11 +156,7 @@ class StringValues:
         if len(groups) == 1:
             return list(succeeded(self._link, self._link.batch([Command(names[0], (command, *names))]))[0])
         commands = [Command(names[group[0]], (command, *(names[i] for i in group))) for group in groups]
-        found: list[Any] = [None] * len(names)
-        for positions, reply in zip(groups, succeeded(self._link, self._link.batch(commands)), strict=True):
-            for position, value in zip(positions, reply, strict=True):
-                found[position] = value
-        return found
+        return _ungrouped(groups, succeeded(self._link, self._link.batch(commands)))
 
     def _others(
         self, script: Script, names: Sequence[bytes], columns: Sequence[Sequence[bytes | int]]
@@ -193,6 +184,14 @@ class StringValues:
             ([names[i] for i in group], [*(column[i] for column in columns for i in group), *after]) for group in groups
         ]
         return groups, calls
+
+
+def _ungrouped(groups: Sequence[list[int]], replies: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return what was replied for each position, in their order; a group's reply has one for each of its positions."""
+    found: dict[int, Any] = {}
+    for group, reply in zip(groups, replies, strict=True):
+        found.update(zip(group, reply, strict=True))
+    return [found[position] for position in range(len(found))]
 
 
 def _pairs(command: str, groups: Sequence[list[int]], names: Sequence[bytes], values: Sequence[bytes]) -> list[Command]:
