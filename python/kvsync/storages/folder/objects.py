@@ -79,10 +79,10 @@ class ObjectFiles:
                 self._tree.prune(parent)
         self._tree.sync()
 
-    def vanish(self) -> None:
+    def remove_unused(self) -> None:
         """Remove everything that was created for objects, if there are none and nobody else is creating one."""
         with self._locked():
-            if self.names() or not Staging.vanish(self._tree):
+            if self.names() or not Staging.remove_unused(self._tree):
                 return
             here = self._tree.directory(RESERVED)
             if here is not None:

@@ -71,7 +71,7 @@ class Staging:
         os.close(self.directory)
 
     @staticmethod
-    def vanish(tree: SafeTree) -> bool:
+    def remove_unused(tree: SafeTree) -> bool:
         """Remove the directory, unless somebody is writing there; return whether it is gone."""
         here = tree.directory(STAGING)
         if here is None:

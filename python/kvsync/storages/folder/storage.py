@@ -280,7 +280,7 @@ class FolderStorage:
             if not used:
                 with self._reading() as (tree, _):
                     if tree is not None and tree.directory(RESERVED) is not None:
-                        ObjectFiles(tree, self.name).vanish()
+                        ObjectFiles(tree, self.name).remove_unused()
 
     def close(self) -> None:
         """Do nothing: descriptors are closed at the end of each call."""

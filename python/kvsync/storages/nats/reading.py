@@ -95,13 +95,13 @@ async def _get_direct(session: Session, bucket: Bucket, names: Sequence[str], fo
     unproven: list[str] = []
     for _ in range(FRESH_ATTEMPTS):
         # Asked at the same time: whatever the leader reports, it knew when we were called.
-        told = asyncio.ensure_future(bucket.info(session, fresh=True))
+        info_request = asyncio.ensure_future(bucket.info(session, fresh=True))
         try:
             answers = await _ask_many(session, bucket, wanted)
         except BaseException:
-            told.cancel()
+            info_request.cancel()
             raise
-        info = await told
+        info = await info_request
         if info is None:
             return []
         wanted = []

@@ -274,7 +274,7 @@ class RedisStorage:
 
     def _admit(self, *, refresh: bool = False) -> None:
         self._traits.admit(refresh=refresh)
-        if self._traits.tell_expiry is False and has_expiry(self):
+        if self._traits.reports_expiry is False and has_expiry(self):
             self.capabilities = replace(self.capabilities, supports=self.capabilities.supports - {Support.EXPIRY})
 
     def _write(self, batch: Batch) -> None:

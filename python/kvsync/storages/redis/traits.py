@@ -29,11 +29,11 @@ class ServerTraits:
         evicting: accept servers that may evict keys.
 
     Attributes:
-        tell_expiry: whether they report when a key expires; None until they were asked.
+        reports_expiry: whether they report when a key expires; None until they were asked.
     """
 
     def __init__(self, link: Link, key: bytes, *, evicting: bool) -> None:
-        self.tell_expiry: bool | None = None
+        self.reports_expiry: bool | None = None
         self._link = link
         self._key = key
         self._evicting = evicting
@@ -48,11 +48,11 @@ class ServerTraits:
         Raises:
             StorageError: it may evict keys.
         """
-        if (self._evicting or (self._admitted and not refresh)) and self.tell_expiry is not None:
+        if (self._evicting or (self._admitted and not refresh)) and self.reports_expiry is not None:
             return
         replies = self._ask(("INFO", "memory"), ("PEXPIRETIME", self._key))
-        if self.tell_expiry is None:
-            self.tell_expiry = self._do_tell([expiry for _, expiry in replies])
+        if self.reports_expiry is None:
+            self.reports_expiry = self._do_report([expiry for _, expiry in replies])
         for info, _ in replies:
             policy = _texts(info).get("maxmemory_policy", "noeviction")
             if policy != "noeviction" and not self._evicting:
@@ -75,16 +75,16 @@ class ServerTraits:
             self._bytes_max = min([VALUE_BYTES_MAX, *sizes])
         return self._bytes_max
 
-    def _do_tell(self, replies: list[Any]) -> bool | None:
+    def _do_report(self, replies: list[Any]) -> bool | None:
         """Return whether all servers (or proxies) know the command and allow it; None if one has not answered."""
         exceptions = self._link.library.exceptions
-        told = [not isinstance(reply, Exception) or isinstance(reply, exceptions.AskError) for reply in replies]
+        reported = [not isinstance(reply, Exception) or isinstance(reply, exceptions.AskError) for reply in replies]
         barred = [
             isinstance(reply, exceptions.NoPermissionError) or _UNKNOWN.search(str(reply)) is not None
             for reply in replies
             if isinstance(reply, Exception)
         ]
-        return False if any(barred) else True if all(told) else None
+        return False if any(barred) else True if all(reported) else None
 
     def _ask(self, *commands: tuple[str | bytes, ...]) -> list[list[Any]]:
         """Return each server's replies, in one round trip each, including errors."""
