@@ -24,7 +24,7 @@ import redis
 from servers.redis import RedisServer
 from servers.running import running
 
-from kvsync.measuring import BATCH_COUNT
+from kvsync.digesting import BATCH_COUNT
 from kvsync.storages import Storage, open_storage
 from kvsync.storages.sqlite.table import Table
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from kvsync import Put
-from kvsync.measuring import BATCH_COUNT
+from kvsync.digesting import BATCH_COUNT
 from kvsync.storages import Storage, open_storage
 from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage

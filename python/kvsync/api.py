@@ -7,14 +7,13 @@ from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from kvsync import engine, inspection
+from kvsync import inspection
 from kvsync.doctor import diagnose
 from kvsync.environment import Environment
 from kvsync.errors import SameStorageError
-from kvsync.lease import seize
 from kvsync.options import Options
 from kvsync.plan import Plan
-from kvsync.replica import Replica
+from kvsync.run import holder, steps
 from kvsync.storages import open_storage
 from kvsync.storages.contract import has_identity
 from kvsync.store import Store
@@ -108,12 +107,9 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     )
     environment = environment or Environment(clock=clock)
     with _opened(source, target) as (one, other):
-        run = engine.Run(one, other, options, environment)
-        if not dry_run:
-            return run.synchronise(changes)
-        outline = run.preview(changes)
-        run.result.pushed, run.result.pulled = len(outline.to_target.copy), len(outline.to_source.copy)
-        return run.result
+        if dry_run:
+            return steps.preview(one, other, changes, options, environment).result
+        return steps.sync(one, other, changes, options, environment)
 
 
 def plan(
@@ -142,15 +138,14 @@ def plan(
     options = Options(conflict=conflict, scan=scan, max_delete=max_delete)
     environment = environment or Environment(clock=clock)
     with _opened(source, target) as (one, other):
-        run = engine.Run(one, other, options, environment)
-        outline = run.preview(changes)
+        preview = steps.preview(one, other, changes, options, environment)
 
     def apply() -> SyncResult:
         with _opened(source, target) as (one, other):
-            return engine.Run(one, other, options, environment).synchronise(changes, outline.basis)
+            return steps.sync(one, other, changes, options, environment, preview.basis)
 
-    result = run.result
-    return Plan(result.source, result.target, outline, result.guarantee, result.expiry_ignored, apply)
+    result = preview.result
+    return Plan(result.source, result.target, preview.exchange, result.guarantee, result.expiry_ignored, apply)
 
 
 def commit(
@@ -175,7 +170,7 @@ def commit(
     """
     options = Options(scan=scan, max_delete=max_delete, lease_seconds=lease_seconds, wait_seconds=wait_seconds)
     with _opened(storage) as (one,):
-        return engine.commit(one, changes, options, environment or Environment(clock=clock))
+        return steps.commit(one, changes, options, environment or Environment(clock=clock))
 
 
 def open(storage: Target, *, clock: Callable[[], float] = time.time) -> Store:  # noqa: A001 - kvsync.open
@@ -277,7 +272,7 @@ def compact(
     """
     options = Options(wait_seconds=wait_seconds)
     with _opened(storage) as (one,):
-        return engine.compact(one, options, environment or Environment(clock=clock))
+        return steps.compact(one, options, environment or Environment(clock=clock))
 
 
 def unlock(storage: Target, *, clock: Callable[[], float] = time.time) -> bool:
@@ -289,19 +284,8 @@ def unlock(storage: Target, *, clock: Callable[[], float] = time.time) -> bool:
     >>> kvsync.unlock({})
     False
     """
-    environment = Environment(clock=clock)
     with _opened(storage) as (one,):
-        lease = seize(one, environment)
-        if lease is None:
-            return False
-        try:
-            replica = Replica(one, environment)
-            replica.require_no_remains()
-            replica.recover(lease)
-        finally:
-            # Where the old holder could not be fenced, the lease stays to be taken over.
-            lease.release(interrupted=False)
-        return True
+        return holder.unlock(one, Environment(clock=clock))
 
 
 @contextmanager

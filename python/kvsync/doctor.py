@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import KvsyncError, StorageError
 from kvsync.index.objects import MANIFEST
-from kvsync.index.recent import load_manifest
-from kvsync.lease import read_record
 from kvsync.probe import Probe, probe
+from kvsync.replica.session import read_manifest
+from kvsync.run.holder import read_lease
 from kvsync.storages.contract import Tier, has_dry_probe, has_foreign
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
     One that does not even let its manifest be read is not tried any further: each try may wait for a time-out.
     """
     found = Diagnosis(storage.name, storage.capabilities)
-    if isinstance(_note(found, lambda: load_manifest(storage)), StorageError):
+    if isinstance(_note(found, lambda: read_manifest(storage)), StorageError):
         return found
-    _note(found, lambda: read_record(storage))
+    _note(found, lambda: read_lease(storage))
     _note(found, lambda: next(iter(storage.scan()), None))
     found.foreign = storage.foreign if has_foreign(storage) else ()
     _note(found, lambda: _try(found, storage, environment))

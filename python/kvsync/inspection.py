@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kvsync.digesting import Digested, digests
 from kvsync.environment import Environment
 from kvsync.expiry import CLOCK_SKEW_MS
 from kvsync.index.lost import LOST_PREFIX, LostValue
-from kvsync.index.segments import changes_of
-from kvsync.lease import read_record
-from kvsync.measuring import Measured, measured
 from kvsync.native import Segment
-from kvsync.replica import Replica
+from kvsync.replica.log import Log
+from kvsync.replica.segments import changes_of
+from kvsync.run.holder import read_lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,7 +79,7 @@ class Verification:
 
 def status(storage: Storage) -> Status:
     """Return what kvsync knows of `storage`."""
-    manifest = Replica(storage, Environment(), dry=True).manifest
+    manifest = Log.read(storage, Environment(), dry=True).manifest
     return Status(
         storage=storage.name,
         replica=manifest.replica if manifest.generation else None,
@@ -88,19 +88,19 @@ def status(storage: Storage) -> Status:
         changes=sum(entry.length for entry in manifest.segments),
         segments=len(manifest.segments),
         index_bytes=sum(entry.size for entry in manifest.segments),
-        missing={lack.change.key: lack.reason for lack in manifest.lacking},
+        missing={entry.change.key: entry.reason for entry in manifest.knowledge.missing},
         peers=tuple(manifest.peers or ()),
-        lease=read_record(storage),
+        lease=read_lease(storage),
         guarantee=storage.capabilities.tier,
     )
 
 
 def log(storage: Storage, key: str | None) -> list[Change]:
     """Return the newest logged changes, oldest first."""
-    replica = Replica(storage, Environment(), dry=True)
+    logged = Log.read(storage, Environment(), dry=True)
     if key is not None:
-        return [change for change in replica.newest([key]) if change is not None]
-    return sorted(changes_of(Segment.merge(replica.everything())), key=lambda change: change.order)
+        return [change for change in logged.newest([key]) if change is not None]
+    return sorted(changes_of(Segment.merge(logged.all_segments())), key=lambda change: change.order)
 
 
 def lost(storage: Storage) -> Iterator[LostValue]:
@@ -115,9 +115,9 @@ def verify(source: Storage, target: Storage, environment: Environment) -> Verifi
     """Compare the values of two storages, and each with its log."""
     result = Verification()
     one, other = _digests(source), _digests(target)
-    logs = _Log.of(source), _Log.of(target)
+    logs = _Logged.of(source), _Logged.of(target)
     now_ms = environment.now_ms() + CLOCK_SKEW_MS
-    expired = _Log(Segment.merge([log.newest for log in logs])).expired(now_ms)
+    expired = _Logged(Segment.merge([log.newest for log in logs])).expired(now_ms)
     for key in sorted(one.keys() | other.keys()):
         if (key in one) != (key in other) and key in expired and expired[key] == one.get(key, other.get(key)):
             result.expired.append(key)
@@ -138,26 +138,26 @@ def verify(source: Storage, target: Storage, environment: Environment) -> Verifi
 
 def _digests(storage: Storage) -> dict[str, bytes | None]:
     """Return the digest of every value; None for one that cannot be read."""
-    digests: dict[str, bytes | None] = {}
+    values: dict[str, bytes | None] = {}
     for keys, _ in storage.scan():
-        for key, found in measured(storage, keys):
+        for key, found in digests(storage, keys):
             if found is not None:
-                digests[key] = found.digest if isinstance(found, Measured) else None
-    return digests
+                values[key] = found.digest if isinstance(found, Digested) else None
+    return values
 
 
 @dataclass(frozen=True, slots=True)
-class _Log:
+class _Logged:
     """The newest change of each key, and the keys whose value is known to be missing."""
 
     newest: Segment
     missing: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, storage: Storage) -> _Log:
-        replica = Replica(storage, Environment(), dry=True)
-        missing = frozenset(lack.change.key for lack in replica.manifest.lacking)
-        return cls(Segment.merge(replica.everything()), missing)
+    def of(cls, storage: Storage) -> _Logged:
+        logged = Log.read(storage, Environment(), dry=True)
+        missing = frozenset(entry.change.key for entry in logged.manifest.knowledge.missing)
+        return cls(Segment.merge(logged.all_segments()), missing)
 
     def expired(self, now_ms: int) -> dict[str, bytes]:
         """Return the digests of values that have expired: each may still be there, and need not."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kvsync.index.segments import changes_of
+from kvsync.replica.segments import changes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kvsync.engine import Outline
     from kvsync.result import SyncResult
+    from kvsync.run.delta import Exchange
     from kvsync.storages.contract import Tier
     from kvsync.types import Change, Conflict
 
@@ -34,7 +34,7 @@ class Plan:
 
     source: str
     target: str
-    outline: Outline
+    exchange: Exchange
     guarantee: Tier
     expiry_ignored: int
     _apply: Callable[[], SyncResult] = field(repr=False)
@@ -42,27 +42,27 @@ class Plan:
     @property
     def to_target(self) -> Iterator[Change]:
         """Changes that the target would get, ascending by key."""
-        return changes_of(self.outline.to_target.copy)
+        return changes_of(self.exchange.to_target.copy)
 
     @property
     def to_source(self) -> Iterator[Change]:
         """Changes that the source would get, ascending by key."""
-        return changes_of(self.outline.to_source.copy)
+        return changes_of(self.exchange.to_source.copy)
 
     @property
     def to_target_count(self) -> int:
         """How many changes the target would get."""
-        return len(self.outline.to_target.copy)
+        return len(self.exchange.to_target.copy)
 
     @property
     def to_source_count(self) -> int:
         """How many changes the source would get."""
-        return len(self.outline.to_source.copy)
+        return len(self.exchange.to_source.copy)
 
     @property
     def conflicts(self) -> list[Conflict]:
         """Keys that both sides changed, with what would be decided."""
-        return self.outline.conflicts
+        return self.exchange.conflicts
 
     @property
     def empty(self) -> bool:

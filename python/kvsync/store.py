@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Self
 
-from kvsync import engine
 from kvsync.errors import StorageError, UsageError
 from kvsync.native import check_key
 from kvsync.options import Options
+from kvsync.run import steps
 from kvsync.types import Delete, Put
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Store(MutableMapping[str, bytes]):
         """Write and log what is pending; return how many changes."""
         if not self._pending:
             return 0
-        count = engine.commit(self._storage, list(self._pending.values()), Options(), self._environment)
+        count = steps.commit(self._storage, list(self._pending.values()), Options(), self._environment)
         self._pending.clear()
         self._pending_bytes = 0
         return count

@@ -12,7 +12,8 @@ import pytest
 
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.environment import Environment
-from kvsync.lease import held
+from kvsync.options import Options
+from kvsync.run.lock import lock
 from kvsync.storages import open_storage
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def test_status(run: Run, pair: Pair) -> None:
 
 def test_status_names_the_holder(run: Run, pair: Pair) -> None:
     storage, _ = open_storage(pair[0])
-    with held((storage,), Environment(), lease_seconds=60, wait_seconds=0):
+    with lock((storage,), Options(wait_seconds=0), Environment()):
         assert "lease      held by " in run("status", pair[0]).out
         lease = run("status", pair[0], "--json").json["lease"]
     assert lease.keys() == {"state", "owner", "acquired", "expires", "expired"}
@@ -298,7 +299,7 @@ def test_compact(run: Run, pair: Pair) -> None:
 def test_unlock(run: Run, pair: Pair) -> None:
     assert run("unlock", pair[0], "--json").json == {"storage": "notes", "unlocked": False, "holder": None}
     storage, _ = open_storage(pair[0])
-    context = held((storage,), Environment(), lease_seconds=60, wait_seconds=0)
+    context = lock((storage,), Options(wait_seconds=0), Environment())
     context.__enter__()
     answer = run("unlock", pair[0], "--yes", "--json").json
     assert answer["unlocked"] is True

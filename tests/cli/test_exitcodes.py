@@ -13,7 +13,8 @@ import pytest
 import kvsync
 from kvsync.cli.exitcodes import BUDGET, CONFLICTS, DONE, FAILED, LOCKED, USAGE
 from kvsync.environment import Environment
-from kvsync.lease import held
+from kvsync.options import Options
+from kvsync.run.lock import lock
 from kvsync.storages import open_storage
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def test_conflicts_left(run: Run, pair: Pair) -> None:
 
 def test_locked(run: Run, pair: Pair) -> None:
     storage, _ = open_storage(pair[0])
-    with held((storage,), Environment(), lease_seconds=60, wait_seconds=0):
+    with lock((storage,), Options(wait_seconds=0), Environment()):
         for arguments in (["sync", *pair], ["commit", pair[0]]):
             ended = run(*arguments, "--wait-seconds", "0")
             assert_told(ended, LOCKED, "locked by ", "where: notes", "kvsync unlock")
@@ -204,7 +205,7 @@ def test_help_is_named_for_the_command(run: Run) -> None:
 
 def test_unlock_off_a_terminal_wants_yes(run: Run, pair: Pair) -> None:
     storage, _ = open_storage(pair[0])
-    with held((storage,), Environment(), lease_seconds=60, wait_seconds=0):
+    with lock((storage,), Options(wait_seconds=0), Environment()):
         assert_told(run("unlock", pair[0]), USAGE, "--yes", "where: notes")
         assert "lease      held by" in run("status", pair[0]).out
 

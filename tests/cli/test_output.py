@@ -15,8 +15,9 @@ import pytest
 from kvsync.cli.output import Output, printable, write_line
 from kvsync.cli.progress import shown_progress
 from kvsync.environment import Environment
-from kvsync.lease import held
+from kvsync.options import Options
 from kvsync.result import Progress
+from kvsync.run.lock import lock
 from kvsync.storages import open_storage
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def read_some(terminal: int) -> bytes:
 
 def test_unlock_asks_on_a_terminal(on_terminal: Terminals, pair: Pair) -> None:
     storage, _ = open_storage(pair[0])
-    lease = held((storage,), Environment(), lease_seconds=60, wait_seconds=0)
+    lease = lock((storage,), Options(wait_seconds=0), Environment())
     lease.__enter__()
     code, shown = on_terminal("unlock", pair[0], answer="n\n")
     assert code == 1

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kvsync.environment import Environment
-from kvsync.lease import LeaseState, held, read_record
+from kvsync.lease import LeaseState
+from kvsync.options import Options
+from kvsync.run.holder import read_lease
+from kvsync.run.lock import lock
 from kvsync.storages import open_storage
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ sys.exit(main())
 
 def is_held(target: str) -> bool:
     storage, _ = open_storage(target)
-    record = read_record(storage)
+    record = read_lease(storage)
     storage.close()
     return record is not None and record.state is LeaseState.HELD
 
@@ -64,9 +67,9 @@ def test_a_signal_in_a_run_releases_the_leases(
 def test_ctrl_c_while_waiting_for_a_lease(run: Run, launch: Launch, pair: Pair) -> None:
     run("sync", *pair)
     storage, _ = open_storage(pair[1])
-    with held((storage,), Environment(), lease_seconds=60, wait_seconds=0):
+    with lock((storage,), Options(wait_seconds=0), Environment()):
         child = launch("sync", *pair, "--wait-seconds", "60", "--json")
-        time.sleep(1.5)
+        time.sleep(5)  # a busy machine takes seconds to start it
         assert child.poll() is None
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=30)

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from kvsync.environment import Environment
-from kvsync.lease import held
 from kvsync.native import Segment, stamp_after
-from kvsync.replica import Replica
+from kvsync.options import Options
+from kvsync.run.lock import lock
 from kvsync.storages import open_storage
 
 COUNTER = "counter"
@@ -25,25 +25,28 @@ def main(url: str, name: str, rounds: int, folder: Path) -> None:
     """Take as many turns as asked for."""
     storage, _ = open_storage(url)
     environment = Environment()
+    options = Options(lease_seconds=LEASE_SECONDS, wait_seconds=WAIT_SECONDS)
     turn = folder / "somebody's turn"
     for number in range(rounds):
-        with held((storage,), environment, lease_seconds=LEASE_SECONDS, wait_seconds=WAIT_SECONDS) as (lease,):
+        with lock((storage,), options, environment) as sides:
+            assert sides is not None
+            (side,) = sides
+            assert side.lease is not None
             os.close(os.open(turn, os.O_CREAT | os.O_EXCL))
-            replica = Replica(storage, environment)
-            replica.recover(lease)
-            manifest = replica.manifest
+            manifest = side.log.manifest
             (value,) = storage.read([COUNTER])
             count = int(value) + 1 if isinstance(value, bytes) else 1
             stamp = stamp_after(environment.now_ms(), manifest.clock)
             logged = Segment.from_values([f"{name}/{number}"], [b"%d" % count], manifest.replica, stamp)
             storage.write([COUNTER], [b"%d" % count])
-            # Every other time it ends with the manifest, where that can be; from then on it is somebody else's turn.
-            mark = lease.mark if number % 2 else b""
-            if mark:
+            # Every other time the manifest releases the lease, where it can; from then on it is somebody else's turn.
+            token = side.lease.release_token if number % 2 else b""
+            if token:
                 turn.unlink()
-            replica.finalise(logged, manifest.cover.with_stamp(manifest.replica, stamp), (), lease=mark)
-            if mark:
-                lease.end()
+            knowledge = manifest.knowledge.commit(logged, replica=manifest.replica)
+            side.log.write(manifest.replica, logged, knowledge, lease=token)
+            if token:
+                side.lease.released_by_manifest()
             else:
                 turn.unlink()
     storage.close()

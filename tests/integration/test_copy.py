@@ -268,7 +268,7 @@ def test_a_copy_that_failed_within_an_answer_that_says_200(bucket: Bucket, monke
 @pytest.fixture
 def soon_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take much smaller values for large ones, so that many runs take little time."""
-    for module in ("transfer", "measuring"):
+    for module in ("run.transfer", "digesting"):
         monkeypatch.setattr(f"kvsync.{module}.LARGE_BYTES", 1000)
         monkeypatch.setattr(f"kvsync.{module}.BATCH_BYTES", 1000)
 

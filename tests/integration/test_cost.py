@@ -13,13 +13,17 @@ from places import Clock, Hooked, make, plain
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.index.recent import load_manifest
-from kvsync.measuring import BATCH_COUNT
+from kvsync.environment import Environment
+from kvsync.lease import LeaseRecord, LeaseState
+from kvsync.options import Options
+from kvsync.replica.session import read_manifest
+from kvsync.run.lock import lock
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import FaultyStorage
+from kvsync.types import ANY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from places import Place
@@ -254,21 +258,26 @@ def marking(values: dict[str, bytes]) -> MappingStorage:
     return storage
 
 
-def test_a_first_run_costs_seven_a_side() -> None:
-    """The lease made, without a look, and tried three times, the index listed; an intent and a manifest."""
+REQUESTS_MAX = 10
+"""Requests of a run beyond the values themselves, both sides together; the tries of a first contact apart."""
+TRIES = 3
+"""What a first run tries of the conditions of a storage that only claims to keep them."""
+
+
+def test_a_first_run_costs_five_a_side() -> None:
+    """The manifest read, the lease made and tried three times, the index listed; an intent and a manifest."""
     values: list[dict[str, bytes]] = [{}, {}]
     one, two = map(marking, values)
     result = kvsync.sync(one, two, changes("first", 3))
     for counts in result.operations.values():
         index = {name: counts[name] for name in ("load", "store", "objects", "remove")}
-        assert index == {"load": 0, "store": 6, "objects": 1, "remove": 0}
-    assert cost(result) == 14
+        assert index == {"load": 1, "store": 3 + TRIES, "objects": 1, "remove": 0}
+    assert cost(result) == REQUESTS_MAX + 2 * TRIES
     assert plain(values[0]) == plain(values[1])
 
 
 @pytest.mark.parametrize("new", [0, 1], ids=["source", "target"])
 def test_one_new_storage_and_one_that_is_not(new: int) -> None:
-    """The guess that both are new, or neither, is wrong for one of them: that costs a refusal, or a look in vain."""
     values: list[dict[str, bytes]] = [{}, {}, {}]
     kvsync.sync(*opened(values[1:]), changes("first", 3))
     pair = [values[1], values[1]]
@@ -276,14 +285,13 @@ def test_one_new_storage_and_one_that_is_not(new: int) -> None:
     result = kvsync.sync(*opened(pair), changes("more", 3))
     assert (result.pushed, result.pulled) == ((3, 3) if new == 0 else (6, 0))
     assert plain(values[0]) == plain(values[1]) != {}
-    loads = [counts["load"] for counts in result.operations.values()]
-    assert loads == ([0, 1] if new == 0 else [1, 1])
+    assert [counts["load"] for counts in result.operations.values()] == [1, 1]
 
 
-def test_an_interrupted_first_run_is_not_guessed_away() -> None:
+def test_an_interrupted_first_run_is_recovered() -> None:
     """Its lease is there, and says so; there is no manifest yet."""
     values: list[dict[str, bytes]] = [{}, {}]
-    one = FaultyStorage(marking(values[0]), fail_at=8, mode="before")
+    one = FaultyStorage(marking(values[0]), fail_at=9, mode="before")
     with suppress(kvsync.StorageError):
         kvsync.sync(one, marking(values[1]), changes("first", 3))
     assert one.failed
@@ -294,11 +302,12 @@ def test_an_interrupted_first_run_is_not_guessed_away() -> None:
 
 
 def test_a_first_scan_asks_for_no_inventory() -> None:
+    """The listing of the index says that there is none."""
     values: list[dict[str, bytes]] = [{"a": b"1"}, {"b": b"2"}]
     one, two = map(marking, values)
     result = kvsync.sync(one, two, scan=True)
     assert (result.pushed, result.pulled) == (1, 1)
-    assert [counts["load"] for counts in result.operations.values()] == [0, 0]
+    assert [counts["load"] for counts in result.operations.values()] == [1, 1]
     assert plain(values[0]) == plain(values[1])
 
 
@@ -322,87 +331,65 @@ def opened(values: list[dict[str, bytes]]) -> tuple[MappingStorage, MappingStora
     return marking(values[0]), marking(values[1])
 
 
-def test_what_this_process_left_is_known_until_somebody_else_was_there() -> None:
+KINDS: dict[str, tuple[int, int, int, int]] = {
+    "given": (0, 0, 1, 8),
+    "stored, one way": (1, 0, 0, 7),
+    "stored on the target": (0, 1, 0, 7),
+    "stored on both": (1, 1, 0, 8),
+    "given, and stored on the source": (1, 0, 1, 9),
+    "given, and stored on the target": (0, 1, 1, 10),
+}
+"""Changes committed to the source before, to the target before, and given; and what the run costs then."""
+
+
+@pytest.mark.parametrize("process", ["one", "turns", "cold"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run_costs_at_most_ten(kind: str, process: str) -> None:
+    """Whether this process was the last one there, another was, or it has never been there: the same."""
+    at_source, at_target, given, expected = KINDS[kind]
     values: list[dict[str, bytes]] = [{}, {}]
-    one, two = map(marking, values)
-    kvsync.sync(one, two, changes("first", 1))
-    result = kvsync.sync(one, two, changes("again", 1))
-    assert [counts["load"] for counts in result.operations.values()] == [0, 0]
-    assert cost(result) == 6
-    kvsync.commit(marking(values[0]), [Put("other", b"1")])
-    result = kvsync.sync(one, two, changes("more", 1))
-    # A lease that is not as it was left, and the manifest; the target is as this process left it.
-    assert [counts["load"] for counts in result.operations.values()] == [2, 0]
-    assert (result.pushed, values[1]["other"]) == (2, b"1")
+    processes = [opened(values), opened(values)]
+    kvsync.sync(*opened(values), changes("first", 1))
+    for i in range(6):
+        ours = {"one": processes[0], "turns": processes[i % 2], "cold": opened(values)}[process]
+        for number, stored in enumerate((at_source, at_target)):
+            if stored:
+                kvsync.commit(opened(values)[number], changes(f"stored {number} {i}", 3))
+        result = kvsync.sync(*ours, changes(f"given {i}", 3 * given))
+        assert result.pushed == 3 * (at_source + given)
+        assert result.pulled == 3 * at_target
+        assert cost(result) == expected <= REQUESTS_MAX
+        assert kvsync.sync(*ours).operations == {"source": Counter(load=1), "target": Counter(load=1)}
     assert plain(values[0]) == plain(values[1])
 
 
-@pytest.mark.parametrize("both", [False, True], ids=["one way", "both ways"])
-def test_manifests_that_this_process_left_different_are_not_read(both: bool) -> None:
-    """What is to be done is known without a look: leases taken, an intent and a manifest a side.
-
-    A lease ends with its manifest; that of a side that gets nothing is given back by itself.
-    """
+def test_a_first_run_with_a_storage_that_has_a_log() -> None:
     values: list[dict[str, bytes]] = [{}, {}]
-    one, two = map(marking, values)
-    kvsync.sync(one, two, changes("first", 1))
-    kvsync.commit(one, changes("ours", 3))
-    if both:
-        kvsync.commit(two, changes("theirs", 3))
-    result = kvsync.sync(one, two)
-    assert [counts["load"] for counts in result.operations.values()] == [0, 0]
-    assert (result.pushed, result.pulled) == (3, 3 if both else 0)
-    assert cost(result) == (6 if both else 5)
-    assert plain(values[0]) == plain(values[1])
-    assert kvsync.sync(one, two).operations == {"source": Counter(load=1), "target": Counter(load=1)}
+    kvsync.commit(opened(values)[0], changes("before", 3))
+    result = kvsync.sync(*opened(values))
+    assert result.pushed == 3
+    assert cost(result) == 8 + TRIES <= REQUESTS_MAX + TRIES
 
 
-def test_a_target_is_finalised_before_a_pull_that_takes_long() -> None:
-    """Then it is done, whatever becomes of the pull; its lease, which is needed still, is given back by itself."""
+def test_a_lease_that_was_released_by_itself_is_looked_at() -> None:
+    """The manifest names no lease then, or one of before: lease and manifest are read once more, on that side."""
     values: list[dict[str, bytes]] = [{}, {}]
-    one, two = map(marking, values)
-    kvsync.sync(one, two, changes("first", 1))
-    for count, expected in ((BATCH_COUNT, 9), (BATCH_COUNT + 1, 10)):  # one is to read the segment
-        kvsync.commit(two, changes(f"{count}", count))
-        generations: dict[str, int] = {}
-
-        def watch(progress: kvsync.Progress, generations: dict[str, int] = generations) -> None:
-            found = load_manifest(two)
-            assert found is not None
-            generations[progress.direction] = found[0].generation
-
-        result = kvsync.sync(one, two, [Put("given", b"%d" % count)], on_progress=watch)
-        assert (result.pushed, result.pulled) == (1, count)
-        assert generations["pull"] - generations["push"] == (count > BATCH_COUNT)
-        assert cost(result) == expected
-    assert plain(values[0]) == plain(values[1])
+    kvsync.sync(*opened(values), changes("first", 1))
+    assert unlocked_by_hand(values[0])
+    result = kvsync.sync(*opened(values), changes("more", 1))
+    assert [counts["load"] for counts in result.operations.values()] == [4, 1]
+    assert cost(result) == 8 + 4
+    assert cost(kvsync.sync(*opened(values), changes("again", 1))) == 8
 
 
-def test_manifests_that_this_process_left_equal_are_read() -> None:
-    values: list[dict[str, bytes]] = [{}, {}]
-    one, two = map(marking, values)
-    kvsync.sync(one, two, changes("first", 1))
-    kvsync.commit(marking(values[1]), changes("theirs", 1))
-    assert kvsync.sync(one, two).pulled == 1
-    assert plain(values[0]) == plain(values[1])
-
-
-def test_a_storage_that_is_left_is_compared_with_one_that_is_not() -> None:
-    """Only what has to be looked at is: the side that removes its lease, or both where nothing seems to be done."""
-    values: list[dict[str, bytes]] = [{}, {}]
-    one, two = marking(values[0]), values[1]
-    kvsync.sync(one, two, changes("first", 1))
-    idle = kvsync.sync(one, two)
-    assert idle.operations == {"source": Counter(load=1), "target": Counter(load=1)}
-    kvsync.commit(two, changes("theirs", 1))
-    result = kvsync.sync(one, two)
-    assert result.operations["source"]["load"] == 0
-    assert result.pulled == 1
-    assert plain(values[0]) == plain(values[1])
+def unlocked_by_hand(values: dict[str, bytes]) -> bool:
+    """Leave a lease as a holder does that could not release it by its manifest."""
+    storage = marking(values)
+    record = LeaseRecord(LeaseState.RELEASED, bytes(16), "by hand", 0, 0, 0)
+    return bool(storage.store("lease", record.encode(), ANY))
 
 
 def test_what_another_process_has_done_already_is_found_done() -> None:
-    """This one left them different, and would act on that; but the first lease is not as it left it."""
     values: list[dict[str, bytes]] = [{}, {}]
     one, two = map(marking, values)
     kvsync.sync(one, two, changes("first", 1))
@@ -412,23 +399,25 @@ def test_what_another_process_has_done_already_is_found_done() -> None:
     result = kvsync.sync(one, two)
     assert (result.pushed, result.pulled, result.committed) == (0, 0, (0, 0))
     assert values == before
-    assert cost(result) == 4
-    assert kvsync.sync(one, two).operations == {"source": Counter(load=1), "target": Counter(load=1)}
+    assert result.operations == {"source": Counter(load=1), "target": Counter(load=1)}
 
 
-def test_a_process_that_opens_both_anew_reads_each_manifest_once() -> None:
-    """It says whether there is something to do, and which lease ended with it: taken as it was left, it is the last."""
+def test_a_run_that_waits_finds_done_what_the_other_has_done() -> None:
+    """It looks again after each wait; with nothing left to be done it never acquires a lease."""
     values: list[dict[str, bytes]] = [{}, {}]
     kvsync.sync(*opened(values), changes("first", 1))
-    for storage in opened(values):
-        kvsync.commit(storage, changes(f"of {id(storage)}", 3))
-    result = kvsync.sync(*opened(values))
-    assert (result.pushed, result.pulled) == (3, 3)
-    assert [counts["load"] for counts in result.operations.values()] == [1, 1]
-    assert cost(result) == 8
-    result = kvsync.sync(*opened(values), changes("given", 1))
-    assert [counts["load"] for counts in result.operations.values()] == [1, 1]
-    assert cost(result) == 9  # the source might have been a new one
+    kvsync.commit(marking(values[0]), changes("ours", 3))
+    source, target = opened(values)
+
+    def another_process() -> Iterator[None]:
+        with lock((marking(values[1]),), Options(), Environment()):
+            yield
+        assert kvsync.sync(*opened(values)).pushed == 3
+
+    other = another_process()
+    next(other)
+    result = kvsync.sync(source, target, environment=Environment(sleep=lambda _seconds: next(other, None)))
+    assert (result.pushed, result.pulled) == (0, 0)
     assert plain(values[0]) == plain(values[1])
 
 
@@ -448,7 +437,7 @@ def test_a_source_that_holds_changes_ahead_of_its_vector_is_read_under_its_lease
     with pytest.raises(KeyboardInterrupt):
         kvsync.sync(marking(third), Dying(marking(values[0])))
     kvsync.sync(*opened(values), changes("again", 1))
-    ahead = [load_manifest(storage) for storage in opened(values)]
+    ahead = [read_manifest(storage) for storage in opened(values)]
     assert all(found is not None and found[0].cover.ahead for found in ahead)
 
     class Compacting(Hooked):
@@ -490,18 +479,6 @@ def test_what_stopped_a_run_is_told_though_the_other_side_cannot_be_finalised() 
     assert plain(values[0]) == plain(values[1])
 
 
-def test_processes_that_take_turns_look_once_at_what_the_other_left() -> None:
-    """A lease that is not as it was left is read on being refused, and not once more; the manifest follows."""
-    values: list[dict[str, bytes]] = [{}, {}]
-    processes = opened(values), opened(values)
-    for i in range(6):
-        result = kvsync.sync(*processes[i % 2], changes(f"run {i}", 3))
-        assert result.pushed == 3
-    assert [counts["load"] for counts in result.operations.values()] == [2, 2]
-    assert cost(result) == 12
-    assert plain(values[0]) == plain(values[1])
-
-
 def test_a_manifest_that_was_written_between_look_and_lease_is_read_again() -> None:
     values: list[dict[str, bytes]] = [{}, {}]
     kvsync.sync(*opened(values), changes("first", 1))
@@ -515,7 +492,8 @@ def test_a_manifest_that_was_written_between_look_and_lease_is_read_again() -> N
 
     result = kvsync.sync(marking(values[0]), Overtaken(marking(values[1])))
     assert (result.pushed, result.pulled) == (1, 1)
-    assert [counts["load"] for counts in result.operations.values()] == [1, 3]
+    # The manifest, the lease that it names no more, once refused and once looked at, and the manifest twice again.
+    assert [counts["load"] for counts in result.operations.values()] == [1, 5]
     assert plain(values[0]) == plain(values[1]) == {"first/000000": b"value 0", "a": b"ours", "b": b"theirs"}
 
 
@@ -546,30 +524,35 @@ def test_what_an_interrupted_run_left_is_looked_at() -> None:
     with pytest.raises(kvsync.ConflictError):
         kvsync.sync(*opened(values), conflict="fail")
     result = kvsync.sync(*opened(values))
-    # The fast path, the lease, the manifest again, and the intent that might be there.
-    assert [counts["load"] for counts in result.operations.values()] == [4, 4]
+    # The manifest, the lease, refused and looked at, the manifest again, and the intent that might be there.
+    assert [counts["load"] for counts in result.operations.values()] == [5, 5]
     assert plain(values[0]) == plain(values[1])
 
 
-def test_a_manifest_that_is_known_is_not_trusted_when_it_is_written() -> None:
+def test_a_manifest_that_is_gone_is_not_taken_for_a_new_storage() -> None:
+    """Its lease names a holder that nothing says has finished, so it counts as held for its life."""
     values: list[dict[str, bytes]] = [{}, {}]
-    one, two = map(marking, values)
-    kvsync.sync(one, two, changes("first", 1))
+    clock = Clock()
+    kvsync.sync(*opened(values), changes("first", 2000), clock=clock)
+    kvsync.sync(*opened(values), changes("second", 2000), clock=clock)
     del values[1][".kvsync/manifest"]
-    with pytest.raises(kvsync.LockLostError):
-        kvsync.sync(one, two, changes("more", 1))
-    with pytest.raises(kvsync.IndexDamagedError):
-        kvsync.sync(one, two, changes("more", 1))
+    with pytest.raises(kvsync.LockHeldError):
+        kvsync.sync(*opened(values), changes("more", 1), clock=clock, wait_seconds=0)
+    clock.now += 100
+    with pytest.raises(kvsync.IndexDamagedError, match="the log that it listed is there"):
+        kvsync.sync(*opened(values), changes("more", 1), clock=clock)
 
 
-def test_a_run_that_fails_leaves_nothing_known() -> None:
+def test_a_manifest_that_is_replaced_during_a_run_is_not_written_over() -> None:
     values: list[dict[str, bytes]] = [{}, {}]
-    one, two = map(marking, values)
-    kvsync.sync(one, two, changes("first", 1))
-    kvsync.commit(one, [Put("a", b"1")])
-    kvsync.commit(two, [Put("a", b"2")])
-    with pytest.raises(kvsync.ConflictError):
-        kvsync.sync(one, two, conflict="fail")
-    result = kvsync.sync(one, two, changes("more", 1))
-    assert all(counts["load"] for counts in result.operations.values())
-    assert plain(values[0]) == plain(values[1])
+    kvsync.sync(*opened(values), changes("first", 1))
+
+    class Replaced(Hooked):
+        def write(self, keys: Any, written: Any, expect: Any = None) -> Any:
+            values[1][".kvsync/manifest"] = values[0][".kvsync/manifest"]
+            return self.inner.write(keys, written, expect)
+
+    source, target = opened(values)
+    with pytest.raises(kvsync.LockLostError):
+        kvsync.sync(source, Replaced(target), changes("more", 1))
+    assert values[1][".kvsync/manifest"] == values[0][".kvsync/manifest"]

@@ -13,7 +13,7 @@ import pytest
 
 import kvsync
 from kvsync import Put
-from kvsync.measuring import BATCH_BYTES, Measured, measured
+from kvsync.digesting import BATCH_BYTES, Digested, digests
 from kvsync.native import digest_values
 from kvsync.storages.contract import LARGE_BYTES, TornRead
 from kvsync.storages.folder import FolderStorage
@@ -136,11 +136,11 @@ def test_measures_are_those_of_the_values(folder: Path, streaming: bool) -> None
     values |= {f"k{number:04d}": large(number) for number in (7, 8, 1500, 2999)}
     storage.write(list(values), list(values.values()))
     keys = [*values, "none"]
-    found = list(measured(storage, keys))
+    found = list(digests(storage, keys))
     assert [key for key, _ in found] == keys
     expected = dict(zip(values, digest_values(list(values.values())), strict=True))
     assert found[-1] == ("none", None)
-    assert all(one == Measured(expected[key], len(values[key])) for key, one in found[:-1])
+    assert all(one == Digested(expected[key], len(values[key])) for key, one in found[:-1])
 
 
 def test_reading_what_has_unknown_sizes_begins_small() -> None:
@@ -154,7 +154,7 @@ def test_reading_what_has_unknown_sizes_begins_small() -> None:
             most = max(most, sum(len(value) for value in values if isinstance(value, bytes)))
             return values
 
-    assert len(list(measured(Watched(storage), [f"k{number:03d}" for number in range(100)]))) == 100
+    assert len(list(digests(Watched(storage), [f"k{number:03d}" for number in range(100)]))) == 100
     assert most <= 2 * BATCH_BYTES
 
 

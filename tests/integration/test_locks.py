@@ -16,8 +16,9 @@ from places import KINDS, PAIRS, UNLIKE, Clock, DictPlace, Hooked, Place, Sqlite
 import kvsync
 from kvsync import Put
 from kvsync.environment import Environment
-from kvsync.lease import LeaseRecord, LeaseState, read_record
+from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.native import KIND_LEASE, seal
+from kvsync.run.holder import read_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ class Killed(BaseException):
 
 def lease_of(place: Place) -> LeaseRecord | None:
     with place.storage() as storage:
-        return read_record(storage)
+        return read_lease(storage)
 
 
 def record(

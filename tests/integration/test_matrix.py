@@ -16,7 +16,7 @@ from places import PAIRS, Clock, Place, make
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.measuring import BATCH_COUNT
+from kvsync.digesting import BATCH_COUNT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -292,7 +292,7 @@ class MortalWorld(World):
                 greatest[change.key] = change
         for replica in self.replicas:
             self.check(replica)
-            assert not replica.log().manifest.missing, f"{replica.number} misses values"
+            assert not replica.log().manifest.knowledge.missing, f"{replica.number} misses values"
             assert replica.newest == greatest, f"{replica.number} knows something else"
             assert replica.values().keys() <= greatest.keys()
             for change in greatest.values():

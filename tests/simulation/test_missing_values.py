@@ -119,7 +119,7 @@ def test_a_delete_that_repeats_an_interrupted_one_does_not_leave_a_value_missing
     world.now += 10_000
     for _ in range(3):
         met(world, (A, B), scan=True, max_delete="100%")
-    assert not a.log().manifest.missing
+    assert not a.log().manifest.knowledge.missing
     assert "k" not in world.replicas[B].data
 
 
@@ -133,7 +133,7 @@ def test_a_missing_value_that_an_interrupted_run_brought_is_no_new_change() -> N
     met(world, (B, C))
     written(world, B, k=b"from b")
     c = world.replicas[C]
-    assert [lack.change.key for lack in c.log().manifest.lacking] == ["k"]
+    assert [entry.change.key for entry in c.log().manifest.knowledge.missing] == ["k"]
 
     def die(_count: int) -> None:
         if c.data["k"] == b"from b":
@@ -142,10 +142,10 @@ def test_a_missing_value_that_an_interrupted_run_brought_is_no_new_change() -> N
     fuse = Fuse(at=10_000, hook=die)
     world.sync(world.replicas[B], c, fuse)
     assert c.data["k"] == b"from b"
-    assert c.log().manifest.lacking
+    assert c.log().manifest.knowledge.missing
     said(world, A, Put("other", b"1"))
     met(world, (A, B))
     said(world, A, Put("k", b"newer"))
     met(world, (C, A), scan=True)
     assert c.data["k"] == world.replicas[A].data["k"] == b"newer"
-    assert not c.log().manifest.missing
+    assert not c.log().manifest.knowledge.missing

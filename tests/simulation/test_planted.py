@@ -12,47 +12,49 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import history
-from kvsync import KvsyncError, engine, lease, policy, resolution
-from kvsync.index.recent import load_manifest
-from kvsync.lease import contender
-from kvsync.lease.contender import Contender, Taken
+from kvsync import KvsyncError, policy
+from kvsync.lease import Acquirer, Held, Lease
 from kvsync.native import Segment, stamp_after
-from kvsync.replica import Replica
-from kvsync.scan import InventoryGuard
-from kvsync.side import Side
-from kvsync.transfer import Look
+from kvsync.replica.knowledge import Knowledge
+from kvsync.replica.log import Log
+from kvsync.replica.session import read_manifest
+from kvsync.run import commit, conflicts, lock, push, release, steps
+from kvsync.run.guard import CheckLog, CheckScan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from kvsync.index.manifest import Missing
     from kvsync.native import Cover
+    from kvsync.replica.knowledge import Missing
+    from kvsync.replica.session import Found
     from kvsync.types import Change
 
 SEEDS = 800
-SOUND_APPLY = engine.Run._apply
+SOUND_APPLY = push._apply
+SOUND_ATTEMPT = lock._attempt
+SOUND_COMMIT = commit.commit_given
+SOUND_MISSING = push._missing
 
 
-def forget_what_landed(self: Replica, name: str, _intent: Segment, *, remember: bool) -> None:
-    garbage = (*self.manifest.garbage, name)
-    self._write(self.manifest._replace(garbage=garbage), self.manifest.cover)
+def forget_what_was_applied(self: Log, name: str, _intent: Segment, _applied: object, *, remember: bool) -> None:
+    self._replace(self.manifest._replace(garbage=(*self.manifest.garbage, name), lease=b""))
 
 
-def only_uncovered_segments(self: Replica, known: Cover) -> list[Segment]:
+def only_uncovered_segments(self: Log, known: Cover) -> list[Segment]:
     newer = known.vector
     entries = self.manifest.segments
     return self.segments([e for e in entries if any(stamp > newer.get(origin, -1) for origin, stamp in e.maxima)])
 
 
-def vector_before_values(
-    self: Any, giver: Any, taker: Any, incoming: Any, cover: Cover, direction: str, then: Any
-) -> int:
-    taker.replica.finalise(incoming.log, cover, taker.replica.manifest.missing)
-    nothing_left = dataclasses.replace(incoming, log=Segment.from_rows([]))
-    return SOUND_APPLY(self, giver, taker, nothing_left, cover, direction, then)
+def vector_before_values(giver: Any, taker: Any, inbound: Any, intent: Any, **options: Any) -> release.Applied:
+    taker.log.write(
+        taker.origin, inbound.log, taker.log.manifest.knowledge._replace(cover=options["cover"]), intent=intent
+    )
+    nothing_left = dataclasses.replace(inbound, log=Segment.from_rows([]))
+    return SOUND_APPLY(giver, taker, nothing_left, None, **options)
 
 
-def always_clean(self: lease.Lease, version: bytes, *, interrupted: bool) -> None:
+def always_clean(self: Lease, version: bytes, *, interrupted: bool) -> None:
     self.storage.remove(["lease"], version)
 
 
@@ -63,54 +65,47 @@ def decided_again(rule: Any, conflict: Any, values: Any) -> Any:
     return policy.judge(rule, dataclasses.replace(conflict, **plain), values)
 
 
-def known_though_moved(self: Contender) -> lease.Lease | Taken | None:
-    left = lease.recall(self.storage)
-    taken = self._take_over()
-    if left is not None and isinstance(taken, lease.Lease):
-        taken.known = left.manifest
-    return taken
+def certain_though_taken_later(acquirer: Acquirer, seen: Found) -> lock.Leased | Held:
+    outcome = SOUND_ATTEMPT(acquirer, seen)
+    return outcome if isinstance(outcome, Held) else outcome._replace(found=outcome.found or seen, is_certain=True)
 
 
 PLANTS: dict[str, tuple[object, str, Callable[..., Any], tuple[Any, ...]]] = {
-    "what a crashed run got in is not adopted": (Replica, "_adopt", forget_what_landed, history.POLICIES),
-    "no intent is written": (Replica, "intend", lambda _self, _segment: None, history.POLICIES),
-    "covered segments in between are not read": (Replica, "stretch", only_uncovered_segments, ("latest",)),
-    "the vector moves before the values": (engine.Run, "_apply", vector_before_values, ("latest",)),
+    "what a crashed run applied is not adopted": (Log, "adopt", forget_what_was_applied, history.POLICIES),
+    "no intent is written": (Log, "intend", lambda _self, _segment: None, history.POLICIES),
+    "covered segments in between are not read": (Log, "segments_since", only_uncovered_segments, ("latest",)),
+    "the vector moves before the values": (push, "_apply", vector_before_values, ("latest",)),
     "a decision is stamped by the local clock alone": (
-        resolution,
+        conflicts,
         "stamp_after",
         lambda now_ms, _seen: stamp_after(now_ms, 0),
         history.POLICIES,
     ),
-    "an interrupted run leaves no mark": (lease.Lease, "_release", always_clean, history.POLICIES),
-    "manifests that were left equal are not read": (
-        engine.Run,
-        "_agree_when_read",
-        lambda self: self._agree(*self._seen),
+    "an interrupted run leaves no mark": (Lease, "_release", always_clean, history.POLICIES),
+    "a manifest is certain though its lease was not acquired at the version that it names": (
+        lock,
+        "_attempt",
+        certain_though_taken_later,
         ("latest",),
     ),
-    "a manifest is known though somebody had its lease": (Contender, "_take_again", known_though_moved, ("latest",)),
-    "a lease ended with any manifest": (
-        contender,
-        "ended_by",
-        lambda storage, _there: load_manifest(storage),
+    "a lease is released by any manifest": (
+        lock,
+        "released_by_manifest",
+        lambda storage, _version: read_manifest(storage) is not None,
         history.POLICIES,
     ),
-    "a lease ends with a manifest that is not the last": (
-        engine.Run,
-        "_nothing_else_to_come",
-        lambda _self: True,
+    "a lease is released by a manifest that is not the last": (
+        steps,
+        "commit_given",
+        lambda side, changes, environment, **_last: SOUND_COMMIT(side, changes, environment, last=True),
         history.POLICIES,
     ),
-    "a decision is decided again": (resolution, "judge", decided_again, ("source", "target")),
+    "a decision is decided again": (conflicts, "judge", decided_again, ("source", "target")),
 }
 
 
-SOUND_LACKING = Replica.lacking
-
-
-def nothing_held(self: Replica, failed: Sequence[tuple[Change, str]]) -> list[Missing]:
-    return [dataclasses.replace(lack, held=b"") for lack in SOUND_LACKING(self, failed)]
+def nothing_held(taker: Any, failed: Sequence[tuple[Change, str]], now_ms: int) -> list[Missing]:
+    return [entry._replace(held=b"") for entry in SOUND_MISSING(taker, failed, now_ms)]
 
 
 def leave_nothing_alone(_self: object, _keys: Sequence[str]) -> tuple[None, dict[str, str]]:
@@ -118,16 +113,11 @@ def leave_nothing_alone(_self: object, _keys: Sequence[str]) -> tuple[None, dict
 
 
 WATCHED: dict[str, tuple[object, str, Callable[..., Any], Callable[..., Any]]] = {
-    "a run that scans writes without conditions": (
-        InventoryGuard,
-        "examine",
-        leave_nothing_alone,
-        history.edited,
-    ),
-    "a run that looks first leaves nothing alone": (Look, "examine", leave_nothing_alone, history.edited),
-    "what a scan found is not logged": (Side, "commit_scan", lambda _self: None, history.edited),
-    "a missing entry does not say what is held": (Replica, "lacking", nothing_held, history.edited),
-    "what a crashed run got in is not adopted": (Replica, "_adopt", forget_what_landed, history.play),
+    "a run that scans writes without conditions": (CheckScan, "examine", leave_nothing_alone, history.edited),
+    "a run that looks first leaves nothing alone": (CheckLog, "examine", leave_nothing_alone, history.edited),
+    "what a scan found is not logged": (steps, "commit_found", lambda side, _options: side, history.edited),
+    "a missing entry does not say what is held": (push, "_missing", nothing_held, history.edited),
+    "what a crashed run applied is not adopted": (Log, "adopt", forget_what_was_applied, history.play),
 }
 """Bugs by which a value is overwritten that nobody knew, each with the histories that meet it."""
 
@@ -152,8 +142,13 @@ def test_the_histories_find_a_value_overwritten_unknown(name: str, monkeypatch: 
 
 
 def test_the_histories_find_losing_values_that_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resolution.Verdicts, "keep_lost", lambda _self, _source, _target: None)
+    monkeypatch.setattr(conflicts.Verdicts, "keep_lost", lambda _self, _pair: None)
     assert any("lost without a trace" in alarm(history.edited, seed) for seed in range(SEEDS))
+
+
+def test_the_histories_find_unreconciled_changes_that_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Knowledge, "unreconciled_after", lambda *_arguments: [])
+    assert any(alarm(history.edited, seed) for seed in range(SEEDS))
 
 
 def alarm(played: Callable[..., Any], seed: int) -> str:

@@ -5,8 +5,7 @@ reading is strict: the value there must be what the *newest* logged change of it
 at some time, which would let an old value that somebody has put back be lost. What else may be there:
 
 - nothing, or the very value that is being written: nothing is lost;
-- what a missing entry says is held: then the newest change is known, but its value is not what is there. Not where the
-  key was changed here since (overtaken): then it is;
+- what a missing entry says is held: then the newest change is known, but its value is not what is there;
 - what the application wrote there behind kvsync's back, where its own next word through kvsync replaces it: that is the
   caller's right. Without a scan or a guard other runs may replace it too: the histories that have such values have no
   such runs.
@@ -22,9 +21,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvsync.environment import Environment
-from kvsync.index.segments import changes_of
 from kvsync.native import Segment, digest_values
-from kvsync.replica import Replica
+from kvsync.replica.log import Log as ReplicaLog
+from kvsync.replica.segments import changes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,10 +50,10 @@ class Log:
 
     @classmethod
     def read(cls, storage: Storage, encoded: bytes | None) -> Log:
-        replica = Replica(storage, Environment(), dry=True)
-        merged = Segment.merge(replica.everything())
-        held = {lack.change.key: lack.held for lack in replica.manifest.missing if not lack.overtaken}
-        return cls(encoded, replica.manifest, {change.key: change for change in changes_of(merged)}, held)
+        log = ReplicaLog.read(storage, Environment(), dry=True)
+        merged = Segment.merge(log.all_segments())
+        held = {entry.change.key: entry.held for entry in log.manifest.knowledge.missing}
+        return cls(encoded, log.manifest, {change.key: change for change in changes_of(merged)}, held)
 
     def names(self, key: str, digest: bytes) -> bool:
         """Whether this value is known to be there."""

@@ -14,9 +14,9 @@ from kvsync import Delete, Put
 from kvsync.environment import Environment
 from kvsync.expiry import may_be_gone
 from kvsync.index.manifest import Manifest
-from kvsync.lease import LeaseState, read_record
 from kvsync.native import digest_values
-from kvsync.replica import Replica
+from kvsync.replica.log import Log as ReplicaLog
+from kvsync.run.holder import read_lease
 from kvsync.storages.contract import Support
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.wrapper import WrappedStorage
@@ -26,6 +26,7 @@ from watch import MANIFEST, Log, Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kvsync.lease import LeaseState
     from kvsync.storages.contract import Storage
 
 START = 1_700_000_000.0
@@ -241,7 +242,7 @@ class Replicated:
 
     def lease_state(self) -> LeaseState | None:
         """Return in which state the lease is; None where it is free."""
-        record = read_record(self.storage())
+        record = read_lease(self.storage())
         return None if record is None else record.state
 
     def held_at(self, key: str) -> bytes | None:
@@ -254,7 +255,7 @@ class Replicated:
         """Whether a delete would be taken for one that lands late, by who lost its lease (test_missing_values.py)."""
         if not self.log().manifest.intents:
             return False
-        intents = Replica(self.storage(), Environment(), dry=True).intents()
+        intents = ReplicaLog.read(self.storage(), Environment(clock=lambda: 0.0), dry=True).remembered_intents()
         rows = [(intent.find([key])[0], lost_ms) for intent, lost_ms in intents]
         changes = [(Change._make(row), lost_ms) for row, lost_ms in rows if row is not None]
         return any(change.deletes or may_be_gone(change.expires, lost_ms) for change, lost_ms in changes)
@@ -441,7 +442,7 @@ class World:
 
     def check_values(self, at: Replicated) -> None:
         """Predicate 4: a key that is not missing holds the value that its newest change names."""
-        missing = {lack.change.key for lack in at.log().manifest.lacking}
+        missing = {entry.change.key for entry in at.log().manifest.knowledge.missing}
         values = at.values()
         for key, change in at.newest.items():
             if key in missing:
@@ -479,7 +480,9 @@ class World:
         for replica in self.replicas:
             self.check(replica)
             self.check_values(replica)
-            assert not replica.log().manifest.missing
+            knowledge = replica.log().manifest.knowledge
+            assert not knowledge.missing
+            assert not knowledge.unreconciled
             assert replica.values() == first.values(), f"{replica.number} differs from {first.number}"
             assert replica.newest == first.newest
         greatest: dict[str, Change] = {}

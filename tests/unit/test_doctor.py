@@ -17,8 +17,9 @@ from kvsync import Put
 from kvsync.cli import main
 from kvsync.environment import Environment
 from kvsync.errors import StorageError
-from kvsync.lease import LeaseState, read_record
+from kvsync.lease import LeaseState
 from kvsync.probe import PROBE_PREFIX, probe
+from kvsync.run.holder import read_lease
 from kvsync.storages import open_storage
 from kvsync.storages.contract import FOREIGN_MAX, ObjectMismatch, Support, Tier
 from kvsync.storages.folder import FolderStorage
@@ -99,7 +100,7 @@ def test_a_run_refuses_to_begin_in_a_storage_that_ignores_conditions(
         assert careless.read(["k"]) == other.read(["k"]) == [None]
         assert set(careless.objects()) <= {"lease"}
         assert set(other.objects()) <= {"lease"}
-        record = read_record(careless)
+        record = read_lease(careless)
         assert record is None or record.state is not LeaseState.HELD
     with pytest.raises(StorageError, match="ignores conditional writes"):
         kvsync.commit(careless, [Put("k", b"v")])
@@ -132,7 +133,7 @@ def test_a_lease_that_is_seized_while_conditions_are_tried_is_lost() -> None:
             return super().store(name, data, expect)
 
     storage = Seized(removes=False)
-    with pytest.raises(kvsync.LockLostError, match="taken over"):
+    with pytest.raises(kvsync.LockLostError, match="another run took it over"):
         kvsync.commit(storage, [Put("k", b"v")])
     assert storage.read(["k"]) == [None]
 

@@ -18,12 +18,15 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 def test_a_manifest(version: str) -> None:
     manifest = Manifest.decode((GOLDEN / version / "manifest.bin").read_bytes(), "golden")
     assert (manifest.replica, manifest.generation) == (7, 3)
-    assert [lack.change.key for lack in manifest.missing] == ["a"]
-    assert [lack.change.expires for lack in manifest.missing] == [1_700_086_400_000]
-    assert manifest.missing[0].held == digest_values([b"older"])[0]
+    knowledge = manifest.knowledge
+    assert [entry.change.key for entry in knowledge.missing] == ["a"]
+    assert [entry.change.expires for entry in knowledge.missing] == [1_700_086_400_000]
+    assert knowledge.missing[0].held == digest_values([b"older"])[0]
+    assert [(change.key, change.origin) for change in knowledge.unreconciled] == [("b", 9)]
     assert manifest.intents == (RememberedIntent("segment/0000000000000002-0", 1_700_000_600_000),)
     assert manifest.segments[0].inline is not None
-    assert [number for number, _ in manifest.points] == [1, 3]
+    assert [number for number, _ in manifest.checkpoints] == [1, 3]
+    assert manifest.inventory == b"fedcba9876543210"
     assert manifest.lease == b"0123456789abcdef0123456789abcdef"
     assert manifest.encode() == (GOLDEN / version / "manifest.bin").read_bytes()
 
@@ -32,7 +35,6 @@ def test_a_manifest(version: str) -> None:
 def test_a_lease(version: str) -> None:
     record = LeaseRecord.decode((GOLDEN / version / "lease.bin").read_bytes(), "golden")
     assert (record.state, record.renewals, record.life_seconds) == (LeaseState.RELEASED, 4, 60.0)
-    assert record.manifest == b"fedcba9876543210"
     assert record.encode() == (GOLDEN / version / "lease.bin").read_bytes()
 
 

@@ -9,8 +9,8 @@ import pytest
 import kvsync
 from kvsync import Put
 from kvsync.environment import Environment
-from kvsync.replica import Replica
-from kvsync.scan import Budget, scan
+from kvsync.replica.log import Log
+from kvsync.scan import Budget, Scan, scan
 from kvsync.storages.mapping import MappingStorage
 from kvsync.types import Unreadable
 
@@ -54,9 +54,14 @@ def test_only_a_whole_part_means_everything(text: Any, everything: bool) -> None
     assert Budget.parse(text).everything is everything
 
 
+def looked_through(storage: Any, environment: Environment) -> Scan:
+    log = Log.read(storage, environment)
+    return scan(log, log.manifest.replica, WIDE, lambda: None)
+
+
 def looked(storage: Any) -> dict[str, str]:
     """Return what a scan finds, as {key: "put" or "delete"}."""
-    found = scan(Replica(storage, Environment()), Environment(), WIDE, lambda: None)
+    found = looked_through(storage, Environment())
     return {change.key: "delete" if change.deletes else "put" for change in found.local}
 
 
@@ -104,7 +109,7 @@ def test_a_scan_orders_by_stamp_and_never_uses_one_twice(values: dict[str, bytes
     for i in range(100):
         values[f"new {i}"] = b""
     now = 1_600_000_000.0
-    found = scan(Replica(MappingStorage(values), Environment()), Environment(clock=lambda: now), WIDE, lambda: None)
+    found = looked_through(MappingStorage(values), Environment(clock=lambda: now))
     stamps = [change.stamp for change in found.local]
     assert stamps == sorted(set(stamps))
     assert stamps[0] > kvsync.log(values)[-1].stamp
@@ -119,6 +124,6 @@ def test_the_storages_own_time_is_taken_when_it_has_one() -> None:
             return [{"late": 1_690_000_000_000, "early": 1_680_000_000_000}.get(key, 2**47) for key in keys]
 
     storage = Dated({"early": b"1", "late": b"2", "future": b"3"})
-    found = scan(Replica(storage, Environment()), Environment(clock=lambda: now), WIDE, lambda: None)
+    found = looked_through(storage, Environment(clock=lambda: now))
     seconds = {change.key: change.seconds for change in found.local}
     assert seconds == {"early": 1_680_000_000, "late": 1_690_000_000, "future": now}

@@ -26,8 +26,8 @@ from storage_stories import (
 
 import kvsync
 from kvsync import Put
+from kvsync.digesting import BATCH_BYTES, read_batches
 from kvsync.errors import StorageError, UsageError
-from kvsync.measuring import BATCH_BYTES, pieces
 from kvsync.native import digest_values
 from kvsync.storages import open_storage
 from kvsync.storages.contract import ObjectMismatch
@@ -491,14 +491,14 @@ def test_sizes_of_values(tmp_path: Path, opening: Callable[..., LmdbStorage]) ->
     assert storage.read(["a", "c", "d"]) == [b"12", b"1234", b"5"]
 
 
-def test_large_values_are_measured_alone(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+def test_large_values_are_digested_alone(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
     """Eight values of 32 MiB, guessed into one read, once took 256 MiB at a time."""
     storage = opening(tmp_path)
     size = BATCH_BYTES // 2 + 1
     storage.write(["a", "b", "c", "d"], [b"1", bytes(size), bytes(size), bytes(2 * size)])
     found = [
         (keys, [len(value) for value in values if isinstance(value, bytes)])
-        for keys, values in pieces(storage, list("abcd"))
+        for keys, values in read_batches(storage, list("abcd"))
     ]
     assert found == [(["a", "b"], [1, size]), (["c"], [size]), (["d"], [2 * size])]
 

@@ -25,8 +25,8 @@ import kvsync
 from kvsync import Delete, Put
 from kvsync.errors import SameStorageError, StorageError, UsageError
 from kvsync.index.objects import replace
-from kvsync.lease import read_record
 from kvsync.native import digest_values
+from kvsync.run.holder import read_lease
 from kvsync.storages import extras, open_storage
 from kvsync.storages.contract import has_expiry
 from kvsync.storages.expiry import token_of
@@ -901,4 +901,4 @@ def test_two_storages_become_equal(redis_server: RedisServer, prefix: str, place
         again = kvsync.sync(mine, url, changes=[], scan=scan)
         assert (again.pushed, again.pulled, again.conflicts) == (0, 0, [])
         assert theirs.load("manifest") == manifest
-        assert read_record(theirs) is None
+        assert read_lease(theirs) is None

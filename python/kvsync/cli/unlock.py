@@ -11,7 +11,8 @@ from kvsync.cli.status import lease_line
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
 from kvsync.errors import IndexDamagedError, UsageError
-from kvsync.lease import LeaseState, read_record
+from kvsync.lease import LeaseState
+from kvsync.run.holder import read_lease
 from kvsync.storages import redact
 from kvsync.storages.contract import Storage
 
@@ -44,7 +45,7 @@ def unlock(
 def _holder(storage: Storage) -> str | None:
     """Return who holds the lease, or None when nobody does."""
     try:
-        record = read_record(storage)
+        record = read_lease(storage)
     except IndexDamagedError:
         return "somebody: the lease cannot be read"
     if record is None or record.state is not LeaseState.HELD:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import UsageError
 from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
 from kvsync.native import KIND_MANIFEST, Cover, Segment, checksum
+from kvsync.replica.knowledge import Knowledge, Missing
 from kvsync.types import Change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kvsync.environment import Environment
     from kvsync.errors import IndexDamagedError
-    from kvsync.index.lineage import Points
+    from kvsync.replica.history import Checkpoints
 
-__all__ = ["Manifest", "Missing", "RememberedIntent", "SegmentEntry"]
+__all__ = ["Manifest", "RememberedIntent", "SegmentEntry"]
 
 FIELDS = (
     MANIFEST,
@@ -27,25 +27,36 @@ FIELDS = (
     "nonce",
     "clock",
     "vector",
-    "ahead",
-    "points",
+    "exceptions",
+    "missing",
+    "unreconciled",
+    "checkpoints",
     "segments",
     "peers",
-    "missing",
     "intents",
     "garbage",
     "digest",
+    "inventory",
     "lease",
 )
 
+NONCE_BYTES = 16
+DIGEST_BYTES = 32
 
-# A run makes tens of these two kinds of record: named tuples take a quarter of a frozen dataclass's time.
+
+# A run makes tens of these records: named tuples take a quarter of a frozen dataclass's time.
 
 
 class SegmentEntry(NamedTuple):
-    """One listed segment: where it is, what it covers, its changes and bytes, how to recognise it.
+    """One listed segment: its name, what it covers, its size, and how to recognise it.
 
-    As it stands in a manifest: `maxima` are (origin, greatest stamp), ascending.
+    Attributes:
+        name: of the object, below `.kvsync/`.
+        maxima: (origin, greatest stamp), ascending by origin.
+        length: number of changes.
+        size: bytes of the encoded segment.
+        checksum: of the encoded segment.
+        inline: the encoded segment, where the manifest holds it; else None.
     """
 
     name: str
@@ -61,79 +72,55 @@ class SegmentEntry(NamedTuple):
         return cls(name, tuple(_pairs(maxima)), count, len(data), checksum(data), data if inline else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """A change that is known here and whose value is not held.
-
-    Attributes:
-        change: the newest that this replica knows of from others.
-        reason: why its value is not held.
-        held: BLAKE3 of the value that is there instead, empty where there is none.
-        overtaken: the key holds something else by now that was made without knowing of this change, so the two have
-            yet to meet as a conflict. Whoever takes over that other change takes this over, too.
-    """
-
-    change: Change
-    reason: str
-    held: bytes = b""
-    overtaken: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RememberedIntent:
-    """What a holder that lost its lease was writing; its last write may land until `until_ms` (wall clock)."""
+class RememberedIntent(NamedTuple):
+    """The intent of a holder that lost its lease: its last write may land until `until_ms` (wall clock)."""
 
     name: str
     until_ms: int
 
 
 class Manifest(NamedTuple):
-    """A replica's state: its id, what it has seen, where its log is.
+    """The state of a replica: its id, what it knows, where its log is.
 
     Attributes:
         replica: random 64-bit id.
-        generation: counts writes of this manifest; 0 is not written yet.
+        generation: counts the writes of this manifest; 0 stands for one that was never written.
         nonce: 16 bytes, fresh in each write: the fencing token.
         clock: greatest stamp seen.
-        cover: what is logged here, or beaten by what is logged: version vector and what is held ahead of it.
-        points: of its own history (`kvsync.index.lineage`).
-        lease: the version of the lease object that this write gave back, being its holder's last; empty where none.
+        knowledge: what is logged here, or beaten by what is logged, and what of that is not held.
         segments: oldest to newest.
-        peers: {replica: vector} that each known peer has acknowledged.
-        missing: by key.
-        intents: segments of holders that lost their lease.
-        garbage: objects to remove.
-        digest: of the newest changes, 16 bytes, or None where not known.
+        peers: {replica: version vector} that each known peer has acknowledged.
+        intents: of holders that lost their lease.
+        garbage: names of objects to remove.
+        digest: of the newest changes, 16 bytes, or None where it is not known.
+        checkpoints: of this replica's own history (`kvsync.replica.history`).
+        inventory: nonce of the inventory that is in step with this log; empty where none is.
+        lease: version of the lease object that this write released, being its holder's last; empty where none.
     """
 
     replica: int
     generation: int
     nonce: bytes
     clock: int
-    cover: Cover
+    knowledge: Knowledge
     segments: tuple[SegmentEntry, ...] = ()
     peers: Mapping[int, Mapping[int, int]] | None = None
-    missing: tuple[Missing, ...] = ()
     intents: tuple[RememberedIntent, ...] = ()
     garbage: tuple[str, ...] = ()
     digest: bytes | None = None
-    points: Points = ()
+    checkpoints: Checkpoints = ()
+    inventory: bytes = b""
     lease: bytes = b""
 
     @classmethod
-    def fresh(cls, environment: Environment) -> Manifest:
+    def fresh(cls, replica: int) -> Manifest:
         """Return the manifest of a replica that nobody has met yet."""
-        return cls(environment.replica_id(), 0, b"", 0, Cover())
+        return cls(replica, 0, b"", 0, Knowledge(Cover()))
 
     @property
-    def lacking(self) -> list[Missing]:
-        """The newest changes whose value is not held; one a key at most."""
-        return [lack for lack in self.missing if not lack.overtaken]
-
-    def has_met(self, change: Change) -> bool:
-        """Whether this replica knows of a change, and held its value or met it as a conflict, or so did who beat it."""
-        dot = change.dot
-        return self.cover.covers(*dot) and all(lack.change.dot != dot for lack in self.missing)
+    def cover(self) -> Cover:
+        """Version vector with its exceptions."""
+        return self.knowledge.cover
 
     def encode(self) -> bytes:
         """Return the sealed object."""
@@ -146,14 +133,16 @@ class Manifest(NamedTuple):
                 "nonce": self.nonce,
                 "clock": self.clock,
                 "vector": _pairs(self.cover.vector),
-                "ahead": [list(span) for span in self.cover.ahead],
-                "points": self.points,
+                "exceptions": [list(span) for span in self.cover.ahead],
+                "missing": [[*entry.change, entry.reason, entry.held] for entry in self.knowledge.missing],
+                "unreconciled": self.knowledge.unreconciled,
+                "checkpoints": self.checkpoints,
                 "segments": self.segments,
                 "peers": [[replica, _pairs(vector)] for replica, vector in sorted((self.peers or {}).items())],
-                "missing": [[*lack.change, lack.reason, lack.held, lack.overtaken] for lack in self.missing],
-                "intents": [[intent.name, intent.until_ms] for intent in self.intents],
-                "garbage": list(self.garbage),
+                "intents": self.intents,
+                "garbage": self.garbage,
                 "digest": self.digest,
+                "inventory": self.inventory,
                 "lease": self.lease,
             },
         )
@@ -182,30 +171,23 @@ class _Reader:
 
     def manifest(self) -> Manifest:
         replica, generation = self.uint("replica"), self.uint("generation")
-        nonce, digest, lease = (self.fields[name] for name in ("nonce", "digest", "lease"))
         if not replica or not generation:
             raise self.error("replica or generation")
-        if type(nonce) is not bytes or len(nonce) != 16:  # noqa: PLR2004 - the format says 16
-            raise self.error("nonce")
-        if digest is not None and (type(digest) is not bytes or len(digest) != 16):  # noqa: PLR2004
-            raise self.error("digest")
-        if type(lease) is not bytes:
-            raise self.error("lease")
         peers = self.rows("peers", 2)
         return Manifest(
             replica=replica,
             generation=generation,
-            nonce=nonce,
+            nonce=self.fixed("nonce", NONCE_BYTES),
             clock=self.uint("clock"),
-            cover=self.cover(),
+            knowledge=self.knowledge(),
             segments=tuple(self.segment(row) for row in self.rows("segments", 6)),
             peers={self.number(row[0], "peers"): self.vector(row[1], "peers") for row in peers},
-            missing=tuple(self.lack(row) for row in self.rows("missing", 10)),
             intents=tuple(self.intent(row) for row in self.rows("intents", 2)),
             garbage=self.names("garbage"),
-            digest=digest,
-            points=self.points(),
-            lease=lease,
+            digest=None if self.fields["digest"] is None else self.fixed("digest", NONCE_BYTES),
+            checkpoints=self.checkpoints(),
+            inventory=self.fixed("inventory", NONCE_BYTES, 0),
+            lease=self.binary("lease"),
         )
 
     def error(self, field: str) -> IndexDamagedError:
@@ -216,6 +198,18 @@ class _Reader:
 
     def number(self, value: object, field: str) -> int:
         if not is_uint(value):
+            raise self.error(field)
+        return value
+
+    def binary(self, field: str) -> bytes:
+        value = self.fields[field]
+        if type(value) is not bytes:
+            raise self.error(field)
+        return value
+
+    def fixed(self, field: str, *lengths: int) -> bytes:
+        value = self.binary(field)
+        if len(value) not in lengths:
             raise self.error(field)
         return value
 
@@ -246,27 +240,37 @@ class _Reader:
             last = origin
         return vector
 
+    def knowledge(self) -> Knowledge:
+        missing = tuple(self.missing(row) for row in self.rows("missing", 9))
+        keys = [entry.change.key for entry in missing]
+        if any(key >= following for key, following in pairwise(keys)):
+            raise self.error("missing")
+        unreconciled = tuple(self.change(row, "unreconciled") for row in self.rows("unreconciled", 7))
+        names = [(change.key, change.dot) for change in unreconciled]
+        if any(name >= following for name, following in pairwise(names)):
+            raise self.error("unreconciled")
+        return Knowledge(self.cover(), missing, unreconciled)
+
     def cover(self) -> Cover:
-        spans = self.rows("ahead", 3)
-        ahead = [
-            (self.number(origin, "ahead"), self.number(first, "ahead"), self.number(last, "ahead"))
+        spans = self.rows("exceptions", 3)
+        exceptions = [
+            (self.number(origin, "exceptions"), self.number(first, "exceptions"), self.number(last, "exceptions"))
             for origin, first, last in spans
         ]
-        if any(first > last for _, first, last in ahead):
-            raise self.error("ahead")
-        cover = Cover(self.vector(self.fields["vector"], "vector"), ahead)
-        if cover.ahead != ahead:
-            raise self.error("ahead")
+        if any(first > last for _, first, last in exceptions):
+            raise self.error("exceptions")
+        cover = Cover(self.vector(self.fields["vector"], "vector"), exceptions)
+        if cover.ahead != exceptions:
+            raise self.error("exceptions")
         return cover
 
-    def points(self) -> Points:
-        points = [
-            (self.number(number, "points"), self.number(stamp, "points")) for number, stamp in self.rows("points", 2)
-        ]
+    def checkpoints(self) -> Checkpoints:
+        rows = self.rows("checkpoints", 2)
+        points = [(self.number(number, "checkpoints"), self.number(stamp, "checkpoints")) for number, stamp in rows]
         before = (0, 0)
         for point in points:
             if point[0] <= before[0] or point[1] <= before[1]:
-                raise self.error("points")
+                raise self.error("checkpoints")
             before = point
         return tuple(points)
 
@@ -284,16 +288,20 @@ class _Reader:
             raise self.error("intents")
         return RememberedIntent(name, self.number(until_ms, "intents"))
 
-    def lack(self, row: list[object]) -> Missing:
-        key, origin, stamp, flags, size, digest, expires, reason, held, overtaken = row
-        if type(held) is not bytes or len(held) not in {0, 32} or type(overtaken) is not bool:
+    def missing(self, row: list[object]) -> Missing:
+        *change, reason, held = row
+        if type(reason) is not str or type(held) is not bytes or len(held) not in {0, DIGEST_BYTES}:
             raise self.error("missing")
-        if type(key) is not str or type(digest) is not bytes or len(digest) != 32 or type(reason) is not str:  # noqa: PLR2004
-            raise self.error("missing")
-        number = partial(self.number, field="missing")
+        return Missing(self.change(change, "missing"), reason, held)
+
+    def change(self, row: list[object], field: str) -> Change:
+        key, origin, stamp, flags, size, digest, expires = row
+        if type(key) is not str or type(digest) is not bytes or len(digest) != DIGEST_BYTES:
+            raise self.error(field)
+        number = partial(self.number, field=field)
         change = Change(key, number(origin), number(stamp), number(flags), number(size), digest, number(expires))
         try:
             Segment.from_rows([change])
         except UsageError:
-            raise self.error("missing") from None
-        return Missing(change, reason, held, overtaken)
+            raise self.error(field) from None
+        return change

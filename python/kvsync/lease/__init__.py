@@ -1,28 +1,25 @@
 """The lease: one holder at a time writes the index of a storage.
 
-A lease is an index object that only conditional writes change. It is free when it is absent (its last
-holder released it cleanly), says that it was released, ended with the manifest (`kvsync.lease.left`), is past
-its expiry by more than `SKEW_SECONDS`, or was seen unchanged for its whole life on our own monotonic clock.
-There is no heartbeat thread: the holder calls `Lease.keep` before each batch of writes, which renews on
-progress and stops the run in time.
+A lease is an index object that only conditional writes change. It is free when it is absent, when its record says that
+it was released, or when the storage's last manifest names its version as released. Its holder counts as dead when it is
+past its expiry by more than `SKEW_SECONDS`, or was seen unchanged for its whole life on our own monotonic clock.
+
+There is no heartbeat thread: the holder calls `Lease.keep` before each batch of writes, which renews on progress and
+stops the run in time. This package knows the lease object only; `kvsync.run.lock` brings lease and manifest together.
 """
 
-from kvsync.lease.acquiring import held
-from kvsync.lease.contender import seize
-from kvsync.lease.holding import Inheritance, Lease
-from kvsync.lease.left import manifest_left, recall
-from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState, read_record
+from kvsync.lease.acquire import Acquirer, Held
+from kvsync.lease.hold import Lease, Previous, PreviousHolder
+from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState
 
 __all__ = [
     "LIFE_SECONDS_MAX",
     "SKEW_SECONDS",
-    "Inheritance",
+    "Acquirer",
+    "Held",
     "Lease",
     "LeaseRecord",
     "LeaseState",
-    "held",
-    "manifest_left",
-    "read_record",
-    "recall",
-    "seize",
+    "Previous",
+    "PreviousHolder",
 ]

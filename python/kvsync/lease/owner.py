@@ -6,10 +6,10 @@ import os
 import socket
 import threading
 
-__all__ = ["is_dead", "owner"]
+__all__ = ["holder_is_dead", "owner"]
 
 
-def is_dead(owner_text: str) -> bool:
+def holder_is_dead(owner_text: str) -> bool:
     """Whether an owner was a process of this machine that does not exist any more."""
     host, separator, rest = owner_text.rpartition(" pid ")
     number = rest.partition(" ")[0]
@@ -25,5 +25,5 @@ def is_dead(owner_text: str) -> bool:
 
 
 def owner() -> str:
-    """Return who we are, for the people who find our lease."""
+    """Return who we are, for people who find our lease."""
     return f"{socket.gethostname()} pid {os.getpid()} {threading.current_thread().name}"

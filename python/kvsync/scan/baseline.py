@@ -11,23 +11,23 @@ from kvsync.native import TOMBSTONE, Inventory, Segment
 from kvsync.storages.contract import has_expiry
 
 if TYPE_CHECKING:
-    from kvsync.replica import Replica
+    from kvsync.replica.log import Log
     from kvsync.storages.contract import Storage
 
 __all__ = ["baseline"]
 
 
-def baseline(replica: Replica, now_ms: int) -> tuple[Inventory, dict[str, bytes], bool]:
+def baseline(log: Log, now_ms: int) -> tuple[Inventory, dict[str, bytes], bool]:
     """Return what the storage held when it was last in step with its log, and whether a scan saw just that.
 
-    Between the two: the digests of logged values that have expired. They may still be there, and need not.
+    The dictionary has the digests of logged values that have expired: each may still be there, and need not.
     """
-    old = None if replica.lacks(INVENTORY) else _last_inventory(replica.storage)
-    if old is not None and old.nonce == replica.manifest.nonce:
+    old = _last_inventory(log.storage) if log.may_have(INVENTORY) else None
+    if old is not None and old.nonce == log.manifest.inventory:
         return old, {}, True
-    if old is None and not replica.manifest.segments:
+    if old is None and not log.manifest.segments:
         return Inventory.build([], [], []), {}, False
-    return *_rebuilt(replica, old, now_ms), False
+    return *_rebuilt(log, old, now_ms), False
 
 
 def _last_inventory(storage: Storage) -> Inventory | None:
@@ -48,10 +48,10 @@ def _last_inventory(storage: Storage) -> Inventory | None:
         return None
 
 
-def _rebuilt(replica: Replica, old: Inventory | None, now_ms: int) -> tuple[Inventory, dict[str, bytes]]:
-    """Derive the baseline from the log: a run without a scan moved on since the last one."""
-    merged = Segment.merge(replica.everything())
-    missing = {lack.change.key for lack in replica.manifest.lacking}
+def _rebuilt(log: Log, old: Inventory | None, now_ms: int) -> tuple[Inventory, dict[str, bytes]]:
+    """Derive the baseline from the log: runs without a scan have moved on since the last one."""
+    merged = Segment.merge(log.all_segments())
+    missing = {entry.change.key: entry.held for entry in log.manifest.knowledge.missing}
     live = {
         key: digest
         for key, _, _, flags, _, digest, _ in merged.rows(0, len(merged))
@@ -59,10 +59,10 @@ def _rebuilt(replica: Replica, old: Inventory | None, now_ms: int) -> tuple[Inve
     }
     expired = {key: live.pop(key) for key in merged.expired(now_ms + CLOCK_SKEW_MS) if key in live}
     # Where the newest value is missing, the manifest says what is held instead.
-    live.update((lack.change.key, lack.held) for lack in replica.manifest.lacking if lack.held)
+    live.update((key, held) for key, held in missing.items() if held)
     keys, digests = list(live), list(live.values())
-    if old is None or has_expiry(replica.storage):
-        # A token with a time in it may be of another time than the log says: those values are read again.
+    if old is None or has_expiry(log.storage):
+        # The token of an expiring value may name another time than the log: those values are read again.
         return Inventory.build(keys, [b""] * len(keys), digests), expired
     # A token stays proof only where the log still names the value that the token was taken from.
     pairs = zip(old.tokens(keys), old.digests(keys), digests, strict=True)

@@ -1,10 +1,11 @@
-"""What a storage holds: its listing, and the values whose versions are not known."""
+"""Reading what a storage holds: its listing, and the values whose version tokens are new."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from kvsync.measuring import Measured, measured
+from kvsync.digesting import Digested, digests
+from kvsync.replica.recovery import FoundValue
 from kvsync.storages.contract import OpaqueTokens, has_expiry
 from kvsync.storages.expiry import parts_of
 
@@ -13,22 +14,10 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Storage
 
-__all__ = ["FoundValue", "confirm_gone", "found_values", "listing", "racy", "read_changed", "times_of"]
+__all__ = ["confirm_gone", "found_values", "listing", "racy", "read_changed", "times_of"]
 
 READ_COUNT = 256
 """Changed values between two looks at the lease, and absent ones looked for at a time."""
-
-
-class FoundValue(NamedTuple):
-    """A value that a scan read.
-
-    `expires` is in wall-clock milliseconds, 0: never; None where the storage does not keep it.
-    """
-
-    token: bytes
-    digest: bytes
-    size: int
-    expires: int | None = None
 
 
 def listing(storage: Storage, on_batch: Callable[[], None]) -> tuple[list[str], list[bytes]]:
@@ -48,18 +37,18 @@ def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], None]) -> dict[str, tuple[bytes, int]]:
-    """Return {key: (digest, size)}; a value that is gone again or cannot be read now waits for the next scan."""
+    """Return {key: (digest, size)}; a value that is gone again, or cannot be read now, waits for the next scan."""
     seen: dict[str, tuple[bytes, int]] = {}
-    for number, (key, found) in enumerate(measured(storage, keys)):
+    for number, (key, found) in enumerate(digests(storage, keys)):
         if number % READ_COUNT == 0:
             on_batch()
-        if isinstance(found, Measured):
+        if isinstance(found, Digested):
             seen[key] = (found.digest, found.size)
     return seen
 
 
 def times_of(storage: Storage, keys: Sequence[str]) -> dict[str, int]:
-    """Return when values expire where tokens do not say so; asked before they are read, since then they are gone."""
+    """Return when values expire, where tokens do not say so; call it before they are read, as they may expire then."""
     if not has_expiry(storage) or storage.capabilities.tokens == "blake3":
         return {}
     return {key: time for some in _batches(keys) for key, time in zip(some, storage.expiries(some), strict=True)}
@@ -71,16 +60,16 @@ def found_values(
     times: Mapping[str, int],
     seen: Mapping[str, tuple[bytes, int]],
 ) -> dict[str, FoundValue]:
-    """Return what was read, with tokens that are of just that."""
+    """Return what was read, each value with a token that belongs to it."""
     if storage.capabilities.tokens != "blake3":
-        return {key: FoundValue(listed[key], *measure, times.get(key)) for key, measure in seen.items()}
+        return {key: FoundValue(*value, times.get(key), listed[key]) for key, value in seen.items()}
     if not has_expiry(storage):
         # The value may have changed since it was listed. What was read is what is known; its token is its digest.
-        return {key: FoundValue(digest, digest, size) for key, (digest, size) in seen.items()}
-    # The listing says when a value expires, for that value alone: another one waits for the next scan.
+        return {key: FoundValue(digest, size, token=digest) for key, (digest, size) in seen.items()}
+    # The listed token says when a value expires, for that value alone: another value waits for the next scan.
     parts = {key: parts_of(listed[key]) for key in seen}
     return {
-        key: FoundValue(listed[key], digest, size, parts[key][1])
+        key: FoundValue(digest, size, parts[key][1], listed[key])
         for key, (digest, size) in seen.items()
         if digest == parts[key][0]
     }

@@ -108,18 +108,28 @@ fn manifest() -> Vec<u8> {
     let inline = segment("segment/0000000000000001-0", &small(), false);
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    out.map(15);
+    out.map(17);
     text(&mut out, "name", "manifest");
     number(&mut out, "replica", 7);
     number(&mut out, "generation", 3);
     bin(&mut out, "nonce", &NONCE);
     number(&mut out, "clock", STAMP + 9);
     pairs(&mut out, "vector", &[(7, STAMP + 9), (9, STAMP)]);
-    out.str("ahead").unwrap();
+    out.str("exceptions").unwrap();
     out.array(1).unwrap();
     out.array(3).unwrap();
     uints(&mut out, &[9, STAMP + 5, STAMP + 6]);
-    pairs(&mut out, "points", &[(1, STAMP + 2), (3, STAMP + 9)]);
+    out.str("missing").unwrap();
+    out.array(1).unwrap();
+    out.array(9).unwrap();
+    change(&mut out, "a", &[7, STAMP + 1, 0, 3], b"one");
+    out.str("unreadable").unwrap();
+    out.bin(&digest::of_value(b"older")).unwrap();
+    out.str("unreconciled").unwrap();
+    out.array(1).unwrap();
+    out.array(7).unwrap();
+    change(&mut out, "b", &[9, STAMP, 0, 3], b"two");
+    pairs(&mut out, "checkpoints", &[(1, STAMP + 2), (3, STAMP + 9)]);
     out.str("segments").unwrap();
     out.array(1).unwrap();
     out.array(6).unwrap();
@@ -136,16 +146,6 @@ fn manifest() -> Vec<u8> {
     out.array(1).unwrap();
     out.array(2).unwrap();
     uints(&mut out, &[7, STAMP + 2]);
-    out.str("missing").unwrap();
-    out.array(1).unwrap();
-    out.array(10).unwrap();
-    out.str("a").unwrap();
-    uints(&mut out, &[7, STAMP + 1, 0, 3]);
-    out.bin(&digest::of_value(b"one")).unwrap();
-    out.uint(EXPIRES);
-    out.str("unreadable").unwrap();
-    out.bin(&digest::of_value(b"older")).unwrap();
-    out.0.push(0xc2);
     out.str("intents").unwrap();
     out.array(1).unwrap();
     out.array(2).unwrap();
@@ -156,14 +156,22 @@ fn manifest() -> Vec<u8> {
     out.str("segment/0000000000000003-0").unwrap();
     out.str("digest").unwrap();
     out.0.push(0xc0);
+    bin(&mut out, "inventory", b"fedcba9876543210");
     bin(&mut out, "lease", b"0123456789abcdef0123456789abcdef");
     envelope::seal(Kind::Manifest, &body, false)
+}
+
+fn change(out: &mut Writer<'_>, key: &str, numbers: &[u64], value: &[u8]) {
+    out.str(key).unwrap();
+    uints(out, numbers);
+    out.bin(&digest::of_value(value)).unwrap();
+    out.uint(EXPIRES);
 }
 
 fn lease() -> Vec<u8> {
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    out.map(8);
+    out.map(7);
     text(&mut out, "name", "lease");
     text(&mut out, "state", "released");
     bin(&mut out, "token", &NONCE);
@@ -171,7 +179,6 @@ fn lease() -> Vec<u8> {
     number(&mut out, "renewals", 4);
     number(&mut out, "acquired", 1_700_000_000_000);
     number(&mut out, "expires", 1_700_000_060_000);
-    bin(&mut out, "manifest", b"fedcba9876543210");
     envelope::seal(Kind::Lease, &body, false)
 }
 

@@ -1,14 +1,14 @@
-"""Step 6: moving values, in batches, reading ahead while writing, digests checked on the way."""
+"""Move values in batches: read ahead while writing, and check digests on the way."""
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from kvsync.digesting import BATCH_BYTES, BATCH_COUNT
 from kvsync.expiry import may_be_gone, write_until
-from kvsync.measuring import BATCH_BYTES, BATCH_COUNT, measured
 from kvsync.native import Hasher
 from kvsync.storages.contract import LARGE_BYTES, TornRead, has_copy, has_expiry, has_streaming
 from kvsync.types import Change, Unreadable, Written
@@ -16,56 +16,24 @@ from kvsync.types import Change, Unreadable, Written
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from kvsync.measuring import Measured
     from kvsync.native import Given, Segment
-    from kvsync.replica import Replica
+    from kvsync.run.guard import Guard
     from kvsync.storages.contract import Storage
 
-__all__ = ["Guard", "Look", "Outcome", "Reader", "Trust", "push"]
+__all__ = ["Outcome", "Reader", "transfer"]
 
 READ_AHEAD = 2
 """Batches read while an earlier one is being written; only one where it is a single value of more than a batch."""
 
 
-class Guard(Protocol):
-    """Decides what may be overwritten."""
-
-    def examine(self, keys: Sequence[str]) -> tuple[Sequence[bytes | None] | None, dict[str, str]]:
-        """Return tokens to expect (parallel to `keys`, or None: no condition), and keys to leave alone with why."""
-        ...
-
-
-class Trust:
-    """The caller vouches that nothing else wrote: no condition, no look."""
-
-    def examine(self, _keys: Sequence[str]) -> tuple[None, dict[str, str]]:
-        """Expect nothing and leave nothing alone."""
-        return None, {}
-
-
-class Look:
-    """Reads what is there and leaves alone what the log does not know."""
-
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
-
-    def examine(self, keys: Sequence[str]) -> tuple[None, dict[str, str]]:
-        """Leave alone every key whose value is not its newest logged change's."""
-        reason = "its value was changed outside kvsync and is not logged yet"
-        pairs = zip(measured(self._replica.storage, keys), self._replica.known(keys), strict=True)
-        return None, {key: reason for (key, found), known in pairs if _digest_of(found) not in {*known, None}}
-
-
-def _digest_of(found: Measured | Unreadable | None) -> bytes | Unreadable | None:
-    return found if found is None or isinstance(found, Unreadable) else found.digest
-
-
 @dataclass(slots=True)
 class Outcome:
-    """What became of a push.
+    """What became of a transfer.
 
-    `failed` holds the changes that were not applied, and why.
-    `tokens` holds the new version token of each key written (None: deleted), where they were asked for.
+    Attributes:
+        applied: how many changes were applied.
+        failed: the changes that were not, and why.
+        tokens: {key: (new version token, digest), or None where it was deleted}, where they were asked for.
     """
 
     applied: int = 0
@@ -77,8 +45,11 @@ class Outcome:
 class Batch:
     """Some changes and the values of their puts.
 
-    `bad`: positions of the values that are not those that their changes name.
-    `large`: one put whose value is to be moved in parts, and is not read yet.
+    Attributes:
+        start, stop: which changes.
+        keys, values: of the puts among them.
+        bad: positions of the values that are not those that their changes name.
+        large: one put whose value moves in parts, and is not read yet.
     """
 
     start: int
@@ -97,7 +68,11 @@ def _unknown(_change: Change) -> bytes:
 class Reader:
     """Takes values from a storage, or from what the caller gave in this run.
 
-    `version_of` tells which version token a change's value has there; empty where that is not certain.
+    Attributes:
+        storage: where values are read.
+        given: what the caller gave; such values are not read.
+        version_of: returns the version token of a change's value there; empty where that is not certain.
+        in_parts: large values move in parts.
     """
 
     storage: Storage
@@ -106,9 +81,9 @@ class Reader:
     in_parts: bool = False
 
     def take(self, changes: Segment, start: int, stop: int) -> Batch:
-        """Return the values of the puts among changes[start:stop], checked: here, where it holds up no writing.
+        """Return the values of the puts among changes[start:stop], and check them here, where no write has to wait.
 
-        What was given in this run is not checked: the digests were just taken from it.
+        What was given in this run needs no check: the digests were just taken from it.
         """
         known = self.given.puts(changes, start, stop) if self.given is not None else None
         if known is not None:
@@ -122,7 +97,7 @@ class Reader:
         return Batch(start, stop, keys, values, changes.mismatches(start, stop, values) if keys else ())
 
 
-def push(
+def transfer(
     giver: Reader,
     taker: Storage,
     changes: Segment,
@@ -135,8 +110,18 @@ def push(
 ) -> Outcome:
     """Apply `changes` to `taker`, taking values from `giver`.
 
-    A value that cannot be read, is not the one that its change names, or cannot be written, is reported as
-    failed; the rest goes on. A value that has expired is not moved: its key is emptied.
+    A value that cannot be read, is not the one that its change names, or cannot be written, is reported as failed; the
+    others are applied. A value that has expired is not moved: its key is emptied.
+
+    Args:
+        giver: where the values are.
+        taker: where they go.
+        changes: what to apply.
+        guard: what may be overwritten.
+        before_write: called before each batch of writes, to keep the lease.
+        on_batch: called with the number of changes of each batch.
+        record_tokens: return the new version tokens.
+        now_ms: the wall clock.
 
     Raises:
         LockLostError: from `before_write`; the batches before are applied.
@@ -163,9 +148,9 @@ def push(
 
 
 def _expired(giver: Storage, changes: Segment, now_ms: int) -> list[str]:
-    """Return the keys of values that have expired by our clock, unless the giver, which keeps their time, has them.
+    """Return the keys of values that have expired by our clock, unless the giver keeps expiry and still has them.
 
-    Its clock is the one that counts: were ours ahead, live values would be emptied, and then be taken for deleted.
+    The giver's clock counts: if ours were ahead, live values would be emptied, and then be taken for deleted.
     """
     expired = changes.expired(now_ms)
     if not expired or not has_expiry(giver):
@@ -179,7 +164,7 @@ def _expired(giver: Storage, changes: Segment, now_ms: int) -> list[str]:
 
 
 def _pays_to_read_ahead(giver: Reader, taker: Storage, changes: Segment) -> bool:
-    """Whether there is something to wait for: what was given is at hand, and so is what lies in memory."""
+    """Whether there is something to wait for: what was given is at hand, and so is what is in memory."""
     if giver.given is not None and len(giver.given) >= len(changes):
         return False
     ours, theirs = giver.storage.capabilities.distance, taker.capabilities.distance
@@ -203,7 +188,7 @@ def _read(giver: Reader, changes: Segment, *, ahead: bool) -> Iterator[Batch]:
             while waiting and len(pending) < (1 if _is_large(changes, waiting[0]) else READ_AHEAD):
                 pending.append(reader.submit(read, waiting.popleft()))
             yield batch
-            del batch  # not to be kept while the next one is waited for
+            del batch  # free its memory before waiting for the next one
 
 
 def _is_large(changes: Segment, span: tuple[int, int]) -> bool:
@@ -218,21 +203,21 @@ def _apply(
     keys, values = batch.keys, batch.values
     expires = changes.expires(batch.start, batch.stop) if changes.expiring else None
     refused = {keys[i]: _why(values[i]) for i in batch.bad}
-    # The giver's value may have expired since the delta was made, or a little early by its server's clock.
-    lapsed = [keys[i] for i in batch.bad if values[i] is None and expires and may_be_gone(expires[i], now_ms())]
+    # The giver's value may have expired since the delta was calculated, or a little early by its server's clock.
+    expired = [keys[i] for i in batch.bad if values[i] is None and expires and may_be_gone(expires[i], now_ms())]
     if refused:
         kept = [i for i, key in enumerate(keys) if key not in refused]
         keys, values = [keys[i] for i in kept], [values[i] for i in kept]
         expires = [expires[i] for i in kept] if expires else None
-    for key in lapsed:
+    for key in expired:
         del refused[key]
     tokens = _write(taker, keys, values, expires, guard, refused)
-    _delete(taker, [*changes.deletes(batch.start, batch.stop), *lapsed], guard, refused)
+    _delete(taker, [*changes.deletes(batch.start, batch.stop), *expired], guard, refused)
     outcome.applied += batch.stop - batch.start - len(refused)
     if refused or outcome.tokens is not None:
         rows = [Change._make(row) for row in changes.rows(batch.start, batch.stop)]
         outcome.failed += [(row, refused[row.key]) for row in rows if row.key in refused]
-        _record(outcome, rows, tokens, refused, lapsed)
+        _record(outcome, rows, tokens, refused, expired)
 
 
 def _empty(taker: Storage, changes: Segment, keys: list[str], guard: Guard, outcome: Outcome) -> None:

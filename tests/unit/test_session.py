@@ -1,11 +1,10 @@
-"""Manifests that are not decoded twice, found by their bytes alone; segments that are not read twice."""
+"""What a process remembers: manifests that are not decoded twice, found by their bytes; segments not read twice."""
 
 from __future__ import annotations
 
 import gc
 import os
 import signal
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,47 +13,77 @@ import kvsync
 from kvsync import Put
 from kvsync.errors import IndexDamagedError
 from kvsync.index.manifest import Manifest, SegmentEntry
-from kvsync.index.recent import BYTES_MAX, COUNT_MAX, RecentManifests, RecentSegments, recent, recent_segments
-from kvsync.native import Cover, Segment
+from kvsync.native import Segment
+from kvsync.replica.session import ENTRY_BYTES_MAX, OVERHEAD_BYTES, Session, session
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import CountingStorage
 
 
 def manifest(number: int = 1) -> Manifest:
-    return Manifest(number, 1, bytes(16), 0, Cover())
+    return Manifest.fresh(number)
 
 
-def test_what_was_kept_is_found_by_equal_bytes() -> None:
-    known = RecentManifests()
-    known.keep(b"one", manifest())
-    assert known.find(bytes(bytearray(b"one"))) == manifest()
-    assert known.find(b"two") is None
+def size_of(data: bytes) -> int:
+    """Return what a manifest of these bytes counts for."""
+    return 2 * len(data) + OVERHEAD_BYTES
+
+
+def test_a_manifest_is_found_by_equal_bytes() -> None:
+    known = Session()
+    known.keep_manifest(b"one", manifest())
+    assert known.manifest(bytes(bytearray(b"one"))) == manifest()
+    assert known.manifest(b"two") is None
     known.clear()
-    assert known.find(b"one") is None
+    assert known.manifest(b"one") is None
 
 
-def test_only_the_newest_few_are_kept() -> None:
-    known = RecentManifests()
-    for number in range(COUNT_MAX + 3):
-        known.keep(b"%d" % number, manifest(number + 1))
-    assert [known.find(b"%d" % number) is None for number in range(5)] == [True, True, True, False, False]
+def test_equal_envelopes_are_not_enough() -> None:
+    known = Session()
+    known.keep_manifest(b"e" * 24 + b"one", manifest())
+    assert known.manifest(b"e" * 24 + b"two") is None
+
+
+def test_the_least_recently_used_go_first() -> None:
+    known = Session(3 * size_of(b"1"))
+    for number in (b"1", b"2", b"3"):
+        known.keep_manifest(number, manifest())
+    assert known.manifest(b"1") is not None
+    known.keep_manifest(b"4", manifest())
+    assert [known.manifest(number) is None for number in (b"1", b"2", b"3", b"4")] == [False, True, False, False]
+
+
+def test_the_bound_is_in_bytes() -> None:
+    known = Session(10 * size_of(b"12"))
+    for number in range(1000):
+        known.keep_manifest(b"%d" % number, manifest())
+    kept = sum(known.manifest(b"%d" % number) is not None for number in range(1000))
+    assert 5 < kept <= 11
+
+
+def test_what_is_kept_again_counts_once() -> None:
+    known = Session(2 * size_of(b"1"))
+    for _ in range(10):
+        known.keep_manifest(b"1", manifest())
+    known.keep_manifest(b"2", manifest())
+    assert known.manifest(b"1") is not None
 
 
 def test_large_ones_are_not_kept() -> None:
-    known = RecentManifests()
-    known.keep(bytes(BYTES_MAX), manifest())
-    known.keep(bytes(BYTES_MAX + 1), manifest())
-    assert known.find(bytes(BYTES_MAX)) is not None
-    assert known.find(bytes(BYTES_MAX + 1)) is None
+    known = Session()
+    largest = bytes((ENTRY_BYTES_MAX - OVERHEAD_BYTES) // 2)
+    known.keep_manifest(largest, manifest())
+    known.keep_manifest(largest + b"x", manifest())
+    assert known.manifest(largest) is not None
+    assert known.manifest(largest + b"x") is None
 
 
 def test_many_threads_keep_at_once() -> None:
-    known = RecentManifests(4)
+    known = Session(4 * size_of(b"1 of 1"))
 
     def work(thread: int) -> None:
         for number in range(500):
-            known.keep(b"%d of %d" % (number % 7, thread), manifest())
-            known.find(b"1 of 1")
+            known.keep_manifest(b"%d of %d" % (number % 7, thread), manifest())
+            known.manifest(b"1 of 1")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
@@ -67,7 +96,7 @@ def test_what_a_run_wrote_is_what_a_reader_decodes() -> None:
         kvsync.sync(a, b, changes=[Put(f"k{turn % 7}", b"%d" % turn)])
         for side in (a, b):
             data = side[".kvsync/manifest"]
-            assert recent.find(data) == Manifest.decode(data, "here")
+            assert session.manifest(data) == Manifest.decode(data, "here")
 
 
 def test_a_damaged_byte_is_seen_although_the_manifest_was_known() -> None:
@@ -90,34 +119,27 @@ EMPTY = Segment.from_rows([])
 
 
 def test_a_segment_is_known_by_storage_name_size_and_checksum() -> None:
-    known, storage = RecentSegments(), MappingStorage({})
-    known.keep(storage, entry(), EMPTY)
-    assert known.find(CountingStorage(storage), entry()) is EMPTY
-    assert known.find(MappingStorage({}), entry()) is None
-    assert known.find(storage, entry(2)) is None
-    assert known.find(storage, entry()._replace(size=99)) is None
-    assert known.find(storage, entry()._replace(checksum=8)) is None
-
-
-def test_only_the_newest_few_segments_are_kept_and_no_large_ones() -> None:
-    known, storage = RecentSegments(), MappingStorage({})
-    for number in range(COUNT_MAX + 3):
-        known.keep(storage, entry(number), EMPTY)
-    assert [known.find(storage, entry(number)) is None for number in range(4)] == [True, True, True, False]
+    known, storage = Session(), MappingStorage({})
+    known.keep_segment(storage, entry(), EMPTY)
+    assert known.segment(CountingStorage(storage), entry()) is EMPTY
+    assert known.segment(MappingStorage({}), entry()) is None
+    assert known.segment(storage, entry(2)) is None
+    assert known.segment(storage, entry()._replace(size=99)) is None
+    assert known.segment(storage, entry()._replace(checksum=8)) is None
 
 
 def test_segments_that_are_large_in_memory_are_not_kept() -> None:
-    known, storage = RecentSegments(), MappingStorage({})
-    large = Segment.from_values([f"{'x' * 200}{number:09d}" for number in range(2000)], [b""] * 2000, 1, 1)
+    known, storage = Session(), MappingStorage({})
+    large = Segment.from_values([f"{'x' * 2000}{number:09d}" for number in range(2000)], [b""] * 2000, 1, 1)
     stored = large.encode("segment/1", compress=True)
-    assert len(stored) < BYTES_MAX < large.nbytes
+    assert len(stored) < ENTRY_BYTES_MAX < large.nbytes
     for segment in (large, Segment.decode(stored, "segment/1")):
-        known.keep(storage, entry(1, len(stored)), segment)
-        assert known.find(storage, entry(1, len(stored))) is None
+        known.keep_segment(storage, entry(1, len(stored)), segment)
+        assert known.segment(storage, entry(1, len(stored))) is None
 
 
 def test_a_child_of_a_fork_waits_for_no_thread_of_its_parent() -> None:
-    with recent._lock, recent_segments._lock:
+    with session._lock:
         child = os.fork()
         if not child:
             a: dict[str, bytes] = {}
@@ -130,19 +152,22 @@ def test_a_child_of_a_fork_waits_for_no_thread_of_its_parent() -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_segments_go_with_their_storage() -> None:
-    known, storage, left = RecentSegments(), MappingStorage({}), Segment.from_rows([])
-    known.keep(storage, entry(), left)
-    counted = sys.getrefcount(left)
-    del storage
-    gc.collect()
-    assert sys.getrefcount(left) == counted - 1
+def test_another_storage_in_the_same_place_knows_nothing_of_the_one_before() -> None:
+    """A number is given to each storage object, since its address is used again."""
+    known = Session()
+    for _ in range(50):
+        storage = MappingStorage({})
+        assert known.segment(storage, entry()) is None
+        known.keep_segment(storage, entry(), EMPTY)
+        assert known.segment(storage, entry()) is EMPTY
+        del storage
+        gc.collect()
 
 
 def test_what_cannot_be_referred_to_weakly_is_read_each_time() -> None:
-    known = RecentSegments()
-    known.keep(1, entry(), EMPTY)  # type: ignore[arg-type]
-    assert known.find(1, entry()) is None  # type: ignore[arg-type]
+    known = Session()
+    known.keep_segment(1, entry(), EMPTY)  # type: ignore[arg-type]
+    assert known.segment(1, entry()) is None  # type: ignore[arg-type]
 
 
 LARGE = [Put(f"key/{number:05d}", b"%d" % number) for number in range(1000)]

@@ -1,4 +1,4 @@
-"""Reading many stored values whose sizes are not known beforehand, in bounded memory."""
+"""Reading and digesting many stored values of unknown size, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Storage, SupportsSizes, SupportsStreaming
 
-__all__ = ["BATCH_BYTES", "BATCH_COUNT", "Measured", "measured", "pieces"]
+__all__ = ["BATCH_BYTES", "BATCH_COUNT", "Digested", "digests", "read_batches"]
 
 BATCH_COUNT = 4096
 BATCH_BYTES = 8 << 20
@@ -21,11 +21,17 @@ BATCH_BYTES = 8 << 20
 
 FIRST_COUNT = 16
 GROWTH = 8
-"""Where sizes cannot be asked for, the first batch is this small, and each further one at most so much larger."""
+"""Where a storage tells no sizes, the first batch is this small, and each further one at most so many times larger."""
 
 
-class Measured(NamedTuple):
-    """The BLAKE3 of a stored value, and its bytes; of one that was read in parts the version token, if that is told."""
+class Digested(NamedTuple):
+    """What is known of a stored value once it was read.
+
+    Attributes:
+        digest: its BLAKE3.
+        size: its bytes.
+        version: its version token, where it was read in parts and the storage tells; else empty.
+    """
 
     digest: bytes
     size: int
@@ -33,28 +39,28 @@ class Measured(NamedTuple):
 
 
 Values: TypeAlias = "list[bytes | Unreadable | None]"
-Piece: TypeAlias = "tuple[Sequence[str], Values | Measured]"
-"""Some keys with their values, or one key with the measure of a value that is too large to hold."""
+ReadBatch: TypeAlias = "tuple[Sequence[str], Values | Digested]"
+"""Some keys with their values, or one key with the digest of a value that is too large to hold."""
 
 
-def measured(storage: Storage, keys: Sequence[str]) -> Iterator[tuple[str, Measured | Unreadable | None]]:
-    """Yield each key with the measure of its value: `Unreadable` where it cannot be read, None where it is absent."""
-    for some, values in pieces(storage, keys):
-        if isinstance(values, Measured):
+def digests(storage: Storage, keys: Sequence[str]) -> Iterator[tuple[str, Digested | Unreadable | None]]:
+    """Yield each key with the digest of its value: `Unreadable` where it cannot be read, None where it is absent."""
+    for some, values in read_batches(storage, keys):
+        if isinstance(values, Digested):
             yield some[0], values
             continue
-        digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
+        taken = iter(digest_values([value for value in values if isinstance(value, bytes)]))
         for key, value in zip(some, values, strict=True):
-            yield key, Measured(next(digests), len(value)) if isinstance(value, bytes) else value
+            yield key, Digested(next(taken), len(value)) if isinstance(value, bytes) else value
 
 
-def pieces(storage: Storage, keys: Sequence[str]) -> Iterator[Piece]:
-    """Yield the values of `keys`, in their order, a batch at a time; a large one is measured in parts instead."""
+def read_batches(storage: Storage, keys: Sequence[str]) -> Iterator[ReadBatch]:
+    """Yield the values of `keys`, in their order, a batch at a time; a large one is digested in parts instead."""
     return _by_size(storage, keys) if has_sizes(storage) else _by_guess(storage, keys)
 
 
-def _by_guess(storage: Storage, keys: Sequence[str]) -> Iterator[Piece]:
-    """Read batches whose count follows the sizes met so far."""
+def _by_guess(storage: Storage, keys: Sequence[str]) -> Iterator[ReadBatch]:
+    """Read batches whose count follows from the sizes met so far."""
     start, count = 0, FIRST_COUNT
     while start < len(keys):
         some = keys[start : start + count]
@@ -66,7 +72,7 @@ def _by_guess(storage: Storage, keys: Sequence[str]) -> Iterator[Piece]:
         count = min(fitting, count * GROWTH, BATCH_COUNT)
 
 
-def _by_size(storage: SupportsSizes, keys: Sequence[str]) -> Iterator[Piece]:
+def _by_size(storage: SupportsSizes, keys: Sequence[str]) -> Iterator[ReadBatch]:
     """Read batches that fit, and large values in parts, or at least alone."""
     for first in range(0, len(keys), BATCH_COUNT):
         group = keys[first : first + BATCH_COUNT]
@@ -88,7 +94,7 @@ def _by_size(storage: SupportsSizes, keys: Sequence[str]) -> Iterator[Piece]:
             yield group[start:], storage.read(group[start:])
 
 
-def _stream(storage: SupportsStreaming, key: str) -> Measured | list[bytes | Unreadable | None]:
+def _stream(storage: SupportsStreaming, key: str) -> Digested | list[bytes | Unreadable | None]:
     parts = storage.read_stream(key)
     if parts is None or isinstance(parts, Unreadable):
         return [parts]
@@ -99,4 +105,4 @@ def _stream(storage: SupportsStreaming, key: str) -> Measured | list[bytes | Unr
             size += len(part)
     except TornRead as torn:
         return [Unreadable(str(torn))]
-    return Measured(hasher.digest(), size, getattr(parts, "version", b""))
+    return Digested(hasher.digest(), size, getattr(parts, "version", b""))

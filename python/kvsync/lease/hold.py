@@ -1,52 +1,58 @@
-"""A lease that we hold: it is kept while there is progress, and given back."""
+"""A lease that we hold: it is kept as long as there is progress, and released."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import LEASE, replace
-from kvsync.lease.left import Left, ends_with_manifest, remember, stays
 from kvsync.lease.record import LeaseRecord, LeaseState
-from kvsync.storages.contract import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch, has_transaction
 
 if TYPE_CHECKING:
     from kvsync.environment import Environment
-    from kvsync.index.recent import Found
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Stored, Version
 
-__all__ = ["Inheritance", "Lease"]
+__all__ = ["FINISHED", "Lease", "Previous", "PreviousHolder"]
 
 RENEW_AT = 1 / 3
 STOP_AT = 0.8
 """Parts of a lease's life after which `keep` renews it, and after which it is given up."""
 
 
-class Inheritance(enum.Enum):
-    """How the last holder left the storage."""
+class Previous(enum.Enum):
+    """How the previous holder left the storage."""
 
-    CLEAN = "clean"
+    RELEASED = "released"
+    """It had finished, or nobody was there before."""
     INTERRUPTED = "interrupted"
     """It stopped with an error and writes nothing more; an intent may be left."""
-    TAKEN = "taken"
-    """It never released; its last write may still land."""
+    LOST = "lost"
+    """It never released the lease; its last write may still land."""
+
+
+class PreviousHolder(NamedTuple):
+    """How the previous holder left the storage, and whether it is known to be dead, so that it writes no more."""
+
+    how: Previous
+    is_dead: bool = False
+
+
+FINISHED: Final = PreviousHolder(Previous.RELEASED)
+"""Nothing is left to be dealt with."""
 
 
 class Lease:
     """A lease that we hold.
 
     Attributes:
-        inheritance: how the last holder left the storage.
-        outlived: the last holder is known to be dead, so that nothing of it can land any more.
-        untouched: there was no object, in a storage where one that was ever held stays.
-        known: the manifest and its version, where nobody can have written it since this process did.
-        nonce: of the manifest as the last holder left it; empty where it did not say so.
-        left: the manifest and its version as this holder leaves it; it has to say so itself.
-        ended: the lease was given back already, by the manifest.
+        storage: whose lease it is.
+        previous: how the previous holder left the storage, until that is dealt with.
+        released: it is not ours any more.
     """
 
     def __init__(
@@ -55,52 +61,29 @@ class Lease:
         environment: Environment,
         record: LeaseRecord,
         version: Version,
-        inheritance: Inheritance,
-        *,
-        outlived: bool = False,
-        untouched: bool = False,
+        previous: PreviousHolder,
     ) -> None:
         self.storage = storage
-        self.inheritance = inheritance
-        self.outlived = outlived
-        self.untouched = untouched
-        self.known: Found = None
-        self.nonce = b""
-        self.left: Found = None
-        self.ended = False
+        self.previous = previous
+        self.released = False
         self._environment = environment
         self._record = record
         self._version = version
-        self._start(self._now())
+        self._version_is_certain = True
         self._refresh_after = 0.0
-        self._doubtful = False
+        self._start(self._now())
 
-    def certain(self, seen: Found) -> Found:
-        """Return the manifest if it needs no look: as this process left it, or as `seen` if the last holder left that.
-
-        Nobody can have written it without the lease.
-        """
-        return self.known or (seen if seen is not None and seen[0].nonce == self.nonce else None)
-
-    @property
-    def mark(self) -> bytes:
-        """What the holder's last manifest says to give this lease back with it; empty where that is not to be done."""
-        sure = self.inheritance is Inheritance.CLEAN and not self._doubtful
-        return self._version if sure and ends_with_manifest(self.storage) else b""
-
-    def end(self) -> None:
-        """Note that a manifest with the `mark` was written: the lease is not ours any more."""
-        self.ended = True
+    # Keeping
 
     def keep(self) -> None:
-        """Make sure that the lease still stands; call before each batch of writes.
+        """Make sure that the lease is still ours; call before each batch of writes.
 
-        Late in its life it is renewed by a conditional write, which succeeds only if nobody took over meanwhile.
+        Late in its life it is renewed by a conditional write, which succeeds only if nobody took it over meanwhile.
 
         Raises:
             LockLostError: it was taken over, or renewing it took too long; write nothing more.
         """
-        if self.ended:
+        if self.released:
             raise AssertionError
         if not self._is_late():
             return
@@ -116,17 +99,23 @@ class Lease:
         Raises:
             LockLostError: it was taken over.
         """
-        if not self.ended and self._is_late() and self._environment.monotonic() >= self._refresh_after:
+        if not self.released and self._is_late() and self._environment.monotonic() >= self._refresh_after:
             try:
                 self._renew()
             except StorageError:
-                # It may be busy with our own writes, as the other table of one database file is. `keep` decides.
-                self._doubtful = True
+                # Our own writes may keep it busy, as to another table of the same database file. `keep` decides.
+                self._version_is_certain = False
                 pause = self._record.life_seconds * RENEW_AT / 2
                 self._refresh_after = self._environment.monotonic() + pause
 
+    def settled(self) -> None:
+        """Note that what the previous holder left has been dealt with."""
+        self.previous = FINISHED
+
+    # Trying whether the storage keeps conditions
+
     def renew(self) -> Version:
-        """Renew the lease at once, and return the version that is none any more.
+        """Renew the lease at once, and return the version that is not current any more.
 
         Raises:
             LockLostError: it was taken over.
@@ -160,49 +149,64 @@ class Lease:
             return True
         return False
 
-    def release(self, *, interrupted: bool) -> None:
-        """Give the lease back if it is still ours.
+    # Releasing
 
-        A clean release removes it. After an error it is left marked, so that the next holder looks for what
-        this run was about to write.
+    @property
+    def release_token(self) -> Version:
+        """The version that a manifest names to release this lease; empty where it has to be released by itself.
+
+        A manifest can release it where the object stays in any case, and conditions hold. Not within a transaction,
+        which may yet be undone; nor before the previous holder is dealt with.
         """
-        if self.ended:
-            remember(self.storage, Left(self._version, self.left))
+        storage = self.storage
+        by_manifest = storage.capabilities.lease_stays and storage.capabilities.conditions != "advisory"
+        settled = self.previous.how is Previous.RELEASED and self._version_is_certain and not self.released
+        return self._version if by_manifest and settled and not has_transaction(storage) else b""
+
+    def released_by_manifest(self) -> None:
+        """Note that a manifest with the `release_token` was written: the lease is not ours any more."""
+        self.released = True
+
+    def release(self, *, interrupted: bool) -> None:
+        """Release the lease if it is still ours.
+
+        After an error it is left marked, so that the next holder looks for what this run was about to write.
+
+        Raises:
+            StorageError: whether it was released is not known.
+        """
+        if self.released:
             return
+        self.released = True
         try:
             self._release(self._version, interrupted=interrupted)
         except (ObjectMismatch, StorageError):
-            # Renewed in a transaction that was undone, or lost; or given back, and only the answer was lost.
-            # The storage knows.
+            # Renewed in a transaction that was undone, or lost; or released, and only the answer was lost.
             current = self._current()
             if current is not None:
-                with suppress(ObjectMismatch):  # the first attempt got there after all, or somebody took it over
+                with suppress(ObjectMismatch):  # the first attempt succeeded after all, or somebody took it over
                     self._release(current.version, interrupted=interrupted)
 
-    def settled(self) -> None:
-        """Note that what the last holder left has been dealt with."""
-        self.inheritance = Inheritance.CLEAN
-
     def _release(self, version: Version, *, interrupted: bool) -> None:
-        if self.inheritance is Inheritance.TAKEN:
+        if self.previous.how is Previous.LOST:
             # The old holder is not fenced yet: whoever comes next must still take over from it.
             record = dataclasses.replace(self._record_with(LeaseState.HELD), acquired=0, expires=0)
             self._replace(record, version)
         elif interrupted:
             self._replace(self._record_with(LeaseState.INTERRUPTED), version)
-        elif stays(self.storage):
-            nonce = self.left[0].nonce if self.left is not None else b""
-            self._replace(dataclasses.replace(self._record_with(LeaseState.RELEASED), manifest=nonce), version)
-            remember(self.storage, Left(self._version, self.left))
+        elif self.storage.capabilities.lease_stays:
+            self._replace(self._record_with(LeaseState.RELEASED), version)
         else:
             self.storage.remove([LEASE], version)
+
+    # The object
 
     def _renew(self) -> None:
         started = self._now()
         try:
             self._replace(self._record_with(LeaseState.HELD), self._version)
         except ObjectMismatch:
-            message = "it was taken over"
+            message = "another run took it over"
             raise self._lost(message) from None
         self._start(started)
 
@@ -217,11 +221,14 @@ class Lease:
         return LeaseRecord(state, old.token, old.owner, old.renewals + 1, now_ms, now_ms + life_ms)
 
     def _current(self) -> Stored | None:
+        """Return the lease object where it is ours, else None."""
         there = self.storage.load(LEASE)
         if there is None:
             return None
         record = LeaseRecord.decode(there.data, self.storage.name)
         return there if record.token == self._record.token and record.state is LeaseState.HELD else None
+
+    # Time
 
     def _start(self, now: tuple[float, float]) -> None:
         pause = self._record.life_seconds * RENEW_AT
@@ -232,7 +239,7 @@ class Lease:
         return self._environment.monotonic(), self._environment.clock()
 
     def _is_late(self) -> bool:
-        """Whether it is time to renew it, on the clock that went further."""
+        """Whether it is time to renew it, by the clock that went further."""
         monotonic, wall = self._late_from
         return self._environment.monotonic() >= monotonic or self._environment.clock() >= wall
 

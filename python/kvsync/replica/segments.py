@@ -1,4 +1,4 @@
-"""The segments of a storage, each read at most once, and checked against what its manifest lists."""
+"""The segments of a storage: each is read at most once in a run, and checked against what its manifest lists."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.index.objects import damaged, reading
-from kvsync.index.recent import recent_segments
 from kvsync.native import Segment, checksum
+from kvsync.replica.session import session
 from kvsync.types import Change
 
 if TYPE_CHECKING:
@@ -28,35 +28,35 @@ def changes_of(segment: Segment) -> Iterator[Change]:
 
 
 class Segments:
-    """Those segments of a storage that were read or written in a run.
+    """The segments of a storage that were read or written in a run.
 
     Args:
         storage: where they lie.
-        afresh: each is read, also where an earlier run of this process knew it.
+        read_all: read each segment once, even if an earlier run of this process knew it.
     """
 
-    def __init__(self, storage: Storage, *, afresh: bool) -> None:
+    def __init__(self, storage: Storage, *, read_all: bool) -> None:
         self._storage = storage
-        self._afresh = afresh
+        self._read_all = read_all
         self._known: dict[str, Segment] = {}
 
     def __contains__(self, name: str) -> bool:
-        """Whether a segment need not be read any more."""
+        """Whether a segment is at hand."""
         return name in self._known
 
     def keep(self, entry: SegmentEntry, segment: Segment) -> None:
-        """Take in what was just written, so that it is not read back."""
+        """Take in what was just read or written, so that it is not read again."""
         self._known[entry.name] = segment
-        if not self._afresh:
-            recent_segments.keep(self._storage, entry, segment)
+        if not self._read_all:
+            session.keep_segment(self._storage, entry, segment)
 
     def of(self, entries: Sequence[SegmentEntry]) -> list[Segment]:
-        """Return listed segments; large ones are decoded by several threads.
+        """Return listed segments; several threads decode large ones.
 
         Raises:
-            IndexDamagedError: one is missing, damaged, or not the one that the manifest lists.
+            IndexDamagedError: one is absent, damaged, or not the one that the manifest lists.
         """
-        wanted = [entry for entry in entries if entry.name not in self._known and not self._recalled(entry)]
+        wanted = [entry for entry in entries if entry.name not in self._known and not self._is_remembered(entry)]
         if wanted:
             objects = [(self._read(entry), entry.name) for entry in wanted]
             for entry, segment in zip(wanted, self._decoded(objects), strict=True):
@@ -64,7 +64,7 @@ class Segments:
         return [self._known[entry.name] for entry in entries]
 
     def load(self, name: str) -> Segment | None:
-        """Return a segment that no manifest lists, or None where it is not there.
+        """Return a segment that no manifest lists, or None where it is absent.
 
         Raises:
             IndexDamagedError: it fails its checks.
@@ -72,9 +72,9 @@ class Segments:
         there = self._storage.load(name)
         return self._decode(there.data, name) if there is not None else None
 
-    def _recalled(self, entry: SegmentEntry) -> bool:
-        """Take in a segment that an earlier run of this process knew, if one did."""
-        segment = recent_segments.find(self._storage, entry) if not self._afresh else None
+    def _is_remembered(self, entry: SegmentEntry) -> bool:
+        """Take in a segment that an earlier run of this process knew; return whether there was one."""
+        segment = session.segment(self._storage, entry) if not self._read_all else None
         if segment is not None:
             self._known[entry.name] = segment
         return segment is not None
@@ -86,7 +86,7 @@ class Segments:
             if there is None:
                 raise damaged(self._storage.name, entry.name, "is missing")
             data = there.data
-        # Where this fails, the bytes are looked at all the same: what is wrong within says more than that they differ.
+        # Decoding may tell what is wrong inside, which says more than that the checksums differ.
         if len(data) != entry.size or _checksum_of(data) != entry.checksum:
             self._decode(data, entry.name)
             raise damaged(self._storage.name, entry.name, "is not the segment that the manifest lists")

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.index.lineage import EXACT_COUNT, Points, certain_below, extended
+from kvsync.replica.history import EXACT_COUNT, Checkpoints, certain_below, extended
 
 STAMPS = st.lists(st.integers(1, 2**64 - 1), max_size=400)
 
 
 @given(STAMPS)
 def test_points_ascend_and_the_newest_are_all_there(stamps: list[int]) -> None:
-    points: Points = ()
+    points: Checkpoints = ()
     seen: list[int] = []
     for stamp in stamps:
         points = extended(points, stamp)
@@ -32,7 +32,7 @@ def test_points_ascend_and_the_newest_are_all_there(stamps: list[int]) -> None:
 
 
 def test_their_number_grows_with_the_logarithm() -> None:
-    points: Points = ()
+    points: Checkpoints = ()
     for stamp in range(1, 100_001):
         points = extended(points, stamp)
     assert len(points) < 100
@@ -43,7 +43,7 @@ def test_their_number_grows_with_the_logarithm() -> None:
 
 
 def test_a_point_that_a_peer_acknowledged_stays() -> None:
-    points: Points = ()
+    points: Checkpoints = ()
     for stamp in range(1, 5_000):
         points = extended(points, stamp, {77} if stamp < 4_000 else ())
         assert stamp < 77 or stamp >= 4_000 or (77, 77) in points

@@ -1,0 +1,106 @@
+"""Acquiring the lease of one storage, over several attempts: it is free, or its holder is dead, or it is held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.errors import IndexDamagedError, LockHeldError
+from kvsync.index.objects import LEASE, replace
+from kvsync.lease.hold import FINISHED, Lease, Previous, PreviousHolder
+from kvsync.lease.owner import holder_is_dead, owner
+from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState
+from kvsync.storages.contract import ObjectMismatch
+from kvsync.types import ABSENT
+
+if TYPE_CHECKING:
+    from kvsync.environment import Environment
+    from kvsync.storages.contract import Storage
+    from kvsync.types import Expectation, Stored, Version
+
+__all__ = ["Acquirer", "Held"]
+
+
+class Held(NamedTuple):
+    """A lease that somebody else holds: its version, and what its record says."""
+
+    version: Version
+    record: LeaseRecord
+
+
+class Acquirer:
+    """Acquires the lease of one storage; remembers between attempts how long it was seen unchanged."""
+
+    def __init__(self, storage: Storage, environment: Environment, life_seconds: float) -> None:
+        self.storage = storage
+        self.token = environment.nonce()
+        self._environment = environment
+        self._life_ms = int(min(life_seconds, LIFE_SECONDS_MAX) * 1000)
+        self._first_seen: tuple[Version, float] | None = None
+
+    def take(self, expect: Expectation, previous: PreviousHolder = FINISHED) -> Lease | None:
+        """Acquire the lease on condition that its object is as expected; None where it is not."""
+        record = self._record()
+        try:
+            version = replace(self.storage, LEASE, record.encode(), expect)
+        except ObjectMismatch:
+            return None
+        return Lease(self.storage, self._environment, record, version, previous)
+
+    def look(self) -> Lease | Held:
+        """Read the lease object; acquire the lease where that says that it is free, else say who holds it.
+
+        Raises:
+            IndexDamagedError: it cannot be read.
+        """
+        # It goes round only where somebody else acquired and released the lease in between.
+        while (there := self.storage.load(LEASE)) is None:
+            if (lease := self.take(ABSENT)) is not None:
+                return lease
+        record = LeaseRecord.decode(there.data, self.storage.name)
+        if record.state is LeaseState.HELD:
+            return Held(there.version, record)
+        how = Previous.RELEASED if record.state is LeaseState.RELEASED else Previous.INTERRUPTED
+        return self.take(there.version, PreviousHolder(how)) or Held(there.version, record)
+
+    def take_over(self, held: Held) -> Lease | Held:
+        """Acquire a lease whose holder counts as dead; return `held` where it does not."""
+        record = held.record
+        if record.state is not LeaseState.HELD or not self._counts_as_dead(held):
+            return held
+        return self.take(held.version, PreviousHolder(Previous.LOST, holder_is_dead(record.owner))) or held
+
+    def seize(self, there: Stored) -> Lease:
+        """Acquire the lease whoever holds it, readable or not.
+
+        Raises:
+            LockHeldError: it changed hands just now.
+        """
+        lease = self.take(there.version, PreviousHolder(Previous.LOST))
+        if lease is None:
+            message = "the lease changed hands just now, so its holder lives; run again later"
+            now = self._environment.clock()
+            raise LockHeldError(message, storage=self.storage.name, owner=_owner_of(there), expires=now)
+        return lease
+
+    def _counts_as_dead(self, held: Held) -> bool:
+        # Our own token: a release failed, and what the holder before us left is not known any more.
+        ours = held.record.token == self.token
+        return ours or held.record.expired(self._environment.now_ms()) or self._is_unchanged(held)
+
+    def _is_unchanged(self, held: Held) -> bool:
+        """Whether it was seen unchanged for its whole life, on our own monotonic clock."""
+        now = self._environment.monotonic()
+        if self._first_seen is None or self._first_seen[0] != held.version:
+            self._first_seen = held.version, now
+        return now - self._first_seen[1] > held.record.life_seconds + SKEW_SECONDS
+
+    def _record(self) -> LeaseRecord:
+        now_ms = self._environment.now_ms()
+        return LeaseRecord(LeaseState.HELD, self.token, owner(), 0, now_ms, now_ms + self._life_ms)
+
+
+def _owner_of(there: Stored) -> str:
+    try:
+        return LeaseRecord.decode(there.data, "").owner
+    except IndexDamagedError:
+        return "somebody"

@@ -1,0 +1,120 @@
+"""Recovery: find which changes of a crashed run were applied, and adopt them.
+
+Before its first write a run stores an intent: the changes that it is about to apply. Whoever finds one left behind
+looks at the values. Where a value is what the intent says, its change is logged now, as an exception to the version
+vector. Nothing is ever applied again: the rest is planned afresh.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.digesting import Digested, digests
+from kvsync.expiry import may_be_gone
+from kvsync.lease import Previous
+from kvsync.storages.contract import has_expiry
+from kvsync.types import Change, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kvsync.lease import PreviousHolder
+    from kvsync.native import Segment
+    from kvsync.replica.log import Log
+    from kvsync.storages.contract import Storage
+
+__all__ = ["FoundValue", "applied", "recover"]
+
+COMPARE_COUNT = 4096
+COMPARE_BYTES = 8 << 20
+"""How much of an intent is compared with the storage at a time."""
+
+
+class FoundValue(NamedTuple):
+    """A value that was found at a key.
+
+    Attributes:
+        digest: BLAKE3 of the value.
+        size: bytes of the value.
+        expires: wall-clock milliseconds at which it expires, 0 for never; None where that is not known.
+        token: its version token; empty where that is not known.
+    """
+
+    digest: bytes
+    size: int
+    expires: int | None = None
+    token: bytes = b""
+
+
+def applied(found: FoundValue | None, change: Change, now_ms: int) -> bool:
+    """Whether what was found at a key (None: nothing) is what `change` made of it.
+
+    Nothing is also what an expired value leaves. A value may outlast its time where the storage does not keep it.
+    """
+    if found is None:
+        return change.deletes or may_be_gone(change.expires, now_ms)
+    if change.deletes or (found.digest, found.size) != (change.digest, change.size):
+        return False
+    return found.expires is None or found.expires == change.expires
+
+
+def recover(log: Log, previous: PreviousHolder) -> None:
+    """Deal with what the previous holder of the lease left behind.
+
+    The stamps of its intent go into our clock, and what it had applied is adopted. A holder that did not release its
+    lease is fenced by a write of the manifest, and its intent is remembered, since its last write may still land.
+
+    Raises:
+        LockLostError: somebody else took the lease over meanwhile.
+        IndexDamagedError: the intent fails its checks.
+    """
+    if previous.how is Previous.RELEASED:
+        return
+    name = log.next_intent_name()
+    intent = log.load_intent(name)
+    if intent is None:
+        if previous.how is Previous.LOST:
+            log.fence()
+        return
+    done, all_read = find_applied(log, intent)
+    may_still_write = previous.how is Previous.LOST and not previous.is_dead
+    # What cannot be read now may have been applied, too: a scan that can read it must not take it for a new change.
+    log.adopt(name, intent, done, remember=(may_still_write or not all_read) and len(done) < len(intent))
+
+
+def find_applied(log: Log, intent: Segment) -> tuple[list[Change], bool]:
+    """Return the changes of an intent that were applied, and whether all values could be read."""
+    done: list[Change] = []
+    all_read = True
+    for start, stop in intent.batches(COMPARE_COUNT, COMPARE_BYTES):
+        rows = list(map(Change._make, intent.rows(start, stop)))
+        found = dict(digests(log.storage, [row.key for row in rows]))
+        all_read = all_read and not any(isinstance(value, Unreadable) for value in found.values())
+        done += _applied(log, rows, found)
+    return done, all_read
+
+
+def _applied(log: Log, rows: Sequence[Change], found: Mapping[str, Digested | Unreadable | None]) -> list[Change]:
+    now_ms = log.environment.now_ms()
+    values = {
+        key: FoundValue(value.digest, value.size) if isinstance(value, Digested) else None
+        for key, value in found.items()
+    }
+    done = [row for row in rows if not isinstance(found[row.key], Unreadable) and applied(values[row.key], row, now_ms)]
+    present = [row for row in done if values[row.key] is not None]
+    others = _of_other_changes(log, present) if has_expiry(log.storage) else set()
+    return [row for row in done if row.key not in others]
+
+
+def _of_other_changes(log: Log, rows: Sequence[Change]) -> set[str]:
+    """Return the keys where another change made the same value: with another time, and before this run.
+
+    A value that was not there before comes from this run; somebody has changed its time since.
+    """
+    storage: Storage = log.storage
+    if not rows or not has_expiry(storage):
+        return set()
+    times = zip(rows, storage.expiries([row.key for row in rows]), strict=True)
+    retimed = [row for row, time in times if time != row.expires]
+    before = log.known_digests([row.key for row in retimed]) if retimed else []
+    return {row.key for row, known in zip(retimed, before, strict=True) if row.digest in known}

@@ -1,0 +1,147 @@
+"""What this process remembers of the storages that it used: decoded manifests and segments.
+
+Nothing here is ever trusted in place of a look. A manifest is read in every run; what is remembered saves decoding it
+again. It is found by its bytes, which say everything: another storage, another process or a damaged byte is another
+entry. A segment never changes under the name, size and checksum that a manifest lists, so it is not read again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
+
+from kvsync.index.manifest import Manifest
+from kvsync.index.objects import MANIFEST
+from kvsync.native import Segment
+from kvsync.storages.wrapper import innermost
+
+if TYPE_CHECKING:
+    from kvsync.index.manifest import SegmentEntry
+    from kvsync.storages.contract import Storage
+    from kvsync.types import Expectation
+
+__all__ = ["Found", "Session", "read_manifest", "session"]
+
+BYTES_MAX: Final = 32 << 20
+"""How much memory all entries together may take, roughly; the least recently used ones go first."""
+
+ENTRY_BYTES_MAX: Final = 1 << 20
+"""Larger entries are not kept: one of them would push out too many others."""
+
+OVERHEAD_BYTES: Final = 1 << 10
+"""About what an entry takes beside its bytes."""
+
+ENVELOPE_BYTES: Final = 24
+"""The envelope of an index object holds its checksum; to look it up is faster than to hash all of the bytes."""
+
+Found: TypeAlias = "tuple[Manifest, Expectation] | None"
+"""A manifest and its version in the storage; None where there is none."""
+
+Key: TypeAlias = "bytes | tuple[int, str, int, int]"
+"""Envelope of a manifest; or storage, name, size and checksum of a segment."""
+
+
+class KeptManifest(NamedTuple):
+    """A manifest and the bytes that it was decoded from, or encoded to."""
+
+    data: bytes
+    manifest: Manifest
+
+
+class Session:
+    """The most recently used manifests and segments; safe among threads."""
+
+    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Key, tuple[KeptManifest | Segment, int]] = OrderedDict()
+        self._storages: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+        self._numbers = count()
+
+    def manifest(self, data: bytes) -> Manifest | None:
+        """Return the decoded manifest of these bytes, if it is remembered."""
+        kept = self._find(data[:ENVELOPE_BYTES])
+        return kept.manifest if isinstance(kept, KeptManifest) and kept.data == data else None
+
+    def keep_manifest(self, data: bytes, manifest: Manifest) -> None:
+        """Remember a manifest by its bytes."""
+        # Its inline segments are held twice: in the bytes and in the entries.
+        self._keep(data[:ENVELOPE_BYTES], KeptManifest(data, manifest), 2 * len(data))
+
+    def segment(self, storage: Storage, entry: SegmentEntry) -> Segment | None:
+        """Return a segment that a manifest of `storage` lists, if it is remembered."""
+        key = self._segment_key(storage, entry)
+        found = self._find(key) if key is not None else None
+        return found if isinstance(found, Segment) else None
+
+    def keep_segment(self, storage: Storage, entry: SegmentEntry, segment: Segment) -> None:
+        """Remember a segment that a manifest of `storage` lists, or is about to list."""
+        key = self._segment_key(storage, entry)
+        if key is not None:
+            self._keep(key, segment, segment.nbytes + entry.size)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
+    def renew_lock(self) -> None:
+        """Replace the lock in a forked child: some thread of the parent may have held it."""
+        self._lock = threading.Lock()
+
+    def _segment_key(self, storage: Storage, entry: SegmentEntry) -> Key | None:
+        with suppress(TypeError):  # a storage that cannot be referred to weakly
+            number = self._storages.setdefault(innermost(storage), next(self._numbers))
+            return number, entry.name, entry.size, entry.checksum
+        return None
+
+    def _find(self, key: Key) -> KeptManifest | Segment | None:
+        with self._lock:
+            found = self._entries.get(key)
+            if found is None:
+                return None
+            self._entries.move_to_end(key)
+            return found[0]
+
+    def _keep(self, key: Key, entry: KeptManifest | Segment, size: int) -> None:
+        size += OVERHEAD_BYTES
+        if size > min(ENTRY_BYTES_MAX, self._bytes_max):
+            return
+        with self._lock:
+            _, before = self._entries.pop(key, (None, 0))
+            self._entries[key] = entry, size
+            self._bytes += size - before
+            while self._bytes > self._bytes_max:
+                _, (_, freed) = self._entries.popitem(last=False)
+                self._bytes -= freed
+
+
+session: Final = Session()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=session.renew_lock)
+
+
+def read_manifest(storage: Storage) -> Found:
+    """Read a storage's manifest.
+
+    Raises:
+        IndexDamagedError: it fails its checks.
+        FormatError: a newer kvsync wrote it.
+        StorageError: the storage failed.
+    """
+    there = storage.load(MANIFEST)
+    if there is None:
+        return None
+    manifest = session.manifest(there.data)
+    if manifest is None:
+        manifest = Manifest.decode(there.data, storage.name)
+        session.keep_manifest(there.data, manifest)
+    return manifest, there.version

@@ -1,0 +1,287 @@
+"""Step 2: commit local changes, those that scans found and those that the caller gives.
+
+An intent first, then the values, then the log. A crash leaves an unlogged value, never a logged value that is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from kvsync.digesting import BATCH_BYTES, BATCH_COUNT, Digested, read_batches
+from kvsync.errors import StorageError, UsageError
+from kvsync.expiry import expires_ms, unexpiring, write_until
+from kvsync.index.lost import LostValue
+from kvsync.native import Given, Segment, digest_values, stamp_after
+from kvsync.replica.knowledge import Missing
+from kvsync.replica.segments import changes_of
+from kvsync.run.lock import ensure_leased, transaction
+from kvsync.scan import scan
+from kvsync.storages.contract import has_expiry
+from kvsync.types import ANY, Change, Delete, Put
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.options import Options
+    from kvsync.replica.log import Intent
+    from kvsync.run.side import Side
+    from kvsync.scan import Scan
+    from kvsync.types import Refusal
+
+__all__ = ["checked", "commit_found", "commit_given", "find_changes", "log_local", "record_unproven"]
+
+OVERWRITTEN_REASON = "an interrupted run wrote an older value over it after it had lost its lease"
+
+
+def checked(changes: Iterable[Put | Delete]) -> Sequence[Put | Delete]:
+    """Return `changes` as a sequence of changes.
+
+    Raises:
+        UsageError: they are something else.
+    """
+    if isinstance(changes, str | bytes | Mapping | Put | Delete) or not isinstance(changes, Iterable):
+        message = f"changes must be a sequence of Put and Delete, not {type(changes).__name__}"
+        raise UsageError(message)
+    sequence = changes if isinstance(changes, list | tuple) else list(changes)
+    if not set(map(type, sequence)) <= {Put, Delete}:
+        stranger = next(change for change in sequence if type(change) not in {Put, Delete})
+        message = f"changes must be Put or Delete, not {type(stranger).__name__}"
+        raise UsageError(message)
+    return sequence
+
+
+# What a scan found
+
+
+def find_changes(side: Side, options: Options) -> Side:
+    """Find what changed outside kvsync, without writing anything.
+
+    Raises:
+        BudgetError: more than allowed is gone or overwritten.
+        StorageError: the storage cannot be listed completely.
+    """
+    found = scan(side.log, side.origin, options.budget, lambda: ensure_leased(side))
+    return replace(side, scan=found)
+
+
+def commit_found(side: Side, options: Options) -> Side:
+    """Log what a scan found, if there was one and it found something."""
+    found = side.scan
+    if found is None or not (found.local or found.applied or found.overwritten_late):
+        return side
+    overwritten = [Missing(change, OVERWRITTEN_REASON, held) for change, held in found.overwritten_late]
+    if side.lease is not None and options.keep_lost:
+        _keep_overwriting_values(side, found)
+    segment = Segment.from_rows([*found.local, *found.applied])
+    with transaction(side):
+        ensure_leased(side)
+        log_local(side, segment, applied=found.applied, overwritten=overwritten)
+    return replace(side, committed=side.committed + len(found.local))
+
+
+def _keep_overwriting_values(side: Side, found: Scan) -> None:
+    """Keep what a late write put there before the newest value replaces it: it may be somebody's work after all."""
+    entries = {change.key: (change, digest) for change, digest in found.overwritten_late if digest}
+    keys = list(entries)
+    for key, value in zip(keys, side.storage.read(keys) if keys else [], strict=True):
+        change, digest = entries[key]
+        if isinstance(value, bytes) and digest_values([value]) == [digest]:
+            ensure_leased(side)
+            lost = LostValue.of(change._replace(digest=digest, size=len(value)), value)
+            side.storage.store(lost.name, lost.encode(), ANY)
+
+
+def log_local(
+    side: Side,
+    segment: Segment,
+    *,
+    applied: Sequence[Change] = (),
+    overwritten: Sequence[Missing] = (),
+    intent: Intent | None = None,
+    release_token: bytes = b"",
+) -> None:
+    """Log changes that were made here, together with those of interrupted runs that were found applied."""
+    knowledge = side.log.manifest.knowledge.commit(segment, applied, overwritten, replica=side.origin)
+    side.log.write(side.origin, segment, knowledge, intent=intent, lease=release_token)
+    if release_token and side.lease is not None:
+        side.lease.released_by_manifest()
+
+
+# What the caller gives
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What the caller gives: changes with values, and those whose values are stored already, with their versions."""
+
+    given: Given
+    stored: Sequence[Segment] = ()
+    read_versions: Mapping[str, tuple[bytes, bytes]] = field(default_factory=dict)
+
+    @cached_property
+    def segment(self) -> Segment:
+        """All of it; the first to ask takes the digests."""
+        return Segment.merge([self.given.segment, *self.stored])
+
+
+def commit_given(
+    side: Side,
+    changes: Sequence[Put | Delete],
+    environment: Environment,
+    *,
+    last: bool = False,
+    read_again: bool = True,
+) -> Side:
+    """Write the caller's values, then log them.
+
+    Where this is the `last` that is done with the side, logging them releases its lease, if a manifest can: what is
+    given is pushed from memory. Not where values are stored already, and are `read_again` to be pushed.
+
+    Raises:
+        UsageError: a change is malformed, or names a value as stored that is not there.
+        StorageError: a value cannot be written; the others are written and logged.
+    """
+    if not changes:
+        return side
+    taken = _take(side, changes, stamp_after(environment.now_ms(), side.log.manifest.clock))
+    if side.lease is None:
+        pending = {change.key: change.value for change in changes if change.deletes or change.value is not None}
+        side = replace(side, pending=pending)
+    with transaction(side):
+        intent, refusals = _write_given(side, taken, environment) if side.lease is not None else (None, [])
+        segment = taken.segment
+        logged = segment.without([refusal.key for refusal in refusals]) if refusals else segment
+        ensure_leased(side)
+        if len(logged):
+            done = last and not refusals and side.scan is None and not (taken.stored and read_again)
+            token = side.lease.release_token if done and side.lease is not None else b""
+            log_local(side, logged, intent=intent, release_token=token)
+            record_unproven(side, logged, logged.expired(environment.now_ms()))
+        else:
+            side.log.withdraw(intent)
+    for refusal in refusals:
+        message = f"cannot change {refusal.key!r}: {refusal.reason}; the changes before and after it are logged"
+        raise StorageError(message, storage=side.storage.name, key=refusal.key)
+    return replace(
+        side,
+        given=taken.given,
+        read_versions=taken.read_versions,
+        committed=side.committed + len(logged),
+        unexpiring=unexpiring(segment, side.storage, environment.now_ms()),
+    )
+
+
+def record_unproven(side: Side, segment: Segment, emptied: Collection[str]) -> None:
+    """Tell the inventory of values written after the scan: their digests are known, their version tokens are not.
+
+    Of the `emptied` ones nothing is there: their time had come.
+    """
+    if side.scan is not None:
+        emptied = set(emptied)
+        rows = [(row.key, row.deletes or row.key in emptied, row.digest) for row in changes_of(segment)]
+        side.scan.record({key: None if absent else (b"", digest) for key, absent, digest in rows})
+
+
+def _take(side: Side, changes: Sequence[Put | Delete], first: int) -> Taken:
+    keys, values = [change.key for change in changes], [change.value for change in changes]
+    if None not in values or all(change.deletes or change.value is not None for change in changes):
+        return Taken(Given(keys, values, side.origin, first, _times(changes)))
+    return _take_stored(side, changes, first)
+
+
+def _times(changes: Sequence[Put | Delete]) -> list[int] | None:
+    """Return when values expire, in wall-clock milliseconds (0: never); None where none of them does."""
+    if [change.expires for change in changes].count(None) == len(changes):
+        return None
+    return [expires_ms(change) for change in changes]
+
+
+def _take_stored(side: Side, changes: Sequence[Put | Delete], first: int) -> Taken:
+    """Return what is given, reading the values that are stored already without keeping them.
+
+    Raises:
+        UsageError: one that is named as stored is not there.
+    """
+    newest = list({change.key: change for change in changes}.values())
+    known = [change for change in newest if change.deletes or change.value is not None]
+    stored = [change.key for change in newest if not change.deletes and change.value is None]
+    times = {change.key: expires_ms(change) for change in newest if change.expires is not None}
+    known_times = [times.get(change.key, 0) for change in known] if times else None
+    given = Given([change.key for change in known], [change.value for change in known], side.origin, first, known_times)
+    first += len(known)
+    segments: list[Segment] = []
+    versions: dict[str, tuple[bytes, bytes]] = {}
+    # Before the values are read: once one has expired, the storage would say that it never does.
+    until_of = _times_stored(side, stored, times)
+    for keys, values in read_batches(side.storage, stored):
+        ensure_leased(side)
+        until = [until_of[key] for key in keys] if until_of is not None else None
+        if isinstance(values, Digested):
+            expires = until[0] if until else 0
+            change = Change(keys[0], side.origin, first, 0, values.size, values.digest, expires)
+            segments.append(Segment.from_rows([change]))
+            versions[change.key] = values.digest, values.version
+        else:
+            present = [value for value in values if isinstance(value, bytes)]
+            if len(present) < len(keys):
+                raise _not_stored(side, keys, values)
+            segments.append(Segment.from_values(keys, present, side.origin, first, 0, until))
+        first += len(keys)
+    return Taken(given, segments, versions)
+
+
+def _times_stored(side: Side, keys: Sequence[str], given: Mapping[str, int]) -> dict[str, int] | None:
+    """Return when stored values expire: as the storage says, or else as the caller does."""
+    storage = side.storage
+    if not has_expiry(storage):
+        return {key: given.get(key, 0) for key in keys} if given else None
+    times: dict[str, int] = {}
+    for start in range(0, len(keys), BATCH_COUNT):
+        some = keys[start : start + BATCH_COUNT]
+        ensure_leased(side)
+        times.update(zip(some, storage.expiries(some), strict=True))
+    return times
+
+
+def _not_stored(side: Side, keys: Sequence[str], values: Sequence[object]) -> UsageError:
+    key = next(key for key, value in zip(keys, values, strict=True) if not isinstance(value, bytes))
+    message = f"Put({key!r}) has no value and none is stored; give the value, or Delete the key"
+    return UsageError(message, storage=side.storage.name, key=key)
+
+
+def _write_given(side: Side, taken: Taken, environment: Environment) -> tuple[Intent | None, list[Refusal]]:
+    """Write the caller's values, after the intent to do so; return that and what the storage refused."""
+    ensure_leased(side)
+    if not side.log.transactional:
+        intent = side.log.intend(taken.segment)
+        return intent, _write_values(side, taken.given, environment)
+    if len(taken.given) <= BATCH_COUNT:
+        return None, _write_values(side, taken.given, environment)
+    # Nobody sees the values before they are logged, so their digests can be taken meanwhile.
+    with ThreadPoolExecutor(1, thread_name_prefix="kvsync-digest") as digesting:
+        digesting.submit(lambda: side.log.prepare(taken.segment))
+        return None, _write_values(side, taken.given, environment)
+
+
+def _write_values(side: Side, given: Given, environment: Environment) -> list[Refusal]:
+    """Write the caller's values, in the order of their keys, and return what the storage refused."""
+    refusals: list[Refusal] = []
+    for start, stop in given.batches(BATCH_COUNT, BATCH_BYTES):
+        keys, values, times, deletes = given.part(start, stop)
+        if times is not None:
+            now_ms = environment.now_ms()
+            rows = [row for row in zip(keys, values, times, strict=True) if not 0 < row[2] <= now_ms]
+            live = {key for key, _, _ in rows}
+            deletes += [key for key in keys if key not in live]
+            keys, values, times = [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+        ensure_leased(side)
+        if keys:
+            refusals += write_until(side.storage, keys, values, times).refused
+        if deletes:
+            refusals += side.storage.delete(deletes).refused
+    return refusals

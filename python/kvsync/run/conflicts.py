@@ -1,0 +1,386 @@
+"""Conflicts, from policy to log: what is decided is committed where its value is, before anything is pushed.
+
+A decision that is not simply the greatest stamp becomes a change of its own, flagged, with a fresh stamp of the side
+that holds the chosen value. From there on a run only ever pushes the greatest stamp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from kvsync.expiry import write_until
+from kvsync.index.lost import LostValue
+from kvsync.native import DECISION, TOMBSTONE, Segment, digest_values, stamp_after
+from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
+from kvsync.run.commit import log_local, record_unproven
+from kvsync.run.guard import guard_of
+from kvsync.run.lock import ensure_leased, transaction
+from kvsync.storages.contract import has_expiry
+from kvsync.types import ANY, Change, Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.native import Delta
+    from kvsync.options import Options
+    from kvsync.policy import Policy
+    from kvsync.run.side import Pair, Side
+    from kvsync.types import Unreadable
+
+__all__ = ["Reconciled", "Verdicts", "conflicts_of", "decide", "greatest", "keep_expiries", "unreconciled_conflicts"]
+
+READ_COUNT = 64
+"""Conflicting values read at a time."""
+
+NO_DIGEST = bytes(32)
+
+
+class Reconciled(NamedTuple):
+    """Names of unreconciled changes of each side whose conflict this run decides."""
+
+    source: frozenset[tuple[int, int]] = frozenset()
+    target: frozenset[tuple[int, int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A key's new outcome: the value's digest and size, and the value itself where no side holds it yet."""
+
+    key: str
+    flags: int
+    size: int
+    digest: bytes
+    expires: int = 0
+    value: bytes | None = None
+    writes: bool = False
+
+    @classmethod
+    def of_value(cls, key: str, value: bytes | None, expires: int = 0) -> Decision:
+        """Return the decision for a value (None: a delete) that has to be written."""
+        if value is None:
+            return cls(key, DECISION | TOMBSTONE, 0, NO_DIGEST, writes=True)
+        return cls(key, DECISION, len(value), digest_values([value])[0], expires, value, writes=True)
+
+    @classmethod
+    def of_change(cls, change: Change) -> Decision:
+        """Return the decision for what one side holds already."""
+        return cls(change.key, change.flags | DECISION, change.size, change.digest, change.expires)
+
+    def logged(self, origin: int, stamp: int) -> Change:
+        """Return the change that this decision becomes."""
+        return Change(self.key, origin, stamp, self.flags, self.size, self.digest, self.expires)
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """All conflicts of a run, decided.
+
+    Attributes:
+        decided: each conflict with its verdict.
+        at: decisions to log, by the side that holds, or is given, the outcome.
+        lost: where losing values were kept, by key.
+        refused: keys whose decided value could not be written.
+    """
+
+    decided: list[tuple[Conflict, Verdict]] = field(default_factory=list)
+    at: dict[str, list[Decision]] = field(default_factory=lambda: {"source": [], "target": []})
+    lost: dict[str, list[str]] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+
+    def commit(self, pair: Pair, options: Options, environment: Environment) -> bool:
+        """Log the decisions, each on its own side; return whether there were any."""
+        for side, other in ((pair.source, pair.target), (pair.target, pair.source)):
+            decisions = sorted(self.at[side.label], key=lambda decision: decision.key)
+            # Past both clocks, so that it beats both changes that it decides between.
+            stamp = max(side.log.manifest.clock, other.log.manifest.clock)
+            rows = []
+            for decision in decisions:
+                stamp = stamp_after(environment.now_ms(), stamp)
+                rows.append(decision.logged(side.origin, stamp))
+            self.refused |= _commit_decisions(side, rows, decisions, options, environment)
+        self.decided = [(conflict, self._upheld(conflict, verdict)) for conflict, verdict in self.decided]
+        return any(self.at.values())
+
+    def report(self) -> list[Conflict]:
+        """Return the conflicts with what became of them."""
+        return [
+            replace(
+                conflict,
+                winner=verdict.side or "value",
+                kept_as=conflict_copy(_change(conflict, verdict.copy)) if verdict.copy else None,
+                lost_as=tuple(self.lost.get(conflict.key, ())),
+            )
+            for conflict, verdict in self.decided
+        ]
+
+    def keep_lost(self, pair: Pair) -> None:
+        """Store every losing value, not yet stored, in the storage that holds it, before it is overwritten."""
+        for side in pair:
+            losers = [
+                _change(conflict, side.label)
+                for conflict, verdict in self.decided
+                if side.label not in (verdict.side, verdict.copy)
+            ]
+            losers = [change for change in losers if not change.deletes]
+            if losers and side.lease is not None:
+                # One transaction where the storage has them: thousands of commits would take seconds.
+                with transaction(side):
+                    self._keep(side, losers)
+
+    def _keep(self, side: Side, losers: Sequence[Change]) -> None:
+        for change, value in _values(side, losers):
+            if value is None:
+                continue
+            lost = LostValue.of(change, value)
+            names = self.lost.setdefault(lost.key, [])
+            if lost.name not in names:
+                ensure_leased(side)
+                side.storage.store(lost.name, lost.encode(), ANY)
+                names.append(lost.name)
+
+    def _upheld(self, conflict: Conflict, verdict: Verdict) -> Verdict:
+        """Return the verdict as it stands once refused values are taken back."""
+        if verdict.side is None and conflict.key in self.refused:
+            return Verdict(newer(conflict.source, conflict.target))
+        if verdict.copy is not None and conflict_copy(_change(conflict, verdict.copy)) in self.refused:
+            return verdict._replace(copy=None)
+        return verdict
+
+
+# Which conflicts there are
+
+
+def conflicts_of(found: Delta, now_ms: int) -> list[Conflict]:
+    """Return the true conflicts of a delta, ascending by key.
+
+    Where both changes leave nothing by now, deleted or expired, there is nothing to decide: the greater is logged. Nor
+    where both leave the same value for another time: the greater is applied.
+    """
+    return [
+        Conflict(source.key, source, target)
+        for source, target in _pairs(found)
+        if source.outcome != target.outcome
+        and not (_leaves_nothing(source, now_ms) and _leaves_nothing(target, now_ms))
+    ]
+
+
+def unreconciled_conflicts(pair: Pair) -> tuple[list[Conflict], Reconciled]:
+    """Return conflicts that no vector shows: a side replaced a change without knowing of it, and the other knows it."""
+    conflicts: list[Conflict] = []
+    reconciled = []
+    for side, peer in ((pair.source, pair.target), (pair.target, pair.source)):
+        known = peer.log.manifest.knowledge
+        changes = [change for change in side.log.manifest.knowledge.unreconciled if known.has_reconciled(change)]
+        reconciled.append(frozenset(change.dot for change in changes))
+        if not changes:
+            continue
+        keys = [change.key for change in changes]
+        for change, own, other in zip(changes, side.log.newest(keys), peer.log.newest(keys), strict=True):
+            # Where the other side's newest is a later change, somebody has reconciled the two.
+            if own is None or other is None or other.dot != change.dot or own.outcome == other.outcome:
+                continue
+            conflicts.append(Conflict(change.key, *((own, other) if side is pair.source else (other, own))))
+    return conflicts, Reconciled(*reconciled)
+
+
+def greatest(found: Delta) -> tuple[list[Change], list[Change]]:
+    """Return the greatest change of each conflicting key, by the side that misses it: (to source, to target)."""
+    to_source, to_target = [], []
+    for source, target in _pairs(found):
+        if newer(source, target) == "source":
+            to_target.append(source)
+        else:
+            to_source.append(target)
+    return to_source, to_target
+
+
+# Deciding
+
+
+def decide(conflicts: Sequence[Conflict], policy: Policy, pair: Pair, now_ms: int) -> Verdicts:
+    """Ask the policy about each conflict; nothing is written.
+
+    Raises:
+        ConflictError: the policy is "fail" and something is left to decide.
+        UsageError: a callable policy gave no verdict.
+    """
+    verdicts = Verdicts()
+    # A side that does not hold the value that its log names cannot be given a decision for it.
+    missing = {entry.change.key for side in pair for entry in side.log.manifest.knowledge.missing}
+    if policy == "fail":
+        refuse(list(conflicts))
+    for start in range(0, len(conflicts), READ_COUNT):
+        batch = conflicts[start : start + READ_COUNT]
+        held = _held(batch, pair, now_ms) if callable(policy) or policy == "keep-both" else {}
+        for conflict in batch:
+            if conflict.key in missing:
+                held[conflict.key] = None
+            _enter(verdicts, conflict, policy, held)
+    return verdicts
+
+
+def keep_expiries(verdicts: Verdicts, found: Delta, pair: Pair, now_ms: int) -> None:
+    """Let a value's expiry stand against a side that has the same value, and cannot know when values expire.
+
+    Its own change says that the value never expires, which is all that it can say. Were it the greater, a first run
+    with a storage that keeps no expiry would take the expiry off all values that both have.
+    """
+    for one, other in _pairs(found):
+        for unsure, sure, side, peer in (
+            (one, other, pair.source, pair.target),
+            (other, one, pair.target, pair.source),
+        ):
+            cannot_know = not unsure.expires and not has_expiry(side.storage)
+            own = unsure.origin == side.origin
+            stands = sure.expires and not sure.expired(now_ms) and unsure.order > sure.order
+            if unsure.outcome == sure.outcome and cannot_know and own and stands and not (one.decided or other.decided):
+                verdicts.at[peer.label].append(Decision.of_change(sure))
+
+
+def _enter(
+    verdicts: Verdicts, conflict: Conflict, policy: Policy, held: Mapping[str, tuple[bytes | None, bytes | None] | None]
+) -> None:
+    values = held.get(conflict.key, (None, None))
+    if values is None:
+        # A value is missing, or was changed since it was logged: plain order, until its next change.
+        verdict = Verdict(newer(conflict.source, conflict.target))
+    else:
+        verdict = judge(policy, conflict, lambda: values)
+    if verdict.side is None:
+        verdict = _as_side(conflict, verdict)
+    if verdict.side is None:
+        verdicts.at["source"].append(Decision.of_value(conflict.key, verdict.value))
+    elif verdict.side != newer(conflict.source, conflict.target):
+        verdicts.at[verdict.side].append(Decision.of_change(_change(conflict, verdict.side)))
+    if verdict.copy is not None and values is not None:
+        kept = values[0] if verdict.copy == "source" else values[1]
+        loser = _change(conflict, verdict.copy)
+        verdicts.at["source"].append(Decision.of_value(conflict_copy(loser), kept, loser.expires))
+    verdicts.decided.append((conflict, verdict))
+
+
+def _as_side(conflict: Conflict, verdict: Verdict) -> Verdict:
+    """Return the side that holds a callable's outcome already, where one does."""
+    outcome = Decision.of_value(conflict.key, verdict.value)
+    wanted = (bool(outcome.flags & TOMBSTONE), outcome.digest)
+    sides: tuple[Literal["source", "target"], ...] = ("source", "target")
+    holders = [side for side in sides if wanted == (_change(conflict, side).deletes, _change(conflict, side).digest)]
+    if not holders:
+        return verdict
+    best = newer(conflict.source, conflict.target)
+    return Verdict(best if best in holders else holders[0])
+
+
+def _held(batch: Sequence[Conflict], pair: Pair, now_ms: int) -> dict[str, tuple[bytes | None, bytes | None] | None]:
+    """Return both values of each conflict, or None for a key whose value is not what its side logged.
+
+    One that has expired is not, even where the storage still has it: a side that keeps expiry would decide the same.
+    """
+    at_source = dict(_values(pair.source, [conflict.source for conflict in batch]))
+    at_target = dict(_values(pair.target, [conflict.target for conflict in batch]))
+    held: dict[str, tuple[bytes | None, bytes | None] | None] = {}
+    for conflict in batch:
+        values = at_source[conflict.source], at_target[conflict.target]
+        logged = (conflict.source.deletes, conflict.target.deletes)
+        moved = any((value is None) != deletes for value, deletes in zip(values, logged, strict=True))
+        moved = moved or conflict.source.expired(now_ms) or conflict.target.expired(now_ms)
+        held[conflict.key] = None if moved else values
+    return held
+
+
+# Committing
+
+
+def _commit_decisions(
+    side: Side, rows: Sequence[Change], decisions: Sequence[Decision], options: Options, environment: Environment
+) -> set[str]:
+    """Log decisions whose outcome this side holds, after writing the values that neither side holds.
+
+    Return the keys whose value could not be written: they are not decided, and left to plain order.
+    """
+    if not rows:
+        return set()
+    segment = Segment.from_rows(rows)
+    writes = [decision for decision in decisions if decision.writes]
+    refused: set[str] = set()
+    with transaction(side):
+        ensure_leased(side)
+        intent = side.log.intend(segment) if writes else None
+        if writes and side.lease is not None:
+            refused = _write_decided(side, writes, options)
+            segment = segment.without(sorted(refused))
+            ensure_leased(side)
+        if len(segment):
+            log_local(side, segment, intent=intent)
+            _record(side, segment, {decision.key for decision in writes}, environment.now_ms())
+        else:
+            side.log.withdraw(intent)
+    return refused
+
+
+def _record(side: Side, segment: Segment, written: set[str], now_ms: int) -> None:
+    """Tell the inventory what was written just now; the scan has seen whether the rest is there."""
+    emptied = segment.expired(now_ms) if has_expiry(side.storage) else ()
+    unwritten = [key for key in _keys(segment) if key not in written]
+    record_unproven(side, segment.without(unwritten), emptied)
+
+
+def _keys(segment: Segment) -> list[str]:
+    return [row[0] for row in segment.rows(0, len(segment))]
+
+
+def _write_decided(side: Side, decisions: Sequence[Decision], options: Options) -> set[str]:
+    """Write decided values where nobody else wrote meanwhile; return the keys that were not written."""
+    puts = {decision.key: decision for decision in decisions if decision.value is not None}
+    deletes = [decision.key for decision in decisions if decision.value is None]
+    expect, barred = guard_of(side, options).examine([*puts, *deletes])
+    expected = dict(zip([*puts, *deletes], expect, strict=True)) if expect is not None else None
+
+    def tokens(keys: Sequence[str]) -> list[bytes | None] | None:
+        return [expected[key] for key in keys] if expected is not None else None
+
+    refused = set(barred)
+    keys = [key for key in puts if key not in barred]
+    if keys:
+        values = [puts[key].value or b"" for key in keys]
+        times = [puts[key].expires for key in keys]
+        refused.update(refusal.key for refusal in write_until(side.storage, keys, values, times, tokens(keys)).refused)
+    keys = [key for key in deletes if key not in barred]
+    if keys:
+        refused.update(refusal.key for refusal in side.storage.delete(keys, tokens(keys)).refused)
+    return refused
+
+
+# Reading
+
+
+def _values(side: Side, changes: Sequence[Change]) -> Iterator[tuple[Change, bytes | None]]:
+    """Yield each change with the value that it names, or None where that is not what is stored."""
+    for start in range(0, len(changes), READ_COUNT):
+        batch = changes[start : start + READ_COUNT]
+        for change, value in zip(batch, _read_pending(side, [change.key for change in batch]), strict=True):
+            fits = isinstance(value, bytes) and digest_values([value])[0] == change.digest
+            yield change, value if fits and isinstance(value, bytes) else None
+
+
+def _read_pending(side: Side, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+    """Return values as they are, or in a preview as this run's changes would have made them."""
+    values = side.storage.read(keys)
+    if side.pending:
+        values = [side.pending.get(key, value) for key, value in zip(keys, values, strict=True)]
+    return values
+
+
+def _leaves_nothing(change: Change, now_ms: int) -> bool:
+    return change.deletes or change.expired(now_ms)
+
+
+def _change(conflict: Conflict, side: str | None) -> Change:
+    return conflict.source if side == "source" else conflict.target
+
+
+def _pairs(found: Delta) -> Iterator[tuple[Change, Change]]:
+    for source, target in found.conflicts:
+        yield Change._make(source), Change._make(target)

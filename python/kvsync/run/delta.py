@@ -1,0 +1,153 @@
+"""Step 4: calculate what each side misses, and decide conflicts; decisions are committed before anything is pushed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvsync.expiry import unexpiring
+from kvsync.native import Cover, Segment, delta
+from kvsync.run.conflicts import (
+    Reconciled,
+    conflicts_of,
+    decide,
+    greatest,
+    keep_expiries,
+    unreconciled_conflicts,
+)
+from kvsync.run.pull import pull
+from kvsync.types import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.native import Delta
+    from kvsync.options import Options
+    from kvsync.run.pull import Pulled
+    from kvsync.run.side import Pair, Side
+    from kvsync.types import Conflict
+
+__all__ = ["Exchange", "Inbound", "exchange_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """What one side gets in a run.
+
+    Attributes:
+        log: every change that it has to log.
+        copy: those of them whose value has to move (a value that is equal already does not).
+        backfill: changes logged earlier whose value was missing, and may be had from the other side now.
+        moving: `copy` and `backfill` together: the changes whose values move.
+        unreconciled: changes that it will know of without having held their value or decided their conflict.
+        unexpiring: how many values stay there past their time, since this side keeps no expiry.
+    """
+
+    log: Segment
+    copy: Segment
+    backfill: Segment
+    moving: Segment
+    unreconciled: Sequence[Change] = ()
+    unexpiring: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a run is about to do, once all conflicts are decided.
+
+    Attributes:
+        to_source, to_target: what each side gets.
+        conflicts: every conflict with what was decided.
+        cover: what both sides know afterwards.
+    """
+
+    to_source: Inbound
+    to_target: Inbound
+    conflicts: list[Conflict]
+    cover: Cover
+
+
+def exchange_of(pair: Pair, pulled: Pulled, options: Options, environment: Environment) -> Exchange:
+    """Calculate what each side misses, decide the conflicts, and commit the decisions.
+
+    Raises:
+        ConflictError: the policy is "fail" and there are conflicts.
+        UsageError: a callable policy gave no verdict.
+    """
+    found = calculate(pair, pulled)
+    unseen, reconciled = unreconciled_conflicts(pair)
+    conflicts = [*conflicts_of(found, environment.now_ms()), *unseen]
+    decided: list[Conflict] = []
+    if conflicts or found.conflicts:
+        found, decided = _resolve(pair, conflicts, found, options, environment)
+    return _exchange(pair, found, reconciled, decided, environment.now_ms())
+
+
+def calculate(pair: Pair, pulled: Pulled) -> Delta:
+    """Return what each side misses, and where both sides changed a key."""
+    if pair.in_doubt:
+        nothing = Cover()
+        return delta(pulled.source, pulled.target, nothing, nothing, ordered=True)
+    return delta(pulled.source, pulled.target, pair.source.log.manifest.cover, pair.target.log.manifest.cover)
+
+
+def _resolve(
+    pair: Pair, conflicts: Sequence[Conflict], found: Delta, options: Options, environment: Environment
+) -> tuple[Delta, list[Conflict]]:
+    """Decide conflicts and commit what was decided; return what each side misses then, and the conflicts."""
+    verdicts = decide(conflicts, options.conflict, pair, environment.now_ms())
+    keep_expiries(verdicts, found, pair, environment.now_ms())
+    if options.keep_lost:
+        verdicts.keep_lost(pair)
+    if verdicts.commit(pair, options, environment):
+        found = calculate(pair, pull(pair))
+    if verdicts.refused and options.keep_lost:
+        verdicts.keep_lost(pair)
+    return found, verdicts.report()
+
+
+def _exchange(pair: Pair, found: Delta, reconciled: Reconciled, conflicts: list[Conflict], now_ms: int) -> Exchange:
+    """Let the greatest change of each conflicting key win: by now every decision is one."""
+    to_source, to_target = greatest(found)
+    source, target = pair
+    at_source, at_target = source.log.manifest.knowledge, target.log.manifest.knowledge
+    source_copy, source_log = _copied_and_logged(source, found.to_a, to_source, found.log_a)
+    target_copy, target_log = _copied_and_logged(target, found.to_b, to_target, found.log_b)
+    left_source = at_source.unreconciled_after(source_log, at_target, reconciled.source)
+    left_target = at_target.unreconciled_after(target_log, at_source, reconciled.target)
+    # A change learnt from a peer that has not reconciled it is unreconciled here too.
+    learnt_source = [change for change in left_target if not at_source.cover.covers(*change.dot)]
+    learnt_target = [change for change in left_source if not at_target.cover.covers(*change.dot)]
+    backfill_source = Segment.from_rows(at_source.backfill_from(at_target, source_log, now_ms))
+    backfill_target = Segment.from_rows(at_target.backfill_from(at_source, target_log, now_ms))
+    return Exchange(
+        _inbound(source, source_copy, source_log, backfill_source, [*left_source, *learnt_source], now_ms),
+        _inbound(target, target_copy, target_log, backfill_target, [*left_target, *learnt_target], now_ms),
+        conflicts,
+        at_source.cover.union(at_target.cover),
+    )
+
+
+def _copied_and_logged(
+    side: Side, missed: Segment, won: Sequence[Change], log_only: Segment
+) -> tuple[Segment, Segment]:
+    """Return the changes whose values a side gets, and those that it has to log.
+
+    It gets what it missed, and what `won` a conflict. What is `log_only` it holds already, under another change.
+    """
+    copy = Segment.merge([missed, Segment.from_rows(won)]) if won else missed
+    missing = side.log.manifest.knowledge.missing
+    if missing and len(log_only):
+        # An equal outcome needs no copy, unless the value of the own change is missing.
+        rows = log_only.find([entry.change.key for entry in missing])
+        wanted = [Change._make(row) for row in rows if row is not None]
+        copy = Segment.merge([copy, Segment.from_rows(wanted)]) if wanted else copy
+    return copy, Segment.merge([copy, log_only]) if len(log_only) else copy
+
+
+def _inbound(
+    side: Side, copy: Segment, log: Segment, backfill: Segment, unreconciled: Sequence[Change], now_ms: int
+) -> Inbound:
+    moving = Segment.merge([copy, backfill]) if len(backfill) else copy
+    return Inbound(log, copy, backfill, moving, unreconciled, unexpiring(moving, side.storage, now_ms))

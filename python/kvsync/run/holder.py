@@ -1,0 +1,71 @@
+"""Who holds a storage's lease, as status, doctor and unlock need to know."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kvsync.errors import FormatError, IndexDamagedError
+from kvsync.index.objects import LEASE
+from kvsync.lease import LIFE_SECONDS_MAX, Acquirer, LeaseRecord, LeaseState
+from kvsync.replica.log import Log
+from kvsync.replica.recovery import recover
+from kvsync.run.lock import released_by_manifest
+
+if TYPE_CHECKING:
+    from kvsync.environment import Environment
+    from kvsync.storages.contract import Storage
+    from kvsync.types import Stored
+
+__all__ = ["read_lease", "unlock"]
+
+
+def read_lease(storage: Storage) -> LeaseRecord | None:
+    """Return what a storage's lease says; None where it is free, and its last holder had finished.
+
+    Raises:
+        IndexDamagedError: the lease cannot be read.
+    """
+    there = storage.load(LEASE)
+    if there is None:
+        return None
+    record = LeaseRecord.decode(there.data, storage.name)
+    return None if _is_free(storage, there, record) else record
+
+
+def unlock(storage: Storage, environment: Environment) -> bool:
+    """Take the lease from whoever holds it, and fence that holder; return whether anybody did.
+
+    Raises:
+        LockHeldError: it changed hands just now.
+        IndexDamagedError: the index is damaged; the lease stays to be taken over.
+    """
+    there = storage.load(LEASE)
+    if there is None or _is_released(storage, there):
+        return False
+    lease = Acquirer(storage, environment, LIFE_SECONDS_MAX).seize(there)
+    try:
+        log = Log.read(storage, environment)
+        log.require_no_remains()
+        recover(log, lease.previous)
+        lease.settled()
+    finally:
+        # Where the old holder could not be fenced, the lease stays to be taken over.
+        lease.release(interrupted=False)
+    return True
+
+
+def _is_released(storage: Storage, there: Stored) -> bool:
+    try:
+        return _is_free(storage, there, LeaseRecord.decode(there.data, storage.name))
+    except (IndexDamagedError, FormatError):
+        return False
+
+
+def _is_free(storage: Storage, there: Stored, record: LeaseRecord) -> bool:
+    """Whether a lease was released; not where the manifest that may say so cannot be read."""
+    if record.state is not LeaseState.HELD:
+        return record.state is LeaseState.RELEASED
+    with suppress(IndexDamagedError, FormatError):
+        return released_by_manifest(storage, there.version)
+    return False

@@ -1,0 +1,292 @@
+"""Step 1: acquire the leases of both storages or none, unless nothing is to be done; then recover what a crash left.
+
+A manifest is read before its lease where it may show that nothing is to be done, or names the version of a lease object
+that was released. A lease that is acquired at just that version proves that nobody wrote the manifest since.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, SameStorageError, StorageError
+from kvsync.lease import Acquirer, Held, Lease, LeaseRecord, Previous
+from kvsync.probe import require_conditions
+from kvsync.replica.history import digests_differ, is_forked, is_rolled_back
+from kvsync.replica.log import Log
+from kvsync.replica.recovery import recover
+from kvsync.replica.session import read_manifest
+from kvsync.run.side import Pair, Side
+from kvsync.storages.contract import ObjectMismatch, has_transaction
+from kvsync.types import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from kvsync.environment import Environment
+    from kvsync.options import Options
+    from kvsync.replica.session import Found
+    from kvsync.storages.contract import Storage
+    from kvsync.types import Expectation, Version
+
+__all__ = ["ensure_leased", "identify", "lock", "opened", "released_by_manifest", "transaction"]
+
+BACKOFF_SECONDS_MIN = 0.01
+BACKOFF_SECONDS_MAX = 2.0
+
+Label: TypeAlias = Literal["source", "target"]
+LABELS: tuple[Label, ...] = ("source", "target")
+
+
+class Leased(NamedTuple):
+    """A lease that we hold, and the manifest, where it was read and nobody can have written it since."""
+
+    lease: Lease
+    found: Found
+    is_certain: bool
+
+
+@contextmanager
+def lock(
+    storages: Sequence[Storage],
+    options: Options,
+    environment: Environment,
+    *,
+    may_be_equal: bool = False,
+    fresh_ids: Sequence[int] = (),
+) -> Iterator[tuple[Side, ...] | None]:
+    """Hold the leases of all storages or of none, and release them on the way out, also after an error.
+
+    Args:
+        storages: one, or source and target.
+        options: how long to wait, and how long a lease lives.
+        environment: time and randomness.
+        may_be_equal: first look whether both logs are equal; then no lease is acquired, and None is given.
+        fresh_ids: replica ids for storages that have none yet, in place of random ones.
+
+    Raises:
+        LockHeldError: somebody else holds a lease, still after `options.wait_seconds`.
+        SameStorageError: two of the storages are one.
+        StorageError: a storage is new to kvsync, and was found to ignore conditions.
+        IndexDamagedError: a storage looks new, but for the remains of a log; or an index object fails its checks.
+        ClockError: a log has a stamp too far in the future.
+    """
+    leased = _acquire(storages, options, environment, may_be_equal=may_be_equal)
+    if leased is None:
+        yield None
+        return
+    leases = [each.lease for each in leased]
+    try:
+        yield tuple(
+            _open(i, each, leases, options, environment, fresh_ids[i] if fresh_ids else 0)
+            for i, each in enumerate(leased)
+        )
+    except BaseException:
+        _give_back(leases, interrupted=True)
+        raise
+    for lease in leases:
+        lease.release(interrupted=False)
+
+
+def ensure_leased(side: Side) -> None:
+    """Make sure that a side's lease is still ours, and keep those of the other storages alive meanwhile.
+
+    Raises:
+        LockLostError: one was taken over; write nothing more.
+    """
+    if side.lease is not None:
+        side.lease.keep()
+        for other in side.other_leases:
+            other.refresh()
+
+
+def transaction(side: Side) -> AbstractContextManager[None]:
+    """Make all writes inside atomic, where the storage can.
+
+    The manifest is replaced within, on condition. Whoever took the lease over has rewritten it, so all is undone then.
+    """
+    storage = side.storage
+    return storage.transaction() if side.lease is not None and has_transaction(storage) else nullcontext()
+
+
+def opened(storages: Sequence[Storage], environment: Environment) -> Pair:
+    """Return both sides for a preview: without leases, and with logs that grow in memory only."""
+    logs = [Log.read(storage, environment, dry=True) for storage in storages]
+    source, target = (
+        Side(label, log.storage, log, log.manifest.replica) for label, log in zip(LABELS, logs, strict=True)
+    )
+    return Pair(source, target)
+
+
+def identify(pair: Pair, environment: Environment) -> Pair:
+    """Give a side whose history is not what the other remembers a new id, which is always safe, and note the doubt."""
+    source, target = pair
+    in_doubt = digests_differ(source.log.manifest, target.log.manifest)
+    if source.origin == target.origin:
+        target = replace(target, origin=environment.replica_id())
+        in_doubt = True
+    sides = []
+    for one, other in ((source, target), (target, source)):
+        named_already = one.origin != one.log.manifest.replica
+        if not named_already and (
+            is_rolled_back(one.log.manifest, other.log.manifest) or is_forked(one.log, other.log)
+        ):
+            sides.append(replace(one, origin=environment.replica_id()))
+            in_doubt = True
+        else:
+            sides.append(one)
+    return Pair(sides[0], sides[1], in_doubt)
+
+
+# Acquiring
+
+
+def _acquire(
+    storages: Sequence[Storage], options: Options, environment: Environment, *, may_be_equal: bool
+) -> list[Leased] | None:
+    """Acquire all leases; None where both logs turn out to be equal."""
+    acquirers = [Acquirer(storage, environment, options.lease_seconds) for storage in storages]
+    deadline = environment.monotonic() + options.wait_seconds
+    backoff = BACKOFF_SECONDS_MIN
+    while True:
+        seen = [
+            read_manifest(storage) if may_be_equal or storage.capabilities.lease_stays else None for storage in storages
+        ]
+        if may_be_equal and _are_equal(*seen):
+            return None
+        outcome = _attempt_all(acquirers, seen)
+        if not isinstance(outcome, LockHeldError):
+            return outcome
+        left = deadline - environment.monotonic()
+        if left <= 0:
+            raise outcome
+        # Full jitter: two runs that block each other must not meet again.
+        environment.sleep(min(left, environment.random.uniform(0, backoff)))
+        backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
+
+
+def _are_equal(source: Found, target: Found) -> bool:
+    """Whether two manifests show that a run would have nothing to do."""
+    if source is None or target is None:
+        return source is target
+    one, other = source[0], target[0]
+    if one.replica == other.replica or digests_differ(one, other):
+        return False
+    return one.knowledge.equals(other.knowledge)
+
+
+def _attempt_all(acquirers: Sequence[Acquirer], seen: Sequence[Found]) -> list[Leased] | LockHeldError:
+    """Acquire all leases, or release those that were acquired and return why one could not be."""
+    leased: list[Leased] = []
+    try:
+        for acquirer, found in zip(acquirers, seen, strict=True):
+            outcome = _attempt(acquirer, found)
+            if isinstance(outcome, Held):
+                _refuse_one_storage(acquirer, outcome, acquirers)
+                _give_back([each.lease for each in leased], interrupted=False)
+                return _held_error(acquirer.storage, outcome.record)
+            leased.append(outcome)
+    except BaseException:
+        _give_back([each.lease for each in leased], interrupted=False)
+        raise
+    return leased
+
+
+def _attempt(acquirer: Acquirer, seen: Found) -> Leased | Held:
+    """Acquire one lease if it is free or its holder is dead; `seen` is the manifest as it was read before."""
+    storage = acquirer.storage
+    capabilities = storage.capabilities
+    free = _free_version(storage, seen)
+    if free is not None and (lease := acquirer.take(free)) is not None:
+        return Leased(lease, seen, is_certain=capabilities.lease_stays and capabilities.conditions != "advisory")
+    outcome = acquirer.look()
+    if isinstance(outcome, Held) and released_by_manifest(storage, outcome.version):
+        outcome = acquirer.take(outcome.version) or outcome
+    if isinstance(outcome, Held):
+        outcome = acquirer.take_over(outcome)
+    return outcome if isinstance(outcome, Held) else Leased(outcome, None, is_certain=False)
+
+
+def _free_version(storage: Storage, seen: Found) -> Expectation | None:
+    """Return the version at which the lease object is free, for all that is known without a look at it."""
+    if seen is None or not storage.capabilities.lease_stays:
+        return ABSENT
+    return seen[0].lease or None
+
+
+def released_by_manifest(storage: Storage, version: Version) -> bool:
+    """Whether the manifest says that the lease object of this version was released.
+
+    Ask after the object was read: its holder wrote that manifest last of all.
+
+    Raises:
+        IndexDamagedError: the manifest fails its checks.
+    """
+    if not storage.capabilities.lease_stays:
+        return False
+    found = read_manifest(storage)
+    return found is not None and found[0].lease == version
+
+
+def _refuse_one_storage(acquirer: Acquirer, held: Held, acquirers: Sequence[Acquirer]) -> None:
+    """Refuse a lease that this very run holds already, through another handle of the same storage."""
+    if any(held.record.token == other.token for other in acquirers if other is not acquirer):
+        message = "source and target are one storage; name two different ones"
+        raise SameStorageError(message, storage=acquirer.storage.name)
+
+
+def _held_error(storage: Storage, record: LeaseRecord) -> LockHeldError:
+    expires = record.expires / 1000
+    message = (
+        f"the lease is held by {record.owner} until {expires:.3f} (seconds since 1970); "
+        "run again later, or run `kvsync unlock` on this storage if that holder is dead"
+    )
+    return LockHeldError(message, storage=storage.name, owner=record.owner, expires=expires)
+
+
+def _give_back(leases: Sequence[Lease], *, interrupted: bool) -> None:
+    """Release leases without having finished; what the previous holder left stays marked."""
+    for lease in reversed(leases):
+        unsettled = lease.previous.how is not Previous.RELEASED
+        # A lease that cannot be released expires; the error that brought us here is the one to report.
+        with suppress(StorageError, IndexDamagedError, ObjectMismatch):
+            lease.release(interrupted=interrupted or unsettled)
+
+
+# Opening
+
+
+def _open(
+    number: int,
+    leased: Leased,
+    leases: Sequence[Lease],
+    options: Options,
+    environment: Environment,
+    fresh_id: int,
+) -> Side:
+    """Read the log under the lease, recover what a crashed run left, and refuse what cannot be relied on."""
+    lease = leased.lease
+    storage = lease.storage
+    found = leased.found if leased.is_certain else read_manifest(storage)
+    log = Log(storage, environment, found, fresh_id=fresh_id)
+    if found is None:
+        log.require_no_remains()
+        if storage.capabilities.conditions == "claimed":
+            require_conditions(lease)
+    recover(log, lease.previous)
+    lease.settled()
+    _refuse_drift(log, options.max_drift_seconds)
+    others = tuple(other for other in leases if other is not lease)
+    return Side(LABELS[number], storage, log, log.manifest.replica, lease, others)
+
+
+def _refuse_drift(log: Log, max_drift_seconds: float) -> None:
+    ahead = (log.manifest.clock >> 16) / 1000 - log.environment.clock()
+    if ahead > max_drift_seconds:
+        message = (
+            f"its newest change is stamped {ahead:.0f} seconds in the future; correct the clock that made it, or allow "
+            "it with a larger max_drift_seconds"
+        )
+        raise ClockError(message, storage=log.storage.name)

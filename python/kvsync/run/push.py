@@ -1,0 +1,155 @@
+"""Step 6: push values in both directions, in batches, guarded.
+
+A side is finalised as soon as it has what it gets, with transactions within its own: values, log and inventory are
+committed as one. Only a side whose lease is released by that has to wait for step 7, since it is guarded until then.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.digesting import digests
+from kvsync.errors import KvsyncError
+from kvsync.expiry import may_be_gone
+from kvsync.replica.knowledge import Missing
+from kvsync.result import Progress
+from kvsync.run.guard import guard_of
+from kvsync.run.lock import ensure_leased, transaction
+from kvsync.run.release import Applied, finalise
+from kvsync.run.transfer import Reader, transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.native import Cover, Segment
+    from kvsync.options import Options
+    from kvsync.replica.log import Intent
+    from kvsync.run.delta import Exchange, Inbound
+    from kvsync.run.intend import Intents
+    from kvsync.run.side import Pair, Side
+    from kvsync.types import Change
+
+__all__ = ["Pushed", "push"]
+
+
+class Pushed(NamedTuple):
+    """What each side got: the target first, as it is finalised first."""
+
+    target: Applied
+    source: Applied
+
+
+def push(pair: Pair, exchange: Exchange, intents: Intents, options: Options, environment: Environment) -> Pushed:
+    """Move what each side misses, the target's part first.
+
+    Where the second direction fails, the target is finalised nevertheless: it has all that it was to get.
+
+    Raises:
+        LockLostError: a lease was taken over; the batches before are applied.
+        StorageError: a storage failed as a whole.
+    """
+    source, target = pair
+    apply = partial(_apply, cover=exchange.cover, options=options, environment=environment)
+    at_target = apply(source, target, exchange.to_target, intents.target)
+    try:
+        at_source = apply(target, source, exchange.to_source, intents.source)
+    except BaseException:
+        if not at_target.finalised:
+            with suppress(KvsyncError):  # the error that stopped the run is the one to report
+                finalise(at_target, source.log.manifest, environment)
+        raise
+    return Pushed(at_target, at_source)
+
+
+def _apply(
+    giver: Side,
+    taker: Side,
+    inbound: Inbound,
+    intent: Intent | None,
+    *,
+    cover: Cover,
+    options: Options,
+    environment: Environment,
+) -> Applied:
+    """Move what `taker` misses, and finalise it unless its lease is released by that."""
+    with transaction(taker) if len(inbound.moving) else nullcontext():
+        failed, count = _move(giver, taker, inbound.moving, options, environment)
+        knowledge = taker.log.manifest.knowledge.receive(
+            cover, (inbound.log, inbound.backfill), failed, inbound.unreconciled
+        )
+        wrote, manifest = len(inbound.moving) > 0, taker.log.manifest
+        moved = len(inbound.log) > 0 or knowledge != manifest.knowledge or taker.origin != manifest.replica
+        applied = Applied(taker, count, inbound.log, knowledge, intent, wrote=wrote, moved=moved)
+        if taker.lease is not None and taker.lease.release_token:
+            return applied
+        finalise(applied, giver.log.manifest, environment)
+    return replace(applied, finalised=True)
+
+
+def _move(
+    giver: Side, taker: Side, moving: Segment, options: Options, environment: Environment
+) -> tuple[list[Missing], int]:
+    """Move values; return what is missing since it could not be applied, and how many changes were."""
+    if not len(moving):
+        return [], 0
+    outcome = transfer(
+        Reader(giver.storage, giver.given, partial(_version_of, giver)),
+        taker.storage,
+        moving,
+        guard_of(taker, options),
+        before_write=partial(ensure_leased, taker),
+        on_batch=_progress(len(moving), taker, options),
+        record_tokens=taker.scan is not None,
+        now_ms=environment.now_ms,
+    )
+    if taker.scan is not None and outcome.tokens is not None:
+        taker.scan.record(outcome.tokens)
+    return _missing(taker, outcome.failed, environment.now_ms()), outcome.applied
+
+
+def _missing(taker: Side, failed: Sequence[tuple[Change, str]], now_ms: int) -> list[Missing]:
+    """Return changes that could not be applied, with why, as missing: with what is held instead.
+
+    That is what the log knows, not what a look would find now: anything else that is there is a local change.
+    """
+    if not failed:
+        return []
+    known = {entry.change.key: entry.held for entry in taker.log.manifest.knowledge.missing}
+    newest = taker.log.newest([change.key for change, _ in failed])
+    # Of a value that has expired the log does not know whether it is still there.
+    unsure = [was.key for was in newest if was is not None and may_be_gone(was.expires, now_ms)]
+    gone = {key for key, found in digests(taker.storage, unsure) if found is None}
+    return [
+        Missing(
+            change,
+            reason,
+            known.get(change.key, b"" if was is None or was.deletes or was.key in gone else was.digest),
+        )
+        for (change, reason), was in zip(failed, newest, strict=True)
+    ]
+
+
+def _version_of(side: Side, change: Change) -> bytes:
+    """Return the version token that a change's value is proven to have here; empty where none is."""
+    digest, version = side.read_versions.get(change.key, (b"", b""))
+    if version and digest == change.digest:
+        return version
+    return side.scan.version_of(change) if side.scan is not None else b""
+
+
+def _progress(total: int, taker: Side, options: Options) -> Callable[[int], None]:
+    done = 0
+    direction = "push" if taker.label == "target" else "pull"
+    report = options.on_progress
+
+    def on_batch(count: int) -> None:
+        nonlocal done
+        done += count
+        if report is not None:
+            report(Progress(done, total, direction))
+
+    return on_batch

@@ -1,0 +1,125 @@
+"""Step 7: finalise both sides, save the scans, and release the leases.
+
+Finalising a side is one write of its manifest: it lists what was applied, moves to what both sides know now, names the
+inventory that is in step with it, and releases the lease where a manifest can. Such a side is finalised here, after
+both directions, since its lease guards it until then; every other side as soon as it has what it gets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvsync.native import Segment
+from kvsync.run.lock import ensure_leased
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.index.manifest import Manifest
+    from kvsync.replica.knowledge import Knowledge
+    from kvsync.replica.log import Intent
+    from kvsync.run.side import Side
+
+__all__ = ["Applied", "finalise", "release"]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What one side got.
+
+    Attributes:
+        side: which one.
+        count: how many changes were applied.
+        log: what it has to log.
+        knowledge: what it knows and holds then.
+        intent: what was to be applied, if it was written down.
+        wrote: a value was written or deleted, or may have been.
+        moved: there is something to log, or something else is known or held now.
+        finalised: that is done already.
+    """
+
+    side: Side
+    count: int
+    log: Segment
+    knowledge: Knowledge
+    intent: Intent | None
+    wrote: bool
+    moved: bool
+    finalised: bool = False
+
+    @classmethod
+    def nothing(cls, side: Side) -> Applied:
+        """Return that a side got nothing."""
+        return cls(side, 0, Segment.from_rows([]), side.log.manifest.knowledge, None, wrote=False, moved=False)
+
+
+def finalise(applied: Applied, peer: Manifest | None, environment: Environment, *, acknowledge: bool = False) -> None:
+    """Log what was applied, move to what is known now, and release the lease with that where it can be.
+
+    Nothing is written where nothing has changed.
+
+    Args:
+        applied: what the side got.
+        peer: the manifest of the other side, which has acknowledged what it knows.
+        environment: randomness.
+        acknowledge: write that even where nothing else has changed, if the lease is released by it: then it takes no
+            request of its own.
+
+    Raises:
+        LockLostError: the lease was taken over; nothing was written.
+    """
+    side = applied.side
+    manifest = side.log.manifest
+    token = side.lease.release_token if side.lease is not None else b""
+    due = applied.moved or (token and acknowledge)
+    if not due and side.scan is None:
+        return
+    ensure_leased(side)
+    inventory = _inventory(applied, environment)
+    if not due and inventory == manifest.inventory:
+        return
+    side.log.write(
+        side.origin,
+        applied.log,
+        applied.knowledge,
+        intent=applied.intent,
+        peer=peer,
+        inventory=inventory,
+        lease=token,
+    )
+    if token and side.lease is not None:
+        side.lease.released_by_manifest()
+
+
+def _inventory(applied: Applied, environment: Environment) -> bytes:
+    """Return the nonce of the inventory that is in step with the next manifest, saving it if it is new."""
+    side = applied.side
+    if side.scan is not None:
+        return side.scan.save(side.storage, environment)
+    return b"" if applied.wrote else side.log.manifest.inventory
+
+
+def release(applied: Sequence[Applied], environment: Environment) -> None:
+    """Finalise the sides that are not yet, the target first, and release the leases.
+
+    A side that cannot be finalised does not keep the other from it.
+
+    Raises:
+        LockLostError: a lease was taken over; the next run finishes that side.
+        StorageError: a storage failed; the next run finishes that side.
+    """
+    errors: list[Exception] = []
+    acknowledge = any(one.moved for one in applied)
+    for one, other in zip(applied, reversed(applied), strict=True):
+        if not one.finalised:
+            try:
+                finalise(one, other.side.log.manifest, environment, acknowledge=acknowledge)
+            except Exception as error:  # noqa: BLE001 - raised below, once the other side is finalised
+                errors.append(error)
+    if errors:
+        raise errors[0]
+    for one in applied:
+        if one.side.lease is not None:
+            one.side.lease.release(interrupted=False)

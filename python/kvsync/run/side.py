@@ -1,0 +1,69 @@
+"""What a run knows of its two storages: plain records that each step reads, and returns anew with what it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kvsync.lease import Lease
+    from kvsync.native import Given
+    from kvsync.replica.log import Log
+    from kvsync.scan import Scan
+    from kvsync.storages.contract import Storage
+
+__all__ = ["Pair", "Side"]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One storage of a run.
+
+    Attributes:
+        label: which of the two.
+        storage: the storage.
+        log: its log.
+        origin: the id under which this side stamps its changes in this run.
+        lease: held for the run; None in a preview, which writes nothing.
+        other_leases: of the other storages of the run, to be kept alive meanwhile.
+        scan: what a scan found here, where one was made.
+        given: what the caller gave, once it is committed: pushed from memory, not read back.
+        read_versions: {key: (digest, version token)} of stored values that were read in parts to commit them.
+        pending: {key: value, or None for a delete} that a preview would have written.
+        committed: how many local changes this run logged.
+        unexpiring: how many given values stay here past their time, since this storage cannot keep it.
+    """
+
+    label: Literal["source", "target"]
+    storage: Storage
+    log: Log
+    origin: int
+    lease: Lease | None = None
+    other_leases: tuple[Lease, ...] = ()
+    scan: Scan | None = None
+    given: Given | None = None
+    read_versions: Mapping[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    pending: Mapping[str, bytes | None] = field(default_factory=dict)
+    committed: int = 0
+    unexpiring: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both sides of a run.
+
+    Attributes:
+        source, target: the two sides.
+        in_doubt: the history of one side is not what the other remembers, so the two logs are compared in full.
+    """
+
+    source: Side
+    target: Side
+    in_doubt: bool = False
+
+    def __iter__(self) -> Iterator[Side]:
+        """Yield source and target."""
+        yield self.source
+        yield self.target

@@ -1,0 +1,202 @@
+"""A run as a page: seven steps in a straight line, one module each.
+
+1 lock both storages, 2 commit local changes, 3 pull what may not be common, 4 calculate the delta and decide conflicts,
+5 store the intents, 6 push the values in both directions, 7 release. docs/protocol.md says why each is as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kvsync.errors import SameStorageError, StalePlanError
+from kvsync.native import digest_values
+from kvsync.result import MissingKey, SyncResult
+from kvsync.run.commit import checked, commit_found, commit_given, find_changes
+from kvsync.run.delta import exchange_of
+from kvsync.run.intend import intend
+from kvsync.run.lock import identify, lock, opened
+from kvsync.run.pull import pull
+from kvsync.run.push import push
+from kvsync.run.release import Applied, finalise, release
+from kvsync.run.side import Pair
+from kvsync.storages.counted import CountedStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.index.manifest import Manifest
+    from kvsync.options import Options
+    from kvsync.run.delta import Exchange
+    from kvsync.run.push import Pushed
+    from kvsync.run.side import Side
+    from kvsync.storages.contract import Storage
+    from kvsync.types import Delete, Put
+
+__all__ = ["Basis", "Preview", "commit", "compact", "preview", "sync"]
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a plan was made from: the manifests' nonces and replica ids, and what the scans found."""
+
+    nonces: tuple[bytes, ...]
+    replicas: tuple[int, ...]
+    scans: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a run would do, and what that was calculated from."""
+
+    exchange: Exchange
+    basis: Basis
+    result: SyncResult
+
+
+def sync(
+    source: Storage,
+    target: Storage,
+    changes: Iterable[Put | Delete],
+    options: Options,
+    environment: Environment,
+    basis: Basis | None = None,
+) -> SyncResult:
+    """Make both storages equal; with `basis`, only if it still holds.
+
+    Raises:
+        StalePlanError: `basis` does not hold any more; nothing was written.
+        KvsyncError: as `kvsync.sync` says.
+    """
+    changes = checked(changes)
+    storages = CountedStorage(source), CountedStorage(target)
+    may_be_equal = not changes and not options.scan and basis is None
+    fresh_ids = basis.replicas if basis is not None else ()
+    with lock(storages, options, environment, may_be_equal=may_be_equal, fresh_ids=fresh_ids) as sides:  # 1
+        if sides is None:
+            return _result(storages)
+        pair = _identified(sides, basis, environment)
+        pair = _commit(pair, changes, options, environment, basis)  # 2
+        pulled = pull(pair)  # 3
+        exchange = exchange_of(pair, pulled, options, environment)  # 4
+        intents = intend(pair, exchange)  # 5
+        pushed = push(pair, exchange, intents, options, environment)  # 6
+        release(pushed, environment)  # 7
+    return _result(storages, pair, exchange, pushed)
+
+
+def preview(
+    source: Storage, target: Storage, changes: Iterable[Put | Delete], options: Options, environment: Environment
+) -> Preview:
+    """Find what `sync` would do: the same steps, without a lease and without writing a byte.
+
+    Raises:
+        SameStorageError: the two storages are one, or exact copies.
+        KvsyncError: as `kvsync.plan` says.
+    """
+    changes = checked(changes)
+    storages = CountedStorage(source), CountedStorage(target)
+    pair = opened(storages, environment)
+    nonces = tuple(side.log.manifest.nonce for side in pair)
+    if nonces[0] and nonces[0] == nonces[1]:
+        message = "source and target are one storage, or an exact copy of each other; a real run tells which"
+        raise SameStorageError(message, storage=target.name)
+    pair = identify(pair, environment)
+    replicas = tuple(side.origin for side in pair)
+    pair = _commit(pair, changes, options, environment)
+    exchange = exchange_of(pair, pull(pair), options, environment)
+    basis = Basis(nonces, replicas, tuple(_fingerprint(side) for side in pair))
+    return Preview(exchange, basis, _result(storages, pair, exchange))
+
+
+def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, environment: Environment) -> int:
+    """Log changes in one storage, without a peer; return how many; see `kvsync.commit`."""
+    changes = checked(changes)
+    with lock((storage,), options, environment) as sides:
+        assert sides is not None  # noqa: S101 - only a run that may find both sides equal gets None
+        (side,) = sides
+        if options.scan:
+            side = commit_found(find_changes(side, options), options)
+        side = commit_given(side, changes, environment, last=True, read_again=False)
+        finalise(Applied.nothing(side), None, environment)
+    return side.committed
+
+
+def compact(storage: Storage, options: Options, environment: Environment) -> tuple[int, int]:
+    """Merge a storage's segments into one; see `kvsync.compact`."""
+    with lock((storage,), options, environment) as sides:
+        assert sides is not None  # noqa: S101 - only a run that may find both sides equal gets None
+        return sides[0].log.compact()
+
+
+def _identified(sides: Sequence[Side], basis: Basis | None, environment: Environment) -> Pair:
+    """Return both sides, with what their histories tell, once it is sure that the basis still holds."""
+    source, target = sides
+    if basis is not None and basis.nonces != (source.log.manifest.nonce, target.log.manifest.nonce):
+        raise _stale("another run wrote to one of the storages")
+    return identify(Pair(source, target), environment)
+
+
+def _commit(
+    pair: Pair,
+    changes: Sequence[Put | Delete],
+    options: Options,
+    environment: Environment,
+    basis: Basis | None = None,
+) -> Pair:
+    """Commit what was changed: both scans look before either side writes, since a budget may stop them."""
+    source, target = pair
+    if options.scan:
+        source, target = find_changes(source, options), find_changes(target, options)
+    if basis is not None and basis.scans != (_fingerprint(source), _fingerprint(target)):
+        raise _stale("values in one of the storages have changed")
+    source, target = commit_found(source, options), commit_found(target, options)
+    last = not pair.in_doubt and not options.scan and _are_settled(source.log.manifest, target.log.manifest)
+    return replace(pair, source=commit_given(source, changes, environment, last=last), target=target)
+
+
+def _are_settled(source: Manifest, target: Manifest) -> bool:
+    """Whether the source gets nothing in this run: both sides know the same, and nothing is left to be met."""
+    known = source.knowledge
+    return known.equals(target.knowledge) and not known.unreconciled and not known.cover.ahead
+
+
+def _fingerprint(side: Side) -> bytes:
+    """Return what a scan found, stamps apart: those are taken from the clock."""
+    found = side.scan.local if side.scan is not None else []
+    return digest_values([repr([(c.key, c.flags, c.digest, c.expires) for c in sorted(found)]).encode()])[0]
+
+
+def _stale(why: str) -> StalePlanError:
+    message = f"{why} since the plan was made; nothing was done, plan again"
+    return StalePlanError(message)
+
+
+def _result(
+    storages: Sequence[CountedStorage],
+    pair: Pair | None = None,
+    exchange: Exchange | None = None,
+    pushed: Pushed | None = None,
+) -> SyncResult:
+    """Return what was done, as plain values."""
+    source, target = storages
+    guarantee = max(storage.capabilities.tier for storage in storages)
+    result = SyncResult(source.name, target.name, guarantee=guarantee)
+    result.operations = {"source": source.operations, "target": target.operations}
+    if pair is None or exchange is None:
+        return result
+    inbound = exchange.to_source, exchange.to_target
+    result.committed = (pair.source.committed, pair.target.committed)
+    result.conflicts = exchange.conflicts
+    result.expiry_ignored = pair.source.unexpiring + sum(each.unexpiring for each in inbound)
+    if pushed is None:
+        result.pushed, result.pulled = len(exchange.to_target.copy), len(exchange.to_source.copy)
+        return result
+    result.pushed, result.pulled = pushed.target.count, pushed.source.count
+    result.missing = [
+        MissingKey(entry.change.key, applied.side.label, entry.reason)
+        for applied in pushed
+        for entry in applied.knowledge.missing
+    ]
+    return result

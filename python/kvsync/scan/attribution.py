@@ -1,0 +1,105 @@
+"""Attribution: why a storage holds what it holds. An interrupted run did it, or expiry, or somebody made a change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.expiry import may_be_gone
+from kvsync.native import TOMBSTONE, stamp_after
+from kvsync.replica.recovery import applied
+from kvsync.storages.contract import has_expiry
+from kvsync.types import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kvsync.replica.log import Log
+    from kvsync.replica.recovery import FoundValue
+
+__all__ = ["LateWrites", "expired", "late_writes", "stamped", "ttl_changed"]
+
+NO_DIGEST = bytes(32)
+
+
+class LateWrites(NamedTuple):
+    """What interrupted runs turn out to have written.
+
+    Attributes:
+        applied: changes that are there: written late, by runs that had lost their lease; or missing until now, and
+            brought by a run before it was interrupted.
+        overwritten: newest changes whose value a late write replaced by an older one, with the digest of what is there
+            now (empty: nothing). Nobody made that older value now, so it is no local change, and the newest is missing.
+    """
+
+    applied: list[Change]
+    overwritten: list[tuple[Change, bytes]]
+
+
+def ttl_changed(log: Log, unchanged: Sequence[tuple[str, FoundValue]]) -> dict[str, bool]:
+    """Return the keys whose value is as logged and expires at another time, and whether that is sooner."""
+    if not unchanged or not has_expiry(log.storage):
+        return {}
+    # When the value that is held in place of a missing one expires is not logged.
+    missing = {entry.change.key for entry in log.manifest.knowledge.missing}
+    logged = log.newest([key for key, _ in unchanged])
+    return {
+        key: bool(entry.expires) and not 0 < change.expires < (entry.expires or 0)
+        for (key, entry), change in zip(unchanged, logged, strict=True)
+        if change is not None and change.expires != entry.expires and key not in missing
+    }
+
+
+def expired(log: Log, absent: Sequence[str], now_ms: int) -> set[str]:
+    """Return the absent keys whose values the storage removed itself, since they had expired."""
+    if not absent or not has_expiry(log.storage):
+        return set()
+    # What is held in place of a missing value may have expired, too. Its newest value is on its way anyway.
+    keys = {entry.change.key for entry in log.manifest.knowledge.missing}
+    logged = zip(absent, log.newest(absent), strict=True)
+    return keys | {key for key, change in logged if change is not None and may_be_gone(change.expires, now_ms)}
+
+
+def late_writes(log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str], now_ms: int) -> LateWrites:
+    """Attribute what was found to interrupted runs, by what they were about to write and by what is missing."""
+    gone = set(deletes)
+
+    def found(change: Change, by_ms: int) -> bool:
+        there = puts.get(change.key)
+        return (there is not None or change.key in gone) and applied(there, change, by_ms)
+
+    missing = [entry.change for entry in log.manifest.knowledge.missing]
+    done = {change.key: change for change in missing if found(change, now_ms)}
+    overwritten: dict[str, tuple[Change, bytes]] = {}
+    candidates = [*puts, *deletes]
+    intents = log.remembered_intents()
+    newest = log.newest(candidates) if intents else []
+    for intent, lost_ms in intents:
+        for row, logged in zip(intent.find(candidates), newest, strict=True):
+            if row is None or not found(change := Change._make(row), lost_ms):
+                continue
+            if logged is None or change.order > logged.order:
+                done[change.key] = change
+            else:
+                overwritten[change.key] = (logged, puts[change.key].digest if change.key in puts else b"")
+    return LateWrites(list(done.values()), [entry for key, entry in overwritten.items() if key not in done])
+
+
+def stamped(log: Log, origin: int, puts: Mapping[str, FoundValue], deletes: Sequence[str]) -> list[Change]:
+    """Stamp local changes in the order in which the storage says they were made, none in the future."""
+    now_ms = log.environment.now_ms()
+    keys = list(puts)
+    times = log.storage.modified_ms(keys) if keys else []
+    # A value of unknown age in a storage without a log counts as old: it must not beat what a peer knows to be newer.
+    unknown_ms = now_ms if log.manifest.segments else 0
+    made = [(unknown_ms if time is None else min(time, now_ms), key) for time, key in zip(times, keys, strict=True)]
+    made += [(now_ms, key) for key in deletes]
+    stamp = log.manifest.clock
+    changes = []
+    for time_ms, key in sorted(made):
+        stamp = stamp_after(max(time_ms, 0), stamp)
+        if key in puts:
+            entry = puts[key]
+            changes.append(Change(key, origin, stamp, 0, entry.size, entry.digest, entry.expires or 0))
+        else:
+            changes.append(Change(key, origin, stamp, TOMBSTONE, 0, NO_DIGEST))
+    return changes
