@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntFlag
 from typing import ClassVar, Final, NamedTuple, TypeAlias
+
+from kvsync.native import DECISION, TOMBSTONE
 
 __all__ = [
     "ABSENT",
@@ -15,7 +16,6 @@ __all__ = [
     "Conflict",
     "Delete",
     "Expectation",
-    "Flags",
     "Origin",
     "Put",
     "Refusal",
@@ -58,13 +58,6 @@ class Delete:
     deletes: ClassVar[bool] = True
 
 
-class Flags(IntFlag):
-    """What a change is, beside its key: bits of the `flags` column."""
-
-    TOMBSTONE = 1
-    DECISION = 2
-
-
 class Change(NamedTuple):
     """One logged change: (origin, stamp) names it, (stamp, origin) orders it.
 
@@ -84,12 +77,12 @@ class Change(NamedTuple):
     @property
     def deletes(self) -> bool:
         """Whether this change is a tombstone."""
-        return bool(self.flags & Flags.TOMBSTONE)
+        return self.flags & TOMBSTONE != 0
 
     @property
     def decided(self) -> bool:
         """Whether a conflict policy made this change."""
-        return bool(self.flags & Flags.DECISION)
+        return self.flags & DECISION != 0
 
     @property
     def dot(self) -> tuple[int, int]:

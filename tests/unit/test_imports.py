@@ -45,10 +45,10 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.replica",),
     ("kvsync.storages",),
     ("kvsync.index",),
+    ("kvsync.types",),
     ("kvsync.native",),
     ("kvsync._core",),
     ("kvsync.environment",),
-    ("kvsync.types",),
     ("kvsync.errors",),
 ]
 

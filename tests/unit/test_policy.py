@@ -7,19 +7,17 @@ from typing import Any
 import pytest
 
 import kvsync
+from kvsync.native import DECISION, TOMBSTONE
 from kvsync.policy import POLICIES, Verdict, conflict_copy, judge, newer, refuse, resolve_policy
-from kvsync.types import Change, Conflict, Flags
-
-DELETE = Flags.TOMBSTONE
-DECIDED = Flags.DECISION
+from kvsync.types import Change, Conflict
 
 
 def change(stamp: int, origin: int = 1, flags: int = 0, digest: bytes = b"d", key: str = "k") -> Change:
-    return Change(key, origin, stamp, flags, 0 if flags & DELETE else 1, digest.ljust(32, b"\0"))
+    return Change(key, origin, stamp, flags, 0 if flags & TOMBSTONE else 1, digest.ljust(32, b"\0"))
 
 
 OLD, NEW = change(10), change(20, origin=2)
-OLD_DELETE, NEW_DELETE = change(10, flags=DELETE, digest=b""), change(20, origin=2, flags=DELETE, digest=b"")
+OLD_DELETE, NEW_DELETE = change(10, flags=TOMBSTONE, digest=b""), change(20, origin=2, flags=TOMBSTONE, digest=b"")
 COPY = "k~00000000000000ff-c0ffee00"
 
 TABLE = [
@@ -52,9 +50,9 @@ def test_verdicts(policy: Any, source: Change, target: Change, verdict: Verdict)
 def test_a_decision_is_never_decided_again(policy: Any, source: Change, target: Change, decided: str) -> None:
     """It competes by plain order, whatever the policy: sides that differ in policy converge."""
     if decided in ("source", "both"):
-        source = source._replace(flags=source.flags | DECIDED)
+        source = source._replace(flags=source.flags | DECISION)
     if decided in ("target", "both"):
-        target = target._replace(flags=target.flags | DECIDED)
+        target = target._replace(flags=target.flags | DECISION)
     verdict = judge(policy, Conflict("k", source, target), lambda: (None, None))
     assert verdict == Verdict(newer(source, target))
 
@@ -64,7 +62,7 @@ def test_a_decision_is_never_decided_again(policy: Any, source: Change, target: 
     [
         (change(1), change(2)),
         (change(1, origin=1), change(1, origin=2)),
-        (change(1), change(1, flags=DELETE)),
+        (change(1), change(1, flags=TOMBSTONE)),
         (change(1, digest=b"a"), change(1, digest=b"b")),
     ],
 )
@@ -119,7 +117,7 @@ def test_known_policies() -> None:
 
 
 def test_fail_names_what_is_open() -> None:
-    decided = NEW._replace(flags=DECIDED)
+    decided = NEW._replace(flags=DECISION)
     refuse([])
     refuse([Conflict("k", OLD, decided)])
     conflicts = [Conflict(f"k{i}", OLD, NEW) for i in range(9)]
