@@ -1,4 +1,4 @@
-"""Running the command line, in this process or in one of its own."""
+"""Run the command line, in this process or in a separate one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Ended(NamedTuple):
 
     @property
     def error(self) -> dict[str, Any]:
-        """Return the error that standard output names."""
+        """Return the error in the JSON on standard output."""
         error = self.json["error"]
         assert isinstance(error, dict)
         return error
@@ -48,7 +48,7 @@ class Ended(NamedTuple):
 
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
-    """Return what runs a command in this process."""
+    """Return a function that runs a command in this process."""
 
     def call(*arguments: object) -> Ended:
         capfd.readouterr()
@@ -61,7 +61,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
 
 @contextlib.contextmanager
 def heard(number: signal.Signals) -> Iterator[None]:
-    """Make sure that a child started meanwhile gets a signal: a shell's background job has its parent ignore it."""
+    """Let children started meanwhile receive a signal, which background jobs of a shell ignore."""
     before = signal.signal(number, signal.default_int_handler)
     try:
         yield
@@ -71,7 +71,7 @@ def heard(number: signal.Signals) -> Iterator[None]:
 
 @pytest.fixture
 def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Return what starts a command, or with `script` that Python script, in a process of its own."""
+    """Return a function that starts a command, or the Python code `script`, in a separate process."""
     children: list[subprocess.Popen[str]] = []
 
     def start(
@@ -97,7 +97,7 @@ def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture
 def spawn(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., Ended]:
-    """Return what runs a command in a process of its own."""
+    """Return a function that runs a command in a separate process."""
 
     def call(*arguments: str, stdin: str = "", variables: dict[str, str] | None = None) -> Ended:
         child = launch(*arguments, variables=variables)
@@ -120,7 +120,7 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
 
 @pytest.fixture
 def snapshot() -> Callable[[Path], dict[str, str]]:
-    """Return what gives {path: hash of content, and times} of all below a folder, the index included."""
+    """Return a function that lists a folder, index included, as {path: content hash, time and mode}."""
 
     def take(place: Path) -> dict[str, str]:
         found = {}

@@ -1,4 +1,4 @@
-"""Change files, good and bad."""
+"""Change files, valid and invalid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[[bytes], str]:
-    """Return what writes a change file and gives its path."""
+    """Return a function that writes a change file and returns its path."""
 
     def write(content: bytes) -> str:
         (tmp_path / "changes").write_bytes(content)
@@ -61,24 +61,24 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 BAD = {
     b"{": "not JSON",
     b"[" * 100_000: "not JSON",
-    b"[]": "not an object",
+    b"[]": "not a JSON object",
     b"\xff": "not UTF-8",
-    b"{}": '"op" has to be',
-    b'{"op":"move","key":"a"}': '"op" has to be "put" or "delete", not "move"',
-    b'{"op":["put"],"key":"a"}': '"op" has to be',
-    b'{"op":"put"}': '"key" has to be there',
-    b'{"op":"put","key":1}': '"key" has to be there',
+    b"{}": '"op" must be',
+    b'{"op":"move","key":"a"}': '"op" must be "put" or "delete", not "move"',
+    b'{"op":["put"],"key":"a"}': '"op" must be',
+    b'{"op":"put"}': '"key" is required, and must be a string',
+    b'{"op":"put","key":1}': '"key" is required, and must be a string',
     b'{"op":"put","key":".kvsync/lease","value":""}': "reserved",
     b'{"op":"put","key":"\\ud800","value":""}': "key",
     b'{"op":"put","key":"a","valeu":"1"}': 'a put has no field "valeu"',
     b'{"op":"delete","key":"a","value":"1"}': 'a delete has no field "value"',
-    b'{"op":"put","key":"a","value":"1","value_base64":""}': "both",
-    b'{"op":"put","key":"a","value":1}': "has to be a text",
-    b'{"op":"put","key":"a","value":null}': "has to be a text",
+    b'{"op":"put","key":"a","value":"1","value_base64":""}': "not both",
+    b'{"op":"put","key":"a","value":1}': "must be a string",
+    b'{"op":"put","key":"a","value":null}': "must be a string",
     b'{"op":"put","key":"a","value":"\\ud800"}': "surrogate",
     b'{"op":"put","key":"a","value_base64":"???"}': "not base64",
     b'{"op":"put","key":"a","value_base64":"\xc3\xa9"}': "not base64",
-    b'{"op":"put","key":"a","key":"b"}': "twice",
+    b'{"op":"put","key":"a","key":"b"}': "occurs twice",
 }
 
 

@@ -98,10 +98,10 @@ def test_a_dry_run_changes_no_byte(
     assert snapshot(Path()) == before
 
 
-def test_a_dry_run_says_what_would_be_done(run: Run, pair: Pair) -> None:
+def test_a_dry_run_reports_what_would_be_done(run: Run, pair: Pair) -> None:
     dry = run("sync", *pair, "--dry-run")
     assert "dry run: nothing is written" in dry.out
-    assert "would be 3 to the target, 0 to the source" in dry.out
+    assert "would move 3 to the target, 0 to the source" in dry.out
     answer = run("sync", *pair, "--dry-run", "--json").json
     assert answer["dry_run"] is True
     assert answer["pushed"] == 3
@@ -136,13 +136,13 @@ def test_plan_shows_only_the_first_of_many(run: Run, pair: Pair) -> None:
     assert len(run("plan", *pair, "--json").json["to_target"]) == 33
 
 
-def test_conflicts_are_told_with_where_the_loser_is(run: Run, pair: Pair) -> None:
+def test_a_conflict_is_reported_with_where_its_loser_is_kept(run: Run, pair: Pair) -> None:
     run("sync", *pair)
     Path("notes/a").write_bytes(b"mine")
     statement("UPDATE kv SET value = CAST('theirs' AS BLOB) WHERE key = 'a'")
-    told = run("sync", *pair, "--conflict", "source")
-    assert "conflict   'a': the source wins; the other value is kept as index object lost/" in told.out
-    name = told.out.partition("index object ")[2].split()[0]
+    ended = run("sync", *pair, "--conflict", "source")
+    assert "conflict   'a': the source wins; the other value is kept as index object lost/" in ended.out
+    name = ended.out.partition("index object ")[2].split()[0]
     storage, _ = open_storage(pair[1])
     assert storage.load(name) is not None
     storage.close()
@@ -171,7 +171,7 @@ def test_keep_both_names_the_copy(run: Run, pair: Pair) -> None:
     }
 
 
-def test_a_key_that_the_target_cannot_hold_is_named_and_the_rest_goes_on(run: Run, pair: Pair) -> None:
+def test_a_key_that_the_target_cannot_hold_is_reported_and_all_others_move(run: Run, pair: Pair) -> None:
     statement("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB CHECK (length(value) < 3))")
     ended = run("sync", *pair)
     assert ended.code == FAILED
@@ -194,7 +194,7 @@ def test_changes_alone_do_not_scan(run: Run, pair: Pair) -> None:
     assert rows().keys() == {"b", "user/1", "unseen"}
 
 
-def test_no_scan_moves_only_what_is_logged(run: Run, pair: Pair) -> None:
+def test_no_scan_moves_only_logged_changes(run: Run, pair: Pair) -> None:
     assert run("sync", *pair, "--no-scan", "--json").json["pushed"] == 0
     assert run("commit", pair[0], "--json").json == {"storage": "notes", "committed": 3}
     assert run("sync", *pair, "--no-scan", "--json").json["pushed"] == 3
@@ -211,9 +211,9 @@ def test_log(run: Run, pair: Pair) -> None:
     run("sync", *pair)
     statement("DELETE FROM kv WHERE key = 'a'")
     run("sync", *pair)
-    told = run("log", pair[0])
-    assert told.out.count("\n") == 3
-    assert told.out.splitlines()[-1].endswith("delete  'a'")
+    ended = run("log", pair[0])
+    assert ended.out.count("\n") == 3
+    assert ended.out.splitlines()[-1].endswith("delete  'a'")
     answer = run("log", pair[0], "user/1", "--json").json
     (change,) = answer["changes"]
     assert change["op"] == "put"
@@ -318,11 +318,11 @@ def test_demo_on_a_small_folder(run: Run, tmp_path: Path, snapshot: Snapshot, mo
         (origin / f"d{number % 7}" / f"{number}.txt").write_bytes(b"x" * number)
     (origin / "link").symlink_to("nowhere")
     before = snapshot(origin)
-    told = run("demo", "--folder", origin, "--sqlite", tmp_path / "demo.db")
-    assert told.code == DONE, told.out + told.err
-    assert "copied 100 files" in told.out
-    assert "1 passed over" in told.out
-    assert "All 9 checks passed." in told.out
+    ended = run("demo", "--folder", origin, "--sqlite", tmp_path / "demo.db")
+    assert ended.code == DONE, ended.out + ended.err
+    assert "copied 100 files" in ended.out
+    assert "1 skipped" in ended.out
+    assert "All 9 checks passed." in ended.out
     assert snapshot(origin) == before
     assert list((tmp_path / "temporary").iterdir()) == []
     assert len(rows(str(tmp_path / "demo.db"))) == 91
@@ -344,23 +344,23 @@ def test_demo_fails_when_a_check_fails(run: Run, tmp_path: Path, monkeypatch: py
 
 
 def test_help_and_version(spawn: Run) -> None:
-    told = spawn("--help")
-    assert told.code == DONE
+    ended = spawn("--help")
+    assert ended.code == DONE
     for name in ("sync", "plan", "verify", "status", "log", "commit", "compact", "unlock", "demo"):
-        assert f"│ {name} " in told.out
-    assert "Exit codes" in told.out
+        assert f"│ {name} " in ended.out
+    assert "Exit codes" in ended.out
     version = spawn("--version")
     assert version.code == DONE
     assert version.out.startswith("kvsync")
 
 
-def test_a_process_of_its_own_reads_changes_from_standard_input(spawn: Run, pair: Pair) -> None:
+def test_a_separate_process_reads_changes_from_standard_input(spawn: Run, pair: Pair) -> None:
     ended = spawn("sync", *pair, "--changes", "-", "--json", stdin='{"op":"put","key":"x","value":"1"}\n')
     assert json.loads(ended.out)["pushed"] == 1
     assert (ended.code, ended.err) == (DONE, "")
 
 
-def test_storages_are_listed_with_what_they_need(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storages_are_listed_with_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
     from kvsync.storages import registry
@@ -368,9 +368,9 @@ def test_storages_are_listed_with_what_they_need(run: Run, monkeypatch: pytest.M
     point = EntryPoint("theirs", "their_package:open_url", "kvsync.storages")
     monkeypatch.setattr(registry, "entry_points", lambda *, group: [point])
     monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "redis" else object())
-    told = run("storages").out
-    assert "pip install 'kvsync[redis]'" in told
-    assert "from their_package:open_url" in told
+    ended = run("storages").out
+    assert "pip install 'kvsync[redis]'" in ended
+    assert "from their_package:open_url" in ended
     found = {entry["scheme"]: entry for entry in run("storages", "--json").json["storages"]}
     assert found["theirs"]["third_party"]
     assert not found["redis"]["installed"]

@@ -1,4 +1,4 @@
-"""docs/cli.md and the command line say the same."""
+"""docs/cli.md describes every command, option and error."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Pair = tuple[str, str]
 
 
-def assert_told(ended: Ended, code: int, *words: str) -> None:
+def assert_error(ended: Ended, code: int, *words: str) -> None:
     assert ended.code == code, ended
     assert ended.out == ""
     assert 1 <= ended.err.count("\n") <= 3, ended.err
@@ -70,7 +70,7 @@ def assert_told(ended: Ended, code: int, *words: str) -> None:
 )
 def test_usage(run: Run, pair: Pair, arguments: list[str]) -> None:
     Path("some.db").write_bytes(b"")
-    assert_told(run(*arguments), USAGE, "next: ")
+    assert_error(run(*arguments), USAGE, "next: ")
     if arguments[0] != "frobnicate":
         ended = run(*arguments, "--json")
         assert ended.code == USAGE
@@ -79,15 +79,15 @@ def test_usage(run: Run, pair: Pair, arguments: list[str]) -> None:
     assert not Path(pair[0], ".kvsync").exists()
 
 
-def test_a_file_is_told_how_databases_are_named(run: Run, pair: Pair) -> None:
+def test_a_file_is_refused_with_the_url_of_a_database(run: Run, pair: Pair) -> None:
     Path("some.db").write_bytes(b"")
-    assert_told(run("sync", *pair[:1], "some.db"), USAGE, "sqlite:///some.db")
+    assert_error(run("sync", *pair[:1], "some.db"), USAGE, "sqlite:///some.db")
 
 
 @pytest.mark.parametrize("command", ["sync", "plan", "verify"])
 @pytest.mark.parametrize("missing", ["gone", "file:///gone/for/good", "sqlite:///gone.db"])
 def test_a_missing_source_is_never_an_empty_one(run: Run, pair: Pair, command: str, missing: str) -> None:
-    assert_told(run(command, missing, pair[0]), FAILED, "there is nothing at", "gone")
+    assert_error(run(command, missing, pair[0]), FAILED, "there is nothing at", "gone")
     error = run(command, missing, pair[0], "--json").error
     assert error["kind"] == "storage"
     assert "gone" in error["storage"]
@@ -97,20 +97,20 @@ def test_a_missing_source_is_never_an_empty_one(run: Run, pair: Pair, command: s
 @pytest.mark.parametrize("command", ["commit", "status", "log", "compact", "unlock"])
 def test_a_missing_storage(run: Run, pair: Pair, command: str) -> None:
     for missing in ("gone", "sqlite:///gone.db"):
-        assert_told(run(command, missing), FAILED, "there is nothing at")
+        assert_error(run(command, missing), FAILED, "there is nothing at")
     assert not Path("gone").exists()
     assert not Path("gone.db").exists()
     assert pair
 
 
-def test_verify_wants_both(run: Run, pair: Pair) -> None:
-    assert_told(run("verify", *pair), FAILED, "there is nothing at 'app.db'")
+def test_verify_needs_both(run: Run, pair: Pair) -> None:
+    assert_error(run("verify", *pair), FAILED, "there is nothing at 'app.db'")
 
 
 def test_a_storage_that_fails(run: Run, pair: Pair) -> None:
-    assert_told(run("sync", pair[0], "sqlite:///no/folder/x.db"), FAILED, "where: sqlite:///no/folder/x.db")
+    assert_error(run("sync", pair[0], "sqlite:///no/folder/x.db"), FAILED, "where: sqlite:///no/folder/x.db")
     Path("text.db").write_text("this is no database\n" * 100, encoding="utf-8")
-    assert_told(run("sync", pair[0], "sqlite:///text.db"), FAILED, "where: sqlite:///text.db")
+    assert_error(run("sync", pair[0], "sqlite:///text.db"), FAILED, "where: sqlite:///text.db")
 
 
 def test_conflicts_left(run: Run, pair: Pair) -> None:
@@ -118,8 +118,8 @@ def test_conflicts_left(run: Run, pair: Pair) -> None:
     Path("notes/a").write_bytes(b"mine")
     with closing(sqlite3.connect("app.db")) as connection, connection:
         connection.execute("UPDATE kv SET value = x'00' WHERE key = 'a'")
-    assert_told(run("sync", *pair, "--conflict", "fail"), CONFLICTS, "'a'", "--conflict latest")
-    assert_told(run("plan", *pair, "--conflict", "fail"), CONFLICTS, "'a'")
+    assert_error(run("sync", *pair, "--conflict", "fail"), CONFLICTS, "'a'", "--conflict latest")
+    assert_error(run("plan", *pair, "--conflict", "fail"), CONFLICTS, "'a'")
     ended = run("sync", *pair, "--conflict", "fail", "--json")
     assert ended.code == CONFLICTS
     assert ended.error["kind"] == "conflict"
@@ -132,7 +132,7 @@ def test_locked(run: Run, pair: Pair) -> None:
     with lock((storage,), Options(wait_seconds=0), Environment()):
         for arguments in (["sync", *pair], ["commit", pair[0]]):
             ended = run(*arguments, "--wait-seconds", "0")
-            assert_told(ended, LOCKED, "locked by ", "where: notes", "kvsync unlock")
+            assert_error(ended, LOCKED, "locked by ", "where: notes", "kvsync unlock notes`")
         assert run("compact", pair[0], "--wait-seconds", "0").code == LOCKED
         error = run("sync", *pair, "--wait-seconds", "0", "--json").error
         assert error.keys() == {"kind", "message", "storage", "key", "owner", "expires"}
@@ -142,24 +142,24 @@ def test_locked(run: Run, pair: Pair) -> None:
     assert run("sync", *pair).code == DONE
 
 
-def test_a_lease_lost_on_the_way(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_lost_during_a_run(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     def lose(*_: object, **__: object) -> None:
         message = "lost the lease"
         raise kvsync.LockLostError(message, storage="notes")
 
     monkeypatch.setattr("kvsync.api.sync", lose)
-    assert_told(run("sync", *pair), LOCKED, "lost the lease", "run again")
+    assert_error(run("sync", *pair), LOCKED, "lost the lease", "run again")
 
 
-def test_stopped_by_the_budget(run: Run, pair: Pair) -> None:
+def test_a_run_stopped_by_its_budget(run: Run, pair: Pair) -> None:
     run("sync", *pair)
     for name in ("a", "b"):
         Path("notes", name).unlink()
-    assert_told(run("sync", *pair, "--max-delete", "50%"), BUDGET, "2 of 3 keys", "where: notes", "--max-delete")
-    assert_told(run("plan", *pair, "--max-delete", "50%"), BUDGET)
-    assert_told(run("commit", pair[0], "--max-delete", "50%"), BUDGET)
+    assert_error(run("sync", *pair, "--max-delete", "50%"), BUDGET, "2 of 3 keys", "where: notes", "--max-delete")
+    assert_error(run("plan", *pair, "--max-delete", "50%"), BUDGET)
+    assert_error(run("commit", pair[0], "--max-delete", "50%"), BUDGET)
     assert run("sync", *pair, "--max-delete", "50%", "--json").error["kind"] == "budget"
-    assert_told(run("sync", *pair, "--max-delete", "1"), BUDGET)
+    assert_error(run("sync", *pair, "--max-delete", "1"), BUDGET)
     assert run("sync", *pair, "--max-delete", "2").code == DONE
 
 
@@ -168,7 +168,7 @@ def test_a_folder_that_lost_all_its_files(run: Run, pair: Pair) -> None:
     shutil.rmtree("notes/user")
     for name in ("a", "b"):
         Path("notes", name).unlink()
-    assert_told(run("sync", *pair), BUDGET, "all 3 keys are gone", "--max-delete='100%'", "remove its index too")
+    assert_error(run("sync", *pair), BUDGET, "all 3 keys are gone", "--max-delete='100%'", "remove its index too")
     assert run("sync", *pair, "--max-delete", "100%").code == DONE
 
 
@@ -185,7 +185,7 @@ def test_a_folder_that_lost_all_its_files_is_filled_again(run: Run, pair: Pair) 
 def test_a_damaged_index_is_named(run: Run, pair: Pair) -> None:
     run("sync", *pair)
     Path("notes/.kvsync/manifest").write_bytes(b"nonsense")
-    assert_told(run("sync", *pair), FAILED, "where: notes, index object manifest", "next: restore")
+    assert_error(run("sync", *pair), FAILED, "where: notes, index object manifest", "next: restore")
     error = run("status", pair[0], "--json").error
     assert (error["kind"], error["name"]) == ("index-damaged", "manifest")
 
@@ -193,30 +193,30 @@ def test_a_damaged_index_is_named(run: Run, pair: Pair) -> None:
 def test_unlock_takes_a_lease_that_cannot_be_read(run: Run, pair: Pair) -> None:
     run("sync", *pair)
     Path("notes/.kvsync/lease").write_bytes(b"nonsense")
-    assert_told(run("sync", *pair), FAILED, "index object lease", "kvsync unlock")
+    assert_error(run("sync", *pair), FAILED, "index object lease", "`kvsync unlock notes`")
     assert run("unlock", pair[0], "--yes").code == DONE
     assert run("sync", *pair).code == DONE
 
 
 def test_help_is_named_for_the_command(run: Run) -> None:
-    assert_told(run("snyc", "a", "b"), USAGE, "`kvsync --help`", '"sync"')
-    assert_told(run("sync", "a"), USAGE, "`kvsync sync --help`")
+    assert_error(run("snyc", "a", "b"), USAGE, "`kvsync --help`", '"sync"')
+    assert_error(run("sync", "a"), USAGE, "`kvsync sync --help`")
 
 
-def test_unlock_off_a_terminal_wants_yes(run: Run, pair: Pair) -> None:
+def test_unlock_without_a_terminal_needs_yes(run: Run, pair: Pair) -> None:
     storage, _ = open_storage(pair[0])
     with lock((storage,), Options(wait_seconds=0), Environment()):
-        assert_told(run("unlock", pair[0]), USAGE, "--yes", "where: notes")
+        assert_error(run("unlock", pair[0]), USAGE, "--yes", "where: notes")
         assert "lease      held by" in run("status", pair[0]).out
 
 
-def test_an_error_that_nobody_thought_of(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     def break_down(*_: object, **__: object) -> None:
         message = "redis://me:hunter2@host is odd"
         raise RuntimeError(message)
 
     monkeypatch.setattr("kvsync.api.sync", break_down)
-    assert_told(run("sync", *pair), FAILED, "unexpected RuntimeError: redis://me:***@host", "KVSYNC_DEBUG=1")
+    assert_error(run("sync", *pair), FAILED, "unexpected RuntimeError: redis://me:***@host", "KVSYNC_DEBUG=1")
     assert run("sync", *pair, "--json").error["kind"] == "internal"
     monkeypatch.setenv("KVSYNC_DEBUG", "1")
     ended = run("sync", *pair)

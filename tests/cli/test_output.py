@@ -1,4 +1,4 @@
-"""What reaches the terminal: no secret, no control character, no colour where none is wanted."""
+"""What reaches the terminal: no secrets, no control characters, no unwanted colours."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ HOSTILE = ["a\x1b[31mred", "new\nline", "bell\x07", "right\u202eleft", "[bold]x"
 def test_hostile_keys_reach_the_terminal_escaped(run: Run, pair: Pair) -> None:
     for key in HOSTILE:
         Path("notes", key).write_bytes(b"x")
-    told = [run("plan", *pair), run("sync", *pair), run("log", pair[0])]
+    commands = [run("plan", *pair), run("sync", *pair), run("log", pair[0])]
     Path("notes", HOSTILE[0]).write_bytes(b"changed")
-    told += [run("verify", *pair), run("sync", *pair, "--conflict", "keep-both"), run("log", pair[1])]
-    for ended in told:
+    commands += [run("verify", *pair), run("sync", *pair, "--conflict", "keep-both"), run("log", pair[1])]
+    for ended in commands:
         assert all(c.isprintable() or c == "\n" for c in ended.out + ended.err)
     for key in HOSTILE:
-        assert repr(key) in told[0].out
-        assert repr(key) in told[2].out
+        assert repr(key) in commands[0].out
+        assert repr(key) in commands[2].out
     keys = {change["key"] for change in run("log", pair[0], "--json").json["changes"]}
     assert set(HOSTILE) < keys
     assert run("plan", *pair, "--json").out.isascii()
@@ -79,8 +79,8 @@ def test_hostile_keys_reach_the_terminal_escaped(run: Run, pair: Pair) -> None:
 
 def test_a_hostile_folder_name(run: Run, pair: Pair) -> None:
     Path(pair[0]).rename("no\x1b[2Jtes")
-    told = run("sync", "no\x1b[2Jtes", pair[1])
-    assert r"no\x1b[2Jtes <-> " in told.out
+    ended = run("sync", "no\x1b[2Jtes", pair[1])
+    assert r"no\x1b[2Jtes <-> " in ended.out
     assert "\x1b" not in run("sync", "other\x1b[2J", pair[1]).err
 
 
@@ -89,7 +89,7 @@ def test_printable() -> None:
     assert printable("\ud800\x9b\u2028") == r"\ud800\x9b\u2028"
 
 
-def test_an_encoding_that_lacks_a_character_ends_no_run(spawn: Run, pair: Pair) -> None:
+def test_characters_that_the_encoding_lacks_are_escaped(spawn: Run, pair: Pair) -> None:
     Path("notes/é😀").write_bytes(b"x")
     ended = spawn("plan", *pair, variables={"PYTHONIOENCODING": "ascii:strict"})
     assert ended.code == 0
@@ -114,7 +114,7 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], *,
     assert ("\x1b[32m" in stream.getvalue()) is coloured
 
 
-def test_progress_off_a_terminal_is_a_line_now_and_then(capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_without_a_terminal_is_a_line_now_and_then(capfd: pytest.CaptureFixture[str]) -> None:
     ticks = iter(range(100))
     with shown_progress(Output(), monotonic=lambda: next(ticks)) as report:
         assert report is not None
@@ -130,7 +130,7 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(capfd: pytest.CaptureFix
 
 @pytest.fixture
 def on_terminal(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str]]:
-    """Return what runs a command on a terminal, and gives its exit code and what it showed."""
+    """Return a function that runs a command on a terminal, and returns its exit code and what it showed."""
 
     def call(*arguments: str, answer: str = "", variables: dict[str, str] | None = None) -> tuple[int, str]:
         ours, theirs = pty.openpty()
@@ -150,9 +150,9 @@ def on_terminal(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., t
 
 
 def read_some(terminal: int) -> bytes:
-    """Return what is shown next, or nothing when the program is gone."""
+    """Return what is shown next, or nothing if the program has ended."""
     assert select.select([terminal], [], [], 60)[0]
-    with suppress(OSError):  # EIO: nobody has the other end open any more
+    with suppress(OSError):  # EIO: nobody has the other end open
         return os.read(terminal, 4096)
     return b""
 
@@ -164,7 +164,7 @@ def test_unlock_asks_on_a_terminal(on_terminal: Terminals, pair: Pair) -> None:
     code, shown = on_terminal("unlock", pair[0], answer="n\n")
     assert code == 1
     assert "held by" in shown
-    assert "left as it is" in shown
+    assert "not unlocked" in shown
     code, shown = on_terminal("unlock", pair[0], answer="y\n")
     assert code == 0
     assert "unlocked" in shown
@@ -177,7 +177,7 @@ def test_a_terminal_gets_a_bar_and_with_no_color_no_colours(on_terminal: Termina
     assert "\x1b[3" not in shown
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(launch: Launch, pair: Pair) -> None:
+def test_a_command_ends_quietly_when_its_reader_goes_away(launch: Launch, pair: Pair) -> None:
     child = launch("log", pair[0], "--json")
     assert child.stdout is not None
     assert child.stderr is not None

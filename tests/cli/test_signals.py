@@ -1,4 +1,4 @@
-"""Ctrl-C and its relatives: the run ends, and its leases do not stay."""
+"""Ctrl-C and other signals: the run ends and releases its leases."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 import kvsync
 from kvsync import Delete, Put, UsageError
 from kvsync.cli.changes import read_changes
-from kvsync.cli.described import change_fields, expiry_text
+from kvsync.cli.json_fields import change_fields, expiry_text
 from kvsync.cli.sync import expiry_line
 from kvsync.expiry import CLOCK_SKEW_MS, EXPIRES_MS_MAX, expires_ms, may_be_gone, unexpiring, write_until
 from kvsync.native import Segment, digest_values
@@ -170,14 +170,14 @@ def test_a_change_as_fields_and_as_text() -> None:
     assert change_fields(changed(0))["expires"] is None
     assert expiry_text(changed(NOW_MS + 250)) == ", expires 2023-11-14T22:13:20.250Z"
     assert expiry_text(changed(0)) == ""
-    assert "beyond the calendar" in expiry_text(changed(EXPIRES_MS_MAX))
+    assert "beyond year 9999" in expiry_text(changed(EXPIRES_MS_MAX))
     json.dumps(change_fields(changed(EXPIRES_MS_MAX)))
 
 
 def test_the_line_about_values_that_stay() -> None:
     assert list(expiry_line(0)) == []
-    assert "1 value would expire" in next(iter(expiry_line(1)))
-    assert "2 values would expire" in next(iter(expiry_line(2)))
+    assert "1 value will stay" in next(iter(expiry_line(1)))
+    assert "2 values will stay" in next(iter(expiry_line(2)))
 
 
 def spoken(capsys: pytest.CaptureFixture[str], command: str, *arguments: str) -> tuple[int, Any, str]:
@@ -204,10 +204,10 @@ def test_the_command_line_says_what_expires(tmp_path: Path, capsys: pytest.Captu
     assert fields["expiry_ignored"] == 2
     assert [change["expires"] for change in fields["to_target"]] == [4_102_444_800.5, None]
     assert "'k' (1 byte, expires 2100-01-01T00:00:00.500Z)" in text
-    assert "2 values would expire, and stay where that cannot be kept" in text
+    assert "2 values will stay after expiring: the storage does not support expiry" in text
     _, fields, text = spoken(capsys, "sync", *given)
     assert fields["expiry_ignored"] == 2
-    assert "2 values would expire" in text
+    assert "2 values will stay" in text
     code, fields, text = spoken(capsys, "log", database)
     assert code == 0
     assert {change["key"]: change["expires"] for change in fields["changes"]} == {"k": 4_102_444_800.5, "l": None}
@@ -229,7 +229,7 @@ def test_the_command_line_verifies_by_the_clock(tmp_path: Path, capsys: pytest.C
     code, fields, text = spoken(capsys, "verify", str(folder), peer)
     assert code == 0
     assert (fields["equal"], fields["same"], fields["expired"]) == (True, 1, ["k"])
-    assert "expired, and still held by one side: 1 key" in text
+    assert "expired, but still stored on one side: 1 key" in text
     assert fields["only_source"] == []
 
 

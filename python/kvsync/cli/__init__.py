@@ -1,7 +1,7 @@
 """The command line: `kvsync`, or `python -m kvsync`.
 
-Results go to standard output, everything else to standard error. One verb is one module; this one starts
-a command and turns whatever ends it into an exit code.
+Results go to standard output, everything else to standard error. Each command is one module; this one runs a
+command and turns whatever ends it into an exit code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 
 class _EndedError(BaseException):
-    """A signal asked us to end: unwinds like Ctrl-C, so that leases are released."""
+    """A signal asked the process to end; it unwinds like Ctrl-C, so that leases are released."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -32,7 +32,7 @@ class _EndedError(BaseException):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; `arguments` are those of the process unless given."""
+    """Run one command and return its exit code; `arguments` default to those of the process."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
     try:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return INTERRUPTED
         except OutputClosedError:
             raise
-        except Exception as error:  # noqa: BLE001 - the last stop before the user: no traceback
+        except Exception as error:  # noqa: BLE001 - users see an error, not a traceback
             return report(error, tokens)
     except OutputClosedError:
         detach_output()
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(tokens: list[str]) -> int:
-    from kvsync.cli.app import app  # noqa: PLC0415 - Ctrl-C while it loads ends as quietly as later
+    from kvsync.cli.app import app  # noqa: PLC0415 - so that Ctrl-C is handled while it loads, too
 
     answer = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     return answer if isinstance(answer, int) else 0
@@ -62,7 +62,7 @@ def _dispatch(tokens: list[str]) -> int:
 
 @contextmanager
 def _ending_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind like Ctrl-C, unless somebody else has set what they do."""
+    """Let SIGTERM and SIGHUP unwind like Ctrl-C, unless the process already has handlers for them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

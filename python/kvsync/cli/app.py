@@ -1,4 +1,4 @@
-"""The commands by name."""
+"""The command line application and its commands."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ def _version() -> str:
     try:
         return f"kvsync {version('kvsync')}"
     except PackageNotFoundError:
-        return "kvsync (not installed: run from its source tree)"
+        return "kvsync (not installed, running from a source tree)"
 
 
 app = App(
     name="kvsync",
-    help="Makes two key-value storages equal, both ways, moving only what changed.\n\n"
-    "A storage is a folder's path or a URL, such as sqlite:///app.db (relative) or sqlite:////var/app.db.",
-    help_epilogue="Exit codes: 0 done, 1 failed, 2 usage, 3 conflicts left, 4 locked, 5 stopped by the delete budget.",
+    help="Make two key-value storages equal, both ways, moving only what changed.\n\n"
+    "A storage is the path of a folder, or a URL such as sqlite:///app.db (relative) or sqlite:////var/app.db "
+    "(absolute). `kvsync storages` lists all kinds.",
+    help_epilogue="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflicts left, 4 locked, 5 stopped by --max-delete.",
     help_format="plaintext",
     version=_version,
     suppress_keyboard_interrupt=False,

@@ -1,4 +1,4 @@
-"""Reading a change file: JSON lines, one change a line (docs/cli.md)."""
+"""Read a change file: JSON lines, one change per line (docs/cli.md)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FIELDS = {"put": {"op", "key", "value", "value_base64", "expires"}, "delete": {"
 
 
 class _Malformed(ValueError):  # noqa: N818 - never leaves this module
-    """Says what is wrong with a line."""
+    """A line is not a change; the text says why."""
 
 
 def read_changes(path: str | None) -> list[Put | Delete]:
-    """Return the changes in a file; `-` is standard input, None no file at all.
+    """Return the changes in a file; `-` is standard input, None means no changes.
 
     Raises:
-        UsageError: the file cannot be read, or a line is no change; names file and line.
+        UsageError: the file cannot be read, or a line is not a change; the message names file and line.
     """
     if path is None:
         return []
@@ -77,10 +77,10 @@ def _change(line: bytes) -> Put | Delete:
     fields = _fields(line)
     op, key = fields.get("op"), fields.get("key")
     if not isinstance(op, str) or op not in FIELDS:
-        message = f'"op" has to be "put" or "delete", not {json.dumps(op)}'
+        message = f'"op" must be "put" or "delete", not {json.dumps(op)}'
         raise _Malformed(message)
     if not isinstance(key, str):
-        message = '"key" has to be there, and a text'
+        message = '"key" is required, and must be a string'
         raise _Malformed(message)
     unknown = sorted(fields.keys() - FIELDS[op])
     if unknown:
@@ -95,7 +95,7 @@ def _put(key: str, fields: dict[str, object]) -> Put:
     if expires is None:
         return Put(key, _value(fields))
     if not isinstance(expires, int | float) or isinstance(expires, bool):
-        message = f'"expires" has to be a number, seconds since 1970, not {json.dumps(expires)}'
+        message = f'"expires" must be a number of seconds since 1970, not {json.dumps(expires)}'
         raise _Malformed(message)
     put = Put(key, _value(fields), expires)
     expires_ms(put)
@@ -112,7 +112,7 @@ def _fields(line: bytes) -> dict[str, object]:
         message = f"not JSON: {error}"
         raise _Malformed(message) from None
     if not isinstance(fields, dict):
-        message = 'not an object such as {"op":"put","key":"user/1","value":"Ada"}'
+        message = 'not a JSON object such as {"op":"put","key":"user/1","value":"Ada"}'
         raise _Malformed(message)
     return fields
 
@@ -120,14 +120,14 @@ def _fields(line: bytes) -> dict[str, object]:
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        message = "a field stands twice in it"
+        message = "a field occurs twice"
         raise _Malformed(message)
     return fields
 
 
 def _value(fields: dict[str, object]) -> bytes | None:
     if "value" in fields and "value_base64" in fields:
-        message = 'it has both "value" and "value_base64"'
+        message = 'give "value" or "value_base64", not both'
         raise _Malformed(message)
     try:
         if "value" in fields:
@@ -135,7 +135,7 @@ def _value(fields: dict[str, object]) -> bytes | None:
         if "value_base64" in fields:
             return base64.b64decode(_text(fields["value_base64"]), validate=True)
     except UnicodeEncodeError:
-        message = '"value" has half a surrogate pair in it, which is no text'
+        message = '"value" contains half a surrogate pair, which is not valid text'
         raise _Malformed(message) from None
     except (binascii.Error, ValueError) as error:
         if isinstance(error, _Malformed):
@@ -147,6 +147,6 @@ def _value(fields: dict[str, object]) -> bytes | None:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        message = "a value has to be a text; leave it out if it is stored already"
+        message = "a value must be a string; leave it out if it is already stored"
         raise _Malformed(message)
     return value

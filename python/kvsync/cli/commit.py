@@ -3,7 +3,7 @@
 from kvsync import api
 from kvsync.cli.changes import read_changes
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.options import ChangeOptions, LeaseOptions, Place
+from kvsync.cli.options import ChangeOptions, LeaseOptions, Location
 from kvsync.cli.output import Output, counted
 from kvsync.cli.sync import NO_LEASE, PLAIN
 from kvsync.cli.targets import opened
@@ -15,14 +15,14 @@ NO_CHANGES = ChangeOptions()
 
 
 def commit(
-    storage: Place,
+    storage: Location,
     /,
     *,
     what: ChangeOptions = NO_CHANGES,
     lease: LeaseOptions = NO_LEASE,
     output: Output = PLAIN,
 ) -> int:
-    """Write and log changes in one storage, for a later sync to move."""
+    """Write and log changes in one storage; a later sync moves them."""
     changes = read_changes(what.changes)
     with opened(storage) as one:
         count = api.commit(

@@ -1,4 +1,4 @@
-"""`kvsync compact`: merge a storage's log."""
+"""`kvsync compact`: merge the log of a storage."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from kvsync import api
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.options import Place
+from kvsync.cli.options import Location
 from kvsync.cli.output import Output, counted
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
@@ -16,15 +16,15 @@ __all__ = ["compact"]
 
 
 def compact(
-    storage: Place,
+    storage: Location,
     /,
     *,
-    wait_seconds: Annotated[float, Parameter(help="How long to wait for a lease that is taken.")] = 10.0,
+    wait_seconds: Annotated[float, Parameter(help="How long to wait for a lease that somebody else holds.")] = 10.0,
     output: Output = PLAIN,
 ) -> int:
-    """Merge a storage's log into one segment, and remove what is not needed any more.
+    """Merge the log of a storage into one segment, and remove what is no longer needed.
 
-    Runs compact by themselves as they go: this is for a log that shall be small now.
+    Every run keeps the log small by itself. Use this only to shrink it at once.
     """
     with opened(storage) as one:
         merged, removed = api.compact(one, wait_seconds=wait_seconds)

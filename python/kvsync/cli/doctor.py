@@ -1,10 +1,10 @@
-"""`kvsync doctor`: find out by trying what a storage can do, and what is wrong with it."""
+"""`kvsync doctor`: test what a storage supports, and report what is wrong with it."""
 
 from collections.abc import Iterator
 
 from kvsync import api
 from kvsync.cli.exitcodes import DONE, FAILED
-from kvsync.cli.options import Place
+from kvsync.cli.options import Location
 from kvsync.cli.output import Output
 from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
@@ -15,8 +15,11 @@ from kvsync.storages.contract import FOREIGN_MAX, Support
 __all__ = ["doctor"]
 
 
-def doctor(storage: Place, /, *, output: Output = PLAIN) -> int:
-    """Try what a storage can do: writes one small index object, and removes it and all that was made for it."""
+def doctor(storage: Location, /, *, output: Output = PLAIN) -> int:
+    """Test what a storage supports, and report what is wrong with it; exit 1 if anything is.
+
+    Writes one small index object, then removes it and everything created for it.
+    """
     with opened(storage) as one:
         found = api.doctor(one)
     output.result(_fields(found))
@@ -47,26 +50,26 @@ def _lines(found: Diagnosis) -> Iterator[str]:
     yield redact(found.storage)
     probe = found.probe
     if probe is not None:
-        yield f"  creates an object once        {_answer(held=probe.creates_once)}"
-        yield f"  replaces the current version  {_answer(held=probe.replaces_current_only)}"
-        yield f"  removes the current version   {_answer(held=probe.removes_current_only)}"
+        yield f"  creates only if absent        {_answer(held=probe.creates_once)}"
+        yield f"  replaces only if unchanged    {_answer(held=probe.replaces_current_only)}"
+        yield f"  removes only if unchanged     {_answer(held=probe.removes_current_only)}"
     supports = found.capabilities.supports
-    yield f"  commits as one                {'yes' if Support.TRANSACTION in supports else 'no, batch by batch'}"
-    yield f"  tells versions apart          {'yes' if _has_tokens(found) else 'no, a scan reads every value'}"
-    yield f"  keeps expiry                  {'yes' if Support.EXPIRY in supports else 'no, what it holds stays'}"
+    yield f"  commits in a transaction      {'yes' if Support.TRANSACTION in supports else 'no, batch by batch'}"
+    yield f"  has version tokens            {'yes' if _has_tokens(found) else 'no, a scan reads every value'}"
+    yield f"  keeps expiry                  {'yes' if Support.EXPIRY in supports else 'no, expired values stay'}"
     if found.round_trip_seconds is not None:
         yield f"  round trip                    {found.round_trip_seconds * 1000:.2f} ms"
     if found.guarantee is not None:
         yield f"  guarantee                     {found.guarantee}, {GUARANTEES.get(found.guarantee, '')}"
     if found.foreign:
         more = " or more" if len(found.foreign) == FOREIGN_MAX else ""
-        yield f"  passed over, no values        {len(found.foreign)}{more}, such as {found.foreign[0]!r:.200}"
+        yield f"  skipped, not values           {len(found.foreign)}{more}, such as {found.foreign[0]!r:.200}"
     if found.unmade:
-        yield f"  not there yet                 {redact(found.unmade)}; the first run makes it, so nothing was tried"
+        yield f"  not created yet               {redact(found.unmade)}; the first run creates it, so nothing was tested"
     for text in found.wrong:
-        yield f"  wrong                         {redact(text)}"
+        yield f"  problem                       {redact(text)}"
     if found.healthy and not found.unmade:
-        yield "  nothing is wrong"
+        yield "  no problems found"
 
 
 def _has_tokens(found: Diagnosis) -> bool:
@@ -75,5 +78,5 @@ def _has_tokens(found: Diagnosis) -> bool:
 
 def _answer(*, held: bool | None) -> str:
     if held is None:
-        return "cannot on condition; lease objects stay where they are"
-    return "yes, and refuses any other" if held else "no: it ignores the condition"
+        return "not supported; lease objects are never removed"
+    return "yes" if held else "no: it ignores the condition"

@@ -1,4 +1,4 @@
-"""Exit codes, and which error ends with which."""
+"""Exit codes, and the exit code of each error."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
 
 
 def exit_code_of(error: Exception) -> int:
-    """Return the exit code that an error ends with.
+    """Return the exit code for an error.
 
     >>> from kvsync import UsageError
     >>> exit_code_of(UsageError("no such option")), exit_code_of(OSError())

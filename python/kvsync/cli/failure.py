@@ -1,17 +1,18 @@
-"""Telling the user what went wrong, where, and what to do next, in at most three lines."""
+"""Report an error in at most three lines: what happened, where, what to do next."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
 import sys
 import traceback
 from typing import TYPE_CHECKING
 
 from kvsync import errors
-from kvsync.cli.described import conflict_fields, time_text
 from kvsync.cli.exitcodes import FAILED, USAGE, exit_code_of
+from kvsync.cli.json_fields import conflict_fields, time_text
 from kvsync.cli.output import printable, write_line
 from kvsync.storages.url import redact
 
@@ -27,19 +28,19 @@ _OPTION = re.compile(r"\b(?:max_delete|max_drift_seconds|lease_seconds|wait_seco
 _DELIMITER = re.compile(r"[\s'\"<>]")
 
 _NEXT: tuple[tuple[type[BaseException], str], ...] = (
-    (errors.LockHeldError, "wait and run again, or `kvsync unlock` that storage if the holder is dead"),
-    (errors.LockLostError, "run again: it carries on where this run stopped"),
+    (errors.LockHeldError, "wait and run again; if the holder is dead, run `kvsync unlock STORAGE`"),
+    (errors.LockLostError, "run again; the next run continues where this one stopped"),
     (errors.ConflictError, "choose a policy: --conflict latest, source, target or keep-both"),
-    (errors.BudgetError, "look at the storage; if it is as meant, allow it with --max-delete N or P%"),
+    (errors.BudgetError, "check the storage; if this is intended, allow it with --max-delete N or P%"),
     (errors.FormatError, "upgrade kvsync"),
-    (errors.IndexDamagedError, "restore that object from a backup; a lease is renewed by `kvsync unlock`"),
+    (errors.IndexDamagedError, "restore that object from a backup; if it is the lease, run `kvsync unlock STORAGE`"),
     (errors.SameStorageError, "name two different storages"),
-    (KeyboardInterrupt, "run again: it carries on where this run stopped"),
+    (KeyboardInterrupt, "run again; the next run continues where this one stopped"),
 )
 
 
 def report(error: BaseException, tokens: Sequence[str]) -> int:
-    """Print an error, also as JSON if the command line asks for it, and return its exit code."""
+    """Print an error, as JSON too if the command line asks for it, and return its exit code."""
     if os.environ.get(DEBUG):
         for line in "".join(traceback.format_exception(error)).splitlines():
             write_line(sys.stderr, _without_secrets(line, tokens))
@@ -58,13 +59,13 @@ def report(error: BaseException, tokens: Sequence[str]) -> int:
 def _is_usage(error: BaseException) -> bool:
     if isinstance(error, errors.UsageError):
         return True
-    from cyclopts import CycloptsError  # noqa: PLC0415 - loaded already, or not the cause
+    from cyclopts import CycloptsError  # noqa: PLC0415 - already loaded if it is the cause
 
     return isinstance(error, CycloptsError)
 
 
 def _fields(error: BaseException, *, usage: bool) -> dict[str, object]:
-    """Return what is known of an error, for programs."""
+    """Return the facts of an error, for programs."""
     fields: dict[str, object] = {
         "kind": kind_of(error, usage=usage),
         "message": _message(error, usage=usage),
@@ -96,7 +97,7 @@ def _message(error: BaseException, *, usage: bool) -> str:
     if isinstance(error, errors.KvsyncError):
         return _OPTION.sub(lambda found: "--" + found[0].replace("_", "-"), error.message)
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; leases were given back"
+        return "interrupted; the leases were released"
     if usage:
         return " ".join(str(error).split())
     if isinstance(error, OSError):
@@ -113,16 +114,18 @@ def _lines(error: BaseException, safe: dict[str, object], tokens: Sequence[str],
     if places:
         lines.append(f"  where: {_oneline(', '.join(places))}")
     advice = next((text for kind, text in _NEXT if isinstance(error, kind)), None)
+    if advice is not None and safe["storage"]:
+        advice = _oneline(advice.replace("STORAGE", shlex.quote(str(safe["storage"]))))
     if advice is None and usage:
-        advice = f"`{_command(tokens)} --help` shows how it is called"
+        advice = f"see `{_command(tokens)} --help`"
     if advice is None and not isinstance(error, errors.KvsyncError):
-        advice = f"{DEBUG}=1 shows where it happened"
+        advice = f"set {DEBUG}=1 to see where it happened"
     return [*lines, f"  next: {advice}"] if advice else lines
 
 
 def _command(tokens: Sequence[str]) -> str:
-    """Return the command that was called, as far as there is such a command."""
-    from kvsync.cli.app import app  # noqa: PLC0415 - it imports what imports this, and is loaded by now
+    """Return the command that was called, or `kvsync` alone if there is no such command."""
+    from kvsync.cli.app import app  # noqa: PLC0415 - a circle otherwise; it is loaded by now
 
     return " ".join(["kvsync", *(token for token in tokens[:1] if token in set(app))])
 
@@ -141,9 +144,9 @@ def _cleaned(value: object, tokens: Sequence[str]) -> object:
 
 
 def _without_secrets(text: str, tokens: Sequence[str]) -> str:
-    """Hide secrets: first those of the URLs that we were given, exactly, then whatever looks like one."""
+    """Hide secrets: first those of the URLs on the command line, exactly, then whatever looks like one."""
     for token in tokens:
-        # A raw blank, quote or bracket ends a URL inside a text; here it is known where the URL ends.
+        # Inside a text a space, quote or bracket ends a URL. A token is one URL, so quote them before redacting it.
         shown = redact(_DELIMITER.sub(lambda found: f"%{ord(found[0]):02X}", token))
         if "***" in shown:
             for form in (token, repr(token)[1:-1], json.dumps(token)[1:-1]):

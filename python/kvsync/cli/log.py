@@ -5,9 +5,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from kvsync import api
-from kvsync.cli.described import change_fields, expiry_text, id_text, stamp_fields
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.options import Place
+from kvsync.cli.json_fields import change_fields, expiry_text, id_text, stamp_fields
+from kvsync.cli.options import Location
 from kvsync.cli.output import Output
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
@@ -18,15 +18,16 @@ __all__ = ["log"]
 
 
 def log(
-    storage: Place,
-    key: Annotated[str | None, Parameter(help="Only this key.", show_default=False)] = None,
+    storage: Location,
+    key: Annotated[str | None, Parameter(help="Show only this key.", show_default=False)] = None,
     /,
     *,
     output: Output = PLAIN,
 ) -> int:
-    """Show the newest logged change of each key, or of one key; oldest first.
+    """Show the newest logged change of each key, or of one key, oldest first.
 
-    A line has the time of the change, the replica that made it, what it did, and the key.
+    Each line has the time of the change, the replica that made it, the
+    operation with the size of the value, and the key.
     """
     with opened(storage) as one:
         found = api.log(one, key)
@@ -40,6 +41,6 @@ def log(
 
 def _line(change: Change) -> str:
     time = stamp_fields(change.stamp)["time"]
-    did = "delete" if change.deletes else f"put {change.size}"
-    decided = " (decided a conflict)" if change.decided else ""
-    return f"{time}  {id_text(change.origin)}  {did:>12}  {change.key!r}{expiry_text(change)}{decided}"
+    did = "delete" if change.deletes else f"put {change.size:,} B"
+    decided = " (decides a conflict)" if change.decided else ""
+    return f"{time}  {id_text(change.origin)}  {did:>14}  {change.key!r}{expiry_text(change)}{decided}"

@@ -6,20 +6,20 @@ from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-__all__ = ["ChangeOptions", "LeaseOptions", "Place", "RunOptions", "Source", "Target", "flag"]
+__all__ = ["ChangeOptions", "LeaseOptions", "Location", "RunOptions", "Source", "Target", "flag"]
 
 flag = partial(Parameter, negative="", show_default=False)
-"""An option without a value and without an opposite."""
+"""An option without a value, and without a `--no-` form."""
 
 Source: TypeAlias = Annotated[str, Parameter(help="One storage: a folder or a URL.")]
 Target: TypeAlias = Annotated[str, Parameter(help="The other storage.")]
-Place: TypeAlias = Annotated[str, Parameter(help="A folder or a URL.")]
+Location: TypeAlias = Annotated[str, Parameter(help="A folder or a URL.")]
 
-SCAN = "Look for changes in the values. The default, unless --changes is given."
-CHANGES = "File of changes, JSON lines, to make in the (source) storage; - is standard input."
-MAX_DELETE = "Stop if a scan finds more keys deleted or overwritten: N or P%. Default: half, or up to 3."
-CONFLICT = "Whose value wins where both sides changed a key."
-GUARD = "Without a scan: look before overwriting (check), or trust that nobody else wrote."
+SCAN = "Find what changed since the last scan. Default unless --changes is given."
+CHANGES = "File of changes to make in the (source) storage, as JSON lines; - is standard input."
+MAX_DELETE = "Stop if a scan finds more than N keys, or P%, deleted or overwritten. Default: 50%, but at least 3."
+CONFLICT = "Which value wins if both sides changed a key."
+GUARD = "Without a scan: compare values before overwriting them (check), or trust that nobody else wrote (none)."
 
 
 @Parameter(name="*")
@@ -28,9 +28,9 @@ class ChangeOptions:
     """Where changes come from.
 
     Attributes:
-        scan: whether to look for changes; None: unless a change file is given.
+        scan: whether to scan; None means yes unless a change file is given.
         changes: a file of changes, `-` for standard input.
-        max_delete: how much a scan may find deleted or overwritten.
+        max_delete: how many keys a scan may find deleted or overwritten.
     """
 
     scan: Annotated[bool | None, Parameter(help=SCAN, negative="--no-scan")] = None
@@ -39,7 +39,7 @@ class ChangeOptions:
 
     @property
     def scans(self) -> bool:
-        """Whether to look for changes."""
+        """Whether to scan."""
         return self.changes is None if self.scan is None else self.scan
 
 
@@ -50,7 +50,7 @@ class RunOptions(ChangeOptions):
 
     Attributes:
         conflict: name of the policy.
-        guard: whether values that a run overwrites are looked at first.
+        guard: whether to compare values before overwriting them.
     """
 
     conflict: Annotated[Literal["latest", "source", "target", "keep-both", "fail"], Parameter(help=CONFLICT)] = "latest"
@@ -63,9 +63,9 @@ class LeaseOptions:
     """How leases are held and waited for.
 
     Attributes:
-        lease_seconds: life of a lease between renewals.
-        wait_seconds: how long to wait for a lease that is taken.
+        lease_seconds: how long a lease lasts without renewal.
+        wait_seconds: how long to wait for a lease that somebody else holds.
     """
 
-    lease_seconds: Annotated[float, Parameter(help="Life of a lease between renewals.")] = 60.0
-    wait_seconds: Annotated[float, Parameter(help="How long to wait for a lease that is taken.")] = 10.0
+    lease_seconds: Annotated[float, Parameter(help="How long a lease lasts without renewal.")] = 60.0
+    wait_seconds: Annotated[float, Parameter(help="How long to wait for a lease that somebody else holds.")] = 10.0

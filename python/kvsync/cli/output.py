@@ -1,4 +1,4 @@
-"""What a command writes: results to standard output, the rest to standard error, nothing of it raw."""
+"""Write results to standard output and the rest to standard error, with control characters escaped."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ STYLES = {"good": "32", "bad": "31", "faint": "2", "strong": "1"}
 
 
 class OutputClosedError(Exception):
-    """Whoever read our output went away."""
+    """The reader of our output went away."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How a command answers.
+    """How a command prints its result.
 
     Attributes:
-        json: as one JSON object.
-        quiet: not at all, unless something is wrong.
+        json: print one JSON object.
+        quiet: print nothing for people, unless something is wrong.
     """
 
     json: Annotated[bool, flag(help="Print one JSON object on standard output.")] = False
-    quiet: Annotated[bool, flag(help="Print neither summary nor progress.")] = False
+    quiet: Annotated[bool, flag(help="Print no summary and no progress.")] = False
 
     def say(self, text: str, style: str | None = None) -> None:
-        """Print a line of the result for people."""
+        """Print one line of the result for people."""
         if not self.json and not self.quiet:
             write_line(sys.stdout, text, style)
 
@@ -76,7 +76,7 @@ class Output:
 
 
 def write_line(stream: TextIO, text: str, style: str | None = None) -> None:
-    """Write a line, without control characters, in colour where the stream shows colours.
+    """Write a line with control characters escaped, in colour if the stream shows colours.
 
     Raises:
         OutputClosedError: the reader went away.
@@ -92,12 +92,12 @@ def write_line(stream: TextIO, text: str, style: str | None = None) -> None:
 
 
 def colours(stream: TextIO) -> bool:
-    """Return whether `stream` is a terminal whose user has not said no to colours (https://no-color.org)."""
+    """Return whether to colour `stream`: a terminal whose user does not ask for none (https://no-color.org)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
 def printable(text: str) -> str:
-    r"""Return `text` with everything escaped that could move a cursor, or hide or reorder what is read.
+    r"""Return `text` with every character escaped that could move the cursor, or hide or reorder text.
 
     >>> print(printable("a\x1b[2Jb\u202ec\n"))
     a\x1b[2Jb\u202ec\n
@@ -117,7 +117,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def first_of(lines: Iterable[str], count: int) -> Iterator[str]:
-    """Yield the first few lines, and how many there are besides."""
+    """Yield the first few lines, then how many more there are."""
     for _, line in zip(range(SHOWN_MAX), lines, strict=False):
         yield line
     if count > SHOWN_MAX:
@@ -125,14 +125,14 @@ def first_of(lines: Iterable[str], count: int) -> Iterator[str]:
 
 
 def prepare_streams() -> None:
-    """Let no character that the terminal's encoding lacks end a run."""
+    """Escape characters that the terminal's encoding lacks, instead of failing on them."""
     for stream in (sys.stdout, sys.stderr):
         if type(stream) is io.TextIOWrapper:
             stream.reconfigure(errors="backslashreplace")
 
 
 def detach_output() -> None:
-    """Point closed streams at nothing, so that the interpreter can flush them as it ends."""
+    """Point closed streams at the null device, so that the interpreter can flush them when it exits."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         if type(stream) is io.TextIOWrapper:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from kvsync import api
 from kvsync.cli.changes import read_changes
-from kvsync.cli.described import change_fields, conflict_fields, expiry_text
 from kvsync.cli.exitcodes import DONE
+from kvsync.cli.json_fields import change_fields, conflict_fields, expiry_text
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN, expiry_line
@@ -23,12 +23,13 @@ def plan(
     /,
     *,
     run: RunOptions = NO_RUN,
-    lease: LeaseOptions = NO_LEASE,  # noqa: ARG001 - taken, so that `sync` can become `plan` in any command line
+    lease: LeaseOptions = NO_LEASE,  # noqa: ARG001 - accepted, so that any `sync` command line works with `plan`
     output: Output = PLAIN,
 ) -> int:
     """Show what sync would do, key by key, and write nothing.
 
-    It takes the options of sync. No lease is taken, so --lease-seconds and --wait-seconds change nothing.
+    Accepts the options of sync. Takes no lease and overwrites nothing, so
+    --guard, --lease-seconds and --wait-seconds have no effect.
     """
     changes = read_changes(run.changes)
     with opened_pair(source, target, create=True) as (one, other):
@@ -59,7 +60,7 @@ def _lines(found: Plan) -> Iterator[str]:
     yield from _direction("source", found.to_source, found.to_source_count)
     yield from first_of((_conflict_line(conflict) for conflict in found.conflicts), len(found.conflicts))
     yield from expiry_line(found.expiry_ignored)
-    yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'as the storage says')}"
+    yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"
 
 
 def _direction(side: str, changes: Iterable[Change], count: int) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, a plain line now and then elsewhere."""
+"""Show progress on standard error: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS = {"push": "to target", "pull": "to source"}
 
 @contextmanager
 def shown_progress(output: Output, *, monotonic: Callable[[], float] = time.monotonic) -> Iterator[OnProgress | None]:
-    """Yield what a run reports its progress to; None when the user wants quiet."""
+    """Yield the callback that a run reports its progress to; None with `--quiet`."""
     if output.quiet:
         yield None
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -35,7 +35,7 @@ def shown_progress(output: Output, *, monotonic: Callable[[], float] = time.mono
 
 
 def _lines(monotonic: Callable[[], float]) -> OnProgress:
-    """Return what writes a line, at most one in `LINE_SECONDS`."""
+    """Return a callback that writes at most one line in `LINE_SECONDS`."""
     last = monotonic()
 
     def report(progress: Progress) -> None:
@@ -53,8 +53,8 @@ def _words(progress: Progress) -> str:
 
 @contextmanager
 def _bar() -> Iterator[OnProgress]:
-    """Show a bar, and before there is anything to count, how long it takes to compare."""
-    from rich import progress as bars  # noqa: PLC0415 - only a terminal needs it
+    """Show a bar; until there are changes to count, show a spinner and the time."""
+    from rich import progress as bars  # noqa: PLC0415 - needed only on a terminal
     from rich.console import Console  # noqa: PLC0415
 
     plain = None if os.environ.get("NO_COLOR") else "auto"

@@ -1,12 +1,12 @@
-"""`kvsync status`: show what kvsync knows of a storage."""
+"""`kvsync status`: show what kvsync knows about a storage."""
 
 import time
 from collections.abc import Iterator
 
 from kvsync import api, inspection
-from kvsync.cli.described import id_text, stamp_fields, time_text
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.options import Place
+from kvsync.cli.json_fields import id_text, stamp_fields, time_text
+from kvsync.cli.options import Location
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
@@ -16,8 +16,8 @@ from kvsync.storages import redact
 __all__ = ["lease_fields", "lease_line", "status"]
 
 
-def status(storage: Place, /, *, output: Output = PLAIN) -> int:
-    """Show what kvsync knows of a storage: its log, its peers, who holds its lease."""
+def status(storage: Location, /, *, output: Output = PLAIN) -> int:
+    """Show what kvsync knows about a storage: its log, its peers, who holds its lease."""
     with opened(storage) as one:
         found = api.status(one)
     output.result(_fields(found))
@@ -26,7 +26,7 @@ def status(storage: Place, /, *, output: Output = PLAIN) -> int:
 
 
 def lease_fields(lease: LeaseRecord) -> dict[str, object]:
-    """Return who holds a lease, or how it was left, as plain fields."""
+    """Return the fields of a lease."""
     return {
         "state": str(lease.state),
         "owner": lease.owner,
@@ -37,14 +37,14 @@ def lease_fields(lease: LeaseRecord) -> dict[str, object]:
 
 
 def lease_line(lease: LeaseRecord | None) -> str:
-    """Return who holds a lease, or how it was left, for people."""
+    """Return who holds a lease, or how its last holder left it."""
     if lease is None:
         return "free"
     if lease.state is LeaseState.INTERRUPTED:
-        return f"free; the last run, by {lease.owner}, was interrupted, and the next one finishes its work"
+        return f"free; the last run, by {lease.owner}, was interrupted, and the next run finishes its work"
     ends = time_text(lease.expires / 1000)
     if lease.expired(int(time.time() * 1000)):
-        return f"left by {lease.owner}, expired at {ends}; the next run takes it over"
+        return f"expired at {ends}, last held by {lease.owner}; the next run takes it over"
     return f"held by {lease.owner} until {ends}"
 
 
@@ -73,10 +73,10 @@ def _lines(found: inspection.Status) -> Iterator[str]:
     log = [(found.changes, "change"), (found.segments, "segment"), (found.index_bytes, "byte")]
     yield f"  log        {', '.join(counted(count, noun) for count, noun in log)}"
     for origin, stamp in sorted(found.vector.items()):
-        whose = "its own" if origin == found.replica else id_text(origin)
-        yield f"  knows      {whose} changes up to {stamp_fields(stamp)['time']}"
+        whose = "its own changes" if origin == found.replica else f"changes of {id_text(origin)}"
+        yield f"  knows      {whose} up to {stamp_fields(stamp)['time']}"
     yield f"  peers      {', '.join(map(id_text, found.peers)) or 'none'}"
     yield f"  lease      {lease_line(found.lease)}"
     missing = (f"  missing    {key!r}: {redact(reason)}" for key, reason in found.missing.items())
     yield from first_of(missing, len(found.missing))
-    yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'as the storage says')}"
+    yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"

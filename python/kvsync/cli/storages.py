@@ -1,4 +1,4 @@
-"""`kvsync storages`: list the kinds of storage that can be named."""
+"""`kvsync storages`: list the kinds of storage."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ __all__ = ["storages"]
 
 
 def storages(*, output: Output = PLAIN) -> int:
-    """List the URL schemes that can be opened, those of installed third-party adapters too."""
+    """List all URL schemes, with what to install for each; includes installed third-party adapters."""
     found = adapters()
     output.result({"storages": [_fields(scheme, adapter) for scheme, adapter in found.items()]})
     output.say_all(_lines(found))

@@ -8,8 +8,8 @@ from cyclopts import Parameter
 
 from kvsync import api
 from kvsync.cli.changes import read_changes
-from kvsync.cli.described import conflict_fields
 from kvsync.cli.exitcodes import DONE, FAILED
+from kvsync.cli.json_fields import conflict_fields
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
@@ -21,10 +21,10 @@ from kvsync.types import Conflict
 __all__ = ["GUARANTEES", "expiry_line", "sync"]
 
 GUARANTEES = {
-    Tier.TRANSACTIONAL: "transactional: values and log move as one",
-    Tier.CONDITIONAL: "conditional writes: everything but a delete made while a crash happens",
-    Tier.FOLDER: "folder: locked by the operating system, every file replaced as a whole",
-    Tier.ADVISORY: "advisory lease: nobody else may write meanwhile",
+    Tier.TRANSACTIONAL: "transactional: values and log change together",
+    Tier.CONDITIONAL: "conditional writes: only a delete made right after a crash may be undone",
+    Tier.FOLDER: "folder: locked by the operating system, each file replaced atomically",
+    Tier.ADVISORY: "advisory lease: nobody else may write during a run",
 }
 
 NO_RUN = RunOptions()
@@ -38,15 +38,16 @@ def sync(
     /,
     *,
     run: RunOptions = NO_RUN,
-    dry_run: Annotated[bool, flag(help="Only count what would be done.")] = False,
+    dry_run: Annotated[bool, flag(help="Count what would be done, and write nothing.")] = False,
     lease: LeaseOptions = NO_LEASE,
-    max_drift_seconds: Annotated[float, Parameter(help="How far ahead a stamp may lie.")] = 86_400.0,
+    max_drift_seconds: Annotated[float, Parameter(help="How far in the future a change may be stamped.")] = 86_400.0,
     output: Output = PLAIN,
 ) -> int:
     """Make two storages equal, both ways, moving only what changed.
 
-    Both are looked through for changes since the last run; with --changes, only those in the file move.
-    The source has to exist, the target is made.
+    Scans both for changes since the last run. With --changes it does not scan,
+    but moves the changes in that file, and those logged before.
+    The source must exist; a target that does not exist is created.
     """
     changes = read_changes(run.changes)
     started = time.perf_counter()
@@ -77,12 +78,12 @@ def _outcome(result: SyncResult, output: Output, *, dry_run: bool) -> int:
     if dry_run or not result.missing:
         return DONE
     count = counted(len(result.missing), "key")
-    output.warn(f"{count} could not be moved; the rest was, and the next run tries again")
+    output.warn(f"{count} could not be moved; all others were, and the next run tries again")
     return FAILED
 
 
 def _kept(conflicts: list[Conflict]) -> dict[str, str]:
-    """Return {key: where the losing value is kept}, for those that are."""
+    """Return {key: where its losing value is kept}, for each one that is kept."""
     kept = {c.key: f"index object {' and '.join(c.lost_as)}" for c in conflicts if c.lost_as}
     return kept | {c.key: f"key {c.kept_as!r}" for c in conflicts if c.kept_as is not None}
 
@@ -111,27 +112,27 @@ def _missing_fields(missing: MissingKey) -> dict[str, str]:
 
 
 def _lines(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run: bool) -> Iterator[str]:
-    would = "would be " if dry_run else ""
+    moved = "would move" if dry_run else "moved     "
     in_source, in_target = result.committed
     title = f"{redact(result.source)} <-> {redact(result.target)}"
     yield f"{title} (dry run: nothing is written)" if dry_run else title
     yield f"  found      {counted(in_source, 'new change')} in the source, {in_target:,} in the target"
     if result.pushed or result.pulled:
-        yield f"  moved      {would}{result.pushed:,} to the target, {result.pulled:,} to the source"
+        yield f"  {moved} {result.pushed:,} to the target, {result.pulled:,} to the source"
     else:
-        yield "  moved      nothing: there is nothing to do"
+        yield f"  {moved} nothing: there is nothing to do"
     conflicts = (_conflict_line(conflict, kept, dry_run=dry_run) for conflict in result.conflicts)
     yield from first_of(conflicts, len(result.conflicts))
     yield from first_of((_missing_line(missing) for missing in result.missing), len(result.missing))
     yield from expiry_line(result.expiry_ignored)
-    yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'as the storage says')}"
+    yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'defined by its adapter')}"
     yield f"  took       {seconds:.2f} s"
 
 
 def expiry_line(ignored: int) -> Iterator[str]:
-    """Yield the line on values that outlive their time, if there are any."""
+    """Yield a line on values that stay after they expire, if there are any."""
     if ignored:
-        yield f"  expiry     {counted(ignored, 'value')} would expire, and stay where that cannot be kept"
+        yield f"  expiry     {counted(ignored, 'value')} will stay after expiring: the storage does not support expiry"
 
 
 def _conflict_line(conflict: Conflict, kept: dict[str, str], *, dry_run: bool) -> str:

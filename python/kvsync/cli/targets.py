@@ -1,4 +1,4 @@
-"""Opening what the command line names, so that a name misspelt is never an empty storage."""
+"""Open the storages named on the command line; a misspelt name is an error, never an empty storage."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["opened", "opened_pair"]
 
 @contextmanager
 def opened(target: str, *, create: bool = False) -> Iterator[Storage]:
-    """Open a storage, and close it; without `create`, what lies at a path on this machine must be there.
+    """Open a storage, and close it at the end; without `create`, a path on this machine must exist.
 
     Raises:
-        UsageError: it is named wrongly.
-        StorageError: it is not there.
+        UsageError: the name is wrong.
+        StorageError: it does not exist.
     """
     if scheme_of(target) is None and Path(target).is_file():
-        message = f"this is a file, not a folder; a SQLite database is named sqlite:///{target}"
+        message = f"this is a file, not a folder; if it is a SQLite database, write sqlite:///{target}"
         raise UsageError(message, storage=target)
     storage, owned = open_storage(target, create=create)
     try:
@@ -44,22 +44,22 @@ def opened(target: str, *, create: bool = False) -> Iterator[Storage]:
 
 @contextmanager
 def opened_pair(source: str, target: str, *, create: bool = False) -> Iterator[tuple[Storage, Storage]]:
-    """Open a source, which must be there, and a target, which with `create` need not be.
+    """Open a source, which must exist, and a target, which need not with `create`.
 
     Raises:
-        SameStorageError: they are one.
-        UsageError: one of them is named wrongly.
-        StorageError: one of them is not there.
+        SameStorageError: both are the same storage.
+        UsageError: a name is wrong.
+        StorageError: one of them does not exist.
     """
     with opened(source) as one, opened(target, create=create) as other:
         if source == target or _same_folder(one, other):
-            message = "source and target are one storage"
+            message = "source and target are the same storage"
             raise SameStorageError(message, storage=one.name)
         yield one, other
 
 
 def _path_of(storage: Storage) -> str | None:
-    """Return where a storage lies on this machine, or None for one that does not."""
+    """Return the path of a storage on this machine, or None if it has none."""
     path = getattr(storage, "path", None)
     return path if isinstance(path, str) else None
 

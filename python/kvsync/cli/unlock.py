@@ -1,11 +1,11 @@
-"""`kvsync unlock`: take a lease away from a dead holder."""
+"""`kvsync unlock`: take the lease of a storage away from a dead holder."""
 
 import sys
 from typing import Annotated
 
 from kvsync import api
 from kvsync.cli.exitcodes import DONE, FAILED
-from kvsync.cli.options import Place, flag
+from kvsync.cli.options import Location, flag
 from kvsync.cli.output import Output, OutputClosedError, write_line
 from kvsync.cli.status import lease_line
 from kvsync.cli.sync import PLAIN
@@ -20,34 +20,35 @@ __all__ = ["unlock"]
 
 
 def unlock(
-    storage: Place,
+    storage: Location,
     /,
     *,
-    yes: Annotated[bool, flag(help="Do not ask.")] = False,
+    yes: Annotated[bool, flag(help="Do not ask for confirmation.")] = False,
     output: Output = PLAIN,
 ) -> int:
     """Take the lease of a storage away from a holder that is dead.
 
-    A holder that is alive loses its run, never its data. It asks first; off a terminal it wants --yes.
+    If the holder is alive after all, its run fails, but it loses no data.
+    Asks for confirmation; without a terminal, --yes is required.
     """
     with opened(storage) as one:
         name = redact(one.name)
         holder = _holder(one)
         if holder is not None and not yes and not _confirmed(name, holder):
-            output.warn(f"{name}: left as it is")
+            output.warn(f"{name}: not unlocked")
             return FAILED
         unlocked = api.unlock(one) if holder is not None else False
     output.result({"storage": name, "unlocked": unlocked, "holder": holder if unlocked else None})
-    output.say(f"{name}: {'unlocked' if unlocked else 'nobody holds it'}")
+    output.say(f"{name}: {'unlocked' if unlocked else 'not locked'}")
     return DONE
 
 
 def _holder(storage: Storage) -> str | None:
-    """Return who holds the lease, or None when nobody does."""
+    """Return who holds the lease, or None if nobody does."""
     try:
         record = read_lease(storage)
     except IndexDamagedError:
-        return "somebody: the lease cannot be read"
+        return "held by somebody unknown: the lease is damaged"
     if record is None or record.state is not LeaseState.HELD:
         return None
     return lease_line(record)
@@ -57,14 +58,14 @@ def _confirmed(name: str, holder: str) -> bool:
     """Ask on the terminal.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no terminal.
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"not on a terminal, so nobody can be asked: {holder}; give --yes if that holder is dead"
+        message = f"cannot ask for confirmation without a terminal: {holder}; pass --yes if that holder is dead"
         raise UsageError(message, storage=name)
     try:
         write_line(sys.stderr, f"{name}: {holder}")
-        sys.stderr.write("Is that holder dead? Take its lease away? [y/N] ")
+        sys.stderr.write("Is that holder dead, and may its lease be taken? [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
     except BrokenPipeError as error:

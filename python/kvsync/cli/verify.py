@@ -14,9 +14,9 @@ __all__ = ["verify"]
 
 
 def verify(source: Source, target: Target, /, *, output: Output = PLAIN) -> int:
-    """Compare all values of two storages, and each with its own log; exit 1 where the two differ.
+    """Compare all values of two storages, and each storage with its own log; exit 1 if the two differ.
 
-    It reads everything and writes nothing.
+    Reads everything, writes nothing.
     """
     with opened_pair(source, target) as (one, other):
         found = api.verify(one, other)
@@ -47,11 +47,12 @@ def _lines(found: inspection.Verification, names: tuple[str, str]) -> Iterator[s
         ("only in the source", found.only_source),
         ("only in the target", found.only_target),
         ("different", found.different),
-        ("expired, and still held by one side", found.expired),
+        ("unreadable", found.unreadable),
+        ("expired, but still stored on one side", found.expired),
     ):
         if keys:
             yield f"  {title}: {counted(len(keys), 'key')}"
             yield from first_of((f"    {key!r}" for key in keys), len(keys))
     for name, keys in found.unlogged.items():
         if keys:
-            yield f"  {redact(name)}: {counted(len(keys), 'key')} changed since its last run"
+            yield f"  {redact(name)}: {counted(len(keys), 'key')} changed since the last run"

@@ -1,4 +1,4 @@
-"""Looking at and changing a folder and a SQLite table, as somebody who knows nothing of kvsync."""
+"""Read and edit a folder and a SQLite table without kvsync, as their other users do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def digest(value: bytes) -> str:
 
 
 def files_in(folder: str) -> Digests:
-    """Return {path within the folder: digest} of every file, by walking it."""
+    """Walk a folder; return {path within it: digest} of every file."""
     found = {}
     for place, below, names in os.walk(folder):
         if place == folder:
@@ -34,16 +34,13 @@ def files_in(folder: str) -> Digests:
 
 
 def rows_in(database: str) -> Digests:
-    """Return {key: digest} of every row, by a plain SELECT."""
+    """Select all rows; return {key: digest}."""
     with closing(sqlite3.connect(database)) as connection:
         return {key: digest(value) for key, value in connection.execute("SELECT key, value FROM kv")}
 
 
 def change_files(folder: str, keys: list[str]) -> dict[str, str | None]:
-    """Edit, delete and create files; return {key: digest, or None where it is deleted now}.
-
-    `keys` are those that may be touched.
-    """
+    """Edit and delete files among `keys`, and create new ones; return {key: digest, or None if deleted}."""
     changed: dict[str, str | None] = {}
     for key in keys[:EDITED]:
         with Path(folder, key).open("ab") as file:
@@ -61,7 +58,7 @@ def change_files(folder: str, keys: list[str]) -> dict[str, str | None]:
 
 
 def change_rows(database: str, keys: list[str]) -> dict[str, str | None]:
-    """Update, delete and insert rows; return {key: digest, or None where it is deleted now}."""
+    """Update and delete rows among `keys`, and insert new ones; return {key: digest, or None if deleted}."""
     changed: dict[str, str | None] = {}
     with closing(sqlite3.connect(database)) as connection, connection:
         for key in keys[:EDITED]:

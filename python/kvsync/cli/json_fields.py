@@ -1,4 +1,4 @@
-"""The library's values as fields of JSON objects."""
+"""Changes, conflicts, times and ids as fields of JSON objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAMP_MS_SHIFT = 16
 
 
 def time_text(seconds: float) -> str | None:
-    """Return wall-clock seconds as an ISO time in UTC, or None beyond the calendar's end.
+    """Return wall-clock seconds as an ISO time in UTC, or None if the calendar ends before it.
 
     >>> time_text(1_700_000_000.25)
     '2023-11-14T22:13:20.250Z'
@@ -27,7 +27,7 @@ def time_text(seconds: float) -> str | None:
 
 
 def id_text(replica: int) -> str:
-    """Return a replica's id as people see it.
+    """Return a replica's id as it is printed.
 
     >>> id_text(255)
     '00000000000000ff'
@@ -36,12 +36,12 @@ def id_text(replica: int) -> str:
 
 
 def stamp_fields(stamp: int) -> dict[str, object]:
-    """Return a stamp as a time, and as the number that it is."""
+    """Return a stamp as a time and as a number."""
     return {"time": time_text((stamp >> STAMP_MS_SHIFT) / 1000), "stamp": stamp}
 
 
 def change_fields(change: Change) -> dict[str, object]:
-    """Return a change as plain fields."""
+    """Return the fields of a change."""
     return {
         "key": change.key,
         "op": "delete" if change.deletes else "put",
@@ -55,7 +55,7 @@ def change_fields(change: Change) -> dict[str, object]:
 
 
 def expiry_text(change: Change) -> str:
-    """Return when a change's value expires, to follow its size; nothing where it does not.
+    """Return when the value of a change expires, as text to follow its size; empty if it never does.
 
     >>> from kvsync.types import Change
     >>> expiry_text(Change("session", 7, 255, 0, 1, bytes(32), 1_700_000_000_250))
@@ -63,11 +63,11 @@ def expiry_text(change: Change) -> str:
     """
     if not change.expires:
         return ""
-    return f", expires {time_text(change.expires / 1000) or 'beyond the calendar'}"
+    return f", expires {time_text(change.expires / 1000) or 'beyond year 9999'}"
 
 
 def conflict_fields(conflict: Conflict) -> dict[str, object]:
-    """Return a conflict as plain fields."""
+    """Return the fields of a conflict."""
     return {
         "key": conflict.key,
         "winner": conflict.winner,
