@@ -1,4 +1,4 @@
-"""Makes two key-value storages equal, both ways, moving only what changed."""
+"""Make two key-value storages equal, both ways, moving only what changed."""
 
 from kvsync.api import (
     commit,

@@ -1,4 +1,4 @@
-"""Runs the command line: `python -m kvsync`."""
+"""Run the command line: `python -m kvsync`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The public functions: open what is named, run the engine, close what was opened."""
+"""The public functions: open the storages, run the engine, close what was opened."""
 
 from __future__ import annotations
 
@@ -55,26 +55,27 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
 ) -> SyncResult:
     """Make two storages equal, both ways, moving only what changed.
 
-    `source` and `target` are a URL, a path of a folder, a mapping of `str` to `bytes`, or a `Storage`. `changes` are
-    written to the source first. Without `scan` only logged changes move: those given here, by `commit`, or by `open`.
+    `source` and `target` are each a URL, the path of a folder, a mapping of `str` to `bytes`, or a `Storage`. Without
+    `scan`, only logged changes move: those in `changes`, and those logged by `commit`, by `open` or by earlier runs.
 
     Args:
         source: one storage.
         target: the other one.
-        changes: what the caller changes, or has changed, in the source.
-        conflict: "latest", "source", "target", "keep-both", "fail", or a callable that sees the conflict and both
+        changes: changes to write to the source first, or that the caller has already made there.
+        conflict: "latest", "source", "target", "keep-both", "fail", or a callable that takes the conflict and both
             values (None: deleted) and returns bytes, "source", "target" or "delete".
         scan: find changes in both storages by comparing them with what the last scan saw.
-        guard: "none", the caller vouches that nobody else wrote; "check", look before overwriting.
-        dry_run: find out what would be done, and write nothing; the result has the counts.
-        max_delete: how many keys a scan may find deleted or overwritten: a number, or "P%" ("50%").
+        guard: "none": trust that nobody else wrote; "check": compare values before overwriting them.
+        dry_run: write nothing; the result has the counts of what would be done.
+        max_delete: how many keys a scan may find deleted or overwritten: a number or "P%"; None means 50%, but at
+            least 3.
         keep_lost: keep values that lose a conflict, below `.kvsync/lost/` of the storage that held them.
-        lease_seconds: life of a lease between renewals.
+        lease_seconds: how long a lease lasts without renewal.
         wait_seconds: how long to wait for a lease that somebody else holds.
         max_drift_seconds: how far in the future a stamp may lie.
         on_progress: called with a `Progress` after each batch.
         clock: returns wall-clock seconds; stamps and lease expiry use it.
-        environment: all of time and randomness, for simulations; overrides `clock`.
+        environment: replaces time, sleep and randomness, for simulations; overrides `clock`.
 
     Returns:
         What was done.
@@ -82,9 +83,9 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     Raises:
         UsageError: the call is wrong.
         LockHeldError: somebody else holds a lease.
-        LockLostError: a lease was lost on the way; run again.
+        LockLostError: a lease was lost during the run; run again.
         ConflictError: the policy is "fail" and there are conflicts.
-        BudgetError: a scan found more deleted or overwritten than allowed.
+        BudgetError: a scan found more keys deleted or overwritten than allowed.
         IndexDamagedError: an index object fails its checks.
         StorageError: a storage failed.
 
@@ -123,10 +124,10 @@ def plan(
     clock: Callable[[], float] = time.time,
     environment: Environment | None = None,
 ) -> Plan:
-    """Find what `sync` would do, without writing anything; `Plan.apply` does it.
+    """Return what `sync` would do, without writing anything; `Plan.apply` carries it out.
 
     Raises:
-        KvsyncError: as `sync`, locks apart.
+        KvsyncError: as `sync`, except for `LockError`, since no lease is taken.
 
     >>> import kvsync
     >>> print(kvsync.plan("memory:one", "memory:two"))
@@ -159,7 +160,7 @@ def commit(
     clock: Callable[[], float] = time.time,
     environment: Environment | None = None,
 ) -> int:
-    """Write and log changes in one storage, for later runs to move; return how many were logged.
+    """Write and log changes in one storage, which later runs move; return how many were logged.
 
     Raises:
         KvsyncError: as `sync`.
@@ -188,7 +189,7 @@ def open(storage: Target, *, clock: Callable[[], float] = time.time) -> Store:  
 
 
 def status(storage: Target) -> Status:
-    """Return what kvsync knows of a storage, without writing anything.
+    """Return what kvsync knows about a storage, without writing anything.
 
     >>> import kvsync
     >>> kvsync.status({}).changes
@@ -199,11 +200,11 @@ def status(storage: Target) -> Status:
 
 
 def doctor(storage: Target, *, environment: Environment | None = None) -> Diagnosis:
-    """Find out by trying what a storage can do, and what is wrong with it.
+    """Test what a storage supports, and find what is wrong with it.
 
-    Lists it, reads its index, and writes one small index object and removes it again, with all that was made for it.
-    What would have to be made and would stay, such as a bucket, is told instead. What fails is told in the result;
-    nothing is raised for it.
+    Lists it, reads its index, writes one small index object, and removes it with everything created for it. What would
+    have to be created and would stay, such as a bucket, is reported instead. A test that fails raises no error: the
+    result lists the problems.
 
     >>> import kvsync
     >>> found = kvsync.doctor({})
@@ -211,7 +212,7 @@ def doctor(storage: Target, *, environment: Environment | None = None) -> Diagno
     T1 []
 
     Raises:
-        UsageError: `storage` names none.
+        UsageError: `storage` does not name a storage.
     """
     with _opened(storage) as (one,):
         return diagnose(one, environment or Environment())
@@ -245,9 +246,9 @@ def lost(storage: Target) -> list[LostValue]:
 
 
 def verify(source: Target, target: Target, *, clock: Callable[[], float] = time.time) -> Verification:
-    """Compare all values of two storages, and each with its own log; reads everything, writes nothing.
+    """Compare all values of two storages, and each storage with its own log; read everything, write nothing.
 
-    A value that has expired, by `clock` (wall-clock seconds), makes no difference where one side still holds it.
+    A value that has expired, by `clock` (wall-clock seconds), is no difference if only one side still stores it.
 
     >>> import kvsync
     >>> kvsync.verify({"x": b"1"}, {"x": b"1"}).equal
@@ -264,7 +265,7 @@ def compact(
     clock: Callable[[], float] = time.time,
     environment: Environment | None = None,
 ) -> tuple[int, int]:
-    """Merge a storage's segments into one and remove what is unlisted; return (segments merged, objects removed).
+    """Merge the segments of a log into one, and remove unlisted objects; return (segments merged, objects removed).
 
     >>> import kvsync
     >>> kvsync.compact({})
@@ -276,9 +277,9 @@ def compact(
 
 
 def unlock(storage: Target, *, clock: Callable[[], float] = time.time) -> bool:
-    """Take a lease away from a dead holder, fencing it; return whether there was one.
+    """Take the lease away from a dead holder, and fence it; return whether there was one.
 
-    Use it only when the holder is known to be dead: a live one loses its run (never its data).
+    Use it only if the holder is known to be dead: the run of a live one fails, though it loses no data.
 
     >>> import kvsync
     >>> kvsync.unlock({})
@@ -302,10 +303,10 @@ def _opened(*targets: Target) -> Iterator[tuple[Storage, ...]]:
 
 
 def _check_distinct(storages: Sequence[Storage]) -> None:
-    """Refuse two handles of one storage, as far as storages can tell; leases tell the rest.
+    """Refuse two handles of one storage, if their identities show it; otherwise the leases will.
 
     Raises:
-        SameStorageError: they are one.
+        SameStorageError: both are the same storage, or one is within the other.
     """
     known = [storage.identity for storage in storages if has_identity(storage)]
     if len(set(known)) < len(known):
@@ -319,7 +320,7 @@ def _check_distinct(storages: Sequence[Storage]) -> None:
 
 
 def _area(identity: str) -> str | None:
-    """Return what begins the identity of every storage that lies within this one; None where none can."""
+    """Return the prefix of the identities of all storages within this one, or None if there can be none."""
     kind = identity.partition(":")[0]
     if kind in {"file", "s3", "gs", "az"}:
         return f"{identity.rstrip('/')}/"

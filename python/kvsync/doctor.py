@@ -1,4 +1,4 @@
-"""What a storage can do, found by trying, and what is wrong with it, in plain words."""
+"""Find out by tests what a storage supports, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["Diagnosis", "diagnose"]
 
 @dataclass(slots=True)
 class Diagnosis:
-    """What trying a storage showed.
+    """What the tests of a storage showed.
 
     Attributes:
         storage: its name, without secrets.
-        guarantee: what it guarantees, as far as the probe showed; None if it could not be probed.
-        capabilities: what its adapter says of it.
-        probe: what it did with conditional writes; None where it could not be tried.
-        unmade: what the first run makes here, where nothing could be tried without making it; else empty.
-        foreign: entries that are no values and are passed over, by name; the first hundred.
-        wrong: what is wrong and what to do, one sentence each; empty where nothing is.
+        guarantee: the tier that follows, "T1" to "T4"; None if the storage could not be tested.
+        capabilities: what its adapter declares.
+        probe: how it handled conditional writes; None if that could not be tested.
+        unmade: what the first run will create here, if nothing could be tested without creating it; else empty.
+        foreign: names of entries that are not values and are skipped; the first hundred.
+        wrong: the problems, one sentence each, with what to do; empty if there are none.
     """
 
     storage: str
@@ -46,21 +46,20 @@ class Diagnosis:
 
     @property
     def healthy(self) -> bool:
-        """Whether a run may use it as it is."""
+        """Whether a run can use the storage as it is."""
         return not self.wrong
 
     @property
     def round_trip_seconds(self) -> float | None:
-        """How long one small write takes, as a rule; None where none was made."""
+        """The median time of one small write; None if none was made."""
         return median(self.probe.seconds) if self.probe is not None else None
 
 
 def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
-    """Try a storage: list it, read its index, write and remove one small index object in ways it must refuse.
+    """Test a storage: list it, read its index, and try conditional writes of one small index object.
 
-    Nothing stays of it; what would have to be made for a try is told instead.
-
-    One that does not even let its manifest be read is not tried any further: each try may wait for a time-out.
+    Leaves nothing behind. What would have to be created for a test, and would stay, is reported instead. If even the
+    manifest cannot be read, no more tests are made, since each may wait for a timeout.
     """
     found = Diagnosis(storage.name, storage.capabilities)
     if isinstance(_note(found, lambda: read_manifest(storage)), StorageError):
@@ -68,13 +67,13 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
     _note(found, lambda: read_lease(storage))
     _note(found, lambda: next(iter(storage.scan()), None))
     found.foreign = storage.foreign if has_foreign(storage) else ()
-    _note(found, lambda: _try(found, storage, environment))
-    found.capabilities = storage.capabilities  # some storages learn from their server what they can do
+    _note(found, lambda: _test(found, storage, environment))
+    found.capabilities = storage.capabilities  # some storages learn from their server what it supports
     return found
 
 
-def _try(found: Diagnosis, storage: Storage, environment: Environment) -> None:
-    """Probe a storage so that nothing is there afterwards that was not before."""
+def _test(found: Diagnosis, storage: Storage, environment: Environment) -> None:
+    """Probe a storage, and leave nothing behind."""
     if not has_dry_probe(storage) or storage.load(MANIFEST) is not None:
         _probe(found, storage, environment)
         return
@@ -92,13 +91,13 @@ def _probe(found: Diagnosis, storage: Storage, environment: Environment) -> None
     found.guarantee = storage.capabilities.tier if found.probe.sound else Tier.ADVISORY
     if not sound:
         found.wrong.append(
-            f"it ignores conditions: {'; '.join(found.probe.ignored)}. No lease holds here, so kvsync refuses to use "
-            "it unless its URL says lease=advisory, for a storage that nobody else ever writes to"
+            f"it ignores the conditions of writes: {'; '.join(found.probe.ignored)}. A lease excludes nobody here, so "
+            "kvsync refuses to use it; if nobody else ever writes to it, add lease=advisory to its URL"
         )
 
 
 def _note(found: Diagnosis, check: Callable[[], object]) -> KvsyncError | None:
-    """Make a check; note what goes wrong, once, and return it."""
+    """Make a check; record its error once, and return it."""
     try:
         check()
     except KvsyncError as error:

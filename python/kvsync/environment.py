@@ -1,4 +1,4 @@
-"""Time, sleep and randomness, handed in so that a simulator can own them."""
+"""Time, sleep and randomness, passed in so that tests can simulate them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["Environment"]
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where a run takes its time and its randomness from.
+    """Where a run gets time and randomness from.
 
     Attributes:
         clock: wall-clock seconds since 1970; stamps and lease expiry use it.
-        monotonic: seconds that never run backwards.
-        sleep: waits that many seconds.
+        monotonic: seconds of a clock that never goes back.
+        sleep: waits for a number of seconds.
         random: source of ids, nonces and jitter.
     """
 

@@ -1,22 +1,22 @@
-"""Everything kvsync raises, as one tree.
+"""All errors that kvsync raises, as one tree, with what the caller should do.
 
 ```
 KvsyncError
-├── UsageError            the call is wrong: a key, a value type, an option, a URL (also a ValueError)
-│   └── SameStorageError  source and target are one storage: name two
-├── StorageError          the storage failed: mend it and run again (also an OSError)
-├── LockError             nothing was lost: run again later
-│   ├── LockHeldError     somebody else holds the lease: wait, or `kvsync unlock` if they are dead
-│   └── LockLostError     our lease was taken over or ran out: run again
-├── IndexDamagedError     an index object fails its checks: restore it, or let it be rebuilt
-├── FormatError           an index object was written by a newer kvsync: upgrade
-├── ClockError            a stamp lies too far in the future: mend the clock that made it
-├── ConflictError         the policy "fail" met conflicts: nothing was applied, choose a policy
-├── BudgetError           the run would delete or overwrite more than allowed: look, then raise it
-└── StalePlanError        what the plan was made from has changed: plan again
+├── UsageError            the call is wrong: fix the key, value, option or URL (also a ValueError)
+│   └── SameStorageError  source and target are the same storage: name two different ones
+├── StorageError          a storage failed: repair it and run again (also an OSError)
+├── LockError             no lease, or no longer: run again later, no data is lost
+│   ├── LockHeldError     somebody else holds the lease: wait, or `kvsync unlock` if the holder is dead
+│   └── LockLostError     our lease expired or was taken over: run again
+├── IndexDamagedError     an index object fails its checks: restore it from a backup
+│   └── FormatError       an index object was written by a newer kvsync: upgrade
+├── ClockError            a stamp lies too far in the future: correct the clock that made it
+├── ConflictError         the policy "fail" found conflicts, so nothing was applied: choose another policy
+├── BudgetError           a scan found too many keys deleted or overwritten: check, then raise `max_delete`
+└── StalePlanError        a storage has changed since the plan was made: plan again
 ```
 
-Attributes carry the facts; the text is for people and not part of the interface.
+The attributes of an error are part of the interface, its text is not.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 
 
 class KvsyncError(Exception):
-    """Base of everything kvsync raises on purpose.
+    """Base of all errors that kvsync raises.
 
     Attributes:
         storage: redacted URL of the storage concerned, or None.
@@ -60,7 +60,7 @@ class KvsyncError(Exception):
         self.key = key
 
     def __str__(self) -> str:
-        """Return the message, with the storage in front where one is known."""
+        """Return the message, after the name of the storage if one is known."""
         return f"{self.storage}: {self.message}" if self.storage else self.message
 
 
@@ -69,7 +69,7 @@ class UsageError(KvsyncError, ValueError):
 
 
 class SameStorageError(UsageError):
-    """Source and target are one and the same storage."""
+    """Source and target are the same storage."""
 
 
 class StorageError(KvsyncError, OSError):
@@ -82,15 +82,15 @@ class StorageError(KvsyncError, OSError):
 
 
 class LockError(KvsyncError):
-    """A lease could not be had, or not be kept."""
+    """A lease could not be acquired or kept."""
 
 
 class LockHeldError(LockError):
     """Somebody else holds the lease of a storage.
 
     Attributes:
-        owner: who holds it, as they named themselves.
-        expires: wall-clock seconds until which they hold it.
+        owner: who holds it, as the holder names itself.
+        expires: when the lease expires, in wall-clock seconds.
     """
 
     def __init__(self, message: str, *, storage: str, owner: str, expires: float) -> None:
@@ -100,7 +100,7 @@ class LockHeldError(LockError):
 
 
 class LockLostError(LockError):
-    """Our lease ran out or was taken over; nothing was written after that."""
+    """Our lease expired or was taken over; nothing was written after that."""
 
 
 class IndexDamagedError(KvsyncError):
@@ -133,7 +133,7 @@ class ClockError(KvsyncError):
 
 
 class ConflictError(KvsyncError):
-    """The policy "fail" met conflicts; nothing was applied.
+    """The policy "fail" found conflicts; nothing was applied.
 
     Attributes:
         conflicts: all of them.
@@ -145,12 +145,12 @@ class ConflictError(KvsyncError):
 
 
 class BudgetError(KvsyncError):
-    """A run would delete or overwrite more than its budget; nothing was written.
+    """A scan found more keys deleted or overwritten than `max_delete` allows; nothing was written.
 
     Attributes:
         deleted: keys found deleted.
         overwritten: keys found overwritten.
-        known: how many keys there were.
+        known: how many keys the last scan saw.
     """
 
     def __init__(
@@ -163,4 +163,4 @@ class BudgetError(KvsyncError):
 
 
 class StalePlanError(KvsyncError):
-    """What a plan was made from has changed since; nothing was written."""
+    """A storage has changed since the plan was made; nothing was written."""

@@ -1,4 +1,4 @@
-"""Looking without touching: status, log, verify."""
+"""Read-only views of a storage: status, log, lost values, verify."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ["Status", "Verification", "log", "lost", "status", "verify"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What kvsync knows of a storage.
+    """What kvsync knows about a storage.
 
     Attributes:
-        replica: its id, or None where kvsync has never been.
+        replica: its id, or None if kvsync has never written to it.
         vector: {origin: greatest stamp known}.
-        changes, segments, index_bytes: size of the log.
+        changes, segments, index_bytes: the size of the log.
         missing: {key: why its newest value is not held}.
         peers: ids of known peers.
-        lease: who holds it, or how it was left; None when it is free.
-        guarantee: what this storage guarantees.
+        lease: who holds the lease, or how its last holder left it; None if it is free.
+        guarantee: the tier of this storage, "T1" to "T4".
     """
 
     storage: str
@@ -56,11 +56,11 @@ class Verification:
     """How two storages compare, value by value.
 
     Attributes:
-        same: how many keys hold the same value on both sides.
-        only_source, only_target, different: keys that do not.
+        same: how many keys have the same value on both sides.
+        only_source, only_target, different: keys that have not.
         unreadable: keys whose value cannot be read on one side or both.
-        expired: keys whose newest value has expired, and that one side still holds since it cannot keep expiry.
-        unlogged: {storage: keys whose value is not what its own log says}.
+        expired: keys whose newest value has expired, but is still stored on one side, which does not support expiry.
+        unlogged: {storage: keys whose value is not the one in its log}.
     """
 
     same: int = 0
@@ -78,7 +78,7 @@ class Verification:
 
 
 def status(storage: Storage) -> Status:
-    """Return what kvsync knows of `storage`."""
+    """Return what kvsync knows about `storage`."""
     manifest = Log.read(storage, Environment(), dry=True).manifest
     return Status(
         storage=storage.name,
@@ -96,7 +96,7 @@ def status(storage: Storage) -> Status:
 
 
 def log(storage: Storage, key: str | None) -> list[Change]:
-    """Return the newest logged changes, oldest first."""
+    """Return the newest logged change of each key, or of one key, oldest first."""
     logged = Log.read(storage, Environment(), dry=True)
     if key is not None:
         return [change for change in logged.newest([key]) if change is not None]
@@ -137,7 +137,7 @@ def verify(source: Storage, target: Storage, environment: Environment) -> Verifi
 
 
 def _digests(storage: Storage) -> dict[str, bytes | None]:
-    """Return the digest of every value; None for one that cannot be read."""
+    """Return the digest of every value, or None if it cannot be read."""
     values: dict[str, bytes | None] = {}
     for keys, _ in storage.scan():
         for key, found in digests(storage, keys):
@@ -160,12 +160,12 @@ class _Logged:
         return cls(Segment.merge(logged.all_segments()), missing)
 
     def expired(self, now_ms: int) -> dict[str, bytes]:
-        """Return the digests of values that have expired: each may still be there, and need not."""
+        """Return the digests of expired values, each of which may still be stored or not."""
         keys = self.newest.expired(now_ms)
         return {row[0]: row[5] for row in self.newest.find(keys) if row is not None}
 
     def unlike(self, held: Mapping[str, bytes | None], now_ms: int) -> list[str]:
-        """Return the keys that hold something else than the log says, ascending."""
+        """Return the keys whose value is not the one in the log, ascending."""
         logged = {change.key: change.digest for change in changes_of(self.newest) if not change.deletes}
         optional = self.expired(now_ms).keys() - held.keys()
         keys = (held.keys() | logged.keys()) - self.missing - optional

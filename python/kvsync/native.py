@@ -1,4 +1,4 @@
-"""The only door to the Rust extension: everything else imports its names from here."""
+"""The names of the Rust extension; no other module imports it."""
 
 from __future__ import annotations
 
@@ -53,4 +53,6 @@ __all__ = [
 ]
 
 if DEBUG_BUILD:  # pragma: no cover - release wheels never take this branch
-    warnings.warn("kvsync._core is a debug build: exact, but slow", RuntimeWarning, stacklevel=2)
+    warnings.warn(
+        "kvsync._core is a debug build: correct, but slow; build it with `--release`", RuntimeWarning, stacklevel=2
+    )

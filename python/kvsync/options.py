@@ -1,4 +1,4 @@
-"""How a run behaves, checked once at the door."""
+"""Options of a run, checked once when they are given."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["Options"]
 
 LEASE_SECONDS_MIN = 0.1
-"""A shorter life would be over before a batch is."""
+"""A shorter lease would expire before a batch is written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a run behaves.
+    """Options of a run.
 
     Attributes:
-        conflict: policy by name, or a callable (`kvsync.policy.Merge`).
+        conflict: the policy, by name or as a callable (`kvsync.policy.Merge`).
         scan: find changes by comparing both storages with their inventories.
-        guard: "none": the caller vouches that nothing else wrote; "check": look before overwriting.
-        max_delete: how much a scan may find deleted or overwritten: a number of keys or "P%"; None is "50%".
+        guard: "none": trust that nobody else wrote; "check": compare values before overwriting them.
+        max_delete: how many keys a scan may find deleted or overwritten: a number or "P%"; None means 50%, but at
+            least 3.
         keep_lost: keep values that lose a conflict, below `.kvsync/lost/`.
-        lease_seconds: life of a lease between renewals.
-        wait_seconds: how long to wait for a lease that is taken.
+        lease_seconds: how long a lease lasts without renewal.
+        wait_seconds: how long to wait for a lease that somebody else holds.
         max_drift_seconds: how far in the future a stamp may lie.
         on_progress: called after each batch.
     """
@@ -48,10 +49,10 @@ class Options:
     budget: Budget = field(init=False)
 
     def __post_init__(self) -> None:
-        """Check what the caller gave.
+        """Check all options.
 
         Raises:
-            UsageError: an option has no meaning.
+            UsageError: an option is not valid.
         """
         resolve_policy(self.conflict)
         if self.guard not in ("none", "check"):
@@ -63,11 +64,11 @@ class Options:
                 message = f"{name} must be a number of seconds, not {value!r}"
                 raise UsageError(message)
         if not LEASE_SECONDS_MIN <= self.lease_seconds < inf:
-            message = f"lease_seconds must be a number from {LEASE_SECONDS_MIN:g} up, not {self.lease_seconds!r}"
+            message = f"lease_seconds must be finite and at least {LEASE_SECONDS_MIN:g}, not {self.lease_seconds!r}"
             raise UsageError(message)
         for name in ("wait_seconds", "max_drift_seconds"):
             if not getattr(self, name) >= 0:
-                message = f"{name} must be a number from 0 up, not {getattr(self, name)!r}"
+                message = f"{name} must be at least 0, not {getattr(self, name)!r}"
                 raise UsageError(message)
         try:
             budget = Budget.parse(self.max_delete)

@@ -1,4 +1,4 @@
-"""A plan: what a run would do, to print, to inspect, and to carry out if nothing has changed since."""
+"""A plan: what a run would do; print it, inspect it, or apply it while nothing has changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN_MAX = 20
 class Plan:
     """What a run would do.
 
-    `expiry_ignored` counts the values that would stay past their time, in a storage that cannot keep it.
+    `expiry_ignored` counts the values that would stay after they expire, in a storage without support for expiry.
 
     >>> import kvsync
     >>> plan = kvsync.plan({}, {}, changes=[kvsync.Put("a", b"1")])
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def conflicts(self) -> list[Conflict]:
-        """Keys that both sides changed, with what would be decided."""
+        """Keys that both sides changed, with the decision for each."""
         return self.exchange.conflicts
 
     @property
@@ -70,27 +70,27 @@ class Plan:
         return not (self.to_target_count or self.to_source_count or self.conflicts)
 
     def apply(self) -> SyncResult:
-        """Do it.
+        """Carry out the plan.
 
         Raises:
-            StalePlanError: what the plan was made from has changed; nothing was written.
+            StalePlanError: a storage has changed since the plan was made; nothing was written.
         """
         return self._apply()
 
     def __str__(self) -> str:
-        """Return the plan for people: a few lines for each direction."""
+        """Return the plan for people: up to 20 lines for each direction, and for conflicts."""
         lines = [f"source {self.source}", f"target {self.target}", f"guarantee {self.guarantee}"]
         if self.empty:
             return "\n".join([*lines, "nothing to do"])
-        lines += _described("to target", self.to_target, self.to_target_count)
-        lines += _described("to source", self.to_source, self.to_source_count)
+        lines += _listed("to target", self.to_target, self.to_target_count)
+        lines += _listed("to source", self.to_source, self.to_source_count)
         lines += [f"  conflict {c.key!r}: {c.winner} wins" for c in self.conflicts[:SHOWN_MAX]]
         if self.expiry_ignored:
-            lines.append(f"expiry: {self.expiry_ignored} values stay past their time where it cannot be kept")
+            lines.append(f"expiry: {self.expiry_ignored} values stay after expiring, where expiry is not supported")
         return "\n".join(lines)
 
 
-def _described(title: str, changes: Iterator[Change], count: int) -> Iterator[str]:
+def _listed(title: str, changes: Iterator[Change], count: int) -> Iterator[str]:
     yield f"{title}: {count} changes"
     for _, change in zip(range(SHOWN_MAX), changes, strict=False):
         yield f"  delete {change.key!r}" if change.deletes else f"  put {change.key!r} ({change.size} bytes)"

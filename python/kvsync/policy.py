@@ -1,7 +1,7 @@
-"""Conflict policies: each a pure function from two concurrent changes to a verdict.
+"""Conflict policies: pure functions from two concurrent changes to a verdict.
 
-A policy sees only true conflicts: both sides changed the key without knowing of each other, to different
-outcomes, and neither change is itself a decision (a decision competes by plain order and is never decided again).
+A policy sees only true conflicts: both sides changed the key concurrently, to different outcomes, and neither change
+is itself a decision. A decision competes by order alone, and is never decided again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["POLICIES", "Merge", "Policy", "PolicyName", "Verdict", "conflict_cop
 Side: TypeAlias = Literal["source", "target"]
 PolicyName: TypeAlias = Literal["latest", "source", "target", "keep-both", "fail"]
 Merge: TypeAlias = "Callable[[Conflict, bytes | None, bytes | None], bytes | str]"
-"""Sees the conflict and both values (None: deleted); returns bytes, "source", "target" or "delete"."""
+"""Takes the conflict and both values (None: deleted); returns bytes, "source", "target" or "delete"."""
 
 Policy: TypeAlias = "PolicyName | Merge"
 
@@ -31,8 +31,8 @@ COPY_NAME: Final = re.compile(r"~[0-9a-f]{16}-[0-9a-f]{8}\Z")
 class Verdict(NamedTuple):
     """What a policy decided for a key.
 
-    `side` is whose change wins, or None for a value of its own: `value` (None: delete). `copy` is whose value is
-    kept beside it.
+    `side` is the side whose change wins. None means neither: the outcome is `value`, or a delete if that is None.
+    `copy` is the side whose value is kept under another key.
     """
 
     side: Side | None
@@ -41,21 +41,21 @@ class Verdict(NamedTuple):
 
 
 def newer(source: Change, target: Change) -> Side:
-    """Return the side of the change that is greatest in the total order."""
+    """Return the side of the change that is greater in the total order."""
     return "source" if source.order > target.order else "target"
 
 
 def latest(source: Change, target: Change) -> Verdict:
-    """The greatest stamp wins."""
+    """Let the greater stamp win."""
     return Verdict(newer(source, target))
 
 
 def keep_both(source: Change, target: Change) -> Verdict:
-    """The greatest stamp wins, and the other value stays under a key derived from it."""
+    """Let the greater stamp win, and keep the other value under a key derived from its change."""
     winner = newer(source, target)
     loser = target if winner == "source" else source
     if loser.deletes or COPY_NAME.search(loser.key):
-        # Nothing to keep; or a copy already, which is never doubled.
+        # A delete has no value to keep, and a copy is not copied again.
         return Verdict(winner)
     return Verdict(winner, copy="target" if winner == "source" else "source")
 
@@ -70,7 +70,7 @@ POLICIES: Final[dict[str, Callable[[Change, Change], Verdict]]] = {
 
 
 def resolve_policy(policy: object) -> Policy:
-    """Return `policy` if it is one.
+    """Return `policy` if it is valid.
 
     Raises:
         UsageError: it is neither a known name nor callable.
@@ -82,7 +82,7 @@ def resolve_policy(policy: object) -> Policy:
 
 
 def judge(policy: Policy, conflict: Conflict, values: Callable[[], tuple[bytes | None, bytes | None]]) -> Verdict:
-    """Decide one conflict; `values` reads both values and is called for a callable policy only.
+    """Decide one conflict; `values` reads both values, and is only called for a callable policy.
 
     Raises:
         UsageError: a callable returned something that is not a verdict.
@@ -106,20 +106,21 @@ def judge(policy: Policy, conflict: Conflict, values: Callable[[], tuple[bytes |
 
 
 def refuse(conflicts: list[Conflict]) -> None:
-    """Raise for the policy "fail" if anything is left to decide.
+    """Apply the policy "fail": raise an error if any conflict is undecided.
 
     Raises:
-        ConflictError: with all conflicts that no earlier decision settles.
+        ConflictError: no earlier decision settles these conflicts.
     """
-    open_ones = [c for c in conflicts if not (c.source.decided or c.target.decided)]
-    if open_ones:
-        names = ", ".join(repr(c.key) for c in open_ones[:5]) + (", …" if len(open_ones) > 5 else "")  # noqa: PLR2004
-        message = f"{len(open_ones)} conflicts, nothing was applied: {names}; choose a conflict policy"
-        raise ConflictError(message, conflicts=open_ones)
+    undecided = [c for c in conflicts if not (c.source.decided or c.target.decided)]
+    if undecided:
+        names = ", ".join(repr(c.key) for c in undecided[:5]) + (", …" if len(undecided) > 5 else "")  # noqa: PLR2004
+        count = f"{len(undecided)} conflict{'' if len(undecided) == 1 else 's'}"
+        message = f"{count}, so nothing was applied: {names}; choose another conflict policy than 'fail'"
+        raise ConflictError(message, conflicts=undecided)
 
 
 def conflict_copy(loser: Change) -> str:
-    """Return the key under which a losing value is kept: the same wherever the conflict is met.
+    """Return the key under which a losing value is kept, the same on every replica.
 
     >>> from kvsync.types import Change
     >>> conflict_copy(Change("notes.txt", 7, 255, 0, 1, bytes.fromhex("c0ffee00") + bytes(28)))

@@ -17,7 +17,7 @@ __all__ = ["MissingKey", "Progress", "SyncResult"]
 
 
 class MissingKey(NamedTuple):
-    """A key whose newest value one side does not hold; it is tried again in every run."""
+    """A key whose newest value one side does not hold; every run tries again to move it."""
 
     key: str
     side: str
@@ -25,7 +25,7 @@ class MissingKey(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a run is: changes applied, of how many, in which direction ("push" or "pull")."""
+    """How far a run is: `done` of `total` changes are applied, in one `direction` ("push" or "pull")."""
 
     done: int
     total: int
@@ -44,11 +44,11 @@ class SyncResult:
         pushed: changes applied to the target.
         pulled: changes applied to the source.
         committed: local changes logged by this run, in the source and in the target.
-        conflicts: every key that both sides had changed, with what was decided.
+        conflicts: every key that both sides had changed, with the decision.
         missing: keys whose newest value one side does not hold, and why.
-        operations: per side, how often each storage operation was called, index and values apart.
-        guarantee: what the weaker of the two storages guarantees.
-        expiry_ignored: values that stay past their time in a storage that cannot keep it.
+        operations: how often each storage operation was called, by side and name.
+        guarantee: the tier of the weaker storage, "T1" to "T4".
+        expiry_ignored: how many values stay after they expire, in a storage without support for expiry.
     """
 
     source: str
@@ -73,6 +73,6 @@ class SyncResult:
 
     @property
     def index_operations(self) -> int:
-        """How many operations touched the index of either side; values apart."""
+        """How many operations read or wrote the index of either side, without values."""
         names = ("load", "store", "remove", "objects")
         return sum(counter[name] for counter in self.operations.values() for name in names)

@@ -21,13 +21,13 @@ __all__ = ["Store"]
 
 PENDING_COUNT = 10_000
 PENDING_BYTES = 32 << 20
-"""Writes are held back until there are so many of them, or so many bytes."""
+"""How many writes, or bytes of them, are collected before they are committed."""
 
 
 class Store(MutableMapping[str, bytes]):
-    """A mapping over a storage; writes are kept until `flush` (or leaving the `with` block) and then committed as one.
+    """A mapping over a storage that collects writes, and commits them together on `flush` or at the end of `with`.
 
-    Reading sees one's own unflushed writes.
+    Reads see unflushed writes. Collected writes are also committed when there are 10,000 of them, or 32 MiB.
     """
 
     def __init__(self, storage: Storage, environment: Environment, *, close: bool) -> None:
@@ -81,17 +81,17 @@ class Store(MutableMapping[str, bytes]):
         self._note(Delete(key), 0)
 
     def __iter__(self) -> Iterator[str]:
-        """Yield all keys, unflushed ones included."""
+        """Yield all keys, including unflushed ones."""
         for keys, _ in self._storage.scan():
             yield from (key for key in keys if key not in self._pending)
         yield from [key for key, change in self._pending.items() if not change.deletes]
 
     def __len__(self) -> int:
-        """Count the keys; lists the storage."""
+        """Count the keys, by listing the storage."""
         return sum(1 for _ in self)
 
     def flush(self) -> int:
-        """Write and log what is pending; return how many changes."""
+        """Write and log all collected writes; return how many there were."""
         if not self._pending:
             return 0
         count = steps.commit(self._storage, list(self._pending.values()), Options(), self._environment)
@@ -100,7 +100,7 @@ class Store(MutableMapping[str, bytes]):
         return count
 
     def close(self) -> None:
-        """Flush, and close what was opened."""
+        """Flush, then close the storage if `kvsync.open` opened it."""
         try:
             self.flush()
         finally:
@@ -114,7 +114,7 @@ class Store(MutableMapping[str, bytes]):
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """Flush also after an error: what was set before it was meant."""
+        """Flush, even after an error: the writes before it were intended."""
         self.close()
 
     def _note(self, change: Put | Delete, size: int) -> None:

@@ -1,4 +1,4 @@
-"""The values that pass between caller, engine and storages."""
+"""Values that the caller, the engine and storages exchange."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A key that was, or is to be, given a value.
+    """Give a key a value.
 
-    With a value, the run writes it to the source. Without one, the value is already stored there. `expires` is when
-    the value goes by itself, in wall-clock seconds as `time.time()` counts them; None: never. Of a value that is stored
-    already, a storage that keeps expiry knows better, and is believed.
+    With a `value`, the run writes it to the source. Without one, the value must already be stored there. `expires` is
+    when the value expires, in wall-clock seconds as in `time.time()`; None means never. If the value is already stored
+    in a storage that supports expiry, the time that the storage reports counts instead.
 
     >>> Put("user/1", b"Ada")
     Put(key='user/1', value=b'Ada', expires=None)
@@ -46,7 +46,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """A key that is to be deleted from the source.
+    """Delete a key from the source.
 
     >>> Delete("user/2")
     Delete(key='user/2')
@@ -59,11 +59,12 @@ class Delete:
 
 
 class Change(NamedTuple):
-    """One logged change: (origin, stamp) names it, (stamp, origin) orders it.
+    """One logged change; (origin, stamp) identifies it, `order` ranks it among the changes of its key.
 
-    `origin` is a replica's 64-bit id, `stamp` a hybrid logical clock (48 bits of milliseconds, 16 of
-    counter), `size` is in bytes, `digest` the BLAKE3 of the value (32 bytes, zeros for a delete), `expires` the
-    wall-clock milliseconds since 1970 at which the value goes by itself (0 for never, and for a delete).
+    `origin` is the 64-bit id of the replica that made it. `stamp` is a hybrid logical clock: 48 bits of milliseconds,
+    16 of counter. `flags` has the bits `kvsync.native.TOMBSTONE` and `DECISION`. `size` is in bytes. `digest` is the
+    BLAKE3 of the value: 32 bytes, zeros for a delete. `expires` is when the value expires, in wall-clock milliseconds
+    since 1970; 0 for never, and for a delete.
     """
 
     key: str
@@ -86,43 +87,43 @@ class Change(NamedTuple):
 
     @property
     def dot(self) -> tuple[int, int]:
-        """What names this change: its origin and its stamp."""
+        """What identifies this change: its origin and its stamp."""
         return (self.origin, self.stamp)
 
     @property
     def outcome(self) -> tuple[bool, bytes]:
-        """What the key holds by this change: whether it is deleted, and the value's digest."""
+        """The state that this change gives its key: whether it is deleted, and the digest of its value."""
         return (self.deletes, self.digest)
 
     @property
     def order(self) -> tuple[int, int, bool, bytes, int, int, int]:
-        """The total order of changes to one key; the greatest wins.
+        """The total order of the changes of one key; the greatest wins.
 
-        Flags, size and expiry come last, so that replicas agree even on two changes of one name, which only a faulty
-        one makes.
+        Flags, size and expiry come last. They differ only between two changes with one identity, which only a faulty
+        replica makes; replicas agree even on these.
         """
         return (self.stamp, self.origin, self.deletes, self.digest, self.flags, self.size, self.expires)
 
     @property
     def seconds(self) -> float:
-        """Wall-clock seconds of the stamp."""
+        """The time in the stamp, in wall-clock seconds."""
         return (self.stamp >> 16) / 1000
 
     def expired(self, now_ms: int) -> bool:
-        """Whether its value has gone by itself by now, in wall-clock milliseconds."""
+        """Whether the value has expired by `now_ms`, in wall-clock milliseconds."""
         return 0 < self.expires <= now_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A key that both sides changed without knowing of each other.
+    """A key that both sides changed concurrently.
 
     Attributes:
-        source: the change that the source knows.
-        target: the change that the target knows.
-        winner: "source", "target", or "value" (a callable gave a value of its own); None where nothing was decided.
-        kept_as: the key under which `keep-both` keeps the other value, or None.
-        lost_as: where losing values were kept: names below `.kvsync/`, for `kvsync.lost`.
+        source: the newest change that the source knows.
+        target: the newest change that the target knows.
+        winner: "source", "target", or "value" if a callable returned a new value; None if nothing was decided.
+        kept_as: the key under which `keep-both` keeps the losing value, or None.
+        lost_as: the index objects that keep losing values, by name below `.kvsync/`; `kvsync.lost` reads them.
     """
 
     key: str
@@ -146,7 +147,7 @@ class Absent:
 
 
 class AnyVersion:
-    """Type of `ANY`: whatever exists."""
+    """Type of `ANY`: the object may exist or not, in any version."""
 
     def __repr__(self) -> str:
         """Return the constant's name."""
@@ -167,15 +168,15 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Stands for a value that exists and cannot be read now."""
+    """Stands for a value that exists but cannot be read now."""
 
     reason: str
 
 
 class Origin(NamedTuple):
-    """Where a value is, for a storage whose server is to copy it.
+    """Where a value is stored, so that another storage can have its server copy it.
 
-    `location` is equal for storages between which one server copies; `path` is the name of the value there.
+    One server can copy between storages with the same `location`. `path` is the name of the value there.
     """
 
     location: str
@@ -185,7 +186,7 @@ class Origin(NamedTuple):
 class Refusal(NamedTuple):
     """A key that a storage did not write or delete, and why.
 
-    `changed`: its value is not the expected one; otherwise the storage cannot write or delete it.
+    `changed` is true if the stored value is not the expected one, and false if the storage cannot do what was asked.
     """
 
     key: str
@@ -194,10 +195,10 @@ class Refusal(NamedTuple):
 
 
 class Written(NamedTuple):
-    """The outcome of a batch.
+    """The result of writing a batch.
 
-    `tokens`: the version tokens of the written keys, parallel to the call's keys (None for a refused one), if the
-    storage has cheap ones; else None.
+    `tokens` has the version token of each key of the call, or None for a refused one; it is None as a whole if the
+    storage has no cheap tokens.
     """
 
     refused: tuple[Refusal, ...] = ()

@@ -236,5 +236,5 @@ def test_the_command_line_verifies_by_the_clock(tmp_path: Path, capsys: pytest.C
 def test_a_plan_in_print_says_what_stays() -> None:
     plan = kvsync.plan({}, {}, [Put("k", b"v", 4_102_444_800.0)])
     assert plan.expiry_ignored == 2
-    assert "expiry: 2 values stay past their time" in str(plan)
+    assert "expiry: 2 values stay after expiring" in str(plan)
     assert "expiry" not in str(kvsync.plan({}, {}, [Put("k", b"v")]))
