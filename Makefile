@@ -1,4 +1,5 @@
-# `make demo` and `make test` do all set-up themselves: own virtual environment, build, then the work.
+# Every target sets up what it needs, and no more: a virtual environment in .venv, a build of kvsync in it, packages.
+# What is set up is recorded in stamp files in .venv, so it is not done again until pyproject.toml or the sources change.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,14 +18,14 @@ test: test-rust test-python
 test-rust:
 	cargo test --workspace --release --quiet
 
-test-python: $(VENV)/built
+test-python: $(VENV)/built $(VENV)/group-test
 	$(BIN)/python -m pytest -q -n $(WORKERS) tests
 
-test-azure: $(VENV)/built tests/azure/node_modules
+test-azure: $(VENV)/built $(VENV)/group-test tests/azure/node_modules
 	KVSYNC_TEST_AZURITE=$(CURDIR)/tests/azure/node_modules/.bin/azurite-blob \
 		$(BIN)/python -m pytest -q -n $(WORKERS) tests/azure
 
-check: $(VENV)/built
+check: $(VENV)/built $(VENV)/group-check
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --release --quiet -- -D warnings
 	$(BIN)/ruff check python tests benches
@@ -32,23 +33,32 @@ check: $(VENV)/built
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest kvsync._core
 
-bench: $(VENV)/built benches/pouchdb/node_modules
+bench: $(VENV)/built $(VENV)/group-bench benches/pouchdb/node_modules
 	KVSYNC_BENCH=full $(BIN)/python -m pytest -q -p no:cacheprovider benches
 
 simulate: $(VENV)/built
 	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS)
 	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS) --expiring
 
-fuzz: $(VENV)/built
+fuzz:
 	cargo run --release --package kvsync-core --example decode_storm -- 10000000
 
 clean:
 	rm -rf $(VENV) target python/kvsync/*.so benches/pouchdb/node_modules tests/azure/node_modules
 
-$(VENV)/built: pyproject.toml $(RUST)
+# kvsync itself, with the packages that every user of it needs.
+$(VENV)/built: $(VENV)/tools pyproject.toml $(RUST)
+	$(BIN)/maturin develop --release --quiet
+	touch $@
+
+# A dependency group of pyproject.toml: test, check or bench.
+$(VENV)/group-%: $(VENV)/tools pyproject.toml
+	$(BIN)/python -m pip install --quiet --group $*
+	touch $@
+
+$(VENV)/tools:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip 'maturin>=1.16,<2'
-	$(BIN)/maturin develop --release --quiet --extras test,check,bench
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' 'maturin>=1.16,<2'
 	touch $@
 
 benches/pouchdb/node_modules: benches/pouchdb/package-lock.json
