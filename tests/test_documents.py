@@ -1,4 +1,4 @@
-"""The README's examples and the docstrings' run as they stand."""
+"""Examples in docstrings and documents run as they are, and links between documents lead to files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ def test_examples_in_docstrings(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-def test_examples_in_the_readme_run_one_after_the_other() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) >= 3
+@pytest.mark.parametrize(("document", "count"), [("README.md", 5), ("docs/folder-names.md", 1)])
+def test_examples_in_a_document_run_one_after_the_other(document: str, count: int) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == count
     names: dict[str, object] = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own README
+        exec(compile(block, document, "exec"), names)  # noqa: S102 - our own document
 
 
 @pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
