@@ -8,7 +8,7 @@ KvsyncError
 ├── LockError             no lease, or no longer: run again later, no data is lost
 │   ├── LockHeldError     somebody else holds the lease: wait, or `kvsync unlock` if the holder is dead
 │   └── LockLostError     our lease expired or was taken over: run again
-├── IndexDamagedError     an index object fails its checks: restore it from a backup
+├── IndexDamagedError     an index object fails its checks: restore it, or remove the index and scan again
 │   └── FormatError       an index object was written by a newer kvsync: upgrade
 ├── ClockError            a stamp lies too far in the future: correct the clock that made it
 ├── ConflictError         the policy "fail" found conflicts, so nothing was applied: choose another policy

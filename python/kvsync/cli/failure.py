@@ -14,6 +14,7 @@ from kvsync import errors
 from kvsync.cli.exitcodes import FAILED, USAGE, exit_code_of
 from kvsync.cli.json_fields import conflict_fields, time_text
 from kvsync.cli.output import printable, write_line
+from kvsync.index.objects import LEASE
 from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _NEXT: tuple[tuple[type[BaseException], str], ...] = (
     (errors.ConflictError, "choose a policy: --conflict latest, source, target or keep-both"),
     (errors.BudgetError, "check the storage; if this is intended, allow it with --max-delete N or P%"),
     (errors.FormatError, "upgrade kvsync"),
-    (errors.IndexDamagedError, "restore that object from a backup; if it is the lease, run `kvsync unlock STORAGE`"),
+    (errors.IndexDamagedError, "restore that object from a backup, or remove the whole index and scan again"),
     (errors.SameStorageError, "name two different storages"),
     (KeyboardInterrupt, "run again; the next run continues where this one stopped"),
 )
@@ -113,14 +114,27 @@ def _lines(error: BaseException, safe: dict[str, object], tokens: Sequence[str],
         places.append(f"index object {safe['name']}")
     if places:
         lines.append(f"  where: {_oneline(', '.join(places))}")
-    advice = next((text for kind, text in _NEXT if isinstance(error, kind)), None)
-    if advice is not None and safe["storage"]:
-        advice = _oneline(advice.replace("STORAGE", shlex.quote(str(safe["storage"]))))
-    if advice is None and usage:
-        advice = f"see `{_command(tokens)} --help`"
-    if advice is None and not isinstance(error, errors.KvsyncError):
-        advice = f"set {DEBUG}=1 to see where it happened"
-    return [*lines, f"  next: {advice}"] if advice else lines
+    advice = _advice(error, tokens, usage=usage)
+    if advice is None:
+        return lines
+    storage = shlex.quote(str(safe["storage"] or "STORAGE"))
+    return [*lines, f"  next: {_oneline(advice.replace('STORAGE', storage))}"]
+
+
+def _advice(error: BaseException, tokens: Sequence[str], *, usage: bool) -> str | None:
+    """Return what to do next; `STORAGE` stands for the storage concerned."""
+    if (
+        isinstance(error, errors.IndexDamagedError)
+        and error.name == LEASE
+        and not isinstance(error, errors.FormatError)
+    ):
+        return "if no run is active, replace it with `kvsync unlock STORAGE`"
+    for kind, text in _NEXT:
+        if isinstance(error, kind):
+            return text
+    if usage:
+        return f"see `{_command(tokens)} --help`"
+    return None if isinstance(error, errors.KvsyncError) else f"set {DEBUG}=1 to see where it happened"
 
 
 def _command(tokens: Sequence[str]) -> str:
