@@ -12,6 +12,7 @@ import pytest
 
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.environment import Environment
+from kvsync.inspection import Verification
 from kvsync.options import Options
 from kvsync.run.lock import lock
 from kvsync.storages import open_storage
@@ -286,6 +287,15 @@ def test_verify(run: Run, pair: Pair) -> None:
         "expired": [],
         "unlogged": {pair[0]: ["c"], pair[1]: ["a", "b"]},
     }
+
+
+def test_verify_lists_keys_that_cannot_be_read(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("sync", *pair)
+    monkeypatch.setattr("kvsync.api.verify", lambda *_: Verification(same=2, unreadable=["a"]))
+    ended = run("verify", *pair)
+    assert ended.code == FAILED
+    assert "NOT EQUAL: 2 keys with the same value" in ended.out
+    assert "unreadable: 1 key\n    'a'\n" in ended.out
 
 
 def test_compact(run: Run, pair: Pair) -> None:
