@@ -340,12 +340,12 @@ def maxima(rows: Iterable[Row]) -> dict[int, int]:
 class Cover:
     """Which changes a replica has logged, or holds one that beats them.
 
-    All up to `vector[origin]`, and beyond it those in `ahead`: spans of stamps, ascending, not touching. A
+    All up to `vector[origin]`, and beyond it the ranges in `exceptions`: spans of stamps, ascending, not touching. A
     span that begins right behind the vector stays a span.
     """
 
     vector: dict[int, int] = field(default_factory=dict)
-    ahead: tuple[Span, ...] = ()
+    exceptions: tuple[Span, ...] = ()
 
     @classmethod
     def of(cls, vector: Mapping[int, int], spans: Iterable[Span]) -> Cover:
@@ -365,21 +365,21 @@ class Cover:
         """Tell whether one change is covered."""
         if origin in self.vector and stamp <= self.vector[origin]:
             return True
-        at = bisect_right(self.ahead, (origin, stamp, U64_MAX)) - 1
-        return at >= 0 and self.ahead[at][0] == origin and stamp <= self.ahead[at][2]
+        at = bisect_right(self.exceptions, (origin, stamp, U64_MAX)) - 1
+        return at >= 0 and self.exceptions[at][0] == origin and stamp <= self.exceptions[at][2]
 
     def union(self, other: Cover) -> Cover:
         """Return what either of the two covers."""
         vector = dict(self.vector)
         for origin, stamp in other.vector.items():
             vector[origin] = max(stamp, vector.get(origin, 0))
-        return Cover.of(vector, self.ahead + other.ahead)
+        return Cover.of(vector, self.exceptions + other.exceptions)
 
     def uncovered(self, rows: Iterable[Row]) -> Segment:
         """Return the rows that this cover does not cover."""
-        level, ahead = self.vector, self.ahead
+        level, exceptions = self.vector, self.exceptions
         beyond = [row for row in rows if row[2] > level.get(row[1], -1)]
-        return [row for row in beyond if not self.covers(row[1], row[2])] if ahead else beyond
+        return [row for row in beyond if not self.covers(row[1], row[2])] if exceptions else beyond
 
 
 # ------------------------------------------------------------------------------------------ merge, delta

@@ -438,7 +438,7 @@ def test_a_source_that_holds_changes_ahead_of_its_vector_is_read_under_its_lease
         kvsync.sync(marking(third), Dying(marking(values[0])))
     kvsync.sync(*opened(values), changes("again", 1))
     ahead = [read_manifest(storage) for storage in opened(values)]
-    assert all(found is not None and found[0].cover.ahead for found in ahead)
+    assert all(found is not None and found[0].cover.exceptions for found in ahead)
 
     class Compacting(Hooked):
         """Another process that compacts as soon as it is let."""

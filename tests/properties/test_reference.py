@@ -35,7 +35,7 @@ def native_cover(cover: tuple[some.Vector, list[reference.Span]]) -> _core.Cover
 
 def same_cover(found: _core.Cover, expected: reference.Cover) -> bool:
     """Tell whether the core's cover is what the reference says, in the same normal form."""
-    return found.vector == expected.vector and tuple(found.ahead) == expected.ahead
+    return found.vector == expected.vector and tuple(found.exceptions) == expected.exceptions
 
 
 # ------------------------------------------------------------------------------------ envelope, segment
@@ -345,7 +345,7 @@ def test_includes_compares_vector_with_vector_and_spans_with_either(
 ) -> None:
     mine, others = reference.Cover.of(*one), reference.Cover.of(*two)
     level = all(stamp <= mine.vector.get(origin, -1) for origin, stamp in others.vector.items())
-    dots = [(origin, stamp) for origin, first, last in others.ahead for stamp in range(first, last + 1)]
+    dots = [(origin, stamp) for origin, first, last in others.exceptions for stamp in range(first, last + 1)]
     expected = level and all(mine.covers(*dot) for dot in dots)
     assert native_cover(one).includes(native_cover(two)) == expected
 

@@ -133,7 +133,7 @@ class Manifest(NamedTuple):
                 "nonce": self.nonce,
                 "clock": self.clock,
                 "vector": _pairs(self.cover.vector),
-                "exceptions": [list(span) for span in self.cover.ahead],
+                "exceptions": [list(span) for span in self.cover.exceptions],
                 "missing": [[*entry.change, entry.reason, entry.held] for entry in self.knowledge.missing],
                 "unreconciled": self.knowledge.unreconciled,
                 "checkpoints": self.checkpoints,
@@ -260,7 +260,7 @@ class _Reader:
         if any(first > last for _, first, last in exceptions):
             raise self.error("exceptions")
         cover = Cover(self.vector(self.fields["vector"], "vector"), exceptions)
-        if cover.ahead != exceptions:
+        if cover.exceptions != exceptions:
             raise self.error("exceptions")
         return cover
 

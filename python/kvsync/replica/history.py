@@ -41,7 +41,7 @@ def is_rolled_back(one: Manifest, other: Manifest) -> bool:
     own = one.replica
     if other.cover.vector.get(own, 0) > one.cover.vector.get(own, 0):
         return True
-    exceptions = [(own, last) for origin, _, last in other.cover.ahead if origin == own]
+    exceptions = [(own, last) for origin, _, last in other.cover.exceptions if origin == own]
     return not all(one.cover.covers(origin, stamp) for origin, stamp in exceptions)
 
 

@@ -1,4 +1,4 @@
-//! What a replica holds: a version vector, and single changes beyond it.
+//! What a replica holds: a version vector with exceptions.
 
 use std::collections::BTreeMap;
 
@@ -15,33 +15,33 @@ pub struct Span {
     pub last: u64,
 }
 
-/// A set of changes in its one normal form.
+/// A set of changes: a version vector with exceptions, in its one normal form.
 ///
-/// The vector holds whole stretches, every change of an origin up to a stamp. Beyond it, `ahead`
-/// holds spans that neither reach into the vector nor touch each other. A span that begins right
-/// after the vector stays a span: that the vector may be raised is the replica's to say.
+/// The vector covers every change of an origin up to a stamp. The exceptions are the changes held beyond
+/// it: spans that neither reach into the vector nor touch each other. A span that begins right after the
+/// vector stays a span, because only the replica may decide to raise its vector.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Cover {
     vector: BTreeMap<u64, u64>,
-    ahead: Vec<Span>,
+    exceptions: Vec<Span>,
 }
 
 impl Cover {
-    /// The cover of a vector and any spans.
+    /// Build the cover of a vector and of spans in any order, which may overlap.
     ///
     /// # Errors
     /// A span that ends before it begins.
-    pub fn new(vector: BTreeMap<u64, u64>, ahead: Vec<Span>) -> Result<Self> {
-        if ahead.iter().any(|span| span.first > span.last) {
+    pub fn new(vector: BTreeMap<u64, u64>, exceptions: Vec<Span>) -> Result<Self> {
+        if exceptions.iter().any(|span| span.first > span.last) {
             return Err(Error::BadArgument {
                 problem: "a range of stamps ends before it begins",
             });
         }
-        Ok(Self::normal(vector, ahead))
+        Ok(Self::normal(vector, exceptions))
     }
 
-    fn normal(vector: BTreeMap<u64, u64>, mut ahead: Vec<Span>) -> Self {
-        ahead.retain_mut(|span| match vector.get(&span.origin) {
+    fn normal(vector: BTreeMap<u64, u64>, mut exceptions: Vec<Span>) -> Self {
+        exceptions.retain_mut(|span| match vector.get(&span.origin) {
             Some(held) if span.last <= *held => false,
             Some(held) if span.first <= *held => {
                 span.first = held + 1;
@@ -49,44 +49,44 @@ impl Cover {
             }
             _ => true,
         });
-        ahead.sort_unstable();
-        ahead.dedup_by(|later, kept| {
+        exceptions.sort_unstable();
+        exceptions.dedup_by(|later, kept| {
             let touch = later.origin == kept.origin && later.first <= kept.last.saturating_add(1);
             if touch {
                 kept.last = kept.last.max(later.last);
             }
             touch
         });
-        Self { vector, ahead }
+        Self { vector, exceptions }
     }
 
-    /// The greatest stamp of each origin up to which everything is held.
+    /// The stamp of each origin up to which every change is held.
     #[must_use]
     pub const fn vector(&self) -> &BTreeMap<u64, u64> {
         &self.vector
     }
 
-    /// What is held beyond the vector, ascending, not touching.
+    /// The spans held beyond the vector, ascending, not touching each other.
     #[must_use]
-    pub fn ahead(&self) -> &[Span] {
-        &self.ahead
+    pub fn exceptions(&self) -> &[Span] {
+        &self.exceptions
     }
 
-    /// Whether a change is held.
+    /// Whether one change is held.
     #[must_use]
     pub fn covers(&self, origin: u64, stamp: u64) -> bool {
         self.vector.get(&origin).is_some_and(|held| stamp <= *held)
             || self.span_at(origin, stamp).is_some()
     }
 
-    /// Whether all changes of a stretch with these maxima are held, by the vector alone.
+    /// Whether the vector alone covers every change up to these stamps of these origins.
     #[must_use]
     pub fn covers_all(&self, maxima: impl IntoIterator<Item = (u64, u64)>) -> bool {
         let held = |(origin, stamp)| self.vector.get(&origin).is_some_and(|held| stamp <= *held);
         maxima.into_iter().all(held)
     }
 
-    /// Whether everything that the other holds is held.
+    /// Whether every change of `other` is held.
     #[must_use]
     pub fn includes(&self, other: &Self) -> bool {
         let within = |span: &Span| {
@@ -101,21 +101,26 @@ impl Cover {
         let held = |(origin, stamp): (&u64, &u64)| {
             self.vector.get(origin).is_some_and(|held| stamp <= held)
         };
-        other.vector.iter().all(held) && other.ahead.iter().all(within)
+        other.vector.iter().all(held) && other.exceptions.iter().all(within)
     }
 
-    /// What either holds.
+    /// The changes that at least one of the two holds.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut vector = self.vector.clone();
         for (origin, stamp) in &other.vector {
             raise(&mut vector, *origin, *stamp);
         }
-        let ahead = self.ahead.iter().chain(&other.ahead).copied().collect();
-        Self::normal(vector, ahead)
+        let exceptions = self
+            .exceptions
+            .iter()
+            .chain(&other.exceptions)
+            .copied()
+            .collect();
+        Self::normal(vector, exceptions)
     }
 
-    /// This and some single changes.
+    /// This cover with some single changes, each an (origin, stamp) pair, added.
     #[must_use]
     pub fn with_dots(&self, dots: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let single = |(origin, stamp)| Span {
@@ -123,32 +128,32 @@ impl Cover {
             first: stamp,
             last: stamp,
         };
-        let mut ahead = self.ahead.clone();
-        ahead.extend(dots.into_iter().map(single));
-        Self::normal(self.vector.clone(), ahead)
+        let mut exceptions = self.exceptions.clone();
+        exceptions.extend(dots.into_iter().map(single));
+        Self::normal(self.vector.clone(), exceptions)
     }
 
-    /// This and everything of an origin up to a stamp.
+    /// This cover with every change of an origin up to a stamp added.
     #[must_use]
     pub fn with_stamp(&self, origin: u64, stamp: u64) -> Self {
         let mut vector = self.vector.clone();
         raise(&mut vector, origin, stamp);
-        Self::normal(vector, self.ahead.clone())
+        Self::normal(vector, self.exceptions.clone())
     }
 
-    /// Whether spans of an origin are held.
+    /// Whether there are spans of an origin.
     #[must_use]
-    pub(crate) fn has_ahead(&self, origin: u64) -> bool {
-        let before = self.ahead.partition_point(|span| span.origin < origin);
-        self.ahead
+    pub(crate) fn has_exceptions(&self, origin: u64) -> bool {
+        let before = self.exceptions.partition_point(|span| span.origin < origin);
+        self.exceptions
             .get(before)
             .is_some_and(|span| span.origin == origin)
     }
 
     fn span_at(&self, origin: u64, stamp: u64) -> Option<&Span> {
         let begun = |span: &Span| (span.origin, span.first) <= (origin, stamp);
-        let before = self.ahead.partition_point(begun).checked_sub(1)?;
-        let span = self.ahead.get(before)?;
+        let before = self.exceptions.partition_point(begun).checked_sub(1)?;
+        let span = self.exceptions.get(before)?;
         (span.origin == origin && stamp <= span.last).then_some(span)
     }
 }

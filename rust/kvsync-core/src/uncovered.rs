@@ -116,7 +116,7 @@ impl Bound {
         let below = held.map_or(0, |held| (held - base).saturating_add(1));
         Self {
             below,
-            ask: below == u64::MAX || cover.has_ahead(origin),
+            ask: below == u64::MAX || cover.has_exceptions(origin),
         }
     }
 }
@@ -162,7 +162,7 @@ impl<'a> Nearby<'a> {
     }
 
     fn covers(&mut self, origin: u64, stamp: u64) -> bool {
-        let spans = self.cover.ahead();
+        let spans = self.cover.exceptions();
         let ends_below = |span: &Span| (span.origin, span.last) < (origin, stamp);
         let after = |place: usize| spans.get(place.wrapping_sub(1)).is_none_or(ends_below);
         let found =

@@ -180,7 +180,7 @@ fn is_normal(cover: &Cover) -> bool {
     let apart = |pair: &[Span]| {
         (pair[0].origin, pair[0].last.saturating_add(1)) < (pair[1].origin, pair[1].first)
     };
-    cover.ahead().iter().all(beyond) && cover.ahead().windows(2).all(apart)
+    cover.exceptions().iter().all(beyond) && cover.exceptions().windows(2).all(apart)
 }
 
 /// What a cover lacks of the newest changes.
@@ -531,7 +531,7 @@ proptest! {
         prop_assert_eq!(dots(&more), expected);
         let raised = x.with_stamp(dot.0, dot.1);
         prop_assert!(is_normal(&raised) && raised.covers_all([dot]) && raised.includes(&more));
-        prop_assert_eq!(Cover::new(x.vector().clone(), x.ahead().to_vec()).unwrap(), x.clone());
+        prop_assert_eq!(Cover::new(x.vector().clone(), x.exceptions().to_vec()).unwrap(), x.clone());
         prop_assert!(x.covers_all(x.vector().iter().map(|(origin, stamp)| (*origin, *stamp))));
         prop_assert_eq!(x.covers_all([dot]), x.vector().get(&dot.0).is_some_and(|held| dot.1 <= *held));
     }

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use crate::errors::raise;
 
-/// A version vector and single changes beyond it.
+/// A version vector with exceptions.
 #[pyclass(frozen, eq, hash, module = "kvsync._core")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct Cover(pub(crate) kvsync_core::Cover);
@@ -16,21 +16,21 @@ pub(crate) struct Cover(pub(crate) kvsync_core::Cover);
 impl Cover {
     #[new]
     #[pyo3(
-        signature = (vector = None, ahead = Vec::new()),
-        text_signature = "(vector=None, ahead=())"
+        signature = (vector = None, exceptions = Vec::new()),
+        text_signature = "(vector=None, exceptions=())"
     )]
     fn new(
         py: Python<'_>,
         vector: Option<BTreeMap<u64, u64>>,
-        ahead: Vec<(u64, u64, u64)>,
+        exceptions: Vec<(u64, u64, u64)>,
     ) -> PyResult<Self> {
         let span = |(origin, first, last)| Span {
             origin,
             first,
             last,
         };
-        let ahead = ahead.into_iter().map(span).collect();
-        let cover = kvsync_core::Cover::new(vector.unwrap_or_default(), ahead);
+        let exceptions = exceptions.into_iter().map(span).collect();
+        let cover = kvsync_core::Cover::new(vector.unwrap_or_default(), exceptions);
         cover.map(Self).map_err(|error| raise(py, &error, None))
     }
 
@@ -40,8 +40,8 @@ impl Cover {
     }
 
     #[getter]
-    fn ahead(&self) -> Vec<(u64, u64, u64)> {
-        let spans = self.0.ahead().iter();
+    fn exceptions(&self) -> Vec<(u64, u64, u64)> {
+        let spans = self.0.exceptions().iter();
         spans
             .map(|span| (span.origin, span.first, span.last))
             .collect()
@@ -69,6 +69,6 @@ impl Cover {
 
     fn __repr__(&self) -> String {
         let vector = self.0.vector();
-        format!("Cover({vector:?}, {:?})", self.ahead())
+        format!("Cover({vector:?}, {:?})", self.exceptions())
     }
 }
