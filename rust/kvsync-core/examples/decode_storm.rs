@@ -15,9 +15,7 @@ use std::{env, fs};
 use kvsync_core::build::Builder;
 use kvsync_core::envelope::{self, HEADER};
 use kvsync_core::row::{NO_DIGEST, Row};
-use kvsync_core::{
-    Cover, Error, Inventory, Kind, Listing, Segment, View, Workers, decode_all, delta, scan,
-};
+use kvsync_core::{Cover, Error, Inventory, Kind, Listing, Segment, View, Workers, decode_all, delta, scan};
 
 const NAME: &str = "segment/0000000000000001-0";
 const POOL_MAX: usize = 512;
@@ -49,9 +47,7 @@ impl Random {
     }
 
     fn byte(&mut self) -> u8 {
-        let interesting = [
-            0, 1, 2, 3, 0x7f, 0x80, 0xa3, 0xc4, 0xcc, 0xcf, 0xd3, 0xe2, 0xff,
-        ];
+        let interesting = [0, 1, 2, 3, 0x7f, 0x80, 0xa3, 0xc4, 0xcc, 0xcf, 0xd3, 0xe2, 0xff];
         match self.below(3) {
             0 => self.next().to_le_bytes()[3],
             _ => interesting[self.below(interesting.len())],
@@ -68,11 +64,7 @@ struct Count {
 
 fn main() {
     let mut arguments = env::args().skip(1);
-    let mut number = |default: u64| {
-        arguments
-            .next()
-            .map_or(default, |text| text.parse().unwrap())
-    };
+    let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().unwrap());
     let (executions, seed) = (number(10_000_000), number(1));
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut pool = seeds();
@@ -106,11 +98,7 @@ fn main() {
             pool[place] = (kind, object);
         }
     }
-    let Count {
-        refused,
-        same,
-        longer,
-    } = count;
+    let Count { refused, same, longer } = count;
     println!(
         "{executions} executions, seed {seed}: {refused} refused, {same} accepted and identical, \
          {longer} accepted with longer integers, none wrong"
@@ -187,18 +175,10 @@ fn segment(parsed: &Segment<&[u8]>) -> Vec<u8> {
         builder.push(row);
     }
     let built = builder.finish().unwrap();
-    let keys: Vec<&str> = rows
-        .iter()
-        .map(|row| str::from_utf8(row.key).unwrap())
-        .collect();
+    let keys: Vec<&str> = rows.iter().map(|row| str::from_utf8(row.key).unwrap()).collect();
     let found = built.view().find(&keys);
-    assert!(
-        rows.iter()
-            .zip(found)
-            .all(|(row, found)| found == Some(*row))
-    );
-    let half =
-        Cover::default().with_dots(rows.iter().step_by(2).map(|row| (row.origin, row.stamp)));
+    assert!(rows.iter().zip(found).all(|(row, found)| found == Some(*row)));
+    let half = Cover::default().with_dots(rows.iter().step_by(2).map(|row| (row.origin, row.stamp)));
     if let Ok(delta) = delta(&[view], &[built.view()], &half, &Cover::default(), false) {
         assert_eq!(delta.conflict_a.view().len(), 0);
         assert!(delta.to_b.view().len() <= rows.len());

@@ -45,8 +45,7 @@ impl Builder {
         self.size.push(row.size);
         self.digest.push(*row.digest);
         // A longer key makes `key` too long as well, which `finish` refuses.
-        self.key_size
-            .push(u32::try_from(row.key.len()).unwrap_or(u32::MAX));
+        self.key_size.push(u32::try_from(row.key.len()).unwrap_or(u32::MAX));
         self.key.extend_from_slice(row.key);
     }
 
@@ -144,15 +143,8 @@ impl Builder {
             origins,
             stamp_base: self.stamp.iter().copied().min().unwrap_or(0),
             totals: Totals {
-                tombstones: self
-                    .flags
-                    .iter()
-                    .filter(|flag| *flag & TOMBSTONE != 0)
-                    .count(),
-                value_bytes: self
-                    .size
-                    .iter()
-                    .fold(0, |sum: u64, size| sum.saturating_add(*size)),
+                tombstones: self.flags.iter().filter(|flag| *flag & TOMBSTONE != 0).count(),
+                value_bytes: self.size.iter().fold(0, |sum: u64, size| sum.saturating_add(*size)),
                 expiring: self.expires.iter().filter(|time| **time != 0).count(),
             },
             marks: strings::marks_of(self.key_size.iter().map(|size| position(u64::from(*size)))),
@@ -166,10 +158,7 @@ impl Builder {
     fn origin_table(&self) -> (Vec<u64>, Vec<(u32, u64)>) {
         let places = self.origins.values();
         let most = |place: &u32| (*place, self.maxima[position(u64::from(*place))]);
-        (
-            self.origins.keys().copied().collect(),
-            places.map(most).collect(),
-        )
+        (self.origins.keys().copied().collect(), places.map(most).collect())
     }
 
     fn write(&self, layout: &mut Layout) -> Vec<u8> {
@@ -190,10 +179,7 @@ impl Builder {
         let mut sheet = Sheet::new(layout.count, &widths, self.key.len());
         let stamps = self.stamp.iter().map(|stamp| stamp - base);
         layout.stamp = sheet.numbers(widths[0], stamps);
-        let ranks = self
-            .origin
-            .iter()
-            .map(|place| order[position(u64::from(*place))]);
+        let ranks = self.origin.iter().map(|place| order[position(u64::from(*place))]);
         layout.origin = sheet.numbers(widths[1], ranks);
         layout.flags = sheet.bytes(&self.flags);
         layout.size = sheet.numbers(widths[2], self.size.iter().copied());
@@ -221,11 +207,7 @@ impl Sheet {
         }
     }
 
-    pub(crate) fn numbers(
-        &mut self,
-        width: usize,
-        numbers: impl Iterator<Item = u64>,
-    ) -> Range<usize> {
+    pub(crate) fn numbers(&mut self, width: usize, numbers: impl Iterator<Item = u64>) -> Range<usize> {
         let start = self.out.len();
         write(&mut self.out, width, numbers);
         start..self.out.len()
@@ -282,9 +264,5 @@ pub(crate) const fn bad(problem: &'static str) -> Error {
 /// Refuse a column that a msgpack bin cannot hold.
 pub(crate) fn check_length(length: usize) -> Result<()> {
     let fits = u32::try_from(length).is_ok();
-    if fits {
-        Ok(())
-    } else {
-        Err(Error::TooLarge { length })
-    }
+    if fits { Ok(()) } else { Err(Error::TooLarge { length }) }
 }

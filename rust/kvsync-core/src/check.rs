@@ -31,9 +31,7 @@ impl<'a> Check<'a> {
     }
 
     pub(crate) fn origins(&self, layout: &Layout) -> Result<()> {
-        let Layout {
-            origins, maxima, ..
-        } = layout;
+        let Layout { origins, maxima, .. } = layout;
         let ascend = origins.windows(2).all(|pair| pair[0] < pair[1]);
         let any = origins.is_empty() == (layout.count == 0);
         if !ascend || !any || maxima.len() != origins.len() || origins.len() > layout.count {
@@ -65,18 +63,12 @@ impl<'a> Check<'a> {
         };
         let greatest = found.iter().copied().flatten().max().unwrap_or(0);
         if least != 0 || stamps.width() != column::width_of(greatest) {
-            return Err(damage(
-                &layout.stamp,
-                "stamps do not fit stamp_base or width",
-            ));
+            return Err(damage(&layout.stamp, "stamps do not fit stamp_base or width"));
         }
         let base = layout.stamp_base;
         let absolute = found.iter().map(|most| base.checked_add((*most)?));
         if absolute.ne(layout.maxima.iter().copied().map(Some)) {
-            return Err(damage(
-                &layout.stamp,
-                "origins or max contradict the stamps",
-            ));
+            return Err(damage(&layout.stamp, "origins or max contradict the stamps"));
         }
         Ok(())
     }
@@ -167,9 +159,7 @@ const fn damage(place: &Range<usize>, damage: &'static str) -> Error {
 
 /// The least stamp and the greatest of the only origin.
 fn extremes<N: Number>(numbers: &[N]) -> (u64, Vec<Option<u64>>) {
-    let widen = |(least, greatest): (u64, u64), number: &N| {
-        (least.min(number.get()), greatest.max(number.get()))
-    };
+    let widen = |(least, greatest): (u64, u64), number: &N| (least.min(number.get()), greatest.max(number.get()));
     let (least, greatest) = numbers.iter().fold((u64::MAX, 0), widen);
     (least, vec![Some(greatest)])
 }
@@ -178,11 +168,7 @@ fn extremes<N: Number>(numbers: &[N]) -> (u64, Vec<Option<u64>>) {
 const LANES: usize = 4;
 
 /// The least stamp, and the greatest of each origin, None for one that does not occur.
-fn maxima<S: Number, O: Number>(
-    stamps: &[S],
-    origins: &[O],
-    count: usize,
-) -> (u64, Vec<Option<u64>>) {
+fn maxima<S: Number, O: Number>(stamps: &[S], origins: &[O], count: usize) -> (u64, Vec<Option<u64>>) {
     let mut lanes = vec![[0; LANES]; count];
     let mut least = [u64::MAX; LANES];
     let pairs = stamps.chunks(LANES).zip(origins.chunks(LANES));

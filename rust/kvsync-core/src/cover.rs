@@ -75,8 +75,7 @@ impl Cover {
     /// Whether one change is held.
     #[must_use]
     pub fn covers(&self, origin: u64, stamp: u64) -> bool {
-        self.vector.get(&origin).is_some_and(|held| stamp <= *held)
-            || self.span_at(origin, stamp).is_some()
+        self.vector.get(&origin).is_some_and(|held| stamp <= *held) || self.span_at(origin, stamp).is_some()
     }
 
     /// Whether the vector alone covers every change up to these stamps of these origins.
@@ -98,9 +97,7 @@ impl Cover {
                     .span_at(span.origin, first)
                     .is_some_and(|mine| span.last <= mine.last)
         };
-        let held = |(origin, stamp): (&u64, &u64)| {
-            self.vector.get(origin).is_some_and(|held| stamp <= held)
-        };
+        let held = |(origin, stamp): (&u64, &u64)| self.vector.get(origin).is_some_and(|held| stamp <= held);
         other.vector.iter().all(held) && other.exceptions.iter().all(within)
     }
 
@@ -111,12 +108,7 @@ impl Cover {
         for (origin, stamp) in &other.vector {
             raise(&mut vector, *origin, *stamp);
         }
-        let exceptions = self
-            .exceptions
-            .iter()
-            .chain(&other.exceptions)
-            .copied()
-            .collect();
+        let exceptions = self.exceptions.iter().chain(&other.exceptions).copied().collect();
         Self::normal(vector, exceptions)
     }
 
@@ -145,9 +137,7 @@ impl Cover {
     #[must_use]
     pub(crate) fn has_exceptions(&self, origin: u64) -> bool {
         let before = self.exceptions.partition_point(|span| span.origin < origin);
-        self.exceptions
-            .get(before)
-            .is_some_and(|span| span.origin == origin)
+        self.exceptions.get(before).is_some_and(|span| span.origin == origin)
     }
 
     fn span_at(&self, origin: u64, stamp: u64) -> Option<&Span> {

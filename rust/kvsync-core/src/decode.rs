@@ -55,10 +55,7 @@ enum Part {
 }
 
 /// The objects that pass every check, as found by several threads; nothing where they are small.
-fn find_sound<B: AsRef<[u8]> + Sync>(
-    objects: &[(B, &str)],
-    workers: Workers,
-) -> Vec<Option<Draft>> {
+fn find_sound<B: AsRef<[u8]> + Sync>(objects: &[(B, &str)], workers: Workers) -> Vec<Option<Draft>> {
     let bytes = |(data, _): &(B, &str)| data.as_ref().len();
     let threads = workers.for_bytes(objects.iter().map(bytes).sum());
     if threads == 1 {
@@ -66,11 +63,7 @@ fn find_sound<B: AsRef<[u8]> + Sync>(
     }
     let plain = |(data, _): &(B, &str)| envelope::peek(Kind::Segment, data.as_ref()).is_some();
     // To begin takes long only where something has to be decompressed.
-    let beginners = if objects.iter().all(plain) {
-        1
-    } else {
-        threads
-    };
+    let beginners = if objects.iter().all(plain) { 1 } else { threads };
     let mut drafts = workers::run(beginners, objects.len(), |index| {
         let (data, name) = &objects[index];
         Draft::begin(data.as_ref(), name)
@@ -114,10 +107,7 @@ impl Draft {
     fn begin(data: &[u8], name: &str) -> Option<Self> {
         let (body, inflated) = match envelope::peek(Kind::Segment, data) {
             Some(body) => (body, None),
-            None => (
-                &[][..],
-                Some(envelope::open(Kind::Segment, data).ok()?.into_owned()),
-            ),
+            None => (&[][..], Some(envelope::open(Kind::Segment, data).ok()?.into_owned())),
         };
         let body = inflated.as_deref().unwrap_or(body);
         let mut layout = Layout::read(body, name).ok()?;
@@ -135,10 +125,7 @@ impl Draft {
         let sound = match part {
             Part::Flags => return check.flags(layout).ok(),
             Part::Checksum => envelope::is_intact(data),
-            Part::Stamps => check
-                .origins(layout)
-                .and_then(|()| check.stamps(layout))
-                .is_ok(),
+            Part::Stamps => check.origins(layout).and_then(|()| check.stamps(layout)).is_ok(),
             Part::Keys(blocks) => check.keys(layout).are_keys(blocks.clone()),
         };
         sound.then(Totals::default)
@@ -153,10 +140,7 @@ impl Draft {
     }
 
     fn finish<B: AsRef<[u8]>>(self, data: B) -> Segment<Body<B>> {
-        let Self {
-            inflated,
-            mut layout,
-        } = self;
+        let Self { inflated, mut layout } = self;
         let Some(body) = inflated else {
             layout.shift(HEADER);
             return Segment::assemble(Body::Shared(data), layout);

@@ -56,13 +56,7 @@ struct Outcome {
 ///
 /// # Errors
 /// [`Error::ForgedKey`](crate::Error::ForgedKey) where a key that would go out is reserved.
-pub fn delta(
-    a: &[View<'_>],
-    b: &[View<'_>],
-    cover_a: &Cover,
-    cover_b: &Cover,
-    ordered: bool,
-) -> Result<Delta> {
+pub fn delta(a: &[View<'_>], b: &[View<'_>], cover_a: &Cover, cover_b: &Cover, ordered: bool) -> Result<Delta> {
     delta_by(Workers::ALONE, [a, b], [cover_a, cover_b], ordered)
 }
 
@@ -287,9 +281,7 @@ impl<'a> Iterator for Unknown<'a> {
         let others = &mut self.others;
         self.candidates.find(|row| {
             let newer = |found: Row<'_>| found.order(row) == Ordering::Greater;
-            !others
-                .iter_mut()
-                .any(|other| other.find(row.key).is_some_and(newer))
+            !others.iter_mut().any(|other| other.find(row.key).is_some_and(newer))
         })
     }
 }

@@ -83,10 +83,7 @@ mod tests {
                 .collect();
             let expected = values.iter().map(|value| value.map_or(NO_DIGEST, of_value));
             let expected: Vec<_> = expected.collect();
-            assert_eq!(
-                of_values(&values, Workers::with_share(threads, 100)),
-                expected
-            );
+            assert_eq!(of_values(&values, Workers::with_share(threads, 100)), expected);
         };
         for count in [0, 1, 2, 9, 1000] {
             (1..5).for_each(|threads| found(count, threads));

@@ -112,12 +112,7 @@ impl<K: Borrow<Listing>> Draft<K> {
         Ok(Segment::assemble(bytes, layout))
     }
 
-    fn write(
-        &self,
-        values: &[Option<&[u8]>],
-        digests: &[[u8; DIGEST]],
-        layout: &mut Layout,
-    ) -> Vec<u8> {
+    fn write(&self, values: &[Option<&[u8]>], digests: &[[u8; DIGEST]], layout: &mut Layout) -> Vec<u8> {
         let keys = self.keys.borrow();
         let places = || self.order.iter().map(|index| position(u64::from(*index)));
         let sizes = || places().map(|index| values[index].map_or(0, |value| value.len() as u64));

@@ -133,9 +133,7 @@ pub(crate) fn peek(kind: Kind, data: &[u8]) -> Option<&[u8]> {
 /// Whether the checksum of an object matches.
 pub(crate) fn is_intact(data: &[u8]) -> bool {
     let split = data.split_first_chunk::<HEADER>();
-    split.is_some_and(|(header, stored)| {
-        checksum_of(header, stored).to_le_bytes() == header[CHECKSUM]
-    })
+    split.is_some_and(|(header, stored)| checksum_of(header, stored).to_le_bytes() == header[CHECKSUM])
 }
 
 /// Put a body into an envelope; with `compress`, as a zstd frame where that is smaller.

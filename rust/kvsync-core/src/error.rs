@@ -73,10 +73,7 @@ impl fmt::Display for Error {
                 write!(out, "written by a newer kvsync: format version {version}")
             }
             Self::ReservedKey { key } => write!(out, "key {key:?} is reserved for kvsync's index"),
-            Self::ForgedKey { key } => write!(
-                out,
-                "the index has key {key:?}, which is reserved for the index itself"
-            ),
+            Self::ForgedKey { key } => write!(out, "the index has key {key:?}, which is reserved for the index itself"),
             Self::Unordered { key } => {
                 write!(out, "keys do not ascend in UTF-8 order at {key:?}")
             }

@@ -58,9 +58,7 @@ fn is_reserved_component(component: &str) -> bool {
     if NAME.chars().any(|letter| letters.next() != Some(letter)) {
         return false;
     }
-    let short = !dotted
-        && letters.next() == Some('~')
-        && letters.next().is_some_and(|c| c.is_ascii_digit());
+    let short = !dotted && letters.next() == Some('~') && letters.next().is_some_and(|c| c.is_ascii_digit());
     (dotted || short) && is_dropped(letters)
 }
 

@@ -132,11 +132,7 @@ impl<'a> Group<'a> {
                 sizes[lane] = lay_out(value, block, lane, &mut words);
             }
             let start = if block == 0 { CHUNK_START } else { 0 };
-            let end = if block + 1 == count {
-                CHUNK_END | ROOT
-            } else {
-                0
-            };
+            let end = if block + 1 == count { CHUNK_END | ROOT } else { 0 };
             compress(
                 simd,
                 &mut chain,
@@ -178,13 +174,7 @@ fn lay_out(value: &[u8], block: usize, lane: usize, words: &mut [[u32; LANES_MAX
     reason = "compiled once for each kind of vector, with its instructions"
 )]
 #[inline(always)]
-fn compress<S: Simd>(
-    simd: S,
-    chain: &mut [S::u32s; 8],
-    message: &[S::u32s; WORDS],
-    sizes: S::u32s,
-    flags: S::u32s,
-) {
+fn compress<S: Simd>(simd: S, chain: &mut [S::u32s; 8], message: &[S::u32s; WORDS], sizes: S::u32s, flags: S::u32s) {
     let mut state = [S::u32s::splat(simd, 0); 16];
     state[..8].copy_from_slice(chain);
     for (word, start) in state[8..12].iter_mut().zip(IV) {
@@ -242,33 +232,20 @@ mod tests {
         dispatch!(level, simd => check(simd, values));
         #[cfg(target_arch = "x86_64")]
         {
-            level
-                .as_avx2()
-                .into_iter()
-                .for_each(|simd| check(simd, values));
-            level
-                .as_sse4_2()
-                .into_iter()
-                .for_each(|simd| check(simd, values));
-            level
-                .as_sse2()
-                .into_iter()
-                .for_each(|simd| check(simd, values));
+            level.as_avx2().into_iter().for_each(|simd| check(simd, values));
+            level.as_sse4_2().into_iter().for_each(|simd| check(simd, values));
+            level.as_sse2().into_iter().for_each(|simd| check(simd, values));
         }
     }
 
     #[test]
     fn every_size_in_any_company() {
-        let bytes: Vec<u8> = (0..3000_u32)
-            .flat_map(|i| (i * 2_654_435_761).to_be_bytes())
-            .collect();
+        let bytes: Vec<u8> = (0..3000_u32).flat_map(|i| (i * 2_654_435_761).to_be_bytes()).collect();
         let sizes = (0..=CHUNK + 70).chain([2047, 2048, 2049, 5000]);
         let mixed: Vec<_> = sizes.map(|size| Some(&bytes[size / 3..][..size])).collect();
         check_all(&mixed);
         for size in [0, 1, 63, 64, 65, 128, 200, 1023, 1024] {
-            let alike: Vec<_> = (0..37)
-                .map(|i| (i % 9 != 4).then(|| &bytes[i..][..size]))
-                .collect();
+            let alike: Vec<_> = (0..37).map(|i| (i % 9 != 4).then(|| &bytes[i..][..size])).collect();
             (0..alike.len()).for_each(|count| check_all(&alike[..count]));
         }
     }

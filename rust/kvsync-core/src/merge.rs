@@ -51,9 +51,7 @@ impl<'a, I: Iterator<Item = Row<'a>>> Newest<'a, I> {
             let row = rest.next()?;
             Some(Head { row, rest })
         });
-        Self {
-            heap: heads.collect(),
-        }
+        Self { heap: heads.collect() }
     }
 
     fn pop(&mut self) -> Option<Row<'a>> {
@@ -168,8 +166,7 @@ impl<'a> Seeker<'a> {
         let begins_above = |block: usize| self.block_key(block) > key;
         let blocks = self.view.keys.marks.len();
         let block = (self.index / STRIDE).min(blocks);
-        let behind =
-            self.index >= self.view.len() || self.view.keys.at(self.index, self.start) > key;
+        let behind = self.index >= self.view.len() || self.view.keys.at(self.index, self.start) > key;
         let (mut low, mut high) = if behind {
             (0, (block + 1).min(blocks))
         } else {

@@ -60,10 +60,7 @@ impl<'a> Reader<'a> {
         if self.data.get(range) == Some(key.as_bytes()) {
             Ok(())
         } else {
-            Err(Error::damaged(
-                offset,
-                "unknown, missing or misplaced map key",
-            ))
+            Err(Error::damaged(offset, "unknown, missing or misplaced map key"))
         }
     }
 
@@ -165,9 +162,7 @@ impl<'a> Reader<'a> {
     fn big_endian(&mut self, width: usize) -> Result<u64> {
         let range = self.skip(width)?;
         let bytes = self.data.get(range).unwrap_or_default();
-        Ok(bytes
-            .iter()
-            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        Ok(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     fn skip(&mut self, length: usize) -> Result<Range<usize>> {

@@ -14,11 +14,7 @@ use crate::strings;
 ///
 /// # Errors
 /// Lists of unlike length, or more than the format holds.
-pub fn build(
-    keys: &Listing,
-    tokens: &[&[u8]],
-    digests: &[&[u8; DIGEST]],
-) -> Result<Inventory<Vec<u8>>> {
+pub fn build(keys: &Listing, tokens: &[&[u8]], digests: &[&[u8; DIGEST]]) -> Result<Inventory<Vec<u8>>> {
     let mut table = Table::default();
     for entry in entries(keys, tokens, digests)? {
         table.push(&entry);

@@ -150,9 +150,8 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     fn new(bytes: &'a [u8], layout: &'a Layout) -> Self {
         // The layout was made from these bytes: every column has its width, or is empty.
-        let numbers = |place: &Range<usize>| {
-            Column::new(&bytes[place.clone()], layout.count).unwrap_or(Column::One(&[]))
-        };
+        let numbers =
+            |place: &Range<usize>| Column::new(&bytes[place.clone()], layout.count).unwrap_or(Column::One(&[]));
         Self {
             layout,
             stamp: numbers(&layout.stamp),
@@ -259,13 +258,7 @@ impl<'a> View<'a> {
 
     /// Positions among the puts of a range whose value is not the logged one; a missing value never is.
     #[must_use]
-    pub fn mismatches(
-        &self,
-        start: usize,
-        stop: usize,
-        values: &[Option<&[u8]>],
-        workers: Workers,
-    ) -> Vec<usize> {
+    pub fn mismatches(&self, start: usize, stop: usize, values: &[Option<&[u8]>], workers: Workers) -> Vec<usize> {
         let puts = self.rows(start, stop).filter(|row| !row.deletes());
         let digests = crate::digest::of_values(values, workers);
         let pairs = puts.zip(values.iter().zip(&digests)).enumerate();
@@ -313,11 +306,7 @@ impl<'a> IntoIterator for &View<'a> {
 ///
 /// # Errors
 /// A limit of no changes.
-pub fn batches(
-    sizes: impl Iterator<Item = u64>,
-    count_max: usize,
-    bytes_max: u64,
-) -> Result<Vec<(usize, usize)>> {
+pub fn batches(sizes: impl Iterator<Item = u64>, count_max: usize, bytes_max: u64) -> Result<Vec<(usize, usize)>> {
     if count_max == 0 {
         return Err(Error::BadArgument {
             problem: "a batch needs at least one change",

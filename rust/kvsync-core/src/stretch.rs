@@ -71,23 +71,14 @@ impl<'a> Part<'a> {
     /// The segments that have changes which do not count, beside others that may.
     pub(crate) fn others(&self) -> impl Iterator<Item = View<'a>> + use<'a> {
         let several = self.stretch.views.len() > 1;
-        let mixed =
-            move |(view, chosen): &(View<'a>, &Chosen)| several && chosen.all().len() < view.len();
+        let mixed = move |(view, chosen): &(View<'a>, &Chosen)| several && chosen.all().len() < view.len();
         self.stretch.segments().filter(mixed).map(|(view, _)| view)
     }
 }
 
 /// Cut two stretches by the same keys, into as many parts as some threads can do with.
-pub(crate) fn divide<'a>(
-    a: Stretch<'a>,
-    b: Stretch<'a>,
-    threads: usize,
-) -> Vec<(Part<'a>, Part<'a>)> {
-    let parts = if threads == 1 {
-        1
-    } else {
-        threads * PARTS_A_THREAD
-    };
+pub(crate) fn divide<'a>(a: Stretch<'a>, b: Stretch<'a>, threads: usize) -> Vec<(Part<'a>, Part<'a>)> {
+    let parts = if threads == 1 { 1 } else { threads * PARTS_A_THREAD };
     let segments = a.segments().chain(b.segments());
     let longest = segments.max_by_key(|(_, chosen)| chosen.all().len());
     let cut = |part: usize| {

@@ -85,8 +85,7 @@ impl<'a> Strings<'a> {
             None => (first, start),
             Some(before) => (before, start - position(self.sizes.get(before))),
         };
-        let fault =
-            each_width!(self.sizes, sizes => first_fault(&sizes[first..stop], self.bytes, start));
+        let fault = each_width!(self.sizes, sizes => first_fault(&sizes[first..stop], self.bytes, start));
         fault.is_none()
     }
 }
@@ -164,8 +163,7 @@ fn ascends(bytes: &[u8], before: usize, at: usize, end: usize) -> bool {
     let short = (at - before).min(end - at);
     let mut place = 0;
     while place < short {
-        let (Some(left), Some(right)) = (word(bytes, before + place), word(bytes, at + place))
-        else {
+        let (Some(left), Some(right)) = (word(bytes, before + place), word(bytes, at + place)) else {
             let order = bytes[before + place..at].cmp(&bytes[at + place..end]);
             return order == Ordering::Less;
         };

@@ -51,12 +51,7 @@ impl<'a> Twins<'a> {
     /// A place is a position and where its key begins. A column is compared as far as those before are
     /// the same. The stamps go first: they differ soonest.
     #[inline]
-    pub fn run(
-        &self,
-        (i, start_a): (usize, usize),
-        (j, start_b): (usize, usize),
-        most: usize,
-    ) -> Run<'a> {
+    pub fn run(&self, (i, start_a): (usize, usize), (j, start_b): (usize, usize), most: usize) -> Run<'a> {
         let (a, b) = (&self.a, &self.b);
         let ahead = a.layout.stamp_base.wrapping_sub(b.layout.stamp_base);
         let stamps = |x: u64, y| x.wrapping_add(ahead) ^ y;

@@ -129,9 +129,7 @@ pub(crate) fn uncovered(view: View<'_>, cover: &Cover) -> Result<Chosen> {
         return Ok(Chosen::Range(0..0));
     }
     let origins = view.layout.origins.iter();
-    let bounds: Vec<Bound> = origins
-        .map(|origin| Bound::new(&view, cover, *origin))
-        .collect();
+    let bounds: Vec<Bound> = origins.map(|origin| Bound::new(&view, cover, *origin)).collect();
     let ask = bounds.iter().any(|bound| bound.ask);
     if !ask && bounds.iter().all(|bound| bound.below == 0) {
         return Ok(Chosen::Range(0..count));
@@ -165,8 +163,7 @@ impl<'a> Nearby<'a> {
         let spans = self.cover.exceptions();
         let ends_below = |span: &Span| (span.origin, span.last) < (origin, stamp);
         let after = |place: usize| spans.get(place.wrapping_sub(1)).is_none_or(ends_below);
-        let found =
-            |place: usize| after(place) && spans.get(place).is_none_or(|span| !ends_below(span));
+        let found = |place: usize| after(place) && spans.get(place).is_none_or(|span| !ends_below(span));
         if !found(self.place) {
             self.place += 1;
             if !found(self.place) {

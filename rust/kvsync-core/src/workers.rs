@@ -27,10 +27,7 @@ impl Workers {
     /// As many threads as that, each for at least so many bytes of index.
     #[must_use]
     pub const fn with_share(threads: usize, share_bytes: usize) -> Self {
-        Self {
-            threads,
-            share_bytes,
-        }
+        Self { threads, share_bytes }
     }
 
     /// The least work of a thread, in bytes of index.
@@ -49,11 +46,7 @@ impl Workers {
 /// Do the jobs of numbers 0 to `jobs`, and give what each comes to, in that order.
 ///
 /// A thread that is free takes the next job. One that cannot be started is done without.
-pub(crate) fn run<T: Send>(
-    threads: usize,
-    jobs: usize,
-    work: impl Fn(usize) -> T + Sync,
-) -> Vec<T> {
+pub(crate) fn run<T: Send>(threads: usize, jobs: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let helpers = threads.min(jobs).saturating_sub(1);
     if helpers == 0 {
         return (0..jobs).map(work).collect();

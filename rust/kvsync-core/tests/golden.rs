@@ -56,14 +56,7 @@ fn small() -> Vec<Change> {
 
 fn several() -> Vec<Change> {
     let mut changes = small();
-    changes.push(Change(
-        "b".into(),
-        u64::MAX,
-        STAMP + (5 << 32),
-        0,
-        b"far",
-        0,
-    ));
+    changes.push(Change("b".into(), u64::MAX, STAMP + (5 << 32), 0, b"far", 0));
     changes.push(Change("c".into(), 1, STAMP - 1, 0, BIG, 0));
     changes
 }
@@ -186,11 +179,7 @@ fn lost() -> Vec<u8> {
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
     out.map(7);
-    text(
-        &mut out,
-        "name",
-        "lost/018bcfe568000000-0000000000000007-a2b3c4d5",
-    );
+    text(&mut out, "name", "lost/018bcfe568000000-0000000000000007-a2b3c4d5");
     text(&mut out, "key", "a");
     number(&mut out, "origin", 7);
     number(&mut out, "stamp", STAMP);
@@ -230,11 +219,7 @@ fn goldens() -> Vec<(&'static str, Kind, Vec<u8>)> {
         ("segment-expires", Kind::Segment, of(&expiring())),
         ("segment-origins-3", Kind::Segment, of(&several())),
         ("segment-origins-300", Kind::Segment, of(&many(300, 300))),
-        (
-            "segment-zstd",
-            Kind::Segment,
-            segment(name, &many(300, 3), true),
-        ),
+        ("segment-zstd", Kind::Segment, segment(name, &many(300, 3), true)),
         ("inventory", Kind::Inventory, inventory()),
         ("manifest", Kind::Manifest, manifest()),
         ("lease", Kind::Lease, lease()),
@@ -296,19 +281,13 @@ fn every_flipped_bit_and_every_truncation_is_damage() {
             for bit in 0..8 {
                 data[place] ^= 1 << bit;
                 let outcome = reopen(kind, &data);
-                assert!(
-                    matches!(outcome, Err(Error::Damaged { .. })),
-                    "{name}: {place}, {bit}"
-                );
+                assert!(matches!(outcome, Err(Error::Damaged { .. })), "{name}: {place}, {bit}");
                 data[place] ^= 1 << bit;
             }
         }
         for length in 0..data.len() {
             let outcome = reopen(kind, &data[..length]);
-            assert!(
-                matches!(outcome, Err(Error::Damaged { .. })),
-                "{name}: {length}"
-            );
+            assert!(matches!(outcome, Err(Error::Damaged { .. })), "{name}: {length}");
         }
     }
 }
@@ -362,20 +341,6 @@ fn the_origin_column_of_300_is_two_bytes_wide_and_usable() {
     });
     let all = Cover::new([].into(), spans.collect()).unwrap();
     let none = Cover::default();
-    assert_eq!(
-        delta(&[view], &[], &none, &all, false)
-            .unwrap()
-            .to_b
-            .view()
-            .len(),
-        0
-    );
-    assert_eq!(
-        delta(&[view], &[], &none, &none, false)
-            .unwrap()
-            .to_b
-            .view()
-            .len(),
-        300
-    );
+    assert_eq!(delta(&[view], &[], &none, &all, false).unwrap().to_b.view().len(), 0);
+    assert_eq!(delta(&[view], &[], &none, &none, false).unwrap().to_b.view().len(), 300);
 }

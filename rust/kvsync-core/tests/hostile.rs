@@ -259,8 +259,7 @@ fn other_types_are_refused_wherever_they_stand() {
     assert!(parse(&valid).is_ok());
     // nil, false, floats, fixext, ext, negative numbers, a map, deep arrays
     for marker in [
-        0xc0, 0xc1, 0xc2, 0xca, 0xcb, 0xd4, 0xd8, 0xc7, 0xc9, 0xff, 0xe0, 0x81, 0xdf, 0xdd, 0xdb,
-        0xc6, 0x91,
+        0xc0, 0xc1, 0xc2, 0xca, 0xcb, 0xd4, 0xd8, 0xc7, 0xc9, 0xff, 0xe0, 0x81, 0xdf, 0xdd, 0xdb, 0xc6, 0x91,
     ] {
         for place in 0..valid.len() - 150 {
             let mut spoilt = valid.clone();
@@ -278,11 +277,7 @@ fn other_types_are_refused_wherever_they_stand() {
 #[test]
 fn integers_of_any_form_are_read_and_written_short() {
     let short = body(&valid());
-    let place = short
-        .windows(6)
-        .position(|six| six == b"count\x03")
-        .unwrap()
-        + 5;
+    let place = short.windows(6).position(|six| six == b"count\x03").unwrap() + 5;
     let forms: [&[u8]; 9] = [
         &[0xcc, 3],
         &[0xcd, 0, 3],
@@ -356,16 +351,7 @@ fn unknown_flags_kinds_and_lengths_are_refused() {
         envelope::open(Kind::Lost, &object),
         Err(Error::Damaged { offset: 4, .. })
     ));
-    for (place, value) in [
-        (6, 2),
-        (6, 0x80),
-        (7, 1),
-        (8, 3),
-        (8, 5),
-        (15, 1),
-        (0, 0),
-        (4, 9),
-    ] {
+    for (place, value) in [(6, 2), (6, 0x80), (7, 1), (8, 3), (8, 5), (15, 1), (0, 0), (4, 9)] {
         let mut spoilt = object.clone();
         spoilt[place] = value;
         envelope::mend_checksum(&mut spoilt);

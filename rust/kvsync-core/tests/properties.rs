@@ -12,8 +12,8 @@ use kvsync_core::draft::from_values;
 use kvsync_core::merge::{self, Newest};
 use kvsync_core::row::{DIGEST, NO_DIGEST, TOMBSTONE};
 use kvsync_core::{
-    Cover, Delta, Error, Inventory, Kind, Listing, Row, Segment, View, delta, digest, envelope,
-    inventory, key, scan, sole,
+    Cover, Delta, Error, Inventory, Kind, Listing, Row, Segment, View, delta, digest, envelope, inventory, key, scan,
+    sole,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -144,11 +144,7 @@ impl Expiry {
 fn any_expiry() -> impl Strategy<Value = Expiry> {
     let eighths = prop_oneof![4 => Just(0), 2 => 1_u64..8, 1 => Just(8)];
     let latest = select(&[1, 3, 300, 70_000, 1 << 41, u64::MAX]);
-    (eighths, latest, any::<u64>()).prop_map(|(eighths, latest, seed)| Expiry {
-        eighths,
-        latest,
-        seed,
-    })
+    (eighths, latest, any::<u64>()).prop_map(|(eighths, latest, seed)| Expiry { eighths, latest, seed })
 }
 
 fn any_cover() -> impl Strategy<Value = Cover> {
@@ -166,20 +162,12 @@ fn any_cover() -> impl Strategy<Value = Cover> {
 /// What a cover holds, as far as these tests go.
 fn dots(cover: &Cover) -> BTreeSet<(u64, u64)> {
     let all = (0..4).flat_map(|origin| (0..40).map(move |stamp| (origin, stamp)));
-    all.filter(|(origin, stamp)| cover.covers(*origin, *stamp))
-        .collect()
+    all.filter(|(origin, stamp)| cover.covers(*origin, *stamp)).collect()
 }
 
 fn is_normal(cover: &Cover) -> bool {
-    let beyond = |span: &Span| {
-        cover
-            .vector()
-            .get(&span.origin)
-            .is_none_or(|held| span.first > *held)
-    };
-    let apart = |pair: &[Span]| {
-        (pair[0].origin, pair[0].last.saturating_add(1)) < (pair[1].origin, pair[1].first)
-    };
+    let beyond = |span: &Span| cover.vector().get(&span.origin).is_none_or(|held| span.first > *held);
+    let apart = |pair: &[Span]| (pair[0].origin, pair[0].last.saturating_add(1)) < (pair[1].origin, pair[1].first);
     cover.exceptions().iter().all(beyond) && cover.exceptions().windows(2).all(apart)
 }
 
@@ -755,9 +743,7 @@ fn changes_are_ordered_by_stamp_then_origin_then_effect() {
 
 #[test]
 fn far_keys_are_found_by_leaps_in_any_direction() {
-    let keys: Vec<String> = (0..20_000)
-        .map(|index| format!("{:06}", index * 2))
-        .collect();
+    let keys: Vec<String> = (0..20_000).map(|index| format!("{:06}", index * 2)).collect();
     let values = vec![None; keys.len()];
     let list = listing(keys.iter().map(String::as_str));
     let built = from_values(&list, &values, None, 1, 1, 0).unwrap();
@@ -766,9 +752,7 @@ fn far_keys_are_found_by_leaps_in_any_direction() {
         let mut some: Vec<&str> = keys.iter().step_by(step).map(String::as_str).collect();
         for _ in 0..2 {
             let found = view.find(&some);
-            let right = |(key, row): (&&str, &Option<Row<'_>>)| {
-                row.is_some_and(|row| row.key == key.as_bytes())
-            };
+            let right = |(key, row): (&&str, &Option<Row<'_>>)| row.is_some_and(|row| row.key == key.as_bytes());
             assert!(some.iter().zip(&found).all(right), "step {step}");
             some.reverse();
         }
@@ -821,9 +805,7 @@ fn delta_of_near_twins(rows: usize, edit: &Edit) -> [Log; 6] {
         expires: 0,
         digest: [7; DIGEST],
     };
-    let log: Log = (0..rows)
-        .map(|place| (format!("{place:05}-"), change))
-        .collect();
+    let log: Log = (0..rows).map(|place| (format!("{place:05}-"), change)).collect();
     let mut other = log.clone();
     edit.apply(&mut other);
     let (a, b) = (segment(&log), segment(&other));
@@ -833,10 +815,7 @@ fn delta_of_near_twins(rows: usize, edit: &Edit) -> [Log; 6] {
 
 #[test]
 fn one_difference_is_found_at_any_place_and_in_any_column() {
-    for (rows, column) in [40, 2_100]
-        .into_iter()
-        .flat_map(|rows| (0..9).map(move |c| (rows, c)))
-    {
+    for (rows, column) in [40, 2_100].into_iter().flat_map(|rows| (0..9).map(move |c| (rows, c))) {
         for first in (0..40).chain([1_030, 1_031, 1_032, 1_033, 2_060, 2_098, 2_099]) {
             let edit = Edit {
                 side: 1,
@@ -931,12 +910,9 @@ fn few_uncovered_changes_may_turn_into_many() {
         expires: 0,
         digest: [7; DIGEST],
     };
-    let mut log: Log = (0..4_000)
-        .map(|place| (format!("{place:05}-"), change))
-        .collect();
+    let mut log: Log = (0..4_000).map(|place| (format!("{place:05}-"), change)).collect();
     let few = (0..2_560).step_by(10);
-    few.chain(2_555..2_900)
-        .for_each(|place| log[place].1.stamp = 50);
+    few.chain(2_555..2_900).for_each(|place| log[place].1.stamp = 50);
     let mut other = log.clone();
     for place in [70, 2_540, 2_559, 2_600, 2_899] {
         other[place].1.digest[0] = 0;
@@ -950,12 +926,7 @@ fn few_uncovered_changes_may_turn_into_many() {
 
 #[test]
 fn a_reserved_key_is_refused_amid_equal_changes() {
-    for (forged, length) in [
-        (None, 300),
-        (Some(0), 300),
-        (Some(150), 300),
-        (Some(299), 300),
-    ] {
+    for (forged, length) in [(None, 300), (Some(0), 300), (Some(150), 300), (Some(299), 300)] {
         let key = |place: usize| match forged {
             Some(at) if at == place => format!("{place:05}/.KVsync"),
             _ => format!("{place:05}/a.txt~"),

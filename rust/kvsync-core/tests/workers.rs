@@ -8,9 +8,7 @@ use std::ops::Range;
 use kvsync_core::build::{Builder, from_rows};
 use kvsync_core::envelope::{self, Body, HEADER};
 use kvsync_core::row::{DIGEST, NO_DIGEST, TOMBSTONE};
-use kvsync_core::{
-    Cover, Delta, Error, Row, Segment, View, Workers, decode, decode_all, delta, delta_by,
-};
+use kvsync_core::{Cover, Delta, Error, Row, Segment, View, Workers, decode, decode_all, delta, delta_by};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -49,10 +47,7 @@ fn any_log(length: usize) -> impl Strategy<Value = Vec<Change>> {
 }
 
 fn any_cover() -> impl Strategy<Value = Cover> {
-    (
-        btree_map(0_u64..5, 0_u64..40, 0..5),
-        vec((0_u64..5, 0_u64..40), 0..9),
-    )
+    (btree_map(0_u64..5, 0_u64..40, 0..5), vec((0_u64..5, 0_u64..40), 0..9))
         .prop_map(|(vector, dots)| Cover::new(vector, Vec::new()).unwrap().with_dots(dots))
 }
 
@@ -278,11 +273,7 @@ fn a_flipped_bit_anywhere_is_the_same_error() {
                 envelope::mend_checksum(&mut spoilt);
             }
             let objects = [before.clone(), spoilt, sound.clone()];
-            assert_eq!(
-                together(&objects, workers),
-                one_by_one(&objects),
-                "{place} {mend}"
-            );
+            assert_eq!(together(&objects, workers), one_by_one(&objects), "{place} {mend}");
         }
     }
 }

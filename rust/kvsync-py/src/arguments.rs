@@ -59,10 +59,7 @@ impl<'a> FromPyObject<'a, '_> for Digest<'a> {
 }
 
 /// Borrowed bytes, of exactly that type; everything else is named by its key.
-pub(crate) fn values<'a>(
-    items: &'a Bound<'_, PyTuple>,
-    keys: &Listing,
-) -> PyResult<Vec<Option<&'a [u8]>>> {
+pub(crate) fn values<'a>(items: &'a Bound<'_, PyTuple>, keys: &Listing) -> PyResult<Vec<Option<&'a [u8]>>> {
     let value = |(index, item): (usize, Borrowed<'a, '_, PyAny>)| match exact(item) {
         None if !item.is_none() => Err(not_bytes(item, keys.text(index).as_deref())),
         value => Ok(value),
@@ -120,8 +117,5 @@ fn not_bytes(item: Borrowed<'_, '_, PyAny>, key: Option<&str>) -> PyErr {
 
 fn type_name(item: Borrowed<'_, '_, PyAny>) -> String {
     let name = item.get_type().fully_qualified_name();
-    name.map_or_else(
-        |_| "object".into(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    name.map_or_else(|_| "object".into(), |name| name.to_string_lossy().into_owned())
 }

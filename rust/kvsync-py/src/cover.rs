@@ -19,16 +19,8 @@ impl Cover {
         signature = (vector = None, exceptions = Vec::new()),
         text_signature = "(vector=None, exceptions=())"
     )]
-    fn new(
-        py: Python<'_>,
-        vector: Option<BTreeMap<u64, u64>>,
-        exceptions: Vec<(u64, u64, u64)>,
-    ) -> PyResult<Self> {
-        let span = |(origin, first, last)| Span {
-            origin,
-            first,
-            last,
-        };
+    fn new(py: Python<'_>, vector: Option<BTreeMap<u64, u64>>, exceptions: Vec<(u64, u64, u64)>) -> PyResult<Self> {
+        let span = |(origin, first, last)| Span { origin, first, last };
         let exceptions = exceptions.into_iter().map(span).collect();
         let cover = kvsync_core::Cover::new(vector.unwrap_or_default(), exceptions);
         cover.map(Self).map_err(|error| raise(py, &error, None))
@@ -42,9 +34,7 @@ impl Cover {
     #[getter]
     fn exceptions(&self) -> Vec<(u64, u64, u64)> {
         let spans = self.0.exceptions().iter();
-        spans
-            .map(|span| (span.origin, span.first, span.last))
-            .collect()
+        spans.map(|span| (span.origin, span.first, span.last)).collect()
     }
 
     fn covers(&self, origin: u64, stamp: u64) -> bool {

@@ -54,10 +54,7 @@ impl Delta {
 /// Compare two stretches of segments by what the other side holds.
 #[pyfunction]
 #[pyo3(signature = (a, b, cover_a, cover_b, ordered = false))]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "arguments are extracted by value"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
 pub(crate) fn delta(
     py: Python<'_>,
     a: Vec<Py<Segment>>,
@@ -67,12 +64,7 @@ pub(crate) fn delta(
     ordered: bool,
 ) -> PyResult<Delta> {
     let (in_a, in_b) = (views(&a), views(&b));
-    let lone = py.detach(|| {
-        Ok((
-            sole(&in_a, &in_b, &cover_b.0)?,
-            sole(&in_b, &in_a, &cover_a.0)?,
-        ))
-    });
+    let lone = py.detach(|| Ok((sole(&in_a, &in_b, &cover_b.0)?, sole(&in_b, &in_a, &cover_a.0)?)));
     match lone.map_err(|error: Error| raise(py, &error, None))? {
         (Some(place), _) => return Delta::one_way(py, empty(py)?, a[place].clone_ref(py)),
         (_, Some(place)) => return Delta::one_way(py, b[place].clone_ref(py), empty(py)?),

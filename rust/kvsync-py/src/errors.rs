@@ -67,11 +67,7 @@ fn exception(py: Python<'_>, error: &Error, name: Option<&str>) -> PyResult<PyEr
     make(&kind, &message, &attributes)
 }
 
-fn make(
-    kind: &Bound<'_, pyo3::types::PyType>,
-    message: &str,
-    attributes: &Bound<'_, PyDict>,
-) -> PyResult<PyErr> {
+fn make(kind: &Bound<'_, pyo3::types::PyType>, message: &str, attributes: &Bound<'_, PyDict>) -> PyResult<PyErr> {
     let exception = kind.call((message,), Some(attributes))?;
     Ok(PyErr::from_value(exception))
 }

@@ -11,12 +11,7 @@ use crate::threads::workers;
 /// Put a packed body into an envelope.
 #[pyfunction]
 #[pyo3(signature = (kind, body, compress = false))]
-pub(crate) fn seal<'py>(
-    py: Python<'py>,
-    kind: u8,
-    body: &[u8],
-    compress: bool,
-) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn seal<'py>(py: Python<'py>, kind: u8, body: &[u8], compress: bool) -> PyResult<Bound<'py, PyBytes>> {
     let kind = Kind::try_from(kind).map_err(|error| raise(py, &error, None))?;
     let object = py.detach(|| envelope::seal(kind, body, compress));
     Ok(PyBytes::new(py, &object))
@@ -50,15 +45,9 @@ pub(crate) fn digest_values<'py>(
     values: &Bound<'py, PySequence>,
 ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
     let items = arguments::items(values)?;
-    let values: Vec<_> = arguments::all_bytes(&items)?
-        .into_iter()
-        .map(Some)
-        .collect();
+    let values: Vec<_> = arguments::all_bytes(&items)?.into_iter().map(Some).collect();
     let digests = py.detach(|| digest::of_values(&values, workers()));
-    Ok(digests
-        .iter()
-        .map(|digest| PyBytes::new(py, digest))
-        .collect())
+    Ok(digests.iter().map(|digest| PyBytes::new(py, digest)).collect())
 }
 
 /// Refuse a key that has no UTF-8 or is reserved for the index.

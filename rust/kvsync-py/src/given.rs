@@ -50,9 +50,7 @@ impl Given {
         let draft = draft.map_err(|error| raise(py, &error, None))?;
         let plain = borrowed.iter().all(Option::is_some)
             && draft.order().len() == keys.len()
-            && (0..)
-                .zip(draft.order())
-                .all(|(place, given)| place == *given);
+            && (0..).zip(draft.order()).all(|(place, given)| place == *given);
         Ok(Self {
             draft,
             keys: keys.unbind(),
@@ -78,20 +76,10 @@ impl Given {
         Ok(made?.clone_ref(py))
     }
 
-    fn batches(
-        &self,
-        py: Python<'_>,
-        count_max: usize,
-        bytes_max: u64,
-    ) -> PyResult<Vec<(usize, usize)>> {
+    fn batches(&self, py: Python<'_>, count_max: usize, bytes_max: u64) -> PyResult<Vec<(usize, usize)>> {
         let values = self.values.bind(py);
         let size = |place: &u32| values.get_borrowed_item(*place as usize).map(bytes_of);
-        let sizes: Vec<u64> = self
-            .draft
-            .order()
-            .iter()
-            .map(size)
-            .collect::<PyResult<_>>()?;
+        let sizes: Vec<u64> = self.draft.order().iter().map(size).collect::<PyResult<_>>()?;
         let batches = segment::batches(sizes.into_iter(), count_max, bytes_max);
         batches.map_err(|error| raise(py, &error, None))
     }
@@ -155,22 +143,13 @@ impl Given {
 
 impl Given {
     /// A key and its value, as given at a position.
-    fn given<'py>(
-        &self,
-        py: Python<'py>,
-        place: usize,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    fn given<'py>(&self, py: Python<'py>, place: usize) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let item = |all: &Py<PyTuple>| all.bind(py).get_item(place);
         Ok((item(&self.keys)?, item(&self.values)?))
     }
 
     /// Keys and values as given, in a range of positions.
-    fn slice<'py>(
-        &self,
-        py: Python<'py>,
-        start: usize,
-        stop: usize,
-    ) -> (Bound<'py, PyList>, Bound<'py, PyList>) {
+    fn slice<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> (Bound<'py, PyList>, Bound<'py, PyList>) {
         let part = |all: &Py<PyTuple>| all.bind(py).get_slice(start, stop).to_list();
         (part(&self.keys), part(&self.values))
     }

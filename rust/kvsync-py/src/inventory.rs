@@ -45,12 +45,7 @@ impl Inventory {
     }
 
     #[pyo3(signature = (nonce, compress = false))]
-    fn encode<'py>(
-        &self,
-        py: Python<'py>,
-        nonce: &[u8],
-        compress: bool,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    fn encode<'py>(&self, py: Python<'py>, nonce: &[u8], compress: bool) -> PyResult<Bound<'py, PyBytes>> {
         let nonce: &[u8; NONCE] = nonce
             .try_into()
             .map_err(|_| usage(py, "a nonce is 16 bytes long", None))?;
@@ -87,19 +82,11 @@ impl Inventory {
         Ok((difference.changed, gone.collect::<PyResult<_>>()?))
     }
 
-    fn tokens<'py>(
-        &self,
-        py: Python<'py>,
-        keys: &Bound<'py, PySequence>,
-    ) -> PyResult<Vec<OptionalBytes<'py>>> {
+    fn tokens<'py>(&self, py: Python<'py>, keys: &Bound<'py, PySequence>) -> PyResult<Vec<OptionalBytes<'py>>> {
         self.each(keys, |entry| PyBytes::new(py, entry.token))
     }
 
-    fn digests<'py>(
-        &self,
-        py: Python<'py>,
-        keys: &Bound<'py, PySequence>,
-    ) -> PyResult<Vec<OptionalBytes<'py>>> {
+    fn digests<'py>(&self, py: Python<'py>, keys: &Bound<'py, PySequence>) -> PyResult<Vec<OptionalBytes<'py>>> {
         self.each(keys, |entry| PyBytes::new(py, entry.digest))
     }
 

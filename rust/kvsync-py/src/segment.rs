@@ -16,15 +16,7 @@ use crate::threads::workers;
 pub(crate) type Body = kvsync_core::Body<PyBackedBytes>;
 
 /// A row as Python sees it.
-pub(crate) type PyRow<'py> = (
-    Bound<'py, PyString>,
-    u64,
-    u64,
-    u8,
-    u64,
-    Bound<'py, PyBytes>,
-    u64,
-);
+pub(crate) type PyRow<'py> = (Bound<'py, PyString>, u64, u64, u8, u64, Bound<'py, PyBytes>, u64);
 
 /// An immutable sorted set of changes. Both sides of a first run log the same one, under the same name.
 #[pyclass(frozen, module = "kvsync._core")]
@@ -58,9 +50,7 @@ impl Segment {
     /// One without changes.
     pub(crate) fn empty(py: Python<'_>) -> PyResult<Self> {
         let segment = build::from_rows(Vec::new());
-        segment
-            .map(Self::owned)
-            .map_err(|error| raise(py, &error, None))
+        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
     }
 
     pub(crate) fn view(&self) -> View<'_> {
@@ -73,9 +63,7 @@ impl Segment {
     #[staticmethod]
     fn decode(py: Python<'_>, data: PyBackedBytes, name: &str) -> PyResult<Self> {
         let mut segments = decode_all(py, vec![(data, name)])?;
-        segments
-            .pop()
-            .ok_or_else(|| usage(py, "nothing to decode", None))
+        segments.pop().ok_or_else(|| usage(py, "nothing to decode", None))
     }
 
     #[staticmethod]
@@ -91,9 +79,7 @@ impl Segment {
         let items = arguments::items(rows)?;
         let rows: Vec<Row<'_>> = items.iter_borrowed().map(row).collect::<PyResult<_>>()?;
         let segment = py.detach(|| build::from_rows(rows));
-        segment
-            .map(Self::owned)
-            .map_err(|error| raise(py, &error, None))
+        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
     }
 
     #[staticmethod]
@@ -113,36 +99,23 @@ impl Segment {
         let expires = expires.map(arguments::expiries).transpose()?;
         let build = || draft::from_values(&keys, &values, expires, origin, stamp, flags);
         let segment = py.detach(build);
-        segment
-            .map(Self::owned)
-            .map_err(|error| raise(py, &error, None))
+        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
     }
 
     #[staticmethod]
     #[pyo3(name = "merge")]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "arguments are extracted by value"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
     fn merge_all(py: Python<'_>, segments: Vec<Py<Self>>) -> PyResult<Py<Self>> {
         if let [single] = segments.as_slice() {
             return Ok(single.clone_ref(py));
         }
         let views = views(&segments);
         let merged = py.detach(|| merge::merge(&views));
-        Py::new(
-            py,
-            Self::owned(merged.map_err(|error| raise(py, &error, None))?),
-        )
+        Py::new(py, Self::owned(merged.map_err(|error| raise(py, &error, None))?))
     }
 
     #[pyo3(signature = (name, compress = false))]
-    fn encode<'py>(
-        &self,
-        py: Python<'py>,
-        name: &str,
-        compress: bool,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    fn encode<'py>(&self, py: Python<'py>, name: &str, compress: bool) -> PyResult<Bound<'py, PyBytes>> {
         let made = self.object.get();
         if let Some(made) = made.filter(|made| made.name == name && made.compress == compress) {
             return Ok(made.bytes.bind(py).clone());
@@ -205,22 +178,12 @@ impl Segment {
         self.view().expiring()
     }
 
-    fn batches(
-        &self,
-        py: Python<'_>,
-        count_max: usize,
-        bytes_max: u64,
-    ) -> PyResult<Vec<(usize, usize)>> {
+    fn batches(&self, py: Python<'_>, count_max: usize, bytes_max: u64) -> PyResult<Vec<(usize, usize)>> {
         let batches = self.view().batches(count_max, bytes_max);
         batches.map_err(|error| raise(py, &error, None))
     }
 
-    fn puts<'py>(
-        &self,
-        py: Python<'py>,
-        start: usize,
-        stop: usize,
-    ) -> PyResult<Vec<Bound<'py, PyString>>> {
+    fn puts<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
         let rows = self.view().rows(start, stop);
         let puts = rows.filter(|row| !row.deletes());
         puts.map(|row| PyString::from_bytes(py, row.key)).collect()
@@ -235,17 +198,10 @@ impl Segment {
         keys.map(|key| PyString::from_bytes(py, key)).collect()
     }
 
-    fn deletes<'py>(
-        &self,
-        py: Python<'py>,
-        start: usize,
-        stop: usize,
-    ) -> PyResult<Vec<Bound<'py, PyString>>> {
+    fn deletes<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
         let rows = self.view().rows(start, stop);
         let deletes = rows.filter(Row::deletes);
-        deletes
-            .map(|row| PyString::from_bytes(py, row.key))
-            .collect()
+        deletes.map(|row| PyString::from_bytes(py, row.key)).collect()
     }
 
     fn rows<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Vec<PyRow<'py>>> {
@@ -269,11 +225,7 @@ impl Segment {
         Ok(py.detach(|| view.mismatches(start, stop, &values, workers())))
     }
 
-    fn find<'py>(
-        &self,
-        py: Python<'py>,
-        keys: &Bound<'py, PySequence>,
-    ) -> PyResult<Vec<Option<PyRow<'py>>>> {
+    fn find<'py>(&self, py: Python<'py>, keys: &Bound<'py, PySequence>) -> PyResult<Vec<Option<PyRow<'py>>>> {
         let items = arguments::items(keys)?;
         let keys = arguments::keys(&items)?;
         let view = self.view();
@@ -287,8 +239,7 @@ impl Segment {
         let keys = arguments::keys(&items)?;
         let view = self.view();
         let rest = py.detach(|| merge::without(view, &keys));
-        rest.map(Self::owned)
-            .map_err(|error| raise(py, &error, None))
+        rest.map(Self::owned).map_err(|error| raise(py, &error, None))
     }
 }
 
@@ -302,18 +253,12 @@ fn decode_all(py: Python<'_>, objects: Vec<(PyBackedBytes, &str)>) -> PyResult<V
 
 /// The columns of segments.
 pub(crate) fn views(segments: &[Py<Segment>]) -> Vec<View<'_>> {
-    segments
-        .iter()
-        .map(|segment| segment.get().view())
-        .collect()
+    segments.iter().map(|segment| segment.get().view()).collect()
 }
 
 /// The digest of the newest changes of some segments.
 #[pyfunction]
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "arguments are extracted by value"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
 pub(crate) fn newest_digest(py: Python<'_>, segments: Vec<Py<Segment>>) -> Bound<'_, PyBytes> {
     let views = views(&segments);
     let newest = || digest::of_newest(merge::Newest::new(views.iter().map(View::iter)));
