@@ -4,9 +4,8 @@
 
 #![no_main]
 
-use kvsync_core::build::Builder;
-use kvsync_core::envelope::{self, HEADER};
-use kvsync_core::{Inventory, Kind, Segment};
+use kvsync_core::envelope::{self, HEADER_BYTES};
+use kvsync_core::{Builder, Inventory, Kind, Segment};
 use libfuzzer_sys::fuzz_target;
 
 const NAME: &str = "segment/0000000000000001-0";
@@ -20,14 +19,14 @@ fuzz_target!(|data: &[u8]| {
         match kind {
             Kind::Segment => segment(&body),
             Kind::Inventory => inventory(&body),
-            _ => same(&envelope::seal(kind, &body, false)[HEADER..], &body),
+            _ => same(&envelope::seal(kind, &body, false)[HEADER_BYTES..], &body),
         }
     }
 });
 
 /// Give an object an envelope that lets a reader reach its body.
 fn mend(object: &mut [u8]) {
-    let Some((header, body)) = object.split_first_chunk_mut::<HEADER>() else {
+    let Some((header, body)) = object.split_first_chunk_mut::<HEADER_BYTES>() else {
         return;
     };
     header[..4].copy_from_slice(b"kvsy");
@@ -35,7 +34,7 @@ fn mend(object: &mut [u8]) {
     if header[6] & 1 == 0 {
         header[8..16].copy_from_slice(&(body.len() as u64).to_le_bytes());
     }
-    envelope::mend_checksum(object);
+    envelope::repair_checksum(object);
 }
 
 fn segment(body: &[u8]) {
@@ -51,7 +50,7 @@ fn segment(body: &[u8]) {
     }
     let built = builder.finish().unwrap().encode(NAME, false).unwrap();
     assert_eq!(built, parsed.encode(NAME, false).unwrap());
-    same(&built[HEADER..], body);
+    same(&built[HEADER_BYTES..], body);
 }
 
 fn inventory(body: &[u8]) {
@@ -60,7 +59,7 @@ fn inventory(body: &[u8]) {
         assert!(keys.is_sorted_by(|left, right| left < right));
         assert!(keys.iter().all(|key| str::from_utf8(key).is_ok()));
         let again = parsed.encode(parsed.nonce(), false).unwrap();
-        same(&again[HEADER..], body);
+        same(&again[HEADER_BYTES..], body);
     }
 }
 

@@ -12,10 +12,11 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-use kvsync_core::build::Builder;
-use kvsync_core::envelope::{self, HEADER};
-use kvsync_core::row::{NO_DIGEST, Row};
-use kvsync_core::{Cover, Error, Inventory, Kind, Listing, Segment, View, Workers, decode_all, delta, scan};
+use kvsync_core::envelope::{self, HEADER_BYTES};
+use kvsync_core::{
+    Builder, Cover, Error, Inventory, KeyList, Kind, NO_DIGEST, Row, Scanned, Segment, Side, Sides, View, Workers,
+    decode_all, delta,
+};
 
 const NAME: &str = "segment/0000000000000001-0";
 const POOL_MAX: usize = 512;
@@ -76,10 +77,10 @@ fn main() {
         for _ in 0..=random.below(3) {
             mutate(&mut object, &mut random);
         }
-        envelope::mend_checksum(&mut object);
+        envelope::repair_checksum(&mut object);
         let outcome = run(kind, &object);
         if execution % THREADED_EVERY == 0 && kind == Kind::Segment {
-            let by_threads = decode_all(vec![(&object, NAME)], Workers::with_share(2, 1));
+            let by_threads = decode_all(vec![(&object, NAME)], Workers::new(2).with_share(1));
             let error = by_threads.err().map(|(_, error)| error);
             assert_eq!(error.as_ref(), outcome.as_ref().err());
         }
@@ -115,7 +116,7 @@ fn seeds() -> Vec<(Kind, Vec<u8>)> {
 }
 
 fn mutate(object: &mut Vec<u8>, random: &mut Random) {
-    let first = if random.below(50) == 0 { 4 } else { HEADER };
+    let first = if random.below(50) == 0 { 4 } else { HEADER_BYTES };
     let span = object.len().saturating_sub(first);
     if span == 0 {
         object.push(random.byte());
@@ -141,8 +142,8 @@ fn mutate(object: &mut Vec<u8>, random: &mut Random) {
             }
         }
     }
-    if object.len() >= HEADER && object[6] & 1 == 0 && random.below(20) != 0 {
-        let length = object.len().saturating_sub(HEADER) as u64;
+    if object.len() >= HEADER_BYTES && object[6] & 1 == 0 && random.below(20) != 0 {
+        let length = object.len().saturating_sub(HEADER_BYTES) as u64;
         object[8..16].copy_from_slice(&length.to_le_bytes());
     }
 }
@@ -179,7 +180,19 @@ fn segment(parsed: &Segment<&[u8]>) -> Vec<u8> {
     let found = built.view().find(&keys);
     assert!(rows.iter().zip(found).all(|(row, found)| found == Some(*row)));
     let half = Cover::default().with_dots(rows.iter().step_by(2).map(|row| (row.origin, row.stamp)));
-    if let Ok(delta) = delta(&[view], &[built.view()], &half, &Cover::default(), false) {
+    let (none, same) = (Cover::default(), built.view());
+    let sides = Sides {
+        a: Side {
+            segments: &[view],
+            cover: &half,
+        },
+        b: Side {
+            segments: &[same],
+            cover: &none,
+        },
+        ordered: false,
+    };
+    if let Ok(delta) = delta(sides, Workers::ALONE) {
         assert_eq!(delta.conflict_a.view().len(), 0);
         assert!(delta.to_b.view().len() <= rows.len());
     }
@@ -208,7 +221,7 @@ fn promises(view: View<'_>, rows: &[Row<'_>]) {
 }
 
 fn inventory(parsed: &Inventory<&[u8]>) -> Vec<u8> {
-    let mut keys = Listing::default();
+    let mut keys = KeyList::default();
     let (mut tokens, mut digests) = (Vec::new(), Vec::new());
     for entry in parsed.iter() {
         keys.push(str::from_utf8(entry.key).unwrap());
@@ -217,7 +230,12 @@ fn inventory(parsed: &Inventory<&[u8]>) -> Vec<u8> {
     }
     keys.check_ascending().unwrap();
     let difference = parsed.compare(&keys, &tokens).unwrap();
-    assert!(difference.gone.is_empty());
-    let built = scan::build(&keys, &tokens, &digests).unwrap();
+    assert!(difference.removed.is_empty());
+    let built = Inventory::build(Scanned {
+        keys: &keys,
+        tokens: &tokens,
+        digests: &digests,
+    })
+    .unwrap();
     built.encode(parsed.nonce(), false).unwrap()
 }

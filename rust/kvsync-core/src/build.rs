@@ -1,21 +1,31 @@
-//! Segments made from changes: each column in its least width.
+//! Segments built from changes: each column in its least width.
 
 use std::collections::BTreeMap;
 use std::iter::repeat_n;
-use std::ops::Range;
 
-use crate::check::Totals;
-use crate::column::{position, width_if_any, width_of, write};
+use crate::column::{position, width_if_any, width_of};
+use crate::column_writer::{ColumnWriter, Widths, check_length};
 use crate::error::{Error, Result};
 use crate::key;
-use crate::layout::Layout;
-use crate::row::{DECISION, DIGEST, NO_DIGEST, Row, TOMBSTONE};
+use crate::layout::{Layout, Totals};
+use crate::reason::ChangeFault;
+use crate::row::{DECISION, DIGEST_BYTES, NO_DIGEST, Row, TOMBSTONE};
 use crate::segment::Segment;
-use crate::strings;
+use crate::strings::marks_of;
 
-pub(crate) const EXPIRING_TOMBSTONE: &str = "tombstone that expires";
-
-/// Takes changes in strictly ascending key order.
+/// Builds a segment from changes in strictly ascending key order.
+///
+/// ```
+/// use kvsync_core::{Builder, NO_DIGEST, Row, TOMBSTONE};
+///
+/// let mut builder = Builder::default();
+/// for key in ["a", "b"] {
+///     let (key, digest) = (key.as_bytes(), &NO_DIGEST);
+///     builder.push(&Row { key, origin: 7, stamp: 1, flags: TOMBSTONE, size: 0, expires: 0, digest });
+/// }
+/// assert_eq!(builder.finish()?.view().len(), 2);
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Builder {
     origins: BTreeMap<u64, u32>,
@@ -25,9 +35,9 @@ pub struct Builder {
     origin: Vec<u32>,
     flags: Vec<u8>,
     size: Vec<u64>,
-    /// As far as the last value that expires.
+    /// Filled up to the last value that expires.
     expires: Vec<u64>,
-    digest: Vec<[u8; DIGEST]>,
+    digest: Vec<[u8; DIGEST_BYTES]>,
     key_size: Vec<u32>,
     key: Vec<u8>,
 }
@@ -44,19 +54,19 @@ impl Builder {
         self.flags.push(row.flags);
         self.size.push(row.size);
         self.digest.push(*row.digest);
-        // A longer key makes `key` too long as well, which `finish` refuses.
+        // A key whose size does not fit makes `key` too long as well, which `finish` refuses.
         self.key_size.push(u32::try_from(row.key.len()).unwrap_or(u32::MAX));
         self.key.extend_from_slice(row.key);
     }
 
-    /// Keep the expiry of the change that is just being appended; those before without one have 0.
+    /// Set the expiry of the change that is being appended; the changes before it that have none get 0.
     #[cold]
     fn push_expires(&mut self, expires: u64) {
         self.expires.resize(self.flags.len(), 0);
         self.expires.push(expires);
     }
 
-    /// The segment of the changes of some builders, the keys of each greater than those before.
+    /// Join the changes of some builders, the keys of each greater than those of the builders before it.
     ///
     /// # Errors
     /// As [`Self::finish`].
@@ -68,7 +78,7 @@ impl Builder {
         }
         let count = filled.iter().map(|part| part.flags.len()).sum();
         let key_bytes = filled.iter().map(|part| part.key.len()).sum();
-        let mut whole = Self::with_room(count, key_bytes);
+        let mut whole = Self::with_capacity(count, key_bytes);
         if filled.iter().any(|part| !part.expires.is_empty()) {
             whole.expires.reserve_exact(count);
         }
@@ -78,8 +88,8 @@ impl Builder {
         whole.finish()
     }
 
-    /// With room for so many changes, and bytes of their keys: to grow in steps would copy all of it several times.
-    pub(crate) fn with_room(count: usize, key_bytes: usize) -> Self {
+    /// Reserve room for all changes and keys at once: growing in steps would copy all of it several times.
+    pub(crate) fn with_capacity(count: usize, key_bytes: usize) -> Self {
         Self {
             stamp: Vec::with_capacity(count),
             origin: Vec::with_capacity(count),
@@ -128,13 +138,13 @@ impl Builder {
         place
     }
 
-    /// The segment.
+    /// Build the segment of the changes so far.
     ///
     /// # Errors
     /// [`Error::TooLarge`] where a column passes 4 GiB.
     pub fn finish(&self) -> Result<Segment<Vec<u8>>> {
         let count = self.flags.len();
-        let longest = self.key.len().max(count.saturating_mul(DIGEST));
+        let longest = self.key.len().max(count.saturating_mul(DIGEST_BYTES));
         check_length(longest)?;
         let (origins, places) = self.origin_table();
         let mut layout = Layout {
@@ -142,16 +152,21 @@ impl Builder {
             maxima: places.iter().map(|(_, most)| *most).collect(),
             origins,
             stamp_base: self.stamp.iter().copied().min().unwrap_or(0),
-            totals: Totals {
-                tombstones: self.flags.iter().filter(|flag| *flag & TOMBSTONE != 0).count(),
-                value_bytes: self.size.iter().fold(0, |sum: u64, size| sum.saturating_add(*size)),
-                expiring: self.expires.iter().filter(|time| **time != 0).count(),
-            },
-            marks: strings::marks_of(self.key_size.iter().map(|size| position(u64::from(*size)))),
+            totals: self.totals(),
+            key_marks: marks_of(self.key_size.iter().map(|size| position(u64::from(*size)))),
             ..Layout::default()
         };
         let bytes = self.write(&mut layout);
         Ok(Segment::assemble(bytes, layout))
+    }
+
+    fn totals(&self) -> Totals {
+        let add = |sum: u64, size: &u64| sum.saturating_add(*size);
+        Totals {
+            tombstones: self.flags.iter().filter(|flag| *flag & TOMBSTONE != 0).count(),
+            value_bytes: self.size.iter().fold(0, add),
+            expiring: self.expires.iter().filter(|time| **time != 0).count(),
+        }
     }
 
     /// The origins ascending, with the greatest stamp of each.
@@ -162,107 +177,78 @@ impl Builder {
     }
 
     fn write(&self, layout: &mut Layout) -> Vec<u8> {
-        let base = layout.stamp_base;
-        let mut order = vec![0_u64; self.origins.len()];
-        for (rank, place) in self.origins.values().enumerate() {
-            order[position(u64::from(*place))] = rank as u64;
-        }
-        let most = |numbers: &[u64]| numbers.iter().copied().max().unwrap_or(0);
-        let longest = self.key_size.iter().copied().max().unwrap_or(0);
-        let widths = [
-            width_of(most(&self.stamp) - base),
-            width_of(order.len().saturating_sub(1) as u64),
-            width_of(most(&self.size)),
-            width_of(u64::from(longest)),
-            width_if_any(most(&self.expires)),
-        ];
-        let mut sheet = Sheet::new(layout.count, &widths, self.key.len());
-        let stamps = self.stamp.iter().map(|stamp| stamp - base);
-        layout.stamp = sheet.numbers(widths[0], stamps);
-        let ranks = self.origin.iter().map(|place| order[position(u64::from(*place))]);
-        layout.origin = sheet.numbers(widths[1], ranks);
-        layout.flags = sheet.bytes(&self.flags);
-        layout.size = sheet.numbers(widths[2], self.size.iter().copied());
+        let widths = self.widths(layout);
+        let ranks = self.ranks();
+        let mut columns = ColumnWriter::new(layout.count, &widths, self.key.len());
+        let stamps = self.stamp.iter().map(|stamp| stamp - layout.stamp_base);
+        layout.stamp = columns.numbers(widths.stamp, stamps);
+        let origins = self.origin.iter().map(|place| ranks[position(u64::from(*place))]);
+        layout.origin = columns.numbers(widths.origin, origins);
+        layout.flags = columns.bytes(&self.flags);
+        layout.size = columns.numbers(widths.size, self.size.iter().copied());
         let never = layout.count - self.expires.len();
         let expires = self.expires.iter().copied().chain(repeat_n(0, never));
-        layout.expires = sheet.numbers(widths[4], expires);
-        layout.digest = sheet.bytes(self.digest.as_flattened());
+        layout.expires = columns.numbers(widths.expires, expires);
+        layout.digest = columns.bytes(self.digest.as_flattened());
         let key_sizes = self.key_size.iter().map(|size| u64::from(*size));
-        layout.key_size = sheet.numbers(widths[3], key_sizes);
-        layout.key = sheet.bytes(&self.key);
-        sheet.out
+        layout.key_size = columns.numbers(widths.key_size, key_sizes);
+        layout.key = columns.bytes(&self.key);
+        columns.finish()
     }
-}
 
-/// Columns behind one another.
-pub(crate) struct Sheet {
-    pub(crate) out: Vec<u8>,
-}
-
-impl Sheet {
-    pub(crate) fn new(count: usize, widths: &[usize], key_bytes: usize) -> Self {
-        let row = widths.iter().sum::<usize>() + 1 + DIGEST;
-        Self {
-            out: Vec::with_capacity(count * row + key_bytes),
+    fn widths(&self, layout: &Layout) -> Widths {
+        let greatest = |numbers: &[u64]| numbers.iter().copied().max().unwrap_or(0);
+        let longest_key = self.key_size.iter().copied().max().unwrap_or(0);
+        Widths {
+            stamp: width_of(greatest(&self.stamp) - layout.stamp_base),
+            origin: width_of(layout.origins.len().saturating_sub(1) as u64),
+            size: width_of(greatest(&self.size)),
+            expires: width_if_any(greatest(&self.expires)),
+            key_size: width_of(u64::from(longest_key)),
         }
     }
 
-    pub(crate) fn numbers(&mut self, width: usize, numbers: impl Iterator<Item = u64>) -> Range<usize> {
-        let start = self.out.len();
-        write(&mut self.out, width, numbers);
-        start..self.out.len()
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> Range<usize> {
-        self.pieces(std::iter::once(bytes))
-    }
-
-    pub(crate) fn pieces<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) -> Range<usize> {
-        let start = self.out.len();
-        pieces.for_each(|piece| self.out.extend_from_slice(piece));
-        start..self.out.len()
+    /// The position of each origin among the ascending ones.
+    fn ranks(&self) -> Vec<u64> {
+        let mut ranks = vec![0; self.origins.len()];
+        for (rank, place) in (0..).zip(self.origins.values()) {
+            ranks[position(u64::from(*place))] = rank;
+        }
+        ranks
     }
 }
 
-/// A segment of changes in any order; of one key given twice, the greatest change counts.
-///
-/// # Errors
-/// A reserved key, an unknown flag, a tombstone with a size, digest or expiry.
-pub fn from_rows(mut rows: Vec<Row<'_>>) -> Result<Segment<Vec<u8>>> {
-    rows.iter().try_for_each(check_row)?;
-    rows.sort_by(|left, right| left.key.cmp(right.key).then_with(|| right.order(left)));
-    rows.dedup_by(|later, kept| later.key == kept.key);
-    let mut builder = Builder::default();
-    for row in &rows {
-        builder.push(row);
+impl Segment<Vec<u8>> {
+    /// Build a segment from changes in any order; of several changes of a key, the greatest counts.
+    ///
+    /// # Errors
+    /// A reserved key, an unknown flag, or a tombstone with a size, digest or expiry.
+    pub fn from_rows(mut rows: Vec<Row<'_>>) -> Result<Self> {
+        rows.iter().try_for_each(check_row)?;
+        rows.sort_by(|left, right| left.key.cmp(right.key).then_with(|| right.order(left)));
+        rows.dedup_by(|later, kept| later.key == kept.key);
+        let mut builder = Builder::default();
+        for row in &rows {
+            builder.push(row);
+        }
+        builder.finish()
     }
-    builder.finish()
 }
 
 fn check_row(row: &Row<'_>) -> Result<()> {
     let text = String::from_utf8_lossy(row.key);
-    key::check(&text)?;
-    let problem = if row.flags & !(TOMBSTONE | DECISION) != 0 {
-        "unknown flag"
+    key::check_key(&text)?;
+    let fault = if row.flags & !(TOMBSTONE | DECISION) != 0 {
+        ChangeFault::UnknownFlag
     } else if row.deletes() && (row.size != 0 || *row.digest != NO_DIGEST) {
-        "tombstone with a size or digest"
+        ChangeFault::TombstoneWithValue
     } else if row.deletes() && row.expires != 0 {
-        EXPIRING_TOMBSTONE
+        ChangeFault::TombstoneExpires
     } else {
         return Ok(());
     };
     Err(Error::BadChange {
         key: text.into_owned(),
-        problem,
+        fault,
     })
-}
-
-pub(crate) const fn bad(problem: &'static str) -> Error {
-    Error::BadArgument { problem }
-}
-
-/// Refuse a column that a msgpack bin cannot hold.
-pub(crate) fn check_length(length: usize) -> Result<()> {
-    let fits = u32::try_from(length).is_ok();
-    if fits { Ok(()) } else { Err(Error::TooLarge { length }) }
 }

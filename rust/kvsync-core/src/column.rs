@@ -1,7 +1,7 @@
-//! A column of numbers, all of the least width that holds the greatest.
+//! A column of numbers, all in the least width that holds the greatest.
 
 /// A little-endian number of fixed width.
-pub trait Number: Copy + Default {
+pub(crate) trait Number: Copy + Default {
     /// Width in bytes.
     const WIDTH: usize;
 
@@ -12,7 +12,6 @@ pub trait Number: Copy + Default {
     fn low(self) -> u32;
 
     /// The greater of two, found without widening them.
-    #[must_use]
     fn greater(self, other: Self) -> Self;
 }
 
@@ -45,7 +44,7 @@ number!(1 u8, 2 u16, 4 u32, 8 u64);
 
 /// A column of numbers inside an object's bytes.
 #[derive(Debug, Clone, Copy)]
-pub enum Column<'a> {
+pub(crate) enum Column<'a> {
     /// Width 1.
     One(&'a [[u8; 1]]),
     /// Width 2.
@@ -56,8 +55,7 @@ pub enum Column<'a> {
     Eight(&'a [[u8; 8]]),
 }
 
-/// Run an expression on a column's numbers, compiled once for each width.
-#[macro_export]
+/// Evaluate an expression on a column's numbers, compiled once for each width.
 macro_rules! each_width {
     ($column:expr, $numbers:ident => $body:expr) => {
         match $column {
@@ -68,11 +66,11 @@ macro_rules! each_width {
         }
     };
 }
+pub(crate) use each_width;
 
 impl<'a> Column<'a> {
     /// The column of `count` numbers that fills `bytes`, if there is such a width.
-    #[must_use]
-    pub fn new(bytes: &'a [u8], count: usize) -> Option<Self> {
+    pub(crate) fn new(bytes: &'a [u8], count: usize) -> Option<Self> {
         if count == 0 {
             return bytes.is_empty().then_some(Self::One(&[]));
         }
@@ -89,8 +87,7 @@ impl<'a> Column<'a> {
     }
 
     /// Width of its numbers in bytes.
-    #[must_use]
-    pub const fn width(self) -> usize {
+    pub(crate) const fn width(self) -> usize {
         match self {
             Self::One(_) => 1,
             Self::Two(_) => 2,
@@ -99,9 +96,8 @@ impl<'a> Column<'a> {
         }
     }
 
-    /// How many numbers.
-    #[must_use]
-    pub const fn len(self) -> usize {
+    /// Number of numbers.
+    pub(crate) const fn len(self) -> usize {
         match self {
             Self::One(numbers) => numbers.len(),
             Self::Two(numbers) => numbers.len(),
@@ -110,52 +106,46 @@ impl<'a> Column<'a> {
         }
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
+    /// Whether there are no numbers.
+    pub(crate) const fn is_empty(self) -> bool {
         self.len() == 0
     }
 
     /// The number at a position.
-    #[must_use]
     #[inline]
-    pub fn get(self, index: usize) -> u64 {
+    pub(crate) fn get(self, index: usize) -> u64 {
         each_width!(self, numbers => numbers[index].get())
     }
 
-    /// The number at a position; 0 where there is none, as in an empty column that stands for zeros.
-    #[must_use]
+    /// The number at a position; 0 where there is none, as in an empty column, which stands for zeros.
     #[inline]
-    pub fn get_or_zero(self, index: usize) -> u64 {
+    pub(crate) fn get_or_zero(self, index: usize) -> u64 {
         each_width!(self, numbers => numbers.get(index).map_or(0, |number| number.get()))
     }
 
     /// The sum over a range of positions.
-    #[must_use]
     #[inline]
-    pub fn sum(self, start: usize, stop: usize) -> u64 {
+    pub(crate) fn sum(self, start: usize, stop: usize) -> u64 {
         each_width!(self, numbers => sum(&numbers[start..stop]))
     }
 
     /// How many numbers are not 0.
-    #[must_use]
-    pub fn nonzero(self) -> usize {
+    pub(crate) fn nonzero(self) -> usize {
         each_width!(self, numbers => numbers.iter().filter(|number| number.get() != 0).count())
     }
 
     /// The greatest number, 0 for an empty column.
-    #[must_use]
-    pub fn max(self) -> u64 {
+    pub(crate) fn max(self) -> u64 {
         each_width!(self, numbers => max(numbers))
     }
 }
 
-/// So many numbers of few bytes are added up before their sum is widened, in which it has room.
+/// How many narrow numbers are added up in 32 bits, where their sum has room, before it is widened.
 const NARROW: usize = 1024;
 
 /// The sum of numbers, saturating.
 #[inline]
-pub fn sum<N: Number>(numbers: &[N]) -> u64 {
+pub(crate) fn sum<N: Number>(numbers: &[N]) -> u64 {
     if N::WIDTH == 8 {
         let add = |total: u64, number: &N| total.saturating_add(number.get());
         return numbers.iter().fold(0, add);
@@ -169,14 +159,13 @@ pub fn sum<N: Number>(numbers: &[N]) -> u64 {
 
 /// The greatest of numbers, 0 where there are none.
 #[inline]
-pub fn max<N: Number>(numbers: &[N]) -> u64 {
+pub(crate) fn max<N: Number>(numbers: &[N]) -> u64 {
     let numbers = numbers.iter().copied();
     numbers.fold(N::default(), N::greater).get()
 }
 
 /// The least width that holds a number.
-#[must_use]
-pub const fn width_of(greatest: u64) -> usize {
+pub(crate) const fn width_of(greatest: u64) -> usize {
     match greatest {
         0..=0xff => 1,
         0x100..=0xffff => 2,
@@ -185,17 +174,16 @@ pub const fn width_of(greatest: u64) -> usize {
     }
 }
 
-/// As [`width_of`], of a column that is left empty where all of its numbers are 0: then 0.
-#[must_use]
-pub const fn width_if_any(greatest: u64) -> usize {
+/// As [`width_of`] for a column that is left empty where all of its numbers are 0; its width is 0 then.
+pub(crate) const fn width_if_any(greatest: u64) -> usize {
     match greatest {
         0 => 0,
         _ => width_of(greatest),
     }
 }
 
-/// Append numbers to `out`, each in `width` bytes; none of them where that is 0.
-pub fn write(out: &mut Vec<u8>, width: usize, numbers: impl Iterator<Item = u64>) {
+/// Append numbers to `out`, each in `width` bytes; nothing where `width` is 0.
+pub(crate) fn write(out: &mut Vec<u8>, width: usize, numbers: impl Iterator<Item = u64>) {
     match width {
         0 => {}
         1 => out.extend(numbers.map(|number| number.to_le_bytes()[0])),
@@ -212,9 +200,8 @@ fn extend<const N: usize>(out: &mut Vec<u8>, numbers: impl Iterator<Item = u64>)
     }
 }
 
-/// A number that was checked against a length, as an index.
-#[must_use]
+/// A number as an index, where it was checked against a length.
 #[inline]
-pub fn position(number: u64) -> usize {
+pub(crate) fn position(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::reason::ArgumentFault;
 
 /// Every stamp from `first` to `last` of one origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +21,14 @@ pub struct Span {
 /// The vector covers every change of an origin up to a stamp. The exceptions are the changes held beyond
 /// it: spans that neither reach into the vector nor touch each other. A span that begins right after the
 /// vector stays a span, because only the replica may decide to raise its vector.
+///
+/// ```
+/// use kvsync_core::Cover;
+///
+/// let cover = Cover::default().with_stamp(7, 10).with_dots([(7, 12), (7, 13)]);
+/// assert!(cover.covers(7, 9) && !cover.covers(7, 11) && cover.covers(7, 13));
+/// assert_eq!((cover.vector()[&7], cover.exceptions().len()), (10, 1));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Cover {
     vector: BTreeMap<u64, u64>,
@@ -33,9 +42,7 @@ impl Cover {
     /// A span that ends before it begins.
     pub fn new(vector: BTreeMap<u64, u64>, exceptions: Vec<Span>) -> Result<Self> {
         if exceptions.iter().any(|span| span.first > span.last) {
-            return Err(Error::BadArgument {
-                problem: "a range of stamps ends before it begins",
-            });
+            return Err(Error::BadArgument(ArgumentFault::SpanBackwards));
         }
         Ok(Self::normal(vector, exceptions))
     }

@@ -1,18 +1,25 @@
-//! Whole objects as segments, many at once.
+//! Objects decoded into segments, many at once.
 
 use std::ops::Range;
 
-use crate::check::{Check, Totals};
-use crate::envelope::{self, Body, HEADER, Kind};
+use crate::check::Check;
+use crate::envelope::{self, Body, HEADER_BYTES, Kind};
 use crate::error::{Error, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, Totals};
 use crate::segment::Segment;
 use crate::workers::{self, Workers};
 
-/// The keys of a thread's least share are checked in so many parts, which stay near meanwhile.
+/// The keys of a thread's smallest share are checked in this many parts, each of which stays in the cache.
 const KEY_PARTS: usize = 4;
 
 /// Open and validate one object.
+///
+/// ```
+/// use kvsync_core::{Error, Reason, decode};
+///
+/// let error = decode(b"too short", "segment/0000000000000001-0").unwrap_err();
+/// assert_eq!(error, Error::Damaged { offset: 9, reason: Reason::EnvelopeTooShort });
+/// ```
 ///
 /// # Errors
 /// As [`envelope::open`] and [`Segment::parse`].
@@ -23,25 +30,35 @@ pub fn decode<B: AsRef<[u8]>>(data: B, name: &str) -> Result<Segment<Body<B>>> {
 
 /// Open and validate objects, each given with its name.
 ///
-/// Large ones are checked by several threads. The outcome is that of [`decode`] of one after another.
+/// Several threads check large objects. The result is as if [`decode`] were called for one after another.
+///
+/// ```
+/// use kvsync_core::{Segment, Workers, decode_all};
+///
+/// let object = Segment::from_rows(Vec::new())?.encode("segment/0000000000000001-0", false)?;
+/// let objects = vec![(&object[..], "segment/0000000000000001-0"), (&object[..3], "segment/0000000000000002-0")];
+/// let (index, error) = decode_all(objects, Workers::ALONE).unwrap_err();
+/// assert_eq!((index, error.to_string().as_str()), (1, "damaged at byte 3: shorter than its envelope"));
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 ///
 /// # Errors
-/// The position and the error of the first object that has one.
+/// The position and the error of the first object that is refused.
 pub fn decode_all<B: AsRef<[u8]> + Sync>(
     objects: Vec<(B, &str)>,
     workers: Workers,
 ) -> std::result::Result<Vec<Segment<Body<B>>>, (usize, Error)> {
     let mut sound = find_sound(&objects, workers).into_iter();
     let decode = |(index, (data, name))| match sound.next().flatten() {
-        Some(draft) => Ok(draft.finish(data)),
-        // Small, or at fault: then the order of the checks tells which fault to name.
+        Some(object) => Ok(object.finish(data)),
+        // Small, or damaged: checked in the order of the format, which decides which fault is reported.
         None => decode(data, name).map_err(|error| (index, error)),
     };
     objects.into_iter().enumerate().map(decode).collect()
 }
 
 /// A segment whose columns are not all checked yet.
-struct Draft {
+struct PartlyChecked {
     inflated: Option<Vec<u8>>,
     layout: Layout,
 }
@@ -50,50 +67,54 @@ struct Draft {
 enum Part {
     Checksum,
     Stamps,
-    Flags,
+    Totals,
     Keys(Range<usize>),
 }
 
-/// The objects that pass every check, as found by several threads; nothing where they are small.
-fn find_sound<B: AsRef<[u8]> + Sync>(objects: &[(B, &str)], workers: Workers) -> Vec<Option<Draft>> {
+/// The objects that pass every check, as several threads find them; nothing where all are small.
+fn find_sound<B: AsRef<[u8]> + Sync>(objects: &[(B, &str)], workers: Workers) -> Vec<Option<PartlyChecked>> {
     let bytes = |(data, _): &(B, &str)| data.as_ref().len();
-    let threads = workers.for_bytes(objects.iter().map(bytes).sum());
+    let threads = workers.threads_for(objects.iter().map(bytes).sum());
     if threads == 1 {
         return Vec::new();
     }
-    let plain = |(data, _): &(B, &str)| envelope::peek(Kind::Segment, data.as_ref()).is_some();
-    // To begin takes long only where something has to be decompressed.
-    let beginners = if objects.iter().all(plain) { 1 } else { threads };
-    let mut drafts = workers::run(beginners, objects.len(), |index| {
-        let (data, name) = &objects[index];
-        Draft::begin(data.as_ref(), name)
-    });
-    let parts = parts(&drafts, workers.share_bytes());
+    let mut begun = begin_all(objects, threads);
+    let parts = parts(&begun, workers.share_bytes());
     let outcomes = workers::run(threads, parts.len(), |part| {
         let (index, part) = &parts[part];
-        let draft = drafts[*index].as_ref()?;
-        draft.check(objects[*index].0.as_ref(), part)
+        let object = begun[*index].as_ref()?;
+        object.check(objects[*index].0.as_ref(), part)
     });
     for ((index, _), outcome) in parts.iter().zip(outcomes) {
-        let draft = drafts[*index].take().zip(outcome);
-        drafts[*index] = draft.map(|(draft, totals)| draft.with(totals));
+        let object = begun[*index].take().zip(outcome);
+        begun[*index] = object.map(|(object, totals)| object.with(totals));
     }
-    drafts
+    begun
 }
 
-/// All checks of all objects, the long ones first, that no thread is left with one in the end.
-fn parts(drafts: &[Option<Draft>], share_bytes: usize) -> Vec<(usize, Part)> {
+fn begin_all<B: AsRef<[u8]> + Sync>(objects: &[(B, &str)], threads: usize) -> Vec<Option<PartlyChecked>> {
+    let plain = |(data, _): &(B, &str)| envelope::peek(Kind::Segment, data.as_ref()).is_some();
+    // To begin takes long only where an object has to be decompressed.
+    let threads = if objects.iter().all(plain) { 1 } else { threads };
+    workers::run(threads, objects.len(), |index| {
+        let (data, name) = &objects[index];
+        PartlyChecked::begin(data.as_ref(), name)
+    })
+}
+
+/// All checks of all objects, the long ones first, so that all threads end at about the same time.
+fn parts(objects: &[Option<PartlyChecked>], share_bytes: usize) -> Vec<(usize, Part)> {
     let begun = || {
-        let numbered = drafts.iter().enumerate();
-        numbered.filter_map(|(index, draft)| Some((index, draft.as_ref()?)))
+        let numbered = objects.iter().enumerate();
+        numbered.filter_map(|(index, object)| Some((index, object.as_ref()?)))
     };
-    let plain = begun().filter(|(_, draft)| draft.inflated.is_none());
+    let plain = begun().filter(|(_, object)| object.inflated.is_none());
     let mut parts: Vec<_> = plain.map(|(index, _)| (index, Part::Checksum)).collect();
     parts.extend(begun().map(|(index, _)| (index, Part::Stamps)));
-    parts.extend(begun().map(|(index, _)| (index, Part::Flags)));
-    for (index, draft) in begun() {
-        let blocks = draft.layout.marks.len();
-        let bytes = draft.layout.key.len().max(1);
+    parts.extend(begun().map(|(index, _)| (index, Part::Totals)));
+    for (index, object) in begun() {
+        let blocks = object.layout.key_marks.len();
+        let bytes = object.layout.key.len().max(1);
         let part_bytes = share_bytes / KEY_PARTS;
         let step = (part_bytes.saturating_mul(blocks) / bytes).clamp(1, blocks.max(1));
         let starts = (0..blocks).step_by(step);
@@ -102,8 +123,8 @@ fn parts(drafts: &[Option<Draft>], share_bytes: usize) -> Vec<(usize, Part)> {
     parts
 }
 
-impl Draft {
-    /// Read what stands before the columns; None where anything is wrong.
+impl PartlyChecked {
+    /// Read everything before the columns; None where anything is wrong.
     fn begin(data: &[u8], name: &str) -> Option<Self> {
         let (body, inflated) = match envelope::peek(Kind::Segment, data) {
             Some(body) => (body, None),
@@ -111,19 +132,19 @@ impl Draft {
         };
         let body = inflated.as_deref().unwrap_or(body);
         let mut layout = Layout::read(body, name).ok()?;
-        layout.marks = Check { body }.key_sizes(&layout).ok()?;
+        layout.key_marks = Check { body }.key_sizes(&layout).ok()?;
         Some(Self { inflated, layout })
     }
 
-    /// Make one check; None where it fails.
+    /// Run one check; None where it fails.
     fn check(&self, data: &[u8], part: &Part) -> Option<Totals> {
         let body = match &self.inflated {
             Some(body) => body,
-            None => data.get(HEADER..)?,
+            None => data.get(HEADER_BYTES..)?,
         };
         let (check, layout) = (Check { body }, &self.layout);
         let sound = match part {
-            Part::Flags => return check.flags(layout).ok(),
+            Part::Totals => return check.totals(layout).ok(),
             Part::Checksum => envelope::is_intact(data),
             Part::Stamps => check.origins(layout).and_then(|()| check.stamps(layout)).is_ok(),
             Part::Keys(blocks) => check.keys(layout).are_keys(blocks.clone()),
@@ -142,7 +163,7 @@ impl Draft {
     fn finish<B: AsRef<[u8]>>(self, data: B) -> Segment<Body<B>> {
         let Self { inflated, mut layout } = self;
         let Some(body) = inflated else {
-            layout.shift(HEADER);
+            layout.shift(HEADER_BYTES);
             return Segment::assemble(Body::Shared(data), layout);
         };
         Segment::assemble(Body::Owned(body), layout)

@@ -1,110 +1,126 @@
-//! What each side lacks of the other.
+//! What each side misses of the other.
 
 use std::cmp::Ordering;
 
 use crate::build::Builder;
 use crate::cover::Cover;
-use crate::cursor::Picks;
+use crate::equal_runs::EqualRuns;
 use crate::error::Result;
 use crate::key;
-use crate::merge::{Newest, Seeker};
+use crate::merge::Newest;
+use crate::missing_rows::missing_rows;
+use crate::pick::{PickedRows, Positions};
 use crate::row::Row;
-use crate::segment::{Segment, View};
-use crate::stretch::{Part, Stretch, divide};
-use crate::twin::Twins;
-use crate::uncovered::{Chosen, uncovered};
+use crate::seek::Seeker;
+use crate::segment::Segment;
+use crate::segments_since::{KeyRange, SegmentsSince, split_by_keys};
+use crate::view::View;
 use crate::workers::{self, Workers};
 
-/// So many changes are compared as a whole after one that differed.
-const LEAST_REACH: usize = 8;
-/// So many at most: each column is read for long without a change to another, and keys stay near.
-const GREATEST_REACH: usize = 4096;
+/// How many changes are compared at once after one that differed.
+const REACH_MIN: usize = 8;
+/// How many at most: each column is read for long without a switch to another, and keys stay in the cache.
+const REACH_MAX: usize = 4096;
 
-/// How many segments an outcome has.
-const BUILDERS: usize = 6;
+/// How many segments a delta has.
+const SEGMENTS: usize = 6;
 
-/// The outcome, for sides A and B.
+/// One of the two sides to compare.
+#[derive(Debug, Clone, Copy)]
+pub struct Side<'a> {
+    /// Segments of the side, among them every one with a change that the other side may miss.
+    pub segments: &'a [View<'a>],
+    /// The changes that the side holds.
+    pub cover: &'a Cover,
+}
+
+/// Two sides to compare.
+#[derive(Debug, Clone, Copy)]
+pub struct Sides<'a> {
+    /// Side A.
+    pub a: Side<'a>,
+    /// Side B.
+    pub b: Side<'a>,
+    /// Whether the greater of two concurrent changes of a key wins, instead of being a conflict.
+    pub ordered: bool,
+}
+
+/// What each side misses of the other.
 #[derive(Debug)]
 pub struct Delta {
     /// Changes to apply at A.
     pub to_a: Segment<Vec<u8>>,
     /// Changes to apply at B.
     pub to_b: Segment<Vec<u8>>,
-    /// Changes to log at A, whose value it has already, to go at the same time.
+    /// Changes to log at A only, because A has their value with their expiry.
     pub log_a: Segment<Vec<u8>>,
-    /// Changes to log at B, whose value it has already, to go at the same time.
+    /// Changes to log at B only, because B has their value with their expiry.
     pub log_b: Segment<Vec<u8>>,
-    /// A's changes of the keys that both sides changed without knowing of each other, to another value or another time.
+    /// A's changes of the keys that both sides changed concurrently, to another value or another expiry.
     pub conflict_a: Segment<Vec<u8>>,
     /// B's changes of the same keys.
     pub conflict_b: Segment<Vec<u8>>,
 }
 
-#[derive(Debug, Default)]
-struct Outcome {
-    to_a: Builder,
-    to_b: Builder,
-    log_a: Builder,
-    log_b: Builder,
-    conflict_a: Builder,
-    conflict_b: Builder,
+/// A segment that is the whole delta.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SingleSegment {
+    /// A misses all of the segment at this position of B's segments, and B misses nothing.
+    ToA(usize),
+    /// B misses all of the segment at this position of A's segments, and A misses nothing.
+    ToB(usize),
 }
 
-/// Compare the newest changes of two stretches by what the other side holds.
+/// Compare the newest changes of two sides by what the other side holds.
 ///
-/// With `ordered`, the greater of two changes of a key wins instead of being a conflict.
+/// Where much is missing, several threads compare it by ranges of keys. The result does not depend on their number.
 ///
 /// # Errors
-/// [`Error::ForgedKey`](crate::Error::ForgedKey) where a key that would go out is reserved.
-pub fn delta(a: &[View<'_>], b: &[View<'_>], cover_a: &Cover, cover_b: &Cover, ordered: bool) -> Result<Delta> {
-    delta_by(Workers::ALONE, [a, b], [cover_a, cover_b], ordered)
+/// [`Error::ForgedKey`](crate::Error::ForgedKey) where a key to be sent is reserved.
+pub fn delta(sides: Sides<'_>, workers: Workers) -> Result<Delta> {
+    let missing = missing_of_both(&sides, workers)?;
+    let (for_b, for_a) = missing.split_at(sides.a.segments.len());
+    let both = [
+        SegmentsSince::new(sides.a.segments, for_b),
+        SegmentsSince::new(sides.b.segments, for_a),
+    ];
+    let cost_bytes = both
+        .iter()
+        .map(SegmentsSince::cost_bytes)
+        .fold(0, usize::saturating_add);
+    let threads = workers.threads_for(cost_bytes);
+    let ranges = split_by_keys(both, threads);
+    let parts = workers::run(threads, ranges.len(), |range| {
+        let (a, b) = &ranges[range];
+        DeltaBuilder::of_range([a, b], sides.ordered)
+    });
+    let parts: Vec<DeltaBuilder> = parts.into_iter().collect::<Result<_>>()?;
+    join(threads, &parts)
 }
 
-/// As [`delta`]; where much is lacking, several threads compare it by ranges of keys.
+/// The segment that is the whole delta, where one side has nothing to compare and misses all of one segment.
+///
+/// Nothing has to be copied then.
 ///
 /// # Errors
 /// As [`delta`].
-pub fn delta_by(
-    workers: Workers,
-    [a, b]: [&[View<'_>]; 2],
-    [cover_a, cover_b]: [&Cover; 2],
-    ordered: bool,
-) -> Result<Delta> {
-    let views = || a.iter().chain(b);
-    let stamped = views().map(|view| view.layout.stamp.len() + view.layout.origin.len());
-    let threads = workers.for_bytes(stamped.sum());
-    let chosen = workers::run(threads, views().count(), |index| match a.get(index) {
-        Some(view) => uncovered(*view, cover_b),
-        None => uncovered(b[index - a.len()], cover_a),
-    });
-    let chosen: Vec<Chosen> = chosen.into_iter().collect::<Result<_>>()?;
-    let (for_b, for_a) = chosen.split_at(a.len());
-    let (a, b) = (Stretch::new(a, for_b), Stretch::new(b, for_a));
-    let threads = workers.for_bytes(a.cost_bytes().saturating_add(b.cost_bytes()));
-    let parts = divide(a, b, threads);
-    let outcomes = workers::run(threads, parts.len(), |part| {
-        let (a, b) = &parts[part];
-        Outcome::of(a, b, ordered)
-    });
-    let outcomes: Vec<Outcome> = outcomes.into_iter().collect::<Result<_>>()?;
-    finish(threads, &outcomes)
+pub fn single_segment(sides: Sides<'_>) -> Result<Option<SingleSegment>> {
+    if let Some(place) = single_missing(sides.a.segments, &sides.b)? {
+        return Ok(Some(SingleSegment::ToB(place)));
+    }
+    Ok(single_missing(sides.b.segments, &sides.a)?.map(SingleSegment::ToA))
 }
 
-/// The place of the one segment that a stretch has, where all of it is lacking on a side that has nothing to compare.
-///
-/// It is then the delta by itself, and nothing has to be copied.
-///
-/// # Errors
-/// As [`delta`].
-pub fn sole(given: &[View<'_>], taker: &[View<'_>], cover: &Cover) -> Result<Option<usize>> {
-    if taker.iter().any(|view| !view.is_empty()) {
+/// The position of the only segment that is not empty, if `receiver` has no change and misses all of the segment's.
+fn single_missing(segments: &[View<'_>], receiver: &Side<'_>) -> Result<Option<usize>> {
+    if receiver.segments.iter().any(|view| !view.is_empty()) {
         return Ok(None);
     }
-    let mut filled = (0..).zip(given).filter(|(_, view)| !view.is_empty());
+    let mut filled = (0..).zip(segments).filter(|(_, view)| !view.is_empty());
     let (Some((place, view)), None) = (filled.next(), filled.next()) else {
         return Ok(None);
     };
-    if !uncovered(*view, cover)?.is_range_of(view.len()) {
+    if !missing_rows(*view, receiver.cover)?.is_first(view.len()) {
         return Ok(None);
     }
     if !key::is_harmless(view.keys.bytes) {
@@ -115,12 +131,25 @@ pub fn sole(given: &[View<'_>], taker: &[View<'_>], cover: &Cover) -> Result<Opt
     Ok(Some(place))
 }
 
-/// Put the outcomes of ascending ranges of keys together.
-fn finish(threads: usize, outcomes: &[Outcome]) -> Result<Delta> {
-    let all: Vec<_> = outcomes.iter().map(Outcome::builders).collect();
-    let joined = workers::run(threads, BUILDERS, |place| {
-        let parts: Vec<&Builder> = all.iter().map(|builders| builders[place]).collect();
-        Builder::join(&parts)
+/// The changes of each of A's segments that B misses, then of each of B's segments that A misses.
+fn missing_of_both(sides: &Sides<'_>, workers: Workers) -> Result<Vec<Positions>> {
+    let Sides { a, b, .. } = sides;
+    let views = || a.segments.iter().chain(b.segments);
+    let stamped_bytes = views().map(|view| view.layout.stamp.len() + view.layout.origin.len());
+    let threads = workers.threads_for(stamped_bytes.sum());
+    let missing = workers::run(threads, views().count(), |number| match a.segments.get(number) {
+        Some(view) => missing_rows(*view, b.cover),
+        None => missing_rows(b.segments[number - a.segments.len()], a.cover),
+    });
+    missing.into_iter().collect()
+}
+
+/// Join the deltas of ascending ranges of keys.
+fn join(threads: usize, parts: &[DeltaBuilder]) -> Result<Delta> {
+    let parts: Vec<_> = parts.iter().map(DeltaBuilder::builders).collect();
+    let joined = workers::run(threads, SEGMENTS, |place| {
+        let builders: Vec<&Builder> = parts.iter().map(|builders| builders[place]).collect();
+        Builder::join(&builders)
     });
     let mut joined = joined.into_iter();
     let mut next = || joined.next().unwrap_or_else(|| Builder::default().finish());
@@ -134,39 +163,44 @@ fn finish(threads: usize, outcomes: &[Outcome]) -> Result<Delta> {
     })
 }
 
-impl Outcome {
-    fn of(a: &Part<'_>, b: &Part<'_>, ordered: bool) -> Result<Self> {
-        let mut outcome = Self::default();
+/// The delta of a range of keys.
+#[derive(Debug, Default)]
+struct DeltaBuilder {
+    to_a: Builder,
+    to_b: Builder,
+    log_a: Builder,
+    log_b: Builder,
+    conflict_a: Builder,
+    conflict_b: Builder,
+}
+
+impl DeltaBuilder {
+    fn of_range([a, b]: [&KeyRange<'_>; 2], ordered: bool) -> Result<Self> {
+        let mut delta = Self::default();
         if let ([(a, for_b)], [(b, for_a)]) = (a.views(), b.views()) {
-            let for_b = Picks::new(*a, for_b.clone());
-            let for_a = Picks::new(*b, for_a.clone());
-            outcome.compare_twins(&Twins::new(*a, *b), [for_b, for_a], ordered)?;
+            let for_b = PickedRows::new(*a, for_b.clone());
+            let for_a = PickedRows::new(*b, for_a.clone());
+            delta.compare_pair(&EqualRuns::new([*a, *b]), [for_b, for_a], ordered)?;
         } else {
-            outcome.compare(Unknown::new(a), Unknown::new(b), ordered)?;
+            delta.compare([NewestMissing::new(a), NewestMissing::new(b)], ordered)?;
         }
-        Ok(outcome)
+        Ok(delta)
     }
 
-    /// What it consists of, in the order of a [`Delta`].
-    const fn builders(&self) -> [&Builder; BUILDERS] {
-        let Self {
-            to_a,
-            to_b,
-            log_a,
-            log_b,
-            conflict_a,
-            conflict_b,
-        } = self;
-        [to_a, to_b, log_a, log_b, conflict_a, conflict_b]
+    /// The builders in the order of the fields of a [`Delta`].
+    const fn builders(&self) -> [&Builder; SEGMENTS] {
+        [
+            &self.to_a,
+            &self.to_b,
+            &self.log_a,
+            &self.log_b,
+            &self.conflict_a,
+            &self.conflict_b,
+        ]
     }
 
-    fn compare<'a>(
-        &mut self,
-        for_b: impl Iterator<Item = Row<'a>>,
-        for_a: impl Iterator<Item = Row<'a>>,
-        ordered: bool,
-    ) -> Result<()> {
-        let (mut for_b, mut for_a) = (for_b.peekable(), for_a.peekable());
+    fn compare<'a>(&mut self, rows: [impl Iterator<Item = Row<'a>>; 2], ordered: bool) -> Result<()> {
+        let [mut for_b, mut for_a] = rows.map(Iterator::peekable);
         loop {
             let order = match (for_b.peek(), for_a.peek()) {
                 (None, None) => return Ok(()),
@@ -180,18 +214,18 @@ impl Outcome {
         }
     }
 
-    /// Compare two segments; runs of changes that are the same in both are left out as a whole.
-    fn compare_twins(
+    /// Compare two segments; runs of changes that are equal in both are skipped as a whole.
+    fn compare_pair(
         &mut self,
-        twins: &Twins<'_>,
-        [mut for_b, mut for_a]: [Picks<'_>; 2],
+        equal_runs: &EqualRuns<'_>,
+        [mut for_b, mut for_a]: [PickedRows<'_>; 2],
         ordered: bool,
     ) -> Result<()> {
         let (mut next_a, mut next_b) = (for_b.next(), for_a.next());
-        let mut reach = GREATEST_REACH;
+        let mut reach = REACH_MAX;
         while let (Some(row_a), Some(row_b)) = (&next_a, &next_b) {
-            let most = for_b.run(reach).min(for_a.run(reach));
-            let run = twins.run(for_b.here(), for_a.here(), most);
+            let most = for_b.run_length(reach).min(for_a.run_length(reach));
+            let run = equal_runs.run_at([for_b.place(), for_a.place()], most);
             let order = if run.count > 0 {
                 run.check()?;
                 for_b.skip_run(run.count, run.keys.len());
@@ -203,11 +237,11 @@ impl Outcome {
                 self.add(row_a, order.is_ge().then_some(row_b), ordered)?;
                 order
             };
-            // To look far costs nothing where the stamps, which go first, say how far.
-            reach = if run.by_stamp {
-                GREATEST_REACH
+            // A long reach costs nothing where the stamps, which are compared first, end the run.
+            reach = if run.ended_by_stamp {
+                REACH_MAX
             } else {
-                (2 * run.count + LEAST_REACH).min(GREATEST_REACH)
+                (2 * run.count + REACH_MIN).min(REACH_MAX)
             };
             if order.is_le() {
                 next_a = for_b.next();
@@ -217,8 +251,7 @@ impl Outcome {
             }
         }
         self.compare(
-            next_a.into_iter().chain(for_b),
-            next_b.into_iter().chain(for_a),
+            [next_a.into_iter().chain(for_b), next_b.into_iter().chain(for_a)],
             ordered,
         )
     }
@@ -237,12 +270,12 @@ impl Outcome {
     }
 
     fn add_both(&mut self, a: &Row<'_>, b: &Row<'_>, ordered: bool) {
-        // The same value that goes at another time has to be written again.
-        let there = a.same_effect(b) && a.expires == b.expires;
+        // The same value with another expiry has to be written again.
+        let same_value = a.same_effect(b) && a.expires == b.expires;
         match a.order(b) {
             Ordering::Equal => {}
-            Ordering::Greater if there => self.log_b.push(a),
-            Ordering::Less if there => self.log_a.push(b),
+            Ordering::Greater if same_value => self.log_b.push(a),
+            Ordering::Less if same_value => self.log_a.push(b),
             Ordering::Greater if ordered => self.to_b.push(a),
             Ordering::Less if ordered => self.to_a.push(b),
             _ => {
@@ -253,35 +286,34 @@ impl Outcome {
     }
 }
 
-/// The newest change of each key over a stretch, as far as a cover lacks it.
+/// The newest change of each key in a range, as far as the other side misses it.
 ///
-/// A covered change may be newer than an uncovered one of its key: then nothing of the key is lacking.
-/// So each candidate is looked up in every segment that has covered changes.
-struct Unknown<'a> {
-    candidates: Newest<'a, Picks<'a>>,
-    others: Vec<Seeker<'a>>,
+/// A covered change may be newer than a missing one of the same key: then nothing of that key is missing. So each
+/// candidate is looked up in every segment that has covered changes.
+struct NewestMissing<'a> {
+    candidates: Newest<'a, PickedRows<'a>>,
+    with_covered_changes: Vec<Seeker<'a>>,
 }
 
-impl<'a> Unknown<'a> {
-    fn new(part: &Part<'a>) -> Self {
-        let picks = part.views().iter().filter(|(_, choice)| choice.len() > 0);
-        let picks = picks.map(|(view, choice)| Picks::new(*view, choice.clone()));
-        let others = part.others().map(Seeker::new);
+impl<'a> NewestMissing<'a> {
+    fn new(range: &KeyRange<'a>) -> Self {
+        let picks = range.views().iter().filter(|(_, picks)| picks.len() > 0);
+        let picks = picks.map(|(view, picks)| PickedRows::new(*view, picks.clone()));
         Self {
             candidates: Newest::new(picks),
-            others: others.collect(),
+            with_covered_changes: range.with_covered_changes().map(Seeker::new).collect(),
         }
     }
 }
 
-impl<'a> Iterator for Unknown<'a> {
+impl<'a> Iterator for NewestMissing<'a> {
     type Item = Row<'a>;
 
     fn next(&mut self) -> Option<Row<'a>> {
-        let others = &mut self.others;
+        let seekers = &mut self.with_covered_changes;
         self.candidates.find(|row| {
             let newer = |found: Row<'_>| found.order(row) == Ordering::Greater;
-            !others.iter_mut().any(|other| other.find(row.key).is_some_and(newer))
+            !seekers.iter_mut().any(|seeker| seeker.find(row.key).is_some_and(newer))
         })
     }
 }

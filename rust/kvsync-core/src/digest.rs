@@ -1,56 +1,84 @@
-//! Digests: BLAKE3 of values, and one sum over the newest change of every key.
+//! Digests: BLAKE3 of values, and one sum over the newest changes of all keys.
 
 use twox_hash::XxHash3_128;
 
-use crate::lanes;
-use crate::row::{DIGEST, NO_DIGEST, Row};
+use crate::blake3_simd;
+use crate::row::{DIGEST_BYTES, NO_DIGEST, Row};
 use crate::workers::{self, Workers};
 
 /// BLAKE3 of a value.
+///
+/// ```
+/// use kvsync_core::digest;
+///
+/// assert_eq!(digest::of_value(b"value")[..4], [0x06, 0x44, 0x4a, 0x49]);
+/// ```
 #[must_use]
-pub fn of_value(value: &[u8]) -> [u8; DIGEST] {
+pub fn of_value(value: &[u8]) -> [u8; DIGEST_BYTES] {
     *blake3::hash(value).as_bytes()
 }
 
-/// To digest a byte takes as long as to go through so many of an index.
+/// Computing the digest of a byte takes as long as reading this many bytes of an index.
 const COST: usize = 4;
 
-/// Each thread takes so many parts, so that none of them waits long for the last one.
-const PARTS: usize = 4;
+/// How many parts there are for each thread, so that no thread waits long for the last one.
+const PARTS_PER_THREAD: usize = 4;
 
-/// BLAKE3 of each of many values, [`NO_DIGEST`] in the place of none.
+/// BLAKE3 of each of many values; [`NO_DIGEST`] for each `None`.
+///
+/// ```
+/// use kvsync_core::{NO_DIGEST, Workers, digest};
+///
+/// let digests = digest::of_values(&[Some(b"value"), None], Workers::new(2));
+/// assert_eq!(digests, [digest::of_value(b"value"), NO_DIGEST]);
+/// ```
 #[must_use]
-pub fn of_values(values: &[Option<&[u8]>], workers: Workers) -> Vec<[u8; DIGEST]> {
+pub fn of_values(values: &[Option<&[u8]>], workers: Workers) -> Vec<[u8; DIGEST_BYTES]> {
     let bytes: usize = values.iter().flatten().map(|value| value.len()).sum();
-    let threads = workers.for_bytes(bytes.saturating_mul(COST));
-    let parts = if threads == 1 { 1 } else { threads * PARTS };
+    let threads = workers.threads_for(bytes.saturating_mul(COST));
+    let parts = if threads == 1 { 1 } else { threads * PARTS_PER_THREAD };
     let parts: Vec<_> = values.chunks(values.len().div_ceil(parts).max(1)).collect();
     workers::run(threads, parts.len(), |part| {
         let mut digests = vec![NO_DIGEST; parts[part].len()];
-        lanes::digest(parts[part], &mut digests);
+        blake3_simd::digest(parts[part], &mut digests);
         digests
     })
     .concat()
 }
 
 /// BLAKE3 of a value that comes in parts.
-#[derive(Default)]
-pub struct Parts(blake3::Hasher);
+///
+/// ```
+/// use kvsync_core::digest::{self, Hasher};
+///
+/// let mut hasher = Hasher::default();
+/// hasher.update(b"val");
+/// hasher.update(b"ue");
+/// assert_eq!(hasher.digest(), digest::of_value(b"value"));
+/// ```
+#[derive(Debug, Default)]
+pub struct Hasher(blake3::Hasher);
 
-impl Parts {
-    /// Take in the next part.
-    pub fn push(&mut self, part: &[u8]) {
+impl Hasher {
+    /// Add the next part.
+    pub fn update(&mut self, part: &[u8]) {
         self.0.update(part);
     }
 
     /// The digest of all parts so far.
     #[must_use]
-    pub fn digest(&self) -> [u8; DIGEST] {
+    pub fn digest(&self) -> [u8; DIGEST_BYTES] {
         *self.0.finalize().as_bytes()
     }
 }
 
-/// The digest of the newest changes, kept little-endian; it detects accidents, not forgery.
+/// The digest of the newest changes of all keys, little-endian. It detects accidents, not forgery.
+///
+/// ```
+/// use kvsync_core::digest;
+///
+/// assert_eq!(digest::of_newest(std::iter::empty()), [0; 16]);
+/// ```
 #[must_use]
 pub fn of_newest<'a>(newest: impl Iterator<Item = Row<'a>>) -> [u8; 16] {
     let mut buffer = Vec::new();
@@ -83,7 +111,7 @@ mod tests {
                 .collect();
             let expected = values.iter().map(|value| value.map_or(NO_DIGEST, of_value));
             let expected: Vec<_> = expected.collect();
-            assert_eq!(of_values(&values, Workers::with_share(threads, 100)), expected);
+            assert_eq!(of_values(&values, Workers::new(threads).with_share(100)), expected);
         };
         for count in [0, 1, 2, 9, 1000] {
             (1..5).for_each(|threads| found(count, threads));

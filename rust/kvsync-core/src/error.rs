@@ -1,11 +1,21 @@
-//! What can go wrong, as data; prose for people is made from it.
+//! What the crate refuses, as data; prose is made from it where people read it.
 
 use std::fmt;
 
-/// Result of everything in this crate that can fail.
+use crate::reason::{ArgumentFault, ChangeFault, Reason};
+
+/// The result of everything in this crate that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything this crate refuses.
+///
+/// ```
+/// use kvsync_core::{Error, Kind, Reason, envelope};
+///
+/// let error = envelope::open(Kind::Lease, b"").unwrap_err();
+/// assert_eq!(error, Error::Damaged { offset: 0, reason: Reason::EnvelopeTooShort });
+/// assert_eq!(error.to_string(), "damaged at byte 0: shorter than its envelope");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,7 +24,7 @@ pub enum Error {
         /// Where, in bytes.
         offset: usize,
         /// What is wrong there.
-        damage: &'static str,
+        reason: Reason,
     },
     /// An intact object of a higher format version.
     Newer {
@@ -40,14 +50,11 @@ pub enum Error {
     BadChange {
         /// Its key.
         key: String,
-        /// What is wrong with it.
-        problem: &'static str,
+        /// What is wrong with the change.
+        fault: ChangeFault,
     },
     /// An argument is out of its range.
-    BadArgument {
-        /// What is wrong with it.
-        problem: &'static str,
-    },
+    BadArgument(ArgumentFault),
     /// The 64 bits of a stamp are used up.
     ClockOverflow,
     /// A column or object passes what the format can hold.
@@ -60,27 +67,29 @@ pub enum Error {
 impl Error {
     /// Damage at an offset.
     #[must_use]
-    pub const fn damaged(offset: usize, damage: &'static str) -> Self {
-        Self::Damaged { offset, damage }
+    pub const fn damaged(offset: usize, reason: Reason) -> Self {
+        Self::Damaged { offset, reason }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged { offset, damage } => write!(out, "damaged at byte {offset}: {damage}"),
-            Self::Newer { version } => {
-                write!(out, "written by a newer kvsync: format version {version}")
-            }
-            Self::ReservedKey { key } => write!(out, "key {key:?} is reserved for kvsync's index"),
-            Self::ForgedKey { key } => write!(out, "the index has key {key:?}, which is reserved for the index itself"),
-            Self::Unordered { key } => {
-                write!(out, "keys do not ascend in UTF-8 order at {key:?}")
-            }
-            Self::BadChange { key, problem } => write!(out, "change of key {key:?}: {problem}"),
-            Self::BadArgument { problem } => out.write_str(problem),
+            Self::Damaged { offset, reason } => write!(out, "damaged at byte {offset}: {reason}"),
+            Self::Newer { version } => write!(
+                out,
+                "written by a newer kvsync in format version {version}, which this one cannot read: upgrade kvsync"
+            ),
+            Self::ReservedKey { key } => write!(out, "key {key:?} is reserved for kvsync's index: choose another key"),
+            Self::ForgedKey { key } => write!(
+                out,
+                "the index has a change of key {key:?}, which is reserved for the index itself"
+            ),
+            Self::Unordered { key } => write!(out, "the keys do not ascend in UTF-8 order at {key:?}"),
+            Self::BadChange { key, fault } => write!(out, "the change of key {key:?} is not valid: {fault}"),
+            Self::BadArgument(fault) => fault.fmt(out),
             Self::ClockOverflow => out.write_str("the clock passes 64 bits"),
-            Self::TooLarge { length } => write!(out, "{length} is more than the format holds"),
+            Self::TooLarge { length } => write!(out, "a length of {length} is more than the index format holds"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Keys that could reach kvsync's own objects, in any file system's way of writing them.
+//! Keys that name kvsync's own objects, in any spelling that some file system accepts.
 
 use crate::error::{Error, Result};
 
@@ -6,16 +6,24 @@ const NAME: &str = "kvsync";
 
 /// Refuse a key with a component that folds to `.kvsync`.
 ///
+/// ```
+/// use kvsync_core::{Error, check_key};
+///
+/// assert_eq!(check_key("notes/kvsync.txt"), Ok(()));
+/// let key = ".KVsync./lease".to_owned();
+/// assert_eq!(check_key(&key), Err(Error::ReservedKey { key }));
+/// ```
+///
 /// # Errors
 /// [`Error::ReservedKey`].
-pub fn check(key: &str) -> Result<()> {
+pub fn check_key(key: &str) -> Result<()> {
     if is_reserved(key) {
         return Err(Error::ReservedKey { key: key.into() });
     }
     Ok(())
 }
 
-/// Refuse a key that must not go out.
+/// Refuse a reserved key in what is about to be sent to the other side.
 ///
 /// # Errors
 /// [`Error::ForgedKey`].
@@ -30,24 +38,30 @@ pub(crate) fn check_sent(key: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a key has a component, cut at `/` or `\`, that some file system takes for `.kvsync`.
+/// Whether a key has a component, separated by `/` or `\`, that some file system takes for `.kvsync`.
 ///
-/// Case is folded, code points that file systems ignore are left out, trailing dots, spaces and
-/// stream names are dropped, and the short name `KVSYNC~1` counts as well.
+/// Case is folded. Code points that file systems ignore, trailing dots, spaces and stream names are left out. The
+/// short name `KVSYNC~1` counts as well.
+///
+/// ```
+/// use kvsync_core::is_reserved;
+///
+/// assert!(is_reserved("notes/KVSYNC~1") && !is_reserved("notes/kvsync~"));
+/// ```
 #[must_use]
 pub fn is_reserved(key: &str) -> bool {
     !is_harmless(key.as_bytes()) && key.split(['/', '\\']).any(is_reserved_component)
 }
 
-/// Whether no key in these bytes, of one key or of many behind one another, can be reserved.
+/// Whether these bytes, of one key or of several in a row, certainly hold no reserved key.
 pub(crate) fn is_harmless(bytes: &[u8]) -> bool {
-    // Without a branch a byte, so that it is compiled to vector instructions.
+    // No branch for each byte, so that this is compiled to vector instructions.
     let mark = |found, byte: &u8| found | u8::from(*byte == b'.') | u8::from(*byte == b'~');
     bytes.iter().fold(0, mark) == 0
 }
 
 fn is_reserved_component(component: &str) -> bool {
-    // Only these can begin one: the dot, a k or the Kelvin sign, or an ignored code point.
+    // A reserved component begins with a dot, a k, the Kelvin sign, or an ignored code point.
     let begins = |first| matches!(first, b'.' | b'k' | b'K' | 0xe1 | 0xe2 | 0xef | 0xc2 | 0xcd);
     if !component.bytes().next().is_some_and(begins) {
         return false;
@@ -62,7 +76,7 @@ fn is_reserved_component(component: &str) -> bool {
     (dotted || short) && is_dropped(letters)
 }
 
-/// Whether the rest of a component is what NTFS drops: dots and spaces, or a stream's name.
+/// Whether NTFS drops the rest of a component: dots and spaces, or a stream's name.
 fn is_dropped(rest: impl Iterator<Item = char>) -> bool {
     let mut rest = rest.skip_while(|letter| matches!(letter, '.' | ' '));
     matches!(rest.next(), None | Some(':'))
@@ -76,7 +90,7 @@ fn fold(letter: char) -> char {
     }
 }
 
-/// Code points without width, which HFS+ (and Git's list for it) ignores in names, and their like.
+/// Code points without width that HFS+, by Git's list, ignores in names, and similar ones.
 const fn is_ignored(letter: char) -> bool {
     matches!(
         letter,

@@ -1,45 +1,101 @@
-//! The native heart of kvsync: index format, merge and delta.
+//! The native core of kvsync: index format, merge and delta.
 //!
-//! Nothing in here knows Python, does input or output, or looks at a clock. Large work is divided among
-//! as many threads as the caller allows, with the same outcome for any number of them. The bytes are
-//! described in `docs/index-format.md`.
+//! The core knows no Python, does no input or output, and reads no clock. Several threads divide large work, with the
+//! same result for any number of them. `docs/index-format.md` describes the bytes.
+//!
+//! | to | use |
+//! |---|---|
+//! | read index objects | [`decode`], [`decode_all`], [`Segment::parse`], [`Inventory::parse`] |
+//! | look at changes | [`Segment::view`], [`View`], [`Row`] |
+//! | log changes | [`Staged`], [`Segment::from_values`], [`Segment::from_rows`], [`Builder`] |
+//! | merge and compare | [`Segment::merge`], [`newest_digest`], [`delta()`], [`single_segment`], [`Cover`] |
+//! | find changes by a scan | [`Inventory::compare`], [`Inventory::updated`] |
+//! | write index objects | [`Segment::encode`], [`Inventory::encode`], [`envelope::seal`] |
+//!
+//! # Example
+//! ```
+//! use kvsync_core::{Cover, KeyList, NewValues, Provenance, Segment, Side, Sides, Workers, decode, delta};
+//!
+//! // A replica logs two puts.
+//! let keys: KeyList = ["a", "b"].into_iter().collect();
+//! let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
+//! let provenance = Provenance { origin: 7, first_stamp: 100, flags: 0 };
+//! let name = "segment/0000000000000001-0";
+//! let object = Segment::from_values(new, provenance)?.encode(name, true)?;
+//!
+//! // Another replica, which holds the first of them, reads the log.
+//! let log = decode(object, name)?;
+//! let (mine, theirs) = (Cover::default().with_dots([(7, 100)]), Cover::default().with_stamp(7, 101));
+//! let sides = Sides {
+//!     a: Side { segments: &[], cover: &mine },
+//!     b: Side { segments: &[log.view()], cover: &theirs },
+//!     ordered: false,
+//! };
+//! let missing = delta(sides, Workers::ALONE)?.to_a;
+//! assert!(missing.view().iter().map(|row| row.key).eq([b"b"]));
+//! # Ok::<(), kvsync_core::Error>(())
+//! ```
 
-pub mod build;
-mod check;
-pub mod column;
-pub mod cover;
-pub mod cursor;
-pub mod decode;
-pub mod delta;
+// Values, and errors.
+mod column;
+mod cover;
+mod error;
+mod key;
+mod key_list;
+mod reason;
+mod row;
+mod stamp;
+mod strings;
+
+// Work on several cores.
+mod blake3_simd;
 pub mod digest;
-pub mod draft;
-pub mod envelope;
-pub mod error;
-pub mod inventory;
-pub mod key;
-mod lanes;
-pub mod layout;
-pub mod listing;
-pub mod merge;
-pub mod pack;
-pub mod row;
-pub mod scan;
-pub mod segment;
-pub mod stamp;
-mod stretch;
-pub mod strings;
-mod twin;
-mod uncovered;
-pub mod workers;
+mod workers;
 
-pub use cover::Cover;
+// Bytes.
+mod check;
+mod column_writer;
+mod decode;
+pub mod envelope;
+mod layout;
+pub mod pack;
+mod segment;
+mod view;
+
+// Reading and building segments.
+mod batch;
+mod build;
+mod pick;
+mod seek;
+mod staged;
+mod verify;
+
+// Comparing and merging.
+mod delta;
+mod equal_runs;
+mod merge;
+mod missing_rows;
+mod segments_since;
+
+// Scans.
+mod inventory;
+
+pub use batch::BatchLimits;
+pub use build::Builder;
+pub use cover::{Cover, Span};
 pub use decode::{decode, decode_all};
-pub use delta::{Delta, delta, delta_by, sole};
-pub use draft::Draft;
+pub use delta::{Delta, Side, Sides, SingleSegment, delta, single_segment};
 pub use envelope::{Body, Kind};
 pub use error::{Error, Result};
-pub use inventory::Inventory;
-pub use listing::Listing;
-pub use row::Row;
-pub use segment::{Segment, View};
+pub use inventory::{Difference, Entry, Inventory, NONCE_BYTES, Scanned};
+pub use key::{check_key, is_reserved};
+pub use key_list::KeyList;
+pub use merge::{Newest, newest_digest};
+pub use pick::Positions;
+pub use reason::{ArgumentFault, ChangeFault, Reason, Type};
+pub use row::{DECISION, DIGEST_BYTES, NO_DIGEST, Row, TOMBSTONE};
+pub use segment::{Encoding, Segment};
+pub use staged::{NewValues, Provenance, Staged, StagedPart};
+pub use stamp::stamp_after;
+pub use view::{Rows, View};
 pub use workers::Workers;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::reason::{Reason, Type};
 
 /// Reads one body; offsets in errors are those of the object around it.
 #[derive(Debug)]
@@ -41,12 +42,12 @@ impl<'a> Reader<'a> {
             byte @ 0x80..=0x8f => usize::from(byte & 0x0f),
             0xde => self.length(2)?,
             0xdf => self.length(4)?,
-            _ => return Err(Error::damaged(offset, "not a map")),
+            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Map))),
         };
         if length == entries {
             Ok(())
         } else {
-            Err(Error::damaged(offset, "wrong number of map entries"))
+            Err(Error::damaged(offset, Reason::MapEntries))
         }
     }
 
@@ -60,11 +61,31 @@ impl<'a> Reader<'a> {
         if self.data.get(range) == Some(key.as_bytes()) {
             Ok(())
         } else {
-            Err(Error::damaged(offset, "unknown, missing or misplaced map key"))
+            Err(Error::damaged(offset, Reason::MapKey))
         }
     }
 
-    /// A str, as its place in the body; its UTF-8 is not checked.
+    /// The entries `name`, which must be `name`, and `count`, of which each needs `entry_bytes` of what follows.
+    ///
+    /// # Errors
+    /// Anything else is damage.
+    pub(crate) fn name_and_count(&mut self, name: &str, entry_bytes: usize) -> Result<usize> {
+        self.key("name")?;
+        let offset = self.offset();
+        let range = self.str()?;
+        if self.data.get(range) != Some(name.as_bytes()) {
+            return Err(Error::damaged(offset, Reason::OtherName));
+        }
+        self.key("count")?;
+        let offset = self.offset();
+        let count = usize::try_from(self.uint()?).unwrap_or(usize::MAX);
+        if count > self.remaining() / entry_bytes {
+            return Err(Error::damaged(offset, Reason::CountPassesEnd));
+        }
+        Ok(count)
+    }
+
+    /// A str, as its range in the body; its UTF-8 is not checked.
     ///
     /// # Errors
     /// Anything else, or a length beyond the end, is damage.
@@ -75,12 +96,12 @@ impl<'a> Reader<'a> {
             0xd9 => self.length(1)?,
             0xda => self.length(2)?,
             0xdb => self.length(4)?,
-            _ => return Err(Error::damaged(offset, "not a str")),
+            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Str))),
         };
         self.skip(length)
     }
 
-    /// A bin, as its place in the body.
+    /// A bin, as its range in the body.
     ///
     /// # Errors
     /// Anything else, or a length beyond the end, is damage.
@@ -90,7 +111,7 @@ impl<'a> Reader<'a> {
             0xc4 => self.length(1)?,
             0xc5 => self.length(2)?,
             0xc6 => self.length(4)?,
-            _ => return Err(Error::damaged(offset, "not a bin")),
+            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Bin))),
         };
         self.skip(length)
     }
@@ -105,12 +126,12 @@ impl<'a> Reader<'a> {
             byte @ 0x90..=0x9f => usize::from(byte & 0x0f),
             0xdc => self.length(2)?,
             0xdd => self.length(4)?,
-            _ => return Err(Error::damaged(offset, "not an array")),
+            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Array))),
         };
         if length <= self.remaining() {
             Ok(length)
         } else {
-            Err(Error::damaged(offset, "array passes the end"))
+            Err(Error::damaged(offset, Reason::LengthPassesEnd))
         }
     }
 
@@ -125,11 +146,11 @@ impl<'a> Reader<'a> {
             0x00..=0x7f => return Ok(u64::from(marker)),
             0xcc..=0xcf => (1 << (marker - 0xcc), false),
             0xd0..=0xd3 => (1 << (marker - 0xd0), true),
-            _ => return Err(Error::damaged(offset, "not an unsigned integer")),
+            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Uint))),
         };
         let number = self.big_endian(width)?;
         if signed && number >> (8 * width - 1) != 0 {
-            return Err(Error::damaged(offset, "negative integer"));
+            return Err(Error::damaged(offset, Reason::NegativeInteger));
         }
         Ok(number)
     }
@@ -142,13 +163,13 @@ impl<'a> Reader<'a> {
         if self.remaining() == 0 {
             Ok(())
         } else {
-            Err(Error::damaged(self.offset(), "trailing bytes"))
+            Err(Error::damaged(self.offset(), Reason::TrailingBytes))
         }
     }
 
     fn byte(&mut self) -> Result<u8> {
         let byte = self.data.get(self.at).copied();
-        let byte = byte.ok_or(Error::damaged(self.offset(), "ends too early"))?;
+        let byte = byte.ok_or(Error::damaged(self.offset(), Reason::EndsEarly))?;
         self.at += 1;
         Ok(byte)
     }
@@ -156,7 +177,7 @@ impl<'a> Reader<'a> {
     fn length(&mut self, width: usize) -> Result<usize> {
         let offset = self.offset();
         let length = self.big_endian(width)?;
-        usize::try_from(length).map_err(|_| Error::damaged(offset, "length passes the end"))
+        usize::try_from(length).map_err(|_| Error::damaged(offset, Reason::LengthPassesEnd))
     }
 
     fn big_endian(&mut self, width: usize) -> Result<u64> {
@@ -167,7 +188,7 @@ impl<'a> Reader<'a> {
 
     fn skip(&mut self, length: usize) -> Result<Range<usize>> {
         if length > self.remaining() {
-            return Err(Error::damaged(self.offset(), "length passes the end"));
+            return Err(Error::damaged(self.offset(), Reason::LengthPassesEnd));
         }
         let start = self.at;
         self.at += length;

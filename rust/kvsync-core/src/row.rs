@@ -1,4 +1,4 @@
-//! One change of one key, borrowed from wherever it is kept.
+//! One change of one key, borrowed from the bytes that hold it.
 
 use std::cmp::Ordering;
 
@@ -7,37 +7,45 @@ pub const TOMBSTONE: u8 = 1;
 /// Flag: a conflict policy made the change.
 pub const DECISION: u8 = 2;
 /// Bytes of a value's digest.
-pub const DIGEST: usize = 32;
+pub const DIGEST_BYTES: usize = 32;
 /// The digest of a tombstone.
-pub const NO_DIGEST: [u8; DIGEST] = [0; DIGEST];
+pub const NO_DIGEST: [u8; DIGEST_BYTES] = [0; DIGEST_BYTES];
 
 /// One change.
+///
+/// ```
+/// use kvsync_core::{NO_DIGEST, Row, TOMBSTONE};
+///
+/// let delete = Row { key: b"a", origin: 7, stamp: 2, flags: TOMBSTONE, size: 0, expires: 0, digest: &NO_DIGEST };
+/// let put = Row { stamp: 1, flags: 0, size: 5, digest: &[1; 32], ..delete };
+/// assert!(delete.deletes() && delete.order(&put).is_gt());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row<'a> {
     /// The key, valid UTF-8.
     pub key: &'a [u8],
     /// The replica that made the change.
     pub origin: u64,
-    /// When, by that replica's hybrid logical clock.
+    /// The time of the change by that replica's hybrid logical clock.
     pub stamp: u64,
-    /// [`TOMBSTONE`], [`DECISION`].
+    /// Any of [`TOMBSTONE`] and [`DECISION`].
     pub flags: u8,
     /// Length of the value in bytes.
     pub size: u64,
-    /// Wall-clock milliseconds since 1970 at which the value goes by itself, 0 for never.
+    /// When the value expires, in milliseconds since 1970; 0 for never.
     pub expires: u64,
     /// BLAKE3 of the value.
-    pub digest: &'a [u8; DIGEST],
+    pub digest: &'a [u8; DIGEST_BYTES],
 }
 
 impl Row<'_> {
-    /// Whether this is a tombstone.
+    /// Whether the change is a delete.
     #[must_use]
     pub const fn deletes(&self) -> bool {
         self.flags & TOMBSTONE != 0
     }
 
-    /// Whether both changes leave the same behind, for however long.
+    /// Whether both changes have the same value, or none, whenever it expires.
     #[must_use]
     pub fn same_effect(&self, other: &Self) -> bool {
         self.deletes() == other.deletes() && self.digest == other.digest
@@ -45,7 +53,7 @@ impl Row<'_> {
 
     /// The total order of changes to one key: stamp, origin, put before delete, digest.
     ///
-    /// Flags, size and expiry come last, so that two replicas agree even on changes that a faulty one made.
+    /// Flags, size and expiry come last, so that replicas agree even on changes that a faulty replica made.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
         let rank = |row: &Self| (row.stamp, row.origin, row.deletes());

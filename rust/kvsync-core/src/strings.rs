@@ -1,32 +1,31 @@
-//! Many byte strings behind one another, with a column of their lengths.
+//! Byte strings one after another, with a column of their lengths.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use crate::column::{Column, Number, position};
-use crate::each_width;
+use crate::column::{Column, Number, each_width, position};
 use crate::error::{Error, Result};
+use crate::reason::Reason;
 
-/// One mark is kept for so many strings, so that a position is found without adding up all lengths.
-pub const STRIDE: usize = 64;
-/// So many blocks of keys stay near while they are checked.
-const NEAR: usize = 64;
+/// How many strings there are to a mark, so that a string is found without adding up all lengths before it.
+pub(crate) const STRIDE: usize = 64;
+/// How many blocks of keys stay in the cache while they are checked.
+const CACHED_BLOCKS: usize = 64;
 
 /// Strings inside an object's bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Strings<'a> {
+pub(crate) struct Strings<'a> {
     /// Their lengths.
-    pub sizes: Column<'a>,
+    pub(crate) sizes: Column<'a>,
     /// Their bytes.
-    pub bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
     /// Where every [`STRIDE`]th begins.
-    pub marks: &'a [usize],
+    pub(crate) marks: &'a [usize],
 }
 
 impl<'a> Strings<'a> {
     /// Where the string at a position begins.
-    #[must_use]
-    pub fn start(&self, index: usize) -> usize {
+    pub(crate) fn start(&self, index: usize) -> usize {
         let block = index / STRIDE;
         let Some(mark) = self.marks.get(block) else {
             return self.bytes.len();
@@ -35,41 +34,39 @@ impl<'a> Strings<'a> {
     }
 
     /// The string at a position, given where it begins.
-    #[must_use]
     #[inline]
-    pub fn at(&self, index: usize, start: usize) -> &'a [u8] {
+    pub(crate) fn at(&self, index: usize, start: usize) -> &'a [u8] {
         &self.bytes[start..start + position(self.sizes.get(index))]
     }
 
     /// The string at a position.
-    #[must_use]
-    pub fn get(&self, index: usize) -> &'a [u8] {
+    pub(crate) fn get(&self, index: usize) -> &'a [u8] {
         self.at(index, self.start(index))
     }
 
-    /// Check that measured strings are keys: each valid UTF-8, strictly ascending.
+    /// Check that strings whose sizes were checked are keys: valid UTF-8, strictly ascending.
     ///
     /// # Errors
-    /// The offset of the first that is not, where the bytes begin at `offset`.
-    pub fn check(&self, offset: usize) -> Result<()> {
-        // A few at a time, so that they are still near when their order is looked at.
-        let mut starts = (0..self.marks.len()).step_by(NEAR);
-        if starts.all(|start| self.are_keys(start..start + NEAR)) {
+    /// The offset of the first string that is not, where the bytes begin at `offset`.
+    pub(crate) fn check(&self, offset: usize) -> Result<()> {
+        // A few at a time, so that they are still in the cache when their order is checked.
+        let mut starts = (0..self.marks.len()).step_by(CACHED_BLOCKS);
+        if starts.all(|start| self.are_keys(start..start + CACHED_BLOCKS)) {
             return Ok(());
         }
         if let Err(fault) = simdutf8::compat::from_utf8(self.bytes) {
             let at = offset + fault.valid_up_to();
-            return Err(Error::damaged(at, "key is not valid UTF-8"));
+            return Err(Error::damaged(at, Reason::KeyNotUtf8));
         }
         match each_width!(self.sizes, sizes => first_fault(sizes, self.bytes, 0)) {
             None => Ok(()),
-            Some((at, damage)) => Err(Error::damaged(offset + at, damage)),
+            Some((at, reason)) => Err(Error::damaged(offset + at, reason)),
         }
     }
 
-    /// Whether the strings of some blocks of [`STRIDE`] are keys, the first greater than the one before it.
+    /// Whether the strings of some blocks of [`STRIDE`] are keys, the first of them greater than the one before it.
     ///
-    /// Blocks of which this is true are keys together: each begins and ends between two characters.
+    /// Where this holds for all blocks, it holds for the whole: each block begins and ends between two characters.
     pub(crate) fn are_keys(&self, blocks: Range<usize>) -> bool {
         let Some(start) = self.marks.get(blocks.start).copied() else {
             return true;
@@ -90,20 +87,20 @@ impl<'a> Strings<'a> {
     }
 }
 
-/// Check that lengths fit their bytes, and make the marks.
+/// Check that sizes add up to the bytes, and mark where each block of strings begins.
 ///
 /// # Errors
-/// Lengths that do not add up, or are not as narrow as they go.
-pub fn measure(sizes: Column<'_>, bytes: &[u8], offset: usize) -> Result<Vec<usize>> {
-    let damaged = |damage| Err(Error::damaged(offset, damage));
+/// Sizes that do not add up, or a column wider than it must be.
+pub(crate) fn check_sizes(sizes: Column<'_>, bytes: &[u8], offset: usize) -> Result<Vec<usize>> {
+    let damaged = |reason| Err(Error::damaged(offset, reason));
     if sizes.width() != crate::column::width_of(sizes.max()) {
-        return damaged("column wider than it must be");
+        return damaged(Reason::ColumnTooWide);
     }
     let (marks, total) = each_width!(sizes, numbers => marks(numbers));
     if total == bytes.len() as u64 {
         Ok(marks)
     } else {
-        damaged("lengths do not add up")
+        damaged(Reason::SizesDoNotAddUp)
     }
 }
 
@@ -117,8 +114,8 @@ fn marks<N: Number>(sizes: &[N]) -> (Vec<usize>, u64) {
     (marks, total)
 }
 
-/// The marks of strings that are just being written.
-pub fn marks_of(sizes: impl Iterator<Item = usize>) -> Vec<usize> {
+/// The marks of strings that are being written.
+pub(crate) fn marks_of(sizes: impl Iterator<Item = usize>) -> Vec<usize> {
     let starts = sizes.scan(0, |end, size| {
         let start = *end;
         *end += size;
@@ -127,10 +124,10 @@ pub fn marks_of(sizes: impl Iterator<Item = usize>) -> Vec<usize> {
     starts.step_by(STRIDE).collect()
 }
 
-/// The first of some strings that is no key or not greater than the one before; the bytes begin at `at`.
+/// The first string that is not a key or not greater than the one before it; the first begins at `at`.
 ///
-/// Most neighbours differ in their heads, which are looked at once each.
-fn first_fault<N: Number>(sizes: &[N], bytes: &[u8], at: usize) -> Option<(usize, &'static str)> {
+/// Most neighbours differ in their heads, each of which is read once.
+fn first_fault<N: Number>(sizes: &[N], bytes: &[u8], at: usize) -> Option<(usize, Reason)> {
     let (first, rest) = sizes.split_first()?;
     let (mut before, mut at) = (at, at + position(first.get()));
     let mut head_before = head(bytes, before, at);
@@ -139,18 +136,18 @@ fn first_fault<N: Number>(sizes: &[N], bytes: &[u8], at: usize) -> Option<(usize
         let head = head(bytes, at, end);
         let cut = bytes.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);
         if cut && end > at {
-            return Some((at, "key begins inside a character"));
+            return Some((at, Reason::KeyInsideCharacter));
         }
         let clear = matches!((head_before, head), (Some(left), Some(right)) if left < right);
         if !clear && !ascends(bytes, before, at, end) {
-            return Some((at, "keys do not ascend"));
+            return Some((at, Reason::KeysDoNotAscend));
         }
         (before, at, head_before) = (at, end, head);
     }
     None
 }
 
-/// The first bytes of a string that has so many, as a number that orders them.
+/// The first 16 bytes of a string as a number that orders like them; None for a shorter string.
 #[inline]
 fn head(bytes: &[u8], start: usize, end: usize) -> Option<u128> {
     let (head, _) = bytes.get(start..end)?.split_first_chunk::<16>()?;

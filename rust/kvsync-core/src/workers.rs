@@ -1,13 +1,21 @@
-//! Work that is divided among threads; what comes out does not depend on how many there are.
+//! Work divided among threads; the result does not depend on their number.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// A thread is worth starting for so many bytes of index: they take about twice as long as it takes to start.
+/// The smallest share of work, in bytes of index: it takes about twice as long as starting a thread.
 const SHARE_BYTES: usize = 1024 * 1024;
 
-/// How many threads a call may use, the caller's among them, and for how much work each.
+/// How many threads a call may use, the caller's included, and how much work each must have.
+///
+/// ```
+/// use kvsync_core::Workers;
+///
+/// let workers = Workers::new(4);
+/// assert_eq!(workers.threads_for(100), 1);
+/// assert_eq!(workers.threads_for(64 << 20), 4);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Workers {
     threads: usize,
@@ -15,37 +23,38 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// The caller's thread.
+    /// The caller's thread only.
     pub const ALONE: Self = Self::new(1);
 
-    /// As many threads as that, where there is enough for all of them to do.
+    /// At most `threads` threads, where there is enough work for all of them.
     #[must_use]
     pub const fn new(threads: usize) -> Self {
-        Self::with_share(threads, SHARE_BYTES)
-    }
-
-    /// As many threads as that, each for at least so many bytes of index.
-    #[must_use]
-    pub const fn with_share(threads: usize, share_bytes: usize) -> Self {
+        let share_bytes = SHARE_BYTES;
         Self { threads, share_bytes }
     }
 
-    /// The least work of a thread, in bytes of index.
+    /// The same number of threads, each for at least `share_bytes` bytes of index.
+    #[must_use]
+    pub const fn with_share(self, share_bytes: usize) -> Self {
+        Self { share_bytes, ..self }
+    }
+
+    /// The smallest share of work, in bytes of index.
     pub(crate) fn share_bytes(self) -> usize {
         self.share_bytes.max(1)
     }
 
-    /// How many threads so many bytes of index are worth.
+    /// How many threads to use for an amount of work, in bytes of index.
     #[must_use]
-    pub fn for_bytes(self, bytes: usize) -> usize {
+    pub fn threads_for(self, bytes: usize) -> usize {
         let shares = bytes / self.share_bytes();
         shares.clamp(1, self.threads.max(1))
     }
 }
 
-/// Do the jobs of numbers 0 to `jobs`, and give what each comes to, in that order.
+/// Run the jobs numbered 0 to `jobs`, and return their results in that order.
 ///
-/// A thread that is free takes the next job. One that cannot be started is done without.
+/// A free thread takes the next job. If a thread cannot be started, the others do its work.
 pub(crate) fn run<T: Send>(threads: usize, jobs: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let helpers = threads.min(jobs).saturating_sub(1);
     if helpers == 0 {

@@ -7,12 +7,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use kvsync_core::build::from_rows;
-use kvsync_core::cover::Span;
-use kvsync_core::envelope::{self, HEADER, VERSION};
+use kvsync_core::envelope::{self, HEADER_BYTES, VERSION};
 use kvsync_core::pack::Writer;
-use kvsync_core::row::{DECISION, NO_DIGEST, TOMBSTONE};
-use kvsync_core::{Cover, Error, Inventory, Kind, Listing, Row, Segment, delta, digest, scan};
+use kvsync_core::{
+    Cover, DECISION, Error, Inventory, KeyList, Kind, NO_DIGEST, Row, Scanned, Segment, Side, Sides, Span, TOMBSTONE,
+    Workers, delta, digest,
+};
 
 const STAMP: u64 = 1_700_000_000_000 << 16;
 const EXPIRES: u64 = 1_700_086_400_000;
@@ -39,7 +39,7 @@ fn segment(name: &str, changes: &[Change], compress: bool) -> Vec<u8> {
         expires: change.5,
         digest,
     });
-    let built = from_rows(rows.collect()).unwrap();
+    let built = Segment::from_rows(rows.collect()).unwrap();
     built.encode(name, compress).unwrap()
 }
 
@@ -78,12 +78,17 @@ fn many(count: u64, origins: u64) -> Vec<Change> {
 
 fn inventory() -> Vec<u8> {
     let digests = [digest::of_value(b"1"), digest::of_value(b"2"), NO_DIGEST];
-    let mut keys = Listing::default();
+    let mut keys = KeyList::default();
     for key in ["a", "b/é", "c"] {
         keys.push(key);
     }
     let tokens: [&[u8]; 3] = [b"token-1", b"", b"t"];
-    let built = scan::build(&keys, &tokens, &digests.each_ref()).unwrap();
+    let built = Inventory::build(Scanned {
+        keys: &keys,
+        tokens: &tokens,
+        digests: &digests.each_ref(),
+    })
+    .unwrap();
     built.encode(&NONCE, false).unwrap()
 }
 
@@ -299,10 +304,10 @@ fn flips_behind_a_mended_checksum_are_refused_or_mean_something_else() {
         if !matches!(kind, Kind::Segment | Kind::Inventory) || data[6] != 0 {
             continue;
         }
-        for place in HEADER..data.len() {
+        for place in HEADER_BYTES..data.len() {
             for bit in 0..8 {
                 data[place] ^= 1 << bit;
-                envelope::mend_checksum(&mut data);
+                envelope::repair_checksum(&mut data);
                 if let Ok(again) = reopen(kind, &data) {
                     assert_eq!(again, data, "{name}: {place}, {bit}");
                 }
@@ -317,11 +322,11 @@ fn an_intact_object_of_a_higher_version_is_newer() {
     for (name, kind, _) in goldens() {
         let mut data = fs::read(path(name)).unwrap();
         data[5] = VERSION + 1;
-        envelope::mend_checksum(&mut data);
+        envelope::repair_checksum(&mut data);
         let version = VERSION + 1;
         assert_eq!(reopen(kind, &data), Err(Error::Newer { version }), "{name}");
         data[5] = 0;
-        envelope::mend_checksum(&mut data);
+        envelope::repair_checksum(&mut data);
         let outcome = reopen(kind, &data);
         assert!(matches!(outcome, Err(Error::Damaged { offset: 5, .. })));
     }
@@ -341,6 +346,16 @@ fn the_origin_column_of_300_is_two_bytes_wide_and_usable() {
     });
     let all = Cover::new([].into(), spans.collect()).unwrap();
     let none = Cover::default();
-    assert_eq!(delta(&[view], &[], &none, &all, false).unwrap().to_b.view().len(), 0);
-    assert_eq!(delta(&[view], &[], &none, &none, false).unwrap().to_b.view().len(), 300);
+    let missing = |cover| {
+        let sides = Sides {
+            a: Side {
+                segments: &[view],
+                cover: &none,
+            },
+            b: Side { segments: &[], cover },
+            ordered: false,
+        };
+        delta(sides, Workers::ALONE).unwrap().to_b.view().len()
+    };
+    assert_eq!((missing(&all), missing(&none)), (0, 300));
 }

@@ -1,10 +1,10 @@
 //! Bodies made to hurt a reader: each is refused, none costs memory or time beyond its length.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
-use kvsync_core::envelope::{self, HEADER, RATIO_MAX};
+use kvsync_core::envelope::{self, HEADER_BYTES, RATIO_MAX};
 use kvsync_core::pack::{Reader, Writer};
-use kvsync_core::{Error, Inventory, Kind, Segment};
+use kvsync_core::{Error, Inventory, Kind, Reason, Segment};
 
 /// The parts of a segment's body, to be spoilt one by one.
 #[derive(Clone)]
@@ -101,9 +101,9 @@ fn parse(body: &[u8]) -> Result<Vec<u8>, Error> {
 fn refused(spoil: impl FnOnce(&mut Parts)) {
     let mut parts = valid();
     spoil(&mut parts);
-    let length = body(&parts).len() + HEADER;
+    let length = body(&parts).len() + HEADER_BYTES;
     match parse(&body(&parts)) {
-        Err(Error::Damaged { offset, .. }) => assert!((HEADER..=length).contains(&offset)),
+        Err(Error::Damaged { offset, .. }) => assert!((HEADER_BYTES..=length).contains(&offset)),
         other => panic!("{other:?}"),
     }
 }
@@ -265,7 +265,7 @@ fn other_types_are_refused_wherever_they_stand() {
             let mut spoilt = valid.clone();
             spoilt[place] = marker;
             if let Ok(object) = parse(&spoilt) {
-                assert_eq!(object[HEADER..], spoilt, "{marker:x} at {place}");
+                assert_eq!(object[HEADER_BYTES..], spoilt, "{marker:x} at {place}");
             }
         }
     }
@@ -291,15 +291,15 @@ fn integers_of_any_form_are_read_and_written_short() {
     ];
     for form in forms {
         let long = [&short[..place], form, &short[place + 1..]].concat();
-        assert_eq!(parse(&long).unwrap()[HEADER..], short, "{form:x?}");
+        assert_eq!(parse(&long).unwrap()[HEADER_BYTES..], short, "{form:x?}");
     }
     for negative in [
         &[0xd0, 0x80][..],
         &[0xd1, 0xff, 0xff],
         &[0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0],
     ] {
-        let outcome = Reader::new(negative, HEADER).uint();
-        assert_eq!(outcome, Err(Error::damaged(HEADER, "negative integer")));
+        let outcome = Reader::new(negative, HEADER_BYTES).uint();
+        assert_eq!(outcome, Err(Error::damaged(HEADER_BYTES, Reason::NegativeInteger)));
     }
 }
 
@@ -307,7 +307,7 @@ fn compressed(frame: &[u8], length: u64) -> Result<Vec<u8>, Error> {
     let mut object = envelope::seal(Kind::Segment, frame, false);
     object[6] = 1;
     object[8..16].copy_from_slice(&length.to_le_bytes());
-    envelope::mend_checksum(&mut object);
+    envelope::repair_checksum(&mut object);
     envelope::open(Kind::Segment, &object).map(std::borrow::Cow::into_owned)
 }
 
@@ -325,7 +325,7 @@ fn bombs_are_refused_before_they_cost_memory() {
 fn a_body_that_passes_the_ratio_is_stored_plain() {
     let object = envelope::seal(Kind::Lost, &vec![0; 1 << 20], true);
     assert_eq!(object[6], 0);
-    assert_eq!(object.len(), HEADER + (1 << 20));
+    assert_eq!(object.len(), HEADER_BYTES + (1 << 20));
     assert_eq!(envelope::open(Kind::Lost, &object).unwrap().len(), 1 << 20);
 }
 
@@ -354,7 +354,7 @@ fn unknown_flags_kinds_and_lengths_are_refused() {
     for (place, value) in [(6, 2), (6, 0x80), (7, 1), (8, 3), (8, 5), (15, 1), (0, 0), (4, 9)] {
         let mut spoilt = object.clone();
         spoilt[place] = value;
-        envelope::mend_checksum(&mut spoilt);
+        envelope::repair_checksum(&mut spoilt);
         assert!(envelope::open(Kind::Lease, &spoilt).is_err(), "{place}");
     }
 }

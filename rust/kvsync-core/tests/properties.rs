@@ -6,14 +6,10 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use kvsync_core::build::{Builder, from_rows};
-use kvsync_core::cover::Span;
-use kvsync_core::draft::from_values;
-use kvsync_core::merge::{self, Newest};
-use kvsync_core::row::{DIGEST, NO_DIGEST, TOMBSTONE};
 use kvsync_core::{
-    Cover, Delta, Error, Inventory, Kind, Listing, Row, Segment, View, delta, digest, envelope, inventory, key, scan,
-    sole,
+    ArgumentFault, BatchLimits, Builder, Cover, DIGEST_BYTES, Delta, Entry, Error, Inventory, KeyList, Kind, NO_DIGEST,
+    NewValues, Newest, Positions, Provenance, Row, Scanned, Segment, Side, Sides, SingleSegment, Span, Staged,
+    TOMBSTONE, View, Workers, check_key, delta, digest, envelope, is_reserved, single_segment, stamp_after,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -27,7 +23,7 @@ struct Change {
     flags: u8,
     size: u64,
     expires: u64,
-    digest: [u8; DIGEST],
+    digest: [u8; DIGEST_BYTES],
 }
 
 type Log = Vec<(String, Change)>;
@@ -75,13 +71,57 @@ fn newest(log: &[(String, Change)]) -> Model {
 
 fn segment(log: &[(String, Change)]) -> Segment<Vec<u8>> {
     let rows = log.iter().map(|(key, change)| row(key, change));
-    from_rows(rows.collect()).unwrap()
+    Segment::from_rows(rows.collect()).unwrap()
 }
 
-fn listing<'a>(keys: impl IntoIterator<Item = &'a str>) -> Listing {
-    let mut listing = Listing::default();
-    keys.into_iter().for_each(|key| listing.push(key));
-    listing
+fn key_list<'a>(keys: impl IntoIterator<Item = &'a str>) -> KeyList {
+    keys.into_iter().collect()
+}
+
+fn by(origin: u64, first_stamp: u64, flags: u8) -> Provenance {
+    Provenance {
+        origin,
+        first_stamp,
+        flags,
+    }
+}
+
+fn compare(logs: [&[View<'_>]; 2], covers: [&Cover; 2], ordered: bool) -> Result<Delta, Error> {
+    delta(sides(logs, covers, ordered), Workers::ALONE)
+}
+
+fn sides<'a>([a, b]: [&'a [View<'a>]; 2], [cover_a, cover_b]: [&'a Cover; 2], ordered: bool) -> Sides<'a> {
+    let side = |segments, cover| Side { segments, cover };
+    Sides {
+        a: side(a, cover_a),
+        b: side(b, cover_b),
+        ordered,
+    }
+}
+
+/// The position of the segment of `given` that is the whole delta from `given` to `taker`.
+fn single(given: &[View<'_>], taker: &[View<'_>], cover: &Cover) -> Result<Option<usize>, Error> {
+    let all = Cover::new((0..4).map(|origin| (origin, u64::MAX)).collect(), Vec::new()).unwrap();
+    Ok(match single_segment(sides([given, taker], [&all, cover], false))? {
+        Some(SingleSegment::ToB(place)) => Some(place),
+        _ => None,
+    })
+}
+
+fn logged(
+    keys: &KeyList,
+    values: &[Option<&[u8]>],
+    expires: Option<Vec<u64>>,
+    provenance: Provenance,
+) -> Result<Segment<Vec<u8>>, Error> {
+    Segment::from_values(NewValues { keys, values, expires }, provenance)
+}
+
+fn list(positions: Positions) -> Vec<u32> {
+    match positions {
+        Positions::Range(range) => range.collect(),
+        Positions::List(list) => list,
+    }
 }
 
 fn any_key() -> impl Strategy<Value = String> {
@@ -99,7 +139,7 @@ fn any_change(stamps: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Ch
             flags,
             size: if tombstone { 0 } else { size },
             expires: 0,
-            digest: if tombstone { NO_DIGEST } else { [fill; DIGEST] },
+            digest: if tombstone { NO_DIGEST } else { [fill; DIGEST_BYTES] },
         }
     })
 }
@@ -171,14 +211,14 @@ fn is_normal(cover: &Cover) -> bool {
     cover.exceptions().iter().all(beyond) && cover.exceptions().windows(2).all(apart)
 }
 
-/// What a cover lacks of the newest changes.
-fn lacking(log: &[(String, Change)], cover: &Cover) -> Model {
+/// What a cover misses of the newest changes.
+fn missing(log: &[(String, Change)], cover: &Cover) -> Model {
     let mut model = newest(log);
     model.retain(|_, change| !cover.covers(change.origin, change.stamp));
     model
 }
 
-/// The six lists of a delta, given what each side lacks.
+/// The six lists of a delta, given what each side misses.
 fn expected_delta(for_a: &Model, for_b: &Model, ordered: bool) -> [Log; 6] {
     let mut expected: [Log; 6] = std::array::from_fn(|_| Log::new());
     for key in for_a.keys().chain(for_b.keys()).collect::<BTreeSet<_>>() {
@@ -245,7 +285,7 @@ impl Edit {
                 1 => change.origin ^= if self.wide { 1 << 63 } else { 1 },
                 2 => change.flags ^= 2,
                 3 => change.size += if self.wide { 70_000 } else { 1 },
-                4 => change.digest[if self.wide { 0 } else { DIGEST - 1 }] ^= 1,
+                4 => change.digest[if self.wide { 0 } else { DIGEST_BYTES - 1 }] ^= 1,
                 5 => {
                     key.pop();
                     key.push_str(if self.wide { &LONG } else { "~" });
@@ -274,8 +314,8 @@ fn any_edit(rows: usize) -> impl Strategy<Value = Edit> {
     })
 }
 
-/// Two long logs of the same changes, but for a few edits.
-fn any_twins() -> impl Strategy<Value = [Log; 2]> {
+/// Two long logs of the same changes, except for a few edits.
+fn any_similar_pair() -> impl Strategy<Value = [Log; 2]> {
     let length = prop_oneof![1_usize..80, 80_usize..600, 600_usize..6_000];
     let edits = length.prop_flat_map(|rows| (Just(rows), vec(any_edit(rows), 0..6)));
     let kinds = (vec(any_change(0..=30), 7), any_expiry());
@@ -289,15 +329,15 @@ fn any_twins() -> impl Strategy<Value = [Log; 2]> {
             (format!("{place:05}{}-", "é".repeat(place % tail)), change)
         };
         let log: Log = (0..rows).map(row).collect();
-        let mut twins = [log.clone(), log];
+        let mut pair = [log.clone(), log];
         for edit in &edits {
-            edit.apply(&mut twins[edit.side]);
+            edit.apply(&mut pair[edit.side]);
         }
-        twins
+        pair
     })
 }
 
-fn twin_cover() -> impl Strategy<Value = Cover> {
+fn pair_cover() -> impl Strategy<Value = Cover> {
     let all = Cover::new((0..4).map(|origin| (origin, 35)).collect(), Vec::new()).unwrap();
     prop_oneof![2 => Just(Cover::default()), 1 => Just(all), 1 => any_cover()]
 }
@@ -315,8 +355,8 @@ proptest! {
         let parsed = Segment::parse(body.clone(), 0, "segment/x").unwrap();
         prop_assert_eq!(changes(parsed.view()), model);
         prop_assert_eq!(parsed.encode("segment/x", compress).unwrap(), object.clone());
-        if body.len() + envelope::HEADER == object.len() {
-            let inside = Segment::parse(object.as_slice(), envelope::HEADER, "segment/x").unwrap();
+        if body.len() + envelope::HEADER_BYTES == object.len() {
+            let inside = Segment::parse(object.as_slice(), envelope::HEADER_BYTES, "segment/x").unwrap();
             prop_assert_eq!(changes(inside.view()), changes(parsed.view()));
         }
         let (view, built) = (parsed.view(), built.view());
@@ -331,18 +371,19 @@ proptest! {
     fn expiries_are_those_of_the_puts(log in any_log(200), start in 0_usize..200, more in 0_usize..200) {
         let built = segment(&log);
         let object = built.encode("s", false).unwrap();
-        let parsed = Segment::parse(object.as_slice(), envelope::HEADER, "s").unwrap();
+        let parsed = Segment::parse(object.as_slice(), envelope::HEADER_BYTES, "s").unwrap();
         let model: Log = newest(&log).into_iter().collect();
         let stop = (start + more).min(model.len());
         let part = model.get(start..stop).unwrap_or_default().iter().map(|(_, change)| change);
         let puts: Vec<_> = part.filter(|change| change.flags & TOMBSTONE == 0).map(|change| change.expires).collect();
         let times = [0, 1, 2, 150, 300, 1 << 40, u64::MAX];
         for view in [built.view(), parsed.view()] {
-            prop_assert_eq!(view.expires(start, start + more), puts.clone());
+            prop_assert_eq!(view.expires(start..start + more), puts.clone());
             prop_assert_eq!(view.expiring(), model.iter().filter(|(_, change)| change.expires > 0).count());
             for now in times {
                 let due = |change: &Change| 0 < change.expires && change.expires <= now;
-                let keys: Vec<_> = model.iter().filter(|(_, change)| due(change)).map(|(key, _)| key.as_bytes()).collect();
+                let expired = model.iter().filter(|(_, change)| due(change));
+                let keys: Vec<_> = expired.map(|(key, _)| key.as_bytes()).collect();
                 prop_assert_eq!(view.expired(now), keys);
             }
         }
@@ -360,11 +401,12 @@ proptest! {
             pairs.sort();
             pairs.dedup_by(|right, left| right.0 == left.0);
         }
-        let keys = listing(pairs.iter().map(|(key, _)| key.as_str()));
+        let keys = key_list(pairs.iter().map(|(key, _)| key.as_str()));
         let values: Vec<_> = pairs.iter().map(|(_, value)| value.as_deref()).collect();
-        let at = |(place, value): (usize, &Option<_>)| value.map_or(0, |_: &[u8]| if given { expiry.at(place) } else { 0 });
+        let time = |place| if given { expiry.at(place) } else { 0 };
+        let at = |(place, value): (usize, &Option<_>)| value.map_or(0, |_: &[u8]| time(place));
         let expires: Vec<u64> = values.iter().enumerate().map(at).collect();
-        let built = from_values(&keys, &values, given.then(|| expires.clone()), 5, 1000, 2).unwrap();
+        let built = logged(&keys, &values, given.then(|| expires.clone()), by(5, 1000, 2)).unwrap();
         let model: BTreeMap<_, _> = pairs.iter().cloned().collect();
         let last: BTreeMap<_, _> = pairs.iter().zip(&expires).map(|((key, _), expires)| (key, *expires)).collect();
         let expected = model.iter().zip(1000..).map(|((key, value), stamp)| {
@@ -382,21 +424,73 @@ proptest! {
         prop_assert_eq!(changes(built.view()), expected.clone());
         prop_assert_eq!(built.encode("s", false).unwrap(), segment(&expected).encode("s", false).unwrap());
         let object = built.encode("s", false).unwrap();
-        let parsed = Segment::parse(object.as_slice(), envelope::HEADER, "s").unwrap();
+        let parsed = Segment::parse(object.as_slice(), envelope::HEADER_BYTES, "s").unwrap();
         let view = parsed.view();
         let puts = || model.values().filter(|value| value.is_some());
         let stored: Vec<_> = puts().map(|value| value.as_deref()).collect();
-        prop_assert_eq!(view.mismatches(0, view.len(), &stored, kvsync_core::Workers::new(2)), Vec::<usize>::new());
+        prop_assert_eq!(view.mismatches(0..view.len(), &stored, Workers::new(2)).unwrap(), Vec::<usize>::new());
         let spoilt: Vec<_> = stored.iter().map(|_| Some(&b"other value"[..])).collect();
-        prop_assert_eq!(view.mismatches(0, view.len(), &spoilt, kvsync_core::Workers::new(2)).len(), stored.len());
-        prop_assert_eq!(view.mismatches(0, view.len(), &vec![None; stored.len()], kvsync_core::Workers::new(2)).len(), stored.len());
+        prop_assert_eq!(view.mismatches(0..view.len(), &spoilt, Workers::new(2)).unwrap().len(), stored.len());
+        let absent = vec![None; stored.len()];
+        prop_assert_eq!(view.mismatches(0..view.len(), &absent, Workers::new(2)).unwrap().len(), stored.len());
+        let more = vec![None; stored.len() + 1];
+        let refused = Err(Error::BadArgument(ArgumentFault::ValuesAndPuts));
+        prop_assert_eq!(view.mismatches(0..view.len(), &more, Workers::new(2)), refused);
+    }
+
+    #[test]
+    fn staged_changes_are_taken_apart_by_position(
+        pairs in vec((any_key(), proptest::option::of(vec(any::<u8>(), 0..5))), 0..60),
+        sort: bool,
+        puts_only: bool,
+        expiry in any_expiry(),
+        given: bool,
+        start in 0_usize..60,
+        more in 0_usize..60,
+    ) {
+        let mut pairs = pairs;
+        if sort {
+            pairs.sort();
+            pairs.dedup_by(|right, left| right.0 == left.0);
+        }
+        if puts_only {
+            pairs.retain(|(_, value)| value.is_some());
+        }
+        let values: Vec<_> = pairs.iter().map(|(_, value)| value.as_deref()).collect();
+        let at = |(place, value): (usize, &Option<_>)| value.map_or(0, |_: &[u8]| expiry.at(place));
+        let expires: Vec<u64> = values.iter().enumerate().map(at).collect();
+        let keys = key_list(pairs.iter().map(|(key, _)| key.as_str()));
+        let new = NewValues { keys, values: &values, expires: given.then(|| expires.clone()) };
+        let staged = Staged::new(new, by(5, 1000, 0)).unwrap();
+        let last: BTreeMap<&str, u32> = (0..).zip(&pairs).map(|(place, (key, _))| (key.as_str(), place)).collect();
+        prop_assert_eq!(staged.len(), last.len());
+        let range = start..start + more;
+        let all: Vec<u32> = last.into_values().collect();
+        let places = all.get(start..range.end.min(all.len())).unwrap_or_default();
+        let value = |place: &u32| values[usize::try_from(*place).unwrap()];
+        let (puts, deletes): (Vec<u32>, Vec<u32>) = places.iter().partition(|place| value(place).is_some());
+        let part = staged.part(range.clone());
+        prop_assert_eq!(list(part.puts), puts.clone());
+        prop_assert_eq!(part.deletes, deletes);
+        let times = puts.iter().map(|place| expires[usize::try_from(*place).unwrap()]);
+        prop_assert_eq!(part.expires, given.then(|| times.collect::<Vec<_>>()));
+
+        let [own, same] = [(); 2].map(|()| staged.segment(&values, Workers::ALONE).unwrap());
+        for changes in [own.view(), same.view()] {
+            prop_assert_eq!(staged.find_puts(own.view(), changes, range.clone()).map(list), Some(puts.clone()));
+        }
+        let limits = BatchLimits { count_max: 7, bytes_max: 20 };
+        let size = |place: usize| values[place].map_or(0, |value| value.len() as u64);
+        prop_assert_eq!(staged.batches(limits, size), own.view().batches(limits));
+        let unknown = logged(&key_list(["~~"]), &[Some(b"x")], None, by(5, 9, 0)).unwrap();
+        prop_assert_eq!(staged.find_puts(own.view(), unknown.view(), 0..1), None);
     }
 
     #[test]
     fn merging_keeps_the_newest_of_each_key(logs in vec(any_log(150), 0..6)) {
         let segments: Vec<_> = logs.iter().map(|log| segment(log)).collect();
         let views: Vec<_> = segments.iter().map(Segment::view).collect();
-        let merged = merge::merge(&views).unwrap();
+        let merged = Segment::merge(&views).unwrap();
         let model = newest(&logs.concat());
         prop_assert_eq!(changes(merged.view()), model.into_iter().collect::<Log>());
         let whole = digest::of_newest(merged.view().iter());
@@ -413,39 +507,44 @@ proptest! {
         for (key, found) in keys.iter().zip(built.view().find(&keys)) {
             prop_assert_eq!(found.map(|row| change_of(&row).1), model.get(*key).copied());
         }
-        let rest = merge::without(built.view(), &keys).unwrap();
+        let rest = built.view().without(&keys).unwrap();
         let mut left = model;
         left.retain(|key, _| !keys.contains(&key.as_str()));
         prop_assert_eq!(changes(rest.view()), left.into_iter().collect::<Log>());
     }
 
     #[test]
-    fn batches_are_consecutive_and_within_their_limits(log in any_log(200), count_max in 1_usize..40, bytes_max in 0_u64..200_000) {
+    fn batches_are_consecutive_and_within_their_limits(
+        log in any_log(200),
+        count_max in 1_usize..40,
+        bytes_max in 0_u64..200_000,
+    ) {
         let built = segment(&log);
         let view = built.view();
         let mut next = 0;
-        for (start, stop) in view.batches(count_max, bytes_max).unwrap() {
+        for (start, stop) in view.batches(BatchLimits { count_max, bytes_max }).unwrap() {
             prop_assert_eq!(start, next);
             prop_assert!(start < stop && stop - start <= count_max);
-            let bytes: u64 = view.rows(start, stop).map(|row| row.size).sum();
+            let bytes: u64 = view.rows(start..stop).map(|row| row.size).sum();
             prop_assert!(bytes <= bytes_max || stop - start == 1);
             next = stop;
         }
         prop_assert_eq!(next, view.len());
-        prop_assert!(view.batches(0, bytes_max).is_err());
+        let none = BatchLimits { count_max: 0, bytes_max };
+        prop_assert_eq!(view.batches(none), Err(Error::BadArgument(ArgumentFault::EmptyBatch)));
     }
 
     #[test]
-    fn the_delta_of_long_twins_is_that_of_the_model(
-        twins in any_twins(),
-        cover_a in twin_cover(),
-        cover_b in twin_cover(),
+    fn the_delta_of_long_similar_logs_is_that_of_the_model(
+        pair in any_similar_pair(),
+        cover_a in pair_cover(),
+        cover_b in pair_cover(),
         ordered: bool,
     ) {
-        let [a, b] = &twins;
-        let expected = expected_delta(&lacking(b, &cover_a), &lacking(a, &cover_b), ordered);
+        let [a, b] = &pair;
+        let expected = expected_delta(&missing(b, &cover_a), &missing(a, &cover_b), ordered);
         let (a, b) = (segment(a), segment(b));
-        let found = delta(&[a.view()], &[b.view()], &cover_a, &cover_b, ordered).unwrap();
+        let found = compare([&[a.view()], &[b.view()]], [&cover_a, &cover_b], ordered).unwrap();
         prop_assert_eq!(lists(found), expected);
     }
 
@@ -460,19 +559,19 @@ proptest! {
     ) {
         let with = |logs: &[Log]| -> Vec<Log> { logs.iter().cloned().chain([share.clone()]).collect() };
         let (a, b) = (with(&a), with(&b));
-        let for_b = lacking(&a.concat(), &cover_b);
-        let for_a = lacking(&b.concat(), &cover_a);
+        let for_b = missing(&a.concat(), &cover_b);
+        let for_a = missing(&b.concat(), &cover_a);
         let expected = expected_delta(&for_a, &for_b, ordered);
         let segments = |logs: &[Log]| -> Vec<_> { logs.iter().map(|log| segment(log)).collect() };
         let (a, b) = (segments(&a), segments(&b));
         let a: Vec<_> = a.iter().map(Segment::view).collect();
         let b: Vec<_> = b.iter().map(Segment::view).collect();
-        let found = delta(&a, &b, &cover_a, &cover_b, ordered).unwrap();
+        let found = compare([&a, &b], [&cover_a, &cover_b], ordered).unwrap();
         prop_assert_eq!(lists(found), expected);
     }
 
     #[test]
-    fn what_passes_whole_is_the_delta(
+    fn a_single_segment_is_the_whole_delta(
         a in vec(any_log(8), 0..3),
         b in vec(any_log(1), 0..2),
         cover_a in any_cover(),
@@ -482,20 +581,23 @@ proptest! {
         let (a, b) = (segments(&a), segments(&b));
         let a: Vec<_> = a.iter().map(Segment::view).collect();
         let b: Vec<_> = b.iter().map(Segment::view).collect();
-        let found = lists(delta(&a, &b, &cover_a, &cover_b, false).unwrap());
-        let lone = sole(&a, &b, &cover_b).unwrap();
-        if let Some(place) = lone {
+        let found = lists(compare([&a, &b], [&cover_a, &cover_b], false).unwrap());
+        let only = single(&a, &b, &cover_b).unwrap();
+        if let Some(place) = only {
             prop_assert_eq!(&found[1], &changes(a[place]));
             prop_assert_eq!(found.iter().flatten().count(), found[1].len());
         }
         let filled: Vec<_> = a.iter().filter(|view| !view.is_empty()).collect();
         let nothing_else = filled.len() == 1 && b.iter().all(View::is_empty);
-        prop_assert_eq!(lone.is_some() && nothing_else, lone.is_some());
-        prop_assert!(lone.is_some() || !nothing_else || cover_b != Cover::default());
+        prop_assert_eq!(only.is_some() && nothing_else, only.is_some());
+        prop_assert!(only.is_some() || !nothing_else || cover_b != Cover::default());
     }
 
     #[test]
-    fn covers_are_sets_in_one_normal_form(x in any_cover(), y in any_cover(), z in any_cover(), dot in (0_u64..4, 0_u64..40)) {
+    fn covers_are_sets_in_one_normal_form(
+        [x, y, z] in [any_cover(), any_cover(), any_cover()],
+        dot in (0_u64..4, 0_u64..40),
+    ) {
         prop_assert!(is_normal(&x));
         let union = x.union(&y);
         prop_assert!(is_normal(&union));
@@ -532,13 +634,13 @@ proptest! {
         removed in btree_set(any_key(), 0..20),
     ) {
         type Map = BTreeMap<String, (Vec<u8>, u8)>;
-        fn columns(map: &Map) -> (Listing, Vec<&[u8]>, Vec<[u8; DIGEST]>) {
-            let keys = listing(map.keys().map(String::as_str));
+        fn columns(map: &Map) -> (KeyList, Vec<&[u8]>, Vec<[u8; DIGEST_BYTES]>) {
+            let keys = key_list(map.keys().map(String::as_str));
             let tokens = map.values().map(|value| value.0.as_slice()).collect();
-            (keys, tokens, map.values().map(|value| [value.1; DIGEST]).collect())
+            (keys, tokens, map.values().map(|value| [value.1; DIGEST_BYTES]).collect())
         }
         fn map_of<B: AsRef<[u8]>>(inventory: &Inventory<B>) -> Map {
-            let entry = |entry: inventory::Entry<'_>| {
+            let entry = |entry: Entry<'_>| {
                 let key = String::from_utf8(entry.key.to_vec()).unwrap();
                 (key, (entry.token.to_vec(), entry.digest[0]))
             };
@@ -551,7 +653,8 @@ proptest! {
             }
         }
         let (keys, tokens, digests) = columns(&old);
-        let built = scan::build(&keys, &tokens, &digests.iter().collect::<Vec<_>>()).unwrap();
+        let digests = &digests.iter().collect::<Vec<_>>();
+        let built = Inventory::build(Scanned { keys: &keys, tokens: &tokens, digests }).unwrap();
         let object = built.encode(&[7; 16], keep & 1 == 1).unwrap();
         let parsed = Inventory::parse(envelope::open(Kind::Inventory, &object).unwrap(), 0).unwrap();
         prop_assert_eq!(map_of(&parsed), old.clone());
@@ -565,7 +668,7 @@ proptest! {
         let changed: Vec<_> = new.iter().enumerate().filter(|(_, entry)| differs(*entry)).map(|(at, _)| at).collect();
         prop_assert_eq!(difference.changed, changed);
         let gone: Vec<_> = old.keys().filter(|key| !new.contains_key(*key)).map(String::as_bytes).collect();
-        prop_assert_eq!(difference.gone, gone);
+        prop_assert_eq!(difference.removed, gone);
 
         let wanted: Vec<&str> = new.keys().chain(old.keys()).map(String::as_str).collect();
         for (key, found) in wanted.iter().zip(parsed.find(&wanted)) {
@@ -574,7 +677,8 @@ proptest! {
         }
 
         let removed: Vec<&str> = removed.iter().map(String::as_str).collect();
-        let updated = parsed.updated(&keys, &tokens, &digests.iter().collect::<Vec<_>>(), &removed).unwrap();
+        let digests = &digests.iter().collect::<Vec<_>>();
+        let updated = parsed.updated(Scanned { keys: &keys, tokens: &tokens, digests }, &removed).unwrap();
         let mut model = old;
         model.extend(new);
         model.retain(|key, _| !removed.contains(&key.as_str()));
@@ -583,7 +687,7 @@ proptest! {
 
     #[test]
     fn listings_are_ordered_like_their_keys(keys in vec(any_key(), 0..100)) {
-        let list = listing(keys.iter().map(String::as_str));
+        let list = key_list(keys.iter().map(String::as_str));
         let order = list.order().unwrap();
         let mut last = BTreeMap::new();
         for (key, index) in keys.iter().zip(0_u32..) {
@@ -612,10 +716,10 @@ proptest! {
             }
             let middle: String = letters.into_iter().collect();
             let text = format!("{before}{middle}{tail}{after}");
-            prop_assert!(key::is_reserved(&text), "{:?}", text);
-            prop_assert!(key::check(&text).is_err());
+            prop_assert!(is_reserved(&text), "{:?}", text);
+            prop_assert!(check_key(&text).is_err());
             let longer = format!("{before}x{middle}{after}");
-            prop_assert!(!key::is_reserved(&longer), "{:?}", longer);
+            prop_assert!(!is_reserved(&longer), "{:?}", longer);
         }
     }
 }
@@ -641,7 +745,7 @@ fn ordinary_keys_with_dots_are_free() {
         ". kvsync",
         "..kvsync",
     ] {
-        assert!(!key::is_reserved(text), "{text:?}");
+        assert!(!is_reserved(text), "{text:?}");
     }
 }
 
@@ -660,31 +764,31 @@ fn a_peers_reserved_key_is_refused_on_its_way_out() {
     });
     let forged = builder.finish().unwrap();
     let none = Cover::default();
-    let outcome = delta(&[], &[forged.view()], &none, &none, false);
+    let outcome = compare([&[], &[forged.view()]], [&none, &none], false);
     let key = "x/.KVSYNC/manifest".to_owned();
     assert_eq!(outcome.unwrap_err(), Error::ForgedKey { key: key.clone() });
-    let lone = sole(&[forged.view()], &[], &none);
-    assert_eq!(lone.unwrap_err(), Error::ForgedKey { key });
+    let only = single(&[forged.view()], &[], &none);
+    assert_eq!(only.unwrap_err(), Error::ForgedKey { key });
     let known = none.with_stamp(1, 1);
-    assert!(delta(&[], &[forged.view()], &known, &none, false).is_ok());
+    assert!(compare([&[], &[forged.view()]], [&known, &none], false).is_ok());
 }
 
 #[test]
 fn wrong_arguments_are_refused() {
-    let keys = listing(["a", ".kvsync/x"]);
+    let keys = key_list(["a", ".kvsync/x"]);
     let values: [Option<&[u8]>; 2] = [Some(b"1"), None];
-    let reserved = from_values(&keys, &values, None, 1, 1, 0);
+    let reserved = logged(&keys, &values, None, by(1, 1, 0));
     assert!(matches!(reserved, Err(Error::ReservedKey { .. })));
-    let keys = listing(["a", "b"]);
-    assert!(from_values(&keys, &values[..1], None, 1, 1, 0).is_err());
-    assert!(from_values(&keys, &values, None, 1, 1, TOMBSTONE).is_err());
-    let late = from_values(&keys, &values, None, 1, u64::MAX, 0);
+    let keys = key_list(["a", "b"]);
+    assert!(logged(&keys, &values[..1], None, by(1, 1, 0)).is_err());
+    assert!(logged(&keys, &values, None, by(1, 1, TOMBSTONE)).is_err());
+    let late = logged(&keys, &values, None, by(1, u64::MAX, 0));
     assert_eq!(late.unwrap_err(), Error::ClockOverflow);
-    assert!(from_values(&keys, &values, None, 1, u64::MAX - 1, 0).is_ok());
-    assert!(from_values(&keys, &values, Some(vec![9, 0]), 1, 1, 0).is_ok());
-    assert!(from_values(&keys, &values, Some(vec![9]), 1, 1, 0).is_err());
-    assert!(from_values(&keys, &values, Some(vec![]), 1, 1, 0).is_err());
-    let expiring = from_values(&keys, &values, Some(vec![0, 9]), 1, 1, 0);
+    assert!(logged(&keys, &values, None, by(1, u64::MAX - 1, 0)).is_ok());
+    assert!(logged(&keys, &values, Some(vec![9, 0]), by(1, 1, 0)).is_ok());
+    assert!(logged(&keys, &values, Some(vec![9]), by(1, 1, 0)).is_err());
+    assert!(logged(&keys, &values, Some(vec![]), by(1, 1, 0)).is_err());
+    let expiring = logged(&keys, &values, Some(vec![0, 9]), by(1, 1, 0));
     assert!(matches!(expiring, Err(Error::BadChange { key, .. }) if key == "b"));
     let change = Change {
         origin: 1,
@@ -694,15 +798,15 @@ fn wrong_arguments_are_refused() {
         expires: 0,
         digest: NO_DIGEST,
     };
-    assert!(from_rows(vec![row("a", &change)]).is_err());
+    assert!(Segment::from_rows(vec![row("a", &change)]).is_err());
     let change = Change {
         size: 0,
         expires: 1,
         ..change
     };
-    assert!(from_rows(vec![row("a", &change)]).is_err());
+    assert!(Segment::from_rows(vec![row("a", &change)]).is_err());
     let change = Change { flags: 4, ..change };
-    assert!(from_rows(vec![row("a", &change)]).is_err());
+    assert!(Segment::from_rows(vec![row("a", &change)]).is_err());
     let backwards = Span {
         origin: 1,
         first: 2,
@@ -713,7 +817,7 @@ fn wrong_arguments_are_refused() {
 
 #[test]
 fn changes_are_ordered_by_stamp_then_origin_then_effect() {
-    let (digest, other) = ([1; DIGEST], [2; DIGEST]);
+    let (digest, other) = ([1; DIGEST_BYTES], [2; DIGEST_BYTES]);
     let change = |stamp, origin, flags, digest| Row {
         key: b"k",
         origin,
@@ -745,8 +849,8 @@ fn changes_are_ordered_by_stamp_then_origin_then_effect() {
 fn far_keys_are_found_by_leaps_in_any_direction() {
     let keys: Vec<String> = (0..20_000).map(|index| format!("{:06}", index * 2)).collect();
     let values = vec![None; keys.len()];
-    let list = listing(keys.iter().map(String::as_str));
-    let built = from_values(&list, &values, None, 1, 1, 0).unwrap();
+    let list = key_list(keys.iter().map(String::as_str));
+    let built = logged(&list, &values, None, by(1, 1, 0)).unwrap();
     let view = built.view();
     for step in [1, 2, 63, 64, 65, 129, 500, 1000, 3001, 19_999] {
         let mut some: Vec<&str> = keys.iter().step_by(step).map(String::as_str).collect();
@@ -769,48 +873,47 @@ fn far_keys_are_found_by_leaps_in_any_direction() {
 }
 
 #[test]
-fn a_newer_covered_change_hides_an_older_uncovered_one_far_away() {
+fn a_newer_covered_change_hides_an_older_missing_one_far_away() {
     let keys: Vec<String> = (0..5_000).map(|index| format!("{index:05}")).collect();
-    let list = listing(keys.iter().map(String::as_str));
+    let list = key_list(keys.iter().map(String::as_str));
     let values = vec![None; keys.len()];
-    let old = from_values(&list, &values, None, 1, 1, 0).unwrap();
-    let some = listing(keys.iter().step_by(301).map(String::as_str));
-    let new = from_values(&some, &vec![None; some.len()], None, 2, 10_000, 0).unwrap();
+    let old = logged(&list, &values, None, by(1, 1, 0)).unwrap();
+    let some = key_list(keys.iter().step_by(301).map(String::as_str));
+    let new = logged(&some, &vec![None; some.len()], None, by(2, 10_000, 0)).unwrap();
     let cover = Cover::default().with_stamp(2, 20_000);
-    let stretch = [old.view(), new.view()];
-    let found = delta(&stretch, &[], &Cover::default(), &cover, false).unwrap();
+    let log = [old.view(), new.view()];
+    let found = compare([&log, &[]], [&Cover::default(), &cover], false).unwrap();
     assert_eq!(found.to_b.view().len(), keys.len() - some.len());
     let known = Cover::default().with_stamp(1, 4_000);
-    let found = delta(&stretch, &[], &Cover::default(), &known, false).unwrap();
+    let found = compare([&log, &[]], [&Cover::default(), &known], false).unwrap();
     let late = keys[4_000..].len() + keys[..4_000].iter().step_by(301).count();
     assert_eq!(found.to_b.view().len(), late);
 }
 
 #[test]
 fn stamps_never_go_back() {
-    use kvsync_core::stamp::after;
-    assert_eq!(after(5, 0), Ok(5 << 16));
-    assert_eq!(after(5, 9 << 16), Ok((9 << 16) + 1));
-    assert_eq!(after(1 << 48, 0), Err(Error::ClockOverflow));
-    assert_eq!(after(0, u64::MAX), Err(Error::ClockOverflow));
+    assert_eq!(stamp_after(5, 0), Ok(5 << 16));
+    assert_eq!(stamp_after(5, 9 << 16), Ok((9 << 16) + 1));
+    assert_eq!(stamp_after(1 << 48, 0), Err(Error::ClockOverflow));
+    assert_eq!(stamp_after(0, u64::MAX), Err(Error::ClockOverflow));
 }
 
 /// The delta of many equal changes, and one that a third of the way differs in one column.
-fn delta_of_near_twins(rows: usize, edit: &Edit) -> [Log; 6] {
+fn delta_of_similar_logs(rows: usize, edit: &Edit) -> [Log; 6] {
     let change = Change {
         origin: 1,
         stamp: 5,
         flags: 0,
         size: 3,
         expires: 0,
-        digest: [7; DIGEST],
+        digest: [7; DIGEST_BYTES],
     };
     let log: Log = (0..rows).map(|place| (format!("{place:05}-"), change)).collect();
     let mut other = log.clone();
     edit.apply(&mut other);
     let (a, b) = (segment(&log), segment(&other));
     let nothing = Cover::default();
-    lists(delta(&[a.view()], &[b.view()], &nothing, &nothing, false).unwrap())
+    lists(compare([&[a.view()], &[b.view()]], [&nothing, &nothing], false).unwrap())
 }
 
 #[test]
@@ -825,7 +928,7 @@ fn one_difference_is_found_at_any_place_and_in_any_column() {
                 column,
                 wide: first % 2 == 0,
             };
-            let counts = delta_of_near_twins(rows, &edit).map(|list| list.len());
+            let counts = delta_of_similar_logs(rows, &edit).map(|list| list.len());
             let expected = match column {
                 _ if first >= rows => [0; 6],
                 // A later stamp, or the greater of two changes by anything but the effect.
@@ -850,7 +953,7 @@ fn the_same_value_with_another_expiry_is_not_there() {
         flags: 0,
         size: 3,
         expires,
-        digest: [7; DIGEST],
+        digest: [7; DIGEST_BYTES],
     };
     let nothing = Cover::default();
     let found = |a: &[Change], b: &[Change], ordered| {
@@ -861,7 +964,7 @@ fn the_same_value_with_another_expiry_is_not_there() {
         let (a, b) = (log(a), log(b));
         let a: Vec<_> = a.iter().map(Segment::view).collect();
         let b: Vec<_> = b.iter().map(Segment::view).collect();
-        lists(delta(&a, &b, &nothing, &nothing, ordered).unwrap()).map(|list| list.len())
+        lists(compare([&a, &b], [&nothing, &nothing], ordered).unwrap()).map(|list| list.len())
     };
     let older = change(1, 7);
     for ordered in [false, true] {
@@ -895,20 +998,20 @@ fn equal_columns_of_unlike_bases_differ() {
         };
         let mut expected = [0; 6];
         expected[place] = 300;
-        let counts = delta_of_near_twins(300, &edit).map(|list| list.len());
+        let counts = delta_of_similar_logs(300, &edit).map(|list| list.len());
         assert_eq!(counts, expected, "{edit:?}");
     }
 }
 
 #[test]
-fn few_uncovered_changes_may_turn_into_many() {
+fn few_missing_changes_may_turn_into_many() {
     let change = Change {
         origin: 1,
         stamp: 5,
         flags: 0,
         size: 3,
         expires: 0,
-        digest: [7; DIGEST],
+        digest: [7; DIGEST_BYTES],
     };
     let mut log: Log = (0..4_000).map(|place| (format!("{place:05}-"), change)).collect();
     let few = (0..2_560).step_by(10);
@@ -918,9 +1021,9 @@ fn few_uncovered_changes_may_turn_into_many() {
         other[place].1.digest[0] = 0;
     }
     let cover = Cover::default().with_stamp(1, 35);
-    let expected = expected_delta(&lacking(&other, &cover), &lacking(&log, &cover), false);
+    let expected = expected_delta(&missing(&other, &cover), &missing(&log, &cover), false);
     let (a, b) = (segment(&log), segment(&other));
-    let found = delta(&[a.view()], &[b.view()], &cover, &cover, false).unwrap();
+    let found = compare([&[a.view()], &[b.view()]], [&cover, &cover], false).unwrap();
     assert_eq!(lists(found), expected);
 }
 
@@ -938,12 +1041,12 @@ fn a_reserved_key_is_refused_amid_equal_changes() {
             flags: 0,
             size: 3,
             expires: 0,
-            digest: [7; DIGEST],
+            digest: [7; DIGEST_BYTES],
         };
         (0..length).for_each(|place| builder.push(&row(&key(place), &change)));
-        let twin = builder.finish().unwrap();
+        let same = builder.finish().unwrap();
         let nothing = Cover::default();
-        let found = delta(&[twin.view()], &[twin.view()], &nothing, &nothing, true).map(lists);
+        let found = compare([&[same.view()], &[same.view()]], [&nothing, &nothing], true).map(lists);
         let refused = |at| Err(Error::ForgedKey { key: key(at) });
         let expected = forged.map_or(Ok([const { Log::new() }; 6]), refused);
         assert_eq!(found, expected);

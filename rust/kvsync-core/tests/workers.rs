@@ -5,10 +5,11 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use kvsync_core::build::{Builder, from_rows};
-use kvsync_core::envelope::{self, Body, HEADER};
-use kvsync_core::row::{DIGEST, NO_DIGEST, TOMBSTONE};
-use kvsync_core::{Cover, Delta, Error, Row, Segment, View, Workers, decode, decode_all, delta, delta_by};
+use kvsync_core::envelope::{self, HEADER_BYTES};
+use kvsync_core::{
+    Body, Builder, Cover, DIGEST_BYTES, Delta, Error, NO_DIGEST, Reason, Row, Segment, Side, Sides, TOMBSTONE, View,
+    Workers, decode, decode_all, delta,
+};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -26,12 +27,12 @@ fn segment(log: &[Change]) -> Segment<Vec<u8>> {
         expires: change.5 * u64::from(!change.3 & TOMBSTONE),
         digest,
     });
-    from_rows(rows.collect()).unwrap()
+    Segment::from_rows(rows.collect()).unwrap()
 }
 
-fn digest(change: &Change) -> [u8; DIGEST] {
+fn digest(change: &Change) -> [u8; DIGEST_BYTES] {
     match change.3 & TOMBSTONE {
-        0 => [change.4; DIGEST],
+        0 => [change.4; DIGEST_BYTES],
         _ => NO_DIGEST,
     }
 }
@@ -53,7 +54,7 @@ fn any_cover() -> impl Strategy<Value = Cover> {
 
 fn any_workers() -> impl Strategy<Value = Workers> {
     let shares = prop_oneof![Just(0_usize), 1_usize..300, 300_usize..9_000];
-    (2_usize..6, shares).prop_map(|(threads, share)| Workers::with_share(threads, share))
+    (2_usize..6, shares).prop_map(|(threads, share)| Workers::new(threads).with_share(share))
 }
 
 /// What is done to an object before it is read.
@@ -85,7 +86,7 @@ fn object(log: &[Change], compress: bool, harm: &Harm) -> Vec<u8> {
             let place = place % object.len();
             object[place] ^= 1 << bit;
             if *mend {
-                envelope::mend_checksum(&mut object);
+                envelope::repair_checksum(&mut object);
             }
         }
     }
@@ -94,8 +95,8 @@ fn object(log: &[Change], compress: bool, harm: &Harm) -> Vec<u8> {
 
 type Outcome = Result<Vec<Vec<u8>>, (usize, Error)>;
 
-/// Everything that a segment tells.
-fn told<B: AsRef<[u8]>>(segment: &Segment<Body<B>>) -> Vec<u8> {
+/// Everything that a segment can be asked for.
+fn description<B: AsRef<[u8]>>(segment: &Segment<Body<B>>) -> Vec<u8> {
     let view = segment.view();
     let totals = format!(
         "{:?} {} {} {} {:?}",
@@ -103,7 +104,7 @@ fn told<B: AsRef<[u8]>>(segment: &Segment<Body<B>>) -> Vec<u8> {
         view.tombstones(),
         view.value_bytes(),
         view.expiring(),
-        view.rows(view.len() / 2, view.len()).next(),
+        view.rows(view.len() / 2..view.len()).next(),
     );
     let object = segment.encode("s", false).unwrap();
     [totals.into_bytes(), object].concat()
@@ -112,7 +113,7 @@ fn told<B: AsRef<[u8]>>(segment: &Segment<Body<B>>) -> Vec<u8> {
 fn one_by_one(objects: &[Vec<u8>]) -> Outcome {
     let numbered = objects.iter().enumerate();
     let decode = |(index, data)| match decode(data, "s") {
-        Ok(segment) => Ok(told(&segment)),
+        Ok(segment) => Ok(description(&segment)),
         Err(error) => Err((index, error)),
     };
     numbered.map(decode).collect()
@@ -121,7 +122,7 @@ fn one_by_one(objects: &[Vec<u8>]) -> Outcome {
 fn together(objects: &[Vec<u8>], workers: Workers) -> Outcome {
     let named = objects.iter().map(|data| (data, "s")).collect();
     let segments = decode_all(named, workers)?;
-    Ok(segments.iter().map(told).collect())
+    Ok(segments.iter().map(description).collect())
 }
 
 fn objects_of(found: &Delta) -> [Vec<u8>; 6] {
@@ -139,6 +140,26 @@ fn objects_of(found: &Delta) -> [Vec<u8>; 6] {
         let object = segment.encode("s", false).unwrap();
         [object, format!("{totals:?}").into_bytes()].concat()
     })
+}
+
+fn compare_by(
+    workers: Workers,
+    [a, b]: [&[View<'_>]; 2],
+    [cover_a, cover_b]: [&Cover; 2],
+    ordered: bool,
+) -> Result<Delta, Error> {
+    let sides = Sides {
+        a: Side {
+            segments: a,
+            cover: cover_a,
+        },
+        b: Side {
+            segments: b,
+            cover: cover_b,
+        },
+        ordered,
+    };
+    delta(sides, workers)
 }
 
 proptest! {
@@ -168,9 +189,10 @@ proptest! {
         let (a, b) = (with(&a), with(&b));
         let a: Vec<_> = a.iter().map(Segment::view).collect();
         let b: Vec<_> = b.iter().map(Segment::view).collect();
-        let [cover_a, cover_b] = [0, 1].map(|side| if knows_nothing[side] { Cover::default() } else { covers[side].clone() });
-        let whole = delta(&a, &b, &cover_a, &cover_b, ordered).unwrap();
-        let parts = delta_by(workers, [&a, &b], [&cover_a, &cover_b], ordered).unwrap();
+        let cover = |side: usize| if knows_nothing[side] { Cover::default() } else { covers[side].clone() };
+        let [cover_a, cover_b] = [cover(0), cover(1)];
+        let whole = compare_by(Workers::ALONE, [&a, &b], [&cover_a, &cover_b], ordered).unwrap();
+        let parts = compare_by(workers, [&a, &b], [&cover_a, &cover_b], ordered).unwrap();
         prop_assert_eq!(objects_of(&parts), objects_of(&whole));
     }
 
@@ -221,28 +243,28 @@ fn object_of_keys(keys: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
             flags: 0,
             size: 3,
             expires: 0,
-            digest: &[7; DIGEST],
+            digest: &[7; DIGEST_BYTES],
         });
     }
     let object = builder.finish().unwrap().encode("s", false).unwrap();
     (object, keys.iter().map(Vec::len).collect())
 }
 
-/// The first fault as the format words it: UTF-8 of all keys first, then each key beside the one before.
+/// The first fault in the order of the format: UTF-8 of all keys first, then each key beside the one before it.
 fn first_fault(sizes: &[usize], bytes: &[u8], length: usize) -> Option<Error> {
     let offset = length - bytes.len();
     if let Err(fault) = str::from_utf8(bytes) {
         let at = offset + fault.valid_up_to();
-        return Some(Error::damaged(at, "key is not valid UTF-8"));
+        return Some(Error::damaged(at, Reason::KeyNotUtf8));
     }
     let (mut before, mut at) = (0, sizes[0]);
     for size in &sizes[1..] {
         let key = &bytes[at..at + size];
         if key.first().is_some_and(|byte| byte & 0xc0 == 0x80) {
-            return Some(Error::damaged(offset + at, "key begins inside a character"));
+            return Some(Error::damaged(offset + at, Reason::KeyInsideCharacter));
         }
         if bytes[before..at] >= *key {
-            return Some(Error::damaged(offset + at, "keys do not ascend"));
+            return Some(Error::damaged(offset + at, Reason::KeysDoNotAscend));
         }
         (before, at) = (at, at + size);
     }
@@ -264,13 +286,13 @@ fn many(rows: usize) -> Vec<Change> {
 fn a_flipped_bit_anywhere_is_the_same_error() {
     let sound = object(&many(150), false, &Harm::None);
     let before = object(&many(90), true, &Harm::None);
-    let workers = Workers::with_share(3, 64);
+    let workers = Workers::new(3).with_share(64);
     for place in 0..sound.len() {
         for mend in [false, true] {
             let mut spoilt = sound.clone();
             spoilt[place] ^= 1 << (place % 8);
             if mend {
-                envelope::mend_checksum(&mut spoilt);
+                envelope::repair_checksum(&mut spoilt);
             }
             let objects = [before.clone(), spoilt, sound.clone()];
             assert_eq!(together(&objects, workers), one_by_one(&objects), "{place} {mend}");
@@ -281,25 +303,25 @@ fn a_flipped_bit_anywhere_is_the_same_error() {
 #[test]
 fn of_several_damaged_objects_the_first_is_named() {
     let mut objects = vec![object(&many(400), false, &Harm::None); 5];
-    objects[4][HEADER + 9] ^= 1;
+    objects[4][HEADER_BYTES + 9] ^= 1;
     objects[2].truncate(7);
     objects[3].clear();
     for threads in 1..5 {
-        let found = together(&objects, Workers::with_share(threads, 1));
-        let expected = Error::damaged(7, "shorter than its envelope");
+        let found = together(&objects, Workers::new(threads).with_share(1));
+        let expected = Error::damaged(7, Reason::EnvelopeTooShort);
         assert_eq!(found, Err((2, expected)));
     }
 }
 
 #[test]
 fn threads_are_for_work_that_is_worth_them() {
-    let workers = Workers::with_share(4, 100);
-    let counts = [0, 99, 100, 199, 200, 399, 400, 9_999].map(|bytes| workers.for_bytes(bytes));
+    let workers = Workers::new(4).with_share(100);
+    let counts = [0, 99, 100, 199, 200, 399, 400, 9_999].map(|bytes| workers.threads_for(bytes));
     assert_eq!(counts, [1, 1, 1, 1, 2, 3, 4, 4]);
-    assert_eq!(Workers::with_share(0, 0).for_bytes(usize::MAX), 1);
-    assert_eq!(Workers::ALONE.for_bytes(usize::MAX), 1);
-    assert_eq!(Workers::new(2).for_bytes((2 << 20) - 1), 1);
-    assert_eq!(Workers::new(2).for_bytes(2 << 20), 2);
+    assert_eq!(Workers::new(0).with_share(0).threads_for(usize::MAX), 1);
+    assert_eq!(Workers::ALONE.threads_for(usize::MAX), 1);
+    assert_eq!(Workers::new(2).threads_for((2 << 20) - 1), 1);
+    assert_eq!(Workers::new(2).threads_for(2 << 20), 2);
 }
 
 #[test]
@@ -308,7 +330,7 @@ fn objects_around_the_threshold_are_the_same() {
     for share in object.len() - 1..=object.len() + 1 {
         for count in 1..=3 {
             let objects = vec![object.clone(); count];
-            let workers = Workers::with_share(2, share);
+            let workers = Workers::new(2).with_share(share);
             assert_eq!(together(&objects, workers), one_by_one(&objects));
         }
     }
@@ -329,7 +351,7 @@ fn the_first_reserved_key_is_refused_whoever_meets_it() {
             flags: 0,
             size: 3,
             expires: 0,
-            digest: &[7; DIGEST],
+            digest: &[7; DIGEST_BYTES],
         });
     }
     let forged = builder.finish().unwrap();
@@ -340,7 +362,7 @@ fn the_first_reserved_key_is_refused_whoever_meets_it() {
         [&[], &[forged.view(), forged.view()]],
     ];
     for side in sides {
-        let found = delta_by(Workers::with_share(3, 1), side, [&nothing, &nothing], false);
+        let found = compare_by(Workers::new(3).with_share(1), side, [&nothing, &nothing], false);
         assert_eq!(found.err(), Some(Error::ForgedKey { key: key(700) }));
     }
 }

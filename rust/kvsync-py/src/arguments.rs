@@ -1,13 +1,12 @@
 //! Python sequences as borrowed slices, each kept alive by a tuple of its own.
 
-use kvsync_core::Listing;
-use kvsync_core::row::DIGEST;
+use kvsync_core::{DIGEST_BYTES, KeyList, Row};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySequence, PyString, PyTuple};
 
-use crate::errors::{no_text, usage};
+use crate::errors::{not_encodable, usage};
 
-/// A sequence's items, kept alive whatever happens to the sequence while the interpreter runs on.
+/// A sequence's items, kept alive whatever happens to the sequence while the interpreter is released.
 pub(crate) fn items<'py>(sequence: &Bound<'py, PySequence>) -> PyResult<Bound<'py, PyTuple>> {
     sequence.to_tuple()
 }
@@ -18,12 +17,12 @@ pub(crate) fn keys<'a>(items: &'a Bound<'_, PyTuple>) -> PyResult<Vec<&'a str>> 
 }
 
 /// Keys in one piece of memory.
-pub(crate) fn listing(items: &Bound<'_, PyTuple>) -> PyResult<Listing> {
-    let mut listing = Listing::with_capacity(items.len());
+pub(crate) fn key_list(items: &Bound<'_, PyTuple>) -> PyResult<KeyList> {
+    let mut keys = KeyList::with_capacity(items.len());
     for item in items.iter_borrowed() {
-        listing.push(key(item)?);
+        keys.push(key(item)?);
     }
-    Ok(listing)
+    Ok(keys)
 }
 
 /// A borrowed key.
@@ -32,11 +31,26 @@ pub(crate) fn key<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<&'a str> {
         let message = format!("a key is a {}, not a str", type_name(item));
         return Err(usage(item.py(), &message, None));
     };
-    <&str>::extract(item).map_err(|_| no_text(&text))
+    <&str>::extract(item).map_err(|_| not_encodable(&text))
+}
+
+/// A borrowed row.
+pub(crate) fn row<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<Row<'a>> {
+    type Parts<'a> = (Key<'a>, u64, u64, u8, u64, Digest<'a>, u64);
+    let (key, origin, stamp, flags, size, digest, expires) = Parts::extract(item)?;
+    Ok(Row {
+        key: key.0.as_bytes(),
+        origin,
+        stamp,
+        flags,
+        size,
+        expires,
+        digest: digest.0,
+    })
 }
 
 /// A key as part of a row.
-pub(crate) struct Key<'a>(pub(crate) &'a str);
+struct Key<'a>(&'a str);
 
 impl<'a> FromPyObject<'a, '_> for Key<'a> {
     type Error = PyErr;
@@ -47,20 +61,19 @@ impl<'a> FromPyObject<'a, '_> for Key<'a> {
 }
 
 /// A digest as part of a row.
-pub(crate) struct Digest<'a>(pub(crate) &'a [u8; DIGEST]);
+struct Digest<'a>(&'a [u8; DIGEST_BYTES]);
 
 impl<'a> FromPyObject<'a, '_> for Digest<'a> {
     type Error = PyErr;
 
     fn extract(item: Borrowed<'a, '_, PyAny>) -> PyResult<Self> {
-        let bytes = exact(item).ok_or_else(|| not_bytes(item, None))?;
-        digest(item.py(), bytes).map(Self)
+        digest(item).map(Self)
     }
 }
 
-/// Borrowed bytes, of exactly that type; everything else is named by its key.
-pub(crate) fn values<'a>(items: &'a Bound<'_, PyTuple>, keys: &Listing) -> PyResult<Vec<Option<&'a [u8]>>> {
-    let value = |(index, item): (usize, Borrowed<'a, '_, PyAny>)| match exact(item) {
+/// Borrowed bytes of exactly that type, or None; an item of another type is reported with its key.
+pub(crate) fn values<'a>(items: &'a Bound<'_, PyTuple>, keys: &KeyList) -> PyResult<Vec<Option<&'a [u8]>>> {
+    let value = |(index, item): (usize, Borrowed<'a, '_, PyAny>)| match exact_bytes(item) {
         None if !item.is_none() => Err(not_bytes(item, keys.text(index).as_deref())),
         value => Ok(value),
     };
@@ -69,39 +82,40 @@ pub(crate) fn values<'a>(items: &'a Bound<'_, PyTuple>, keys: &Listing) -> PyRes
 
 /// Borrowed bytes, none of them None.
 pub(crate) fn all_bytes<'a>(items: &'a Bound<'_, PyTuple>) -> PyResult<Vec<&'a [u8]>> {
-    let value = |item| exact(item).ok_or_else(|| not_bytes(item, None));
-    items.iter_borrowed().map(value).collect()
+    items.iter_borrowed().map(bytes).collect()
 }
 
 /// Borrowed bytes; None for anything that is not exactly bytes.
 pub(crate) fn any_bytes<'a>(items: &'a Bound<'_, PyTuple>) -> Vec<Option<&'a [u8]>> {
-    items.iter_borrowed().map(exact).collect()
-}
-
-/// When values expire, in milliseconds.
-pub(crate) fn expiries(sequence: &Bound<'_, PySequence>) -> PyResult<Vec<u64>> {
-    let expiry = |item: Borrowed<'_, '_, PyAny>| {
-        let wrong = |_| usage(item.py(), "an expiry is no int of 64 bits, 0 or more", None);
-        u64::extract(item).map_err(wrong)
-    };
-    items(sequence)?.iter_borrowed().map(expiry).collect()
+    items.iter_borrowed().map(exact_bytes).collect()
 }
 
 /// Borrowed digests.
-pub(crate) fn digests<'a>(items: &'a Bound<'_, PyTuple>) -> PyResult<Vec<&'a [u8; DIGEST]>> {
-    let py = items.py();
-    let digest = |item| digest(py, item);
-    all_bytes(items)?.into_iter().map(digest).collect()
+pub(crate) fn digests<'a>(items: &'a Bound<'_, PyTuple>) -> PyResult<Vec<&'a [u8; DIGEST_BYTES]>> {
+    items.iter_borrowed().map(digest).collect()
 }
 
-/// A borrowed digest.
-fn digest<'a>(py: Python<'_>, bytes: &'a [u8]) -> PyResult<&'a [u8; DIGEST]> {
-    let digest = bytes.try_into();
-    digest.map_err(|_| usage(py, "a digest is 32 bytes long", None))
+/// When values expire, in milliseconds since 1970, where a sequence says so.
+pub(crate) fn expires(sequence: Option<&Bound<'_, PySequence>>) -> PyResult<Option<Vec<u64>>> {
+    let time = |item: Borrowed<'_, '_, PyAny>| {
+        let wrong = |_| usage(item.py(), "an expiry is not an int of 64 bits, 0 or more", None);
+        u64::extract(item).map_err(wrong)
+    };
+    let times = |sequence| items(sequence)?.iter_borrowed().map(time).collect();
+    sequence.map(times).transpose()
+}
+
+fn digest<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<&'a [u8; DIGEST_BYTES]> {
+    let digest = bytes(item)?.try_into();
+    digest.map_err(|_| usage(item.py(), "a digest has to be 32 bytes long", None))
+}
+
+fn bytes<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<&'a [u8]> {
+    exact_bytes(item).ok_or_else(|| not_bytes(item, None))
 }
 
 /// The bytes of an object of exactly that type.
-fn exact<'a>(item: Borrowed<'a, '_, PyAny>) -> Option<&'a [u8]> {
+pub(crate) fn exact_bytes<'a>(item: Borrowed<'a, '_, PyAny>) -> Option<&'a [u8]> {
     item.cast_exact::<PyBytes>().ok()?;
     <&[u8]>::extract(item).ok()
 }
@@ -110,7 +124,7 @@ fn not_bytes(item: Borrowed<'_, '_, PyAny>, key: Option<&str>) -> PyErr {
     let kind = type_name(item);
     let message = match key {
         Some(key) => format!("value of key {key:?} is a {kind}, not bytes"),
-        None => format!("a {kind} where bytes belong"),
+        None => format!("expected bytes, not a {kind}"),
     };
     usage(item.py(), &message, key)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kvsync_core::cover::Span;
+use kvsync_core::Span;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
@@ -19,11 +19,11 @@ impl Cover {
         signature = (vector = None, exceptions = Vec::new()),
         text_signature = "(vector=None, exceptions=())"
     )]
-    fn new(py: Python<'_>, vector: Option<BTreeMap<u64, u64>>, exceptions: Vec<(u64, u64, u64)>) -> PyResult<Self> {
+    fn new(vector: Option<BTreeMap<u64, u64>>, exceptions: Vec<(u64, u64, u64)>) -> PyResult<Self> {
         let span = |(origin, first, last)| Span { origin, first, last };
         let exceptions = exceptions.into_iter().map(span).collect();
         let cover = kvsync_core::Cover::new(vector.unwrap_or_default(), exceptions);
-        cover.map(Self).map_err(|error| raise(py, &error, None))
+        cover.map(Self).map_err(raise)
     }
 
     #[getter]
@@ -58,7 +58,6 @@ impl Cover {
     }
 
     fn __repr__(&self) -> String {
-        let vector = self.0.vector();
-        format!("Cover({vector:?}, {:?})", self.exceptions())
+        format!("Cover({:?}, {:?})", self.0.vector(), self.exceptions())
     }
 }

@@ -1,14 +1,15 @@
-//! `delta`: what each side lacks of the other.
+//! `delta`: what each side misses of the other.
 
-use kvsync_core::{Error, delta_by, sole};
+use kvsync_core::{Side, Sides, SingleSegment, single_segment};
 use pyo3::prelude::*;
 
 use crate::cover::Cover;
 use crate::errors::raise;
-use crate::segment::{PyRow, Segment, to_tuple, views};
+use crate::results::{self, PyRow};
+use crate::segment::{Segment, views};
 use crate::threads::workers;
 
-/// What each side lacks of the other.
+/// What each side misses of the other.
 #[pyclass(frozen, module = "kvsync._core")]
 pub(crate) struct Delta {
     #[pyo3(get)]
@@ -23,38 +24,51 @@ pub(crate) struct Delta {
     conflict_b: Segment,
 }
 
-impl Delta {
-    /// The outcome where one side lacks all that there is.
-    fn one_way(py: Python<'_>, to_a: Py<Segment>, to_b: Py<Segment>) -> PyResult<Self> {
-        Ok(Self {
-            to_a,
-            to_b,
-            log_a: empty(py)?,
-            log_b: empty(py)?,
-            conflict_a: Segment::empty(py)?,
-            conflict_b: Segment::empty(py)?,
-        })
-    }
-}
-
-fn empty(py: Python<'_>) -> PyResult<Py<Segment>> {
-    Py::new(py, Segment::empty(py)?)
-}
-
 #[pymethods]
 impl Delta {
     #[getter]
     fn conflicts<'py>(&self, py: Python<'py>) -> PyResult<Vec<(PyRow<'py>, PyRow<'py>)>> {
         let (a, b) = (self.conflict_a.view(), self.conflict_b.view());
-        let pair = |(a, b)| Ok((to_tuple(py, &a)?, to_tuple(py, &b)?));
+        let pair = |(a, b)| Ok((results::row(py, &a)?, results::row(py, &b)?));
         a.iter().zip(b.iter()).map(pair).collect()
     }
 }
 
-/// Compare two stretches of segments by what the other side holds.
+impl Delta {
+    /// The delta where one side misses all of the other's only segment.
+    fn of_single(py: Python<'_>, to_a: Py<Segment>, to_b: Py<Segment>) -> PyResult<Self> {
+        Ok(Self {
+            to_a,
+            to_b,
+            log_a: empty(py)?,
+            log_b: empty(py)?,
+            conflict_a: Segment::empty()?,
+            conflict_b: Segment::empty()?,
+        })
+    }
+
+    fn of_core(py: Python<'_>, delta: kvsync_core::Delta) -> PyResult<Self> {
+        let made = |segment| Py::new(py, Segment::from(segment));
+        Ok(Self {
+            to_a: made(delta.to_a)?,
+            to_b: made(delta.to_b)?,
+            log_a: made(delta.log_a)?,
+            log_b: made(delta.log_b)?,
+            conflict_a: delta.conflict_a.into(),
+            conflict_b: delta.conflict_b.into(),
+        })
+    }
+}
+
+fn empty(py: Python<'_>) -> PyResult<Py<Segment>> {
+    Py::new(py, Segment::empty()?)
+}
+
+/// Compare two sides by what the other side holds.
 #[pyfunction]
 #[pyo3(signature = (a, b, cover_a, cover_b, ordered = false))]
 #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
+#[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
 pub(crate) fn delta(
     py: Python<'_>,
     a: Vec<Py<Segment>>,
@@ -63,23 +77,16 @@ pub(crate) fn delta(
     cover_b: &Cover,
     ordered: bool,
 ) -> PyResult<Delta> {
-    let (in_a, in_b) = (views(&a), views(&b));
-    let lone = py.detach(|| Ok((sole(&in_a, &in_b, &cover_b.0)?, sole(&in_b, &in_a, &cover_a.0)?)));
-    match lone.map_err(|error: Error| raise(py, &error, None))? {
-        (Some(place), _) => return Delta::one_way(py, empty(py)?, a[place].clone_ref(py)),
-        (_, Some(place)) => return Delta::one_way(py, b[place].clone_ref(py), empty(py)?),
-        (None, None) => {}
+    let (views_a, views_b) = (views(&a), views(&b));
+    let side = |segments, cover| Side { segments, cover };
+    let sides = Sides {
+        a: side(&views_a, &cover_a.0),
+        b: side(&views_b, &cover_b.0),
+        ordered,
+    };
+    match py.detach(|| single_segment(sides)).map_err(raise)? {
+        Some(SingleSegment::ToA(place)) => Delta::of_single(py, b[place].clone_ref(py), empty(py)?),
+        Some(SingleSegment::ToB(place)) => Delta::of_single(py, empty(py)?, a[place].clone_ref(py)),
+        None => Delta::of_core(py, py.detach(|| kvsync_core::delta(sides, workers())).map_err(raise)?),
     }
-    let covers = [&cover_a.0, &cover_b.0];
-    let found = py.detach(|| delta_by(workers(), [&in_a, &in_b], covers, ordered));
-    let found = found.map_err(|error| raise(py, &error, None))?;
-    let made = |segment| Py::new(py, Segment::owned(segment));
-    Ok(Delta {
-        to_a: made(found.to_a)?,
-        to_b: made(found.to_b)?,
-        log_a: made(found.log_a)?,
-        log_b: made(found.log_b)?,
-        conflict_a: Segment::owned(found.conflict_a),
-        conflict_b: Segment::owned(found.conflict_b),
-    })
 }

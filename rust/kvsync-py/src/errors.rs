@@ -2,9 +2,9 @@
 
 use kvsync_core::Error;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict, PyString};
+use pyo3::types::{IntoPyDict, PyDict, PyString, PyType};
 
-mod raised {
+mod exceptions {
     use pyo3::import_exception;
 
     import_exception!(kvsync.errors, ClockError);
@@ -13,26 +13,35 @@ mod raised {
     import_exception!(kvsync.errors, UsageError);
 }
 
-/// The exception for an error, about the object of a name where there is one.
-pub(crate) fn raise(py: Python<'_>, error: &Error, name: Option<&str>) -> PyErr {
-    exception(py, error, name).unwrap_or_else(|failure| failure)
+/// Offset of the format version in an object.
+const VERSION_OFFSET: usize = 5;
+
+/// The exception for an error.
+#[expect(clippy::needless_pass_by_value, reason = "for use with `map_err`")]
+pub(crate) fn raise(error: Error) -> PyErr {
+    Python::attach(|py| exception(py, &error, None).unwrap_or_else(|failure| failure))
+}
+
+/// The exception for an error in the index object of a name.
+pub(crate) fn raise_in(py: Python<'_>, name: &str, error: &Error) -> PyErr {
+    exception(py, error, Some(name)).unwrap_or_else(|failure| failure)
 }
 
 /// `UsageError(message, key=key)`.
 pub(crate) fn usage(py: Python<'_>, message: &str, key: Option<&str>) -> PyErr {
-    let exception = [("key", key)]
-        .into_py_dict(py)
-        .and_then(|attributes| make(&py.get_type::<raised::UsageError>(), message, &attributes));
+    let attributes = [("key", key)].into_py_dict(py);
+    let exception =
+        attributes.and_then(|attributes| make(&py.get_type::<exceptions::UsageError>(), message, &attributes));
     exception.unwrap_or_else(|failure| failure)
 }
 
-/// `UsageError` for a key that has no UTF-8, shown escaped.
-pub(crate) fn no_text(key: &Bound<'_, PyString>) -> PyErr {
+/// `UsageError` for a key that cannot be encoded as UTF-8, shown escaped.
+pub(crate) fn not_encodable(key: &Bound<'_, PyString>) -> PyErr {
     let py = key.py();
     match key.as_any().repr() {
         Ok(shown) => {
             let shown = shown.to_string_lossy();
-            let message = format!("key {shown} has surrogates: it has no UTF-8 encoding");
+            let message = format!("key {shown} has surrogates, which have no UTF-8 encoding");
             usage(py, &message, Some(&shown))
         }
         Err(failure) => failure,
@@ -40,34 +49,36 @@ pub(crate) fn no_text(key: &Bound<'_, PyString>) -> PyErr {
 }
 
 fn exception(py: Python<'_>, error: &Error, name: Option<&str>) -> PyResult<PyErr> {
+    let attributes = PyDict::new(py);
+    let offset = match error {
+        Error::Damaged { offset, .. } => Some(*offset),
+        Error::Newer { .. } => Some(VERSION_OFFSET),
+        _ => None,
+    };
+    if let Some(offset) = offset {
+        attributes.set_item("name", name)?;
+        attributes.set_item("offset", offset)?;
+    }
+    if let Error::ReservedKey { key } | Error::Unordered { key } | Error::BadChange { key, .. } = error {
+        attributes.set_item("key", key)?;
+    }
     let message = match name {
         Some(name) => format!("index object {name:?}: {error}"),
         None => error.to_string(),
     };
-    let attributes = PyDict::new(py);
-    let kind = match error {
-        Error::Damaged { offset, .. } => {
-            attributes.set_item("name", name)?;
-            attributes.set_item("offset", offset)?;
-            py.get_type::<raised::IndexDamagedError>()
-        }
-        Error::Newer { .. } => {
-            attributes.set_item("name", name)?;
-            attributes.set_item("offset", 5)?;
-            py.get_type::<raised::FormatError>()
-        }
-        Error::ForgedKey { .. } => py.get_type::<raised::IndexDamagedError>(),
-        Error::ClockOverflow => py.get_type::<raised::ClockError>(),
-        Error::ReservedKey { key } | Error::Unordered { key } | Error::BadChange { key, .. } => {
-            attributes.set_item("key", key)?;
-            py.get_type::<raised::UsageError>()
-        }
-        _ => py.get_type::<raised::UsageError>(),
-    };
-    make(&kind, &message, &attributes)
+    make(&exception_type(py, error), &message, &attributes)
 }
 
-fn make(kind: &Bound<'_, pyo3::types::PyType>, message: &str, attributes: &Bound<'_, PyDict>) -> PyResult<PyErr> {
+fn exception_type<'py>(py: Python<'py>, error: &Error) -> Bound<'py, PyType> {
+    match error {
+        Error::Damaged { .. } | Error::ForgedKey { .. } => py.get_type::<exceptions::IndexDamagedError>(),
+        Error::Newer { .. } => py.get_type::<exceptions::FormatError>(),
+        Error::ClockOverflow => py.get_type::<exceptions::ClockError>(),
+        _ => py.get_type::<exceptions::UsageError>(),
+    }
+}
+
+fn make(kind: &Bound<'_, PyType>, message: &str, attributes: &Bound<'_, PyDict>) -> PyResult<PyErr> {
     let exception = kind.call((message,), Some(attributes))?;
     Ok(PyErr::from_value(exception))
 }

@@ -1,6 +1,6 @@
-//! The functions that stand alone.
+//! The functions that belong to no class.
 
-use kvsync_core::{Kind, digest, envelope, key, stamp};
+use kvsync_core::{Kind, digest, envelope};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySequence, PyString};
 
@@ -12,33 +12,32 @@ use crate::threads::workers;
 #[pyfunction]
 #[pyo3(signature = (kind, body, compress = false))]
 pub(crate) fn seal<'py>(py: Python<'py>, kind: u8, body: &[u8], compress: bool) -> PyResult<Bound<'py, PyBytes>> {
-    let kind = Kind::try_from(kind).map_err(|error| raise(py, &error, None))?;
+    let kind = Kind::try_from(kind).map_err(raise)?;
     let object = py.detach(|| envelope::seal(kind, body, compress));
     Ok(PyBytes::new(py, &object))
 }
 
-/// Check an envelope and give the packed body.
+/// Check an envelope and return the packed body.
 #[pyfunction]
 pub(crate) fn unseal<'py>(py: Python<'py>, kind: u8, data: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-    let kind = Kind::try_from(kind).map_err(|error| raise(py, &error, None))?;
-    let body = py.detach(|| envelope::open(kind, data));
-    let body = body.map_err(|error| raise(py, &error, None))?;
+    let kind = Kind::try_from(kind).map_err(raise)?;
+    let body = py.detach(|| envelope::open(kind, data)).map_err(raise)?;
     Ok(PyBytes::new(py, &body))
 }
 
-/// The checksum field of a sealed object.
+/// Return the checksum field of a sealed object.
 #[pyfunction]
-pub(crate) fn checksum(py: Python<'_>, data: &[u8]) -> PyResult<u64> {
-    envelope::checksum(data).map_err(|error| raise(py, &error, None))
+pub(crate) fn checksum(data: &[u8]) -> PyResult<u64> {
+    envelope::checksum(data).map_err(raise)
 }
 
-/// The least stamp at a time that is greater than all seen.
+/// Return the least stamp at a time that is greater than a stamp seen before.
 #[pyfunction]
-pub(crate) fn stamp_after(py: Python<'_>, now_ms: u64, seen: u64) -> PyResult<u64> {
-    stamp::after(now_ms, seen).map_err(|error| raise(py, &error, None))
+pub(crate) fn stamp_after(now_ms: u64, seen: u64) -> PyResult<u64> {
+    kvsync_core::stamp_after(now_ms, seen).map_err(raise)
 }
 
-/// BLAKE3 of each value.
+/// Return BLAKE3 of each value.
 #[pyfunction]
 pub(crate) fn digest_values<'py>(
     py: Python<'py>,
@@ -50,10 +49,9 @@ pub(crate) fn digest_values<'py>(
     Ok(digests.iter().map(|digest| PyBytes::new(py, digest)).collect())
 }
 
-/// Refuse a key that has no UTF-8 or is reserved for the index.
+/// Refuse a key that has no UTF-8 encoding or is reserved for the index.
 #[pyfunction]
-#[pyo3(name = "check_key")]
 pub(crate) fn check_key(key: &Bound<'_, PyString>) -> PyResult<()> {
     let text = arguments::key(key.as_any().as_borrowed())?;
-    key::check(text).map_err(|error| raise(key.py(), &error, None))
+    kvsync_core::check_key(text).map_err(raise)
 }

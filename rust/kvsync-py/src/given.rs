@@ -1,28 +1,26 @@
 //! `Given`: changes as their caller gave them, in the order of the segment that logs them.
 
-use kvsync_core::merge::Seeker;
-use kvsync_core::{Draft, Listing, segment};
+use kvsync_core::{BatchLimits, KeyList, NewValues, Provenance, Staged};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PySequence, PyTuple};
+use pyo3::types::{PyList, PySequence, PyTuple};
 
 use crate::arguments;
 use crate::errors::raise;
+use crate::results::{items_at, items_in};
 use crate::segment::Segment;
 use crate::threads::workers;
 
-/// The caller's own key and value objects, so that what was just given need not be read back.
+/// Changes with the caller's own key and value objects, so that they need not be read back.
 #[pyclass(frozen, module = "kvsync._core")]
 pub(crate) struct Given {
-    draft: Draft<Listing>,
+    staged: Staged<KeyList>,
     keys: Py<PyTuple>,
     values: Py<PyTuple>,
-    /// They were all puts, given in the order of the segment.
-    plain: bool,
     segment: PyOnceLock<Py<Segment>>,
 }
 
-/// Keys, values, and where there are any when they expire, of puts; and the keys of deletes.
+/// Keys, values and expiries of puts; keys of deletes.
 type Part<'py> = (
     Bound<'py, PyList>,
     Bound<'py, PyList>,
@@ -34,6 +32,7 @@ type Part<'py> = (
 impl Given {
     #[new]
     #[pyo3(signature = (keys, values, origin, stamp, expires = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
         py: Python<'_>,
         keys: &Bound<'_, PySequence>,
@@ -42,74 +41,58 @@ impl Given {
         stamp: u64,
         expires: Option<&Bound<'_, PySequence>>,
     ) -> PyResult<Self> {
-        let (keys, values) = (arguments::items(keys)?, arguments::items(values)?);
-        let listing = arguments::listing(&keys)?;
-        let borrowed = arguments::values(&values, &listing)?;
-        let expires = expires.map(arguments::expiries).transpose()?;
-        let draft = py.detach(|| Draft::new(listing, &borrowed, expires, origin, stamp, 0));
-        let draft = draft.map_err(|error| raise(py, &error, None))?;
-        let plain = borrowed.iter().all(Option::is_some)
-            && draft.order().len() == keys.len()
-            && (0..).zip(draft.order()).all(|(place, given)| place == *given);
+        let (key_items, value_items) = (arguments::items(keys)?, arguments::items(values)?);
+        let keys = arguments::key_list(&key_items)?;
+        let values = &arguments::values(&value_items, &keys)?;
+        let expires = arguments::expires(expires)?;
+        let new = NewValues { keys, values, expires };
+        let provenance = Provenance {
+            origin,
+            first_stamp: stamp,
+            flags: 0,
+        };
+        let staged = py.detach(|| Staged::new(new, provenance)).map_err(raise)?;
         Ok(Self {
-            draft,
-            keys: keys.unbind(),
-            values: values.unbind(),
-            plain,
+            staged,
+            keys: key_items.unbind(),
+            values: value_items.unbind(),
             segment: PyOnceLock::new(),
         })
     }
 
     fn __len__(&self) -> usize {
-        self.draft.order().len()
+        self.staged.len()
     }
 
-    /// The segment that logs them; the digests are taken when it is first asked for.
     #[getter]
     fn segment(&self, py: Python<'_>) -> PyResult<Py<Segment>> {
-        let made = self.segment.get_or_try_init(py, || {
+        let segment = self.segment.get_or_try_init(py, || {
             let values = arguments::any_bytes(self.values.bind(py));
-            let segment = py.detach(|| self.draft.segment(&values, workers()));
-            let segment = segment.map_err(|error| raise(py, &error, None))?;
-            Py::new(py, Segment::owned(segment))
+            let segment = py.detach(|| self.staged.segment(&values, workers()));
+            Py::new(py, Segment::from(segment.map_err(raise)?))
         });
-        Ok(made?.clone_ref(py))
+        Ok(segment?.clone_ref(py))
     }
 
     fn batches(&self, py: Python<'_>, count_max: usize, bytes_max: u64) -> PyResult<Vec<(usize, usize)>> {
         let values = self.values.bind(py);
-        let size = |place: &u32| values.get_borrowed_item(*place as usize).map(bytes_of);
-        let sizes: Vec<u64> = self.draft.order().iter().map(size).collect::<PyResult<_>>()?;
-        let batches = segment::batches(sizes.into_iter(), count_max, bytes_max);
-        batches.map_err(|error| raise(py, &error, None))
+        let size = |place| {
+            let value = values.get_borrowed_item(place).ok();
+            value
+                .and_then(arguments::exact_bytes)
+                .map_or(0, |value| value.len() as u64)
+        };
+        let batches = self.staged.batches(BatchLimits { count_max, bytes_max }, size);
+        batches.map_err(raise)
     }
 
-    /// A range of the changes, taken apart.
     fn part<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Part<'py>> {
-        let deletes = PyList::empty(py);
-        if self.plain && self.draft.expires().is_none() {
-            let (keys, values) = self.slice(py, start, stop);
-            return Ok((keys, values, None, deletes));
-        }
-        let (keys, values) = (PyList::empty(py), PyList::empty(py));
-        let mut times = Vec::new();
-        let places = self.draft.order().get(start..stop.min(self.__len__()));
-        for place in places.unwrap_or_default() {
-            let (key, value) = self.given(py, *place as usize)?;
-            if value.is_none() {
-                deletes.append(key)?;
-                continue;
-            }
-            keys.append(key)?;
-            values.append(value)?;
-            if let Some(expires) = self.draft.expires() {
-                times.push(expires[*place as usize]);
-            }
-        }
-        Ok((keys, values, self.draft.expires().map(|_| times), deletes))
+        let part = self.staged.part(start..stop);
+        let (keys, values) = (self.keys.bind(py), self.values.bind(py));
+        let puts = (items_at(keys, &part.puts)?, items_at(values, &part.puts)?);
+        Ok((puts.0, puts.1, part.expires, items_in(keys, &part.deletes)?))
     }
 
-    /// The keys and values of the puts in a range of `changes`, or None where one of them was not given here.
     fn puts<'py>(
         &self,
         py: Python<'py>,
@@ -118,45 +101,11 @@ impl Given {
         stop: usize,
     ) -> PyResult<Option<(Bound<'py, PyList>, Bound<'py, PyList>)>> {
         let own = self.segment(py)?;
-        if self.plain && changes.is(&own) && start <= stop {
-            return Ok(Some(self.slice(py, start, stop)));
-        }
-        let (keys, values) = (PyList::empty(py), PyList::empty(py));
-        let mut seeker = Seeker::new(own.get().view());
-        for change in changes.get().view().rows(start, stop) {
-            if change.deletes() {
-                continue;
-            }
-            let Some((index, own)) = seeker.locate(change.key) else {
-                return Ok(None);
-            };
-            if (own.origin, own.stamp) != (change.origin, change.stamp) {
-                return Ok(None);
-            }
-            let (key, value) = self.given(py, self.draft.order()[index] as usize)?;
-            keys.append(key)?;
-            values.append(value)?;
-        }
-        Ok(Some((keys, values)))
+        let (own, changes) = (own.get().view(), changes.get().view());
+        let Some(puts) = self.staged.find_puts(own, changes, start..stop) else {
+            return Ok(None);
+        };
+        let (keys, values) = (self.keys.bind(py), self.values.bind(py));
+        Ok(Some((items_at(keys, &puts)?, items_at(values, &puts)?)))
     }
-}
-
-impl Given {
-    /// A key and its value, as given at a position.
-    fn given<'py>(&self, py: Python<'py>, place: usize) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let item = |all: &Py<PyTuple>| all.bind(py).get_item(place);
-        Ok((item(&self.keys)?, item(&self.values)?))
-    }
-
-    /// Keys and values as given, in a range of positions.
-    fn slice<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> (Bound<'py, PyList>, Bound<'py, PyList>) {
-        let part = |all: &Py<PyTuple>| all.bind(py).get_slice(start, stop).to_list();
-        (part(&self.keys), part(&self.values))
-    }
-}
-
-/// How many bytes a value has; none at all is no bytes.
-fn bytes_of(value: Borrowed<'_, '_, PyAny>) -> u64 {
-    let bytes = value.cast_exact::<PyBytes>();
-    bytes.map_or(0, |bytes| bytes.as_bytes().len() as u64)
 }

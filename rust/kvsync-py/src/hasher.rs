@@ -7,9 +7,7 @@ use pyo3::types::PyBytes;
 /// BLAKE3 of a value, part by part.
 #[pyclass(module = "kvsync._core")]
 #[derive(Default)]
-pub(crate) struct Hasher {
-    parts: digest::Parts,
-}
+pub(crate) struct Hasher(digest::Hasher);
 
 #[pymethods]
 impl Hasher {
@@ -19,10 +17,10 @@ impl Hasher {
     }
 
     fn update(&mut self, py: Python<'_>, part: &[u8]) {
-        py.detach(|| self.parts.push(part));
+        py.detach(|| self.0.update(part));
     }
 
     fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.parts.digest())
+        PyBytes::new(py, &self.0.digest())
     }
 }

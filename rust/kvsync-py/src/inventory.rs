@@ -1,13 +1,13 @@
 //! `Inventory`: what the last scan of a storage saw.
 
-use kvsync_core::inventory::{Entry, NONCE};
-use kvsync_core::{Kind, scan};
+use kvsync_core::{Entry, Kind, NONCE_BYTES, Scanned};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PySequence, PyString};
 
 use crate::arguments;
-use crate::errors::{raise, usage};
+use crate::errors::{raise, raise_in, usage};
+use crate::results;
 use crate::segment::Body;
 
 /// What the last scan of a storage saw.
@@ -24,8 +24,7 @@ impl Inventory {
             let (body, start) = Body::open(Kind::Inventory, data)?;
             kvsync_core::Inventory::parse(body, start)
         });
-        let inventory = inventory.map(Self);
-        inventory.map_err(|error| raise(py, &error, Some("inventory")))
+        inventory.map(Self).map_err(|error| raise_in(py, "inventory", &error))
     }
 
     #[staticmethod]
@@ -35,22 +34,16 @@ impl Inventory {
         tokens: &Bound<'_, PySequence>,
         digests: &Bound<'_, PySequence>,
     ) -> PyResult<Self> {
-        let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
-        let digests = arguments::items(digests)?;
-        let (keys, tokens) = (arguments::listing(&keys)?, arguments::all_bytes(&tokens)?);
-        let digests = arguments::digests(&digests)?;
-        let built = py.detach(|| scan::build(&keys, &tokens, &digests));
-        let built = built.map(|built| Self(built.map_bytes(Body::Owned)));
-        built.map_err(|error| raise(py, &error, None))
+        with_scanned([keys, tokens, digests], |scanned| {
+            built(py.detach(|| kvsync_core::Inventory::build(scanned)))
+        })
     }
 
     #[pyo3(signature = (nonce, compress = false))]
     fn encode<'py>(&self, py: Python<'py>, nonce: &[u8], compress: bool) -> PyResult<Bound<'py, PyBytes>> {
-        let nonce: &[u8; NONCE] = nonce
-            .try_into()
-            .map_err(|_| usage(py, "a nonce is 16 bytes long", None))?;
-        let object = py.detach(|| self.0.encode(nonce, compress));
-        let object = object.map_err(|error| raise(py, &error, None))?;
+        let nonce: Result<&[u8; NONCE_BYTES], _> = nonce.try_into();
+        let nonce = nonce.map_err(|_| usage(py, "a nonce has to be 16 bytes long", None))?;
+        let object = py.detach(|| self.0.encode(nonce, compress)).map_err(raise)?;
         Ok(PyBytes::new(py, &object))
     }
 
@@ -74,22 +67,20 @@ impl Inventory {
         tokens: &Bound<'py, PySequence>,
     ) -> PyResult<(Vec<usize>, Vec<Bound<'py, PyString>>)> {
         let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
-        let (keys, tokens) = (arguments::listing(&keys)?, arguments::all_bytes(&tokens)?);
-        let difference = py.detach(|| self.0.compare(&keys, &tokens));
-        let difference = difference.map_err(|error| raise(py, &error, None))?;
-        let gone = difference.gone.into_iter();
-        let gone = gone.map(|key| PyString::from_bytes(py, key));
-        Ok((difference.changed, gone.collect::<PyResult<_>>()?))
+        let (keys, tokens) = (arguments::key_list(&keys)?, arguments::all_bytes(&tokens)?);
+        let difference = py.detach(|| self.0.compare(&keys, &tokens)).map_err(raise)?;
+        Ok((difference.changed, results::keys(py, difference.removed)?))
     }
 
-    fn tokens<'py>(&self, py: Python<'py>, keys: &Bound<'py, PySequence>) -> PyResult<Vec<OptionalBytes<'py>>> {
-        self.each(keys, |entry| PyBytes::new(py, entry.token))
+    fn tokens<'py>(&self, keys: &Bound<'py, PySequence>) -> PyResult<Vec<OptionalBytes<'py>>> {
+        self.column(keys, |entry| entry.token)
     }
 
-    fn digests<'py>(&self, py: Python<'py>, keys: &Bound<'py, PySequence>) -> PyResult<Vec<OptionalBytes<'py>>> {
-        self.each(keys, |entry| PyBytes::new(py, entry.digest))
+    fn digests<'py>(&self, keys: &Bound<'py, PySequence>) -> PyResult<Vec<OptionalBytes<'py>>> {
+        self.column(keys, |entry| entry.digest)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn updated(
         &self,
         py: Python<'_>,
@@ -98,25 +89,46 @@ impl Inventory {
         digests: &Bound<'_, PySequence>,
         removed: &Bound<'_, PySequence>,
     ) -> PyResult<Self> {
-        let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
-        let (digests, removed) = (arguments::items(digests)?, arguments::items(removed)?);
-        let (keys, tokens) = (arguments::listing(&keys)?, arguments::all_bytes(&tokens)?);
-        let (digests, removed) = (arguments::digests(&digests)?, arguments::keys(&removed)?);
-        let updated = py.detach(|| self.0.updated(&keys, &tokens, &digests, &removed));
-        let updated = updated.map(|updated| Self(updated.map_bytes(Body::Owned)));
-        updated.map_err(|error| raise(py, &error, None))
+        let removed = arguments::items(removed)?;
+        let removed = arguments::keys(&removed)?;
+        with_scanned([keys, tokens, digests], |scanned| {
+            built(py.detach(|| self.0.updated(scanned, &removed)))
+        })
     }
 }
 
 impl Inventory {
-    fn each<'py>(
+    /// A column of the entries of some keys.
+    fn column<'py>(
         &self,
         keys: &Bound<'py, PySequence>,
-        get: impl Fn(Entry<'_>) -> Bound<'py, PyBytes>,
+        get: impl for<'a> Fn(&Entry<'a>) -> &'a [u8],
     ) -> PyResult<Vec<OptionalBytes<'py>>> {
         let items = arguments::items(keys)?;
         let keys = arguments::keys(&items)?;
-        let found = items.py().detach(|| self.0.find(&keys));
-        Ok(found.into_iter().map(|entry| entry.map(&get)).collect())
+        let py = items.py();
+        let found = py.detach(|| self.0.find(&keys)).into_iter();
+        Ok(found
+            .map(|entry| entry.map(|entry| PyBytes::new(py, get(&entry))))
+            .collect())
     }
+}
+
+/// Call `work` with borrowed keys, tokens and digests.
+fn with_scanned<T>(
+    [keys, tokens, digests]: [&Bound<'_, PySequence>; 3],
+    work: impl FnOnce(Scanned<'_>) -> PyResult<T>,
+) -> PyResult<T> {
+    let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
+    let digests = arguments::items(digests)?;
+    work(Scanned {
+        keys: &arguments::key_list(&keys)?,
+        tokens: &arguments::all_bytes(&tokens)?,
+        digests: &arguments::digests(&digests)?,
+    })
+}
+
+fn built(inventory: kvsync_core::Result<kvsync_core::Inventory<Vec<u8>>>) -> PyResult<Inventory> {
+    let inventory = inventory.map(|inventory| inventory.map_bytes(Body::Owned));
+    inventory.map(Inventory).map_err(raise)
 }

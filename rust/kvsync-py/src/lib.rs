@@ -8,6 +8,7 @@ mod functions;
 mod given;
 mod hasher;
 mod inventory;
+mod results;
 mod segment;
 mod threads;
 
@@ -27,16 +28,16 @@ mod _core {
     use crate::inventory::Inventory;
     #[pymodule_export]
     use crate::segment::{Segment, newest_digest};
-    use kvsync_core::{Kind, envelope, row};
+    use kvsync_core::{Kind, envelope};
 
     #[pymodule_export]
     const FORMAT_VERSION: u8 = envelope::VERSION;
     #[pymodule_export]
     const DEBUG_BUILD: bool = cfg!(debug_assertions);
     #[pymodule_export]
-    const TOMBSTONE: u8 = row::TOMBSTONE;
+    const TOMBSTONE: u8 = kvsync_core::TOMBSTONE;
     #[pymodule_export]
-    const DECISION: u8 = row::DECISION;
+    const DECISION: u8 = kvsync_core::DECISION;
     #[pymodule_export]
     const KIND_SEGMENT: u8 = Kind::Segment as u8;
     #[pymodule_export]

@@ -3,28 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use kvsync_core::{Row, View, build, digest, draft, merge};
+use kvsync_core::{BatchLimits, NewValues, Provenance, Row, View};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PySequence, PyString};
 
-use crate::arguments::{self, Digest, Key};
-use crate::errors::{raise, usage};
+use crate::arguments;
+use crate::errors::{raise, raise_in, usage};
+use crate::results::{self, PyRow};
 use crate::threads::workers;
 
 /// The caller's bytes, never copied, or bytes of our own.
 pub(crate) type Body = kvsync_core::Body<PyBackedBytes>;
 
-/// A row as Python sees it.
-pub(crate) type PyRow<'py> = (Bound<'py, PyString>, u64, u64, u8, u64, Bound<'py, PyBytes>, u64);
-
-/// An immutable sorted set of changes. Both sides of a first run log the same one, under the same name.
+/// An immutable sorted set of changes.
 #[pyclass(frozen, module = "kvsync._core")]
 pub(crate) struct Segment {
-    changes: kvsync_core::Segment<Body>,
-    /// The digest of them all, once it was asked for.
-    newest: OnceLock<[u8; 16]>,
-    /// The object that was made of them first.
+    core: kvsync_core::Segment<Body>,
+    /// The object that was encoded first: both sides of a first run store the same segment, under the same name.
     object: OnceLock<Object>,
 }
 
@@ -34,27 +30,39 @@ struct Object {
     bytes: Py<PyBytes>,
 }
 
+impl From<kvsync_core::Segment<Body>> for Segment {
+    fn from(core: kvsync_core::Segment<Body>) -> Self {
+        let object = OnceLock::new();
+        Self { core, object }
+    }
+}
+
+impl From<kvsync_core::Segment<Vec<u8>>> for Segment {
+    fn from(core: kvsync_core::Segment<Vec<u8>>) -> Self {
+        core.map_bytes(Body::Owned).into()
+    }
+}
+
 impl Segment {
-    pub(crate) fn owned(segment: kvsync_core::Segment<Vec<u8>>) -> Self {
-        Self::new(segment.map_bytes(Body::Owned))
-    }
-
-    const fn new(segment: kvsync_core::Segment<Body>) -> Self {
-        Self {
-            changes: segment,
-            newest: OnceLock::new(),
-            object: OnceLock::new(),
-        }
-    }
-
-    /// One without changes.
-    pub(crate) fn empty(py: Python<'_>) -> PyResult<Self> {
-        let segment = build::from_rows(Vec::new());
-        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
+    /// A segment without changes.
+    pub(crate) fn empty() -> PyResult<Self> {
+        built(kvsync_core::Segment::from_rows(Vec::new()))
     }
 
     pub(crate) fn view(&self) -> View<'_> {
-        self.changes.view()
+        self.core.view()
+    }
+
+    fn encode_anew<'py>(&self, py: Python<'py>, name: &str, compress: bool) -> PyResult<Bound<'py, PyBytes>> {
+        if compress {
+            let object = py.detach(|| self.core.encode(name, true));
+            return Ok(PyBytes::new(py, &object.map_err(raise)?));
+        }
+        let encoding = self.core.encoding(name).map_err(raise)?;
+        PyBytes::new_with(py, encoding.len(), |object| {
+            py.detach(|| encoding.write(object));
+            Ok(())
+        })
     }
 }
 
@@ -70,20 +78,20 @@ impl Segment {
     #[pyo3(name = "decode_all")]
     fn decode_many(py: Python<'_>, objects: &Bound<'_, PySequence>) -> PyResult<Vec<Self>> {
         let items = arguments::items(objects)?;
-        let objects = items.iter_borrowed().map(object);
+        let objects = items.iter_borrowed().map(<(PyBackedBytes, &str)>::extract);
         decode_all(py, objects.collect::<PyResult<_>>()?)
     }
 
     #[staticmethod]
     fn from_rows(py: Python<'_>, rows: &Bound<'_, PySequence>) -> PyResult<Self> {
         let items = arguments::items(rows)?;
-        let rows: Vec<Row<'_>> = items.iter_borrowed().map(row).collect::<PyResult<_>>()?;
-        let segment = py.detach(|| build::from_rows(rows));
-        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
+        let rows: Vec<Row<'_>> = items.iter_borrowed().map(arguments::row).collect::<PyResult<_>>()?;
+        built(py.detach(|| kvsync_core::Segment::from_rows(rows)))
     }
 
     #[staticmethod]
     #[pyo3(signature = (keys, values, origin, stamp, flags = 0, expires = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn from_values(
         py: Python<'_>,
         keys: &Bound<'_, PySequence>,
@@ -94,44 +102,35 @@ impl Segment {
         expires: Option<&Bound<'_, PySequence>>,
     ) -> PyResult<Self> {
         let (keys, values) = (arguments::items(keys)?, arguments::items(values)?);
-        let keys = arguments::listing(&keys)?;
-        let values = arguments::values(&values, &keys)?;
-        let expires = expires.map(arguments::expiries).transpose()?;
-        let build = || draft::from_values(&keys, &values, expires, origin, stamp, flags);
-        let segment = py.detach(build);
-        segment.map(Self::owned).map_err(|error| raise(py, &error, None))
+        let keys = &arguments::key_list(&keys)?;
+        let values = &arguments::values(&values, keys)?;
+        let expires = arguments::expires(expires)?;
+        let new = NewValues { keys, values, expires };
+        let provenance = Provenance {
+            origin,
+            first_stamp: stamp,
+            flags,
+        };
+        built(py.detach(|| kvsync_core::Segment::from_values(new, provenance)))
     }
 
     #[staticmethod]
-    #[pyo3(name = "merge")]
     #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
-    fn merge_all(py: Python<'_>, segments: Vec<Py<Self>>) -> PyResult<Py<Self>> {
+    fn merge(py: Python<'_>, segments: Vec<Py<Self>>) -> PyResult<Py<Self>> {
         if let [single] = segments.as_slice() {
             return Ok(single.clone_ref(py));
         }
         let views = views(&segments);
-        let merged = py.detach(|| merge::merge(&views));
-        Py::new(py, Self::owned(merged.map_err(|error| raise(py, &error, None))?))
+        Py::new(py, built(py.detach(|| kvsync_core::Segment::merge(&views)))?)
     }
 
     #[pyo3(signature = (name, compress = false))]
     fn encode<'py>(&self, py: Python<'py>, name: &str, compress: bool) -> PyResult<Bound<'py, PyBytes>> {
-        let made = self.object.get();
-        if let Some(made) = made.filter(|made| made.name == name && made.compress == compress) {
-            return Ok(made.bytes.bind(py).clone());
+        let object = self.object.get();
+        if let Some(object) = object.filter(|object| object.name == name && object.compress == compress) {
+            return Ok(object.bytes.bind(py).clone());
         }
-        let bytes = if compress {
-            let object = py.detach(|| self.changes.encode(name, true));
-            PyBytes::new(py, &object.map_err(|error| raise(py, &error, None))?)
-        } else {
-            let outline = self.changes.outline(name);
-            let outline = outline.map_err(|error| raise(py, &error, None))?;
-            let write = |object: &mut [u8]| {
-                py.detach(|| outline.write(object));
-                Ok(())
-            };
-            PyBytes::new_with(py, outline.len(), write)?
-        };
+        let bytes = self.encode_anew(py, name, compress)?;
         self.object.get_or_init(|| Object {
             name: name.to_owned(),
             compress,
@@ -165,7 +164,7 @@ impl Segment {
 
     #[getter]
     fn nbytes(&self) -> usize {
-        self.changes.memory()
+        self.core.memory_bytes()
     }
 
     #[getter]
@@ -178,35 +177,32 @@ impl Segment {
         self.view().expiring()
     }
 
-    fn batches(&self, py: Python<'_>, count_max: usize, bytes_max: u64) -> PyResult<Vec<(usize, usize)>> {
-        let batches = self.view().batches(count_max, bytes_max);
-        batches.map_err(|error| raise(py, &error, None))
+    fn batches(&self, count_max: usize, bytes_max: u64) -> PyResult<Vec<(usize, usize)>> {
+        let batches = self.view().batches(BatchLimits { count_max, bytes_max });
+        batches.map_err(raise)
     }
 
     fn puts<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
-        let rows = self.view().rows(start, stop);
-        let puts = rows.filter(|row| !row.deletes());
-        puts.map(|row| PyString::from_bytes(py, row.key)).collect()
+        let puts = self.view().rows(start..stop).filter(|row| !row.deletes());
+        results::keys(py, puts.map(|row| row.key))
     }
 
     fn expires(&self, start: usize, stop: usize) -> Vec<u64> {
-        self.view().expires(start, stop)
+        self.view().expires(start..stop)
     }
 
     fn expired<'py>(&self, py: Python<'py>, now_ms: u64) -> PyResult<Vec<Bound<'py, PyString>>> {
-        let keys = self.view().expired(now_ms).into_iter();
-        keys.map(|key| PyString::from_bytes(py, key)).collect()
+        results::keys(py, self.view().expired(now_ms))
     }
 
     fn deletes<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Vec<Bound<'py, PyString>>> {
-        let rows = self.view().rows(start, stop);
-        let deletes = rows.filter(Row::deletes);
-        deletes.map(|row| PyString::from_bytes(py, row.key)).collect()
+        let deletes = self.view().rows(start..stop).filter(Row::deletes);
+        results::keys(py, deletes.map(|row| row.key))
     }
 
     fn rows<'py>(&self, py: Python<'py>, start: usize, stop: usize) -> PyResult<Vec<PyRow<'py>>> {
-        let rows = self.view().rows(start, stop);
-        rows.map(|row| to_tuple(py, &row)).collect()
+        let rows = self.view().rows(start..stop);
+        rows.map(|row| results::row(py, &row)).collect()
     }
 
     fn mismatches(
@@ -219,36 +215,37 @@ impl Segment {
         let items = arguments::items(values)?;
         let values = arguments::any_bytes(&items);
         let view = self.view();
-        if values.len() != view.puts(start, stop) {
-            return Err(usage(py, "values and puts differ in length", None));
-        }
-        Ok(py.detach(|| view.mismatches(start, stop, &values, workers())))
+        py.detach(|| view.mismatches(start..stop, &values, workers()))
+            .map_err(raise)
     }
 
     fn find<'py>(&self, py: Python<'py>, keys: &Bound<'py, PySequence>) -> PyResult<Vec<Option<PyRow<'py>>>> {
         let items = arguments::items(keys)?;
         let keys = arguments::keys(&items)?;
         let view = self.view();
-        let found = py.detach(|| view.find(&keys));
-        let tuple = |row: Option<Row<'_>>| row.map(|row| to_tuple(py, &row)).transpose();
-        found.into_iter().map(tuple).collect()
+        let found = py.detach(|| view.find(&keys)).into_iter();
+        found
+            .map(|row| row.map(|row| results::row(py, &row)).transpose())
+            .collect()
     }
 
     fn without(&self, py: Python<'_>, keys: &Bound<'_, PySequence>) -> PyResult<Self> {
         let items = arguments::items(keys)?;
         let keys = arguments::keys(&items)?;
         let view = self.view();
-        let rest = py.detach(|| merge::without(view, &keys));
-        rest.map(Self::owned).map_err(|error| raise(py, &error, None))
+        built(py.detach(|| view.without(&keys)))
     }
 }
 
-/// Objects with their names as segments, or the error of the first that has one.
+fn built(segment: kvsync_core::Result<kvsync_core::Segment<Vec<u8>>>) -> PyResult<Segment> {
+    segment.map(Segment::from).map_err(raise)
+}
+
 fn decode_all(py: Python<'_>, objects: Vec<(PyBackedBytes, &str)>) -> PyResult<Vec<Segment>> {
     let names: Vec<&str> = objects.iter().map(|(_, name)| *name).collect();
     let segments = py.detach(|| kvsync_core::decode_all(objects, workers()));
-    let segments = segments.map_err(|(index, error)| raise(py, &error, Some(names[index])))?;
-    Ok(segments.into_iter().map(Segment::new).collect())
+    let segments = segments.map_err(|(index, error)| raise_in(py, names[index], &error))?;
+    Ok(segments.into_iter().map(Segment::from).collect())
 }
 
 /// The columns of segments.
@@ -256,47 +253,10 @@ pub(crate) fn views(segments: &[Py<Segment>]) -> Vec<View<'_>> {
     segments.iter().map(|segment| segment.get().view()).collect()
 }
 
-/// The digest of the newest changes of some segments.
+/// Return the digest of the newest changes of some segments.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
 pub(crate) fn newest_digest(py: Python<'_>, segments: Vec<Py<Segment>>) -> Bound<'_, PyBytes> {
-    let views = views(&segments);
-    let newest = || digest::of_newest(merge::Newest::new(views.iter().map(View::iter)));
-    let digest = py.detach(|| match segments.as_slice() {
-        // As both sides of a first run have nothing else.
-        [single] => *single.get().newest.get_or_init(newest),
-        _ => newest(),
-    });
-    PyBytes::new(py, &digest)
-}
-
-/// A row as a tuple.
-pub(crate) fn to_tuple<'py>(py: Python<'py>, row: &Row<'_>) -> PyResult<PyRow<'py>> {
-    Ok((
-        PyString::from_bytes(py, row.key)?,
-        row.origin,
-        row.stamp,
-        row.flags,
-        row.size,
-        PyBytes::new(py, row.digest),
-        row.expires,
-    ))
-}
-
-fn row<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<Row<'a>> {
-    type Parts<'a> = (Key<'a>, u64, u64, u8, u64, Digest<'a>, u64);
-    let (key, origin, stamp, flags, size, digest, expires) = Parts::extract(item)?;
-    Ok(Row {
-        key: key.0.as_bytes(),
-        origin,
-        stamp,
-        flags,
-        size,
-        expires,
-        digest: digest.0,
-    })
-}
-
-fn object<'a>(item: Borrowed<'a, '_, PyAny>) -> PyResult<(PyBackedBytes, &'a str)> {
-    <(PyBackedBytes, &str)>::extract(item)
+    let segments: Vec<_> = segments.iter().map(|segment| &segment.get().core).collect();
+    PyBytes::new(py, &py.detach(|| kvsync_core::newest_digest(&segments)))
 }

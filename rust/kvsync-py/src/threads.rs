@@ -6,10 +6,10 @@ use std::thread::available_parallelism;
 
 use kvsync_core::Workers;
 
-/// More of them would only wait for memory.
+/// More threads would only wait for memory.
 const THREADS_MAX: usize = 8;
 
-/// As many threads as there are processors for this process, asked once: the answer takes file reads.
+/// One thread for each processor that the process may use. Asked once, because the answer takes file reads.
 pub(crate) fn workers() -> Workers {
     static THREADS: OnceLock<usize> = OnceLock::new();
     let ask = || available_parallelism().map_or(1, NonZero::get);

@@ -1,23 +1,23 @@
 //! BLAKE3 of many short values at once, one in each lane of the processor's widest vectors.
 //!
-//! Of a single value within one chunk (1024 bytes) each block has to wait for the one before, so the `blake3` crate can
-//! not use vectors for it, and a batch of small values costs six times what it has to. Here values of as many blocks as
-//! each other go side by side. Longer ones are the crate's: their chunks fill its vectors.
+//! Within a chunk of 1024 bytes every block depends on the block before it, so the `blake3` crate cannot use vectors
+//! for a short value, and a batch of short values takes six times as long as it has to. Here, values with the same
+//! number of blocks are digested side by side. Longer values go to the crate: their chunks fill its vectors.
 
 use fearless_simd::{Level, Simd, dispatch, prelude::*};
 
-use crate::row::DIGEST;
+use crate::row::DIGEST_BYTES;
 
 const BLOCK: usize = 64;
 const CHUNK: usize = 1024;
 const CHUNK_BLOCKS: usize = CHUNK / BLOCK;
 const WORDS: usize = BLOCK / size_of::<u32>();
 
-/// The most lanes that a vector of words has.
+/// The most lanes that a vector of words can have.
 const LANES_MAX: usize = 16;
 
-/// Fewer values than that are as fast one by one.
-const LEAST: usize = 4;
+/// Fewer values than this are as fast one by one.
+const GROUP_MIN: usize = 4;
 
 const CHUNK_START: u32 = 1 << 0;
 const CHUNK_END: u32 = 1 << 1;
@@ -36,7 +36,7 @@ const IV: [u32; 8] = [
 
 const PERMUTATION: [usize; WORDS] = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
 
-/// Which words of the message each round takes, in which order.
+/// Which words of the message each round uses, in this order.
 const SCHEDULE: [[usize; WORDS]; 7] = schedule();
 
 const fn schedule() -> [[usize; WORDS]; 7] {
@@ -58,23 +58,23 @@ const fn schedule() -> [[usize; WORDS]; 7] {
     rounds
 }
 
-/// Put the BLAKE3 of each value at its place in `digests`; a place without a value stays as it is.
-pub(crate) fn digest(values: &[Option<&[u8]>], digests: &mut [[u8; DIGEST]]) {
+/// Write the BLAKE3 of each value to its position in `digests`; a position without a value stays as it is.
+pub(crate) fn digest(values: &[Option<&[u8]>], digests: &mut [[u8; DIGEST_BYTES]]) {
     dispatch!(Level::new(), simd => in_groups(simd, values, digests));
 }
 
-/// Blocks of a value; an empty one has one, too.
+/// Number of blocks of a value; an empty value has one as well.
 fn blocks(value: &[u8]) -> usize {
     value.len().div_ceil(BLOCK).max(1)
 }
 
-/// Put values of as many blocks together.
+/// Group the values by their number of blocks, and digest each group.
 #[expect(
     clippy::inline_always,
     reason = "compiled once for each kind of vector, with its instructions"
 )]
 #[inline(always)]
-fn in_groups<S: Simd>(simd: S, values: &[Option<&[u8]>], digests: &mut [[u8; DIGEST]]) {
+fn in_groups<S: Simd>(simd: S, values: &[Option<&[u8]>], digests: &mut [[u8; DIGEST_BYTES]]) {
     let mut groups: [Group<'_>; CHUNK_BLOCKS] = Default::default();
     let found = values.iter().zip(0..);
     for (value, place) in found.filter_map(|(value, place)| Some(((*value)?, place))) {
@@ -89,7 +89,7 @@ fn in_groups<S: Simd>(simd: S, values: &[Option<&[u8]>], digests: &mut [[u8; DIG
         }
     }
     for mut group in groups {
-        if group.count >= LEAST {
+        if group.count >= GROUP_MIN {
             group.digest(simd, digests);
         }
         for (value, place) in group.members() {
@@ -98,7 +98,7 @@ fn in_groups<S: Simd>(simd: S, values: &[Option<&[u8]>], digests: &mut [[u8; DIG
     }
 }
 
-/// Values of as many blocks as each other, and where their digests go.
+/// Values with the same number of blocks, and the positions of their digests.
 #[derive(Default)]
 struct Group<'a> {
     count: usize,
@@ -115,13 +115,13 @@ impl<'a> Group<'a> {
         &self.members[..self.count]
     }
 
-    /// Digest all members and be empty again.
+    /// Digest all members and empty the group.
     #[expect(
         clippy::inline_always,
         reason = "compiled once for each kind of vector, with its instructions"
     )]
     #[inline(always)]
-    fn digest<S: Simd>(&mut self, simd: S, digests: &mut [[u8; DIGEST]]) {
+    fn digest<S: Simd>(&mut self, simd: S, digests: &mut [[u8; DIGEST_BYTES]]) {
         let lanes = S::u32s::LEN;
         let count = self.members().first().map_or(0, |(value, _)| blocks(value));
         let mut chain: [S::u32s; 8] = IV.map(|word| S::u32s::splat(simd, word));
@@ -129,7 +129,7 @@ impl<'a> Group<'a> {
         let mut sizes = [0_u32; LANES_MAX];
         for block in 0..count {
             for (lane, (value, _)) in self.members().iter().enumerate() {
-                sizes[lane] = lay_out(value, block, lane, &mut words);
+                sizes[lane] = fill_lane(value, block, lane, &mut words);
             }
             let start = if block == 0 { CHUNK_START } else { 0 };
             let end = if block + 1 == count { CHUNK_END | ROOT } else { 0 };
@@ -141,7 +141,7 @@ impl<'a> Group<'a> {
                 S::u32s::splat(simd, start | end),
             );
         }
-        for (chained, at) in chain.iter().zip((0..DIGEST).step_by(size_of::<u32>())) {
+        for (chained, at) in chain.iter().zip((0..DIGEST_BYTES).step_by(size_of::<u32>())) {
             let mut word = [0_u32; LANES_MAX];
             chained.store_slice(&mut word[..lanes]);
             for ((_, place), word) in self.members().iter().zip(word) {
@@ -152,10 +152,10 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Put the words of a block into a lane, zeros after its end, and return how many bytes it has.
+/// Write the words of a block into a lane, with zeros after its end, and return its number of bytes.
 #[expect(clippy::inline_always, reason = "part of the innermost loop")]
 #[inline(always)]
-fn lay_out(value: &[u8], block: usize, lane: usize, words: &mut [[u32; LANES_MAX]; WORDS]) -> u32 {
+fn fill_lane(value: &[u8], block: usize, lane: usize, words: &mut [[u32; LANES_MAX]; WORDS]) -> u32 {
     let rest = &value[block * BLOCK..];
     let mut short = [0; BLOCK];
     let whole: &[u8; BLOCK] = rest.first_chunk().unwrap_or_else(|| {
@@ -168,7 +168,7 @@ fn lay_out(value: &[u8], block: usize, lane: usize, words: &mut [[u32; LANES_MAX
     u32::try_from(rest.len().min(BLOCK)).unwrap_or(0)
 }
 
-/// The compression of one block in each lane: section 2.2 of the BLAKE3 paper, for the first chunk.
+/// Compress one block in each lane: section 2.2 of the BLAKE3 paper, for the first chunk.
 #[expect(
     clippy::inline_always,
     reason = "compiled once for each kind of vector, with its instructions"
@@ -184,7 +184,7 @@ fn compress<S: Simd>(simd: S, chain: &mut [S::u32s; 8], message: &[S::u32s; WORD
     state[15] = flags;
     for round in &SCHEDULE {
         let pair = |first: usize| [message[round[first]], message[round[first + 1]]];
-        // One by one, not in a loop: constant places keep the state in registers, which is twice as fast.
+        // Unrolled: constant indices keep the state in registers, which is twice as fast.
         mix::<S>(&mut state, [0, 4, 8, 12], pair(0));
         mix::<S>(&mut state, [1, 5, 9, 13], pair(2));
         mix::<S>(&mut state, [2, 6, 10, 14], pair(4));
@@ -203,15 +203,15 @@ fn compress<S: Simd>(simd: S, chain: &mut [S::u32s; 8], message: &[S::u32s; WORD
 #[expect(clippy::inline_always, reason = "part of the innermost loop")]
 #[inline(always)]
 fn mix<S: Simd>(state: &mut [S::u32s; 16], [a, b, c, d]: [usize; 4], [one, two]: [S::u32s; 2]) {
-    let turned = |word: S::u32s, by: u32| (word >> by) | (word << (u32::BITS - by));
+    let rotated = |word: S::u32s, by: u32| (word >> by) | (word << (u32::BITS - by));
     state[a] = state[a] + state[b] + one;
-    state[d] = turned(state[d] ^ state[a], 16);
+    state[d] = rotated(state[d] ^ state[a], 16);
     state[c] += state[d];
-    state[b] = turned(state[b] ^ state[c], 12);
+    state[b] = rotated(state[b] ^ state[c], 12);
     state[a] = state[a] + state[b] + two;
-    state[d] = turned(state[d] ^ state[a], 8);
+    state[d] = rotated(state[d] ^ state[a], 8);
     state[c] += state[d];
-    state[b] = turned(state[b] ^ state[c], 7);
+    state[b] = rotated(state[b] ^ state[c], 7);
 }
 
 #[cfg(test)]
@@ -219,10 +219,10 @@ mod tests {
     use super::*;
 
     fn check(simd: impl Simd, values: &[Option<&[u8]>]) {
-        let mut found = vec![[7; DIGEST]; values.len()];
+        let mut found = vec![[7; DIGEST_BYTES]; values.len()];
         in_groups(simd, values, &mut found);
         for (value, found) in values.iter().zip(found) {
-            let expected = value.map_or([7; DIGEST], |value| *blake3::hash(value).as_bytes());
+            let expected = value.map_or([7; DIGEST_BYTES], |value| *blake3::hash(value).as_bytes());
             assert_eq!(found, expected, "{} bytes", value.map_or(0, <[u8]>::len));
         }
     }
@@ -239,8 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn every_size_in_any_company() {
-        let bytes: Vec<u8> = (0..3000_u32).flat_map(|i| (i * 2_654_435_761).to_be_bytes()).collect();
+    fn every_size_alone_and_among_others() {
+        let bytes: Vec<u8> = (0..3000_u32)
+            .flat_map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes())
+            .collect();
         let sizes = (0..=CHUNK + 70).chain([2047, 2048, 2049, 5000]);
         let mixed: Vec<_> = sizes.map(|size| Some(&bytes[size / 3..][..size])).collect();
         check_all(&mixed);

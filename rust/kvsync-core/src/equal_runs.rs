@@ -1,83 +1,82 @@
-//! Two segments beside one another: how far they are the same.
+//! Runs of changes that are equal in two segments.
 
-use crate::column::{Column, Number, position};
-use crate::each_width;
+use crate::column::{Column, Number, each_width, position};
 use crate::error::Result;
 use crate::key;
-use crate::segment::View;
+use crate::pick::Place;
+use crate::view::View;
 
-/// So many numbers are compared at once.
+/// How many numbers are compared at once.
 const BLOCK: usize = 8;
 
-/// Two segments to compare.
+/// Finds the runs of changes that are equal in two segments.
 #[derive(Debug, Clone, Copy)]
-pub struct Twins<'a> {
-    /// One of them.
-    pub a: View<'a>,
-    /// The other.
-    pub b: View<'a>,
+pub(crate) struct EqualRuns<'a> {
+    a: View<'a>,
+    b: View<'a>,
     same_origins: bool,
-    expiring: bool,
+    any_expires: bool,
 }
 
-/// Consecutive changes that are the same in both.
+/// Consecutive changes that are equal in both segments.
 #[derive(Debug)]
-pub struct Run<'a> {
-    /// How many.
-    pub count: usize,
-    /// Whether all that have the same stamps are the same.
-    pub by_stamp: bool,
-    /// Their keys behind one another.
-    pub keys: &'a [u8],
+pub(crate) struct EqualRun<'a> {
+    /// How many changes.
+    pub(crate) count: usize,
+    /// Whether every change with an equal stamp is equal, so that the stamps alone ended the run.
+    pub(crate) ended_by_stamp: bool,
+    /// Their keys, one after another.
+    pub(crate) keys: &'a [u8],
     sizes: Column<'a>,
     index: usize,
 }
 
-impl<'a> Twins<'a> {
+impl<'a> EqualRuns<'a> {
     /// Put two segments side by side.
-    pub fn new(a: View<'a>, b: View<'a>) -> Self {
+    pub(crate) fn new([a, b]: [View<'a>; 2]) -> Self {
         let same_origins = a.layout.origins == b.layout.origins;
-        let expiring = !a.expires.is_empty() || !b.expires.is_empty();
+        let any_expires = !a.expires.is_empty() || !b.expires.is_empty();
         Self {
             a,
             b,
             same_origins,
-            expiring,
+            any_expires,
         }
     }
 
-    /// The changes that are the same from a position of each on, at most so many.
+    /// The run of equal changes that begins at a place of each segment, of at most `most` changes.
     ///
-    /// A place is a position and where its key begins. A column is compared as far as those before are
-    /// the same. The stamps go first: they differ soonest.
+    /// A column is compared only as far as the columns before it are equal. The stamps go first, because they
+    /// differ soonest.
     #[inline]
-    pub fn run(&self, (i, start_a): (usize, usize), (j, start_b): (usize, usize), most: usize) -> Run<'a> {
+    pub(crate) fn run_at(&self, [at_a, at_b]: [Place; 2], most: usize) -> EqualRun<'a> {
         let (a, b) = (&self.a, &self.b);
-        let ahead = a.layout.stamp_base.wrapping_sub(b.layout.stamp_base);
-        let stamps = |x: u64, y| x.wrapping_add(ahead) ^ y;
+        let (i, j) = (at_a.index, at_b.index);
+        let base_difference = a.layout.stamp_base.wrapping_sub(b.layout.stamp_base);
+        let stamps = |x: u64, y| x.wrapping_add(base_difference) ^ y;
         let stamped = numbers((a.stamp, i), (b.stamp, j), most, stamps);
         let mut count = stamped;
         if count > 0 {
-            count = self.alike((i, j), count);
+            count = self.equal_columns((i, j), count);
         }
-        let stop = start_a + position(a.keys.sizes.sum(i, i + count));
-        let mut keys = &a.keys.bytes[start_a..stop];
-        let others = &b.keys.bytes[start_b..][..keys.len()];
-        if keys != others {
-            let same = prefix(keys, others);
-            (count, keys) = self.whole(i, &keys[..same]);
+        let stop = at_a.key_start + position(a.keys.sizes.sum(i, i + count));
+        let mut keys = &a.keys.bytes[at_a.key_start..stop];
+        let other_keys = &b.keys.bytes[at_b.key_start..][..keys.len()];
+        if keys != other_keys {
+            let equal = prefix(keys, other_keys);
+            (count, keys) = self.whole_keys(i, &keys[..equal]);
         }
-        Run {
+        EqualRun {
             count,
-            by_stamp: count == stamped,
+            ended_by_stamp: count == stamped,
             keys,
             sizes: a.keys.sizes,
             index: i,
         }
     }
 
-    /// Of so many changes from two positions on, how many are alike in all but stamp and key bytes.
-    fn alike(&self, (i, j): (usize, usize), most: usize) -> usize {
+    /// Of `most` changes from two positions on, how many are equal in every column but stamp and key.
+    fn equal_columns(&self, (i, j): (usize, usize), most: usize) -> usize {
         let (a, b) = (&self.a, &self.b);
         let count = same((a.keys.sizes, i), (b.keys.sizes, j), most);
         let count = if self.same_origins {
@@ -88,7 +87,7 @@ impl<'a> Twins<'a> {
             numbers((a.origin, i), (b.origin, j), count, origins)
         };
         let count = same((a.size, i), (b.size, j), count);
-        let count = if self.expiring {
+        let count = if self.any_expires {
             same_or_zero((a.expires, i), (b.expires, j), count)
         } else {
             count
@@ -97,8 +96,8 @@ impl<'a> Twins<'a> {
         prefix(&a.digest[i..][..count], &b.digest[j..][..count])
     }
 
-    /// How many keys from a position on these bytes hold wholly, and their bytes.
-    fn whole<'k>(&self, index: usize, bytes: &'k [u8]) -> (usize, &'k [u8]) {
+    /// How many whole keys, from a position on, these bytes hold, and the bytes of those keys.
+    fn whole_keys<'k>(&self, index: usize, bytes: &'k [u8]) -> (usize, &'k [u8]) {
         let (mut count, mut stop) = (0, 0);
         loop {
             let end = stop + position(self.a.keys.sizes.get(index + count));
@@ -110,12 +109,12 @@ impl<'a> Twins<'a> {
     }
 }
 
-impl Run<'_> {
-    /// Check that its keys may go out.
+impl EqualRun<'_> {
+    /// Check that no key of the run is reserved.
     ///
     /// # Errors
-    /// [`crate::Error::ForgedKey`] where one is reserved.
-    pub fn check(&self) -> Result<()> {
+    /// [`Error::ForgedKey`](crate::error::Error::ForgedKey) where a key is reserved.
+    pub(crate) fn check(&self) -> Result<()> {
         if key::is_harmless(self.keys) {
             return Ok(());
         }
@@ -129,7 +128,7 @@ impl Run<'_> {
     }
 }
 
-/// How many numbers are the same from a position of two columns on, at most so many.
+/// How many numbers are equal from a position of each column on, at most `most`.
 #[inline]
 fn same((a, i): (Column<'_>, usize), (b, j): (Column<'_>, usize), most: usize) -> usize {
     match (a, b) {
@@ -141,7 +140,7 @@ fn same((a, i): (Column<'_>, usize), (b, j): (Column<'_>, usize), most: usize) -
     }
 }
 
-/// As [`same`]; a column that is empty stands for zeros.
+/// As [`same`], where an empty column stands for zeros.
 fn same_or_zero((a, i): (Column<'_>, usize), (b, j): (Column<'_>, usize), most: usize) -> usize {
     let zeros = |column: Column<'_>, start: usize| {
         each_width!(column, numbers => {
@@ -157,7 +156,7 @@ fn same_or_zero((a, i): (Column<'_>, usize), (b, j): (Column<'_>, usize), most: 
     }
 }
 
-/// How many numbers do not differ from a position of two columns on, at most so many.
+/// How many numbers do not differ, by `differ`, from a position of each column on, at most `most`.
 #[inline]
 fn numbers(
     (a, i): (Column<'_>, usize),
@@ -170,9 +169,9 @@ fn numbers(
     }))
 }
 
-/// How many pairs do not differ from the beginning.
+/// How many pairs from the beginning do not differ.
 ///
-/// A block is looked at without a branch a pair, so that it is compiled to vector instructions.
+/// Within a block there is no branch for each pair, so that it is compiled to vector instructions.
 #[inline]
 fn agreeing<S, T>(a: &[S], b: &[T], differ: impl Fn(&S, &T) -> u64) -> usize {
     let any = |a: &[S; BLOCK], b: &[T; BLOCK]| {
@@ -186,7 +185,7 @@ fn agreeing<S, T>(a: &[S], b: &[T], differ: impl Fn(&S, &T) -> u64) -> usize {
     place.map_or(a.len(), |place| start + place)
 }
 
-/// How many items agree from the beginning.
+/// How many items from the beginning are equal.
 fn prefix<T: PartialEq>(a: &[T], b: &[T]) -> usize {
     if a == b {
         return a.len();

@@ -1,20 +1,29 @@
-//! A caller's keys, copied once into one piece of memory while they are looked at anyway.
+//! A caller's keys, copied once into one piece of memory.
 
 use crate::column::position;
 use crate::error::{Error, Result};
 use crate::key;
 
-/// Keys as given, in any order.
+/// A caller's keys in any order, one after another in memory.
+///
+/// ```
+/// use kvsync_core::KeyList;
+///
+/// let keys: KeyList = ["b", "a", "b"].into_iter().collect();
+/// assert_eq!(keys.order()?, [1, 2]);
+/// assert!(keys.check_ascending().is_err());
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 #[derive(Debug, Default)]
-pub struct Listing {
+pub struct KeyList {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     unordered: Option<usize>,
     reserved: Option<usize>,
 }
 
-impl Listing {
-    /// An empty listing with room for so many keys.
+impl KeyList {
+    /// An empty list with room for `keys` keys.
     #[must_use]
     pub fn with_capacity(keys: usize) -> Self {
         Self {
@@ -42,7 +51,7 @@ impl Listing {
         self.ends.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no keys.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.ends.is_empty()
@@ -61,16 +70,16 @@ impl Listing {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// Bytes of all keys.
+    /// How many bytes all keys have.
     #[must_use]
-    pub const fn bytes(&self) -> usize {
+    pub const fn key_bytes(&self) -> usize {
         self.bytes.len()
     }
 
     /// Refuse reserved keys.
     ///
     /// # Errors
-    /// [`Error::ReservedKey`] with the first of them.
+    /// [`Error::ReservedKey`] with the first reserved key.
     pub fn check_reserved(&self) -> Result<()> {
         let text = |index| self.text(index).unwrap_or_default();
         let error = |index| Err(Error::ReservedKey { key: text(index) });
@@ -80,14 +89,14 @@ impl Listing {
     /// Refuse keys that do not strictly ascend.
     ///
     /// # Errors
-    /// [`Error::Unordered`] with the first that does not.
+    /// [`Error::Unordered`] with the first key that is not greater than the one before it.
     pub fn check_ascending(&self) -> Result<()> {
         let text = |index| self.text(index).unwrap_or_default();
         let error = |index| Err(Error::Unordered { key: text(index) });
         self.unordered.map_or(Ok(()), error)
     }
 
-    /// The positions in ascending order of the keys; of one key given twice, the last position.
+    /// The positions in ascending order of their keys; of a key given several times, the last position.
     ///
     /// # Errors
     /// [`Error::TooLarge`] for 2^32 keys.
@@ -122,7 +131,7 @@ impl Listing {
         })
     }
 
-    /// The key at a position, as text, if there is one.
+    /// The key at a position as text, if there is such a position.
     #[must_use]
     pub fn text(&self, index: usize) -> Option<String> {
         let known = index < self.len();
@@ -130,7 +139,15 @@ impl Listing {
     }
 }
 
-/// Most comparisons end in the head, without a look at the key.
+impl<'a> FromIterator<&'a str> for KeyList {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(keys: I) -> Self {
+        let mut list = Self::default();
+        keys.into_iter().for_each(|key| list.push(key));
+        list
+    }
+}
+
+/// A position with the first bytes of its key, which decide most comparisons without a look at the key.
 struct Entry {
     head: [u64; 2],
     index: u32,

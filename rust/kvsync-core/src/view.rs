@@ -1,0 +1,189 @@
+//! The columns of a segment, and a walk over its changes in key order.
+
+use std::ops::Range;
+
+use crate::column::{self, Column};
+use crate::layout::Layout;
+use crate::row::{DIGEST_BYTES, Row, TOMBSTONE};
+use crate::strings::Strings;
+
+/// The columns of a segment, borrowed from its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) stamp: Column<'a>,
+    pub(crate) origin: Column<'a>,
+    pub(crate) flags: &'a [u8],
+    pub(crate) size: Column<'a>,
+    /// Empty where no value expires.
+    pub(crate) expires: Column<'a>,
+    pub(crate) digest: &'a [[u8; DIGEST_BYTES]],
+    pub(crate) keys: Strings<'a>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(bytes: &'a [u8], layout: &'a Layout) -> Self {
+        // The layout was made from these bytes: every column has its width, or is empty.
+        let numbers =
+            |range: &Range<usize>| Column::new(&bytes[range.clone()], layout.count).unwrap_or(Column::One(&[]));
+        Self {
+            layout,
+            stamp: numbers(&layout.stamp),
+            origin: numbers(&layout.origin),
+            flags: &bytes[layout.flags.clone()],
+            size: numbers(&layout.size),
+            expires: numbers(&layout.expires),
+            digest: bytes[layout.digest.clone()].as_chunks().0,
+            keys: Strings {
+                sizes: numbers(&layout.key_size),
+                bytes: &bytes[layout.key.clone()],
+                marks: &layout.key_marks,
+            },
+        }
+    }
+
+    /// Number of changes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.layout.count
+    }
+
+    /// Whether there are no changes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.layout.count == 0
+    }
+
+    /// The greatest stamp of each origin, ascending by origin.
+    pub fn maxima(&self) -> impl Iterator<Item = (u64, u64)> + use<'a> {
+        let layout = self.layout;
+        let origins = layout.origins.iter().copied();
+        origins.zip(layout.maxima.iter().copied())
+    }
+
+    /// The greatest stamp, 0 where there is none.
+    #[must_use]
+    pub fn stamp_max(&self) -> u64 {
+        self.layout.maxima.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Sum of the sizes of all values.
+    #[must_use]
+    pub const fn value_bytes(&self) -> u64 {
+        self.layout.totals.value_bytes
+    }
+
+    /// Number of tombstones.
+    #[must_use]
+    pub const fn tombstones(&self) -> usize {
+        self.layout.totals.tombstones
+    }
+
+    /// Number of values that expire.
+    #[must_use]
+    pub const fn expiring(&self) -> usize {
+        self.layout.totals.expiring
+    }
+
+    /// The change at a position, given where its key begins.
+    #[must_use]
+    #[inline]
+    pub(crate) fn row_at(&self, index: usize, key_start: usize) -> Row<'a> {
+        let origin = column::position(self.origin.get(index));
+        Row {
+            key: self.keys.at(index, key_start),
+            origin: self.layout.origins[origin],
+            stamp: self.layout.stamp_base + self.stamp.get(index),
+            flags: self.flags[index],
+            size: self.size.get(index),
+            expires: self.expires.get_or_zero(index),
+            digest: &self.digest[index],
+        }
+    }
+
+    /// The changes in a range of positions, cut to the positions that exist.
+    #[must_use]
+    pub fn rows(&self, range: Range<usize>) -> Rows<'a> {
+        let range = self.clamp(range);
+        Rows {
+            view: *self,
+            index: range.start,
+            stop: range.end,
+            key_start: self.keys.start(range.start),
+        }
+    }
+
+    /// All changes, ascending by key.
+    #[must_use]
+    pub fn iter(&self) -> Rows<'a> {
+        self.rows(0..self.len())
+    }
+
+    /// When each put of a range expires, in milliseconds since 1970; 0 for never.
+    #[must_use]
+    pub fn expires(&self, range: Range<usize>) -> Vec<u64> {
+        let puts = self.clamp(range).filter(|index| self.flags[*index] & TOMBSTONE == 0);
+        puts.map(|index| self.expires.get_or_zero(index)).collect()
+    }
+
+    /// The keys of the values that have expired by a time.
+    #[must_use]
+    pub fn expired(&self, now_ms: u64) -> Vec<&'a [u8]> {
+        let indices = 0..self.expires.len();
+        let expired = indices.filter(|index| (1..=now_ms).contains(&self.expires.get(*index)));
+        expired.map(|index| self.keys.get(index)).collect()
+    }
+
+    /// Number of puts in a range.
+    #[must_use]
+    pub fn puts(&self, range: Range<usize>) -> usize {
+        let flags = self.flags[self.clamp(range)].iter();
+        flags.filter(|flags| *flags & TOMBSTONE == 0).count()
+    }
+
+    /// A range cut to the positions that exist; empty where it ends before it begins.
+    fn clamp(&self, range: Range<usize>) -> Range<usize> {
+        let stop = range.end.min(self.len());
+        range.start.min(stop)..stop
+    }
+}
+
+impl<'a> IntoIterator for &View<'a> {
+    type Item = Row<'a>;
+    type IntoIter = Rows<'a>;
+
+    fn into_iter(self) -> Rows<'a> {
+        self.iter()
+    }
+}
+
+/// An iterator over consecutive changes of a segment.
+#[derive(Debug, Clone)]
+pub struct Rows<'a> {
+    view: View<'a>,
+    index: usize,
+    stop: usize,
+    key_start: usize,
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = Row<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Row<'a>> {
+        if self.index >= self.stop {
+            return None;
+        }
+        let row = self.view.row_at(self.index, self.key_start);
+        self.index += 1;
+        self.key_start += row.key.len();
+        Some(row)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let rest = self.stop - self.index;
+        (rest, Some(rest))
+    }
+}
+
+impl ExactSizeIterator for Rows<'_> {}
