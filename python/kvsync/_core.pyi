@@ -1,4 +1,9 @@
-"""The native part: index parsing, merging and delta calculation (rust/kvsync-py)."""
+"""The native part of kvsync: index format, merge and delta (`rust/kvsync-py` over `rust/kvsync-core`).
+
+Errors are those of `kvsync.errors`; an int that is negative or passes 64 bits raises `OverflowError`. The items of a
+sequence are borrowed, not copied. Large work releases the interpreter's lock. Values, tokens and digests are exactly
+`bytes`: no subclass, no `bytearray`. All times are in milliseconds since 1970.
+"""
 
 from collections.abc import Sequence
 from typing import Final, TypeAlias, final
@@ -33,47 +38,148 @@ _Dot: TypeAlias = tuple[int, int]  # (origin, stamp)
 _Row: TypeAlias = tuple[str, int, int, int, int, bytes, int]  # (key, origin, stamp, flags, size, digest, expires)
 
 FORMAT_VERSION: Final[int]
+"""The format version that is written, and the highest that is read."""
 DEBUG_BUILD: Final[bool]
-TOMBSTONE: Final[int]  # flags bit 0
-DECISION: Final[int]  # flags bit 1
+"""Whether the module was built without optimisation: exact, but slow."""
+TOMBSTONE: Final[int]
+"""Bit 0 of a change's flags: the change is a delete."""
+DECISION: Final[int]
+"""Bit 1 of a change's flags: a conflict policy made the change."""
 KIND_SEGMENT: Final[int]
+"""The kind of an immutable sorted set of changes."""
 KIND_MANIFEST: Final[int]
+"""The kind of the mutable record of a replica."""
 KIND_LEASE: Final[int]
+"""The kind of the lock of a storage."""
 KIND_INVENTORY: Final[int]
+"""The kind of what the last scan of a storage saw."""
 KIND_LOST: Final[int]
+"""The kind of a value that lost a conflict."""
 
-def seal(kind: int, body: bytes, compress: bool = False) -> bytes: ...
-def unseal(kind: int, data: bytes) -> bytes: ...
-def checksum(data: bytes) -> int: ...
-def stamp_after(now_ms: int, seen: int) -> int: ...
-def digest_values(values: Sequence[bytes]) -> list[bytes]: ...
-def check_key(key: str) -> None: ...
+def seal(kind: int, body: bytes, compress: bool = False) -> bytes:
+    """Put a packed body into an envelope.
+
+    With `compress`, the body is stored as one zstd frame where that is smaller.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+
+def unseal(kind: int, data: bytes) -> bytes:
+    """Check the envelope of an object and return its packed body, decompressed if necessary.
+
+    Raises:
+        FormatError: The object is intact and has a higher format version.
+        IndexDamagedError: A check failed at `offset`, in bytes.
+        UsageError: There is no such kind.
+    """
+
+def checksum(data: bytes) -> int:
+    """Return the checksum field of an object, unchecked.
+
+    Raises:
+        IndexDamagedError: The object is shorter than its envelope.
+    """
+
+def stamp_after(now_ms: int, seen: int) -> int:
+    """Return the least stamp at a time that is greater than `seen`, the greatest stamp seen so far.
+
+    Raises:
+        ClockError: The stamp would pass 64 bits.
+    """
+
+def digest_values(values: Sequence[bytes]) -> list[bytes]:
+    """Return BLAKE3 of each value, 32 bytes each.
+
+    Raises:
+        UsageError: A value is not bytes.
+    """
+
+def check_key(key: str) -> None:
+    """Refuse a key that has no UTF-8 encoding, or that some file system takes for the index.
+
+    Raises:
+        UsageError: The key is refused.
+    """
 
 @final
 class Cover:
-    def __new__(
-        cls, vector: dict[int, int] | None = None, exceptions: Sequence[tuple[int, int, int]] = ()
-    ) -> Cover: ...
+    """The changes that a replica holds: a version vector with exceptions. Immutable, equal by value, hashable."""
+
+    def __new__(cls, vector: dict[int, int] | None = None, exceptions: Sequence[tuple[int, int, int]] = ()) -> Cover:
+        """Build a cover in its one normal form.
+
+        Args:
+            vector: The stamp of each origin up to which every change is held.
+            exceptions: Ranges held beyond the vector, (origin, first stamp, last stamp), in any order.
+                They may overlap.
+
+        Raises:
+            UsageError: A range ends before it begins.
+        """
+
     @property
-    def vector(self) -> dict[int, int]: ...
+    def vector(self) -> dict[int, int]:
+        """The stamp of each origin up to which every change is held, ascending by origin."""
+
     @property
-    def exceptions(self) -> list[tuple[int, int, int]]: ...
-    def covers(self, origin: int, stamp: int) -> bool: ...
-    def includes(self, other: Cover) -> bool: ...
-    def union(self, other: Cover) -> Cover: ...
-    def with_dots(self, dots: Sequence[_Dot]) -> Cover: ...
-    def with_stamp(self, origin: int, stamp: int) -> Cover: ...
-    def __eq__(self, other: object, /) -> bool: ...
-    def __hash__(self) -> int: ...
+    def exceptions(self) -> list[tuple[int, int, int]]:
+        """The ranges held beyond the vector, (origin, first stamp, last stamp), ascending, not touching each other."""
+
+    def covers(self, origin: int, stamp: int) -> bool:
+        """Tell whether one change is held."""
+
+    def includes(self, other: Cover) -> bool:
+        """Tell whether every change of `other` is held."""
+
+    def union(self, other: Cover) -> Cover:
+        """Return the changes that at least one of the two holds."""
+
+    def with_dots(self, dots: Sequence[_Dot]) -> Cover:
+        """Return this cover with some single changes, (origin, stamp), added."""
+
+    def with_stamp(self, origin: int, stamp: int) -> Cover:
+        """Return this cover with every change of an origin up to a stamp added."""
+
+    def __eq__(self, other: object, /) -> bool:
+        """Tell whether both hold the same changes in the same form."""
+
+    def __hash__(self) -> int:
+        """Return a hash that equal covers share."""
 
 @final
 class Segment:
+    """An immutable set of changes, ascending by key in the order of UTF-8, at most one for each key.
+
+    `start` and `stop` are positions in that order and are cut to the changes that exist.
+    """
+
     @staticmethod
-    def decode(data: bytes, name: str) -> Segment: ...
+    def decode(data: bytes, name: str) -> Segment:
+        """Open and validate an object, over the given bytes if they are not compressed.
+
+        Raises:
+            FormatError: The object is intact and has a higher format version.
+            IndexDamagedError: A check failed at `offset`, or the object has another name.
+        """
+
     @staticmethod
-    def decode_all(objects: Sequence[tuple[bytes, str]]) -> list[Segment]: ...  # (data, name); large ones on all cores
+    def decode_all(objects: Sequence[tuple[bytes, str]]) -> list[Segment]:
+        """Open and validate objects, each given with its name; several threads check large ones.
+
+        Raises:
+            FormatError: As `decode`, for the first object that is refused.
+            IndexDamagedError: As `decode`, for the first object that is refused.
+        """
+
     @staticmethod
-    def from_rows(rows: Sequence[_Row]) -> Segment: ...
+    def from_rows(rows: Sequence[_Row]) -> Segment:
+        """Build a segment from changes in any order; of several changes of a key, the greatest counts.
+
+        Raises:
+            UsageError: A key is refused, a flag is unknown, or a delete has a size, a digest or an expiry.
+        """
+
     @staticmethod
     def from_values(
         keys: Sequence[str],
@@ -81,70 +187,206 @@ class Segment:
         origin: int,
         stamp: int,
         flags: int = 0,
-        expires: Sequence[int] | None = None,  # parallel to keys: wall-clock ms, 0 for never and for a delete
-    ) -> Segment: ...
+        expires: Sequence[int] | None = None,
+    ) -> Segment:
+        """Build the segment that logs some values, with consecutive stamps in key order.
+
+        Args:
+            keys: The keys, in any order. Of a key given several times, the last value counts.
+            values: The value of each key, None for a delete.
+            origin: The replica that makes the changes.
+            stamp: The first stamp.
+            flags: The flags of every change: 0 or `DECISION`.
+            expires: When each value expires; 0 for never, and for a delete.
+
+        Raises:
+            ClockError: A stamp would pass 64 bits.
+            UsageError: A key, value or expiry is refused, or the sequences differ in length.
+        """
+
     @staticmethod
-    def merge(segments: Sequence[Segment]) -> Segment: ...
-    def encode(self, name: str, compress: bool = False) -> bytes: ...
-    def __len__(self) -> int: ...
+    def merge(segments: Sequence[Segment]) -> Segment:
+        """Return the newest change of each key; the segment itself if there is only one.
+
+        Raises:
+            UsageError: The result is more than the format holds.
+        """
+
+    def encode(self, name: str, compress: bool = False) -> bytes:
+        """Return the whole object. The first one that was asked for is remembered.
+
+        Raises:
+            UsageError: A column passes 4 GiB.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of changes."""
+
     @property
-    def maxima(self) -> dict[int, int]: ...
+    def maxima(self) -> dict[int, int]:
+        """The greatest stamp of each origin, ascending by origin."""
+
     @property
-    def stamp_max(self) -> int: ...
+    def stamp_max(self) -> int:
+        """The greatest stamp, 0 without changes."""
+
     @property
-    def value_bytes(self) -> int: ...
+    def value_bytes(self) -> int:
+        """The sum of the sizes of all values, in bytes."""
+
     @property
-    def nbytes(self) -> int: ...  # in memory, without the object that `encode` remembers
+    def nbytes(self) -> int:
+        """How many bytes the segment takes in memory, without the object that `encode` remembers."""
+
     @property
-    def tombstones(self) -> int: ...
+    def tombstones(self) -> int:
+        """The number of deletes."""
+
     @property
-    def expiring(self) -> int: ...  # how many changes have an expiry; costs nothing
-    def batches(self, count_max: int, bytes_max: int) -> list[tuple[int, int]]: ...
-    def puts(self, start: int, stop: int) -> list[str]: ...
-    def expires(self, start: int, stop: int) -> list[int]: ...  # parallel to puts(start, stop)
-    def expired(self, now_ms: int) -> list[str]: ...  # keys of values with 0 < expires <= now_ms
-    def deletes(self, start: int, stop: int) -> list[str]: ...
-    def rows(self, start: int, stop: int) -> list[_Row]: ...
-    def mismatches(self, start: int, stop: int, values: Sequence[object]) -> list[int]: ...
-    def find(self, keys: Sequence[str]) -> list[_Row | None]: ...
-    def without(self, keys: Sequence[str]) -> Segment: ...
+    def expiring(self) -> int:
+        """The number of values that expire, known without a look at them."""
+
+    def batches(self, count_max: int, bytes_max: int) -> list[tuple[int, int]]:
+        """Cut the changes into consecutive ranges (start, stop).
+
+        Args:
+            count_max: The most changes of a range.
+            bytes_max: The most bytes of values of a range; a larger value makes a range of its own.
+
+        Raises:
+            UsageError: `count_max` is 0.
+        """
+
+    def puts(self, start: int, stop: int) -> list[str]:
+        """Return the keys of the puts in a range."""
+
+    def expires(self, start: int, stop: int) -> list[int]:
+        """Return when each put of a range expires, 0 for never; parallel to `puts`."""
+
+    def expired(self, now_ms: int) -> list[str]:
+        """Return the keys of the values that have expired: those with 0 < expires <= now_ms."""
+
+    def deletes(self, start: int, stop: int) -> list[str]:
+        """Return the keys of the deletes in a range."""
+
+    def rows(self, start: int, stop: int) -> list[_Row]:
+        """Return the changes in a range."""
+
+    def mismatches(self, start: int, stop: int, values: Sequence[object]) -> list[int]:
+        """Return the positions, among the puts of a range, of the values that differ from the logged one.
+
+        Args:
+            start: The first change.
+            stop: The end of the range.
+            values: One object for each put of the range. One that is not bytes always differs.
+
+        Raises:
+            UsageError: There are fewer or more values than puts.
+        """
+
+    def find(self, keys: Sequence[str]) -> list[_Row | None]:
+        """Return the change of each of some keys, None where there is none; quickest where the keys ascend.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
+
+    def without(self, keys: Sequence[str]) -> Segment:
+        """Return the segment without some keys, given in any order.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
 
 @final
 class Given:
+    """Changes with the caller's own key and value objects, so that what was just given need not be read back.
+
+    Positions are those of the segment that logs the changes: ascending by key. `start` and `stop` are cut to the
+    changes that exist.
+    """
+
     def __new__(
         cls,
         keys: Sequence[str],
         values: Sequence[bytes | None],
         origin: int,
         stamp: int,
-        expires: Sequence[int] | None = None,  # as in Segment.from_values
-    ) -> Given: ...
-    def __len__(self) -> int: ...  # how many changes
+        expires: Sequence[int] | None = None,
+    ) -> Given:
+        """Check changes and put them in order.
+
+        Args:
+            keys: As for `Segment.from_values`.
+            values: As for `Segment.from_values`.
+            origin: As for `Segment.from_values`.
+            stamp: As for `Segment.from_values`.
+            expires: As for `Segment.from_values`.
+
+        Raises:
+            ClockError: As `Segment.from_values`.
+            UsageError: As `Segment.from_values`.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of changes; a key given several times is one."""
+
     @property
-    def segment(self) -> Segment: ...  # the first to ask takes the digests, without the interpreter's lock
-    def batches(self, count_max: int, bytes_max: int) -> list[tuple[int, int]]: ...
-    def part(self, start: int, stop: int) -> tuple[list[str], list[bytes], list[int] | None, list[str]]: ...
-    # ^ keys, values and, where any are given, expiries of puts; keys of deletes; in the order of the segment
-    def puts(self, changes: Segment, start: int, stop: int) -> tuple[list[str], list[bytes]] | None: ...
+    def segment(self) -> Segment:
+        """The segment that logs the changes; their digests are computed when it is first asked for."""
+
+    def batches(self, count_max: int, bytes_max: int) -> list[tuple[int, int]]:
+        """Cut the changes into consecutive ranges, as `Segment.batches`, without computing a digest.
+
+        Raises:
+            UsageError: `count_max` is 0.
+        """
+
+    def part(self, start: int, stop: int) -> tuple[list[str], list[bytes], list[int] | None, list[str]]:
+        """Return the changes in a range as keys, values and expiries of puts, and keys of deletes.
+
+        The expiries are None if none were given.
+        """
+
+    def puts(self, changes: Segment, start: int, stop: int) -> tuple[list[str], list[bytes]] | None:
+        """Return keys and values of the puts in a range of `changes`; None if one of them was not given here."""
 
 @final
 class Hasher:
-    def __new__(cls) -> Hasher: ...
-    def update(self, part: bytes) -> None: ...
-    def digest(self) -> bytes: ...
+    """BLAKE3 of a value that comes in parts."""
+
+    def __new__(cls) -> Hasher:
+        """Begin with an empty value."""
+
+    def update(self, part: bytes) -> None:
+        """Add the next part."""
+
+    def digest(self) -> bytes:
+        """Return the digest of all parts so far, 32 bytes."""
 
 @final
 class Delta:
+    """What each of two sides misses of the other."""
+
     @property
-    def to_a(self) -> Segment: ...
+    def to_a(self) -> Segment:
+        """Changes to apply at side A."""
+
     @property
-    def to_b(self) -> Segment: ...
+    def to_b(self) -> Segment:
+        """Changes to apply at side B."""
+
     @property
-    def log_a(self) -> Segment: ...
+    def log_a(self) -> Segment:
+        """Changes to log at side A only, because it has their value with their expiry."""
+
     @property
-    def log_b(self) -> Segment: ...
+    def log_b(self) -> Segment:
+        """Changes to log at side B only, because it has their value with their expiry."""
+
     @property
-    def conflicts(self) -> list[tuple[_Row, _Row]]: ...
+    def conflicts(self) -> list[tuple[_Row, _Row]]:
+        """A's and B's change of each key that both changed concurrently, to another value or another expiry."""
 
 def delta(
     a: Sequence[Segment],
@@ -152,26 +394,107 @@ def delta(
     cover_a: Cover,
     cover_b: Cover,
     ordered: bool = False,
-) -> Delta: ...
-def newest_digest(segments: Sequence[Segment]) -> bytes: ...
+) -> Delta:
+    """Compare the newest changes of two sides by what the other side holds.
+
+    Args:
+        a: Segments of side A, among them every one with a change that B may miss.
+        b: Segments of side B, among them every one with a change that A may miss.
+        cover_a: The changes that A holds.
+        cover_b: The changes that B holds.
+        ordered: Whether the greater of two concurrent changes of a key wins, instead of being a conflict.
+
+    Raises:
+        IndexDamagedError: A change to be sent has a key that is reserved for the index.
+        UsageError: The result is more than the format holds.
+    """
+
+def newest_digest(segments: Sequence[Segment]) -> bytes:
+    """Return the digest of the newest changes of all keys, 16 bytes; it detects accidents, not forgery."""
 
 @final
 class Inventory:
+    """What the last scan of a storage saw: the version token and digest of every key. Immutable."""
+
     @staticmethod
-    def decode(data: bytes) -> Inventory: ...
+    def decode(data: bytes) -> Inventory:
+        """Open and validate an object, over the given bytes if they are not compressed.
+
+        Raises:
+            FormatError: The object is intact and has a higher format version.
+            IndexDamagedError: A check failed at `offset`, in bytes.
+        """
+
     @staticmethod
-    def build(keys: Sequence[str], tokens: Sequence[bytes], digests: Sequence[bytes]) -> Inventory: ...
-    def encode(self, nonce: bytes, compress: bool = False) -> bytes: ...
+    def build(keys: Sequence[str], tokens: Sequence[bytes], digests: Sequence[bytes]) -> Inventory:
+        """Build an inventory of what a scan saw.
+
+        Args:
+            keys: The keys, in any order. Of a key given several times, the last counts.
+            tokens: The storage's version token of each key; empty where it proves nothing.
+            digests: BLAKE3 of each value, 32 bytes.
+
+        Raises:
+            UsageError: A key, token or digest is refused, or the sequences differ in length.
+        """
+
+    def encode(self, nonce: bytes, compress: bool = False) -> bytes:
+        """Return the whole object.
+
+        Args:
+            nonce: The nonce of the manifest at which the inventory is written, 16 bytes.
+            compress: Whether to store a zstd frame where that is smaller.
+
+        Raises:
+            UsageError: The nonce is not 16 bytes, or a column passes 4 GiB.
+        """
+
     @property
-    def nonce(self) -> bytes: ...
-    def __len__(self) -> int: ...
-    def compare(self, keys: Sequence[str], tokens: Sequence[bytes]) -> tuple[list[int], list[str]]: ...
-    def tokens(self, keys: Sequence[str]) -> list[bytes | None]: ...
-    def digests(self, keys: Sequence[str]) -> list[bytes | None]: ...
+    def nonce(self) -> bytes:
+        """The nonce of the manifest at which the inventory was written, 16 bytes; zeros before it is written."""
+
+    def __len__(self) -> int:
+        """Return the number of keys."""
+
+    def compare(self, keys: Sequence[str], tokens: Sequence[bytes]) -> tuple[list[int], list[str]]:
+        """Compare with the current keys of the storage and their tokens.
+
+        Returns:
+            Positions of the keys that are new or may have changed, and the keys of the inventory that are gone.
+
+        Raises:
+            UsageError: The keys do not strictly ascend in the order of UTF-8, or the sequences differ in length.
+        """
+
+    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the token of each of some keys, None where the key is unknown.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
+
+    def digests(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the digest of each of some keys, 32 bytes, None where the key is unknown.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
+
     def updated(
         self,
         keys: Sequence[str],
         tokens: Sequence[bytes],
         digests: Sequence[bytes],
         removed: Sequence[str],
-    ) -> Inventory: ...
+    ) -> Inventory:
+        """Return the inventory with some keys set and some removed; a key in both is removed.
+
+        Args:
+            keys: The keys to set, as for `build`.
+            tokens: Their tokens.
+            digests: Their digests.
+            removed: The keys to remove, in any order.
+
+        Raises:
+            UsageError: As `build`.
+        """
