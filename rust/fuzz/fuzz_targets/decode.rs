@@ -1,4 +1,4 @@
-//! Any body, behind an intact envelope: refused, or read and written as one and the same.
+//! Any body in an intact envelope is either refused, or written again as the same bytes.
 //!
 //! `cargo +nightly fuzz run --fuzz-dir rust/fuzz decode rust/fuzz/corpus tests/golden/v1`
 
@@ -12,7 +12,7 @@ const NAME: &str = "segment/0000000000000001-0";
 
 fuzz_target!(|data: &[u8]| {
     let mut object = data.to_vec();
-    mend(&mut object);
+    repair_envelope(&mut object);
     let kind = object.get(4).and_then(|kind| Kind::try_from(*kind).ok());
     let kind = kind.unwrap_or(Kind::Segment);
     if let Ok(body) = envelope::open(kind, &object) {
@@ -24,8 +24,8 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// Give an object an envelope that lets a reader reach its body.
-fn mend(object: &mut [u8]) {
+/// Give an object an envelope that lets a reader reach the body.
+fn repair_envelope(object: &mut [u8]) {
     let Some((header, body)) = object.split_first_chunk_mut::<HEADER_BYTES>() else {
         return;
     };
@@ -63,7 +63,7 @@ fn inventory(body: &[u8]) {
     }
 }
 
-/// Longer forms of integers are read, and nothing else is.
+/// Longer forms of integers are read; nothing else may differ.
 fn same(again: &[u8], body: &[u8]) {
     assert!(again == body || again.len() <= body.len());
 }

@@ -2,10 +2,10 @@
 //!
 //! `cargo run --release --example decode_storm -- [executions] [seed]`
 //!
-//! Goldens are mutated and their checksum mended, so that what lies behind it is reached. Every
-//! object is either refused, or what it decodes to, built anew from its rows, is the same object
-//! byte for byte (or the same but for longer integer forms), keeps every promise of the format, and
-//! goes through delta and lookups; several threads say the same. Accepted mutants are mutated on.
+//! Golden objects are mutated and their checksum is repaired, so that the checks behind it are reached. Every object is
+//! either refused, or decodes to rows from which the same bytes are built again (except for longer forms of integers).
+//! Its rows keep every promise of the format and pass through delta and lookups, and several threads come to the same
+//! result. Accepted mutants are mutated further.
 
 #![expect(clippy::unwrap_used, reason = "a failure is to stop the storm")]
 
@@ -21,7 +21,7 @@ use kvsync_core::{
 const NAME: &str = "segment/0000000000000001-0";
 const POOL_MAX: usize = 512;
 const LENGTH_MAX: usize = 2000;
-/// Starting threads takes longer than all the rest: not every object is decoded by several as well.
+/// Starting threads takes longer than all other work, so only some objects are decoded by several threads as well.
 const THREADED_EVERY: u64 = 50;
 const SEEDS: [(&str, Kind); 6] = [
     ("segment-empty", Kind::Segment),
@@ -148,7 +148,7 @@ fn mutate(object: &mut Vec<u8>, random: &mut Random) {
     }
 }
 
-/// Whether an accepted object is the one encoding of what it means.
+/// Whether an accepted object is the one encoding of its rows.
 fn run(kind: Kind, object: &[u8]) -> Result<bool, Error> {
     let body = envelope::open(kind, object)?;
     let again = match kind {
@@ -159,7 +159,7 @@ fn run(kind: Kind, object: &[u8]) -> Result<bool, Error> {
     if bare == body {
         return Ok(true);
     }
-    // Not the shortest integers: what was written is, and differs in nothing else.
+    // It had longer forms of integers; what is written has the shortest, and differs in nothing else.
     assert!(bare.len() <= body.len());
     let differ = bare.len() != body.len() || kind == Kind::Segment;
     assert!(differ, "an inventory that differs in its columns");

@@ -5,6 +5,14 @@ use crate::reason::ArgumentFault;
 use crate::view::View;
 
 /// How much a batch may hold.
+///
+/// ```
+/// use kvsync_core::BatchLimits;
+///
+/// let limits = BatchLimits { count_max: 3, bytes_max: 10 };
+/// assert_eq!(limits.batches([1, 1, 1, 1, 90, 5])?, [(0, 3), (3, 4), (4, 5), (5, 6)]);
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
     /// The most changes, at least 1.

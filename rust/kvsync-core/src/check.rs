@@ -90,26 +90,17 @@ impl<'a> Check<'a> {
         if sizes.width() != column::width_of(sizes.max()) {
             return Err(damage(&layout.size, Reason::ColumnTooWide));
         }
-        let is_tombstone = |flag: &u8| flag & TOMBSTONE != 0;
-        let any = flags.iter().fold(0, |all, flag| all | flag) & TOMBSTONE != 0;
-        let tombstones = if any {
-            flags.iter().filter(|flag| is_tombstone(flag)).count()
-        } else {
-            0
-        };
+        let tombstones = count_tombstones(flags);
         let totals = Totals {
             tombstones,
             value_bytes: sizes.sum(0, layout.count),
             expiring: self.expires(layout, tombstones)?,
         };
-        if tombstones == 0 {
-            return Ok(totals);
-        }
         let mut rows = flags.iter().zip(digests).enumerate();
-        let is_bad = |(index, (flag, digest)): (usize, (&u8, &[u8; DIGEST_BYTES]))| {
-            is_tombstone(flag) && (*digest != NO_DIGEST || sizes.get(index) != 0)
+        let has_value = |(index, (flag, digest)): (usize, (&u8, &[u8; DIGEST_BYTES]))| {
+            flag & TOMBSTONE != 0 && (*digest != NO_DIGEST || sizes.get(index) != 0)
         };
-        if rows.any(is_bad) {
+        if tombstones > 0 && rows.any(has_value) {
             return Err(damage(&layout.flags, Reason::TombstoneWithValue));
         }
         Ok(totals)
@@ -173,6 +164,15 @@ impl<'a> Check<'a> {
 
 const fn damage(range: &Range<usize>, reason: Reason) -> Error {
     Error::damaged(HEADER_BYTES + range.start, reason)
+}
+
+/// Count the tombstones, in one quick pass where there are none.
+fn count_tombstones(flags: &[u8]) -> usize {
+    let all = flags.iter().fold(0, |all, flag| all | flag);
+    if all & TOMBSTONE == 0 {
+        return 0;
+    }
+    flags.iter().filter(|flag| *flag & TOMBSTONE != 0).count()
 }
 
 /// The least stamp, and the greatest of the only origin.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use crate::build::Builder;
 use crate::cover::Cover;
-use crate::equal_runs::EqualRuns;
+use crate::equal_runs::{EqualRun, EqualRuns};
 use crate::error::Result;
 use crate::key;
 use crate::merge::Newest;
@@ -35,6 +35,15 @@ pub struct Side<'a> {
 }
 
 /// Two sides to compare.
+///
+/// ```
+/// use kvsync_core::{Cover, Side, Sides, Workers, delta};
+///
+/// let side = Side { segments: &[], cover: &Cover::default() };
+/// let delta = delta(Sides { a: side, b: side, ordered: false }, Workers::ALONE)?;
+/// assert!(delta.to_a.view().is_empty() && delta.conflict_a.view().is_empty());
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Sides<'a> {
     /// Side A.
@@ -75,6 +84,23 @@ pub enum SingleSegment {
 ///
 /// Where much is missing, several threads compare it by ranges of keys. The result does not depend on their number.
 ///
+/// ```
+/// use kvsync_core::{Cover, KeyList, NewValues, Provenance, Segment, Side, Sides, Workers, delta};
+///
+/// let keys: KeyList = ["a", "b"].into_iter().collect();
+/// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
+/// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
+/// let (holds_all, holds_first) = (Cover::default().with_stamp(7, 101), Cover::default().with_stamp(7, 100));
+/// let sides = Sides {
+///     a: Side { segments: &[log.view()], cover: &holds_all },
+///     b: Side { segments: &[], cover: &holds_first },
+///     ordered: false,
+/// };
+/// let delta = delta(sides, Workers::new(2))?;
+/// assert!(delta.to_b.view().iter().map(|row| row.stamp).eq([101]));
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::ForgedKey`](crate::Error::ForgedKey) where a key to be sent is reserved.
 pub fn delta(sides: Sides<'_>, workers: Workers) -> Result<Delta> {
@@ -101,6 +127,22 @@ pub fn delta(sides: Sides<'_>, workers: Workers) -> Result<Delta> {
 /// The segment that is the whole delta, where one side has nothing to compare and misses all of one segment.
 ///
 /// Nothing has to be copied then.
+///
+/// ```
+/// use kvsync_core::{Cover, KeyList, NewValues, Provenance, Segment, Side, Sides, SingleSegment, single_segment};
+///
+/// let keys: KeyList = ["a", "b"].into_iter().collect();
+/// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
+/// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
+/// let (holds_all, holds_nothing) = (Cover::default().with_stamp(7, 101), Cover::default());
+/// let sides = Sides {
+///     a: Side { segments: &[log.view()], cover: &holds_all },
+///     b: Side { segments: &[], cover: &holds_nothing },
+///     ordered: false,
+/// };
+/// assert_eq!(single_segment(sides)?, Some(SingleSegment::ToB(0)));
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`delta`].
@@ -237,12 +279,7 @@ impl DeltaBuilder {
                 self.add(row_a, order.is_ge().then_some(row_b), ordered)?;
                 order
             };
-            // A long reach costs nothing where the stamps, which are compared first, end the run.
-            reach = if run.ended_by_stamp {
-                REACH_MAX
-            } else {
-                (2 * run.count + REACH_MIN).min(REACH_MAX)
-            };
+            reach = next_reach(&run);
             if order.is_le() {
                 next_a = for_b.next();
             }
@@ -283,6 +320,17 @@ impl DeltaBuilder {
                 self.conflict_b.push(b);
             }
         }
+    }
+}
+
+/// How many changes to compare at once after a run.
+///
+/// A long reach costs nothing where the stamps, which are compared first, end the run.
+fn next_reach(run: &EqualRun<'_>) -> usize {
+    if run.ended_by_stamp {
+        REACH_MAX
+    } else {
+        (2 * run.count + REACH_MIN).min(REACH_MAX)
     }
 }
 

@@ -86,6 +86,19 @@ pub fn open(kind: Kind, data: &[u8]) -> Result<Cow<'_, [u8]>> {
     let Some((header, stored)) = data.split_first_chunk::<HEADER_BYTES>() else {
         return Err(Error::damaged(data.len(), Reason::EnvelopeTooShort));
     };
+    let flags = check_header(kind, header, stored)?;
+    let length = little_endian(header, 8);
+    if flags == COMPRESSED {
+        inflate(stored, length).map(Cow::Owned)
+    } else if length == stored.len() as u64 {
+        Ok(Cow::Borrowed(stored))
+    } else {
+        Err(Error::damaged(8, Reason::LengthMismatch))
+    }
+}
+
+/// Check everything in a header but the length, and return its flags.
+fn check_header(kind: Kind, header: &[u8; HEADER_BYTES], stored: &[u8]) -> Result<u16> {
     if !header.starts_with(&MAGIC) {
         return Err(Error::damaged(0, Reason::NotAnObject));
     }
@@ -104,14 +117,7 @@ pub fn open(kind: Kind, data: &[u8]) -> Result<Cow<'_, [u8]>> {
     if flags & !COMPRESSED != 0 {
         return Err(Error::damaged(6, Reason::UnknownEnvelopeFlags));
     }
-    let length = little_endian(header, 8);
-    if flags == COMPRESSED {
-        inflate(stored, length).map(Cow::Owned)
-    } else if length == stored.len() as u64 {
-        Ok(Cow::Borrowed(stored))
-    } else {
-        Err(Error::damaged(8, Reason::LengthMismatch))
-    }
+    Ok(flags)
 }
 
 /// The bytes that hold an opened object: the given ones, never copied, or its own.

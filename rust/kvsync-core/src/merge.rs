@@ -12,6 +12,17 @@ use crate::segment::Segment;
 use crate::view::View;
 
 /// An iterator over the newest change of each key, from iterators that each ascend by key.
+///
+/// ```
+/// use kvsync_core::{KeyList, NewValues, Newest, Provenance, Segment};
+///
+/// let keys: KeyList = ["a", "b"].into_iter().collect();
+/// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
+/// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
+/// let newest = Newest::new([log.view().rows(0..2), log.view().rows(1..2)]);
+/// assert!(newest.eq(log.view().iter()));
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Newest<'a, I> {
     heap: BinaryHeap<Head<'a, I>>,
@@ -82,6 +93,17 @@ impl<'a, I: Iterator<Item = Row<'a>>> Iterator for Newest<'a, I> {
 impl Segment<Vec<u8>> {
     /// Merge segments: the newest change of each key.
     ///
+    /// ```
+    /// use kvsync_core::{KeyList, NewValues, Provenance, Segment};
+    ///
+    /// let keys: KeyList = ["a", "b"].into_iter().collect();
+    /// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
+    /// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
+    /// let rest = log.view().without(&["a"])?;
+    /// assert_eq!(Segment::merge(&[log.view(), rest.view()])?.view().len(), 2);
+    /// # Ok::<(), kvsync_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) where the result is more than the format holds.
     pub fn merge(segments: &[View<'_>]) -> Result<Self> {
@@ -95,6 +117,13 @@ impl Segment<Vec<u8>> {
 
 impl View<'_> {
     /// The segment without some keys, given in any order.
+    ///
+    /// ```
+    /// use kvsync_core::Segment;
+    ///
+    /// assert!(Segment::from_rows(Vec::new())?.view().without(&["a"])?.view().is_empty());
+    /// # Ok::<(), kvsync_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) where the result is more than the format holds.
@@ -116,6 +145,17 @@ impl View<'_> {
 /// The digest of the newest changes of some segments, as [`digest::of_newest`](crate::digest::of_newest).
 ///
 /// The digest of a single segment is computed once and remembered by the segment.
+///
+/// ```
+/// use kvsync_core::{KeyList, NewValues, Provenance, Segment, digest, newest_digest};
+///
+/// let keys: KeyList = ["a", "b"].into_iter().collect();
+/// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
+/// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
+/// assert_eq!(newest_digest(&[&log, &log]), newest_digest(&[&log]));
+/// assert_eq!(newest_digest(&[&log]), digest::of_newest(log.view().iter()));
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 #[must_use]
 pub fn newest_digest<B: AsRef<[u8]>>(segments: &[&Segment<B>]) -> [u8; 16] {
     if let [single] = segments {

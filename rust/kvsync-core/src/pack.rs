@@ -1,11 +1,27 @@
-//! The part of msgpack that the index uses, read strictly and written in the shortest form.
+//! The part of msgpack that the index uses: read strictly, written in the shortest form.
 
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::reason::{Reason, Type};
+use crate::reason::{MsgpackType, Reason};
 
-/// Reads one body; offsets in errors are those of the object around it.
+/// Reads one body strictly. Offsets in errors count from the first byte of the object around it.
+///
+/// ```
+/// use kvsync_core::pack::{Reader, Writer};
+///
+/// let mut body = Vec::new();
+/// let mut out = Writer(&mut body);
+/// out.map(1);
+/// out.str("count")?;
+/// out.uint(300);
+/// let mut reader = Reader::new(&body, 24);
+/// reader.map(1)?;
+/// reader.key("count")?;
+/// assert_eq!((reader.offset(), reader.uint()?), (31, 300));
+/// reader.end()?;
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Reader<'a> {
     data: &'a [u8],
@@ -14,35 +30,35 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader at the beginning of `data`, which begins `shift` bytes into its object.
+    /// Start at the beginning of `data`, which begins `shift` bytes into its object.
     #[must_use]
     pub const fn new(data: &'a [u8], shift: usize) -> Self {
         Self { data, at: 0, shift }
     }
 
-    /// Where the next byte lies in the object.
+    /// The offset of the next byte in the object.
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.at + self.shift
     }
 
-    /// Bytes not yet read.
+    /// How many bytes are not read yet.
     #[must_use]
     pub const fn remaining(&self) -> usize {
         self.data.len() - self.at
     }
 
-    /// A map of exactly `entries` entries.
+    /// Read the head of a map of exactly `entries` entries.
     ///
     /// # Errors
-    /// Anything else is damage.
+    /// Anything else is refused as damage.
     pub fn map(&mut self, entries: usize) -> Result<()> {
         let offset = self.offset();
         let length = match self.byte()? {
             byte @ 0x80..=0x8f => usize::from(byte & 0x0f),
             0xde => self.length(2)?,
             0xdf => self.length(4)?,
-            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Map))),
+            _ => return Err(Error::damaged(offset, Reason::Expected(MsgpackType::Map))),
         };
         if length == entries {
             Ok(())
@@ -51,10 +67,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The key of the next map entry, which must be `key`.
+    /// Read the key of the next map entry, which must be `key`.
     ///
     /// # Errors
-    /// Anything else is damage.
+    /// Anything else is refused as damage.
     pub fn key(&mut self, key: &'static str) -> Result<()> {
         let offset = self.offset();
         let range = self.str()?;
@@ -65,10 +81,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The entries `name`, which must be `name`, and `count`, of which each needs `entry_bytes` of what follows.
+    /// Read the entry `name`, which must be `name`, and `count`, a number of things of at least `entry_bytes` each.
     ///
     /// # Errors
-    /// Anything else is damage.
+    /// Anything else is refused as damage.
     pub(crate) fn name_and_count(&mut self, name: &str, entry_bytes: usize) -> Result<usize> {
         self.key("name")?;
         let offset = self.offset();
@@ -85,10 +101,10 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    /// A str, as its range in the body; its UTF-8 is not checked.
+    /// Read a str, and return its range in the body. Its UTF-8 is not checked.
     ///
     /// # Errors
-    /// Anything else, or a length beyond the end, is damage.
+    /// Anything else, or a length beyond the end, is refused as damage.
     pub fn str(&mut self) -> Result<Range<usize>> {
         let offset = self.offset();
         let length = match self.byte()? {
@@ -96,37 +112,37 @@ impl<'a> Reader<'a> {
             0xd9 => self.length(1)?,
             0xda => self.length(2)?,
             0xdb => self.length(4)?,
-            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Str))),
+            _ => return Err(Error::damaged(offset, Reason::Expected(MsgpackType::Str))),
         };
         self.skip(length)
     }
 
-    /// A bin, as its range in the body.
+    /// Read a bin, and return its range in the body.
     ///
     /// # Errors
-    /// Anything else, or a length beyond the end, is damage.
+    /// Anything else, or a length beyond the end, is refused as damage.
     pub fn bin(&mut self) -> Result<Range<usize>> {
         let offset = self.offset();
         let length = match self.byte()? {
             0xc4 => self.length(1)?,
             0xc5 => self.length(2)?,
             0xc6 => self.length(4)?,
-            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Bin))),
+            _ => return Err(Error::damaged(offset, Reason::Expected(MsgpackType::Bin))),
         };
         self.skip(length)
     }
 
-    /// The length of an array, at most the bytes that remain.
+    /// Read the length of an array, at most the number of bytes that remain.
     ///
     /// # Errors
-    /// Anything else is damage.
+    /// Anything else is refused as damage.
     pub fn array(&mut self) -> Result<usize> {
         let offset = self.offset();
         let length = match self.byte()? {
             byte @ 0x90..=0x9f => usize::from(byte & 0x0f),
             0xdc => self.length(2)?,
             0xdd => self.length(4)?,
-            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Array))),
+            _ => return Err(Error::damaged(offset, Reason::Expected(MsgpackType::Array))),
         };
         if length <= self.remaining() {
             Ok(length)
@@ -135,10 +151,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An unsigned integer in any form that holds it.
+    /// Read an unsigned integer in any form that holds it.
     ///
     /// # Errors
-    /// Anything else, negative numbers included, is damage.
+    /// Anything else, negative numbers included, is refused as damage.
     pub fn uint(&mut self) -> Result<u64> {
         let offset = self.offset();
         let marker = self.byte()?;
@@ -146,7 +162,7 @@ impl<'a> Reader<'a> {
             0x00..=0x7f => return Ok(u64::from(marker)),
             0xcc..=0xcf => (1 << (marker - 0xcc), false),
             0xd0..=0xd3 => (1 << (marker - 0xd0), true),
-            _ => return Err(Error::damaged(offset, Reason::Expected(Type::Uint))),
+            _ => return Err(Error::damaged(offset, Reason::Expected(MsgpackType::Uint))),
         };
         let number = self.big_endian(width)?;
         if signed && number >> (8 * width - 1) != 0 {
@@ -155,10 +171,10 @@ impl<'a> Reader<'a> {
         Ok(number)
     }
 
-    /// The end of the body.
+    /// Check that the body ends here.
     ///
     /// # Errors
-    /// Bytes that follow are damage.
+    /// Bytes that follow are refused as damage.
     pub fn end(&self) -> Result<()> {
         if self.remaining() == 0 {
             Ok(())
@@ -196,20 +212,20 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes one body behind whatever is in the vector already.
+/// Appends to the vector in the shortest forms of msgpack.
 #[derive(Debug)]
 pub struct Writer<'a>(pub &'a mut Vec<u8>);
 
 impl Writer<'_> {
-    /// The head of a map of fewer than 16 entries.
+    /// Write the head of a map of fewer than 16 entries.
     pub fn map(&mut self, entries: u8) {
         self.0.push(0x80 | (entries & 0x0f));
     }
 
-    /// The head of an array.
+    /// Write the head of an array.
     ///
     /// # Errors
-    /// More than 2^32 - 1 elements are too many.
+    /// More than 2^32 - 1 elements.
     pub fn array(&mut self, length: usize) -> Result<()> {
         match length {
             0..=15 => self.head(0x90 | length.to_le_bytes()[0], &[]),
@@ -219,10 +235,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A str.
+    /// Write a str.
     ///
     /// # Errors
-    /// More than 2^32 - 1 bytes are too many.
+    /// More than 2^32 - 1 bytes.
     pub fn str(&mut self, text: &str) -> Result<()> {
         let length = text.len();
         match length {
@@ -235,20 +251,20 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A bin.
+    /// Write a bin.
     ///
     /// # Errors
-    /// More than 2^32 - 1 bytes are too many.
+    /// More than 2^32 - 1 bytes.
     pub fn bin(&mut self, bytes: &[u8]) -> Result<()> {
         self.bin_head(bytes.len())?;
         self.0.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// The head of a bin.
+    /// Write the head of a bin.
     ///
     /// # Errors
-    /// More than 2^32 - 1 bytes are too many.
+    /// More than 2^32 - 1 bytes.
     pub fn bin_head(&mut self, length: usize) -> Result<()> {
         match length {
             0..=0xff => self.head(0xc4, &low::<1>(length)),
@@ -258,7 +274,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// An unsigned integer, as short as it goes.
+    /// Write an unsigned integer.
     pub fn uint(&mut self, number: u64) {
         let bytes = number.to_be_bytes();
         match number {
@@ -282,6 +298,6 @@ fn low<const N: usize>(length: usize) -> [u8; N] {
 }
 
 fn checked(length: usize) -> Result<[u8; 4]> {
-    let short = u32::try_from(length).map_err(|_| Error::TooLarge { length })?;
-    Ok(short.to_be_bytes())
+    let narrow = u32::try_from(length).map_err(|_| Error::TooLarge { length })?;
+    Ok(narrow.to_be_bytes())
 }

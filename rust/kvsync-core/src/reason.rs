@@ -31,7 +31,7 @@ pub enum Reason {
     /// The object is intact, but has another name.
     OtherName,
     /// A msgpack type stands where another is expected.
-    Expected(Type),
+    Expected(MsgpackType),
     /// A map has more or fewer entries than the format says.
     MapEntries,
     /// A map key is unknown, missing or misplaced.
@@ -81,7 +81,7 @@ pub enum Reason {
 /// A type that msgpack knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Type {
+pub enum MsgpackType {
     /// A map.
     Map,
     /// A string.
@@ -172,7 +172,7 @@ impl fmt::Display for Reason {
     }
 }
 
-impl fmt::Display for Type {
+impl fmt::Display for MsgpackType {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Map => "a map",

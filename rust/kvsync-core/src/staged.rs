@@ -111,10 +111,7 @@ impl<K: Borrow<KeyList>> Staged<K> {
         check_length(list.key_bytes().max(order.len().saturating_mul(DIGEST_BYTES)))?;
         let steps = order.len().saturating_sub(1) as u64;
         provenance.first_stamp.checked_add(steps).ok_or(Error::ClockOverflow)?;
-        let mut deletes: Vec<bool> = Vec::new();
-        if values.iter().any(Option::is_none) {
-            deletes.extend(values.iter().map(Option::is_none));
-        }
+        let deletes = deletes_of(values);
         let in_order = order.len() == list.len() && (0..).zip(&order).all(|(place, given)| place == *given);
         Ok(Self {
             is_plain: deletes.is_empty() && in_order,
@@ -282,6 +279,14 @@ impl<'a> Ordered<'a> {
             expiring: self.expires().filter(|time| *time != 0).count(),
         }
     }
+}
+
+/// Whether each value is a delete; empty where none is.
+fn deletes_of(values: &[Option<&[u8]>]) -> Vec<bool> {
+    if values.iter().all(Option::is_some) {
+        return Vec::new();
+    }
+    values.iter().map(Option::is_none).collect()
 }
 
 /// A range cut to `count` positions, of which there are fewer than 2^32.

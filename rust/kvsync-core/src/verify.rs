@@ -13,6 +13,16 @@ impl View<'_> {
     ///
     /// `values` holds one value for each put of the range. A missing value always differs.
     ///
+    /// ```
+    /// use kvsync_core::{KeyList, NewValues, Provenance, Segment, Workers};
+    ///
+    /// let keys: KeyList = ["a", "b"].into_iter().collect();
+    /// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
+    /// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
+    /// assert_eq!(log.view().mismatches(0..2, &[Some(b"1"), Some(b"3")], Workers::ALONE)?, [1]);
+    /// # Ok::<(), kvsync_core::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Fewer or more values than puts.
     pub fn mismatches(&self, range: Range<usize>, values: &[Option<&[u8]>], workers: Workers) -> Result<Vec<usize>> {

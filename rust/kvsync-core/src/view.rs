@@ -8,6 +8,19 @@ use crate::row::{DIGEST_BYTES, Row, TOMBSTONE};
 use crate::strings::Strings;
 
 /// The columns of a segment, borrowed from its bytes.
+///
+/// ```
+/// use kvsync_core::{KeyList, NewValues, Provenance, Segment};
+///
+/// let keys: KeyList = ["a", "b"].into_iter().collect();
+/// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
+/// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
+/// let view = log.view();
+/// assert_eq!((view.len(), view.value_bytes(), view.stamp_max()), (2, 2, 101));
+/// assert!(view.rows(1..9).map(|row| row.key).eq([b"b"]));
+/// assert_eq!(view.find(&["a", "c"])[1], None);
+/// # Ok::<(), kvsync_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pub(crate) layout: &'a Layout,

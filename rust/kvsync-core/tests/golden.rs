@@ -238,7 +238,7 @@ fn path(name: &str) -> PathBuf {
     root.join(folder).join(name).with_extension("bin")
 }
 
-/// Open as far as the core knows the kind, and encode again.
+/// Open an object, decode it where the core knows its kind, and encode it again.
 fn reopen(kind: Kind, data: &[u8]) -> Result<Vec<u8>, Error> {
     let body = envelope::open(kind, data)?;
     let compress = data[6] & 1 != 0;
@@ -264,10 +264,10 @@ fn write_goldens() {
 }
 
 #[test]
-fn goldens_are_written_and_read_as_ever() {
+fn goldens_are_written_and_read_unchanged() {
     for (name, kind, data) in goldens() {
         let golden = fs::read(path(name)).unwrap();
-        // A newer zstd may compress differently; what it compresses is fixed.
+        // A newer zstd may compress differently; the body is fixed.
         let ours = envelope::open(kind, &data).unwrap();
         assert_eq!(envelope::open(kind, &golden).unwrap(), ours, "{name}");
         assert_eq!(golden[6] & 1, u8::from(name == "segment-zstd"), "{name}");
@@ -298,7 +298,7 @@ fn every_flipped_bit_and_every_truncation_is_damage() {
 }
 
 #[test]
-fn flips_behind_a_mended_checksum_are_refused_or_mean_something_else() {
+fn flips_behind_a_repaired_checksum_are_refused_or_mean_something_else() {
     for (name, kind, _) in goldens() {
         let mut data = fs::read(path(name)).unwrap();
         if !matches!(kind, Kind::Segment | Kind::Inventory) || data[6] != 0 {

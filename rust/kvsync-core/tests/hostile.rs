@@ -1,4 +1,4 @@
-//! Bodies made to hurt a reader: each is refused, none costs memory or time beyond its length.
+//! Hostile bodies: each is refused, and none costs memory or time beyond its length.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test may panic")]
 
@@ -6,7 +6,7 @@ use kvsync_core::envelope::{self, HEADER_BYTES, RATIO_MAX};
 use kvsync_core::pack::{Reader, Writer};
 use kvsync_core::{Error, Inventory, Kind, Reason, Segment};
 
-/// The parts of a segment's body, to be spoilt one by one.
+/// The parts of a segment's body, to be damaged one by one.
 #[derive(Clone)]
 struct Parts {
     entries: u8,
@@ -19,7 +19,7 @@ struct Parts {
     tail: Vec<u8>,
 }
 
-/// Places in [`Parts::columns`].
+/// Indices in [`Parts::columns`].
 const STAMP: usize = 0;
 const ORIGIN: usize = 1;
 const FLAGS: usize = 2;
@@ -98,9 +98,9 @@ fn parse(body: &[u8]) -> Result<Vec<u8>, Error> {
     Segment::parse(body, 0, "s")?.encode("s", false)
 }
 
-fn refused(spoil: impl FnOnce(&mut Parts)) {
+fn refused(damage: impl FnOnce(&mut Parts)) {
     let mut parts = valid();
-    spoil(&mut parts);
+    damage(&mut parts);
     let length = body(&parts).len() + HEADER_BYTES;
     match parse(&body(&parts)) {
         Err(Error::Damaged { offset, .. }) => assert!((HEADER_BYTES..=length).contains(&offset)),
@@ -153,7 +153,7 @@ fn columns_fit_the_count() {
 }
 
 #[test]
-fn columns_are_as_narrow_as_they_go() {
+fn columns_are_as_narrow_as_possible() {
     for column in [STAMP, ORIGIN, SIZE, EXPIRES, KEY_SIZE] {
         for width in [2, 4, 8] {
             refused(|parts| {
@@ -178,7 +178,7 @@ fn lengths_that_overflow_are_refused() {
 }
 
 #[test]
-fn facts_about_stamps_are_exact() {
+fn stamp_base_and_maxima_are_exact() {
     refused(|parts| parts.origins = vec![9, 4]);
     refused(|parts| parts.origins = vec![4, 4]);
     refused(|parts| parts.origins = vec![4]);
@@ -201,7 +201,7 @@ fn facts_about_stamps_are_exact() {
 }
 
 #[test]
-fn of_nothing_there_is_one_form() {
+fn an_empty_segment_has_one_form() {
     let empty = Parts {
         count: 0,
         origins: vec![],
@@ -230,7 +230,7 @@ fn of_nothing_there_is_one_form() {
 }
 
 #[test]
-fn flags_are_known_and_tombstones_bare() {
+fn flags_are_known_and_tombstones_have_no_value() {
     refused(|parts| parts.columns[FLAGS][0] = 4);
     refused(|parts| parts.columns[FLAGS][0] = 0x80);
     refused(|parts| parts.columns[FLAGS][0] = 1);
@@ -239,7 +239,7 @@ fn flags_are_known_and_tombstones_bare() {
 }
 
 #[test]
-fn expiries_are_there_only_where_a_value_expires() {
+fn the_column_of_expiries_is_empty_unless_a_value_expires() {
     let mut never = valid();
     never.columns[EXPIRES].clear();
     let sealed = envelope::seal(Kind::Segment, &body(&never), false);
@@ -254,7 +254,7 @@ fn expiries_are_there_only_where_a_value_expires() {
 }
 
 #[test]
-fn other_types_are_refused_wherever_they_stand() {
+fn other_types_are_refused_everywhere() {
     let valid = body(&valid());
     assert!(parse(&valid).is_ok());
     // nil, false, floats, fixext, ext, negative numbers, a map, deep arrays
@@ -262,10 +262,10 @@ fn other_types_are_refused_wherever_they_stand() {
         0xc0, 0xc1, 0xc2, 0xca, 0xcb, 0xd4, 0xd8, 0xc7, 0xc9, 0xff, 0xe0, 0x81, 0xdf, 0xdd, 0xdb, 0xc6, 0x91,
     ] {
         for place in 0..valid.len() - 150 {
-            let mut spoilt = valid.clone();
-            spoilt[place] = marker;
-            if let Ok(object) = parse(&spoilt) {
-                assert_eq!(object[HEADER_BYTES..], spoilt, "{marker:x} at {place}");
+            let mut damaged = valid.clone();
+            damaged[place] = marker;
+            if let Ok(object) = parse(&damaged) {
+                assert_eq!(object[HEADER_BYTES..], damaged, "{marker:x} at {place}");
             }
         }
     }
@@ -312,7 +312,7 @@ fn compressed(frame: &[u8], length: u64) -> Result<Vec<u8>, Error> {
 }
 
 #[test]
-fn bombs_are_refused_before_they_cost_memory() {
+fn compression_bombs_are_refused_before_they_cost_memory() {
     let bomb = zstd::bulk::compress(&vec![0; 1 << 26], 19).unwrap();
     assert!((bomb.len() as u64) * RATIO_MAX < 1 << 26);
     for length in [1 << 26, 1 << 40, u64::MAX, 0, bomb.len() as u64 * RATIO_MAX] {
@@ -352,10 +352,10 @@ fn unknown_flags_kinds_and_lengths_are_refused() {
         Err(Error::Damaged { offset: 4, .. })
     ));
     for (place, value) in [(6, 2), (6, 0x80), (7, 1), (8, 3), (8, 5), (15, 1), (0, 0), (4, 9)] {
-        let mut spoilt = object.clone();
-        spoilt[place] = value;
-        envelope::repair_checksum(&mut spoilt);
-        assert!(envelope::open(Kind::Lease, &spoilt).is_err(), "{place}");
+        let mut damaged = object.clone();
+        damaged[place] = value;
+        envelope::repair_checksum(&mut damaged);
+        assert!(envelope::open(Kind::Lease, &damaged).is_err(), "{place}");
     }
 }
 
@@ -384,7 +384,7 @@ fn an_inventory_is_checked_alike() {
         body
     };
     assert!(Inventory::parse(body(&parts), 0).is_ok());
-    let spoilers: [(usize, &[u8]); 9] = [
+    let replacements: [(usize, &[u8]); 9] = [
         (0, &[0; 15]),
         (1, &[7; 63]),
         (1, &[7; 96]),
@@ -395,10 +395,10 @@ fn an_inventory_is_checked_alike() {
         (5, b"aa"),
         (5, b"a\xff"),
     ];
-    for (place, bytes) in spoilers {
-        let mut spoilt = parts;
-        spoilt[place].1 = bytes;
-        let outcome = Inventory::parse(body(&spoilt), 0);
+    for (place, bytes) in replacements {
+        let mut damaged = parts;
+        damaged[place].1 = bytes;
+        let outcome = Inventory::parse(body(&damaged), 0);
         assert!(matches!(outcome, Err(Error::Damaged { .. })), "{place}");
     }
 }

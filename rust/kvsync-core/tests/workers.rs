@@ -1,4 +1,4 @@
-//! Work divided among threads against the same work done by one: the outcome is the same, errors included.
+//! Work divided among threads gives the result of one thread, errors included.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,7 +13,7 @@ use kvsync_core::{
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-/// A change that a few numbers stand for: key, origin, stamp, flags, what tells the digest, and expiry.
+/// A change in short: key, origin, stamp, flags, a number for the digest, and expiry.
 type Change = (String, u64, u64, u8, u8, u64);
 
 fn segment(log: &[Change]) -> Segment<Vec<u8>> {
@@ -57,35 +57,35 @@ fn any_workers() -> impl Strategy<Value = Workers> {
     (2_usize..6, shares).prop_map(|(threads, share)| Workers::new(threads).with_share(share))
 }
 
-/// What is done to an object before it is read.
+/// How an object is damaged before it is read.
 #[derive(Debug, Clone)]
-enum Harm {
+enum Damage {
     None,
     Name,
     Cut(usize),
-    Flip { place: usize, bit: u8, mend: bool },
+    Flip { place: usize, bit: u8, repair: bool },
 }
 
-fn any_harm() -> impl Strategy<Value = Harm> {
+fn any_damage() -> impl Strategy<Value = Damage> {
     let flip = (any::<usize>(), 0_u8..8, any::<bool>());
     prop_oneof![
-        12 => Just(Harm::None),
-        1 => Just(Harm::Name),
-        1 => any::<usize>().prop_map(Harm::Cut),
-        3 => flip.prop_map(|(place, bit, mend)| Harm::Flip { place, bit, mend }),
+        12 => Just(Damage::None),
+        1 => Just(Damage::Name),
+        1 => any::<usize>().prop_map(Damage::Cut),
+        3 => flip.prop_map(|(place, bit, repair)| Damage::Flip { place, bit, repair }),
     ]
 }
 
-fn object(log: &[Change], compress: bool, harm: &Harm) -> Vec<u8> {
-    let name = if matches!(harm, Harm::Name) { "t" } else { "s" };
+fn object(log: &[Change], compress: bool, damage: &Damage) -> Vec<u8> {
+    let name = if matches!(damage, Damage::Name) { "t" } else { "s" };
     let mut object = segment(log).encode(name, compress).unwrap();
-    match harm {
-        Harm::None | Harm::Name => {}
-        Harm::Cut(place) => object.truncate(place % object.len()),
-        Harm::Flip { place, bit, mend } => {
+    match damage {
+        Damage::None | Damage::Name => {}
+        Damage::Cut(place) => object.truncate(place % object.len()),
+        Damage::Flip { place, bit, repair } => {
             let place = place % object.len();
             object[place] ^= 1 << bit;
-            if *mend {
+            if *repair {
                 envelope::repair_checksum(&mut object);
             }
         }
@@ -167,10 +167,10 @@ proptest! {
 
     #[test]
     fn objects_decoded_together_are_those_decoded_one_by_one(
-        parts in vec((any_log(400), any::<bool>(), any_harm()), 0..5),
+        parts in vec((any_log(400), any::<bool>(), any_damage()), 0..5),
         workers in any_workers(),
     ) {
-        let build = |(log, compress, harm): &(Vec<Change>, bool, Harm)| object(log, *compress, harm);
+        let build = |(log, compress, damage): &(Vec<Change>, bool, Damage)| object(log, *compress, damage);
         let objects: Vec<_> = parts.iter().map(build).collect();
         prop_assert_eq!(together(&objects, workers), one_by_one(&objects));
     }
@@ -210,7 +210,7 @@ proptest! {
         for (place, kind) in &faults {
             let place = place % keys.len();
             let place = if blocks { place / 64 * 64 } else { place };
-            harm_keys(&mut keys, place, *kind);
+            damage_keys(&mut keys, place, *kind);
         }
         let (object, sizes) = object_of_keys(&keys);
         let expected = first_fault(&sizes, &keys.concat(), object.len());
@@ -220,10 +220,10 @@ proptest! {
     }
 }
 
-fn harm_keys(keys: &mut [Vec<u8>], place: usize, kind: u8) {
+fn damage_keys(keys: &mut [Vec<u8>], place: usize, kind: u8) {
     match kind {
         0 => keys[place].push(0xff),
-        // A character cut by the end of its key.
+        // A character that the end of its key cuts in two.
         1 if place + 1 < keys.len() => {
             keys[place].push(0xc3);
             keys[place + 1].insert(0, 0xa9);
@@ -232,7 +232,7 @@ fn harm_keys(keys: &mut [Vec<u8>], place: usize, kind: u8) {
     }
 }
 
-/// An object with these keys, whatever they are, and their lengths.
+/// An object with these keys, valid or not, and their lengths.
 fn object_of_keys(keys: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
     let mut builder = Builder::default();
     for key in keys {
@@ -284,25 +284,25 @@ fn many(rows: usize) -> Vec<Change> {
 
 #[test]
 fn a_flipped_bit_anywhere_is_the_same_error() {
-    let sound = object(&many(150), false, &Harm::None);
-    let before = object(&many(90), true, &Harm::None);
+    let sound = object(&many(150), false, &Damage::None);
+    let before = object(&many(90), true, &Damage::None);
     let workers = Workers::new(3).with_share(64);
     for place in 0..sound.len() {
-        for mend in [false, true] {
-            let mut spoilt = sound.clone();
-            spoilt[place] ^= 1 << (place % 8);
-            if mend {
-                envelope::repair_checksum(&mut spoilt);
+        for repair in [false, true] {
+            let mut damaged = sound.clone();
+            damaged[place] ^= 1 << (place % 8);
+            if repair {
+                envelope::repair_checksum(&mut damaged);
             }
-            let objects = [before.clone(), spoilt, sound.clone()];
-            assert_eq!(together(&objects, workers), one_by_one(&objects), "{place} {mend}");
+            let objects = [before.clone(), damaged, sound.clone()];
+            assert_eq!(together(&objects, workers), one_by_one(&objects), "{place} {repair}");
         }
     }
 }
 
 #[test]
 fn of_several_damaged_objects_the_first_is_named() {
-    let mut objects = vec![object(&many(400), false, &Harm::None); 5];
+    let mut objects = vec![object(&many(400), false, &Damage::None); 5];
     objects[4][HEADER_BYTES + 9] ^= 1;
     objects[2].truncate(7);
     objects[3].clear();
@@ -314,7 +314,7 @@ fn of_several_damaged_objects_the_first_is_named() {
 }
 
 #[test]
-fn threads_are_for_work_that_is_worth_them() {
+fn threads_are_started_only_for_enough_work() {
     let workers = Workers::new(4).with_share(100);
     let counts = [0, 99, 100, 199, 200, 399, 400, 9_999].map(|bytes| workers.threads_for(bytes));
     assert_eq!(counts, [1, 1, 1, 1, 2, 3, 4, 4]);
@@ -326,7 +326,7 @@ fn threads_are_for_work_that_is_worth_them() {
 
 #[test]
 fn objects_around_the_threshold_are_the_same() {
-    let object = object(&many(300), false, &Harm::None);
+    let object = object(&many(300), false, &Damage::None);
     for share in object.len() - 1..=object.len() + 1 {
         for count in 1..=3 {
             let objects = vec![object.clone(); count];
@@ -337,7 +337,7 @@ fn objects_around_the_threshold_are_the_same() {
 }
 
 #[test]
-fn the_first_reserved_key_is_refused_whoever_meets_it() {
+fn the_first_reserved_key_is_refused_by_any_thread() {
     let mut builder = Builder::default();
     let key = |place: usize| match place {
         700 | 1_900 => format!("{place:05}/.kvsync"),
