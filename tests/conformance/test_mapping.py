@@ -9,7 +9,7 @@ import pytest
 
 from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage
-from kvsync.testing import CountingStorage, ExpiringStorage, FaultyStorage, LatencyStorage
+from kvsync.testing import CountingStorage, ExpiringStorage, Fault, FaultyStorage, LatencyStorage
 from kvsync.testing.conformance import StorageConformance
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TestWrapped(StorageConformance):
 
         def wrapped() -> Storage:
             slow = LatencyStorage(MappingStorage(data), seconds=0)
-            return CountingStorage(FaultyStorage(slow, fail_at=None))
+            return CountingStorage(FaultyStorage(slow, Fault()))
 
         return wrapped
 
@@ -60,6 +60,6 @@ class TestExpiringWrapped(StorageConformance):
 
         def wrapped() -> Storage:
             slow = LatencyStorage(ExpiringStorage(values, objects), seconds=0)
-            return CountedStorage(CountingStorage(FaultyStorage(slow, fail_at=None)))
+            return CountedStorage(CountingStorage(FaultyStorage(slow, Fault())))
 
         return wrapped

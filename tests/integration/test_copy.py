@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from places import Clock
@@ -16,7 +16,7 @@ import kvsync
 from kvsync import Put
 from kvsync.storages.bucket import BucketStorage, open_url
 from kvsync.storages.contract import LARGE_BYTES
-from kvsync.testing import CountingStorage, FaultyStorage
+from kvsync.testing import CountingStorage, Fault, FaultyStorage, Killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from servers.seaweed import SeaweedServer
 
     from kvsync.storages.contract import Storage
+    from kvsync.testing import FaultMode
     from kvsync.types import Written
 
 LARGE = LARGE_BYTES + 12_345
@@ -296,22 +297,21 @@ def check_done(bucket: Bucket, where: str) -> None:
 
 
 @pytest.mark.usefixtures("soon_large")
-@pytest.mark.parametrize("mode", ["before", "after"])
+@pytest.mark.parametrize("mode", ["killed", "killed-after"])
 @pytest.mark.parametrize("side", [0, 1], ids=["source", "target"])
 def test_a_crash_at_any_operation(
-    seaweed_server: SeaweedServer, side: int, mode: Literal["before", "after"], request: pytest.FixtureRequest
+    seaweed_server: SeaweedServer, side: int, mode: FaultMode, request: pytest.FixtureRequest
 ) -> None:
     for number in range(1, OPERATIONS_MAX):
         bucket = Bucket(seaweed_server.url_of, f"{request.node.name}-{number}-{time.time_ns()}")
         changed(bucket)
         storages: list[Storage] = [bucket.a, bucket.b]
-        faulty = storages[side] = FaultyStorage(
-            storages[side], fail_at=number, mode=mode, dead=True, error=KeyboardInterrupt
-        )
-        with contextlib.suppress(KeyboardInterrupt):
+        fault = Fault(number, mode)
+        storages[side] = FaultyStorage(storages[side], fault)
+        with contextlib.suppress(Killed):
             assert operations(bucket.sync(*storages)) == (2, 0)
         check_done(bucket, f"operation {number}")
-        if not faulty.failed:
+        if not fault.happened:
             break
     assert number > 8
 

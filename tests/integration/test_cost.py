@@ -19,7 +19,7 @@ from kvsync.options import Options
 from kvsync.replica.session import read_manifest
 from kvsync.run.lock import lock
 from kvsync.storages.mapping import MappingStorage
-from kvsync.testing import FaultyStorage
+from kvsync.testing import Fault, FaultyStorage
 from kvsync.types import ANY
 
 if TYPE_CHECKING:
@@ -291,10 +291,11 @@ def test_one_new_storage_and_one_that_is_not(new: int) -> None:
 def test_an_interrupted_first_run_is_recovered() -> None:
     """Its lease is there, and says so; there is no manifest yet."""
     values: list[dict[str, bytes]] = [{}, {}]
-    one = FaultyStorage(marking(values[0]), fail_at=9, mode="before")
+    fault = Fault(at=9)
+    one = FaultyStorage(marking(values[0]), fault)
     with suppress(kvsync.StorageError):
         kvsync.sync(one, marking(values[1]), changes("first", 3))
-    assert one.failed
+    assert fault.happened
     assert "manifest" not in {name.removeprefix(".kvsync/") for name in values[0]}
     assert kvsync.sync(*opened(values), changes("again", 3)).missing == []
     assert plain(values[0]) == plain(values[1])

@@ -17,12 +17,13 @@ from kvsync.environment import Environment
 from kvsync.storages import open_storage
 from kvsync.storages.contract import OpaqueTokens
 from kvsync.storages.wrapper import WrappedStorage
-from kvsync.testing import ExpiringStorage, FaultyStorage
+from kvsync.testing import FAULT_MODES, ExpiringStorage, Fault, FaultyStorage, crashes
 from kvsync.types import Refusal, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kvsync.testing import FaultMode
     from kvsync.types import Change
 
 LIFE = 60.0
@@ -470,10 +471,11 @@ def test_a_time_set_in_the_storage_that_comes_before_any_run_sees_it_makes_a_del
     here = Here(*EXPIRING)
     here.sync(changes=[Put("k", b"v", was and here.later(was)), Put("stays", b"w")], scan=True)
     here.places[0].put("k", b"v", here.later(LIFE))
-    faulty = FaultyStorage(here.places[0].target, fail_at=None)
+    fault = Fault()
+    faulty = FaultyStorage(here.places[0].target, fault)
 
     def fail() -> None:
-        faulty.fail_at = None if seen else faulty.count + 1
+        fault.at = None if seen else fault.count + 1
 
     with contextlib.nullcontext() if seen else pytest.raises(kvsync.StorageError):
         kvsync.commit(Moving(faulty, "read", fail), [Put("k")], environment=here.clock.environment)
@@ -918,29 +920,24 @@ EXPECTED = {"k1": b"lives", "k2": b"old", "k4": b"lives", "k9": b"lives"}
 
 
 @both_ways
-@pytest.mark.parametrize("mode", ["before", "after"])
-@pytest.mark.parametrize("dead", [True, False], ids=["killed", "raises"])
+@pytest.mark.parametrize("mode", FAULT_MODES)
 @pytest.mark.parametrize("pause", [1.0, LIFE - SKEW, LATE], ids=["at once", "as it goes", "too late"])
-@pytest.mark.parametrize("victim", [0, 1])
 def test_a_run_that_fails_anywhere_revives_nothing_and_makes_no_delete_up(
-    kinds: tuple[str, str], mode: Any, dead: bool, pause: float, victim: int
+    kinds: tuple[str, str], mode: FaultMode, pause: float
 ) -> None:
     """Recovery finds values that have expired since, here or by a server whose clock is ahead, or that stay."""
-    at = 1
-    while True:
+
+    def make() -> tuple[Here, list[Put | Delete]]:
         here = Here(*kinds)
-        given = before(here)
-        targets = [open_storage(place.target)[0] for place in here.places]
-        faulty = FaultyStorage(targets[victim], fail_at=at, mode=mode, dead=dead)
-        targets[victim] = faulty
-        if dead:
-            # A process that is gone reaches neither of the two.
-            other = targets[1 - victim]
-            targets[1 - victim] = Dying(other, faulty)
-        with contextlib.suppress(kvsync.KvsyncError):
-            here.run(targets[0], targets[1], given)
-        if not faulty.failed:
-            break
+        return here, before(here)
+
+    def run(world: tuple[Here, list[Put | Delete]], fault: Fault) -> None:
+        here, given = world
+        source, target = (FaultyStorage(open_storage(place.target)[0], fault) for place in here.places)
+        here.run(source, target, given)
+
+    points = 0
+    for fault, (here, given) in crashes(make, run, modes=[mode]):
         for place in here.places:
             if place.kind == "expiring":
                 place.ahead = SKEW - 0.5
@@ -948,34 +945,19 @@ def test_a_run_that_fails_anywhere_revives_nothing_and_makes_no_delete_up(
         here.sync(scan=True, wait_seconds=400)
         here.clock.now += LATE
         here.sync(changes=given, scan=True, wait_seconds=400)
-        where = f"{mode} operation {at}"
         for place in here.places:
             held = place.values()
-            assert {key: held.pop(key, None) for key in EXPECTED} == EXPECTED, where
-            assert set(held.values()) <= ({b"goes"} if place.kind == "dict" else set()), where
+            assert {key: held.pop(key, None) for key in EXPECTED} == EXPECTED, fault
+            assert set(held.values()) <= ({b"goes"} if place.kind == "dict" else set()), fault
         logs = [{c.key: c for c in kvsync.log(place.target)} for place in here.places]
-        assert logs[0] == logs[1], where
-        assert {c.key for c in here.tombstones()} == {"k5"}, where
-        assert logs[0]["k0"].expires, where
-        assert logs[0]["k3"].expires, where
+        assert logs[0] == logs[1], fault
+        assert {c.key for c in here.tombstones()} == {"k5"}, fault
+        assert logs[0]["k0"].expires, fault
+        assert logs[0]["k3"].expires, fault
         here.settled()
-        assert here.verify().equal, where
-        at += 1
-    assert at > 8
-
-
-class Dying(WrappedStorage):
-    """A storage that its process cannot reach any more once it has died of another one."""
-
-    def __init__(self, inner: Any, other: FaultyStorage) -> None:
-        super().__init__(inner)
-        self.other = other
-
-    def around(self, method: str, call: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.other.failed:
-            message = "the process is gone"
-            raise kvsync.StorageError(message)
-        return super().around(method, call, *args, **kwargs)
+        assert here.verify().equal, fault
+        points += 1
+    assert points > 20
 
 
 def interrupt(here: Here) -> None:
@@ -997,10 +979,11 @@ def test_the_same_value_with_another_time_is_not_what_an_interrupted_run_wrote()
     here.sync(changes=[Put("k", b"v", here.later(LIFE))])
     due = here.later(LATE)
     here.commit(0, Put("k", b"v", due))
-    faulty = FaultyStorage(here.places[1].target, fail_at=None)
+    fault = Fault()
+    faulty = FaultyStorage(here.places[1].target, fault)
 
     def fail() -> None:
-        faulty.fail_at = faulty.count + 1
+        fault.at = fault.count + 1
 
     source = Moving(here.places[0].target, "read", fail, lambda keys: keys == ["k"])
     with pytest.raises(kvsync.StorageError):

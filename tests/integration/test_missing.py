@@ -9,7 +9,7 @@ import pytest
 import kvsync
 from kvsync import Delete, Put
 from kvsync.storages.mapping import MappingStorage
-from kvsync.testing import CountingStorage, FaultyStorage
+from kvsync.testing import CountingStorage, Fault, FaultyStorage
 from kvsync.types import Unreadable
 
 Mapping = dict[str, bytes]
@@ -112,7 +112,7 @@ def test_what_an_interrupted_run_wrote_and_cannot_be_read_is_no_new_change() -> 
     a: Mapping = {}
     b: Mapping = {}
     kvsync.sync(a, b, [Put("k", b"v1")])
-    writes = FaultyStorage(MappingStorage(b), fail_at=count_to_the_manifest(a, b), mode="before")
+    writes = FaultyStorage(MappingStorage(b), Fault(at=count_to_the_manifest(a, b)))
     with pytest.raises(kvsync.StorageError):
         kvsync.sync(a, writes, [Put("k", b"v2")])
     assert b["k"] == b"v2"

@@ -7,7 +7,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import kvsync
-from world import WAIT, Fuse, World
+from kvsync.testing import FAULT_MODES, Fault
+from world import WAIT, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from world import Replicated
 
 KEYS = "abcdef"
-MODES = ("killed", "raises", "lost", "killed-after")
 STEPS = 18
 SCANNING = {"scan": True, "max_delete": "100%"}
 """A run that finds what was written behind its back; in so small a world any part of the keys may be touched."""
@@ -59,18 +59,22 @@ def play(
     chance = world.random
     for _ in range(STEPS):
         steps(world)
-        fuse = Fuse(chance.randrange(1, 32), chance.choice(MODES)) if crashing and chance.random() < crashes else Fuse()
+        fault = (
+            Fault(chance.randrange(1, 32), chance.choice(FAULT_MODES))
+            if crashing and chance.random() < crashes
+            else Fault()
+        )
         kind = chance.random()
         one, other = chance.sample(world.replicas, 2)
         if kind < 0.45:
-            world.change(one, KEYS, chance.randrange(1, 4), fuse)
+            world.change(one, KEYS, chance.randrange(1, 4), fault)
         elif kind < 0.65:
             given = world.fresh(KEYS, chance.randrange(1, 4))
-            world.give(one, other, given, fuse, conflict=chance.choice(policies))
+            world.give(one, other, given, fault, conflict=chance.choice(policies))
         elif kind < 0.93:
-            world.sync(one, other, fuse, conflict=chance.choice(policies))
+            world.sync(one, other, fault, conflict=chance.choice(policies))
         else:
-            compact(world, one, fuse)
+            compact(world, one, fault)
     world.now += 10_000
     pairs = list(combinations(range(len(world.replicas)), 2))
     # Rounds over every pair: each is a full exchange, so the bound of a mesh (diameter 1) and one for late decisions.
@@ -92,21 +96,25 @@ def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
     chance = world.random
     for _ in range(STEPS):
         steady(world)
-        fuse = Fuse(chance.randrange(1, 40), chance.choice(MODES)) if crashing and chance.random() < 0.4 else Fuse()
+        fault = (
+            Fault(chance.randrange(1, 40), chance.choice(FAULT_MODES))
+            if crashing and chance.random() < 0.4
+            else Fault()
+        )
         kind = chance.random()
         one, other = chance.sample(world.replicas, 2)
         if kind < 0.3:
             world.edit(one, KEYS, chance.randrange(1, 4))
         elif kind < 0.4:
-            world.change(one, KEYS, chance.randrange(1, 3), fuse)
+            world.change(one, KEYS, chance.randrange(1, 3), fault)
         elif kind < 0.85:
-            fuse.hook = partial(meddle, world, (one, other), chance.choice((0.0, 0.03, 0.1)))
+            fault.before = partial(meddle, world, (one, other), chance.choice((0.0, 0.03, 0.1)))
             given = world.fresh(KEYS, chance.choice((0, 0, 1, 3)))
-            world.give(one, other, given, fuse, conflict=chance.choice(policies), **SCANNING)
+            world.give(one, other, given, fault, conflict=chance.choice(policies), **SCANNING)
         elif kind < 0.95:
-            world.sync(one, other, fuse, conflict=chance.choice(policies), guard="check")
+            world.sync(one, other, fault, conflict=chance.choice(policies), guard="check")
         else:
-            compact(world, one, fuse)
+            compact(world, one, fault)
     world.now += 10_000
     pairs = list(combinations(range(len(world.replicas)), 2))
     world.settle(pairs, 2 * len(world.replicas) + 1, lambda: chance.choice(policies), **SCANNING)
@@ -121,9 +129,9 @@ def meddle(world: World, where: tuple[Replicated, ...], often: float, _operation
         world.edit(world.random.choice(where), KEYS, 1)
 
 
-def compact(world: World, at: Replicated, fuse: Fuse) -> None:
-    with world.survives(fuse):
-        kvsync.compact(at.wire(fuse), wait_seconds=WAIT, environment=world.environment(at))
+def compact(world: World, at: Replicated, fault: Fault) -> None:
+    with world.survives(fault):
+        kvsync.compact(at.wire(fault), wait_seconds=WAIT, environment=world.environment(at))
     world.check(at)
 
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import kvsync
 from kvsync.storages import open_storage
-from world import Fuse, Wire
+from kvsync.testing import Fault, FaultyStorage
 
 KILLED = 9
 
 
-class Mortal(Fuse):
-    """Ends the process where another fuse raises."""
+class Mortal(Fault):
+    """Ends the process where another fault raises."""
 
-    def call(self, operation):  # type: ignore[no-untyped-def]
+    def call(self, method: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
         self.count += 1
         if self.count == self.at:
             os._exit(KILLED)
-        return operation()
+        return operation(*args, **kwargs)
 
 
 def run(at: int, urls: list[str]) -> None:
-    fuse = Mortal(at)
-    source, target = (Wire(open_storage(url)[0], fuse) for url in urls)
+    fault = Mortal(at)
+    source, target = (FaultyStorage(open_storage(url)[0], fault) for url in urls)
     kvsync.sync(source, target, conflict="source")
 
 

@@ -14,13 +14,13 @@ from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, cast
 
-from history import KEYS, MODES, POLICIES, STEPS, compact, quiet
+from history import KEYS, POLICIES, STEPS, compact, quiet
 from kvsync import Delete, Put
 from kvsync.native import digest_values
 from kvsync.storages.mapping import MappingStorage
-from kvsync.testing import ExpiringStorage
+from kvsync.testing import FAULT_MODES, ExpiringStorage, Fault
 from kvsync.types import Unreadable
-from world import Fuse, Replicated, World
+from world import Replicated, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -151,13 +151,15 @@ class MortalWorld(World):
         self.untold[at.number, key] = at.kept[key]
         return Put(key)
 
-    def say(self, at: Replicated, fuse: Fuse | None = None) -> None:
+    def say(self, at: Replicated, fault: Fault | None = None) -> None:
         if at.unsaid:
-            super().say(at, fuse)
+            super().say(at, fault)
             self.tell(at)
 
-    def give(self, one: Replicated, other: Replicated, changes: list[Put | Delete], fuse: Fuse, **options: Any) -> None:
-        super().give(one, other, changes, fuse, **options)
+    def give(
+        self, one: Replicated, other: Replicated, changes: list[Put | Delete], fault: Fault, **options: Any
+    ) -> None:
+        super().give(one, other, changes, fault, **options)
         self.tell(one)
 
     def tell(self, at: Replicated) -> None:
@@ -165,11 +167,11 @@ class MortalWorld(World):
         if not at.unsaid:
             self.untold = {where: said for where, said in self.untold.items() if where[0] != at.number}
 
-    def sync(self, one: Replicated, other: Replicated, fuse: Fuse | None = None, **options: Any) -> Any:
+    def sync(self, one: Replicated, other: Replicated, fault: Fault | None = None, **options: Any) -> Any:
         """As everywhere; what goes at a time that was never told looks deleted, and may be all that there was."""
         if options.get("scan") and any(number in {one.number, other.number} for number, _ in self.untold):
             options["max_delete"] = "100%"
-        return super().sync(one, other, fuse, **options)
+        return super().sync(one, other, fault, **options)
 
     def retime(self, at: Keeping, key: str, lives: Sequence[float]) -> None:
         """Let an application set another time in its own storage."""
@@ -364,9 +366,9 @@ def unreadable(seed: int) -> float:
     return 0.15 if seed % 6 == 3 else 0.0
 
 
-def fused(world: World, *, crashing: bool) -> Fuse:
+def planted(world: World, *, crashing: bool) -> Fault:
     chance = world.random
-    return Fuse(chance.randrange(1, 40), chance.choice(MODES)) if crashing and chance.random() < 0.4 else Fuse()
+    return Fault(chance.randrange(1, 40), chance.choice(FAULT_MODES)) if crashing and chance.random() < 0.4 else Fault()
 
 
 def play(seed: int, policies: tuple[Any, ...] = POLICIES) -> MortalWorld:
@@ -375,24 +377,24 @@ def play(seed: int, policies: tuple[Any, ...] = POLICIES) -> MortalWorld:
     chance, often = world.random, unreadable(seed)
     for _ in range(STEPS):
         world.now += chance.choice(MOMENTS)
-        fuse, kind = fused(world, crashing=seed % 2 == 0), chance.random()
+        fault, kind = planted(world, crashing=seed % 2 == 0), chance.random()
         one, other = met(world, pairs)
         if kind < 0.4:
             fresh = world.speech(one, chance.randrange(1, 4))
             for change in fresh:
                 world.remember(one, change)
             one.unsaid += fresh
-            world.say(one, fuse)
+            world.say(one, fault)
         elif kind < 0.55:
             world.say(one)
             given = world.speech(one, chance.randrange(1, 4))
-            world.give(one, other, given, fuse, conflict=chance.choice(policies), scan=chance.random() < 0.3)
+            world.give(one, other, given, fault, conflict=chance.choice(policies), scan=chance.random() < 0.3)
         elif kind < 0.93:
             options: dict[str, Any] = chance.choice(({}, {"scan": True}, {"guard": "check"}))
             with world.blind(often):
-                world.sync(one, other, fuse, conflict=chance.choice(policies), **options)
+                world.sync(one, other, fault, conflict=chance.choice(policies), **options)
         else:
-            compact(world, one, fuse)
+            compact(world, one, fault)
     finish(world, pairs, policies, lambda: {"scan": chance.random() < 0.5}, blinded=often > 0)
     return world
 
@@ -404,16 +406,16 @@ def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> MortalWorld:
     everything = {"scan": True, "max_delete": "100%"}
     for _ in range(STEPS):
         world.now += chance.choice(MOMENTS)
-        fuse, kind = fused(world, crashing=seed % 2 == 0), chance.random()
+        fault, kind = planted(world, crashing=seed % 2 == 0), chance.random()
         one, other = met(world, pairs)
         if kind < 0.4:
             world.edit(one, KEYS, chance.randrange(1, 4))
         elif kind < 0.93:
-            fuse.hook = partial(meddle, world, (one, other), chance.choice((0.0, 0.03, 0.1)))
+            fault.before = partial(meddle, world, (one, other), chance.choice((0.0, 0.03, 0.1)))
             with world.blind(often):
-                world.sync(one, other, fuse, conflict=chance.choice(policies), **everything)
+                world.sync(one, other, fault, conflict=chance.choice(policies), **everything)
         else:
-            compact(world, one, fuse)
+            compact(world, one, fault)
     finish(world, pairs, policies, lambda: everything, blinded=often > 0)
     return world
 

@@ -12,7 +12,8 @@ from kvsync import Delete, Put
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from world import Fuse, Replicated, World
+    from kvsync.testing import Fault
+    from world import Replicated, World
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Script:
     """What was before, and the run to interrupt; `act` is repeated, as its caller would, until it succeeds."""
 
     setup: Callable[[World], None]
-    act: Callable[[World, Fuse], Any]
+    act: Callable[[World, Fault], Any]
     count: int = 2
     inline_bytes_max: int | None = None
     twice: bool = False
@@ -50,11 +51,11 @@ def met(world: World, *pairs: Sequence[int], **options: Any) -> None:
         world.sync(world.replicas[i], world.replicas[j], **options)
 
 
-def run(changes: Sequence[Put | Delete] = (), **options: Any) -> Callable[[World, Fuse], Any]:
-    def act(world: World, fuse: Fuse) -> Any:
+def run(changes: Sequence[Put | Delete] = (), **options: Any) -> Callable[[World, Fault], Any]:
+    def act(world: World, fault: Fault) -> Any:
         world.now += 1
         one, other = world.replicas[:2]
-        return world.sync(one, other, fuse, changes=list(changes), **options)
+        return world.sync(one, other, fault, changes=list(changes), **options)
 
     return act
 
@@ -138,11 +139,11 @@ SCRIPTS = {
     "changes found by a scan": Script(behind_its_back, run(scan=True)),
     "explicit compaction": Script(
         long_history,
-        lambda world, fuse: compacted(world, world.replicas[0], fuse),
+        lambda world, fault: compacted(world, world.replicas[0], fault),
     ),
 }
 
 
-def compacted(world: World, at: Replicated, fuse: Fuse) -> Any:
-    with world.survives(fuse):
-        return kvsync.compact(at.wire(fuse), wait_seconds=100, environment=world.environment(at))
+def compacted(world: World, at: Replicated, fault: Fault) -> Any:
+    with world.survives(fault):
+        return kvsync.compact(at.wire(fault), wait_seconds=100, environment=world.environment(at))

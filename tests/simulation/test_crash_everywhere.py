@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from history import MODES
 from kvsync.index import compaction
+from kvsync.testing import FAULT_MODES, Fault, crashes
 from scripts import SCRIPTS, Script
-from world import Fuse, World
+from world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-OPERATIONS_MAX = 5000
+    from collections.abc import Callable
 
 
 def prepared(script: Script, kind: str) -> World:
@@ -26,31 +24,23 @@ def prepared(script: Script, kind: str) -> World:
     return world
 
 
-def finish(world: World, script: Script) -> None:
-    """Repeat the run as its caller would, then let all replicas meet."""
-    script.act(world, Fuse())
+def finish(world: World, script: Script) -> dict[str, bytes]:
+    """Repeat the run as its caller would, let all replicas meet, and return what they hold."""
+    script.act(world, Fault())
     pairs = list(combinations(range(script.count), 2))
     world.settle(pairs, 5)
     world.check_equal()
-
-
-def outcome(world: World) -> dict[str, bytes]:
     return world.replicas[0].values()
 
 
-def failing_points(script: Script, world: World) -> Iterator[tuple[Fuse, World]]:
-    """Yield a world after a failure at each operation of the run, until the run gets through."""
-    state = world.snapshot()
-    for mode in MODES:
-        for at in range(1, OPERATIONS_MAX):
-            world.restore(state)
-            fuse = Fuse(at, mode)
-            script.act(world, fuse)
-            if fuse.count < at:
-                break
-            yield fuse, world
-        else:
-            pytest.fail("the run never ends")
+def back_to(world: World, state: Any) -> Callable[[], World]:
+    """Return what puts a world back into a state."""
+
+    def make() -> World:
+        world.restore(state)
+        return world
+
+    return make
 
 
 @pytest.mark.parametrize("kind", ["plain", "transactional", "marking"])
@@ -62,16 +52,13 @@ def test_a_failure_at_any_operation_loses_and_revives_nothing(
     if script.inline_bytes_max is not None:
         monkeypatch.setattr(compaction, "INLINE_BYTES_MAX", script.inline_bytes_max)
     world = prepared(script, kind)
-    undisturbed = world.snapshot()
-    finish(world, script)
-    expected = outcome(world)
-    world.restore(undisturbed)
+    undisturbed = back_to(world, world.snapshot())
+    expected = finish(world, script)
     points = 0
-    for fuse, broken in failing_points(script, world):
-        finish(broken, script)
-        assert outcome(broken) == expected, f"{fuse.mode} at operation {fuse.at}"
+    for fault, broken in crashes(undisturbed, script.act):
+        assert finish(broken, script) == expected, fault
         points += 1
-    assert points >= len(MODES) * 4
+    assert points >= len(FAULT_MODES) * 4
 
 
 @pytest.mark.parametrize("kind", ["plain", "marking"])
@@ -79,24 +66,8 @@ def test_a_failure_at_any_operation_loses_and_revives_nothing(
 def test_a_second_failure_at_any_operation_of_the_recovery_changes_nothing(name: str, kind: str) -> None:
     script = SCRIPTS[name]
     world = prepared(script, kind)
-    undisturbed = world.snapshot()
-    finish(world, script)
-    expected = outcome(world)
-    world.restore(undisturbed)
-    state = world.snapshot()
-    for mode in ("killed", "raises"):
-        for at in range(1, OPERATIONS_MAX):
-            world.restore(state)
-            first = Fuse(at, mode)
-            script.act(world, first)
-            if first.count < at:
-                break
-            broken = world.snapshot()
-            for again in range(1, OPERATIONS_MAX):
-                world.restore(broken)
-                second = Fuse(again, "killed")
-                script.act(world, second)
-                if second.count < again:
-                    break
-                finish(world, script)
-                assert outcome(world) == expected, f"{mode} at {at}, then killed at {again}"
+    undisturbed = back_to(world, world.snapshot())
+    expected = finish(world, script)
+    for first, broken in crashes(undisturbed, script.act, modes=("killed", "raises")):
+        for second, again in crashes(back_to(broken, broken.snapshot()), script.act, modes=("killed",)):
+            assert finish(again, script) == expected, f"{first}, then {second}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kvsync import Put, errors
-from world import Fuse, World
+from kvsync.testing import Fault
+from world import World
 
 
 def world_with_one_change() -> World:
@@ -29,7 +30,7 @@ def count_of_the_value_write(world: World, *, scan: bool = True) -> int:
         if target.data.get("k") == b"first":
             seen.append(count)
 
-    world.sync(source, target, Fuse(hook=watch), scan=scan)
+    world.sync(source, target, Fault(before=watch), scan=scan)
     world.restore(state)
     return seen[-1]
 
@@ -51,9 +52,9 @@ def test_a_late_write_of_an_older_value_is_neither_kept_nor_taken_for_a_new_chan
         world.sync(source, target, scan=True)
         assert target.data["k"] == b"third"
 
-    fuse = Fuse(hook=pause)
+    fault = Fault(before=pause)
     with pytest.raises(errors.LockLostError):
-        world.sync(source, target, fuse, scan=True, guard="none")
+        world.sync(source, target, fault, scan=True, guard="none")
     assert target.data["k"] == b"third"
     if in_flight:
         target.data["k"] = b"second"
@@ -91,7 +92,7 @@ def test_a_late_delete_of_what_had_expired_is_no_delete_that_anybody_made() -> N
         assert target.data["k"] == b"third"
 
     with pytest.raises(errors.LockLostError):
-        world.sync(source, target, Fuse(hook=pause))
+        world.sync(source, target, Fault(before=pause))
     target.data.pop("k", None)
     for _ in range(3):
         world.sync(source, target, scan=True, max_delete="100%")
@@ -117,9 +118,9 @@ def test_what_a_target_got_is_logged_before_the_source_gets_its_own() -> None:
     for at in range(1, 100):
         world.restore(state)
         source, target = world.replicas
-        fuse = Fuse(at)
-        world.sync(source, target, fuse)
-        if fuse.count < at:
+        fault = Fault(at, "killed")
+        world.sync(source, target, fault)
+        if not fault.happened:
             break
         if "new" in target.data:
             del target.data["new"]

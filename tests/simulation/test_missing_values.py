@@ -10,9 +10,10 @@ import pytest
 
 import kvsync
 from kvsync import Delete, Put
+from kvsync.testing import Fault
 from lifetimes import Keeping
 from scripts import met, said, written
-from world import Fuse, World
+from world import World
 
 A, B, C = range(3)
 
@@ -103,10 +104,10 @@ def test_a_delete_that_repeats_an_interrupted_one_does_not_leave_a_value_missing
     def die(_count: int) -> None:
         # The intent is there, the delete is not.
         if any("segment/" in name for name in a.data.keys() - before):
-            fuse.at, fuse.hook = fuse.count, None
+            fault.at, fault.before = fault.count, None
 
-    before, fuse = set(a.data), Fuse(at=10_000, hook=die)
-    world.sync(a, world.replicas[B], fuse)
+    before, fault = set(a.data), Fault(mode="killed", before=die)
+    world.sync(a, world.replicas[B], fault)
     assert a.held_at("k") == b"old"
     said(world, A, Put("k", b"new"))
     if isinstance(a, Keeping):
@@ -137,10 +138,10 @@ def test_a_missing_value_that_an_interrupted_run_brought_is_no_new_change() -> N
 
     def die(_count: int) -> None:
         if c.data["k"] == b"from b":
-            fuse.at, fuse.hook = fuse.count, None
+            fault.at, fault.before = fault.count, None
 
-    fuse = Fuse(at=10_000, hook=die)
-    world.sync(world.replicas[B], c, fuse)
+    fault = Fault(mode="killed", before=die)
+    world.sync(world.replicas[B], c, fault)
     assert c.data["k"] == b"from b"
     assert c.log().manifest.knowledge.missing
     said(world, A, Put("other", b"1"))

@@ -19,7 +19,7 @@ from kvsync.replica.log import Log as ReplicaLog
 from kvsync.run.holder import read_lease
 from kvsync.storages.contract import Support
 from kvsync.storages.mapping import MappingStorage
-from kvsync.storages.wrapper import WrappedStorage
+from kvsync.testing import Fault, FaultError, FaultyStorage, Killed
 from kvsync.types import Change
 from watch import MANIFEST, Log, Watch
 
@@ -35,93 +35,33 @@ WAIT = 200.0
 """Virtual seconds: longer than a lease's life, so that a dead holder with a fast clock is seen to be dead."""
 
 
-class Killed(BaseException):
-    """The process is gone: nothing after this point runs against the storages, not even a release."""
+class Wire(FaultyStorage):
+    """A storage behind a fault, which looks at what is written."""
 
-
-class Broken(kvsync.StorageError):
-    """One operation failed as an exception; the process lives on and cleans up."""
-
-    def __init__(self) -> None:
-        super().__init__("the storage failed (planted)")
-
-
-@dataclass
-class Fuse:
-    """Counts the operations of one run over all its storages, and fails at one of them.
-
-    mode: "killed", "raises", "lost" (the effect happens, then an exception), "killed-after" (the effect, then death).
-    """
-
-    at: int | None = None
-    mode: str = "killed"
-    count: int = 0
-    dead: bool = False
-    hook: Callable[[int], None] | None = None
-
-    def call(self, operation: Callable[[], Any]) -> Any:
-        if self.dead:
-            raise Killed
-        self.count += 1
-        if self.hook is not None:
-            self.hook(self.count)
-        if self.count != self.at:
-            return operation()
-        if self.mode == "killed":
-            self.dead = True
-            raise Killed
-        if self.mode == "raises":
-            raise Broken
-        operation()
-        if self.mode == "killed-after":
-            self.dead = True
-            raise Killed
-        raise Broken
-
-
-class Wire(WrappedStorage):
-    """A storage behind a fuse: every protocol call is one operation."""
-
-    def __init__(self, inner: Storage, fuse: Fuse, watch: Watch | None = None) -> None:
-        super().__init__(inner)
-        self.fuse, self.watch = fuse, watch
+    def __init__(self, inner: Storage, fault: Fault, watch: Watch | None = None) -> None:
+        super().__init__(inner, fault)
+        self.watch = watch
 
     @property
     def identity(self) -> str:
         return f"wire {id(self)}"
 
-    def around(self, method: str, call: Any, *args: Any, **options: Any) -> Any:
-        return self.fuse.call(lambda: call(*args, **options))
+    def around(self, method: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return super().around(method, self.seen(method, call), *args, **kwargs)
 
-    def write(self, keys: Any, values: Any, expect: Any = None) -> Any:
-        # A batch may be cut anywhere: each value is an operation of its own.
-        def write_one(i: int) -> Any:
-            act = partial(self.inner.write, [keys[i]], [values[i]], expect and [expect[i]])
-            return self.watch.over(keys[i], values[i], act) if self.watch else act()
+    def seen(self, method: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what makes the call and checks its effect."""
+        if method == "store":
+            return self.checked_store
+        watch = self.watch
+        if watch is None or method not in {"write", "write_expiring", "delete"}:
+            return call
 
-        return _joined([self.fuse.call(partial(write_one, i)) for i in range(len(keys))])
+        def watched(keys: list[str], *rest: Any) -> Any:
+            value = None if method == "delete" else rest[0][0]
+            return watch.over(keys[0], value, partial(call, keys, *rest))
 
-    def write_expiring(self, keys: Any, values: Any, expires: Any, expect: Any = None) -> Any:
-        def write_one(i: int) -> Any:
-            inner: Any = self.inner
-            act = partial(inner.write_expiring, [keys[i]], [values[i]], [expires[i]], expect and [expect[i]])
-            return self.watch.over(keys[i], values[i], act) if self.watch else act()
-
-        written = [self.fuse.call(partial(write_one, i)) for i in range(len(keys))]
-        return _joined(written)._replace(tokens=tuple(token for one in written for token in one.tokens))
-
-    def delete(self, keys: Any, expect: Any = None) -> Any:
-        def delete_one(i: int) -> Any:
-            act = partial(self.inner.delete, [keys[i]], expect and [expect[i]])
-            return self.watch.over(keys[i], None, act) if self.watch else act()
-
-        return _joined([self.fuse.call(partial(delete_one, i)) for i in range(len(keys))])
-
-    def scan(self) -> Any:
-        return self.fuse.call(lambda: iter(list(self.inner.scan())))
-
-    def store(self, name: str, data: bytes, expect: Any) -> Any:
-        return self.fuse.call(lambda: self.checked_store(name, data, expect))
+        return watched
 
     def checked_store(self, name: str, data: bytes, expect: Any) -> Any:
         """Predicate 1: a manifest write that succeeds has the next generation, while somebody holds the lease."""
@@ -134,18 +74,11 @@ class Wire(WrappedStorage):
         return version
 
 
-def _joined(written: list[Any]) -> Any:
-    from kvsync.types import Written
-
-    refused = tuple(refusal for one in written for refusal in one.refused)
-    return Written(refused, None)
-
-
 class TransactionalWire(Wire):
     """The same over a mapping that undoes what was not committed, as a database does."""
 
-    def __init__(self, inner: Storage, fuse: Fuse, watch: Watch | None = None) -> None:
-        super().__init__(inner, fuse, watch)
+    def __init__(self, inner: Storage, fault: Fault, watch: Watch | None = None) -> None:
+        super().__init__(inner, fault, watch)
         self.capabilities = replace(inner.capabilities, supports=inner.capabilities.supports | {Support.TRANSACTION})
 
     @contextmanager
@@ -156,7 +89,7 @@ class TransactionalWire(Wire):
         self.watch.at.locked = True
         try:
             yield
-            self.fuse.call(lambda: None)
+            self.around("commit", lambda: None)
         except BaseException:
             data.clear()
             data.update(before)
@@ -221,7 +154,7 @@ class Replicated:
     def storage(self) -> Storage:
         return self.opened.of(self.data) if self.marking else MappingStorage(self.data)
 
-    def wire(self, fuse: Fuse, said: Sequence[Put | Delete] = ()) -> Wire:
+    def wire(self, fault: Fault, said: Sequence[Put | Delete] = ()) -> Wire:
         self.opened.pass_on()
         kind = TransactionalWire if self.transactional else Wire
         # A value that is given with a time may be too late: then its key is emptied.
@@ -230,7 +163,7 @@ class Replicated:
             for change in said
             if change.deletes or change.value is not None
         }
-        wire = kind(self.storage(), fuse, Watch(self, outcomes))
+        wire = kind(self.storage(), fault, Watch(self, outcomes))
         wire.name = f"replica {self.number}"
         return wire
 
@@ -310,13 +243,13 @@ class World:
 
     # What happens
 
-    def change(self, at: Replicated, keys: str, count: int, fuse: Fuse | None = None) -> None:
+    def change(self, at: Replicated, keys: str, count: int, fault: Fault | None = None) -> None:
         """Let the application change some keys; a commit that fails is said again before the next one."""
         fresh = self.fresh(keys, count)
         for change in fresh:
             self.remember(at, change)
         at.unsaid += fresh
-        self.say(at, fuse)
+        self.say(at, fault)
 
     def fresh(self, keys: str, count: int) -> list[Put | Delete]:
         """Return what an application may want to say of some keys."""
@@ -356,7 +289,7 @@ class World:
         if value is not None:
             self.past[key, digest_values([value])[0]] = past
 
-    def say(self, at: Replicated, fuse: Fuse | None = None) -> None:
+    def say(self, at: Replicated, fault: Fault | None = None) -> None:
         """Commit what the application has to say; what failed is said again, as new writes that know what is there."""
         if not at.unsaid:
             return
@@ -367,8 +300,8 @@ class World:
                 self.remember(at, change)
                 at.unsaid.append(change)
         at.failed = True
-        with self.survives(fuse):
-            wire = at.wire(fuse or Fuse(), at.unsaid)
+        with self.survives(fault):
+            wire = at.wire(fault or Fault(), at.unsaid)
             kvsync.commit(wire, at.unsaid, wait_seconds=WAIT, environment=self.environment(at))
             at.unsaid = []
             at.failed = False
@@ -378,33 +311,35 @@ class World:
         """Return what to say instead of a change that a run failed with."""
         return change if change.value is None else Put(change.key, self.value(change.key), change.expires)
 
-    def give(self, one: Replicated, other: Replicated, changes: list[Put | Delete], fuse: Fuse, **options: Any) -> None:
+    def give(
+        self, one: Replicated, other: Replicated, changes: list[Put | Delete], fault: Fault, **options: Any
+    ) -> None:
         """Sync and give changes with it; those of a run that fails are said again, as new writes."""
         self.say(one)
         for change in changes:
             self.remember(one, change)
         one.unsaid, one.failed = changes, True
-        if self.sync(one, other, fuse, changes=changes, **options) is not None:
+        if self.sync(one, other, fault, changes=changes, **options) is not None:
             one.unsaid, one.failed = [], False
 
-    def sync(self, one: Replicated, other: Replicated, fuse: Fuse | None = None, **options: Any) -> Any:
-        fuse = fuse or Fuse()
+    def sync(self, one: Replicated, other: Replicated, fault: Fault | None = None, **options: Any) -> Any:
+        fault = fault or Fault()
         result = None
-        with self.survives(fuse):
+        with self.survives(fault):
             options = {"wait_seconds": WAIT, "environment": self.environment(one), **options}
-            source = one.wire(fuse, options.get("changes", ()))
-            result = kvsync.sync(source, other.wire(fuse), **options)
+            source = one.wire(fault, options.get("changes", ()))
+            result = kvsync.sync(source, other.wire(fault), **options)
         self.check(one)
         self.check(other)
         return result
 
     @contextmanager
-    def survives(self, fuse: Fuse | None) -> Iterator[None]:
+    def survives(self, fault: Fault | None) -> Iterator[None]:
         try:
             yield
-        except (Killed, Broken):
-            assert fuse is not None
-            assert fuse.at is not None
+        except (Killed, FaultError):
+            assert fault is not None
+            assert fault.happened
             # The dead holder's lease ends, and everybody else gets their turn.
             self.now += 200.0
 

@@ -25,7 +25,7 @@ from kvsync.storages.contract import FOREIGN_MAX, ObjectMismatch, Support, Tier
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.wrapper import WrappedStorage
-from kvsync.testing import ExpiringStorage, FaultyStorage
+from kvsync.testing import ExpiringStorage, Fault, FaultyStorage
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def test_what_a_probe_left_behind_is_swept() -> None:
 
 
 def test_a_storage_that_cannot_be_written_is_told_in_words() -> None:
-    faulty = FaultyStorage(MappingStorage({}), fail_at=4)
+    faulty = FaultyStorage(MappingStorage({}), Fault(at=4))
     found = kvsync.doctor(faulty)
     assert found.guarantee is None
     assert not found.healthy
@@ -215,7 +215,7 @@ def test_what_a_storage_has_learnt_of_itself_by_then_is_told() -> None:
 
 def test_a_storage_that_cannot_be_read_is_tried_once() -> None:
     """Each further try may wait for a time-out of its own."""
-    faulty = FaultyStorage(MappingStorage({}), fail_at=1)
+    faulty = FaultyStorage(MappingStorage({}), Fault(at=1))
     found = kvsync.doctor(faulty)
     assert len(found.wrong) == 1
     assert found.probe is None

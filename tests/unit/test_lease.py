@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
@@ -30,13 +30,14 @@ from kvsync.run import lock
 from kvsync.run.holder import read_lease, unlock
 from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage
-from kvsync.testing import FaultyStorage
+from kvsync.testing import Fault, FaultyStorage
 from kvsync.types import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kvsync.storages import Storage
+    from kvsync.testing import FaultMode
 
 START_MS = 1_700_000_000_000
 RECORD = LeaseRecord(LeaseState.HELD, b"0123456789abcdef", "host pid 1 main", 2, START_MS, START_MS + 60_000)
@@ -234,12 +235,10 @@ def test_a_lost_lease_is_not_released(storage: MappingStorage, time: Time) -> No
     assert read_lease(storage) == RECORD
 
 
-@pytest.mark.parametrize("mode", ["before", "after"])
-def test_a_release_whose_answer_was_lost_is_looked_up(
-    storage: MappingStorage, time: Time, mode: Literal["before", "after"]
-) -> None:
+@pytest.mark.parametrize("mode", ["raises", "lost"])
+def test_a_release_whose_answer_was_lost_is_looked_up(storage: MappingStorage, time: Time, mode: FaultMode) -> None:
     """The run is done by then; whether the lease is gone is all there is to find out."""
-    faulty = FaultyStorage(storage, fail_at=2, mode=mode)
+    faulty = FaultyStorage(storage, Fault(2, mode))
     with time.take(faulty):
         assert read_lease(storage) is not None
     assert read_lease(storage) is None
@@ -426,7 +425,7 @@ def test_an_error_after_the_release_leaves_the_lease_alone(staying: MappingStora
 def test_a_lease_in_doubt_is_released_by_itself(staying: MappingStorage, time: Time) -> None:
     """A renewal that failed may have landed, so which version the lease has is not known; nor does a manifest release
     one whose last holder is to be fenced, or where conditions do not hold."""
-    faulty = FaultyStorage(staying, fail_at=3, mode="before")
+    faulty = FaultyStorage(staying, Fault(at=3))
     with time.take(faulty) as (lease,):
         assert lease.release_token
         time.sleep(30)

@@ -18,7 +18,7 @@ from kvsync.storages.bucket import BucketStorage, copying, open_url
 from kvsync.storages.bucket.client import Bucket, Meta
 from kvsync.storages.contract import has_copy
 from kvsync.storages.mapping import MappingStorage
-from kvsync.testing import CountingStorage, FaultyStorage, LatencyStorage
+from kvsync.testing import CountingStorage, Fault, FaultyStorage, LatencyStorage
 from kvsync.testing.conformance import listing
 from kvsync.types import Written
 
@@ -286,7 +286,7 @@ def test_a_store_with_settings_of_its_own(seaweed_server: SeaweedServer, pair: P
 
 
 def test_wrappers_pass_copies_on_and_see_them(pair: Pair) -> None:
-    faulty = FaultyStorage(pair.target, fail_at=2, mode="after")
+    faulty = FaultyStorage(pair.target, Fault(at=2, mode="lost"))
     counting = CountingStorage(LatencyStorage(faulty, seconds=0))
     wrapped: list[Storage] = [counting, CountingStorage(MappingStorage({}))]
     assert [has_copy(storage) for storage in wrapped] == [True, False]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,11 +15,13 @@ from kvsync.storages.counted import CountedStorage
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.sqlite import SqliteStorage
-from kvsync.testing import CountingStorage, ExpiringStorage, FaultyStorage, LatencyStorage
+from kvsync.testing import CountingStorage, ExpiringStorage, Fault, FaultError, FaultyStorage, Killed, LatencyStorage
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from kvsync.testing import FaultMode
 
 
 def test_transactions_are_there_exactly_where_the_inner_storage_has_them(tmp_path: Path) -> None:
@@ -27,7 +29,7 @@ def test_transactions_are_there_exactly_where_the_inner_storage_has_them(tmp_pat
     for inner, has in ((plain, False), (database, True)):
         wrappers = [
             CountingStorage(inner),
-            FaultyStorage(inner, fail_at=None),
+            FaultyStorage(inner, Fault()),
             LatencyStorage(inner, seconds=0),
         ]
         for wrapper in wrappers:
@@ -57,37 +59,59 @@ def test_counting(tmp_path: Path) -> None:
     assert not storage.operations
 
 
-@pytest.mark.parametrize(("mode", "there"), [("before", None), ("after", b"2")])
-def test_failing_before_or_after_the_effect(mode: Literal["before", "after"], there: bytes | None) -> None:
+@pytest.mark.parametrize(("mode", "there"), [("raises", None), ("lost", b"2")])
+def test_failing_before_or_after_the_effect(mode: FaultMode, there: bytes | None) -> None:
     data: dict[str, bytes] = {}
-    storage = FaultyStorage(MappingStorage(data), fail_at=2, mode=mode)
+    fault = Fault(at=2, mode=mode)
+    storage = FaultyStorage(MappingStorage(data), fault)
     storage.write(["a"], [b"1"])
     with pytest.raises(StorageError):
         storage.write(["b"], [b"2"])
     assert data.get("b") == there
     assert storage.read(["b"]) == [there]
-    assert (storage.count, storage.failed) == (3, True)
+    assert (fault.count, fault.happened) == (3, True)
 
 
-def test_dead_is_dead() -> None:
+@pytest.mark.parametrize(("mode", "left"), [("killed", {".kvsync/lease": b"1"}), ("killed-after", {})])
+def test_a_killed_process_reaches_none_of_its_storages(mode: FaultMode, left: dict[str, bytes]) -> None:
     data: dict[str, bytes] = {}
-    storage = FaultyStorage(MappingStorage(data), fail_at=2, dead=True, error=KeyboardInterrupt)
+    fault = Fault(at=2, mode=mode)
+    storage, other = FaultyStorage(MappingStorage(data), fault), FaultyStorage(MappingStorage({}), fault)
     storage.store("lease", b"1", ABSENT)
     for _ in range(3):
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(Killed):
             storage.remove(["lease"], ANY)
+        with pytest.raises(Killed):
+            other.load("lease")
     storage.close()
-    assert data == {".kvsync/lease": b"1"}
+    assert data == left
+
+
+def test_a_batch_fails_between_two_of_its_values() -> None:
+    data: dict[str, bytes] = {}
+    storage = FaultyStorage(MappingStorage(data), Fault(at=2))
+    with pytest.raises(FaultError, match=r"operation 2 \(write\)"):
+        storage.write(["a", "b", "c"], [b"1", b"2", b"3"], [None] * 3)
+    assert data == {"a": b"1"}
+    written = storage.write(["a", "b"], [b"4", b"5"], [None, None])
+    assert [refusal.key for refusal in written.refused] == ["a"]
+    assert storage.delete(["a", "b"], [None, None]).refused[0].key == "a"
+
+
+def test_something_happens_before_an_operation() -> None:
+    data: dict[str, bytes] = {}
+    seen: list[tuple[int, int]] = []
+    fault = Fault(before=lambda number: seen.append((number, len(data))))
+    FaultyStorage(MappingStorage(data), fault).write(["a", "b"], [b"1", b"2"])
+    assert seen == [(1, 0), (2, 1)]
 
 
 @pytest.mark.parametrize(
-    ("fail_at", "mode", "held"),
-    [(1, "before", None), (1, "after", None), (2, "after", None), (3, "before", None), (3, "after", b"1")],
+    ("at", "mode", "held"),
+    [(1, "raises", None), (1, "lost", None), (2, "lost", None), (3, "raises", None), (3, "lost", b"1")],
 )
-def test_faults_around_a_transaction(
-    tmp_path: Path, fail_at: int, mode: Literal["before", "after"], held: bytes | None
-) -> None:
-    storage = FaultyStorage(SqliteStorage(tmp_path / "a.db"), fail_at=fail_at, mode=mode)
+def test_faults_around_a_transaction(tmp_path: Path, at: int, mode: FaultMode, held: bytes | None) -> None:
+    storage = FaultyStorage(SqliteStorage(tmp_path / "a.db"), Fault(at, mode))
     with pytest.raises(StorageError), storage.transaction():
         storage.write(["a"], [b"1"])
     assert storage.read(["a"]) == [held]
@@ -99,7 +123,7 @@ def test_faults_around_a_transaction(
 def test_expiry_passes_through_and_counts_as_any_other_call() -> None:
     now = [1_700_000_000.0]
     inner = ExpiringStorage(clock=lambda: now[0])
-    faulty = FaultyStorage(inner, fail_at=2, mode="after")
+    faulty = FaultyStorage(inner, Fault(at=3, mode="lost"))
     storage = CountingStorage(CountedStorage(faulty))
     assert has_expiry(faulty)
     assert has_expiry(storage)
@@ -116,7 +140,7 @@ def test_expiry_passes_through_and_counts_as_any_other_call() -> None:
 
 def test_capabilities_are_those_of_the_moment() -> None:
     inner = ExpiringStorage()
-    storage = CountingStorage(FaultyStorage(inner, fail_at=None))
+    storage = CountingStorage(FaultyStorage(inner, Fault()))
     inner.capabilities = replace(inner.capabilities, supports=inner.capabilities.supports - {Support.EXPIRY})
     assert not has_expiry(storage)
     storage.capabilities = replace(inner.capabilities, tier=Tier.ADVISORY)
@@ -126,7 +150,7 @@ def test_capabilities_are_those_of_the_moment() -> None:
 def test_identity_foreign_entries_and_dry_probes_pass_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     folder = FolderStorage(tmp_path)
-    storage = CountingStorage(FaultyStorage(folder, fail_at=None))
+    storage = CountingStorage(FaultyStorage(folder, Fault()))
     assert has_identity(storage)
     assert storage.identity == folder.identity
     with pytest.raises(SameStorageError):

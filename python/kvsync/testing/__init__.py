@@ -1,4 +1,4 @@
-"""For tests of a storage, or with one: a conformance suite, and storages that count, fail, wait and expire.
+"""For those who test a storage or against one: a conformance suite, crashes, and storages that count, fail and wait.
 
 `kvsync.testing.conformance.StorageConformance` needs pytest; the rest needs nothing.
 """
@@ -7,8 +7,23 @@ from __future__ import annotations
 
 from kvsync.storages.wrapper import WrappedStorage
 from kvsync.testing.counting import CountingStorage
+from kvsync.testing.crash import crashes
 from kvsync.testing.expiring import ExpiringStorage
-from kvsync.testing.faulty import FaultyStorage
+from kvsync.testing.faults import FAULT_MODES, Fault, FaultError, FaultMode, FaultyStorage, Killed
 from kvsync.testing.latency import LatencyStorage
+from kvsync.testing.virtual import virtual_environment
 
-__all__ = ["CountingStorage", "ExpiringStorage", "FaultyStorage", "LatencyStorage", "WrappedStorage"]
+__all__ = [
+    "FAULT_MODES",
+    "CountingStorage",
+    "ExpiringStorage",
+    "Fault",
+    "FaultError",
+    "FaultMode",
+    "FaultyStorage",
+    "Killed",
+    "LatencyStorage",
+    "WrappedStorage",
+    "crashes",
+    "virtual_environment",
+]
