@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,26 +14,21 @@ import kvsync
 from kvsync import Delete, Put
 from kvsync.errors import LockHeldError, StorageError, UsageError
 from kvsync.storages import open_storage
-from kvsync.storages.contract import ObjectMismatch, Storage, has_transaction
+from kvsync.storages.contract import Storage, has_transaction
 from kvsync.testing.conformance import listing
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = [
     "absent_bucket_is_told",
     "held_lease_is_reported_at_once",
     "is_made_equal_with_a_dict",
-    "one_index_writer_wins",
-    "one_process_wins_the_lease",
-    "one_writer_wins",
     "path_goes_on_meaning_the_same",
     "reads_as_empty",
     "transactions_do_not_nest",
     "two_tables_have_an_index_each",
-    "version_does_not_come_back",
 ]
 
 
@@ -75,73 +69,6 @@ def held_lease_is_reported_at_once(url: str) -> None:
         assert running.result(30).pushed == 1
 
 
-def one_process_wins_the_lease(place: str) -> None:
-    """Have four processes create the lease of a new storage at once."""
-    context = multiprocessing.get_context("spawn")
-    start, won = context.Event(), context.Queue()
-    racers = [context.Process(target=_race, args=(place, number, start, won)) for number in range(4)]
-    for racer in racers:
-        racer.start()
-    start.set()
-    for racer in racers:
-        racer.join(60)
-        assert racer.exitcode == 0
-    winner = won.get(timeout=10)
-    assert won.empty()
-    with closing(open_storage(place)[0]) as storage:
-        stored = storage.load("lease")
-    assert stored is not None
-    assert stored.data == b"%d" % winner
-
-
-def _race(place: str, number: int, start: Any, won: Any) -> None:
-    start.wait(30)
-    with closing(open_storage(place)[0]) as storage:
-        try:
-            storage.store("lease", b"%d" % number, ABSENT)
-        except ObjectMismatch:
-            return
-    won.put(number)
-
-
-def one_writer_wins(handles: Sequence[Storage]) -> None:
-    """Have eight handles of one storage write on the same condition at once, five times."""
-    first = handles[0]
-    first.write(["there"], [b"0"])
-    for turn in range(5):
-        token = listing(first)["there"]
-        barrier = threading.Barrier(len(handles))
-
-        def race(
-            number: int, token: bytes = token, turn: int = turn, barrier: threading.Barrier = barrier
-        ) -> list[str]:
-            barrier.wait(30)
-            values = [b"%d %d" % (turn, number)] * 2
-            written = handles[number].write(["there", f"new {turn}"], values, [token, None])
-            return [refusal.key for refusal in written.refused]
-
-        with ThreadPoolExecutor(len(handles)) as pool:
-            refused = list(pool.map(race, range(len(handles))))
-        (winner,) = (number for number, keys in enumerate(refused) if "there" not in keys)
-        assert sum(f"new {turn}" not in keys for keys in refused) == 1
-        assert first.read(["there"]) == [b"%d %d" % (turn, winner)]
-
-
-def one_index_writer_wins(storage: Storage) -> None:
-    """Of eight that replace one version of an index object at once, one does."""
-    version = storage.store("manifest", b"0", ABSENT)
-
-    def race(number: int) -> bool:
-        try:
-            storage.store("manifest", b"of %d" % number, version)
-        except ObjectMismatch:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(race, range(8))).count(True) == 1
-
-
 def absent_bucket_is_told(storage: Storage) -> None:
     """Nothing takes a bucket that is not there for an empty one."""
     for call in (
@@ -174,15 +101,6 @@ def two_tables_have_an_index_each(first: Storage, second: Storage) -> None:
     assert second.read(["a"]) == [None]
     first.remove(["manifest"], ANY)
     assert second.objects() == ["manifest"]
-
-
-def version_does_not_come_back(storage: Storage) -> None:
-    """Remove an object and store it anew with the same bytes: it is not what somebody saw before."""
-    old = storage.store("lease", b"same", ABSENT)
-    storage.remove(["lease"], old)
-    storage.store("lease", b"same", ABSENT)
-    with pytest.raises(ObjectMismatch):
-        storage.store("lease", b"x", old)
 
 
 def transactions_do_not_nest(storage: Storage) -> None:

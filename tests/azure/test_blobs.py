@@ -13,7 +13,7 @@ import test_lost_answers as lost
 import test_matrix as matrix
 from servers.azurite import CONTAINER
 from servers.proxy import DroppingProxy
-from storage_stories import absent_bucket_is_told, one_index_writer_wins
+from storage_stories import absent_bucket_is_told
 
 import kvsync
 from kvsync import Put
@@ -77,10 +77,6 @@ def test_many_are_deleted_though_some_are_absent(storage: BucketStorage) -> None
 def test_a_container_that_is_not_there(azure_server: AzuriteServer) -> None:
     with contextlib.closing(open_url(azure_server.url_of("", container="no-such-container"))) as storage:
         absent_bucket_is_told(storage)
-
-
-def test_one_of_eight_conditional_writers_wins(storage: BucketStorage) -> None:
-    one_index_writer_wins(storage)
 
 
 def test_a_key_of_dots_has_a_name_that_azure_keeps(storage: BucketStorage, azure_server: AzuriteServer) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kvsync.storages.bucket import open_url
+from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.testing.conformance import StorageConformance
 
 if TYPE_CHECKING:
@@ -19,7 +21,16 @@ if TYPE_CHECKING:
 
 
 class TestAzure(StorageConformance):
+    expects = Capabilities(
+        Tier.CONDITIONAL,
+        distance="network",
+        tokens=OpaqueTokens(),
+        conditions="claimed",
+        lease_stays=True,
+        supports=frozenset(Support) - {Support.TRANSACTION, Support.EXPIRY, Support.DRY_PROBE},
+    )
+
     @pytest.fixture
     def reopen(self, azure_server: AzuriteServer) -> Callable[[], Storage]:
         url = azure_server.url_of(f"conformance/{secrets.token_hex(8)}")
-        return lambda: open_url(url)
+        return partial(open_url, url)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.folder import FolderStorage
 from kvsync.testing.conformance import StorageConformance
 
@@ -17,6 +19,13 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 
+EXPECTED = Capabilities(
+    Tier.FOLDER,
+    tokens=OpaqueTokens(),
+    supports=frozenset({Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.FOREIGN, Support.DRY_PROBE}),
+)
+
+
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out `fsync`: what it does shows only after a power cut, and here it would be called 50,000 times."""
@@ -24,14 +33,18 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestFolder(StorageConformance):
+    expects = EXPECTED
+
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        return lambda: FolderStorage(tmp_path / "folder")
+        return partial(FolderStorage, tmp_path / "folder")
 
 
 class TestLinkToFolder(StorageConformance):
+    expects = EXPECTED
+
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to("real")
-        return lambda: FolderStorage(tmp_path / "link", create=False)
+        return partial(FolderStorage, tmp_path / "link", create=False)

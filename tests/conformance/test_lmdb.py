@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import lmdb
 import pytest
 
+from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.lmdb import LmdbStorage, open_url
 from kvsync.testing import CountingStorage
 from kvsync.testing.conformance import StorageConformance
@@ -18,24 +20,42 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 
+EXPECTED = Capabilities(
+    Tier.TRANSACTIONAL,
+    distance="mapped",
+    lease_stays=True,
+    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.SIZES, Support.DRY_PROBE}),
+)
+
+
 class TestLmdb(StorageConformance):
+    expects = EXPECTED
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        return lambda: LmdbStorage(tmp_path / "kv")
+        return partial(LmdbStorage, tmp_path / "kv")
 
 
 class TestUnnamedDatabase(StorageConformance):
     """An environment in one file, the values in its unnamed database, beside the index's name."""
 
+    expects = EXPECTED
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
         path = tmp_path / "app.mdb"
         lmdb.open(str(path), subdir=False).close()
-        return lambda: open_url(f"lmdb:///{path}?db=&map_size=1G")
+        return partial(open_url, f"lmdb:///{path}?db=&map_size=1G")
 
 
 class TestHandedOver(StorageConformance):
     """An environment that its owner has opened."""
+
+    expects = EXPECTED
+    processes = False
+    unique_versions = True
 
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Iterator[Callable[[], Storage]]:
@@ -45,6 +65,10 @@ class TestHandedOver(StorageConformance):
 
 
 class TestWrappedLmdb(StorageConformance):
+    expects = EXPECTED
+    processes = False
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
         return lambda: CountingStorage(LmdbStorage(tmp_path / "kv"))
@@ -53,8 +77,12 @@ class TestWrappedLmdb(StorageConformance):
 class TestWithoutFileLocks(StorageConformance):
     """A system that has no `flock`: the lease lies with the other objects."""
 
+    expects = EXPECTED
+    processes = False
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Storage]:
         for module in ("environment", "lease"):
             monkeypatch.setattr(f"kvsync.storages.lmdb.{module}.fcntl", None)
-        return lambda: LmdbStorage(tmp_path / "kv")
+        return partial(LmdbStorage, tmp_path / "kv")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import UserDict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.counted import CountedStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import CountingStorage, ExpiringStorage, Fault, FaultyStorage, LatencyStorage
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 
+DICT = Capabilities(Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY}))
+EXPIRING = Capabilities(Tier.CONDITIONAL, distance="memory", supports=frozenset({Support.EXPIRY, Support.IDENTITY}))
+
+
 class TestDict(StorageConformance):
+    expects = DICT
+
     @pytest.fixture
     def reopen(self) -> Callable[[], Storage]:
         data: dict[str, bytes] = {}
@@ -26,6 +34,8 @@ class TestDict(StorageConformance):
 
 
 class TestOtherMapping(StorageConformance):
+    expects = replace(DICT, tier=Tier.CONDITIONAL)
+
     @pytest.fixture
     def reopen(self) -> Callable[[], Storage]:
         data: UserDict[str, bytes] = UserDict()
@@ -33,6 +43,8 @@ class TestOtherMapping(StorageConformance):
 
 
 class TestWrapped(StorageConformance):
+    expects = DICT
+
     @pytest.fixture
     def reopen(self) -> Callable[[], Storage]:
         data: dict[str, bytes] = {}
@@ -45,6 +57,8 @@ class TestWrapped(StorageConformance):
 
 
 class TestExpiring(StorageConformance):
+    expects = EXPIRING
+
     @pytest.fixture
     def reopen(self) -> Callable[[], Storage]:
         values: dict[str, tuple[bytes, int]] = {}
@@ -53,6 +67,8 @@ class TestExpiring(StorageConformance):
 
 
 class TestExpiringWrapped(StorageConformance):
+    expects = EXPIRING
+
     @pytest.fixture
     def reopen(self) -> Callable[[], Storage]:
         values: dict[str, tuple[bytes, int]] = {}

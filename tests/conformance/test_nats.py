@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.nats import NatsServer as Where
 from kvsync.storages.nats import NatsStorage, open_url
 from kvsync.testing import CountingStorage
@@ -20,27 +22,45 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 
+EXPECTED = Capabilities(
+    Tier.CONDITIONAL,
+    distance="network",
+    tokens=OpaqueTokens(racy_ms=0),
+    supports=frozenset({Support.IDENTITY, Support.DRY_PROBE}),
+)
+
+
 @pytest.fixture
 def bucket() -> str:
     return f"b{uuid.uuid4().hex}"
 
 
 class TestNats(StorageConformance):
+    expects = EXPECTED
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, nats_server: NatsServer, bucket: str) -> Callable[[], Storage]:
-        return lambda: open_url(nats_server.url(bucket))
+        return partial(open_url, nats_server.url(bucket))
 
 
 class TestBucketWithoutDirectGet(StorageConformance):
     """As the Python client makes one by default, in memory, with a history."""
 
+    expects = EXPECTED
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, nats_server: NatsServer, bucket: str) -> Callable[[], Storage]:
         nats_server.make(bucket, direct=False, history=5, storage="memory")
-        return lambda: NatsStorage(bucket, Where(f"127.0.0.1:{nats_server.port}"))
+        return partial(NatsStorage, bucket, Where(f"127.0.0.1:{nats_server.port}"))
 
 
 class TestWrappedNats(StorageConformance):
+    expects = EXPECTED
+    processes = False
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, nats_server: NatsServer, bucket: str) -> Callable[[], Storage]:
         return lambda: CountingStorage(open_url(nats_server.url(bucket)))

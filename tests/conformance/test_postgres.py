@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.postgres import open_url
 from kvsync.testing import CountingStorage
 from kvsync.testing.conformance import StorageConformance
@@ -18,15 +21,29 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 
+EXPECTED = Capabilities(
+    Tier.TRANSACTIONAL,
+    distance="network",
+    supports=frozenset({Support.TRANSACTION, Support.DRY_PROBE, Support.IDENTITY}),
+)
+EXPIRING = replace(EXPECTED, supports=EXPECTED.supports | {Support.EXPIRY})
+
+
 class TestPostgres(StorageConformance):
+    expects = EXPECTED
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
         url = f"{postgres_server.url}?schema={postgres_server.schema()}"
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestMappedTable(StorageConformance):
     """A table with other columns, and keys that are sorted by the rules of a language, if the server knows one."""
+
+    expects = EXPECTED
+    unique_versions = True
 
     @pytest.fixture
     def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
@@ -37,11 +54,14 @@ class TestMappedTable(StorageConformance):
             "body bytea, stars int DEFAULT 0)"
         )
         url = f"{postgres_server.url}?schema={schema}&table=notes&key=title&value=body"
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestBinaryKeys(StorageConformance):
     """A table whose key column is bytea, too: it holds every key."""
+
+    expects = EXPECTED
+    unique_versions = True
 
     @pytest.fixture
     def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
@@ -51,18 +71,24 @@ class TestBinaryKeys(StorageConformance):
             partition = f"FOR VALUES WITH (MODULUS 2, REMAINDER {part})"
             postgres_server.run(f"CREATE TABLE {schema}.kv{part} PARTITION OF {schema}.kv {partition}")
         url = f"{postgres_server.url}?schema={schema}"
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestExpiring(StorageConformance):
+    expects = EXPIRING
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
         url = f"{postgres_server.url}?schema={postgres_server.schema()}&expires=expires"
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestMappedExpiring(StorageConformance):
     """A partitioned table that was there, whose rows expire in a day unless told otherwise, by milliseconds."""
+
+    expects = EXPIRING
+    unique_versions = True
 
     @pytest.fixture
     def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
@@ -75,10 +101,14 @@ class TestMappedExpiring(StorageConformance):
             partition = f"FOR VALUES WITH (MODULUS 2, REMAINDER {part})"
             postgres_server.run(f"CREATE TABLE {schema}.part{part} PARTITION OF {schema}.sessions {partition}")
         url = f"{postgres_server.url}?schema={schema}&table=sessions&key=name&value=body&expires=gone"
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestWrappedPostgres(StorageConformance):
+    expects = EXPECTED
+    processes = False
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
         url = f"{postgres_server.url}?schema={postgres_server.schema()}"

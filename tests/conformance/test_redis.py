@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from servers.redis import RedisCluster, RedisServer
 
+from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.redis import open_url
 from kvsync.testing import CountingStorage
 from kvsync.testing.conformance import StorageConformance
@@ -16,6 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kvsync.storages.contract import Storage
+
+EXPECTED = Capabilities(
+    Tier.CONDITIONAL,
+    distance="network",
+    lease_stays=True,
+    supports=frozenset({Support.IDENTITY, Support.EXPIRY}),
+)
+HASH = replace(EXPECTED, supports=frozenset({Support.IDENTITY}))
 
 numbers = itertools.count()
 
@@ -27,46 +38,59 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 
 
 class TestDatabase(StorageConformance):
+    expects = EXPECTED
+
     @pytest.fixture
     def reopen(self, redis_server: RedisServer) -> Iterator[Callable[[], Storage]]:
         url = redis_server.url.removesuffix("/0") + "/5"
-        yield lambda: open_url(url)
+        yield partial(open_url, url)
         open_url(url)._link.client().flushdb()
 
 
 class TestPrefix(StorageConformance):
     """A prefix that is full of what SCAN takes for a pattern, amid other keys."""
 
+    expects = EXPECTED
+
     @pytest.fixture
     def reopen(self, redis_server: RedisServer) -> Callable[[], Storage]:
         url = f"{redis_server.url}?prefix=a*[%5Ex]%3F%5C{next(numbers)}:"
         redis_server.ask("SET", "a*x", "foreign")
         redis_server.ask("SADD", "aaax?1", "foreign")
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestHash(StorageConformance):
+    expects = HASH
+
     @pytest.fixture
     def reopen(self, redis_server: RedisServer) -> Callable[[], Storage]:
         url = f"{redis_server.url}?hash=users{next(numbers)}"
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestCluster(StorageConformance):
+    expects = EXPECTED
+
     @pytest.fixture
     def reopen(self, cluster: RedisCluster) -> Callable[[], Storage]:
         url = f"{cluster.url}&prefix=app{next(numbers)}:"
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestHashInCluster(StorageConformance):
+    expects = HASH
+
     @pytest.fixture
     def reopen(self, cluster: RedisCluster) -> Callable[[], Storage]:
         url = f"{cluster.url}&hash=users{next(numbers)}"
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestWrapped(StorageConformance):
+    expects = EXPECTED
+    processes = False
+
     @pytest.fixture
     def reopen(self, redis_server: RedisServer) -> Callable[[], Storage]:
         url = f"{redis_server.url}?prefix=wrapped{next(numbers)}/"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kvsync.storages.bucket import BucketStorage, open_url
+from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.testing import CountingStorage
 from kvsync.testing.conformance import StorageConformance
 
@@ -19,23 +22,41 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 
+EXPECTED = Capabilities(
+    Tier.CONDITIONAL,
+    distance="network",
+    tokens=OpaqueTokens(),
+    conditions="claimed",
+    lease_stays=True,
+    supports=frozenset(Support) - {Support.TRANSACTION, Support.EXPIRY, Support.DRY_PROBE},
+)
+IN_MEMORY = replace(EXPECTED, supports=EXPECTED.supports - {Support.HOST})
+
+
 class TestS3(StorageConformance):
+    expects = EXPECTED
+
     @pytest.fixture
     def reopen(self, seaweed_server: SeaweedServer) -> Callable[[], Storage]:
         url = seaweed_server.url_of(f"conformance/{secrets.token_hex(8)}")
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestWholeBucket(StorageConformance):
     """No prefix; SeaweedFS makes a bucket at its first write."""
 
+    expects = EXPECTED
+
     @pytest.fixture
     def reopen(self, seaweed_server: SeaweedServer) -> Callable[[], Storage]:
         url = seaweed_server.url_of("", bucket=seaweed_server.new_bucket())
-        return lambda: open_url(url)
+        return partial(open_url, url)
 
 
 class TestBucketInMemory(StorageConformance):
+    expects = IN_MEMORY
+    processes = False
+
     @pytest.fixture
     def reopen(self) -> Callable[[], Storage]:
         from obstore.store import MemoryStore
@@ -45,6 +66,9 @@ class TestBucketInMemory(StorageConformance):
 
 
 class TestWrappedBucket(StorageConformance):
+    expects = IN_MEMORY
+    processes = False
+
     @pytest.fixture
     def reopen(self) -> Callable[[], Storage]:
         from obstore.store import MemoryStore

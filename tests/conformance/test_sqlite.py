@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.sqlite import SqliteStorage, open_url
 from kvsync.testing import CountingStorage
 from kvsync.testing.conformance import StorageConformance
@@ -19,31 +22,51 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 
+EXPECTED = Capabilities(
+    Tier.TRANSACTIONAL,
+    distance="mapped",
+    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.DRY_PROBE}),
+)
+EXPIRING = replace(EXPECTED, supports=EXPECTED.supports | {Support.EXPIRY})
+
+
 class TestSqlite(StorageConformance):
+    expects = EXPECTED
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        return lambda: SqliteStorage(tmp_path / "kv.db")
+        return partial(SqliteStorage, tmp_path / "kv.db")
 
 
 class TestMappedTable(StorageConformance):
     """A table with a rowid, a number of other columns, and a rollback journal."""
+
+    expects = EXPECTED
+    unique_versions = True
 
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
         path = tmp_path / "app.db"
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT UNIQUE, body, stars DEFAULT 0)")
-        return lambda: open_url(f"sqlite:///{path}?table=notes&key=title&value=body&busy_timeout=30")
+        return partial(open_url, f"sqlite:///{path}?table=notes&key=title&value=body&busy_timeout=30")
 
 
 class TestExpiring(StorageConformance):
+    expects = EXPIRING
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        return lambda: open_url(f"sqlite:///{tmp_path}/kv.db?expires=expires&busy_timeout=30")
+        return partial(open_url, f"sqlite:///{tmp_path}/kv.db?expires=expires&busy_timeout=30")
 
 
 class TestMappedExpiring(StorageConformance):
     """A table that was there, whose rows expire in a day unless told otherwise."""
+
+    expects = EXPIRING
+    unique_versions = True
 
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
@@ -53,10 +76,14 @@ class TestMappedExpiring(StorageConformance):
                 "CREATE TABLE sessions (id INTEGER PRIMARY KEY, name TEXT UNIQUE, body, "
                 "gone BIGINT DEFAULT ((unixepoch() + 86400) * 1000), stars DEFAULT 0)"
             )
-        return lambda: open_url(f"sqlite:///{path}?table=sessions&key=name&value=body&expires=gone&busy_timeout=30")
+        return partial(open_url, f"sqlite:///{path}?table=sessions&key=name&value=body&expires=gone&busy_timeout=30")
 
 
 class TestWrappedSqlite(StorageConformance):
+    expects = EXPECTED
+    processes = False
+    unique_versions = True
+
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
         return lambda: CountingStorage(SqliteStorage(tmp_path / "kv.db"))

@@ -10,7 +10,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from storage_stories import one_process_wins_the_lease, path_goes_on_meaning_the_same
+from storage_stories import path_goes_on_meaning_the_same
 
 from kvsync.errors import StorageError
 from kvsync.storages.folder import FolderStorage
@@ -439,10 +439,6 @@ def test_where_names_fold_the_exact_one_counts(root: Path, monkeypatch: pytest.M
     assert storage.read(["readme", "Dir/b"]) == [None, b"x"]
     assert FolderStorage(root).read(["README", "Readme"]) == [None, b"x"]
     assert set(listing(storage)) == {"Readme", "Dir/a", "Dir/b"}
-
-
-def test_processes_race_for_a_lease(root: Path) -> None:
-    one_process_wins_the_lease(str(root))
 
 
 def test_a_relative_path_is_that_of_the_time_of_its_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

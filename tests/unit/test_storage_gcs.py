@@ -11,7 +11,7 @@ import obstore
 import pytest
 from obstore.store import MemoryStore
 from servers.gcs import CONDITION, GcsServer
-from storage_stories import absent_bucket_is_told, one_index_writer_wins
+from storage_stories import absent_bucket_is_told
 
 import kvsync
 from kvsync import Put
@@ -77,10 +77,6 @@ def test_a_value_written_between_look_and_write_is_left_alone(
     (refusal,) = storage.write(["a"], [b"2"], [token]).refused
     assert refusal.changed
     assert storage.read(["a"]) == [b"meanwhile"]
-
-
-def test_one_of_eight_writers_wins(storage: BucketStorage) -> None:
-    one_index_writer_wins(storage)
 
 
 def test_a_large_value_moves_in_parts(storage: BucketStorage) -> None:

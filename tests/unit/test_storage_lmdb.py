@@ -16,12 +16,9 @@ import pytest
 from storage_stories import (
     held_lease_is_reported_at_once,
     is_made_equal_with_a_dict,
-    one_process_wins_the_lease,
-    one_writer_wins,
     path_goes_on_meaning_the_same,
     reads_as_empty,
     transactions_do_not_nest,
-    version_does_not_come_back,
 )
 
 import kvsync
@@ -337,10 +334,6 @@ def test_who_looks_at_a_held_lease_waits_for_nobody(tmp_path: Path, opening: Cal
         assert pool.submit(storage.load, "lease").result(5) == (b"2", second)
 
 
-def test_a_version_does_not_come_back(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
-    version_does_not_come_back(opening(tmp_path))
-
-
 @pytest.mark.parametrize(("key", "value"), [(b"manifest", None), (b"manifest\0", None), (b"manifest\0", b"short")])
 def test_an_object_of_which_somebody_took_a_part_is_named(
     tmp_path: Path, opening: Callable[..., LmdbStorage], key: bytes, value: bytes | None
@@ -359,14 +352,6 @@ def test_an_object_of_which_somebody_took_a_part_is_named(
     with pytest.raises(ObjectMismatch):
         storage.store("manifest", b"X", ABSENT)
     environment.close()
-
-
-def test_of_eight_conditional_writers_one_wins(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
-    one_writer_wins([opening(tmp_path) for _ in range(8)])
-
-
-def test_processes_race_for_a_lease_in_a_new_environment(tmp_path: Path) -> None:
-    one_process_wins_the_lease(f"lmdb:///{tmp_path}/a")
 
 
 def _in_child(storage: LmdbStorage, answers: Any) -> None:

@@ -17,10 +17,8 @@ from servers.postgres import PASSWORD, SECURED, PostgresServer
 from storage_stories import (
     held_lease_is_reported_at_once,
     is_made_equal_with_a_dict,
-    one_writer_wins,
     transactions_do_not_nest,
     two_tables_have_an_index_each,
-    version_does_not_come_back,
 )
 
 import kvsync
@@ -526,10 +524,6 @@ def test_a_key_twice_in_a_batch(storage: PostgresStorage) -> None:
 # Locks and races
 
 
-def test_a_version_does_not_come_back(storage: PostgresStorage) -> None:
-    version_does_not_come_back(storage)
-
-
 def test_a_locked_row_says_so(storage: PostgresStorage, url: str, opening: Callable[[str], PostgresStorage]) -> None:
     storage.write(["a", "b"], [b"1", b"1"])
     hasty = opening(url + "&lock_timeout=0.2")
@@ -597,10 +591,6 @@ def test_a_call_that_the_server_ends_for_a_deadlock_is_done_again(
         other.commit()
         assert writing.result(30).refused == ()
     assert storage.read(["a", "b"]) == [b"ours"] * 2
-
-
-def test_of_eight_conditional_writers_one_wins(url: str, opening: Callable[[str], PostgresStorage]) -> None:
-    one_writer_wins([opening(url) for _ in range(8)])
 
 
 def test_a_thread_reads_what_is_committed_while_another_is_in_a_transaction(storage: PostgresStorage) -> None:

@@ -25,7 +25,6 @@ import pytest
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 from servers.process import free_ports
 from servers.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedServer
-from storage_stories import one_index_writer_wins
 
 import kvsync
 from kvsync import Delete, Put
@@ -388,11 +387,6 @@ def test_one_of_eight_conditional_writers_wins(seaweed_server: SeaweedServer, pr
                 won = list(pool.map(race, range(8)))
             assert won.count(True) == 1
             assert storage.read(["a"]) == [b"%d of %d" % (won.index(True), turn)]
-
-
-def test_index_objects_have_one_winner_by_version_too(seaweed_server: SeaweedServer, prefix: str) -> None:
-    with contextlib.closing(open_url(seaweed_server.url_of(prefix))) as storage:
-        one_index_writer_wins(storage)
 
 
 class Answers:

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from storage_stories import (
-    one_process_wins_the_lease,
     path_goes_on_meaning_the_same,
     reads_as_empty,
     transactions_do_not_nest,
     two_tables_have_an_index_each,
-    version_does_not_come_back,
 )
 
 from kvsync.errors import StorageError, UsageError
@@ -159,11 +157,6 @@ def test_two_tables_of_one_database_have_an_index_each(tmp_path: Path) -> None:
     )
 
 
-def test_a_version_does_not_come_back(tmp_path: Path) -> None:
-    """Removed and stored anew with the same bytes, an object is not what somebody saw before."""
-    version_does_not_come_back(SqliteStorage(tmp_path / "a.db"))
-
-
 def test_a_locked_database_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     storage = SqliteStorage(path, busy_timeout=0)
@@ -275,10 +268,6 @@ def test_only_the_lease_is_written_without_waiting_for_the_disk(tmp_path: Path) 
         "PRAGMA synchronous = NORMAL",
         "PRAGMA synchronous = FULL",
     ] * 2
-
-
-def test_processes_race_for_a_lease_in_a_new_database(tmp_path: Path) -> None:
-    one_process_wins_the_lease(f"sqlite:///{tmp_path}/a.db?busy_timeout=30")
 
 
 def test_a_relative_path_is_that_of_the_time_of_its_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

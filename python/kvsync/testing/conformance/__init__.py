@@ -1,29 +1,56 @@
 """The suite that every storage has to pass; needs pytest.
 
 ```python
+from functools import partial
+
 import pytest
+from kvsync.storages import Capabilities, Tier
 from kvsync.testing.conformance import StorageConformance
 
+from my_package import MyStorage
+
 class TestMyStorage(StorageConformance):
+    expects = Capabilities(Tier.CONDITIONAL)
+
     @pytest.fixture
     def reopen(self, tmp_path):
         # Each call gives another handle of the same storage, which is empty at first.
-        return lambda: MyStorage(tmp_path / "data")
+        return partial(MyStorage, tmp_path / "data")
 ```
 
-Or give a fixture `storage` alone; then the tests that need a second handle are skipped.
+`expects` is what the storage is to declare about itself. The suite fails if it declares anything else, and leaves out
+the tests of what is not expected: they are not collected.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from kvsync.testing.conformance.expiry import ExpiryTests
+from kvsync.storages.contract import Support, Tier
+from kvsync.testing.conformance.conditions import ConditionTests
+from kvsync.testing.conformance.declared import (
+    DeclarationTests,
+    DryProbeTests,
+    ForeignTests,
+    HostTests,
+    IdentityTests,
+)
+from kvsync.testing.conformance.expiry import ExpiringTransactionTests, ExpiryTests
 from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
-from kvsync.testing.conformance.objects import ObjectTests
-from kvsync.testing.conformance.parts import PartTests
+from kvsync.testing.conformance.objects import ObjectTests, UniqueVersionTests
+from kvsync.testing.conformance.parts import CopyTests, SizeTests, StreamTests
+from kvsync.testing.conformance.races import (
+    DeleteRaceTests,
+    ExpiryRaceTests,
+    ObjectRaceTests,
+    ProcessRaceTests,
+    ProcessValueRaceTests,
+    ValueRaceTests,
+)
+from kvsync.testing.conformance.runs import RunRaceTests, RunTests
+from kvsync.testing.conformance.tokens import DigestTokenTests, TokenTests
 from kvsync.testing.conformance.tools import listing
 from kvsync.testing.conformance.transactions import TransactionTests
 from kvsync.testing.conformance.values import ValueTests
@@ -31,18 +58,66 @@ from kvsync.testing.conformance.values import ValueTests
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kvsync.storages.contract import Storage
+    from kvsync.storages.contract import Capabilities, Storage
 
 __all__ = ["HARD_KEYS", "HARD_VALUES", "StorageConformance", "listing"]
 
 
-class StorageConformance(ValueTests, ObjectTests, TransactionTests, PartTests, ExpiryTests):
-    """What kvsync takes for granted of a storage; subclass it, with the fixture `reopen` or `storage`."""
+class StorageConformance(
+    DeclarationTests,
+    ValueTests,
+    TokenTests,
+    DigestTokenTests,
+    ObjectTests,
+    UniqueVersionTests,
+    ConditionTests,
+    TransactionTests,
+    ExpiryTests,
+    ExpiringTransactionTests,
+    SizeTests,
+    StreamTests,
+    CopyTests,
+    IdentityTests,
+    HostTests,
+    ForeignTests,
+    DryProbeTests,
+    ObjectRaceTests,
+    DeleteRaceTests,
+    ValueRaceTests,
+    ExpiryRaceTests,
+    ProcessRaceTests,
+    ProcessValueRaceTests,
+    RunTests,
+    RunRaceTests,
+):
+    """What kvsync requires of a storage; a subclass defines `expects` and the fixture `reopen`."""
+
+    expects: ClassVar[Capabilities]
+    """What the storage is to declare."""
+
+    processes: ClassVar[bool] = True
+    """Whether other processes can open the storage, too; `reopen` is sent to them. Ignored for storages in memory."""
+
+    unique_versions: ClassVar[bool] = False
+    """Whether an object never has the same version twice, even if it has the same bytes. kvsync does not require it."""
+
+    def __init_subclass__(cls) -> None:
+        """Leave out the tests of what is not expected.
+
+        Raises:
+            TypeError: the class does not say what it expects.
+        """
+        super().__init_subclass__()
+        if not hasattr(cls, "expects"):
+            message = f"{cls.__name__} does not say what its storage is to declare: set `expects = Capabilities(...)`"
+            raise TypeError(message)
+        for tests, applies in CHOICES.items():
+            _select(cls, tests, wanted=applies(cls))
 
     @pytest.fixture
     def reopen(self) -> Callable[[], Storage]:
-        """Return a callable that opens another handle of the same storage."""
-        pytest.skip("needs a second handle of the same storage")
+        """Return a callable that opens another handle of the same storage, which is empty at first."""
+        pytest.fail(f"{type(self).__name__} has no fixture `reopen`")
 
     @pytest.fixture
     def storage(self, reopen: Callable[[], Storage]) -> Iterator[Storage]:
@@ -57,3 +132,53 @@ class StorageConformance(ValueTests, ObjectTests, TransactionTests, PartTests, E
         opened = reopen()
         yield opened
         opened.close()
+
+
+def _select(suite: type[StorageConformance], tests: type, *, wanted: bool) -> None:
+    """Keep or leave out the tests of one part; pytest does not collect what is None."""
+    for name, test in vars(tests).items():
+        if name.startswith("test") and name not in vars(suite):
+            setattr(suite, name, test if wanted else None)
+
+
+def _supports(*needed: Support) -> Callable[[type[StorageConformance]], bool]:
+    return lambda suite: suite.expects.supports.issuperset(needed)
+
+
+def _conditional(suite: type[StorageConformance]) -> bool:
+    return suite.expects.conditions != "advisory"
+
+
+def _guards_values(suite: type[StorageConformance]) -> bool:
+    """Whether conditional writes of values exclude each other; in a folder, programs write as they like."""
+    return _conditional(suite) and suite.expects.tier is not Tier.FOLDER
+
+
+def _shared(suite: type[StorageConformance]) -> bool:
+    return suite.processes and suite.expects.distance != "memory"
+
+
+CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
+    DigestTokenTests: lambda suite: suite.expects.tokens == "blake3",
+    UniqueVersionTests: lambda suite: suite.unique_versions,
+    ConditionTests: _conditional,
+    TransactionTests: _supports(Support.TRANSACTION),
+    ExpiryTests: _supports(Support.EXPIRY),
+    ExpiringTransactionTests: _supports(Support.EXPIRY, Support.TRANSACTION),
+    SizeTests: _supports(Support.SIZES),
+    StreamTests: _supports(Support.STREAMING),
+    CopyTests: _supports(Support.COPY),
+    IdentityTests: _supports(Support.IDENTITY),
+    HostTests: _supports(Support.HOST),
+    ForeignTests: _supports(Support.FOREIGN),
+    DryProbeTests: _supports(Support.DRY_PROBE),
+    ObjectRaceTests: _conditional,
+    DeleteRaceTests: lambda suite: _conditional(suite) and not suite.expects.lease_stays,
+    ValueRaceTests: _guards_values,
+    ExpiryRaceTests: lambda suite: _guards_values(suite) and Support.EXPIRY in suite.expects.supports,
+    ProcessRaceTests: lambda suite: _conditional(suite) and _shared(suite),
+    ProcessValueRaceTests: lambda suite: _guards_values(suite) and _shared(suite),
+    RunTests: _conditional,
+    RunRaceTests: lambda suite: _conditional(suite) and _shared(suite),
+}
+"""Which tests run only for some storages, and for which."""

@@ -1,10 +1,8 @@
-"""Values that expire: their times come back, and what is over is absent."""
+"""Values that expire: their times come back, and from then on they are absent."""
 
 from __future__ import annotations
 
 import contextlib
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import TYPE_CHECKING
 
 from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
@@ -22,15 +20,13 @@ from kvsync.testing.conformance.tools import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kvsync.storages.contract import Storage
 
-__all__ = ["ExpiryTests"]
+__all__ = ["ExpiringTransactionTests", "ExpiryTests"]
 
 
 class ExpiryTests:
-    """What kvsync takes for granted of values that expire, where a storage keeps that."""
+    """`SupportsExpiry`: from the time at which it expires, a value is absent for every method."""
 
     def test_an_expiry_comes_back_as_it_was_given(self, storage: Storage) -> None:
         expiring = expiring_of(storage)
@@ -51,7 +47,7 @@ class ExpiryTests:
         assert expiring_of(another).expiries(["b", "a"]) == [0, later]
         assert listing(another) == listing(storage)
 
-    def test_the_same_value_with_another_expiry_is_another_version(self, storage: Storage) -> None:
+    def test_the_same_value_with_another_expiry_has_another_token(self, storage: Storage) -> None:
         expiring = expiring_of(storage)
         later = now_ms() + HOUR_MS
         tokens = set()
@@ -67,7 +63,7 @@ class ExpiryTests:
         assert listing(storage)["a"] == after["a"]
         assert listing(storage)["b"] != after["b"]
 
-    def test_a_plain_write_leaves_a_value_that_stays(self, storage: Storage) -> None:
+    def test_a_plain_write_makes_a_value_never_expire(self, storage: Storage) -> None:
         expiring = expiring_of(storage)
         write(storage, {"a": b"1", "b": b"1"})
         staying = listing(storage)
@@ -82,7 +78,7 @@ class ExpiryTests:
         assert written.tokens == (staying["a"],)
         assert listing(storage) == staying
 
-    def test_what_has_expired_is_absent(self, storage: Storage) -> None:
+    def test_an_expired_value_is_absent_for_every_method(self, storage: Storage) -> None:
         expiring = expiring_of(storage)
         keys = ["read", "listed", "create", "create expiring", "write", "delete", "delete absent"]
         write(storage, {"stays": b"1"})
@@ -105,7 +101,7 @@ class ExpiryTests:
         write(storage, {"read": b"4"})
         assert set(listing(storage)) == {"stays", "create", "create expiring", "read"}
 
-    def test_what_was_replaced_before_its_time_stays(self, storage: Storage) -> None:
+    def test_a_value_replaced_before_it_expires_stays(self, storage: Storage) -> None:
         expiring = expiring_of(storage)
         soon = now_ms() + SOON_MS
         expiring.write_expiring(["a", "b", "soon"], [b"1"] * 3, [soon] * 3)
@@ -115,7 +111,7 @@ class ExpiryTests:
         assert storage.read(["a", "b"]) == [b"2", b"2"]
         assert set(listing(storage)) == {"a", "b"}
 
-    def test_a_time_that_has_passed_leaves_the_key_absent(self, storage: Storage) -> None:
+    def test_a_time_in_the_past_leaves_the_key_absent(self, storage: Storage) -> None:
         expiring = expiring_of(storage)
         write(storage, {"there": b"1", "expected": b"1"})
         tokens = listing(storage)
@@ -128,7 +124,7 @@ class ExpiryTests:
         assert expiring.expiries(keys) == [0] * 5
         assert listing(storage) == {}
 
-    def test_writing_what_expires_on_condition(self, storage: Storage) -> None:
+    def test_writing_expiring_values_on_condition(self, storage: Storage) -> None:
         expiring = expiring_of(storage)
         later = now_ms() + HOUR_MS
         keys = ["a", "b", "c", "d"]
@@ -137,7 +133,7 @@ class ExpiryTests:
         second = expiring.write_expiring(["b", "d"], [b"1", b"1"], [later + 1, later]).tokens
         assert second is not None
         written = expiring.write_expiring([*keys, "e"], [b"2"] * 5, [later] * 4 + [0], [*first, None])
-        # The value is the expected one in all of them; in `b` and `d` its time is another.
+        # All of them hold the expected value, but `b` and `d` expire at another time.
         assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("b", True), ("d", True)]
         assert storage.read([*keys, "e"]) == [b"2", b"1", b"2", b"1", b"2"]
         assert expiring.expiries([*keys, "e"]) == [later, later + 1, later, later, 0]
@@ -153,7 +149,7 @@ class ExpiryTests:
         assert storage.read(["b", "d"]) == [b"3", b"3"]
         assert expiring.expiries(["b", "d"]) == [0, 0]
 
-    def test_deleting_what_expires_on_condition(self, storage: Storage) -> None:
+    def test_deleting_expiring_values_on_condition(self, storage: Storage) -> None:
         expiring = expiring_of(storage)
         later = now_ms() + HOUR_MS
         written = expiring.write_expiring(["a", "b", "c"], [b"1"] * 3, [later, later, 0])
@@ -202,35 +198,15 @@ class ExpiryTests:
         assert storage.delete(keys, again.tokens).refused == ()
         assert listing(storage) == {}
 
-    def test_nothing_expiring_written_is_nothing_done(self, storage: Storage) -> None:
+    def test_an_empty_batch_writes_nothing_that_expires(self, storage: Storage) -> None:
         expiring = expiring_of(storage)
         assert expiring.write_expiring([], [], []) == ((), ())
         assert expiring.write_expiring([], [], [], []) == ((), ())
         assert listing(storage) == {}
 
-    def test_of_eight_who_replace_what_has_expired_one_wins(
-        self, storage: Storage, reopen: Callable[[], Storage]
-    ) -> None:
-        keys = [f"k{number}" for number in range(20)]
-        later = now_ms() + HOUR_MS
-        expiring_of(storage).write_expiring(keys, [b"old"] * 20, [now_ms() + SOON_MS] * 20)
-        wait_until_gone(storage, keys)
-        barrier = Barrier(8)
 
-        def race(number: int) -> set[str]:
-            with contextlib.closing(reopen()) as mine:
-                barrier.wait(30)
-                turned = keys[number:] + keys[:number]
-                expires = [later + number, 0] * 10
-                written = expiring_of(mine).write_expiring(turned, [b"%d" % number] * 20, expires, [None] * 20)
-                assert all(refusal.changed for refusal in written.refused)
-                return set(keys) - {refusal.key for refusal in written.refused}
-
-        with ThreadPoolExecutor(8) as pool:
-            won = list(pool.map(race, range(8)))
-        assert sorted(key for some in won for key in some) == sorted(keys)
-        winners = [number for key in keys for number, some in enumerate(won) if key in some]
-        assert storage.read(keys) == [b"%d" % number for number in winners]
+class ExpiringTransactionTests:
+    """An expiry is committed or undone with its value."""
 
     def test_an_expiry_is_committed_or_undone_with_its_value(self, storage: Storage) -> None:
         expiring = expiring_of(storage)

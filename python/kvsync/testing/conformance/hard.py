@@ -1,8 +1,42 @@
-"""Keys and values that are hard on a storage."""
+"""Keys, values and sizes that are hard on a storage."""
 
 from __future__ import annotations
 
-__all__ = ["HARD_KEYS", "HARD_VALUES"]
+from typing import TYPE_CHECKING
+
+from kvsync.native import digest_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["HARD_KEYS", "HARD_VALUES", "SIZES", "brief", "value_of"]
+
+SIZES = [1, 100_000, (1 << 20) + 1]
+"""Storages put large values elsewhere: sizes below and above the usual limits."""
+
+
+def value_of(size: int, number: int = 0) -> bytes:
+    """Return a value of `size` bytes, no part of which occurs twice; another one for each number.
+
+    >>> value_of(10), value_of(6, 1)
+    (b'0000000000', b'100000')
+    """
+    rows = (b"%d%015d" % (number, row) for row in range(size // 16 + 1))
+    return b"".join(rows)[:size]
+
+
+def brief(values: Iterable[object]) -> list[object]:
+    """Return values to compare; a long one by its size and digest, since pytest takes seconds to show how two differ.
+
+    >>> brief([b"1", None])
+    [b'1', None]
+    """
+    return [_brief(value) if isinstance(value, bytes) and len(value) > 99 else value for value in values]
+
+
+def _brief(value: bytes) -> str:
+    return f"{len(value)} bytes, {digest_values([value])[0].hex()}"
+
 
 HARD_VALUES = {
     "empty": b"",

@@ -1,29 +1,25 @@
-"""Index objects: apart from values, and changed by compare-and-swap."""
+"""Index objects: kept apart from values, and seen by every handle."""
 
 from __future__ import annotations
 
-import contextlib
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kvsync.storages.contract import ObjectMismatch
-from kvsync.testing.conformance.hard import HARD_VALUES
+from kvsync.testing.conformance.hard import HARD_VALUES, SIZES, brief, value_of
 from kvsync.testing.conformance.tools import listing, refuses, write
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kvsync.storages.contract import Storage
+    from kvsync.types import Version
 
-__all__ = ["ObjectTests"]
+__all__ = ["ObjectTests", "UniqueVersionTests"]
 
 
 class ObjectTests:
-    """What kvsync takes for granted of index objects."""
+    """Index objects are no values, and come back unchanged."""
 
     def test_objects_are_no_values_and_values_no_objects(self, storage: Storage) -> None:
         storage.store("manifest", b"M", ABSENT)
@@ -49,39 +45,19 @@ class ObjectTests:
     @pytest.mark.parametrize("value", HARD_VALUES.values(), ids=HARD_VALUES.keys())
     def test_objects_come_back_as_they_went_in(self, storage: Storage, value: bytes) -> None:
         version = storage.store("lost/0123456789abcdef-0123456789abcdef-01234567", value, ABSENT)
-        assert storage.load("lost/0123456789abcdef-0123456789abcdef-01234567") == (value, version)
+        self.holds(storage, "lost/0123456789abcdef-0123456789abcdef-01234567", value, version)
 
-    def test_compare_and_swap(self, storage: Storage) -> None:
-        first = storage.store("manifest", b"1", ABSENT)
-        refuses(storage, b"x", ABSENT)
-        second = storage.store("manifest", b"2", first)
-        assert second != first
-        refuses(storage, b"x", first)
-        refuses(storage, b"x", b"no such version")
-        assert storage.load("manifest") == (b"2", second)
-        third = storage.store("manifest", b"3", ANY)
-        refuses(storage, b"x", second)
-        assert storage.load("manifest") == (b"3", third)
-        with pytest.raises(ObjectMismatch):
-            storage.store("lease", b"x", third)
-        assert storage.load("lease") is None
-        storage.store("lease", b"1", ANY)
-        assert storage.objects() == ["lease", "manifest"]
+    def holds(self, storage: Storage, name: str, data: bytes, version: Version) -> None:
+        stored = storage.load(name)
+        assert stored is not None
+        assert brief([stored.data, stored.version]) == brief([data, version])
 
-    def test_removing_on_condition(self, storage: Storage) -> None:
-        first = storage.store("lease", b"1", ABSENT)
-        second = storage.store("lease", b"2", first)
-        with pytest.raises(ObjectMismatch):
-            storage.remove(["lease"], first)
-        assert storage.load("lease") == (b"2", second)
-        storage.remove(["lease"], second)
-        assert storage.load("lease") is None
-        with pytest.raises(ObjectMismatch):
-            storage.remove(["lease"], second)
-        storage.store("lease", b"3", ABSENT)
-        storage.store("manifest", b"3", ABSENT)
-        storage.remove(["lease", "segment/none", "manifest"], ANY)
-        assert storage.objects() == []
+    @pytest.mark.parametrize("size", SIZES)
+    def test_objects_of_any_size_come_back_whole(self, storage: Storage, size: int) -> None:
+        version = storage.store("segment/0000000000000001-0", value_of(size), ABSENT)
+        self.holds(storage, "segment/0000000000000001-0", value_of(size), version)
+        again = storage.store("segment/0000000000000001-0", value_of(size, 1), version)
+        self.holds(storage, "segment/0000000000000001-0", value_of(size, 1), again)
 
     def test_reopening_finds_the_same(self, storage: Storage, another: Storage) -> None:
         write(storage, {"a": b"1", "b/c": b"2"})
@@ -92,24 +68,24 @@ class ObjectTests:
         another.store("manifest", b"N", version)
         refuses(storage, b"x", version)
 
-    def test_eight_threads_and_one_winner(self, storage: Storage, reopen: Callable[[], Storage]) -> None:
-        storage.store("manifest", b"M", ABSENT)
-        for turn in range(5):
-            barrier = Barrier(8)
+    def test_a_handle_sees_the_objects_that_another_one_stores(self, storage: Storage, another: Storage) -> None:
+        assert another.load("manifest") is None
+        version = storage.store("manifest", b"0", ABSENT)
+        for turn in range(1, 4):
+            here, there = (another, storage) if turn % 2 else (storage, another)
+            assert here.load("manifest") == (b"%d" % (turn - 1), version)
+            version = here.store("manifest", b"%d" % turn, version)
+            assert there.load("manifest") == (b"%d" % turn, version)
 
-            def race(number: int, barrier: Barrier = barrier, turn: int = turn) -> bool:
-                with contextlib.closing(reopen()) as mine:
-                    barrier.wait(30)
-                    try:
-                        mine.store("lease", b"%d of turn %d" % (number, turn), ABSENT)
-                    except ObjectMismatch:
-                        return False
-                    return True
 
-            with ThreadPoolExecutor(8) as pool:
-                won = list(pool.map(race, range(8)))
-            assert won.count(True) == 1
-            stored = storage.load("lease")
-            assert stored is not None
-            assert stored.data == b"%d of turn %d" % (won.index(True), turn)
-            storage.remove(["lease"], ANY)
+class UniqueVersionTests:
+    """An object that is stored anew with the same bytes has another version."""
+
+    def test_a_version_does_not_come_back_with_the_same_bytes(self, storage: Storage) -> None:
+        old = storage.store("lease", b"same", ABSENT)
+        storage.remove(["lease"], old)
+        storage.store("lease", b"same", ABSENT)
+        with pytest.raises(ObjectMismatch):
+            storage.store("lease", b"x", old)
+        again = storage.store("lease", b"same", ANY)
+        assert storage.store("lease", b"same", again) != again

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.storages.contract import has_sizes
+from kvsync.testing.conformance.hard import value_of
 from kvsync.testing.conformance.tools import Interrupted, copying_of, idle, listing, streaming_of, write
 from kvsync.types import Unreadable
 
@@ -14,11 +16,23 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Storage
 
-__all__ = ["PartTests"]
+__all__ = ["CopyTests", "SizeTests", "StreamTests"]
 
 
-class PartTests:
-    """What kvsync takes for granted of large values, where they move in parts or are copied by the server."""
+class SizeTests:
+    """`SupportsSizes`: sizes are reported without reading values."""
+
+    def test_sizes_are_those_of_the_values(self, storage: Storage) -> None:
+        assert has_sizes(storage)
+        write(storage, {"a": b"123", "empty": b"", "large": value_of(100_000)})
+        assert storage.sizes(["large", "none", "empty", "a"]) == [100_000, None, 0, 3]
+        write(storage, {"a": b""})
+        assert storage.sizes(["a"]) == [0]
+        assert storage.sizes([]) == []
+
+
+class StreamTests:
+    """`SupportsStreaming`: a value that moves in parts is the same value."""
 
     @pytest.mark.parametrize("count", [0, 1, 5, 23])
     def test_a_value_in_parts_is_the_same_value(self, storage: Storage, count: int) -> None:
@@ -40,7 +54,6 @@ class PartTests:
     def test_no_value_has_no_parts(self, storage: Storage) -> None:
         streaming = streaming_of(storage)
         assert streaming.read_stream("none") is None
-        assert streaming.sizes([]) == []
 
     @pytest.mark.parametrize("count", [1, 12])
     def test_parts_that_end_in_an_error_leave_what_was_there(self, storage: Storage, count: int) -> None:
@@ -70,6 +83,10 @@ class PartTests:
             (refusal,) = streaming.write_stream(key, iter([b"other"]), [expect]).refused
             assert (refusal.key, refusal.changed) == (key, True)
         assert storage.read(["there", "new", "absent"]) == [b"".join(parts), b"".join(parts), None]
+
+
+class CopyTests:
+    """`SupportsCopy`: the server copies exactly the version that is asked for."""
 
     def test_a_copy_is_of_the_named_version_alone(self, storage: Storage) -> None:
         copying, origin = copying_of(storage, "from")

@@ -1,4 +1,4 @@
-"""What the tests of the suite have in common."""
+"""What the tests of the suite share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ import pytest
 from kvsync.storages.contract import ObjectMismatch, has_copy, has_expiry, has_streaming, has_transaction
 
 if TYPE_CHECKING:
-    from kvsync.storages.contract import Storage, SupportsCopy, SupportsExpiry, SupportsStreaming, SupportsTransaction
-    from kvsync.types import Origin
+    from kvsync.storages.contract import (
+        Storage,
+        SupportsCopy,
+        SupportsExpiry,
+        SupportsStreaming,
+        SupportsTransaction,
+    )
+    from kvsync.types import Expectation, Origin
 
 __all__ = [
     "HOUR_MS",
@@ -34,8 +40,8 @@ __all__ = [
 YEAR_9999_MS = 253_402_300_799_999
 HOUR_MS = 3_600_000
 SOON_MS = 150
-PATIENCE_SECONDS = 20.0
-"""What is to go within `SOON_MS` is waited for so long: a server removes it when it likes, and machines are slow."""
+EXPIRY_SECONDS_MAX = 20.0
+"""How long to wait for a value that expires within `SOON_MS`: a server removes it when it likes, machines are slow."""
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -43,16 +49,16 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
 
 
 def idle() -> None:
-    """Do nothing meanwhile."""
+    """Do nothing."""
 
 
 def now_ms() -> int:
-    """Return the wall clock, in milliseconds."""
+    """Return the wall clock in milliseconds."""
     return int(time.time() * 1000)
 
 
 def listing(storage: Storage) -> dict[str, bytes]:
-    """Return a whole scan as {key: token}, having checked its order."""
+    """Return a whole scan as {key: token}; check that keys ascend, so that none occurs twice."""
     keys: list[str] = []
     tokens: list[bytes] = []
     for some_keys, some_tokens in storage.scan():
@@ -65,7 +71,7 @@ def listing(storage: Storage) -> dict[str, bytes]:
 
 
 def write(storage: Storage, values: dict[str, bytes]) -> set[str]:
-    """Write, and return the keys that the storage refused for good."""
+    """Write without conditions; return the keys that the storage refuses."""
     written = storage.write(list(values), list(values.values()))
     assert not any(refusal.changed for refusal in written.refused)
     assert all(refusal.reason for refusal in written.refused)
@@ -75,44 +81,41 @@ def write(storage: Storage, values: dict[str, bytes]) -> set[str]:
     return refused
 
 
-def refuses(storage: Storage, data: bytes, expect: object) -> None:
-    """Make sure that the manifest is not written where `expect` is not so."""
+def refuses(storage: Storage, data: bytes, expect: Expectation) -> None:
+    """Check that the manifest is not written, since it does not have the version `expect`."""
     with pytest.raises(ObjectMismatch):
-        storage.store("manifest", data, expect)  # type: ignore[arg-type]
+        storage.store("manifest", data, expect)
 
 
 def expiring_of(storage: Storage) -> SupportsExpiry:
-    """Return `storage`, which keeps expiry; skip the test for one that does not."""
-    if not has_expiry(storage):
-        pytest.skip("keeps no expiry")
+    """Return `storage`, which keeps expiry."""
+    assert has_expiry(storage)
     return storage
 
 
 def wait_until_gone(storage: Storage, keys: list[str]) -> None:
-    """Wait in real time, which a server's clock follows."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Wait in real time, which the clock of a server follows."""
+    deadline = time.monotonic() + EXPIRY_SECONDS_MAX
     while storage.read(keys) != [None] * len(keys):
         assert time.monotonic() < deadline, f"{keys} do not expire"
         time.sleep(SOON_MS / 10_000)
 
 
 def streaming_of(storage: Storage) -> SupportsStreaming:
-    """Return `storage`, which moves values in parts; skip the test for one that does not."""
-    if not has_streaming(storage):
-        pytest.skip("moves values only whole")
+    """Return `storage`, which moves values in parts."""
+    assert has_streaming(storage)
     return storage
 
 
 def copying_of(storage: Storage, key: str) -> tuple[SupportsCopy, Origin]:
-    """Return `storage`, whose server copies, and where `key` is copied from; skip the test for any other."""
-    origin = storage.origin(key) if has_copy(storage) else None
-    if not has_copy(storage) or origin is None:
-        pytest.skip("its server copies nothing")
+    """Return `storage`, whose server copies, and where `key` is copied from."""
+    assert has_copy(storage)
+    origin = storage.origin(key)
+    assert origin is not None
     return storage, origin
 
 
 def transactional(storage: Storage) -> SupportsTransaction:
-    """Return `storage`, which has transactions; skip the test for one that has none."""
-    if not has_transaction(storage):
-        pytest.skip("has no transactions")
+    """Return `storage`, which has transactions."""
+    assert has_transaction(storage)
     return storage

@@ -1,4 +1,4 @@
-"""Values: what is written comes back, is listed, and changes on condition only where it is asked for."""
+"""Values: what is written comes back unchanged, and is listed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.storages.contract import Capabilities, has_expiry, has_transaction
-from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
+from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES, brief, value_of
 from kvsync.testing.conformance.tools import listing, write
 from kvsync.types import ANY, Unreadable
 
@@ -20,13 +19,7 @@ __all__ = ["ValueTests"]
 
 
 class ValueTests:
-    """What kvsync takes for granted of values."""
-
-    def test_it_is_a_storage_with_a_name(self, storage: Storage) -> None:
-        assert storage.name
-        assert isinstance(storage.capabilities, Capabilities)
-        assert not has_transaction(storage) or callable(storage.transaction)
-        assert not has_expiry(storage) or (callable(storage.expiries) and callable(storage.write_expiring))
+    """Values and keys of any kind come back unchanged, whoever reads them."""
 
     def test_an_empty_storage_has_nothing(self, storage: Storage) -> None:
         assert storage.read(["a", "b/c", ""]) == [None, None, None]
@@ -38,7 +31,7 @@ class ValueTests:
         assert storage.delete(["a", "b/c"]).refused == ()
         storage.remove(["segment/0000000000000001-0"], ANY)
 
-    def test_nothing_written_is_nothing_done(self, storage: Storage) -> None:
+    def test_an_empty_batch_does_nothing(self, storage: Storage) -> None:
         assert storage.write([], []).refused == ()
         assert storage.write([], [], []).refused == ()
         assert storage.delete([]).refused == ()
@@ -50,7 +43,39 @@ class ValueTests:
     def test_bytes_come_back_as_they_went_in(self, storage: Storage, value: bytes) -> None:
         assert not write(storage, {"key": b"before", "other": b"untouched"})
         assert not write(storage, {"key": value})
-        assert storage.read(["key", "other", "none"]) == [value, b"untouched", None]
+        assert brief(storage.read(["key", "other", "none"])) == brief([value, b"untouched", None])
+
+    @pytest.mark.parametrize("around", [1 << 12, 1 << 15, 1 << 16, 1_000_000, 1 << 20])
+    def test_no_size_is_special(self, storage: Storage, around: int) -> None:
+        values = {f"{size} bytes": value_of(size) for size in (around - 1, around, around + 1)}
+        refused = write(storage, values)
+        expected = [None if key in refused else value for key, value in values.items()]
+        assert brief(storage.read(list(values))) == brief(expected)
+        assert set(listing(storage)) == values.keys() - refused
+
+    def test_a_very_large_value_comes_back_whole_or_is_refused(self, storage: Storage) -> None:
+        value = value_of(9 << 20)
+        refused = write(storage, {"large": value, "small": b"1"})
+        assert "small" not in refused
+        assert brief(storage.read(["large", "small"])) == brief([None if refused else value, b"1"])
+
+    def test_an_empty_value_is_not_an_absent_one(self, storage: Storage, another: Storage) -> None:
+        write(storage, {"empty": b"", "emptied": b"1"})
+        write(storage, {"emptied": b""})
+        for handle in (storage, another):
+            assert handle.read(["empty", "emptied", "absent"]) == [b"", b"", None]
+            assert list(listing(handle)) == ["emptied", "empty"]
+
+    def test_a_handle_sees_what_another_one_writes(self, storage: Storage, another: Storage) -> None:
+        keys = ["a", "b", "c"]
+        assert another.read(keys) == storage.read(keys) == [None] * 3
+        for turn in range(3):
+            here, there = (storage, another) if turn % 2 == 0 else (another, storage)
+            write(here, {"a": b"%d" % turn, "b": b"%d" % turn})
+            assert there.read(keys) == [b"%d" % turn, b"%d" % turn, None]
+            here.delete(["b"])
+            assert there.read(keys) == [b"%d" % turn, None, None]
+            assert list(listing(there)) == ["a"]
 
     def test_hard_keys_all_at_once(self, storage: Storage) -> None:
         values = {key: f"value of {key!r}".encode() for key in HARD_KEYS}
@@ -105,40 +130,6 @@ class ValueTests:
         assert set(listing(storage)) == set(keys) - refused
         assert storage.delete(keys[::2]).refused == ()
         assert set(listing(storage)) == set(keys[1::2]) - refused
-
-    def test_tokens_tell_values_apart(self, storage: Storage) -> None:
-        write(storage, {"a": b"1", "b": b"1"})
-        before = listing(storage)
-        assert listing(storage) == before
-        written = storage.write(["a"], [b"2"])
-        after = listing(storage)
-        assert after["b"] == before["b"]
-        assert after["a"] != before["a"]
-        assert all(after.values())
-        if written.tokens is not None:
-            assert written.tokens == (after["a"],)
-
-    def test_writing_on_condition(self, storage: Storage) -> None:
-        write(storage, {"a": b"1", "b": b"2"})
-        tokens = listing(storage)
-        write(storage, {"b": b"3"})
-        expect = [tokens["a"], tokens["b"], None, None]
-        written = storage.write(["a", "b", "c", "b"][:3], [b"A", b"B", b"C"], expect[:3])
-        assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("b", True)]
-        assert storage.read(["a", "b", "c"]) == [b"A", b"3", b"C"]
-        assert [r.key for r in storage.write(["c", "d"], [b"D", b"D"], [None, tokens["a"]]).refused] == [
-            "c",
-            "d",
-        ]
-        assert storage.read(["c", "d"]) == [b"C", None]
-
-    def test_deleting_on_condition(self, storage: Storage) -> None:
-        write(storage, {"a": b"1", "b": b"2", "c": b"3"})
-        tokens = listing(storage)
-        write(storage, {"b": b"3"})
-        written = storage.delete(["a", "b", "c", "gone"], [tokens["a"], tokens["b"], None, tokens["c"]])
-        assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("b", True), ("c", True)]
-        assert storage.read(["a", "b", "c"]) == [None, b"3", b"3"]
 
     def test_a_thread_reads_while_another_writes(self, storage: Storage) -> None:
         keys = [f"k/{number}" for number in range(50)]

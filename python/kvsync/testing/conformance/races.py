@@ -1,0 +1,309 @@
+"""Races: of several writers that expect the same version, exactly one succeeds.
+
+Each race runs for a fixed time, with many handles that are never in step, and counts. Every success adds one to a
+counter that is stored as the contested object or value, so a counter that is less than the number of successes shows
+an update that was lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from threading import Barrier
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+
+from kvsync.storages.contract import ObjectMismatch
+from kvsync.testing.conformance.tools import (
+    HOUR_MS,
+    SOON_MS,
+    expiring_of,
+    listing,
+    now_ms,
+    wait_until_gone,
+)
+from kvsync.types import ABSENT, ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kvsync.storages.contract import Storage
+
+__all__ = [
+    "DeleteRaceTests",
+    "ExpiryRaceTests",
+    "ObjectRaceTests",
+    "ProcessRaceTests",
+    "ProcessValueRaceTests",
+    "ValueRaceTests",
+]
+
+Reopen: TypeAlias = "Callable[[], Storage]"
+Attempt: TypeAlias = "Callable[[Storage], bool]"
+
+THREADS = 8
+PROCESSES = 3
+SECONDS = 1.0
+PROCESS_SECONDS = 0.5
+START_SECONDS = 0.3
+"""How long before a race its processes are told, so that all of them are ready."""
+
+SUCCESSES_MAX = 2000
+"""Enough for one racer; only a storage in memory comes near it."""
+
+TURNS_MAX = 200
+COUNTER = "counter"
+
+
+# What one racer attempts; each returns whether it succeeded.
+
+
+def replace_object(storage: Storage) -> bool:
+    """Count one up in an object, on condition that it is the version that was read."""
+    stored = storage.load("manifest")
+    assert stored is not None
+    try:
+        storage.store("manifest", b"%d" % (int(stored.data) + 1), stored.version)
+    except ObjectMismatch:
+        return False
+    return True
+
+
+def replace_value(storage: Storage) -> bool:
+    """Count one up in a value, on condition that it is the version that was listed."""
+    token = listing(storage)[COUNTER]
+    (value,) = storage.read([COUNTER])
+    assert isinstance(value, bytes)
+    (refused,) = storage.write([COUNTER], [b"%d" % (int(value) + 1)], [token]).refused or (None,)
+    assert refused is None or refused.changed
+    return refused is None
+
+
+def create_object(storage: Storage, turn: int, racer: int) -> bool:
+    """Create an object that nobody has created yet."""
+    try:
+        storage.store(f"segment/{turn:016x}-{0:x}", b"%d" % racer, ABSENT)
+    except ObjectMismatch:
+        return False
+    return True
+
+
+def create_value(storage: Storage, turn: int, racer: int) -> bool:
+    """Create a value that nobody has created yet."""
+    return not storage.write([f"new {turn}"], [b"%d" % racer], [None]).refused
+
+
+def pass_object_on(storage: Storage) -> bool:
+    """Remove an object on condition; who removed it is alone until it has created it again, one higher."""
+    stored = storage.load("lease")
+    if stored is None:
+        return False
+    try:
+        storage.remove(["lease"], stored.version)
+    except ObjectMismatch:
+        return False
+    # Fails if a second racer removed it too, and so believes that it is alone.
+    storage.store("lease", b"%d" % (int(stored.data) + 1), ABSENT)
+    return True
+
+
+def repeat(reopen: Reopen, attempt: Attempt, deadline: float) -> int:
+    """Attempt something with a handle of its own until `deadline`; return how often it succeeded."""
+    with contextlib.closing(reopen()) as storage:
+        succeeded = 0
+        while succeeded < SUCCESSES_MAX and time.time() < deadline:
+            succeeded += attempt(storage)
+        return succeeded
+
+
+def create_in_turns(reopen: Reopen, racer: int, start: float, turns: int) -> list[bool]:
+    """Create one object a turn, at the same moment as the other processes; return which were created here."""
+    won = []
+    with contextlib.closing(reopen()) as storage:
+        for turn in range(turns):
+            time.sleep(max(0.0, start + turn * 0.01 - time.time()))
+            won.append(create_object(storage, turn, racer))
+    return won
+
+
+# Threads
+
+
+@contextlib.contextmanager
+def eager_switching() -> Iterator[None]:
+    """Let the interpreter switch threads as often as it can, so that it also does in the middle of a short method."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+def race_threads(reopen: Reopen, attempt: Attempt) -> int:
+    """Let many threads attempt the same; return how often they succeeded, all together."""
+    with eager_switching(), ThreadPoolExecutor(THREADS) as pool:
+        deadline = time.time() + SECONDS
+        return sum(pool.map(lambda _: repeat(reopen, attempt, deadline), range(THREADS)))
+
+
+def race_in_turns(reopen: Reopen, create: Callable[[Storage, int, int], bool]) -> Iterator[tuple[int, list[int]]]:
+    """Let many threads create the same, turn after turn; yield each turn with those who say that they created it."""
+    barrier = Barrier(THREADS)
+
+    def racing(racer: int, turn: int) -> bool:
+        barrier.wait(30)
+        return create(handles[racer], turn, racer)
+
+    with contextlib.ExitStack() as stack:
+        handles = [stack.enter_context(contextlib.closing(reopen())) for _ in range(THREADS)]
+        stack.enter_context(eager_switching())
+        pool = stack.enter_context(ThreadPoolExecutor(THREADS))
+        deadline = time.time() + SECONDS
+        for turn in range(TURNS_MAX):
+            won = list(pool.map(racing, range(THREADS), [turn] * THREADS))
+            yield turn, [racer for racer in range(THREADS) if won[racer]]
+            if time.time() > deadline:
+                break
+
+
+class ObjectRaceTests:
+    """Index objects change by compare-and-swap, whoever else is writing."""
+
+    def test_threads_that_replace_an_object_lose_no_update(self, storage: Storage, reopen: Reopen) -> None:
+        storage.store("manifest", b"0", ABSENT)
+        succeeded = race_threads(reopen, replace_object)
+        stored = storage.load("manifest")
+        assert stored is not None
+        assert int(stored.data) == succeeded > 0
+
+    def test_of_many_threads_one_creates_an_object(self, storage: Storage, reopen: Reopen) -> None:
+        for turn, won in race_in_turns(reopen, create_object):
+            assert len(won) == 1
+            stored = storage.load(f"segment/{turn:016x}-{0:x}")
+            assert stored is not None
+            assert stored.data == b"%d" % won[0]
+
+
+class DeleteRaceTests:
+    """An index object is removed on condition, whoever else is removing it."""
+
+    def test_of_many_threads_one_removes_an_object(self, storage: Storage, reopen: Reopen) -> None:
+        storage.store("lease", b"0", ABSENT)
+        succeeded = race_threads(reopen, pass_object_on)
+        stored = storage.load("lease")
+        assert stored is not None
+        assert int(stored.data) == succeeded > 0
+
+
+class ValueRaceTests:
+    """Values are written on condition, whoever else is writing."""
+
+    def test_threads_that_replace_a_value_lose_no_update(self, storage: Storage, reopen: Reopen) -> None:
+        storage.write([COUNTER], [b"0"])
+        succeeded = race_threads(reopen, replace_value)
+        assert storage.read([COUNTER]) == [b"%d" % succeeded]
+        assert succeeded > 0
+
+    def test_of_many_threads_one_creates_a_value(self, storage: Storage, reopen: Reopen) -> None:
+        for turn, won in race_in_turns(reopen, create_value):
+            assert len(won) == 1
+            assert storage.read([f"new {turn}"]) == [b"%d" % won[0]]
+
+
+class ExpiryRaceTests:
+    """A value that has expired is replaced by one writer."""
+
+    def test_of_many_threads_one_replaces_what_has_expired(self, storage: Storage, reopen: Reopen) -> None:
+        keys = [f"k{number}" for number in range(20)]
+        later = now_ms() + HOUR_MS
+        expiring_of(storage).write_expiring(keys, [b"old"] * 20, [now_ms() + SOON_MS] * 20)
+        wait_until_gone(storage, keys)
+        barrier = Barrier(THREADS)
+
+        def race(number: int) -> set[str]:
+            with contextlib.closing(reopen()) as mine:
+                barrier.wait(30)
+                turned = keys[number:] + keys[:number]
+                expires = [later + number, 0] * 10
+                written = expiring_of(mine).write_expiring(turned, [b"%d" % number] * 20, expires, [None] * 20)
+                assert all(refusal.changed for refusal in written.refused)
+                return set(keys) - {refusal.key for refusal in written.refused}
+
+        with eager_switching(), ThreadPoolExecutor(THREADS) as pool:
+            won = list(pool.map(race, range(THREADS)))
+        assert sorted(key for some in won for key in some) == sorted(keys)
+        winners = [number for key in keys for number, some in enumerate(won) if key in some]
+        assert storage.read(keys) == [b"%d" % number for number in winners]
+
+
+# Processes
+
+
+@cache
+def racing_processes() -> list[ProcessPoolExecutor]:
+    """Return processes that stay for the whole test run, each in a pool of its own so that none does two parts."""
+    pools = [ProcessPoolExecutor(1, get_context("spawn")) for _ in range(PROCESSES)]
+    for ready in [pool.submit(now_ms) for pool in pools]:
+        ready.result(120)
+    return pools
+
+
+def sendable(reopen: Reopen) -> Reopen:
+    """Return `reopen`, which other processes are about to call."""
+    try:
+        pickle.dumps(reopen)
+    except Exception as error:  # noqa: BLE001 - pickle raises what it likes
+        pytest.fail(
+            f"`reopen` is called in other processes too, and cannot be sent there ({error}): return "
+            "functools.partial(MyStorage, path) instead of a lambda, or set `processes = False` in the test class"
+        )
+    return reopen
+
+
+def race_processes(reopen: Reopen, attempt: Attempt) -> int:
+    """Let several processes attempt the same; return how often they succeeded, all together."""
+    reopen, pools = sendable(reopen), racing_processes()
+    deadline = time.time() + START_SECONDS + PROCESS_SECONDS
+    racers = [pool.submit(repeat, reopen, attempt, deadline) for pool in pools]
+    return sum(racer.result(120) for racer in racers)
+
+
+class ProcessRaceTests:
+    """Index objects change by compare-and-swap, whichever process is writing."""
+
+    def test_of_several_processes_one_creates_an_object_of_a_new_storage(self, reopen: Reopen) -> None:
+        reopen, pools, turns = sendable(reopen), racing_processes(), 30
+        start = time.time() + START_SECONDS
+        racers = [pool.submit(create_in_turns, reopen, racer, start, turns) for racer, pool in enumerate(pools)]
+        won = [racer.result(120) for racer in racers]
+        assert [sum(column) for column in zip(*won, strict=True)] == [1] * turns
+        with contextlib.closing(reopen()) as storage:
+            for turn in range(turns):
+                stored = storage.load(f"segment/{turn:016x}-{0:x}")
+                assert stored is not None
+                assert won[int(stored.data)][turn]
+            storage.remove(storage.objects(), ANY)
+
+    def test_processes_that_replace_an_object_lose_no_update(self, storage: Storage, reopen: Reopen) -> None:
+        storage.store("manifest", b"0", ABSENT)
+        succeeded = race_processes(reopen, replace_object)
+        stored = storage.load("manifest")
+        assert stored is not None
+        assert int(stored.data) == succeeded > 0
+
+
+class ProcessValueRaceTests:
+    """Values are written on condition, whichever process is writing."""
+
+    def test_processes_that_replace_a_value_lose_no_update(self, storage: Storage, reopen: Reopen) -> None:
+        storage.write([COUNTER], [b"0"])
+        succeeded = race_processes(reopen, replace_value)
+        assert storage.read([COUNTER]) == [b"%d" % succeeded]
+        assert succeeded > 0

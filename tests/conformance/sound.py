@@ -1,0 +1,194 @@
+"""A sound storage in memory, with transactions and expiry, from small methods that mutants replace one by one."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kvsync.storages import Capabilities, ObjectMismatch, Support, Tier, digest_values
+from kvsync.types import ABSENT, ANY, Refusal, Stored, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from kvsync.types import Expectation, Version
+
+PAGE = 1000
+
+
+@dataclass
+class State:
+    """What is stored: values with the time at which they expire, and index objects with their versions."""
+
+    values: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    objects: dict[str, Stored] = field(default_factory=dict)
+
+    def copy(self) -> State:
+        return State(dict(self.values), dict(self.objects))
+
+
+@dataclass
+class Disk:
+    """What several handles share."""
+
+    state: State = field(default_factory=State)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+
+class Sound:
+    """Keeps every promise of the contract."""
+
+    name = "sound:"
+    capabilities = Capabilities(
+        Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.TRANSACTION, Support.EXPIRY})
+    )
+
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self.own: State | None = None
+
+    @property
+    def state(self) -> State:
+        """What this handle sees: inside a transaction, its own copy."""
+        return self.own or self.disk.state
+
+    # Values
+
+    def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        with self.locked():
+            found = [self.found(self.stored_key(key)) for key in keys]
+        return [None if entry is None else entry[0] for entry in found]
+
+    def write(
+        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        return Written(self.write_expiring(keys, values, [0] * len(keys), expect).refused)
+
+    def write_expiring(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expires: Sequence[int],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        with self.locked():
+            refused = self.refusals(keys, expect)
+            for key, value, due in zip(keys, values, expires, strict=True):
+                if key not in refused:
+                    self.put(self.stored_key(key), self.stored_value(value), due)
+            tokens = [
+                None if key in refused else self.token(value, due)
+                for key, value, due in zip(keys, values, expires, strict=True)
+            ]
+        return Written(tuple(refused.values()), tuple(tokens))
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        with self.locked():
+            present = [position for position, key in enumerate(keys) if self.found(self.stored_key(key))]
+            wanted = [expect[position] for position in present] if expect is not None else None
+            refused = self.refusals([keys[position] for position in present], wanted)
+            for key in keys:
+                if key not in refused:
+                    self.state.values.pop(self.stored_key(key), None)
+        return Written(tuple(refused.values()))
+
+    def expiries(self, keys: Sequence[str]) -> list[int]:
+        found = [self.found(self.stored_key(key)) for key in keys]
+        return [entry[1] if entry else 0 for entry in found]
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        with self.locked():
+            there = [(key, self.found(key)) for key in self.listed()]
+        pairs = [(key, self.token(*entry)) for key, entry in there if entry is not None]
+        for page in self.pages(pairs):
+            yield [key for key, _ in page], [token for _, token in page]
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        return [None] * len(keys)
+
+    # Index objects
+
+    def load(self, name: str) -> Stored | None:
+        return self.state.objects.get(name)
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        with self.locked():
+            self.check(name, expect)
+            self.state.objects[name] = Stored(self.stored_object(data), self.new_version(name))
+            return self.state.objects[name].version
+
+    def remove(self, names: Sequence[str], expect: Expectation) -> None:
+        with self.locked():
+            for name in names:
+                self.check(name, expect)
+            for name in names:
+                self.state.objects.pop(name, None)
+
+    def objects(self) -> list[str]:
+        return sorted(self.state.objects)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self.disk.lock:
+            self.own = self.disk.state.copy()
+            try:
+                yield
+                self.disk.state = self.own
+            finally:
+                self.own = None
+
+    def close(self) -> None:
+        pass
+
+    # What mutants replace
+
+    def locked(self) -> AbstractContextManager[object]:
+        return self.disk.lock
+
+    def stored_key(self, key: str) -> str:
+        return key
+
+    def stored_value(self, value: bytes) -> bytes:
+        return value
+
+    def stored_object(self, data: bytes) -> bytes:
+        return data
+
+    def put(self, key: str, value: bytes, due: int) -> None:
+        self.state.values[key] = (value, due)
+
+    def found(self, key: str) -> tuple[bytes, int] | None:
+        entry = self.state.values.get(key)
+        return None if entry and 0 < entry[1] <= time.time() * 1000 else entry
+
+    def token(self, value: bytes, due: int) -> bytes:
+        digest = digest_values([value])[0]
+        return digest + due.to_bytes(8, "little", signed=True) if due else digest
+
+    def refusals(self, keys: Sequence[str], expect: Sequence[bytes | None] | None) -> dict[str, Refusal]:
+        wanted = dict(zip(keys, expect, strict=True)) if expect is not None else {}
+        return {key: Refusal(key, "changed", changed=True) for key in wanted if not self.matches(key, wanted[key])}
+
+    def matches(self, key: str, wanted: bytes | None) -> bool:
+        entry = self.found(self.stored_key(key))
+        return wanted == (None if entry is None else self.token(*entry))
+
+    def listed(self) -> list[str]:
+        return sorted(self.state.values)
+
+    def pages(self, pairs: list[tuple[str, bytes]]) -> list[list[tuple[str, bytes]]]:
+        return [pairs[start : start + PAGE] for start in range(0, len(pairs), PAGE)]
+
+    def new_version(self, name: str) -> Version:
+        return b"%d" % next(self.disk.numbers)
+
+    def check(self, name: str, expect: Expectation) -> None:
+        stored = self.state.objects.get(name)
+        if expect is not ANY and (stored and stored.version) != (None if expect is ABSENT else expect):
+            raise ObjectMismatch(name)
