@@ -30,7 +30,7 @@ EXPECTED = Capabilities(
     lease_stays=True,
     supports=frozenset(Support) - {Support.TRANSACTION, Support.EXPIRY, Support.DRY_PROBE},
 )
-IN_MEMORY = replace(EXPECTED, supports=EXPECTED.supports - {Support.HOST})
+IN_MEMORY = replace(EXPECTED, supports=EXPECTED.supports - {Support.HOST, Support.COPY})
 
 
 class TestS3(StorageConformance):

@@ -38,7 +38,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SCAN_COUNT = 10_000
-_SUPPORTS = frozenset({Support.IDENTITY, Support.FOREIGN, Support.SIZES, Support.STREAMING, Support.COPY})
+_SUPPORTS = frozenset({Support.IDENTITY, Support.FOREIGN, Support.SIZES, Support.STREAMING})
 
 
 def open_url(url: str) -> BucketStorage:
@@ -93,20 +93,22 @@ class BucketStorage:
         self.name = name or f"{store!r}/{prefix}"
         self.identity = identity or f"{store!r} at {id(store):#x}/{prefix}"
         self.host = host or ""
-        self.capabilities = Capabilities(
-            Tier.ADVISORY if advisory else Tier.CONDITIONAL,
-            distance="network",
-            tokens=OpaqueTokens(),
-            conditions="advisory" if advisory else "claimed",
-            lease_stays=True,
-            supports=_SUPPORTS | {Support.HOST} if host is not None else _SUPPORTS,
-        )
         self._bucket = Bucket(store, unretried or without_retries(store), f"{prefix}/" if prefix else "", self.name)
         self._listing = Listing(self._bucket, concurrency)
         self._cache = ListingCache()
         self._values = ObjectValues(self._bucket, self._cache)
         self._index = BucketIndex(self._bucket, self._listing)
         self._copier = Copier(self._bucket)
+        self.capabilities = Capabilities(
+            Tier.ADVISORY if advisory else Tier.CONDITIONAL,
+            distance="network",
+            tokens=OpaqueTokens(),
+            conditions="advisory" if advisory else "claimed",
+            lease_stays=True,
+            supports=_SUPPORTS
+            | ({Support.COPY} if self._copier.location is not None else set())
+            | ({Support.HOST} if host is not None else set()),
+        )
         self._concurrency = concurrency
         self._closed = False
 
