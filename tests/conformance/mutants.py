@@ -71,6 +71,39 @@ class RemovesWithoutLock(Mutant):
             self.state.objects.pop(name, None)
 
 
+class LocksItsHandles(Mutant):
+    """Each handle has a lock of its own."""
+
+    caught_by = ("test_threads_that_replace_an_object_lose_no_update",)
+
+    def locked(self) -> AbstractContextManager[object]:
+        lock: threading.RLock = self.__dict__.setdefault("lock", threading.RLock())
+        return lock
+
+
+class HandlesForOneThread(Mutant):
+    """Locks other handles out, not another thread with the same handle."""
+
+    caught_by = ("test_threads_that_share_a_handle_lose_no_update",)
+
+    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        users: list[int] = self.__dict__.setdefault("users", [])
+        if users:
+            return self.unlocked_store(name, data, expect)
+        with self.locked():
+            users.append(1)
+            try:
+                return self.unlocked_store(name, data, expect)
+            finally:
+                users.clear()
+
+    def unlocked_store(self, name: str, data: bytes, expect: Expectation) -> Version:
+        self.check(name, expect)
+        stored = Stored(data, self.new_version(name))
+        self.state.objects[name] = stored
+        return stored.version
+
+
 class CreateOverwrites(Mutant):
     """Takes `ABSENT` for no condition."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,9 +10,6 @@ from kvsync.index import compaction
 from kvsync.testing import FAULT_MODES, Fault, crashes
 from scripts import SCRIPTS, Script
 from world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def prepared(script: Script, kind: str) -> World:
@@ -33,16 +29,6 @@ def finish(world: World, script: Script) -> dict[str, bytes]:
     return world.replicas[0].values()
 
 
-def back_to(world: World, state: Any) -> Callable[[], World]:
-    """Return what puts a world back into a state."""
-
-    def make() -> World:
-        world.restore(state)
-        return world
-
-    return make
-
-
 @pytest.mark.parametrize("kind", ["plain", "transactional", "marking"])
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_failure_at_any_operation_loses_and_revives_nothing(
@@ -52,7 +38,7 @@ def test_a_failure_at_any_operation_loses_and_revives_nothing(
     if script.inline_bytes_max is not None:
         monkeypatch.setattr(compaction, "INLINE_BYTES_MAX", script.inline_bytes_max)
     world = prepared(script, kind)
-    undisturbed = back_to(world, world.snapshot())
+    undisturbed = world.back_to(world.snapshot())
     expected = finish(world, script)
     points = 0
     for fault, broken in crashes(undisturbed, script.act):
@@ -66,8 +52,8 @@ def test_a_failure_at_any_operation_loses_and_revives_nothing(
 def test_a_second_failure_at_any_operation_of_the_recovery_changes_nothing(name: str, kind: str) -> None:
     script = SCRIPTS[name]
     world = prepared(script, kind)
-    undisturbed = back_to(world, world.snapshot())
+    undisturbed = world.back_to(world.snapshot())
     expected = finish(world, script)
     for first, broken in crashes(undisturbed, script.act, modes=("killed", "raises")):
-        for second, again in crashes(back_to(broken, broken.snapshot()), script.act, modes=("killed",)):
+        for second, again in crashes(broken.back_to(broken.snapshot()), script.act, modes=("killed",)):
             assert finish(again, script) == expected, f"{first}, then {second}"

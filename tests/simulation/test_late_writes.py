@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kvsync import Put, errors
-from kvsync.testing import Fault
+from kvsync.testing import Fault, crashes
 from world import World
 
 
@@ -101,6 +101,11 @@ def test_a_late_delete_of_what_had_expired_is_no_delete_that_anybody_made() -> N
     world.check_values(target)
 
 
+def synced(world: World, fault: Fault) -> None:
+    source, target = world.replicas
+    world.sync(source, target, fault)
+
+
 def test_what_a_target_got_is_logged_before_the_source_gets_its_own() -> None:
     """D5: until then a new key that the application deletes comes back, after a crash; so that time is kept short."""
     world = World(1, 2)
@@ -113,17 +118,11 @@ def test_what_a_target_got_is_logged_before_the_source_gets_its_own() -> None:
     world.say(source)
     target.unsaid = [Put(f"theirs {i}", b"1") for i in range(5)]
     world.say(target)
-    state = world.snapshot()
     back = []
-    for at in range(1, 100):
-        world.restore(state)
-        source, target = world.replicas
-        fault = Fault(at, "killed")
-        world.sync(source, target, fault)
-        if not fault.happened:
-            break
+    for _, broken in crashes(world.back_to(world.snapshot()), synced, modes=["killed"]):
+        source, target = broken.replicas
         if "new" in target.data:
             del target.data["new"]
-            world.sync(source, target, scan=True, max_delete="100%")
+            broken.sync(source, target, scan=True, max_delete="100%")
             back.append("new" in target.data)
     assert len(back) > 1 >= back.count(True)

@@ -453,3 +453,12 @@ class World:
         state = copy.deepcopy(state)
         self.now, randomness, self.serial, self.replicas, self.known, self.past = state
         self.random.setstate(randomness)
+
+    def back_to(self, state: Any) -> Callable[[], World]:
+        """Return what restores `state`, as often as it is called."""
+
+        def make() -> World:
+            self.restore(state)
+            return self
+
+        return make

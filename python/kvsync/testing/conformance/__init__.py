@@ -24,6 +24,7 @@ the tests of what is not expected: they are not collected.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -42,6 +43,7 @@ from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
 from kvsync.testing.conformance.objects import ObjectTests, UniqueVersionTests
 from kvsync.testing.conformance.parts import CopyTests, SizeTests, StreamTests
 from kvsync.testing.conformance.races import (
+    THREADS,
     DeleteRaceTests,
     ExpiryRaceTests,
     ObjectRaceTests,
@@ -132,6 +134,12 @@ class StorageConformance(
         opened = reopen()
         yield opened
         opened.close()
+
+    @pytest.fixture
+    def handles(self, reopen: Callable[[], Storage], storage: Storage) -> Iterator[list[Storage]]:  # noqa: ARG002
+        """Give as many handles of `storage` as threads race."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(closing(reopen())) for _ in range(THREADS)]
 
 
 def _select(suite: type[StorageConformance], tests: type, *, wanted: bool) -> None:

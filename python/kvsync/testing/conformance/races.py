@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import random
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from multiprocessing import get_context
 from threading import Barrier
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -31,7 +32,8 @@ from kvsync.testing.conformance.tools import (
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
 
     from kvsync.storages.contract import Storage
 
@@ -49,13 +51,13 @@ Attempt: TypeAlias = "Callable[[Storage], bool]"
 
 THREADS = 8
 PROCESSES = 3
-SECONDS = 1.0
+SECONDS = 0.5
 PROCESS_SECONDS = 0.5
 START_SECONDS = 0.3
 """How long before a race its processes are told, so that all of them are ready."""
 
-SUCCESSES_MAX = 2000
-"""Enough for one racer; only a storage in memory comes near it."""
+SUSPENDED = 0.02
+SUSPENDED_SECONDS = 1e-5
 
 TURNS_MAX = 200
 COUNTER = "counter"
@@ -113,13 +115,18 @@ def pass_object_on(storage: Storage) -> bool:
     return True
 
 
-def repeat(reopen: Reopen, attempt: Attempt, deadline: float) -> int:
-    """Attempt something with a handle of its own until `deadline`; return how often it succeeded."""
+def repeat(storage: Storage, attempt: Attempt, deadline: float) -> int:
+    """Attempt something until `deadline`; return how often it succeeded."""
+    succeeded = 0
+    while time.time() < deadline:
+        succeeded += attempt(storage)
+    return succeeded
+
+
+def reopen_and_repeat(reopen: Reopen, attempt: Attempt, deadline: float) -> int:
+    """Attempt something with a handle of its own."""
     with contextlib.closing(reopen()) as storage:
-        succeeded = 0
-        while succeeded < SUCCESSES_MAX and time.time() < deadline:
-            succeeded += attempt(storage)
-        return succeeded
+        return repeat(storage, attempt, deadline)
 
 
 def create_in_turns(reopen: Reopen, racer: int, start: float, turns: int) -> list[bool]:
@@ -136,39 +143,55 @@ def create_in_turns(reopen: Reopen, racer: int, start: float, turns: int) -> lis
 
 
 @contextlib.contextmanager
-def eager_switching() -> Iterator[None]:
-    """Let the interpreter switch threads as often as it can, so that it also does in the middle of a short method."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+def suspended_often(racer: int) -> Iterator[None]:
+    """Suspend this thread at random lines of the code that it calls, so that others also run between any two of them.
+
+    The interpreter switches threads too rarely to do so in the middle of a short method.
+    """
+    chance = random.Random(racer)  # noqa: S311 - repeatable on purpose
+
+    def trace(_frame: FrameType, _event: str, _argument: object) -> Any:
+        if chance.random() < SUSPENDED:
+            time.sleep(SUSPENDED_SECONDS)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
     try:
         yield
     finally:
-        sys.setswitchinterval(before)
+        sys.settrace(before)
 
 
-def race_threads(reopen: Reopen, attempt: Attempt) -> int:
-    """Let many threads attempt the same; return how often they succeeded, all together."""
-    with eager_switching(), ThreadPoolExecutor(THREADS) as pool:
-        deadline = time.time() + SECONDS
-        return sum(pool.map(lambda _: repeat(reopen, attempt, deadline), range(THREADS)))
+def race_threads(handles: Sequence[Storage], attempt: Attempt) -> int:
+    """Let many threads attempt the same, each with one of the handles; return how often they succeeded in all."""
+    deadline = time.time() + SECONDS
+
+    def racing(racer: int) -> int:
+        with suspended_often(racer):
+            return repeat(handles[racer], attempt, deadline)
+
+    with ThreadPoolExecutor(len(handles)) as pool:
+        return sum(pool.map(racing, range(len(handles))))
 
 
-def race_in_turns(reopen: Reopen, create: Callable[[Storage, int, int], bool]) -> Iterator[tuple[int, list[int]]]:
+def race_in_turns(
+    handles: Sequence[Storage], create: Callable[[Storage, int, int], bool]
+) -> Iterator[tuple[int, list[int]]]:
     """Let many threads create the same, turn after turn; yield each turn with those who say that they created it."""
-    barrier = Barrier(THREADS)
+    racers = range(len(handles))
+    barrier = Barrier(len(handles))
 
     def racing(racer: int, turn: int) -> bool:
         barrier.wait(30)
-        return create(handles[racer], turn, racer)
+        with suspended_often(turn * len(handles) + racer):
+            return create(handles[racer], turn, racer)
 
-    with contextlib.ExitStack() as stack:
-        handles = [stack.enter_context(contextlib.closing(reopen())) for _ in range(THREADS)]
-        stack.enter_context(eager_switching())
-        pool = stack.enter_context(ThreadPoolExecutor(THREADS))
+    with ThreadPoolExecutor(len(handles)) as pool:
         deadline = time.time() + SECONDS
         for turn in range(TURNS_MAX):
-            won = list(pool.map(racing, range(THREADS), [turn] * THREADS))
-            yield turn, [racer for racer in range(THREADS) if won[racer]]
+            won = list(pool.map(racing, racers, [turn] * len(handles)))
+            yield turn, [racer for racer in racers if won[racer]]
             if time.time() > deadline:
                 break
 
@@ -176,15 +199,22 @@ def race_in_turns(reopen: Reopen, create: Callable[[Storage, int, int], bool]) -
 class ObjectRaceTests:
     """Index objects change by compare-and-swap, whoever else is writing."""
 
-    def test_threads_that_replace_an_object_lose_no_update(self, storage: Storage, reopen: Reopen) -> None:
+    def test_threads_that_replace_an_object_lose_no_update(self, storage: Storage, handles: list[Storage]) -> None:
         storage.store("manifest", b"0", ABSENT)
-        succeeded = race_threads(reopen, replace_object)
+        succeeded = race_threads(handles, replace_object)
         stored = storage.load("manifest")
         assert stored is not None
         assert int(stored.data) == succeeded > 0
 
-    def test_of_many_threads_one_creates_an_object(self, storage: Storage, reopen: Reopen) -> None:
-        for turn, won in race_in_turns(reopen, create_object):
+    def test_threads_that_share_a_handle_lose_no_update(self, storage: Storage) -> None:
+        storage.store("manifest", b"0", ABSENT)
+        succeeded = race_threads([storage] * THREADS, replace_object)
+        stored = storage.load("manifest")
+        assert stored is not None
+        assert int(stored.data) == succeeded > 0
+
+    def test_of_many_threads_one_creates_an_object(self, storage: Storage, handles: list[Storage]) -> None:
+        for turn, won in race_in_turns(handles, create_object):
             assert len(won) == 1
             stored = storage.load(f"segment/{turn:016x}-{0:x}")
             assert stored is not None
@@ -194,9 +224,9 @@ class ObjectRaceTests:
 class DeleteRaceTests:
     """An index object is removed on condition, whoever else is removing it."""
 
-    def test_of_many_threads_one_removes_an_object(self, storage: Storage, reopen: Reopen) -> None:
+    def test_of_many_threads_one_removes_an_object(self, storage: Storage, handles: list[Storage]) -> None:
         storage.store("lease", b"0", ABSENT)
-        succeeded = race_threads(reopen, pass_object_on)
+        succeeded = race_threads(handles, pass_object_on)
         stored = storage.load("lease")
         assert stored is not None
         assert int(stored.data) == succeeded > 0
@@ -205,14 +235,14 @@ class DeleteRaceTests:
 class ValueRaceTests:
     """Values are written on condition, whoever else is writing."""
 
-    def test_threads_that_replace_a_value_lose_no_update(self, storage: Storage, reopen: Reopen) -> None:
+    def test_threads_that_replace_a_value_lose_no_update(self, storage: Storage, handles: list[Storage]) -> None:
         storage.write([COUNTER], [b"0"])
-        succeeded = race_threads(reopen, replace_value)
+        succeeded = race_threads(handles, replace_value)
         assert storage.read([COUNTER]) == [b"%d" % succeeded]
         assert succeeded > 0
 
-    def test_of_many_threads_one_creates_a_value(self, storage: Storage, reopen: Reopen) -> None:
-        for turn, won in race_in_turns(reopen, create_value):
+    def test_of_many_threads_one_creates_a_value(self, storage: Storage, handles: list[Storage]) -> None:
+        for turn, won in race_in_turns(handles, create_value):
             assert len(won) == 1
             assert storage.read([f"new {turn}"]) == [b"%d" % won[0]]
 
@@ -220,27 +250,28 @@ class ValueRaceTests:
 class ExpiryRaceTests:
     """A value that has expired is replaced by one writer."""
 
-    def test_of_many_threads_one_replaces_what_has_expired(self, storage: Storage, reopen: Reopen) -> None:
+    def test_of_many_threads_one_replaces_what_has_expired(self, storage: Storage, handles: list[Storage]) -> None:
         keys = [f"k{number}" for number in range(20)]
         later = now_ms() + HOUR_MS
         expiring_of(storage).write_expiring(keys, [b"old"] * 20, [now_ms() + SOON_MS] * 20)
         wait_until_gone(storage, keys)
-        barrier = Barrier(THREADS)
+        barrier = Barrier(len(handles))
 
-        def race(number: int) -> set[str]:
-            with contextlib.closing(reopen()) as mine:
-                barrier.wait(30)
-                turned = keys[number:] + keys[:number]
-                expires = [later + number, 0] * 10
-                written = expiring_of(mine).write_expiring(turned, [b"%d" % number] * 20, expires, [None] * 20)
-                assert all(refusal.changed for refusal in written.refused)
-                return set(keys) - {refusal.key for refusal in written.refused}
+        def race(racer: int) -> set[str]:
+            barrier.wait(30)
+            turned = keys[racer:] + keys[:racer]
+            expires = [later + racer, 0] * 10
+            mine = expiring_of(handles[racer])
+            with suspended_often(racer):
+                written = mine.write_expiring(turned, [b"%d" % racer] * 20, expires, [None] * 20)
+            assert all(refusal.changed for refusal in written.refused)
+            return set(keys) - {refusal.key for refusal in written.refused}
 
-        with eager_switching(), ThreadPoolExecutor(THREADS) as pool:
-            won = list(pool.map(race, range(THREADS)))
+        with ThreadPoolExecutor(len(handles)) as pool:
+            won = list(pool.map(race, range(len(handles))))
         assert sorted(key for some in won for key in some) == sorted(keys)
-        winners = [number for key in keys for number, some in enumerate(won) if key in some]
-        assert storage.read(keys) == [b"%d" % number for number in winners]
+        winners = [racer for key in keys for racer, some in enumerate(won) if key in some]
+        assert storage.read(keys) == [b"%d" % racer for racer in winners]
 
 
 # Processes
@@ -271,7 +302,7 @@ def race_processes(reopen: Reopen, attempt: Attempt) -> int:
     """Let several processes attempt the same; return how often they succeeded, all together."""
     reopen, pools = sendable(reopen), racing_processes()
     deadline = time.time() + START_SECONDS + PROCESS_SECONDS
-    racers = [pool.submit(repeat, reopen, attempt, deadline) for pool in pools]
+    racers = [pool.submit(reopen_and_repeat, reopen, attempt, deadline) for pool in pools]
     return sum(racer.result(120) for racer in racers)
 
 
