@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from kvsync.storages import Capabilities, ObjectMismatch, Support, Tier, digest_values
 from kvsync.types import ABSENT, ANY, Refusal, Stored, Written
@@ -192,3 +192,9 @@ class Sound:
         stored = self.state.objects.get(name)
         if expect is not ANY and (stored and stored.version) != (None if expect is ABSENT else expect):
             raise ObjectMismatch(name)
+
+
+class Mutant(Sound):
+    """A storage that breaks one promise; `caught_by` names the tests of the suite that must fail."""
+
+    caught_by: ClassVar[tuple[str, ...]]

@@ -69,7 +69,7 @@ def test_a_broken_storage_is_caught(pytester: pytest.Pytester, name: str) -> Non
     mutant = MUTANTS[name]
     # What it declares wrongly is what it is not expected to declare.
     expects = name if mutant.capabilities.tokens != "blake3" or name == "DeclaresMore" else "Sound"
-    source = IN_MEMORY.format(module="mutants", name=name, expects=expects)
+    source = IN_MEMORY.format(module=mutant.__module__, name=name, expects=expects)
     assert failing(pytester, source, mutant.caught_by) == set(mutant.caught_by)
 
 

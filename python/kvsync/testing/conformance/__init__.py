@@ -43,7 +43,6 @@ from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
 from kvsync.testing.conformance.objects import ObjectTests, UniqueVersionTests
 from kvsync.testing.conformance.parts import CopyTests, SizeTests, StreamTests
 from kvsync.testing.conformance.races import (
-    THREADS,
     DeleteRaceTests,
     ExpiryRaceTests,
     ObjectRaceTests,
@@ -51,6 +50,7 @@ from kvsync.testing.conformance.races import (
     ProcessValueRaceTests,
     ValueRaceTests,
 )
+from kvsync.testing.conformance.racing import THREADS
 from kvsync.testing.conformance.runs import RunRaceTests, RunTests
 from kvsync.testing.conformance.tokens import DigestTokenTests, TokenTests
 from kvsync.testing.conformance.tools import listing

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.testing.conformance.races import PROCESSES, racing_processes, sendable
+from kvsync.testing.conformance.racing import PROCESSES, racing_processes, sendable
 from kvsync.testing.conformance.tools import listing
 
 if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
-    from kvsync.testing.conformance.races import Reopen
+    from kvsync.testing.conformance.racing import Reopen
 
 __all__ = ["RunRaceTests", "RunTests"]
 
