@@ -83,6 +83,15 @@ def test_a_lock_within_a_process_is_not_enough(pytester: pytest.Pytester, monkey
     result.stdout.fnmatch_lines([f"FAILED *{caught}*"])
 
 
+def test_a_failed_assertion_shows_its_values(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    source = IN_MEMORY.format(module="mutants_of_values", name="ValuesCutAtMebibyte", expects="Sound")
+    path = pytester.makepyfile(test_mutant=source)
+    test = f"{path}::TestMutant::test_a_very_large_value_comes_back_whole_or_is_refused"
+    result = pytester.runpytest_subprocess("-W", "error", "-p", "no:cacheprovider", test)
+    result.stdout.fnmatch_lines(["E *At index 0 diff: '1048576 bytes, *' != '9437184 bytes, *'"])
+
+
 def test_a_class_that_expects_nothing_is_told_so(pytester: pytest.Pytester) -> None:
     source = "from kvsync.testing.conformance import StorageConformance\nclass TestIt(StorageConformance): pass"
     pytester.makepyfile(test_it=source)

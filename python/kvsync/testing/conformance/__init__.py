@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from kvsync.storages.contract import Support, Tier
+from kvsync.testing.conformance import assertions  # noqa: F401 - before all others
 from kvsync.testing.conformance.conditions import ConditionTests
 from kvsync.testing.conformance.declared import (
     DeclarationTests,
