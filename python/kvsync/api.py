@@ -310,12 +310,12 @@ def _check_distinct(storages: Sequence[Storage]) -> None:
     """
     known = [storage.identity for storage in storages if has_identity(storage)]
     if len(set(known)) < len(known):
-        message = "source and target are one storage; name two different ones"
+        message = "source and target are the same storage; name two different ones"
         raise SameStorageError(message, storage=storages[-1].name)
     areas = sorted(area for area in map(_area, known) if area is not None)
     for outer, inner in pairwise(areas):
         if inner.startswith(outer):
-            message = "one storage lies within the other, so it would take in itself; name two that lie apart"
+            message = "one storage is inside the other and would sync itself; name two separate ones"
             raise SameStorageError(message, storage=storages[-1].name)
 
 

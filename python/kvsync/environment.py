@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Environment"]
+__all__ = ["Environment", "utc"]
+
+
+def utc(seconds: float) -> str:
+    """Return wall-clock seconds since 1970 as a date and time for people.
+
+    >>> utc(1_700_000_000)
+    '2023-11-14 22:13:20 UTC'
+    """
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class Acquirer:
         """
         lease = self.take(there.version, PreviousHolder(Previous.LOST))
         if lease is None:
-            message = "the lease changed hands just now, so its holder lives; run again later"
+            message = "another run took the lease a moment ago, so its holder is alive; run again later"
             now = self._environment.clock()
             raise LockHeldError(message, storage=self.storage.name, owner=_owner_of(there), expires=now)
         return lease

@@ -90,7 +90,7 @@ class Lease:
         life = self._record.life_seconds
         self._renew()
         if self._elapsed() >= life * STOP_AT:
-            message = f"renewing it took {self._elapsed():.1f} of its {life:.0f} seconds"
+            message = f"the renewal took {self._elapsed():.1f} of its {life:.0f} seconds"
             raise self._lost(message)
 
     def refresh(self) -> None:
@@ -249,5 +249,5 @@ class Lease:
         return max(monotonic - monotonic_then, wall - wall_then)
 
     def _lost(self, why: str) -> LockLostError:
-        message = f"lost the lease: {why}; this run stopped there, run again"
+        message = f"lost the lease: {why}; the run stopped, run again"
         return LockLostError(message, storage=self.storage.name)

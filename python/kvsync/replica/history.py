@@ -15,11 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from kvsync.replica.segments import changes_of
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from kvsync.index.manifest import Manifest
     from kvsync.replica.log import Log
+    from kvsync.types import Change
 
 __all__ = ["Checkpoints", "certain_below", "digests_differ", "extended", "is_forked", "is_rolled_back"]
 
@@ -58,9 +61,9 @@ def is_forked(one: Log, other: Log) -> bool:
     certain = certain_below(one.manifest.checkpoints, claimed)
     if certain is None:
         return False
-    claimed_changes = other.changes_of_origin(own, certain, claimed)
-    own_changes = one.changes_of_origin(own, certain, claimed)
-    return one.lacks_any(claimed_changes) or other.lacks_any(own_changes)
+    claimed_changes = _changes_between(other, own, certain, claimed)
+    own_changes = _changes_between(one, own, certain, claimed)
+    return _lacks_any(one, claimed_changes) or _lacks_any(other, own_changes)
 
 
 def extended(checkpoints: Checkpoints, stamp: int, met: Collection[int] = ()) -> Checkpoints:
@@ -90,6 +93,22 @@ def certain_below(checkpoints: Checkpoints, claimed: int) -> int | None:
     if claimed in stamps:
         return None
     return max((stamp for stamp in stamps if stamp < claimed), default=0)
+
+
+def _changes_between(log: Log, origin: int, after: int, until: int) -> list[Change]:
+    """Return the logged changes of `origin` with stamps after `after` and up to `until`.
+
+    Of several changes of one key in a segment only the newest is logged there.
+    """
+    entries = [entry for entry in log.manifest.segments if dict(entry.maxima).get(origin, 0) > after]
+    changes = (change for segment in log.segments(entries) for change in changes_of(segment))
+    return [change for change in changes if change.origin == origin and after < change.stamp <= until]
+
+
+def _lacks_any(log: Log, changes: Sequence[Change]) -> bool:
+    """Whether one of `changes` is neither logged nor beaten."""
+    newest = log.newest([change.key for change in changes]) if changes else []
+    return any(own is None or own.order < change.order for change, own in zip(changes, newest, strict=True))
 
 
 def _is_kept(age: int, number: int) -> bool:

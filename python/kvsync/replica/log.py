@@ -15,7 +15,7 @@ from kvsync.index.objects import MANIFEST, damaged, replace, segment_name
 from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.history import extended
-from kvsync.replica.segments import Segments, changes_of
+from kvsync.replica.segments import Segments, first_uncovered
 from kvsync.replica.session import read_manifest, session
 from kvsync.storages.contract import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT, ANY, Change
@@ -105,25 +105,11 @@ class Log:
         one.
         """
         entries = self.manifest.segments
-        return self.segments(entries[_first_uncovered(entries, known) :])
+        return self.segments(entries[first_uncovered(entries, known) :])
 
     def all_segments(self) -> list[Segment]:
         """Return all segments, oldest to newest."""
         return self.segments(self.manifest.segments)
-
-    def changes_of_origin(self, origin: int, after: int, until: int) -> list[Change]:
-        """Return the logged changes of `origin` with stamps after `after` and up to `until`.
-
-        Of several changes of one key in a segment only the newest is logged there.
-        """
-        entries = [entry for entry in self.manifest.segments if dict(entry.maxima).get(origin, 0) > after]
-        changes = (change for segment in self.segments(entries) for change in changes_of(segment))
-        return [change for change in changes if change.origin == origin and after < change.stamp <= until]
-
-    def lacks_any(self, changes: Sequence[Change]) -> bool:
-        """Whether one of `changes` is neither logged here nor beaten."""
-        newest = self.newest([change.key for change in changes]) if changes else []
-        return any(own is None or own.order < change.order for change, own in zip(changes, newest, strict=True))
 
     def newest(self, keys: Sequence[str]) -> list[Change | None]:
         """Return the newest logged change of each key; reads the whole log."""
@@ -367,7 +353,7 @@ class Log:
             try:
                 self._version = replace(self.storage, MANIFEST, data, self._version)
             except ObjectMismatch:
-                message = "another run took the lease over and wrote the manifest; nothing was lost, run again"
+                message = "the lease was taken over: another run wrote the manifest; no data was lost, run again"
                 raise LockLostError(message, storage=self.storage.name) from None
             session.keep_manifest(data, manifest)
         self.manifest = manifest
@@ -404,15 +390,5 @@ class Log:
         try:
             replace(self.storage, name, data, ABSENT)
         except ObjectMismatch:
-            message = f"{name} is there already, left by a run that crashed; run again to recover it"
+            message = f"{name} already exists, left by an interrupted run; run again to recover it"
             raise StorageError(message, storage=self.storage.name) from None
-
-
-def _first_uncovered(entries: Sequence[SegmentEntry], known: Cover) -> int:
-    """Return the position of the oldest segment that `known` does not cover, or how many there are."""
-    stamp_of = known.vector.get
-    for i, entry in enumerate(entries):
-        for origin, stamp in entry.maxima:
-            if stamp > stamp_of(origin, -1):
-                return i
-    return len(entries)

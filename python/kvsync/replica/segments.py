@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kvsync.index.manifest import SegmentEntry
+    from kvsync.native import Cover
     from kvsync.storages.contract import Storage
 
-__all__ = ["Segments", "changes_of"]
+__all__ = ["Segments", "changes_of", "first_uncovered"]
 
 ROWS_COUNT = 4096
 
@@ -102,6 +103,16 @@ class Segments:
     def _decode(self, data: bytes, name: str) -> Segment:
         with reading(name, self._storage.name):
             return Segment.decode(data, name)
+
+
+def first_uncovered(entries: Sequence[SegmentEntry], known: Cover) -> int:
+    """Return the position of the oldest segment that `known` does not cover, or how many there are."""
+    stamp_of = known.vector.get
+    for i, entry in enumerate(entries):
+        for origin, stamp in entry.maxima:
+            if stamp > stamp_of(origin, -1):
+                return i
+    return len(entries)
 
 
 def _checksum_of(data: bytes) -> int | None:

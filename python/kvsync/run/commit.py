@@ -165,7 +165,7 @@ def commit_given(
         else:
             side.log.withdraw(intent)
     for refusal in refusals:
-        message = f"cannot change {refusal.key!r}: {refusal.reason}; the changes before and after it are logged"
+        message = f"could not change {refusal.key!r}: {refusal.reason}; the other changes were logged"
         raise StorageError(message, storage=side.storage.name, key=refusal.key)
     return replace(
         side,

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from kvsync.environment import utc
 from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, SameStorageError, StorageError
 from kvsync.lease import Acquirer, Held, Lease, LeaseRecord, Previous
 from kvsync.probe import require_conditions
@@ -233,15 +234,15 @@ def released_by_manifest(storage: Storage, version: Version) -> bool:
 def _refuse_one_storage(acquirer: Acquirer, held: Held, acquirers: Sequence[Acquirer]) -> None:
     """Refuse a lease that this very run holds already, through another handle of the same storage."""
     if any(held.record.token == other.token for other in acquirers if other is not acquirer):
-        message = "source and target are one storage; name two different ones"
+        message = "source and target are the same storage; name two different ones"
         raise SameStorageError(message, storage=acquirer.storage.name)
 
 
 def _held_error(storage: Storage, record: LeaseRecord) -> LockHeldError:
     expires = record.expires / 1000
     message = (
-        f"the lease is held by {record.owner} until {expires:.3f} (seconds since 1970); "
-        "run again later, or run `kvsync unlock` on this storage if that holder is dead"
+        f"the lease is held by {record.owner} until {utc(expires)}; run again later, or run `kvsync unlock` on this "
+        "storage if that holder is dead"
     )
     return LockHeldError(message, storage=storage.name, owner=record.owner, expires=expires)
 
@@ -286,7 +287,7 @@ def _refuse_drift(log: Log, max_drift_seconds: float) -> None:
     ahead = (log.manifest.clock >> 16) / 1000 - log.environment.clock()
     if ahead > max_drift_seconds:
         message = (
-            f"its newest change is stamped {ahead:.0f} seconds in the future; correct the clock that made it, or allow "
-            "it with a larger max_drift_seconds"
+            f"the newest change is stamped {ahead:.0f} seconds in the future; correct the clock that made it, or raise "
+            "max_drift_seconds"
         )
         raise ClockError(message, storage=log.storage.name)

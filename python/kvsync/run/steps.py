@@ -100,7 +100,7 @@ def preview(
     pair = opened(storages, environment)
     nonces = tuple(side.log.manifest.nonce for side in pair)
     if nonces[0] and nonces[0] == nonces[1]:
-        message = "source and target are one storage, or an exact copy of each other; a real run tells which"
+        message = "source and target are the same storage, or exact copies; run without dry_run to find out which"
         raise SameStorageError(message, storage=target.name)
     pair = identify(pair, environment)
     replicas = tuple(side.origin for side in pair)
@@ -169,7 +169,7 @@ def _fingerprint(side: Side) -> bytes:
 
 
 def _stale(why: str) -> StalePlanError:
-    message = f"{why} since the plan was made; nothing was done, plan again"
+    message = f"{why} since the plan was made; nothing was written, plan again"
     return StalePlanError(message)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.expiry import CLOCK_SKEW_MS
@@ -11,23 +11,36 @@ from kvsync.native import TOMBSTONE, Inventory, Segment
 from kvsync.storages.contract import has_expiry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kvsync.replica.log import Log
     from kvsync.storages.contract import Storage
 
-__all__ = ["baseline"]
+__all__ = ["Baseline", "baseline"]
 
 
-def baseline(log: Log, now_ms: int) -> tuple[Inventory, dict[str, bytes], bool]:
-    """Return what the storage held when it was last in step with its log, and whether a scan saw just that.
+class Baseline(NamedTuple):
+    """What a storage held when it was last in step with its log.
 
-    The dictionary has the digests of logged values that have expired: each may still be there, and need not.
+    Attributes:
+        inventory: every key with its token and digest.
+        expired: digests of logged values that have expired: each may still be there, and need not.
+        in_step: the last scan saw just that.
     """
+
+    inventory: Inventory
+    expired: Mapping[str, bytes]
+    in_step: bool
+
+
+def baseline(log: Log, now_ms: int) -> Baseline:
+    """Return what the storage held when it was last in step with its log."""
     old = _last_inventory(log.storage) if log.may_have(INVENTORY) else None
     if old is not None and old.nonce == log.manifest.inventory:
-        return old, {}, True
+        return Baseline(old, {}, in_step=True)
     if old is None and not log.manifest.segments:
-        return Inventory.build([], [], []), {}, False
-    return *_rebuilt(log, old, now_ms), False
+        return Baseline(Inventory.build([], [], []), {}, in_step=False)
+    return Baseline(*_rebuilt(log, old, now_ms), in_step=False)
 
 
 def _last_inventory(storage: Storage) -> Inventory | None:

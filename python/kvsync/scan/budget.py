@@ -66,14 +66,14 @@ def check_budget(
     touched = len(deletes) + len(overwritten)
     if deletes and emptied and not budget.everything:
         message = (
-            f"all {known} keys are gone; if that is meant, allow it with max_delete='100%', else check that the right "
-            "storage is mounted and named; if it lost them, remove its index too, as docs/storages.md says, and the "
-            "next run fills it again from the other storage"
+            f"all {known} keys are gone. If that is intended, allow it with max_delete='100%'. If not, check that the "
+            "right storage is mounted and named; if it lost its values, remove its index too, as docs/storages.md "
+            "says, and the next run fills it again from the other storage"
         )
     elif not budget.allows(touched, known):
         message = (
-            f"{len(deletes)} of {known} keys are deleted and {len(overwritten)} overwritten since the last scan, more "
-            "than allowed; if that is meant, raise max_delete"
+            f"since the last scan, {len(deletes)} of {known} keys were deleted and {len(overwritten)} overwritten, "
+            "more than max_delete allows; check them, then raise it"
         )
     else:
         return

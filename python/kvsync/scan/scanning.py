@@ -12,11 +12,13 @@ from kvsync.scan.budget import check_budget
 from kvsync.types import ANY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from kvsync.environment import Environment
     from kvsync.native import Inventory
     from kvsync.replica.log import Log
+    from kvsync.replica.recovery import FoundValue
+    from kvsync.scan.baseline import Baseline
     from kvsync.scan.budget import Budget
     from kvsync.storages.contract import Storage
     from kvsync.types import Change
@@ -98,43 +100,82 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
         BudgetError: more is gone or overwritten than the budget allows, or everything is gone.
         StorageError: the storage cannot be listed completely.
     """
-    storage, environment = log.storage, log.environment
-    started_ms = environment.now_ms()
-    before, expired, in_step = baseline(log, started_ms)
-    keys, tokens = reading.listing(storage, on_batch)
-    positions, gone = before.compare(keys, tokens)
-    listed = {keys[i]: tokens[i] for i in positions}
-    times = reading.times_of(storage, list(listed))
-    found = reading.found_values(storage, listed, times, reading.read_changed(storage, list(listed), on_batch))
-    known = dict(zip(found, before.digests(list(found)), strict=True))
-    unchanged = [(key, value) for key, value in found.items() if value.digest in {known[key], expired.get(key)}]
-    ttl_changed = attribution.ttl_changed(log, unchanged)
-    reread = {key for key, _ in unchanged if key not in ttl_changed}
-    puts = {key: value for key, value in found.items() if key not in reread}
-    absent = reading.confirm_gone(storage, gone)
+    started_ms = log.environment.now_ms()
+    seen = _look(log, started_ms, on_batch)
     # By now, not by when the scan began: listing many keys takes longer than clocks may differ.
-    now_ms = environment.now_ms()
-    by_expiry = attribution.expired(log, absent, now_ms)
-    deletes = [key for key in absent if key not in by_expiry]
-    # Extending a TTL is not charged to the budget.
-    overwritten = [key for key in puts if known[key] is not None and ttl_changed.get(key, True)]
-    check_budget(storage.name, budget, len(before), deletes, overwritten, emptied=not keys)
-    late = attribution.late_writes(log, puts, deletes, now_ms)
+    now_ms = log.environment.now_ms()
+    by_expiry = attribution.expired(log, seen.absent, now_ms)
+    deletes = [key for key in seen.absent if key not in by_expiry]
+    known = len(seen.baseline.inventory)
+    check_budget(log.storage.name, budget, known, deletes, seen.overwritten, emptied=seen.is_empty)
+    late = attribution.late_writes(log, seen.puts, deletes, now_ms)
     attributed = {change.key for change in late.applied} | {change.key for change, _ in late.overwritten}
     local = attribution.stamped(
         log,
         origin,
-        {key: value for key, value in puts.items() if key not in attributed},
+        {key: value for key, value in seen.puts.items() if key not in attributed},
         [key for key in deletes if key not in attributed],
     )
-    # What has expired, is there and could not be read now is still no news to the next scan.
-    unread = {key: digest for key, digest in expired.items() if key in listed and key not in found}
-    current = before.updated(
-        [*found, *unread],
-        [*(value.token for value in found.values()), *(b"" for _ in unread)],
-        [*(value.digest for value in found.values()), *unread.values()],
-        absent,
+    unchanged = seen.baseline.in_step and not seen.puts and not seen.absent
+    return Scan(
+        local,
+        late.applied,
+        late.overwritten,
+        current=seen.inventory(),
+        nonce=log.manifest.inventory if unchanged else b"",
+        reread=len(seen.found) - len(seen.puts),
+        racy=reading.racy(log.storage, list(seen.found), started_ms),
     )
-    nonce = log.manifest.inventory if in_step and not puts and not absent else b""
-    racy = reading.racy(storage, list(found), started_ms)
-    return Scan(local, late.applied, late.overwritten, current, nonce, len(reread), racy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look at a storage showed.
+
+    Attributes:
+        baseline: what was there before.
+        listed: {key: version token} of the keys that are new, or whose token is.
+        found: what was read at these keys.
+        puts: the part of `found` that is not as it was.
+        overwritten: keys whose value, or expiry, somebody has changed to the worse.
+        absent: keys that are gone.
+        is_empty: nothing is there at all.
+    """
+
+    baseline: Baseline
+    listed: Mapping[str, bytes]
+    found: Mapping[str, FoundValue]
+    puts: Mapping[str, FoundValue]
+    overwritten: Sequence[str]
+    absent: Sequence[str]
+    is_empty: bool
+
+    def inventory(self) -> Inventory:
+        """Return every key with its token and digest, as it is now."""
+        # What has expired, is there and could not be read now is still no news to the next scan.
+        expired = self.baseline.expired
+        unread = {key: digest for key, digest in expired.items() if key in self.listed and key not in self.found}
+        return self.baseline.inventory.updated(
+            [*self.found, *unread],
+            [*(value.token for value in self.found.values()), *(b"" for _ in unread)],
+            [*(value.digest for value in self.found.values()), *unread.values()],
+            self.absent,
+        )
+
+
+def _look(log: Log, now_ms: int, on_batch: Callable[[], None]) -> _Seen:
+    """List a storage, compare it with what was there before, and read what is new or changed."""
+    storage, before = log.storage, baseline(log, now_ms)
+    keys, tokens = reading.listing(storage, on_batch)
+    positions, gone = before.inventory.compare(keys, tokens)
+    listed = {keys[i]: tokens[i] for i in positions}
+    times = reading.times_of(storage, list(listed))
+    found = reading.found_values(storage, listed, times, reading.read_changed(storage, list(listed), on_batch))
+    known = dict(zip(found, before.inventory.digests(list(found)), strict=True))
+    same = [(key, value) for key, value in found.items() if value.digest in {known[key], before.expired.get(key)}]
+    ttl_changed = attribution.ttl_changed(log, same)
+    unchanged = {key for key, _ in same if key not in ttl_changed}
+    puts = {key: value for key, value in found.items() if key not in unchanged}
+    # Extending a TTL is not charged to the budget.
+    overwritten = [key for key in puts if known[key] is not None and ttl_changed.get(key, True)]
+    return _Seen(before, listed, found, puts, overwritten, reading.confirm_gone(storage, gone), not keys)
