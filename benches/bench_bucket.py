@@ -34,7 +34,10 @@ VALUES = 2_000 if FULL else 200
 ROUNDS = 3 if FULL else 1
 LATENCY_SECONDS = 0.02
 COPY_BAR = 1.25
-REQUESTS_BAR = 8
+REQUESTS_BAR = 10
+IDLE_BAR = 2
+TRIES = 6
+"""Requests by which a first contact tries the conditions of two buckets."""
 CONCURRENCY = 16
 
 PROXY = """
@@ -222,26 +225,40 @@ def test_requests(report: Report) -> None:
         number = next(Copies.numbers)
         a, b = pair(number)
         given = partial(kvsync.sync, a, b, changes=workload.puts(store))
-        tell(report, f"s3, first sync, {size} given, buckets not tried yet", requests(one, two, given), size, None)
-        counts = requests(one, two, partial(kvsync.sync, a, b, changes=changed(100, "2")))
-        tell(report, "s3, 100 given", counts, 100)
-        kvsync.commit(a, changed(100, "3"))
-        tell(report, "s3, 100 stored, one way", requests(one, two, partial(kvsync.sync, a, b)), 100)
-        kvsync.commit(a, changed(50, "4"))
-        kvsync.commit(b, changed(50, "5", 50))
-        tell(report, "s3, 50 stored on each", requests(one, two, partial(kvsync.sync, a, b)), 100)
-        kvsync.commit(b, changed(50, "6", 50))
-        counts = requests(one, two, partial(kvsync.sync, a, b, changes=changed(50, "7")))
-        tell(report, "s3, 50 given, 50 stored on the other", counts, 100)
-        tell(report, "s3, nothing to do", requests(one, two, partial(kvsync.sync, a, b)), 0)
-        counts = requests(one, two, partial(kvsync.sync, *pair(number), changes=changed(100, "8")))
-        tell(report, "s3, opened anew, 100 given", counts, 100, None)
-        counts = requests(one, two, partial(kvsync.sync, a, b, changes=changed(100, "another")))
-        tell(report, "s3, another was there last, 100 given", counts, 100, None)
-        kvsync.commit(a, changed(50, "9"))
-        kvsync.commit(b, changed(50, "10", 50))
-        counts = requests(one, two, partial(kvsync.sync, *pair(number)))
-        tell(report, "s3, opened anew, 50 stored on each", counts, 100)
+        bar = REQUESTS_BAR + TRIES
+        tell(report, f"s3, first sync, {size} given, buckets not tried yet", requests(one, two, given), size, bar)
+        versions = map(str, count(2))
+
+        def kept_open() -> tuple[Storage, Storage]:
+            return a, b
+
+        processes: dict[str, Callable[[], tuple[Storage, Storage]]] = {
+            "": kept_open,
+            "opened anew, ": partial(pair, number),
+        }
+        for process, storages in processes.items():
+            # Another process than the one that is counted is the last one to commit.
+            run = partial(kvsync.sync, *storages(), changes=changed(100, next(versions)))
+            tell(report, f"s3, {process}100 given", requests(one, two, run), 100)
+            kvsync.commit(pair(number)[0], changed(100, next(versions)))
+            tell(
+                report, f"s3, {process}100 stored, one way", requests(one, two, partial(kvsync.sync, *storages())), 100
+            )
+            for start, storage in zip((0, 50), pair(number), strict=True):
+                kvsync.commit(storage, changed(50, next(versions), start))
+            tell(report, f"s3, {process}50 stored on each", requests(one, two, partial(kvsync.sync, *storages())), 100)
+            kvsync.commit(pair(number)[1], changed(50, next(versions), 50))
+            run = partial(kvsync.sync, *storages(), changes=changed(50, next(versions)))
+            tell(report, f"s3, {process}50 given, 50 stored on the other", requests(one, two, run), 100)
+            run = partial(kvsync.sync, *storages())
+            tell(report, f"s3, {process}nothing to do", requests(one, two, run), 0, IDLE_BAR)
+        kvsync.sync(*pair(number), changes=changed(100, next(versions)))
+        run = partial(kvsync.sync, a, b, changes=changed(100, next(versions)))
+        tell(report, "s3, another was there last, 100 given", requests(one, two, run), 100)
+        kvsync.sync(a, b, scan=True)
+        tell(
+            report, "s3, a scan that finds nothing", requests(one, two, partial(kvsync.sync, a, b, scan=True)), 0, None
+        )
         given = partial(kvsync.sync, *pair(next(Copies.numbers)), changes=workload.puts(store))
         tell(report, f"s3, first sync, {size} given", requests(one, two, given), size)
         a, b = pair(next(Copies.numbers))
