@@ -128,6 +128,16 @@ def test_a_segment_is_known_by_storage_name_size_and_checksum() -> None:
     assert known.segment(storage, entry()._replace(checksum=8)) is None
 
 
+def test_an_inline_segment_is_known_by_its_bytes_in_any_storage() -> None:
+    known = Session()
+    data = EMPTY.encode("segment/1")
+    inline = entry()._replace(inline=data)
+    known.keep_segment(MappingStorage({}), inline, EMPTY)
+    assert known.segment(MappingStorage({}), inline) is EMPTY
+    assert known.segment(MappingStorage({}), inline._replace(inline=data[:-1] + b"?")) is None
+    assert known.manifest(data) is None
+
+
 def test_segments_that_are_large_in_memory_are_not_kept() -> None:
     known, storage = Session(), MappingStorage({})
     large = Segment.from_values([f"{'x' * 2000}{number:09d}" for number in range(2000)], [b""] * 2000, 1, 1)

@@ -2,7 +2,8 @@
 
 Nothing here is ever trusted in place of a look. A manifest is read in every run; what is remembered saves decoding it
 again. It is found by its bytes, which say everything: another storage, another process or a damaged byte is another
-entry. A segment never changes under the name, size and checksum that a manifest lists, so it is not read again.
+entry; so is a segment inside a manifest. A segment of its own never changes under the name, size and checksum that a
+manifest lists, so it is not read again.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
@@ -43,14 +43,14 @@ Found: TypeAlias = "tuple[Manifest, Expectation] | None"
 """A manifest and its version in the storage; None where there is none."""
 
 Key: TypeAlias = "bytes | tuple[int, str, int, int]"
-"""Envelope of a manifest; or storage, name, size and checksum of a segment."""
+"""Envelope of a manifest or of an inline segment; or storage, name, size and checksum of a segment of its own."""
 
 
-class KeptManifest(NamedTuple):
-    """A manifest and the bytes that it was decoded from, or encoded to."""
+class Kept(NamedTuple):
+    """A decoded object, and the bytes that it was decoded from; none where it is found by what lists it."""
 
     data: bytes
-    manifest: Manifest
+    decoded: Manifest | Segment
 
 
 class Session:
@@ -60,31 +60,35 @@ class Session:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Key, tuple[KeptManifest | Segment, int]] = OrderedDict()
+        self._entries: OrderedDict[Key, tuple[Kept, int]] = OrderedDict()
         self._storages: WeakKeyDictionary[object, int] = WeakKeyDictionary()
         self._numbers = count()
 
     def manifest(self, data: bytes) -> Manifest | None:
         """Return the decoded manifest of these bytes, if it is remembered."""
-        kept = self._find(data[:ENVELOPE_BYTES])
-        return kept.manifest if isinstance(kept, KeptManifest) and kept.data == data else None
+        found = self._find(data[:ENVELOPE_BYTES], data)
+        return found if isinstance(found, Manifest) else None
 
     def keep_manifest(self, data: bytes, manifest: Manifest) -> None:
         """Remember a manifest by its bytes."""
         # Its inline segments are held twice: in the bytes and in the entries.
-        self._keep(data[:ENVELOPE_BYTES], KeptManifest(data, manifest), 2 * len(data))
+        self._keep(data[:ENVELOPE_BYTES], Kept(data, manifest), 2 * len(data))
 
     def segment(self, storage: Storage, entry: SegmentEntry) -> Segment | None:
         """Return a segment that a manifest of `storage` lists, if it is remembered."""
-        key = self._segment_key(storage, entry)
-        found = self._find(key) if key is not None else None
+        if entry.inline is not None:
+            found = self._find(entry.inline[:ENVELOPE_BYTES], entry.inline)
+        else:
+            key = self._key_of(storage, entry)
+            found = self._find(key, b"") if key is not None else None
         return found if isinstance(found, Segment) else None
 
     def keep_segment(self, storage: Storage, entry: SegmentEntry, segment: Segment) -> None:
         """Remember a segment that a manifest of `storage` lists, or is about to list."""
-        key = self._segment_key(storage, entry)
-        if key is not None:
-            self._keep(key, segment, segment.nbytes + entry.size)
+        if entry.inline is not None:
+            self._keep(entry.inline[:ENVELOPE_BYTES], Kept(entry.inline, segment), segment.nbytes + entry.size)
+        elif (key := self._key_of(storage, entry)) is not None:
+            self._keep(key, Kept(b"", segment), segment.nbytes + entry.size)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -96,27 +100,29 @@ class Session:
         """Replace the lock in a forked child: some thread of the parent may have held it."""
         self._lock = threading.Lock()
 
-    def _segment_key(self, storage: Storage, entry: SegmentEntry) -> Key | None:
-        with suppress(TypeError):  # a storage that cannot be referred to weakly
+    def _key_of(self, storage: Storage, entry: SegmentEntry) -> Key | None:
+        """Return where a segment of its own is kept; None for a storage that cannot be referred to weakly."""
+        try:
             number = self._storages.setdefault(innermost(storage), next(self._numbers))
-            return number, entry.name, entry.size, entry.checksum
-        return None
+        except TypeError:
+            return None
+        return number, entry.name, entry.size, entry.checksum
 
-    def _find(self, key: Key) -> KeptManifest | Segment | None:
+    def _find(self, key: Key, data: bytes) -> Manifest | Segment | None:
         with self._lock:
             found = self._entries.get(key)
-            if found is None:
+            if found is None or found[0].data != data:
                 return None
             self._entries.move_to_end(key)
-            return found[0]
+            return found[0].decoded
 
-    def _keep(self, key: Key, entry: KeptManifest | Segment, size: int) -> None:
+    def _keep(self, key: Key, kept: Kept, size: int) -> None:
         size += OVERHEAD_BYTES
         if size > min(ENTRY_BYTES_MAX, self._bytes_max):
             return
         with self._lock:
             _, before = self._entries.pop(key, (None, 0))
-            self._entries[key] = entry, size
+            self._entries[key] = kept, size
             self._bytes += size - before
             while self._bytes > self._bytes_max:
                 _, (_, freed) = self._entries.popitem(last=False)
