@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError, StorageError
-from kvsync.index.objects import replace
+from kvsync.index.objects import store_if
 from kvsync.storages.contract import ObjectMismatch, has_host
 from kvsync.types import ABSENT, ANY
 
@@ -69,7 +69,7 @@ class _Watch:
         """Write the object with fresh contents; return its version, or None where it was refused."""
         started = self.environment.monotonic()
         try:
-            return replace(self.storage, self.name, self.environment.nonce(), expect)
+            return store_if(self.storage, self.name, self.environment.nonce(), expect)
         except ObjectMismatch:
             return None
         finally:

@@ -46,7 +46,7 @@ def main(url: str, name: str, rounds: int, folder: Path) -> None:
             knowledge = manifest.knowledge.commit(logged, replica=manifest.replica)
             side.log.write(manifest.replica, logged, knowledge, lease=token)
             if token:
-                side.lease.released_by_manifest()
+                side.lease.mark_released()
             else:
                 turn.unlink()
     storage.close()

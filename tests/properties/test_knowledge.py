@@ -218,11 +218,11 @@ class Replicas(RuleBasedStateMachine):
 
     @invariant()
     def equal_replicas_have_nothing_to_tell(self) -> None:
-        """`equals` is symmetric, and where it holds, both know and hold the same."""
+        """It is symmetric, and where it holds, both know and hold the same."""
         for one in range(COUNT):
             for two in range(COUNT):
-                equal = self.values[one].equals(self.values[two])
-                assert equal == self.values[two].equals(self.values[one])
+                equal = self.values[one].has_nothing_for(self.values[two])
+                assert equal == self.values[two].has_nothing_for(self.values[one])
                 if equal:
                     assert self.models[one].newest == self.models[two].newest
                     assert not self.models[one].missing

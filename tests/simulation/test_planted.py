@@ -37,7 +37,7 @@ SOUND_MISSING = push._missing
 
 
 def forget_what_was_applied(self: Log, name: str, _intent: Segment, _applied: object, *, remember: bool) -> None:
-    self._replace(self.manifest._replace(garbage=(*self.manifest.garbage, name), lease=b""))
+    self._write_next(self.manifest._replace(garbage=(*self.manifest.garbage, name), lease=b""))
 
 
 def only_uncovered_segments(self: Log, known: Cover) -> list[Segment]:
@@ -90,7 +90,7 @@ PLANTS: dict[str, tuple[object, str, Callable[..., Any], tuple[Any, ...]]] = {
     ),
     "a lease is released by any manifest": (
         lock,
-        "released_by_manifest",
+        "is_released_by_manifest",
         lambda storage, _version: read_manifest(storage) is not None,
         history.POLICIES,
     ),

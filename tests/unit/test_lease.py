@@ -292,7 +292,7 @@ def test_how_the_previous_holder_left_it_is_looked_up(storage: MappingStorage, t
     storage.store("lease", interrupted.encode(), ANY)
     with time.take(storage) as (lease,):
         assert lease.previous.how is Previous.INTERRUPTED
-        lease.settled()
+        lease.mark_settled()
     with pytest.raises(ValueError, match="stopped"), time.take(storage):
         raise ValueError("stopped")
     with time.take(storage) as (lease,):
@@ -317,7 +317,7 @@ def end(lease: Lease, time: Time, stamp: int = 1) -> None:
     knowledge = log.manifest.knowledge._replace(cover=log.manifest.cover.with_stamp(replica, stamp))
     log.write(replica, Segment.from_rows([]), knowledge, lease=token)
     assert token
-    lease.released_by_manifest()
+    lease.mark_released()
 
 
 def operations(storage: CountedStorage) -> dict[str, int]:
@@ -434,7 +434,7 @@ def test_a_lease_in_doubt_is_released_by_itself(staying: MappingStorage, time: T
     staying.store("lease", replace(RECORD, acquired=0, expires=0).encode(), ANY)
     with time.take(staying) as (lease,):
         assert (lease.previous.how, lease.release_token) == (Previous.LOST, b"")
-        lease.settled()
+        lease.mark_settled()
         assert lease.release_token
     staying.capabilities = replace(staying.capabilities, conditions="advisory")
     with time.take(staying) as (lease,):
@@ -519,7 +519,7 @@ def test_what_was_not_settled_stays_to_be_taken_over(storage: MappingStorage, ti
         raise KeyError
     with time.take(storage) as (lease,):
         assert lease.previous.how is Previous.LOST
-        lease.settled()
+        lease.mark_settled()
     assert read_lease(storage) is None
 
 

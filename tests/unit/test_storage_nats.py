@@ -25,7 +25,7 @@ from servers.proxy import DroppingProxy
 import kvsync
 from kvsync import Delete, Put
 from kvsync.errors import IndexDamagedError, StorageError, UsageError
-from kvsync.index.objects import replace
+from kvsync.index.objects import store_if
 from kvsync.storages import open_storage
 from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.nats import NatsServer as Where
@@ -604,7 +604,7 @@ def test_a_lost_answer_is_an_error_and_the_write_is_recognised(own_server: NatsS
         assert storage.load("lease") is not None  # it was done, and the same handle connects again
         version = storage.store("lease", b"mine", ANY)
         proxy.arm()
-        assert replace(storage, "lease", b"mine, again", version) == storage.load("lease").version  # type: ignore[union-attr]
+        assert store_if(storage, "lease", b"mine, again", version) == storage.load("lease").version  # type: ignore[union-attr]
         assert proxy.dropped
         proxy.arm()
         with pytest.raises(StorageError):

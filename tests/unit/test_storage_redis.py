@@ -24,7 +24,7 @@ from servers.tls import TlsEnd
 import kvsync
 from kvsync import Delete, Put
 from kvsync.errors import SameStorageError, StorageError, UsageError
-from kvsync.index.objects import replace
+from kvsync.index.objects import store_if
 from kvsync.native import digest_values
 from kvsync.run.holder import read_lease
 from kvsync.storages import extras, open_storage
@@ -747,7 +747,7 @@ def test_a_lost_answer_is_an_error_and_nothing_is_sent_twice(
         assert won.data == b"2"
         assert through.read(["a"]) == [b"1"]  # the connection is there again: what is lost is not the greeting
         proxy.lose = True
-        assert replace(through, "lease", b"3", won.version) != won.version
+        assert store_if(through, "lease", b"3", won.version) != won.version
         assert through.read(["a"]) == [b"1"]
         proxy.lose = True
         with pytest.raises(StorageError):

@@ -30,7 +30,7 @@ import kvsync
 from kvsync import Delete, Put
 from kvsync.environment import Environment
 from kvsync.errors import SameStorageError, StorageError, UsageError
-from kvsync.index.objects import replace
+from kvsync.index.objects import store_if
 from kvsync.native import digest_values
 from kvsync.probe import probe
 from kvsync.storages import extras, open_storage
@@ -440,7 +440,7 @@ def test_a_lost_answer_is_unknown_and_found_by_reading_back(memory: MemoryStore)
     with pytest.raises(StorageError, match="cannot be reached"):
         storage.store("lease", b"nonce 1", ABSENT)
     storage.remove(["lease"], ANY)
-    version = replace(BucketStorage(memory, unretried=Answers(memory, lost, after=True)), "lease", b"nonce 2", ABSENT)
+    version = store_if(BucketStorage(memory, unretried=Answers(memory, lost, after=True)), "lease", b"nonce 2", ABSENT)
     assert storage.load("lease") == (b"nonce 2", version)
 
 

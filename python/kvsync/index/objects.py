@@ -23,8 +23,8 @@ __all__ = [
     "is_uint",
     "pack",
     "reading",
-    "replace",
     "segment_name",
+    "store_if",
     "unpack",
 ]
 
@@ -46,12 +46,11 @@ def segment_name(generation: int, number: int = 0) -> str:
     return f"segment/{generation:016x}-{number:x}"
 
 
-def replace(storage: Storage, name: str, data: bytes, expect: Expectation, *, guess: bool = False) -> Version:
+def store_if(storage: Storage, name: str, data: bytes, expect: Expectation) -> Version:
     """Write an index object on condition, and recognise our own write when its answer was lost.
 
-    `data` must hold a fresh nonce. A client that retries by itself reports its own success as a refusal;
-    so after a refusal or an error the object is read back: ours, then it is won; somebody else's, then it is lost. A
-    `guess` that is refused is taken for wrong.
+    `data` must hold a fresh nonce. A client that retries by itself reports its own success as a refusal; so after a
+    refusal or an error the object is read back. If it is ours, the write has succeeded; if it is somebody else's, not.
 
     Raises:
         ObjectMismatch: the object is not as expected, and not ours.
@@ -59,14 +58,10 @@ def replace(storage: Storage, name: str, data: bytes, expect: Expectation, *, gu
     """
     try:
         return storage.store(name, data, expect)
-    except (ObjectMismatch, StorageError) as error:
-        if guess and isinstance(error, ObjectMismatch):
-            raise
+    except (ObjectMismatch, StorageError):
         there = storage.load(name)
         if there is not None and there.data == data:
             return there.version
-        if isinstance(error, ObjectMismatch):
-            error.there = there
         raise
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import IndexDamagedError, LockHeldError
-from kvsync.index.objects import LEASE, replace
+from kvsync.index.objects import LEASE, store_if
 from kvsync.lease.hold import FINISHED, Lease, Previous, PreviousHolder
-from kvsync.lease.owner import holder_is_dead, owner
+from kvsync.lease.owner import owner, process_is_gone
 from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState
 from kvsync.storages.contract import ObjectMismatch
 from kvsync.types import ABSENT
@@ -41,7 +41,7 @@ class Acquirer:
         """Acquire the lease on condition that its object is as expected; None where it is not."""
         record = self._record()
         try:
-            version = replace(self.storage, LEASE, record.encode(), expect)
+            version = store_if(self.storage, LEASE, record.encode(), expect)
         except ObjectMismatch:
             return None
         return Lease(self.storage, self._environment, record, version, previous)
@@ -67,7 +67,7 @@ class Acquirer:
         record = held.record
         if record.state is not LeaseState.HELD or not self._counts_as_dead(held):
             return held
-        return self.take(held.version, PreviousHolder(Previous.LOST, holder_is_dead(record.owner))) or held
+        return self.take(held.version, PreviousHolder(Previous.LOST, process_is_gone(record.owner))) or held
 
     def seize(self, there: Stored) -> Lease:
         """Acquire the lease whoever holds it, readable or not.

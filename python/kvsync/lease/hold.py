@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvsync.errors import LockLostError, StorageError
-from kvsync.index.objects import LEASE, replace
+from kvsync.index.objects import LEASE, store_if
 from kvsync.lease.record import LeaseRecord, LeaseState
 from kvsync.storages.contract import ObjectMismatch, has_transaction
 
@@ -36,10 +36,10 @@ class Previous(enum.Enum):
 
 
 class PreviousHolder(NamedTuple):
-    """How the previous holder left the storage, and whether it is known to be dead, so that it writes no more."""
+    """How the previous holder left the storage, and whether its process is known to be gone: then it writes no more."""
 
     how: Previous
-    is_dead: bool = False
+    is_known_gone: bool = False
 
 
 FINISHED: Final = PreviousHolder(Previous.RELEASED)
@@ -108,7 +108,7 @@ class Lease:
                 pause = self._record.life_seconds * RENEW_AT / 2
                 self._refresh_after = self._environment.monotonic() + pause
 
-    def settled(self) -> None:
+    def mark_settled(self) -> None:
         """Note that what the previous holder left has been dealt with."""
         self.previous = FINISHED
 
@@ -163,7 +163,7 @@ class Lease:
         settled = self.previous.how is Previous.RELEASED and self._version_is_certain and not self.released
         return self._version if by_manifest and settled and not has_transaction(storage) else b""
 
-    def released_by_manifest(self) -> None:
+    def mark_released(self) -> None:
         """Note that a manifest with the `release_token` was written: the lease is not ours any more."""
         self.released = True
 
@@ -211,7 +211,7 @@ class Lease:
         self._start(started)
 
     def _replace(self, record: LeaseRecord, expect: Version) -> None:
-        self._version = replace(self.storage, LEASE, record.encode(), expect)
+        self._version = store_if(self.storage, LEASE, record.encode(), expect)
         self._record = record
 
     def _record_with(self, state: LeaseState) -> LeaseRecord:

@@ -6,10 +6,10 @@ import os
 import socket
 import threading
 
-__all__ = ["holder_is_dead", "owner"]
+__all__ = ["owner", "process_is_gone"]
 
 
-def holder_is_dead(owner_text: str) -> bool:
+def process_is_gone(owner_text: str) -> bool:
     """Whether an owner was a process of this machine that does not exist any more."""
     host, separator, rest = owner_text.rpartition(" pid ")
     number = rest.partition(" ")[0]

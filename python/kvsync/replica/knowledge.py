@@ -65,8 +65,8 @@ class Knowledge(NamedTuple):
             and all(other.dot != dot for other in self.unreconciled)
         )
 
-    def equals(self, other: Knowledge) -> bool:
-        """Whether two replicas have nothing to tell each other: nothing is missing, and all that is known is equal."""
+    def has_nothing_for(self, other: Knowledge) -> bool:
+        """Whether two replicas have nothing to exchange: both know the same, and no value is missing."""
         if self.cover != other.cover or self.missing or other.missing:
             return False
         if not self.unreconciled and not other.unreconciled:

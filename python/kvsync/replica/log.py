@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index import compaction
 from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
-from kvsync.index.objects import MANIFEST, damaged, replace, segment_name
+from kvsync.index.objects import MANIFEST, damaged, segment_name, store_if
 from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.history import extended
@@ -229,7 +229,7 @@ class Log:
         if peer is not None and peer.generation:
             peers[peer.replica] = peer.cover.vector
         checkpoints = manifest.checkpoints if replica == manifest.replica else ()
-        self._replace(
+        self._write_next(
             manifest._replace(
                 replica=replica,
                 knowledge=knowledge,
@@ -266,7 +266,7 @@ class Log:
             fresh = self._fresh_name()
             manifest = self._listing(manifest, adopted, fresh, self._encoded(fresh, adopted), stored=False)
             manifest = manifest._replace(inventory=b"")
-        self._replace(manifest)
+        self._write_next(manifest)
 
     def fence(self) -> None:
         """Write the manifest once more, so that no earlier holder's write of it can succeed.
@@ -274,13 +274,13 @@ class Log:
         Raises:
             LockLostError: another holder wrote the manifest.
         """
-        self._replace(self.manifest._replace(lease=b""))
+        self._write_next(self.manifest._replace(lease=b""))
 
     def compact(self) -> tuple[int, int]:
         """Merge all segments into one and remove unlisted objects; return (segments merged, objects removed)."""
         entries = self.manifest.segments
         if len(entries) > 1:
-            self._replace(self._merged(self.manifest, 0, len(entries))._replace(lease=b""))
+            self._write_next(self._merged(self.manifest, 0, len(entries))._replace(lease=b""))
         listed = {entry.name for entry in self.manifest.segments if entry.inline is None}
         listed.update(intent.name for intent in self.manifest.intents)
         ours = ("segment/", PROBE_PREFIX)
@@ -288,7 +288,7 @@ class Log:
         if unlisted:
             self.storage.remove(unlisted, ANY)
         if self.manifest.garbage:
-            self._replace(self.manifest._replace(garbage=(), lease=b""))
+            self._write_next(self.manifest._replace(garbage=(), lease=b""))
         return len(entries), len(unlisted)
 
     # Making the next manifest
@@ -335,7 +335,7 @@ class Log:
         listed = self._listing(rest, segment, name, self._encoded(name, segment), stored=False)
         return listed._replace(segments=(*listed.segments, *manifest.segments[stop:]))
 
-    def _replace(self, manifest: Manifest) -> None:
+    def _write_next(self, manifest: Manifest) -> None:
         """Write the next generation: tiers merged, garbage removed, clock past all that is known."""
         if not self.dry:
             manifest = self._tidied(manifest)
@@ -351,7 +351,7 @@ class Log:
         if not self.dry:
             data = manifest.encode()
             try:
-                self._version = replace(self.storage, MANIFEST, data, self._version)
+                self._version = store_if(self.storage, MANIFEST, data, self._version)
             except ObjectMismatch:
                 message = "the lease was taken over: another run wrote the manifest; no data was lost, run again"
                 raise LockLostError(message, storage=self.storage.name) from None
@@ -388,7 +388,7 @@ class Log:
         if self.dry:
             return
         try:
-            replace(self.storage, name, data, ABSENT)
+            store_if(self.storage, name, data, ABSENT)
         except ObjectMismatch:
             message = f"{name} already exists, left by an interrupted run; run again to recover it"
             raise StorageError(message, storage=self.storage.name) from None

@@ -77,7 +77,7 @@ def recover(log: Log, previous: PreviousHolder) -> None:
             log.fence()
         return
     done, all_read = find_applied(log, intent)
-    may_still_write = previous.how is Previous.LOST and not previous.is_dead
+    may_still_write = previous.how is Previous.LOST and not previous.is_known_gone
     # What cannot be read now may have been applied, too: a scan that can read it must not take it for a new change.
     log.adopt(name, intent, done, remember=(may_still_write or not all_read) and len(done) < len(intent))
 

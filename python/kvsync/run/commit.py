@@ -109,7 +109,7 @@ def log_local(
     knowledge = side.log.manifest.knowledge.commit(segment, applied, overwritten, replica=side.origin)
     side.log.write(side.origin, segment, knowledge, intent=intent, lease=release_token)
     if release_token and side.lease is not None:
-        side.lease.released_by_manifest()
+        side.lease.mark_released()
 
 
 # What the caller gives

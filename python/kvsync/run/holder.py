@@ -10,7 +10,7 @@ from kvsync.index.objects import LEASE
 from kvsync.lease import LIFE_SECONDS_MAX, Acquirer, LeaseRecord, LeaseState
 from kvsync.replica.log import Log
 from kvsync.replica.recovery import recover
-from kvsync.run.lock import released_by_manifest
+from kvsync.run.lock import is_released_by_manifest
 
 if TYPE_CHECKING:
     from kvsync.environment import Environment
@@ -48,7 +48,7 @@ def unlock(storage: Storage, environment: Environment) -> bool:
         log = Log.read(storage, environment)
         log.require_no_remains()
         recover(log, lease.previous)
-        lease.settled()
+        lease.mark_settled()
     finally:
         # Where the old holder could not be fenced, the lease stays to be taken over.
         lease.release(interrupted=False)
@@ -67,5 +67,5 @@ def _is_free(storage: Storage, there: Stored, record: LeaseRecord) -> bool:
     if record.state is not LeaseState.HELD:
         return record.state is LeaseState.RELEASED
     with suppress(IndexDamagedError, FormatError):
-        return released_by_manifest(storage, there.version)
+        return is_released_by_manifest(storage, there.version)
     return False

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Version
 
-__all__ = ["ensure_leased", "identify", "lock", "opened", "released_by_manifest", "transaction"]
+__all__ = ["ensure_leased", "identify", "is_released_by_manifest", "lock", "opened", "transaction"]
 
 BACKOFF_SECONDS_MIN = 0.01
 BACKOFF_SECONDS_MAX = 2.0
@@ -155,7 +155,7 @@ def _acquire(
         seen = [
             read_manifest(storage) if may_be_equal or storage.capabilities.lease_stays else None for storage in storages
         ]
-        if may_be_equal and _are_equal(*seen):
+        if may_be_equal and _nothing_to_do(*seen):
             return None
         outcome = _attempt_all(acquirers, seen)
         if not isinstance(outcome, LockHeldError):
@@ -168,14 +168,14 @@ def _acquire(
         backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
 
 
-def _are_equal(source: Found, target: Found) -> bool:
+def _nothing_to_do(source: Found, target: Found) -> bool:
     """Whether two manifests show that a run would have nothing to do."""
     if source is None or target is None:
         return source is target
     one, other = source[0], target[0]
     if one.replica == other.replica or digests_differ(one, other):
         return False
-    return one.knowledge.equals(other.knowledge)
+    return one.knowledge.has_nothing_for(other.knowledge)
 
 
 def _attempt_all(acquirers: Sequence[Acquirer], seen: Sequence[Found]) -> list[Leased] | LockHeldError:
@@ -203,7 +203,7 @@ def _attempt(acquirer: Acquirer, seen: Found) -> Leased | Held:
     if free is not None and (lease := acquirer.take(free)) is not None:
         return Leased(lease, seen, is_certain=capabilities.lease_stays and capabilities.conditions != "advisory")
     outcome = acquirer.look()
-    if isinstance(outcome, Held) and released_by_manifest(storage, outcome.version):
+    if isinstance(outcome, Held) and is_released_by_manifest(storage, outcome.version):
         outcome = acquirer.take(outcome.version) or outcome
     if isinstance(outcome, Held):
         outcome = acquirer.take_over(outcome)
@@ -217,7 +217,7 @@ def _free_version(storage: Storage, seen: Found) -> Expectation | None:
     return seen[0].lease or None
 
 
-def released_by_manifest(storage: Storage, version: Version) -> bool:
+def is_released_by_manifest(storage: Storage, version: Version) -> bool:
     """Whether the manifest says that the lease object of this version was released.
 
     Ask after the object was read: its holder wrote that manifest last of all.
@@ -277,7 +277,7 @@ def _open(
         if storage.capabilities.conditions == "claimed":
             require_conditions(lease)
     recover(log, lease.previous)
-    lease.settled()
+    lease.mark_settled()
     _refuse_drift(log, options.max_drift_seconds)
     others = tuple(other for other in leases if other is not lease)
     return Side(LABELS[number], storage, log, log.manifest.replica, lease, others)

@@ -90,7 +90,7 @@ def finalise(applied: Applied, peer: Manifest | None, environment: Environment, 
         lease=token,
     )
     if token and side.lease is not None:
-        side.lease.released_by_manifest()
+        side.lease.mark_released()
 
 
 def _inventory(applied: Applied, environment: Environment) -> bytes:

@@ -159,7 +159,7 @@ def _commit(
 def _are_settled(source: Manifest, target: Manifest) -> bool:
     """Whether the source gets nothing in this run: both sides know the same, and nothing is left to be met."""
     known = source.knowledge
-    return known.equals(target.knowledge) and not known.unreconciled and not known.cover.exceptions
+    return known.has_nothing_for(target.knowledge) and not known.unreconciled and not known.cover.exceptions
 
 
 def _fingerprint(side: Side) -> bytes:

@@ -118,13 +118,7 @@ class Capabilities:
 
 
 class ObjectMismatch(Exception):  # noqa: N818 - an answer, not an error: the caller decides what it means
-    """An index object does not have the expected version; nothing was written.
-
-    Attributes:
-        there: the object as it is, if the storage has read it since; else None.
-    """
-
-    there: Stored | None = None
+    """An index object does not have the expected version; nothing was written."""
 
 
 class TornRead(Exception):  # noqa: N818 - an answer, too
