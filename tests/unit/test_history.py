@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.replica.history import EXACT_COUNT, Checkpoints, certain_below, extended
+from kvsync.replica.checkpoints import EXACT_COUNT, Checkpoints, certain_below, extended
 
 STAMPS = st.lists(st.integers(1, 2**64 - 1), max_size=400)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kvsync.errors import IndexDamagedError
-    from kvsync.replica.history import Checkpoints
+    from kvsync.replica.checkpoints import Checkpoints
 
 __all__ = ["Manifest", "RememberedIntent", "SegmentEntry"]
 
@@ -93,7 +93,7 @@ class Manifest(NamedTuple):
         intents: of holders that lost their lease.
         garbage: names of objects to remove.
         digest: of the newest changes, 16 bytes, or None where it is not known.
-        checkpoints: of this replica's own history (`kvsync.replica.history`).
+        checkpoints: of this replica's own history (`kvsync.replica.checkpoints`).
         inventory: nonce of the inventory that is in step with this log; empty where none is.
         lease: version of the lease object that this write released, being its holder's last; empty where none.
     """

@@ -14,7 +14,7 @@ from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
 from kvsync.index.objects import MANIFEST, damaged, segment_name, store_if
 from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
-from kvsync.replica.history import extended
+from kvsync.replica.checkpoints import extended
 from kvsync.replica.segments import Segments, first_uncovered
 from kvsync.replica.session import read_manifest, session
 from kvsync.storages.contract import ObjectMismatch, has_transaction

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from kvsync.storages.contract import RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.storages.folder.safe_tree import SafeTree
-    from kvsync.storages.folder.values import ValueFiles
 
 __all__ = ["Staged", "Staging", "stage_all", "write_all"]
 
@@ -127,17 +126,19 @@ class Staging:
         fcntl.flock(self.directory, fcntl.LOCK_SH)
 
 
-def stage_all(files: ValueFiles, staging: Staging, values: Sequence[bytes]) -> Iterator[Staged | OSError]:
-    """Yield a finished file for each value, in their order; remove those that get no final name.
+def stage_all(
+    stage: Callable[[bytes], Staged | OSError], staging: Staging, values: Sequence[bytes]
+) -> Iterator[Staged | OSError]:
+    """Yield a finished file for each value, as `stage` writes it, in their order; remove those that get no final name.
 
     Several threads write them, since file systems combine concurrent `fsync` calls.
     """
     if len(values) == 1:
-        yield from _discarding(staging, [files.stage(staging, values[0])])
+        yield from _discarding(staging, [stage(values[0])])
         return
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="kvsync-write") as pool:
         for start, stop in _groups(values):
-            group = list(pool.map(lambda value: files.stage(staging, value), values[start:stop]))
+            group = list(pool.map(stage, values[start:stop]))
             yield from _discarding(staging, group)
 
 

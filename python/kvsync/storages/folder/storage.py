@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,7 @@ class FolderStorage:
             naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
             files = ValueFiles(tree, naming, self._clock_ns)
-            for position, staged in enumerate(stage_all(files, staging, values)):
+            for position, staged in enumerate(stage_all(partial(files.stage, staging), staging, values)):
                 wanted = ANY if expect is None else expect[position]
                 tokens.append(attempt(batch, keys[position], files.install, staging, staged, keys[position], wanted))
             tree.sync()
