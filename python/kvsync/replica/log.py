@@ -187,7 +187,7 @@ class Log:
         self._create(name, data)
         return Intent(name, segment, data)
 
-    def withdraw(self, intent: Intent | None) -> None:
+    def delete_intent(self, intent: Intent | None) -> None:
         """Remove an intent of which nothing was applied: the next one needs its name."""
         if intent is not None and not self.dry:
             self.storage.remove([intent.name], ANY)

@@ -115,6 +115,6 @@ def _of_other_changes(log: Log, rows: Sequence[Change]) -> set[str]:
     if not rows or not has_expiry(storage):
         return set()
     times = zip(rows, storage.expiries([row.key for row in rows]), strict=True)
-    retimed = [row for row, time in times if time != row.expires]
-    before = log.known_digests([row.key for row in retimed]) if retimed else []
-    return {row.key for row, known in zip(retimed, before, strict=True) if row.digest in known}
+    ttl_changed = [row for row, time in times if time != row.expires]
+    before = log.known_digests([row.key for row in ttl_changed]) if ttl_changed else []
+    return {row.key for row, known in zip(ttl_changed, before, strict=True) if row.digest in known}

@@ -163,7 +163,7 @@ def commit_given(
             log_local(side, logged, intent=intent, release_token=token)
             record_unproven(side, logged, logged.expired(environment.now_ms()))
         else:
-            side.log.withdraw(intent)
+            side.log.delete_intent(intent)
     for refusal in refusals:
         message = f"could not change {refusal.key!r}: {refusal.reason}; the other changes were logged"
         raise StorageError(message, storage=side.storage.name, key=refusal.key)

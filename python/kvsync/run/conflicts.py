@@ -316,7 +316,7 @@ def _commit_decisions(
             log_local(side, segment, intent=intent)
             _record(side, segment, {decision.key for decision in writes}, environment.now_ms())
         else:
-            side.log.withdraw(intent)
+            side.log.delete_intent(intent)
     return refused
 
 
