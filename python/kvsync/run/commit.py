@@ -149,17 +149,35 @@ def commit_given(
     if not changes:
         return side
     taken = _take(side, changes, stamp_after(environment.now_ms(), side.log.manifest.clock))
+    pending: dict[str, bytes | None] = {}
     if side.lease is None:
         pending = {change.key: change.value for change in changes if change.deletes or change.value is not None}
-        side = replace(side, pending=pending)
+        log_local(side, taken.segment)
+    else:
+        _write_and_log(side, taken, environment, releases=last and not (taken.stored and read_again))
+    return replace(
+        side,
+        given=taken.given,
+        read_versions=taken.read_versions,
+        pending=pending,
+        committed=side.committed + len(taken.segment),
+        unexpiring=unexpiring(taken.segment, side.storage, environment.now_ms()),
+    )
+
+
+def _write_and_log(side: Side, taken: Taken, environment: Environment, *, releases: bool) -> None:
+    """Write the caller's values and log what was written; `releases`: the lease is released with that.
+
+    Raises:
+        StorageError: a value cannot be written; the others are written and logged.
+    """
     with transaction(side):
-        intent, refusals = _write_given(side, taken, environment) if side.lease is not None else (None, [])
-        segment = taken.segment
-        logged = segment.without([refusal.key for refusal in refusals]) if refusals else segment
+        intent, refusals = _write_given(side, taken, environment)
+        logged = taken.segment.without([refusal.key for refusal in refusals]) if refusals else taken.segment
         ensure_leased(side)
         if len(logged):
-            done = last and not refusals and side.scan is None and not (taken.stored and read_again)
-            token = side.lease.release_token if done and side.lease is not None else b""
+            releases = releases and not refusals and side.scan is None
+            token = side.lease.release_token if releases and side.lease is not None else b""
             log_local(side, logged, intent=intent, release_token=token)
             record_unproven(side, logged, logged.expired(environment.now_ms()))
         else:
@@ -167,13 +185,6 @@ def commit_given(
     for refusal in refusals:
         message = f"could not change {refusal.key!r}: {refusal.reason}; the other changes were logged"
         raise StorageError(message, storage=side.storage.name, key=refusal.key)
-    return replace(
-        side,
-        given=taken.given,
-        read_versions=taken.read_versions,
-        committed=side.committed + len(logged),
-        unexpiring=unexpiring(segment, side.storage, environment.now_ms()),
-    )
 
 
 def record_unproven(side: Side, segment: Segment, emptied: Collection[str]) -> None:

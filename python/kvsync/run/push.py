@@ -76,6 +76,7 @@ def _apply(
     environment: Environment,
 ) -> Applied:
     """Move what `taker` misses, and finalise it unless its lease is released by that."""
+    waits = taker.lease is not None and bool(taker.lease.release_token)
     with transaction(taker) if len(inbound.moving) else nullcontext():
         failed, count = _move(giver, taker, inbound.moving, options, environment)
         knowledge = taker.log.manifest.knowledge.receive(
@@ -84,10 +85,9 @@ def _apply(
         wrote, manifest = len(inbound.moving) > 0, taker.log.manifest
         moved = len(inbound.log) > 0 or knowledge != manifest.knowledge or taker.origin != manifest.replica
         applied = Applied(taker, count, inbound.log, knowledge, intent, wrote=wrote, moved=moved)
-        if taker.lease is not None and taker.lease.release_token:
-            return applied
-        finalise(applied, giver.log.manifest, environment)
-    return replace(applied, finalised=True)
+        if not waits:
+            finalise(applied, giver.log.manifest, environment)
+    return replace(applied, finalised=not waits)
 
 
 def _move(
