@@ -130,15 +130,18 @@ class Verdicts:
                     self._keep(side, losers)
 
     def _keep(self, side: Side, losers: Sequence[Change]) -> None:
-        for change, value in _values(side, losers):
-            if value is None:
-                continue
-            lost = LostValue.of(change, value)
-            names = self.lost.setdefault(lost.key, [])
-            if lost.name not in names:
-                ensure_leased(side)
-                side.storage.store(lost.name, lost.encode(), ANY)
-                names.append(lost.name)
+        for start in range(0, len(losers), READ_COUNT):
+            ensure_leased(side)
+            for change, value in _values(side, losers[start : start + READ_COUNT]):
+                if value is not None:
+                    self._store(side, LostValue.of(change, value))
+
+    def _store(self, side: Side, lost: LostValue) -> None:
+        name = lost.name
+        names = self.lost.setdefault(lost.key, [])
+        if name not in names:
+            side.storage.store(name, lost.encode(), ANY)
+            names.append(name)
 
     def _upheld(self, conflict: Conflict, verdict: Verdict) -> Verdict:
         """Return the verdict as it stands once refused values are taken back."""
