@@ -203,12 +203,22 @@ class Lease:
 
     def _renew(self) -> None:
         started = self._now()
-        try:
-            self._replace(self._record_with(LeaseState.HELD), self._version)
-        except ObjectMismatch:
-            message = "another run took it over"
-            raise self._lost(message) from None
+        if not self._renewed(self._version):
+            # A renewal before may have landed although its answer was lost: then it is still ours, at another version.
+            current = self._current()
+            if current is None or not self._renewed(current.version):
+                message = "another run took it over"
+                raise self._lost(message)
         self._start(started)
+
+    def _renewed(self, version: Version) -> bool:
+        """Renew it on condition of its version; return whether that was still so."""
+        try:
+            self._replace(self._record_with(LeaseState.HELD), version)
+        except ObjectMismatch:
+            return False
+        self._version_is_certain = True
+        return True
 
     def _replace(self, record: LeaseRecord, expect: Version) -> None:
         self._version = store_if(self.storage, LEASE, record.encode(), expect)

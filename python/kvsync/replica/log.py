@@ -21,7 +21,7 @@ from kvsync.storages.contract import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT, ANY, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kvsync.environment import Environment
     from kvsync.replica.knowledge import Knowledge
@@ -82,11 +82,6 @@ class Log:
             FormatError: a newer kvsync wrote it.
         """
         return cls(storage, environment, read_manifest(storage), dry=dry)
-
-    @property
-    def transactional(self) -> bool:
-        """Whether values and log are committed as one, so that no intent is needed."""
-        return has_transaction(self.storage)
 
     # Reading
 
@@ -180,7 +175,7 @@ class Log:
         Raises:
             StorageError: an intent is there already.
         """
-        if self.transactional or not len(segment):
+        if has_transaction(self.storage) or not len(segment):
             return None
         name = self.next_intent_name()
         data = self._encoded(name, segment)
@@ -241,13 +236,9 @@ class Log:
         )
 
     def adopt(self, name: str, intent: Segment, applied: Sequence[Change], *, remember: bool) -> None:
-        """Log what a crashed run had applied of its intent, as exceptions to the version vector.
+        """Log what a crashed run had `applied` of its intent, as exceptions to the version vector.
 
-        Args:
-            name: of the intent.
-            intent: what that run was about to apply.
-            applied: what it had applied.
-            remember: keep the intent, since its holder's last write may still land.
+        `remember` the intent where its holder's last write may still land.
 
         Raises:
             LockLostError: another holder wrote the manifest.
@@ -268,28 +259,42 @@ class Log:
             manifest = manifest._replace(inventory=b"")
         self._write_next(manifest)
 
-    def fence(self) -> None:
+    def fence(self, intent_name: str = "") -> None:
         """Write the manifest once more, so that no earlier holder's write of it can succeed.
+
+        It may still store an intent of the name that is given, and begin to apply it.
 
         Raises:
             LockLostError: another holder wrote the manifest.
         """
-        self._write_next(self.manifest._replace(lease=b""))
+        until_ms = self.environment.now_ms() + LATE_WRITE_SECONDS * 1000
+        remembered = (RememberedIntent(intent_name, until_ms),) if intent_name else ()
+        self._write_next(self.manifest._replace(intents=(*self.manifest.intents, *remembered), lease=b""))
 
-    def compact(self) -> tuple[int, int]:
-        """Merge all segments into one and remove unlisted objects; return (segments merged, objects removed)."""
-        entries = self.manifest.segments
-        if len(entries) > 1:
-            self._write_next(self._merged(self.manifest, 0, len(entries))._replace(lease=b""))
-        listed = {entry.name for entry in self.manifest.segments if entry.inline is None}
-        listed.update(intent.name for intent in self.manifest.intents)
+    def compact(self, before_write: Callable[[], None]) -> tuple[int, int]:
+        """Merge all segments into one and remove unlisted objects; return (segments merged, objects removed).
+
+        Objects are listed before the manifest is written, and removed after: that write proves that nobody had taken
+        the lease over until then, so what is removed is nobody else's.
+
+        Raises:
+            LockLostError: the lease was lost; nothing was removed.
+        """
         ours = ("segment/", PROBE_PREFIX)
-        unlisted = [name for name in self.storage.objects() if name.startswith(ours) and name not in listed]
-        if unlisted:
-            self.storage.remove(unlisted, ANY)
-        if self.manifest.garbage:
-            self._write_next(self.manifest._replace(garbage=(), lease=b""))
-        return len(entries), len(unlisted)
+        names = [name for name in self.storage.objects() if name.startswith(ours)]
+        entries = self.manifest.segments
+        listed = {entry.name for entry in entries if entry.inline is None}
+        listed.update(intent.name for intent in self.manifest.intents)
+        unlisted = [name for name in names if name not in listed]
+        manifest = self._merged(self.manifest, 0, len(entries)) if len(entries) > 1 else self.manifest
+        merged = [entry.name for entry in entries if entry.inline is None] if len(entries) > 1 else []
+        if len(entries) > 1 or unlisted or manifest.garbage:
+            before_write()
+            self._write_next(manifest._replace(garbage=(), lease=b""))
+        if unlisted or merged:
+            before_write()
+            self.storage.remove([*unlisted, *merged], ANY)
+        return len(entries), len(unlisted) + len(merged)
 
     # Making the next manifest
 

@@ -20,7 +20,7 @@ from kvsync.replica.knowledge import Missing
 from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.scan import scan
-from kvsync.storages.contract import has_expiry
+from kvsync.storages.contract import has_expiry, has_transaction
 from kvsync.types import ANY, Change, Delete, Put
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kvsync.scan import Scan
     from kvsync.types import Refusal
 
-__all__ = ["checked", "commit_found", "commit_given", "find_changes", "log_local", "record_unproven"]
+__all__ = ["checked", "commit_found", "commit_given", "find_changes", "log_local", "record_written"]
 
 OVERWRITTEN_REASON = "an interrupted run wrote an older value over it after it had lost its lease"
 
@@ -172,14 +172,14 @@ def _write_and_log(side: Side, taken: Taken, environment: Environment, *, releas
         StorageError: a value cannot be written; the others are written and logged.
     """
     with transaction(side):
-        intent, refusals = _write_given(side, taken, environment)
+        intent, refusals, written = _write_given(side, taken, environment)
         logged = taken.segment.without([refusal.key for refusal in refusals]) if refusals else taken.segment
         ensure_leased(side)
         if len(logged):
             releases = releases and not refusals and side.scan is None
             token = side.lease.release_token if releases and side.lease is not None else b""
             log_local(side, logged, intent=intent, release_token=token)
-            record_unproven(side, logged, logged.expired(environment.now_ms()))
+            record_written(side, logged, written, logged.expired(environment.now_ms()))
         else:
             side.log.delete_intent(intent)
     for refusal in refusals:
@@ -187,15 +187,29 @@ def _write_and_log(side: Side, taken: Taken, environment: Environment, *, releas
         raise StorageError(message, storage=side.storage.name, key=refusal.key)
 
 
-def record_unproven(side: Side, segment: Segment, emptied: Collection[str]) -> None:
-    """Tell the inventory of values written after the scan: their digests are known, their version tokens are not.
+def record_written(side: Side, segment: Segment, written: Mapping[str, bytes | None], emptied: Collection[str]) -> None:
+    """Tell the inventory what this run put there after the scan: whatever else is found there is a local change.
 
-    Of the `emptied` ones nothing is there: their time had come.
+    Args:
+        side: where.
+        segment: what was logged.
+        written: {key: new version token, or None where the storage told none} of the values that this run wrote.
+        emptied: keys where nothing is, since the time of their values had come.
     """
-    if side.scan is not None:
-        emptied = set(emptied)
-        rows = [(row.key, row.deletes or row.key in emptied, row.digest) for row in changes_of(segment)]
-        side.scan.record({key: None if absent else (b"", digest) for key, absent, digest in rows})
+    if side.scan is None:
+        return
+    emptied = set(emptied)
+    known = side.scan.current
+    entries: dict[str, tuple[bytes, bytes] | None] = {}
+    for row in changes_of(segment):
+        if row.deletes or row.key in emptied:
+            entries[row.key] = None
+        elif row.key in written:
+            by_digest = row.digest if side.storage.capabilities.tokens == "blake3" else b""
+            entries[row.key] = written[row.key] or by_digest, row.digest
+        elif known.digests([row.key]) != [row.digest]:
+            entries[row.key] = b"", row.digest  # stored by the caller after the scan: to be looked at once more
+    side.scan.record(entries)
 
 
 def _take(side: Side, changes: Sequence[Put | Delete], first: int) -> Taken:
@@ -265,23 +279,26 @@ def _not_stored(side: Side, keys: Sequence[str], values: Sequence[object]) -> Us
     return UsageError(message, storage=side.storage.name, key=key)
 
 
-def _write_given(side: Side, taken: Taken, environment: Environment) -> tuple[Intent | None, list[Refusal]]:
-    """Write the caller's values, after the intent to do so; return that and what the storage refused."""
+def _write_given(
+    side: Side, taken: Taken, environment: Environment
+) -> tuple[Intent | None, list[Refusal], dict[str, bytes | None]]:
+    """Write the caller's values, after the intent to do so; return that, what was refused, and new version tokens."""
     ensure_leased(side)
-    if not side.log.transactional:
+    if not has_transaction(side.storage):
         intent = side.log.intend(taken.segment)
-        return intent, _write_values(side, taken.given, environment)
+        return intent, *_write_values(side, taken.given, environment)
     if len(taken.given) <= BATCH_COUNT:
-        return None, _write_values(side, taken.given, environment)
+        return None, *_write_values(side, taken.given, environment)
     # Nobody sees the values before they are logged, so their digests can be taken meanwhile.
     with ThreadPoolExecutor(1, thread_name_prefix="kvsync-digest") as digesting:
         digesting.submit(lambda: side.log.prepare(taken.segment))
-        return None, _write_values(side, taken.given, environment)
+        return None, *_write_values(side, taken.given, environment)
 
 
-def _write_values(side: Side, given: Given, environment: Environment) -> list[Refusal]:
-    """Write the caller's values, in the order of their keys, and return what the storage refused."""
+def _write_values(side: Side, given: Given, environment: Environment) -> tuple[list[Refusal], dict[str, bytes | None]]:
+    """Write the caller's values, batch by batch; return what the storage refused, and new version tokens."""
     refusals: list[Refusal] = []
+    tokens: dict[str, bytes | None] = {}
     for start, stop in given.batches(BATCH_COUNT, BATCH_BYTES):
         keys, values, times, deletes = given.part(start, stop)
         if times is not None:
@@ -292,7 +309,10 @@ def _write_values(side: Side, given: Given, environment: Environment) -> list[Re
             keys, values, times = [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
         ensure_leased(side)
         if keys:
-            refusals += write_until(side.storage, keys, values, times).refused
+            written = write_until(side.storage, keys, values, times)
+            refusals += written.refused
+            if side.scan is not None:
+                tokens.update(zip(keys, written.tokens or [None] * len(keys), strict=True))
         if deletes:
             refusals += side.storage.delete(deletes).refused
-    return refusals
+    return refusals, tokens

@@ -13,7 +13,7 @@ from kvsync.expiry import write_until
 from kvsync.index.lost import LostValue
 from kvsync.native import DECISION, TOMBSTONE, Segment, digest_values, stamp_after
 from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
-from kvsync.run.commit import log_local, record_unproven
+from kvsync.run.commit import log_local, record_written
 from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.storages.contract import has_expiry
@@ -308,52 +308,53 @@ def _commit_decisions(
     segment = Segment.from_rows(rows)
     writes = [decision for decision in decisions if decision.writes]
     refused: set[str] = set()
+    written: dict[str, bytes | None] = {}
     with transaction(side):
         ensure_leased(side)
         intent = side.log.intend(segment) if writes else None
         if writes and side.lease is not None:
-            refused = _write_decided(side, writes, options)
+            refused, written = _write_decided(side, writes, options)
             segment = segment.without(sorted(refused))
             ensure_leased(side)
         if len(segment):
             log_local(side, segment, intent=intent)
-            _record(side, segment, {decision.key for decision in writes}, environment.now_ms())
+            _record(side, segment, {decision.key for decision in writes}, written, environment.now_ms())
         else:
             side.log.delete_intent(intent)
     return refused
 
 
-def _record(side: Side, segment: Segment, written: set[str], now_ms: int) -> None:
+def _record(side: Side, segment: Segment, decided: set[str], written: Mapping[str, bytes | None], now_ms: int) -> None:
     """Tell the inventory what was written just now; the scan has seen whether the rest is there."""
     emptied = segment.expired(now_ms) if has_expiry(side.storage) else ()
-    unwritten = [key for key in _keys(segment) if key not in written]
-    record_unproven(side, segment.without(unwritten), emptied)
+    unwritten = [row[0] for row in segment.rows(0, len(segment)) if row[0] not in decided]
+    record_written(side, segment.without(unwritten), written, emptied)
 
 
-def _keys(segment: Segment) -> list[str]:
-    return [row[0] for row in segment.rows(0, len(segment))]
-
-
-def _write_decided(side: Side, decisions: Sequence[Decision], options: Options) -> set[str]:
-    """Write decided values where nobody else wrote meanwhile; return the keys that were not written."""
+def _write_decided(
+    side: Side, decisions: Sequence[Decision], options: Options
+) -> tuple[set[str], dict[str, bytes | None]]:
+    """Write decided values where nobody else wrote meanwhile; return the keys not written, and new version tokens."""
     puts = {decision.key: decision for decision in decisions if decision.value is not None}
     deletes = [decision.key for decision in decisions if decision.value is None]
     expect, barred = guard_of(side, options).examine([*puts, *deletes])
     expected = dict(zip([*puts, *deletes], expect, strict=True)) if expect is not None else None
 
-    def tokens(keys: Sequence[str]) -> list[bytes | None] | None:
+    def expected_of(keys: Sequence[str]) -> list[bytes | None] | None:
         return [expected[key] for key in keys] if expected is not None else None
 
     refused = set(barred)
+    tokens: dict[str, bytes | None] = {}
     keys = [key for key in puts if key not in barred]
     if keys:
         values = [puts[key].value or b"" for key in keys]
-        times = [puts[key].expires for key in keys]
-        refused.update(refusal.key for refusal in write_until(side.storage, keys, values, times, tokens(keys)).refused)
+        written = write_until(side.storage, keys, values, [puts[key].expires for key in keys], expected_of(keys))
+        refused.update(refusal.key for refusal in written.refused)
+        tokens = dict(zip(keys, written.tokens or [None] * len(keys), strict=True))
     keys = [key for key in deletes if key not in barred]
     if keys:
-        refused.update(refusal.key for refusal in side.storage.delete(keys, tokens(keys)).refused)
-    return refused
+        refused.update(refusal.key for refusal in side.storage.delete(keys, expected_of(keys)).refused)
+    return refused, tokens
 
 
 # Reading

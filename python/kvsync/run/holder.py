@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.index.objects import LEASE
-from kvsync.lease import LIFE_SECONDS_MAX, Acquirer, LeaseRecord, LeaseState
+from kvsync.lease import Acquirer, LeaseRecord, LeaseState
 from kvsync.replica.log import Log
 from kvsync.replica.recovery import recover
 from kvsync.run.lock import is_released_by_manifest
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from kvsync.types import Stored
 
 __all__ = ["read_lease", "unlock"]
+
+UNLOCK_SECONDS = 60.0
+"""Life of the lease while it is unlocked: no longer, in case this process is killed meanwhile."""
 
 
 def read_lease(storage: Storage) -> LeaseRecord | None:
@@ -43,7 +46,7 @@ def unlock(storage: Storage, environment: Environment) -> bool:
     there = storage.load(LEASE)
     if there is None or _is_released(storage, there):
         return False
-    lease = Acquirer(storage, environment, LIFE_SECONDS_MAX).seize(there)
+    lease = Acquirer(storage, environment, UNLOCK_SECONDS).seize(there)
     try:
         log = Log.read(storage, environment)
         log.require_no_remains()

@@ -72,11 +72,11 @@ def finalise(applied: Applied, peer: Manifest | None, environment: Environment, 
     """
     side = applied.side
     manifest = side.log.manifest
-    token = side.lease.release_token if side.lease is not None else b""
-    due = applied.moved or (token and acknowledge)
+    due = applied.moved or (acknowledge and _release_token(side) != b"")
     if not due and side.scan is None:
         return
     ensure_leased(side)
+    token = _release_token(side)  # only now: a lease that has just been renewed has another version
     inventory = _inventory(applied, environment)
     if not due and inventory == manifest.inventory:
         return
@@ -91,6 +91,10 @@ def finalise(applied: Applied, peer: Manifest | None, environment: Environment, 
     )
     if token and side.lease is not None:
         side.lease.mark_released()
+
+
+def _release_token(side: Side) -> bytes:
+    return side.lease.release_token if side.lease is not None else b""
 
 
 def _inventory(applied: Applied, environment: Environment) -> bytes:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync.errors import SameStorageError, StalePlanError
@@ -15,7 +16,7 @@ from kvsync.result import MissingKey, SyncResult
 from kvsync.run.commit import checked, commit_found, commit_given, find_changes
 from kvsync.run.delta import exchange_of
 from kvsync.run.intend import intend
-from kvsync.run.lock import identify, lock, opened
+from kvsync.run.lock import ensure_leased, identify, lock, opened
 from kvsync.run.pull import pull
 from kvsync.run.push import push
 from kvsync.run.release import Applied, finalise, release
@@ -127,7 +128,8 @@ def compact(storage: Storage, options: Options, environment: Environment) -> tup
     """Merge a storage's segments into one; see `kvsync.compact`."""
     with lock((storage,), options, environment) as sides:
         assert sides is not None  # noqa: S101 - only a run that may find both sides equal gets None
-        return sides[0].log.compact()
+        (side,) = sides
+        return side.log.compact(partial(ensure_leased, side))
 
 
 def _identified(sides: Sequence[Side], basis: Basis | None, environment: Environment) -> Pair:
