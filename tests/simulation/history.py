@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 KEYS = "abcdef"
 STEPS = 18
+SLOW_OFTEN = 0.03
+"""How often an operation of a run takes long, so that a lease is renewed."""
 SCANNING = {"scan": True, "max_delete": "100%"}
 """A run that finds what was written behind its back; in so small a world any part of the keys may be touched."""
 
@@ -124,9 +126,11 @@ def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
 
 
 def meddle(world: World, where: tuple[Replicated, ...], often: float, _operation: int) -> None:
-    """Let an application write in between two operations of a run."""
+    """Let an application write, or time pass, in between two operations of a run."""
     if world.random.random() < often:
         world.edit(world.random.choice(where), KEYS, 1)
+    if world.random.random() < SLOW_OFTEN:
+        world.now += world.random.choice((5.0, 25.0))
 
 
 def compact(world: World, at: Replicated, fault: Fault) -> None:

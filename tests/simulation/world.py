@@ -14,6 +14,7 @@ from kvsync import Delete, Put
 from kvsync.environment import Environment
 from kvsync.expiry import may_be_gone
 from kvsync.index.manifest import Manifest
+from kvsync.lease import LeaseState
 from kvsync.native import digest_values
 from kvsync.replica.log import Log as ReplicaLog
 from kvsync.run.holder import read_lease
@@ -26,7 +27,6 @@ from watch import MANIFEST, Log, Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kvsync.lease import LeaseState
     from kvsync.storages.contract import Storage
 
 START = 1_700_000_000.0
@@ -331,6 +331,9 @@ class World:
             result = kvsync.sync(source, other.wire(fault), **options)
         self.check(one)
         self.check(other)
+        if result is not None and any(operations["store"] for operations in result.operations.values()):
+            # It acquired both leases, and has finished.
+            assert LeaseState.HELD not in {one.lease_state(), other.lease_state()}, "a lease stays held"
         return result
 
     @contextmanager
