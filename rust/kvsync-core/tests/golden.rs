@@ -106,7 +106,8 @@ fn manifest() -> Vec<u8> {
     let inline = segment("segment/0000000000000001-0", &small(), false);
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    out.0.extend([0xde, 0, 17]); // a map of 17: segments and inventories have fewer, so the writer knows only short ones
+    // A map of 17: segments and inventories have fewer entries, so the writer knows only short maps.
+    out.0.extend([0xde, 0, 17]);
     text(&mut out, "name", "manifest");
     number(&mut out, "replica", 7);
     number(&mut out, "generation", 3);
