@@ -30,7 +30,7 @@ from kvsync.errors import (
     UsageError,
 )
 from kvsync.plan import Plan
-from kvsync.result import MissingKey, Progress, SyncResult
+from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
 from kvsync.store import Store
 from kvsync.types import Change, Conflict, Delete, Put
 
@@ -57,6 +57,7 @@ __all__ = [
     "StorageError",
     "Store",
     "SyncResult",
+    "UnreadableKey",
     "UsageError",
     "commit",
     "compact",

@@ -11,13 +11,14 @@ from kvsync.index.objects import MANIFEST
 from kvsync.probe import Probe, probe
 from kvsync.replica.session import read_manifest
 from kvsync.run.holder import read_lease
-from kvsync.storages.contract import Tier, has_dry_probe, has_foreign
+from kvsync.storages.contract import Tier, has_dry_probe, has_skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kvsync.environment import Environment
     from kvsync.storages.contract import Capabilities, Storage
+    from kvsync.types import Skipped
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -32,7 +33,7 @@ class Diagnosis:
         capabilities: what its adapter declares.
         probe: how it handled conditional writes; None if that could not be tested.
         unmade: what the first run will create here, if nothing could be tested without creating it; else empty.
-        foreign: names of entries that are not values and are skipped; the first hundred.
+        skipped: entries that a scan skips, since they are not values or their names cannot be keys.
         wrong: the problems, one sentence each, with what to do; empty if there are none.
     """
 
@@ -41,7 +42,7 @@ class Diagnosis:
     guarantee: Tier | None = None
     probe: Probe | None = None
     unmade: str = ""
-    foreign: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -66,7 +67,7 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
         return found
     _note(found, lambda: read_lease(storage))
     _note(found, lambda: next(iter(storage.scan()), None))
-    found.foreign = storage.foreign if has_foreign(storage) else ()
+    found.skipped = storage.skipped if has_skipped(storage) else ()
     _note(found, lambda: _test(found, storage, environment))
     found.capabilities = storage.capabilities  # some storages learn from their server what it supports
     return found

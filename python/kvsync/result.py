@@ -13,11 +13,22 @@ if TYPE_CHECKING:
 
     from kvsync.types import Conflict
 
-__all__ = ["MissingKey", "Progress", "SyncResult"]
+__all__ = ["MissingKey", "Progress", "SyncResult", "UnreadableKey"]
 
 
 class MissingKey(NamedTuple):
     """A key whose newest value one side does not hold; every run tries again to move it."""
+
+    key: str
+    side: str
+    reason: str
+
+
+class UnreadableKey(NamedTuple):
+    """A key of one side where a scan found no value that it could read, or a name that cannot be a key; and why.
+
+    A run takes nothing from there and writes nothing there; the next one looks again.
+    """
 
     key: str
     side: str
@@ -46,6 +57,7 @@ class SyncResult:
         committed: local changes logged by this run, in the source and in the target.
         conflicts: every key that both sides had changed, with the decision.
         missing: keys whose newest value one side does not hold, and why.
+        unreadable: keys where a scan found something that it could not read, and why.
         operations: how often each storage operation was called, by side and name.
         guarantee: the tier of the weaker storage, "T1" to "T4".
         expiry_ignored: how many values stay after they expire, in a storage without support for expiry.
@@ -58,6 +70,7 @@ class SyncResult:
     committed: tuple[int, int] = (0, 0)
     conflicts: list[Conflict] = field(default_factory=list)
     missing: list[MissingKey] = field(default_factory=list)
+    unreadable: list[UnreadableKey] = field(default_factory=list)
     operations: dict[str, Counter[str]] = field(default_factory=dict)
     guarantee: Tier = Tier.ADVISORY
     expiry_ignored: int = 0
@@ -69,6 +82,8 @@ class SyncResult:
             words.append(f"{len(self.conflicts)} conflicts")
         if self.missing:
             words.append(f"{len(self.missing)} missing")
+        if self.unreadable:
+            words.append(f"{len(self.unreadable)} unreadable")
         return f"{self.source} ⇄ {self.target}: {', '.join(words)}"
 
     @property

@@ -19,6 +19,7 @@ __all__ = [
     "Origin",
     "Put",
     "Refusal",
+    "Skipped",
     "Stored",
     "Unreadable",
     "Version",
@@ -168,9 +169,25 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Stands for a value that exists but cannot be read now."""
+    """Stands for what is at a key and is no value that can be read now.
+
+    Either a value is there that cannot be read, or something else is: a link, a directory, an entry of another type.
+    Nothing of it may be taken for a delete, and nothing may be written over it.
+    """
 
     reason: str
+
+
+class Skipped(NamedTuple):
+    """An entry that a scan skipped.
+
+    `harmless` is true for what is no value by its nature, such as a link. It is false for what looks like a value but
+    cannot be a key: a run that leaves it behind has not made the storages equal. `name` is made for people.
+    """
+
+    name: str
+    reason: str
+    harmless: bool = True
 
 
 class Origin(NamedTuple):

@@ -63,6 +63,7 @@ def test_sync_json(run: Run, pair: Pair) -> None:
         "committed",
         "conflicts",
         "missing",
+        "unreadable",
         "operations",
         "expiry_ignored",
         "guarantee",

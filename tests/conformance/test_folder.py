@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EXPECTED = Capabilities(
     Tier.FOLDER,
     tokens=OpaqueTokens(),
-    supports=frozenset({Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.FOREIGN, Support.DRY_PROBE}),
+    supports=frozenset({Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE}),
 )
 
 

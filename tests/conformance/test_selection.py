@@ -36,7 +36,7 @@ def part(name: str) -> set[str]:
         (replace(PLAIN, supports=frozenset({Support.SIZES, Support.STREAMING})), {"SizeTests", "StreamTests"}),
         (replace(PLAIN, supports=frozenset({Support.COPY})), {"CopyTests"}),
         (replace(PLAIN, supports=frozenset({Support.IDENTITY, Support.HOST})), {"IdentityTests", "HostTests"}),
-        (replace(PLAIN, supports=frozenset({Support.FOREIGN, Support.DRY_PROBE})), {"ForeignTests", "DryProbeTests"}),
+        (replace(PLAIN, supports=frozenset({Support.SKIPPED, Support.DRY_PROBE})), {"SkippedTests", "DryProbeTests"}),
     ],
 )
 def test_what_is_expected_beyond_a_plain_storage_is_tested(expects: Capabilities, names: set[str]) -> None:

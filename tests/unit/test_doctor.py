@@ -21,7 +21,7 @@ from kvsync.lease import LeaseState
 from kvsync.probe import PROBE_PREFIX, probe
 from kvsync.run.holder import read_lease
 from kvsync.storages import open_storage
-from kvsync.storages.contract import FOREIGN_MAX, ObjectMismatch, Support, Tier
+from kvsync.storages.contract import SKIPPED_MAX, ObjectMismatch, Support, Tier
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.wrapper import WrappedStorage
@@ -287,15 +287,15 @@ def test_what_is_not_there_is_told_and_not_made(tmp_path: Path, form: str) -> No
 def test_what_is_passed_over_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a").write_bytes(b"1")
-    assert kvsync.doctor(tmp_path).foreign == ()
+    assert kvsync.doctor(tmp_path).skipped == ()
     (tmp_path / "notes" / "link").symlink_to("a")
     (tmp_path / "hanging").symlink_to("nowhere")
-    assert kvsync.doctor(tmp_path).foreign == ("hanging", "notes/link")
+    assert [entry.name for entry in kvsync.doctor(tmp_path).skipped] == ["hanging", "notes/link"]
     assert main(["doctor", str(tmp_path)]) == 0
     assert "2, such as 'hanging'" in capsys.readouterr().out
-    for number in range(FOREIGN_MAX):
+    for number in range(SKIPPED_MAX):
         (tmp_path / f"{number}").symlink_to("nowhere")
-    assert len(kvsync.doctor(tmp_path).foreign) == FOREIGN_MAX
+    assert len(kvsync.doctor(tmp_path).skipped) == SKIPPED_MAX
     assert main(["doctor", str(tmp_path)]) == 0
     assert "100 or more" in capsys.readouterr().out
 

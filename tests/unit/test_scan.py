@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from kvsync import Put
 from kvsync.environment import Environment
 from kvsync.replica.log import Log
 from kvsync.scan import Budget, Scan, scan
+from kvsync.storages.contract import Support
 from kvsync.storages.mapping import MappingStorage
-from kvsync.types import Unreadable
+from kvsync.types import Skipped, Unreadable
 
 WIDE = Budget.parse("100%")
 
@@ -103,6 +105,65 @@ class Torn(MappingStorage):
 
 def test_a_listing_alone_proves_no_delete(values: dict[str, bytes]) -> None:
     assert looked(Torn(values)) == {}
+
+
+class Replaced(MappingStorage):
+    """A storage in which something that is no value took the place of `a`, and `b` cannot be read."""
+
+    def scan(self) -> Any:
+        for keys, tokens in super().scan():
+            listed = [
+                (key, b"" if key == "b" else token) for key, token in zip(keys, tokens, strict=True) if key != "a"
+            ]
+            yield [key for key, _ in listed], [token for _, token in listed]
+
+    def read(self, keys: Any) -> Any:
+        why = {"a": Unreadable("it is a link"), "b": Unreadable("it may not be read")}
+        return [why.get(key, value) for key, value in zip(keys, super().read(keys), strict=True)]
+
+
+def test_what_is_no_value_or_cannot_be_read_is_reported_and_is_no_change(values: dict[str, bytes]) -> None:
+    peer: dict[str, bytes] = {}
+    kvsync.sync(values, peer, scan=True)
+    values["c"] = b"changed"
+    for _ in range(2):
+        result = kvsync.sync(Replaced(values), peer, scan=True)
+        assert result.unreadable == [
+            ("b", "source", "it may not be read"),
+            ("a", "source", "it is a link"),
+        ]
+        assert {key: value for key, value in peer.items() if not key.startswith(".kvsync")} == {
+            "a": b"1",
+            "b": b"2",
+            "c": b"changed",
+            "d": b"4",
+        }
+    assert str(result).endswith("2 unreadable")
+    assert kvsync.plan(Replaced(values), peer, scan=True).empty
+    assert kvsync.sync(values, peer, scan=True).unreadable == []
+
+
+def test_what_cannot_be_read_is_not_overwritten(values: dict[str, bytes]) -> None:
+    peer: dict[str, bytes] = {}
+    kvsync.sync(values, peer, scan=True)
+    values["a"], values["b"] = b"not a value", b"cannot be read"
+    peer["a"], peer["b"] = b"newer", b"newer"
+    result = kvsync.sync(Replaced(values), peer, scan=True)
+    assert [entry.key for entry in result.missing] == ["a", "b"]
+    assert (values["a"], values["b"]) == (b"not a value", b"cannot be read")
+    assert (peer["a"], peer["b"]) == (b"newer", b"newer")
+
+
+def test_names_that_cannot_be_keys_are_reported_and_links_are_not(values: dict[str, bytes]) -> None:
+    class Odd(MappingStorage):
+        capabilities = replace(
+            MappingStorage.capabilities, supports=MappingStorage.capabilities.supports | {Support.SKIPPED}
+        )
+        skipped = (Skipped("link", "it is a link"), Skipped("b'\\xff'", "it is not UTF-8", harmless=False))
+
+    result = kvsync.sync(Odd(values), {}, scan=True)
+    assert result.unreadable == [("b'\\xff'", "source", "it is not UTF-8")]
+    assert result.pushed == 4
 
 
 def test_a_scan_orders_by_stamp_and_never_uses_one_twice(values: dict[str, bytes]) -> None:

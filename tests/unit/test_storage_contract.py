@@ -17,10 +17,10 @@ from kvsync.storages.contract import (
     has_copy,
     has_dry_probe,
     has_expiry,
-    has_foreign,
     has_host,
     has_identity,
     has_sizes,
+    has_skipped,
     has_streaming,
     has_transaction,
 )
@@ -42,7 +42,7 @@ CHECKS: dict[Support, Callable[[Storage], bool]] = {
     Support.COPY: has_copy,
     Support.IDENTITY: has_identity,
     Support.HOST: has_host,
-    Support.FOREIGN: has_foreign,
+    Support.SKIPPED: has_skipped,
     Support.DRY_PROBE: has_dry_probe,
 }
 
@@ -59,7 +59,7 @@ class RemoteStorage:
         self.identity = "the service account that logs in"
         self.path = "/v1/kv"
         self.origin = "https://localhost"
-        self.foreign = True
+        self.skipped = True
         self.transaction = None
         self.sizes = {"connections": 4}
         self.copy = False

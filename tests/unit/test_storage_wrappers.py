@@ -147,7 +147,7 @@ def test_capabilities_are_those_of_the_moment() -> None:
     assert (storage.capabilities.tier, inner.capabilities.tier) == (Tier.ADVISORY, Tier.CONDITIONAL)
 
 
-def test_identity_foreign_entries_and_dry_probes_pass_through(tmp_path: Path) -> None:
+def test_identity_skipped_entries_and_dry_probes_pass_through(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     folder = FolderStorage(tmp_path)
     storage = CountingStorage(FaultyStorage(folder, Fault()))
@@ -156,5 +156,5 @@ def test_identity_foreign_entries_and_dry_probes_pass_through(tmp_path: Path) ->
     with pytest.raises(SameStorageError):
         kvsync.sync(storage, FolderStorage(tmp_path))
     found = kvsync.doctor(storage)
-    assert found.foreign == ("link",)
+    assert [entry.name for entry in found.skipped] == ["link"]
     assert [path.name for path in tmp_path.iterdir()] == ["link"]

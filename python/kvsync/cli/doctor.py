@@ -10,7 +10,7 @@ from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
 from kvsync.doctor import Diagnosis
 from kvsync.storages import redact
-from kvsync.storages.contract import FOREIGN_MAX, Support
+from kvsync.storages.contract import SKIPPED_MAX, Support
 
 __all__ = ["doctor"]
 
@@ -34,7 +34,7 @@ def _fields(found: Diagnosis) -> dict[str, object]:
         "guarantee": found.guarantee,
         "unmade": redact(found.unmade) or None,
         "healthy": found.healthy,
-        "foreign": list(found.foreign),
+        "skipped": [entry._asdict() for entry in found.skipped],
         "wrong": [redact(text) for text in found.wrong],
         "round_trip_seconds": found.round_trip_seconds,
         "creates_once": probe.creates_once if probe else None,
@@ -61,9 +61,9 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  round trip                    {found.round_trip_seconds * 1000:.2f} ms"
     if found.guarantee is not None:
         yield f"  guarantee                     {found.guarantee}, {GUARANTEES.get(found.guarantee, '')}"
-    if found.foreign:
-        more = " or more" if len(found.foreign) == FOREIGN_MAX else ""
-        yield f"  skipped, not values           {len(found.foreign)}{more}, such as {found.foreign[0]!r:.200}"
+    if found.skipped:
+        first, more = found.skipped[0], " or more" if len(found.skipped) >= SKIPPED_MAX else ""
+        yield f"  skipped, not values           {len(found.skipped)}{more}, such as {first.name!r:.200}: {first.reason}"
     if found.unmade:
         yield f"  not created yet               {redact(found.unmade)}; the first run creates it, so nothing was tested"
     for text in found.wrong:

@@ -14,7 +14,7 @@ from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
-from kvsync.result import MissingKey, SyncResult
+from kvsync.result import MissingKey, SyncResult, UnreadableKey
 from kvsync.storages import Tier, redact
 from kvsync.types import Conflict
 
@@ -75,10 +75,14 @@ def sync(
 
 def _outcome(result: SyncResult, output: Output, *, dry_run: bool) -> int:
     """Return the exit code: a run that left keys behind has not made the storages equal."""
-    if dry_run or not result.missing:
+    if dry_run or not (result.missing or result.unreadable):
         return DONE
-    count = counted(len(result.missing), "key")
-    output.warn(f"{count} could not be moved; all others were, and the next run tries again")
+    if result.missing:
+        count = counted(len(result.missing), "key")
+        output.warn(f"{count} could not be moved; all others were, and the next run tries again")
+    if result.unreadable:
+        count = counted(len(result.unreadable), "key")
+        output.warn(f"{count} could not be read; all others were, and the next run looks again")
     return FAILED
 
 
@@ -99,7 +103,8 @@ def _fields(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run
         "conflicts": [
             conflict_fields(conflict) | {"loser_kept": kept.get(conflict.key)} for conflict in result.conflicts
         ],
-        "missing": [_missing_fields(missing) for missing in result.missing],
+        "missing": [_key_fields(missing) for missing in result.missing],
+        "unreadable": [_key_fields(unreadable) for unreadable in result.unreadable],
         "operations": {side: dict(counter) for side, counter in result.operations.items()},
         "guarantee": result.guarantee,
         "expiry_ignored": result.expiry_ignored,
@@ -107,8 +112,8 @@ def _fields(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run
     }
 
 
-def _missing_fields(missing: MissingKey) -> dict[str, str]:
-    return {"key": missing.key, "side": missing.side, "reason": redact(missing.reason)}
+def _key_fields(entry: MissingKey | UnreadableKey) -> dict[str, str]:
+    return {"key": entry.key, "side": entry.side, "reason": redact(entry.reason)}
 
 
 def _lines(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run: bool) -> Iterator[str]:
@@ -123,7 +128,8 @@ def _lines(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run:
         yield f"  {moved} nothing: there is nothing to do"
     conflicts = (_conflict_line(conflict, kept, dry_run=dry_run) for conflict in result.conflicts)
     yield from first_of(conflicts, len(result.conflicts))
-    yield from first_of((_missing_line(missing) for missing in result.missing), len(result.missing))
+    yield from first_of((_key_line("missing", missing) for missing in result.missing), len(result.missing))
+    yield from first_of((_key_line("unreadable", each) for each in result.unreadable), len(result.unreadable))
     yield from expiry_line(result.expiry_ignored)
     yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'defined by its adapter')}"
     yield f"  took       {seconds:.2f} s"
@@ -146,5 +152,5 @@ def _conflict_line(conflict: Conflict, kept: dict[str, str], *, dry_run: bool) -
     return f"  conflict   {conflict.key!r}: the {conflict.winner} wins; {loser}"
 
 
-def _missing_line(missing: MissingKey) -> str:
-    return f"  missing    {missing.key!r} in the {missing.side}: {redact(missing.reason)}"
+def _key_line(title: str, entry: MissingKey | UnreadableKey) -> str:
+    return f"  {title:<10} {entry.key!r} in the {entry.side}: {redact(entry.reason)}"

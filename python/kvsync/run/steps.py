@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import SameStorageError, StalePlanError
 from kvsync.native import digest_values
-from kvsync.result import MissingKey, SyncResult
+from kvsync.result import MissingKey, SyncResult, UnreadableKey
 from kvsync.run.commit import checked, commit_found, commit_given, find_changes
 from kvsync.run.delta import exchange_of
 from kvsync.run.intend import intend
@@ -191,6 +191,12 @@ def _result(
     inbound = exchange.to_source, exchange.to_target
     result.committed = (pair.source.committed, pair.target.committed)
     result.conflicts = exchange.conflicts
+    result.unreadable = [
+        UnreadableKey(key, side.label, reason)
+        for side in pair
+        if side.scan is not None
+        for key, reason in side.scan.unreadable.items()
+    ]
     result.expiry_ignored = pair.source.unexpiring + sum(each.unexpiring for each in inbound)
     if pushed is None:
         result.pushed, result.pulled = len(exchange.to_target.copy), len(exchange.to_source.copy)

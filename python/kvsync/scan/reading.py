@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.digesting import Digested, digests
 from kvsync.replica.recovery import FoundValue
-from kvsync.storages.contract import OpaqueTokens, has_expiry
+from kvsync.storages.contract import OpaqueTokens, has_expiry, has_skipped
 from kvsync.storages.expiry import parts_of
+from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kvsync.storages.contract import Storage
 
-__all__ = ["confirm_gone", "found_values", "listing", "racy", "read_changed", "times_of"]
+__all__ = ["Read", "confirm_gone", "found_values", "listing", "racy", "read_changed", "skipped", "times_of"]
 
 READ_COUNT = 256
 """Changed values between two looks at the lease, and absent ones looked for at a time."""
@@ -36,15 +37,25 @@ def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
         yield keys[start : start + READ_COUNT]
 
 
-def read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], None]) -> dict[str, tuple[bytes, int]]:
-    """Return {key: (digest, size)}; a value that is gone again, or cannot be read now, waits for the next scan."""
+class Read(NamedTuple):
+    """What was read: {key: (digest, size)}, and {key: why it cannot be read}; nothing of a value that is gone again."""
+
+    seen: dict[str, tuple[bytes, int]]
+    unreadable: dict[str, str]
+
+
+def read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], None]) -> Read:
+    """Read and digest the values of `keys`."""
     seen: dict[str, tuple[bytes, int]] = {}
+    unreadable: dict[str, str] = {}
     for number, (key, found) in enumerate(digests(storage, keys)):
         if number % READ_COUNT == 0:
             on_batch()
         if isinstance(found, Digested):
             seen[key] = (found.digest, found.size)
-    return seen
+        elif found is not None:
+            unreadable[key] = found.reason
+    return Read(seen, unreadable)
 
 
 def times_of(storage: Storage, keys: Sequence[str]) -> dict[str, int]:
@@ -75,11 +86,27 @@ def found_values(
     }
 
 
-def confirm_gone(storage: Storage, keys: Sequence[str]) -> list[str]:
-    """Return the keys that a direct read does not find either: a listing alone proves no delete."""
-    return [
-        key for some in _batches(keys) for key, value in zip(some, storage.read(some), strict=True) if value is None
-    ]
+def confirm_gone(storage: Storage, keys: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the keys where a direct read finds nothing either, and {key: why} for those where it finds no value.
+
+    A listing alone proves no delete, and a link or another entry in place of a value is none either.
+    """
+    gone: list[str] = []
+    unreadable: dict[str, str] = {}
+    for some in _batches(keys):
+        for key, value in zip(some, storage.read(some), strict=True):
+            if value is None:
+                gone.append(key)
+            elif isinstance(value, Unreadable):
+                unreadable[key] = value.reason
+    return gone, unreadable
+
+
+def skipped(storage: Storage) -> dict[str, str]:
+    """Return {name: why} of the entries that the listing skipped although they look like values."""
+    if not has_skipped(storage):
+        return {}
+    return {entry.name: entry.reason for entry in storage.skipped if not entry.harmless}
 
 
 def racy(storage: Storage, keys: Sequence[str], started_ms: int) -> set[str]:

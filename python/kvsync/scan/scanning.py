@@ -43,6 +43,7 @@ class Scan:
         current: every key with its token and digest, as it is now.
         nonce: of the stored inventory, where `current` is still that; else empty.
         reread: how many values were read again and are unchanged, but for their tokens.
+        unreadable: {key or name: why} of what is there, and is no value that can be read now. It is no change.
         racy: keys whose token is too young to prove anything.
     """
 
@@ -52,6 +53,7 @@ class Scan:
     current: Inventory
     nonce: bytes
     reread: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     racy: set[str] = field(default_factory=set)
 
     def record(self, tokens: dict[str, tuple[bytes, bytes] | None]) -> None:
@@ -124,6 +126,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
         current=seen.inventory(),
         nonce=log.manifest.inventory if unchanged else b"",
         reread=len(seen.found) - len(seen.puts),
+        unreadable=seen.unreadable,
         racy=reading.racy(log.storage, list(seen.found), started_ms),
     )
 
@@ -139,6 +142,7 @@ class _Seen:
         puts: the part of `found` that is not as it was.
         overwritten: keys whose value, or expiry, somebody has changed to the worse.
         absent: keys that are gone.
+        unreadable: {key or name: why} of what cannot be read now.
         is_empty: nothing is there at all.
     """
 
@@ -148,6 +152,7 @@ class _Seen:
     puts: Mapping[str, FoundValue]
     overwritten: Sequence[str]
     absent: Sequence[str]
+    unreadable: Mapping[str, str]
     is_empty: bool
 
     def inventory(self) -> Inventory:
@@ -170,7 +175,8 @@ def _look(log: Log, now_ms: int, on_batch: Callable[[], None]) -> _Seen:
     positions, gone = before.inventory.compare(keys, tokens)
     listed = {keys[i]: tokens[i] for i in positions}
     times = reading.times_of(storage, list(listed))
-    found = reading.found_values(storage, listed, times, reading.read_changed(storage, list(listed), on_batch))
+    read = reading.read_changed(storage, list(listed), on_batch)
+    found = reading.found_values(storage, listed, times, read.seen)
     known = dict(zip(found, before.inventory.digests(list(found)), strict=True))
     same = [(key, value) for key, value in found.items() if value.digest in {known[key], before.expired.get(key)}]
     ttl_changed = attribution.ttl_changed(log, same)
@@ -178,4 +184,6 @@ def _look(log: Log, now_ms: int, on_batch: Callable[[], None]) -> _Seen:
     puts = {key: value for key, value in found.items() if key not in unchanged}
     # Extending a TTL is not charged to the budget.
     overwritten = [key for key in puts if known[key] is not None and ttl_changed.get(key, True)]
-    return _Seen(before, listed, found, puts, overwritten, reading.confirm_gone(storage, gone), not keys)
+    absent, replaced = reading.confirm_gone(storage, gone)
+    unreadable = read.unreadable | replaced | reading.skipped(storage)
+    return _Seen(before, listed, found, puts, overwritten, absent, unreadable, not keys)

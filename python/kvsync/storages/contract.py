@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from kvsync.types import Expectation, Origin, Stored, Unreadable, Version, Written
+    from kvsync.types import Expectation, Origin, Skipped, Stored, Unreadable, Version, Written
 
 __all__ = [
-    "FOREIGN_MAX",
     "LARGE_BYTES",
     "RESERVED",
+    "SKIPPED_MAX",
     "Capabilities",
     "ObjectMismatch",
     "OpaqueTokens",
@@ -28,10 +28,10 @@ __all__ = [
     "SupportsCopy",
     "SupportsDryProbe",
     "SupportsExpiry",
-    "SupportsForeign",
     "SupportsHost",
     "SupportsIdentity",
     "SupportsSizes",
+    "SupportsSkipped",
     "SupportsStreaming",
     "SupportsTransaction",
     "Tier",
@@ -39,10 +39,10 @@ __all__ = [
     "has_copy",
     "has_dry_probe",
     "has_expiry",
-    "has_foreign",
     "has_host",
     "has_identity",
     "has_sizes",
+    "has_skipped",
     "has_streaming",
     "has_transaction",
 ]
@@ -53,8 +53,8 @@ RESERVED = ".kvsync"
 LARGE_BYTES = 8 << 20
 """Between storages that can, a value larger than this moves in parts; all others move whole, in batches."""
 
-FOREIGN_MAX = 100
-"""`SupportsForeign.foreign` lists at most this many names."""
+SKIPPED_MAX = 100
+"""`SupportsSkipped.skipped` lists at most this many harmless entries, and as many others."""
 
 
 class Tier(StrEnum):
@@ -76,7 +76,7 @@ class Support(StrEnum):
     COPY = "copy"
     IDENTITY = "identity"
     HOST = "host"
-    FOREIGN = "foreign"
+    SKIPPED = "skipped"
     DRY_PROBE = "dry_probe"
 
 
@@ -140,7 +140,11 @@ class Storage(Protocol):
     """What it declares about itself; a storage that learns more from its server replaces them."""
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None for a key that is absent."""
+        """Return the values of `keys`, in their order; None for a key where nothing is.
+
+        A value that cannot be read now is `Unreadable`, and so is anything there that is no value: None would make it
+        a delete.
+        """
         ...
 
     def write(
@@ -152,7 +156,8 @@ class Storage(Protocol):
         """Write `values[i]` at `keys[i]`.
 
         With `expect`, write a key only where its version token is `expect[i]` (None: the key is absent). A key that
-        cannot be written is refused by itself; all others are durable on return.
+        cannot be written is refused by itself; all others are durable on return. A key where the storage did not keep
+        what it was given is refused, too. What is `Unreadable` is never overwritten on condition.
         """
         ...
 
@@ -163,7 +168,8 @@ class Storage(Protocol):
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with its version token, in batches, in ascending UTF-8 byte order over all batches.
 
-        Yield all of them or raise: never stop early without an error.
+        Yield all of them or raise: never stop early without an error. A key whose value cannot be read is yielded, too,
+        with an empty token if that is not known either; `read` then tells why. One bad entry never raises.
         """
         ...
 
@@ -214,12 +220,12 @@ class SupportsHost(Storage, Protocol):
     """Equal for all of these storages."""
 
 
-class SupportsForeign(Storage, Protocol):
-    """A storage that may contain entries other than values, which a scan skips."""
+class SupportsSkipped(Storage, Protocol):
+    """A storage that may contain entries other than values, or whose names cannot be keys; a scan skips them."""
 
     @property
-    def foreign(self) -> tuple[str, ...]:
-        """Names of the entries that the last scan skipped, the first `FOREIGN_MAX`."""
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The entries that the last scan skipped: the first `SKIPPED_MAX` harmless ones, and as many others."""
         ...
 
 
@@ -367,9 +373,9 @@ def has_host(storage: Storage) -> TypeGuard[SupportsHost]:
     return Support.HOST in storage.capabilities.supports
 
 
-def has_foreign(storage: Storage) -> TypeGuard[SupportsForeign]:
+def has_skipped(storage: Storage) -> TypeGuard[SupportsSkipped]:
     """Whether a scan of `storage` may skip entries that are not values."""
-    return Support.FOREIGN in storage.capabilities.supports
+    return Support.SKIPPED in storage.capabilities.supports
 
 
 def has_dry_probe(storage: Storage) -> TypeGuard[SupportsDryProbe]:

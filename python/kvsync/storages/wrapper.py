@@ -9,9 +9,9 @@ from kvsync.storages.contract import (
     SupportsCopy,
     SupportsDryProbe,
     SupportsExpiry,
-    SupportsForeign,
     SupportsHost,
     SupportsIdentity,
+    SupportsSkipped,
     SupportsTransaction,
 )
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kvsync.storages.contract import Capabilities, Storage
-    from kvsync.types import Expectation, Origin, Stored, Unreadable, Version, Written
+    from kvsync.types import Expectation, Origin, Skipped, Stored, Unreadable, Version, Written
 
 __all__ = ["WrappedStorage", "innermost"]
 
@@ -34,7 +34,7 @@ class _Complete(
     SupportsCopy,
     SupportsIdentity,
     SupportsHost,
-    SupportsForeign,
+    SupportsSkipped,
     SupportsDryProbe,
     Protocol,
 ):
@@ -128,9 +128,9 @@ class WrappedStorage:
         return self._complete.host
 
     @property
-    def foreign(self) -> tuple[str, ...]:
+    def skipped(self) -> tuple[Skipped, ...]:
         """What the last scan of `inner` skipped."""
-        return self._complete.foreign
+        return self._complete.skipped
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -19,8 +19,9 @@ from kvsync.errors import StorageError
 from kvsync.storages.bucket.client import tag_of
 from kvsync.storages.bucket.name import decode
 from kvsync.storages.bucket.workers import map_concurrently
-from kvsync.storages.contract import FOREIGN_MAX, RESERVED
+from kvsync.storages.contract import RESERVED, SKIPPED_MAX
 from kvsync.storages.extras import client
+from kvsync.types import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,11 +55,11 @@ class Listing:
     """Lists the objects below a bucket's prefix.
 
     Attributes:
-        foreign: names from the last listing that are not the names of any key, the first hundred.
+        skipped: entries of the last listing whose names are not those of any key, the first hundred.
     """
 
     def __init__(self, bucket: Bucket, concurrency: int) -> None:
-        self.foreign: tuple[str, ...] = ()
+        self.skipped: tuple[Skipped, ...] = ()
         self._bucket = bucket
         self._concurrency = concurrency
 
@@ -69,17 +70,17 @@ class Listing:
             StorageError: the listing failed.
         """
         found: dict[str, Listed] = {}
-        foreign: list[str] = []
+        skipped: list[Skipped] = []
         for name, entry in self.names("").items():
             # Our own index, or that of a storage within this one, which is synced by itself.
             if f"/{RESERVED}/" in f"/{name}":
                 continue
             key = decode(name, dots=self._bucket.service.dots)
             if key is None:
-                foreign.append(name)
+                skipped.append(Skipped(name, "its name is not that of any key"))
             else:
                 found[key] = entry
-        self.foreign = tuple(foreign[:FOREIGN_MAX])
+        self.skipped = tuple(skipped[:SKIPPED_MAX])
         return found
 
     def names(self, folder: str) -> dict[str, Listed]:

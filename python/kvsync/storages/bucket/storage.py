@@ -30,7 +30,7 @@ from kvsync.types import ABSENT, ANY, Origin, Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kvsync.types import Expectation, Stored, Version, Written
+    from kvsync.types import Expectation, Skipped, Stored, Version, Written
 
 __all__ = ["BucketStorage", "open_url"]
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SCAN_COUNT = 10_000
-_SUPPORTS = frozenset({Support.IDENTITY, Support.FOREIGN, Support.SIZES, Support.STREAMING})
+_SUPPORTS = frozenset({Support.IDENTITY, Support.SKIPPED, Support.SIZES, Support.STREAMING})
 
 
 def open_url(url: str) -> BucketStorage:
@@ -117,9 +117,9 @@ class BucketStorage:
         return f"BucketStorage({self.name!r})"
 
     @property
-    def foreign(self) -> tuple[str, ...]:
+    def skipped(self) -> tuple[Skipped, ...]:
         """Names of objects that the last scan skipped because they belong to no key; the first hundred."""
-        return self._listing.foreign
+        return self._listing.skipped
 
     # Values
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
-from kvsync.storages.contract import FOREIGN_MAX, RESERVED
+from kvsync.storages.contract import RESERVED, SKIPPED_MAX
 from kvsync.storages.folder.keyname import is_reserved
 from kvsync.storages.folder.values import paths_of, token_of
+from kvsync.types import Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,9 @@ __all__ = ["list_tree"]
 
 
 def list_tree(
-    tree: SafeTree, naming: Naming, files: ValueFiles, storage: str, foreign: list[str]
+    tree: SafeTree, naming: Naming, files: ValueFiles, storage: str, skipped: list[Skipped]
 ) -> Iterator[tuple[str, bytes]]:
-    """Return every key with its token, ascending; add to `foreign` what is neither a file nor a directory.
+    """Return every key with its token, ascending; add to `skipped` what is neither a file nor a directory.
 
     Names in a directory sort differently from keys in a tree (`a.b` and `a/b`), so collect all of them first.
 
@@ -35,7 +36,7 @@ def list_tree(
     pending = [""]
     while pending:
         path = pending.pop()
-        for name, token in _listed(tree, path, storage, foreign):
+        for name, token in _listed(tree, path, storage, skipped):
             below = f"{path}/{name}" if path else name
             if is_reserved(name):
                 _pass_over(name, below, token, naming, storage)
@@ -50,7 +51,7 @@ def list_tree(
     return _without_doubles(found, naming, files) if doubtful else iter(found)
 
 
-def _listed(tree: SafeTree, path: str, storage: str, foreign: list[str]) -> list[tuple[str, bytes | None]]:
+def _listed(tree: SafeTree, path: str, storage: str, skipped: list[Skipped]) -> list[tuple[str, bytes | None]]:
     """Return the files of a directory with their tokens, and its directories with None."""
     listed: list[tuple[str, bytes | None]] = []
     for entry in tree.entries(path):
@@ -62,8 +63,8 @@ def _listed(tree: SafeTree, path: str, storage: str, foreign: list[str]) -> list
                 listed.append((entry.name, token_of(entry.stat(follow_symlinks=False))))
             except FileNotFoundError:
                 continue  # deleted since it was listed
-        elif len(foreign) < FOREIGN_MAX:
-            foreign.append(f"{path}/{entry.name}" if path else entry.name)
+        elif len(skipped) < SKIPPED_MAX:
+            skipped.append(Skipped(f"{path}/{entry.name}" if path else entry.name, "it is not a regular file"))
     return listed
 
 

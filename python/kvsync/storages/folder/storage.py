@@ -34,7 +34,7 @@ from kvsync.types import ANY, Written
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kvsync.types import AnyVersion, Expectation, Stored, Unreadable, Version
+    from kvsync.types import AnyVersion, Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["FolderStorage", "open_url"]
 
@@ -69,7 +69,7 @@ class FolderStorage:
     capabilities = Capabilities(
         Tier.FOLDER,
         tokens=OpaqueTokens(),
-        supports=frozenset({Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.FOREIGN, Support.DRY_PROBE}),
+        supports=frozenset({Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE}),
     )
 
     def __init__(
@@ -86,16 +86,16 @@ class FolderStorage:
         self._create = create
         self._clock_ns = clock_ns
         self._naming: Naming | None = None
-        self._foreign: tuple[str, ...] = ()
+        self._skipped: tuple[Skipped, ...] = ()
 
     def __repr__(self) -> str:
         """Return the class and the folder's path."""
         return f"FolderStorage({self.path!r})"
 
     @property
-    def foreign(self) -> tuple[str, ...]:
+    def skipped(self) -> tuple[Skipped, ...]:
         """Symbolic links, sockets and devices that the last scan skipped; the first hundred."""
-        return self._foreign
+        return self._skipped
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`, in their order; None for a key that is absent.
@@ -160,9 +160,9 @@ class FolderStorage:
         with self._reading() as (tree, naming):
             if tree is None:
                 return
-            foreign: list[str] = []
-            listed = list_tree(tree, naming, ValueFiles(tree, naming, self._clock_ns), self.name, foreign)
-            self._foreign = tuple(sorted(foreign))
+            skipped: list[Skipped] = []
+            listed = list_tree(tree, naming, ValueFiles(tree, naming, self._clock_ns), self.name, skipped)
+            self._skipped = tuple(sorted(skipped))
             while batch := list(islice(listed, SCAN_COUNT)):
                 yield [key for key, _ in batch], [token for _, token in batch]
 

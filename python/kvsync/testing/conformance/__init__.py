@@ -35,9 +35,9 @@ from kvsync.testing.conformance.conditions import ConditionTests
 from kvsync.testing.conformance.declared import (
     DeclarationTests,
     DryProbeTests,
-    ForeignTests,
     HostTests,
     IdentityTests,
+    SkippedTests,
 )
 from kvsync.testing.conformance.expiry import ExpiringTransactionTests, ExpiryTests
 from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
@@ -82,7 +82,7 @@ class StorageConformance(
     CopyTests,
     IdentityTests,
     HostTests,
-    ForeignTests,
+    SkippedTests,
     DryProbeTests,
     ObjectRaceTests,
     DeleteRaceTests,
@@ -183,7 +183,7 @@ CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     CopyTests: _supports(Support.COPY),
     IdentityTests: _supports(Support.IDENTITY),
     HostTests: _supports(Support.HOST),
-    ForeignTests: _supports(Support.FOREIGN),
+    SkippedTests: _supports(Support.SKIPPED),
     DryProbeTests: _supports(Support.DRY_PROBE),
     ObjectRaceTests: _conditional,
     DeleteRaceTests: lambda suite: _conditional(suite) and not suite.expects.lease_stays,

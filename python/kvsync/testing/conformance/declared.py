@@ -9,16 +9,16 @@ from kvsync.storages.contract import (
     SupportsCopy,
     SupportsDryProbe,
     SupportsExpiry,
-    SupportsForeign,
     SupportsHost,
     SupportsIdentity,
     SupportsSizes,
+    SupportsSkipped,
     SupportsStreaming,
     SupportsTransaction,
     has_dry_probe,
-    has_foreign,
     has_host,
     has_identity,
+    has_skipped,
 )
 from kvsync.testing.conformance.tools import listing, write
 from kvsync.types import ABSENT, ANY
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Capabilities, Storage
 
-__all__ = ["DeclarationTests", "DryProbeTests", "ForeignTests", "HostTests", "IdentityTests"]
+__all__ = ["DeclarationTests", "DryProbeTests", "HostTests", "IdentityTests", "SkippedTests"]
 
 PROTOCOLS = {
     Support.TRANSACTION: SupportsTransaction,
@@ -38,7 +38,7 @@ PROTOCOLS = {
     Support.COPY: SupportsCopy,
     Support.IDENTITY: SupportsIdentity,
     Support.HOST: SupportsHost,
-    Support.FOREIGN: SupportsForeign,
+    Support.SKIPPED: SupportsSkipped,
     Support.DRY_PROBE: SupportsDryProbe,
 }
 
@@ -91,15 +91,15 @@ class HostTests:
         assert storage.host == another.host
 
 
-class ForeignTests:
-    """`SupportsForeign`: a scan reports the entries that it skips."""
+class SkippedTests:
+    """`SupportsSkipped`: a scan reports the entries that it skips."""
 
-    def test_values_and_index_objects_are_not_foreign(self, storage: Storage) -> None:
-        assert has_foreign(storage)
+    def test_values_and_index_objects_are_not_skipped(self, storage: Storage) -> None:
+        assert has_skipped(storage)
         write(storage, {"a": b"1", "b/c": b"2"})
         storage.store("manifest", b"1", ABSENT)
         assert set(listing(storage)) == {"a", "b/c"}
-        assert storage.foreign == ()
+        assert storage.skipped == ()
 
 
 class DryProbeTests:
