@@ -6,7 +6,7 @@ that holds the chosen value. From there on a run only ever pushes the greatest s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kvsync.expiry import write_until
@@ -106,8 +106,10 @@ class Verdicts:
     def report(self) -> list[Conflict]:
         """Return the conflicts with what became of them."""
         return [
-            replace(
-                conflict,
+            Conflict(
+                conflict.key,
+                conflict.source,
+                conflict.target,
                 winner=verdict.side or "value",
                 kept_as=conflict_copy(_change(conflict, verdict.copy)) if verdict.copy else None,
                 lost_as=tuple(self.lost.get(conflict.key, ())),
@@ -231,6 +233,8 @@ def keep_expiries(verdicts: Verdicts, found: Delta, pair: Pair, now_ms: int) -> 
     with a storage that keeps no expiry would take the expiry off all values that both have.
     """
     for one, other in _pairs(found):
+        if not (one.expires or other.expires):
+            continue
         for unsure, sure, side, peer in (
             (one, other, pair.source, pair.target),
             (other, one, pair.target, pair.source),
@@ -364,8 +368,10 @@ def _values(side: Side, changes: Sequence[Change]) -> Iterator[tuple[Change, byt
     """Yield each change with the value that it names, or None where that is not what is stored."""
     for start in range(0, len(changes), READ_COUNT):
         batch = changes[start : start + READ_COUNT]
-        for change, value in zip(batch, _read_pending(side, [change.key for change in batch]), strict=True):
-            fits = isinstance(value, bytes) and digest_values([value])[0] == change.digest
+        values = _read_pending(side, [change.key for change in batch])
+        digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
+        for change, value in zip(batch, values, strict=True):
+            fits = isinstance(value, bytes) and next(digests) == change.digest
             yield change, value if fits and isinstance(value, bytes) else None
 
 
