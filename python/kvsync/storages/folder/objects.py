@@ -7,6 +7,7 @@ files that are being written.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["ObjectFiles"]
 
 LOCK = "lock"
+LEASE = "lease"
+MANIFEST = "manifest"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _NAME = re.compile(r"[A-Za-z0-9_\-]+(?:/[A-Za-z0-9_\-]+)*\Z", re.ASCII)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OVERWRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -48,6 +53,16 @@ class ObjectFiles:
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an object; see `Storage.store`."""
+        try:
+            self._replace(name, data, expect)
+        except OSError as error:
+            # Who cannot release its lease locks out everybody: it is overwritten in the room that it has.
+            if error.errno not in _FULL or name != LEASE or not self._overwrite(name, data, expect):
+                raise
+        self._tree.sync()
+        return digest_values([data])[0]
+
+    def _replace(self, name: str, data: bytes, expect: Expectation) -> None:
         parent, leaf = self._split(name)
         with Staging(self._tree) as staging:
             temporary, file = staging.create()
@@ -65,8 +80,29 @@ class ObjectFiles:
             except BaseException:
                 staging.discard(temporary)
                 raise
-        self._tree.sync()
-        return digest_values([data])[0]
+
+    def _overwrite(self, name: str, data: bytes, expect: Expectation) -> bool:
+        """Write over an object that is there; return whether there is one.
+
+        Unlike a file that is replaced, one that a crash cuts off here is damaged.
+        """
+        parent, leaf = self._split(name)
+        here = self._tree.directory(parent)
+        if here is None:
+            return False
+        with self._locked():
+            self._check(name, expect)
+            try:
+                file = os.open(leaf, _OVERWRITE, dir_fd=here)
+            except FileNotFoundError:
+                return False
+            try:
+                write_all(file, data)
+                os.ftruncate(file, len(data))
+                os.fsync(file)
+            finally:
+                os.close(file)
+        return True
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
         """Remove objects; see `Storage.remove`."""
@@ -78,6 +114,10 @@ class ObjectFiles:
             for parent in {self._split(name)[0] for name in names} - {RESERVED}:
                 self._tree.prune(parent)
         self._tree.sync()
+
+    def is_unused(self) -> bool:
+        """Whether no manifest was ever written here; only a look."""
+        return self._tree.status(f"{RESERVED}/{MANIFEST}") is None
 
     def remove_unused(self) -> None:
         """Remove everything that was created for objects, if there are none and nobody else is creating one."""

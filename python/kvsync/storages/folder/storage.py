@@ -85,6 +85,7 @@ class FolderStorage:
         self.identity = f"file:{os.path.realpath(self.path)}"
         self._create = create
         self._clock_ns = clock_ns
+        self._made: list[str] = []
         self._naming: Naming | None = None
         self._skipped: tuple[Skipped, ...] = ()
 
@@ -231,13 +232,20 @@ class FolderStorage:
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
         """Remove index objects; skip absent ones, unless a version is expected.
 
+        Where no manifest was ever written, nothing is left of the index after the last one, nor of a folder that we
+        created for it.
+
         Raises:
             ObjectMismatch: it does not have the expected version; nothing was removed.
             StorageError: they cannot be removed.
         """
         with self._reading() as (tree, _):
             if tree is not None and tree.directory(RESERVED) is not None:
-                ObjectFiles(tree, self.name).remove(names, expect)
+                files = ObjectFiles(tree, self.name)
+                files.remove(names, expect)
+                if files.is_unused():
+                    files.remove_unused()
+                    self._remove_made_root()
             elif isinstance(expect, bytes):
                 raise ObjectMismatch(names[0])
 
@@ -325,6 +333,10 @@ class FolderStorage:
         root = self._root()
         if root is not None:
             return root
+        path = self._absolute_path
+        while not os.path.lexists(path):
+            self._made.append(path)
+            path = os.path.dirname(path)
         os.makedirs(self._absolute_path, exist_ok=True)
         parent = os.open(os.path.dirname(os.path.realpath(self._absolute_path)), _ROOT)
         try:
@@ -332,6 +344,13 @@ class FolderStorage:
         finally:
             os.close(parent)
         return os.open(self._absolute_path, _ROOT)
+
+    def _remove_made_root(self) -> None:
+        """Remove the directories that we created, from the folder upward, as far as they are empty."""
+        with contextlib.suppress(OSError):
+            for path in self._made:
+                os.rmdir(path)
+        self._made.clear()
 
     def _probed(self, staging: Staging) -> Naming:
         normalises, folds = staging.probe()
