@@ -94,17 +94,6 @@ class Replicas(RuleBasedStateMachine):
         for change in applied:
             self.models[taker].log(change)
 
-    @rule(number=REPLICAS, key=st.sampled_from(KEYS))
-    def overwrite_late(self, number: int, key: str) -> None:
-        """A holder that lost its lease puts an older value over the newest one."""
-        model = self.models[number]
-        change = model.newest.get(key)
-        if change is None or key in model.missing:
-            return
-        entry = Missing(change, "overwritten late", b"h" * 32)
-        self.values[number] = self.values[number].commit(Segment.from_rows([]), (), [entry], replica=number + 1)
-        model.missing[key] = change, b"h" * 32
-
     @precondition(lambda self: self.clock)
     @rule(one=REPLICAS, two=REPLICAS, fails=st.sets(st.tuples(st.integers(0, 1), st.sampled_from(KEYS))))
     def exchange(self, one: int, two: int, fails: set[tuple[int, str]]) -> None:

@@ -118,27 +118,22 @@ class Knowledge(NamedTuple):
         missing, unreconciled = self._supersede(self.missing, applied, applied)
         return Knowledge(self.cover.with_dots([change.dot for change in applied]), _by_key(missing), unreconciled)
 
-    def commit(
-        self, local: Segment, applied: Sequence[Change] = (), overwritten: Sequence[Missing] = (), *, replica: int
-    ) -> Knowledge:
+    def commit(self, local: Segment, applied: Sequence[Change] = (), *, replica: int) -> Knowledge:
         """Take in changes that were made here, by `replica`.
 
-        `local` also holds those changes of interrupted runs that a scan found `applied`. Of the `overwritten` ones an
-        interrupted run has replaced the value by an older one, so they are missing from now on. A change to a missing
-        key was made without knowing of the missing one, so that becomes unreconciled.
+        `local` also holds those changes of interrupted runs that a scan found `applied`. A change to a missing key was
+        made without knowing of the missing one, so that becomes unreconciled.
         """
         cover = self.cover.with_dots([change.dot for change in applied]) if applied else self.cover
         own = local.maxima.get(replica, 0)
         if own:
             cover = cover.with_stamp(replica, own)
-        if not self.missing and not self.unreconciled and not overwritten:
+        if not self.missing and not self.unreconciled:
             return Knowledge(cover)
-        again = {entry.change.key for entry in overwritten}
-        stay = [entry for entry in self.missing if entry.change.key not in again]
-        rows = local.find([entry.change.key for entry in stay])
+        rows = local.find([entry.change.key for entry in self.missing])
         replacing = [Change._make(row) for row in rows if row is not None]
-        missing, unreconciled = self._supersede(stay, replacing, applied)
-        return Knowledge(cover, _by_key([*missing, *overwritten]), unreconciled)
+        missing, unreconciled = self._supersede(self.missing, replacing, applied)
+        return Knowledge(cover, _by_key(missing), unreconciled)
 
     def receive(
         self,

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 from kvsync.digesting import BATCH_BYTES, BATCH_COUNT, Digested, read_batches
 from kvsync.errors import StorageError, UsageError
 from kvsync.expiry import expires_ms, unexpiring, write_until
-from kvsync.index.lost import LostValue
-from kvsync.native import Given, Segment, digest_values, stamp_after
-from kvsync.replica.knowledge import Missing
+from kvsync.native import Given, Segment, stamp_after
 from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.scan import scan
 from kvsync.storages.contract import has_expiry, has_transaction
-from kvsync.types import ANY, Change, Delete, Put
+from kvsync.types import Change, Delete, Put
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -30,12 +28,9 @@ if TYPE_CHECKING:
     from kvsync.options import Options
     from kvsync.replica.log import Intent
     from kvsync.run.side import Side
-    from kvsync.scan import Scan
     from kvsync.types import Refusal
 
 __all__ = ["checked", "commit_found", "commit_given", "find_changes", "log_local", "record_written"]
-
-OVERWRITTEN_REASON = "an interrupted run wrote an older value over it after it had lost its lease"
 
 
 def checked(changes: Iterable[Put | Delete]) -> Sequence[Put | Delete]:
@@ -69,31 +64,16 @@ def find_changes(side: Side, options: Options) -> Side:
     return replace(side, scan=found)
 
 
-def commit_found(side: Side, options: Options) -> Side:
+def commit_found(side: Side) -> Side:
     """Log what a scan found, if there was one and it found something."""
     found = side.scan
-    if found is None or not (found.local or found.applied or found.overwritten_late):
+    if found is None or not (found.local or found.applied):
         return side
-    overwritten = [Missing(change, OVERWRITTEN_REASON, held) for change, held in found.overwritten_late]
-    if side.lease is not None and options.keep_lost:
-        _keep_overwriting_values(side, found)
     segment = Segment.from_rows([*found.local, *found.applied])
     with transaction(side):
         ensure_leased(side)
-        log_local(side, segment, applied=found.applied, overwritten=overwritten)
+        log_local(side, segment, applied=found.applied)
     return replace(side, committed=side.committed + len(found.local))
-
-
-def _keep_overwriting_values(side: Side, found: Scan) -> None:
-    """Keep what a late write put there before the newest value replaces it: it may be somebody's work after all."""
-    entries = {change.key: (change, digest) for change, digest in found.overwritten_late if digest}
-    keys = list(entries)
-    for key, value in zip(keys, side.storage.read(keys) if keys else [], strict=True):
-        change, digest = entries[key]
-        if isinstance(value, bytes) and digest_values([value]) == [digest]:
-            ensure_leased(side)
-            lost = LostValue.of(change._replace(digest=digest, size=len(value)), value)
-            side.storage.store(lost.name, lost.encode(), ANY)
 
 
 def log_local(
@@ -101,12 +81,11 @@ def log_local(
     segment: Segment,
     *,
     applied: Sequence[Change] = (),
-    overwritten: Sequence[Missing] = (),
     intent: Intent | None = None,
     release_token: bytes = b"",
 ) -> None:
     """Log changes that were made here, together with those of interrupted runs that were found applied."""
-    knowledge = side.log.manifest.knowledge.commit(segment, applied, overwritten, replica=side.origin)
+    knowledge = side.log.manifest.knowledge.commit(segment, applied, replica=side.origin)
     side.log.write(side.origin, segment, knowledge, intent=intent, lease=release_token)
     if release_token and side.lease is not None:
         side.lease.mark_released()

@@ -118,7 +118,7 @@ def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, 
         assert sides is not None  # noqa: S101 - only a run that may find both sides equal gets None
         (side,) = sides
         if options.scan:
-            side = commit_found(find_changes(side, options), options)
+            side = commit_found(find_changes(side, options))
         side = commit_given(side, changes, environment, last=True, read_again=False)
         finalise(Applied.nothing(side), None, environment)
     return side.committed
@@ -153,7 +153,7 @@ def _commit(
         source, target = find_changes(source, options), find_changes(target, options)
     if basis is not None and basis.scans != (_fingerprint(source), _fingerprint(target)):
         raise _stale("values in one of the storages have changed")
-    source, target = commit_found(source, options), commit_found(target, options)
+    source, target = commit_found(source), commit_found(target)
     last = not pair.in_doubt and not options.scan and _are_settled(source.log.manifest, target.log.manifest)
     return replace(pair, source=commit_given(source, changes, environment, last=last), target=target)
 

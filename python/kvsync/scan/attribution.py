@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kvsync.expiry import may_be_gone
 from kvsync.native import TOMBSTONE, stamp_after
@@ -16,23 +16,9 @@ if TYPE_CHECKING:
     from kvsync.replica.log import Log
     from kvsync.replica.recovery import FoundValue
 
-__all__ = ["LateWrites", "expired", "late_writes", "stamped", "ttl_changed"]
+__all__ = ["expired", "late_writes", "stamped", "ttl_changed"]
 
 NO_DIGEST = bytes(32)
-
-
-class LateWrites(NamedTuple):
-    """What interrupted runs turn out to have written.
-
-    Attributes:
-        applied: changes that are there: written late, by runs that had lost their lease; or missing until now, and
-            brought by a run before it was interrupted.
-        overwritten: newest changes whose value a late write replaced by an older one, with the digest of what is there
-            now (empty: nothing). Nobody made that older value now, so it is no local change, and the newest is missing.
-    """
-
-    applied: list[Change]
-    overwritten: list[tuple[Change, bytes]]
 
 
 def ttl_changed(log: Log, unchanged: Sequence[tuple[str, FoundValue]]) -> dict[str, bool]:
@@ -59,8 +45,12 @@ def expired(log: Log, absent: Sequence[str], now_ms: int) -> set[str]:
     return keys | {key for key, change in logged if change is not None and may_be_gone(change.expires, now_ms)}
 
 
-def late_writes(log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str], now_ms: int) -> LateWrites:
-    """Attribute what was found to interrupted runs, by what they were about to write and by what is missing."""
+def late_writes(log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str], now_ms: int) -> list[Change]:
+    """Return the changes of interrupted runs that account for what was found: what they meant to write or to fill in.
+
+    A run that lost its lease meant to replace what its key held then. Once a newer change of the key is logged, that is
+    replaced already, and what the run meant to write accounts for nothing: somebody has made the same change again.
+    """
     gone = set(deletes)
 
     def found(change: Change, by_ms: int) -> bool:
@@ -69,19 +59,15 @@ def late_writes(log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str]
 
     missing = [entry.change for entry in log.manifest.knowledge.missing]
     done = {change.key: change for change in missing if found(change, now_ms)}
-    overwritten: dict[str, tuple[Change, bytes]] = {}
     candidates = [*puts, *deletes]
     intents = log.remembered_intents()
     newest = log.newest(candidates) if intents else []
     for intent, lost_ms in intents:
         for row, logged in zip(intent.find(candidates), newest, strict=True):
-            if row is None or not found(change := Change._make(row), lost_ms):
-                continue
-            if logged is None or change.order > logged.order:
+            change = None if row is None else Change._make(row)
+            if change is not None and (logged is None or change.order > logged.order) and found(change, lost_ms):
                 done[change.key] = change
-            else:
-                overwritten[change.key] = (logged, puts[change.key].digest if change.key in puts else b"")
-    return LateWrites(list(done.values()), [entry for key, entry in overwritten.items() if key not in done])
+    return list(done.values())
 
 
 def stamped(log: Log, origin: int, puts: Mapping[str, FoundValue], deletes: Sequence[str]) -> list[Change]:

@@ -38,8 +38,6 @@ class Scan:
     Attributes:
         local: changes made outside kvsync, stamped.
         applied: changes of interrupted runs that turned out to be in the storage.
-        overwritten_late: newest changes whose value such a run replaced by an older one, after it had lost its lease,
-            with the digest of what is there now (empty: nothing).
         current: every key with its token and digest, as it is now.
         nonce: of the stored inventory, where `current` is still that; else empty.
         reread: how many values were read again and are unchanged, but for their tokens.
@@ -49,7 +47,6 @@ class Scan:
 
     local: list[Change]
     applied: list[Change]
-    overwritten_late: list[tuple[Change, bytes]]
     current: Inventory
     nonce: bytes
     reread: int
@@ -111,7 +108,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
     known = len(seen.baseline.inventory)
     check_budget(log.storage.name, budget, known, deletes, seen.overwritten, emptied=seen.is_empty)
     late = attribution.late_writes(log, seen.puts, deletes, now_ms)
-    attributed = {change.key for change in late.applied} | {change.key for change, _ in late.overwritten}
+    attributed = {change.key for change in late}
     local = attribution.stamped(
         log,
         origin,
@@ -121,8 +118,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
     unchanged = seen.baseline.in_step and not seen.puts and not seen.absent
     return Scan(
         local,
-        late.applied,
-        late.overwritten,
+        late,
         current=seen.inventory(),
         nonce=log.manifest.inventory if unchanged else b"",
         reread=len(seen.found) - len(seen.puts),
