@@ -276,17 +276,28 @@ def compact(
         return steps.compact(one, options, environment or Environment(clock=clock))
 
 
-def unlock(storage: Target, *, clock: Callable[[], float] = time.time) -> bool:
+def unlock(
+    storage: Target,
+    *,
+    force: bool = False,
+    clock: Callable[[], float] = time.time,
+    environment: Environment | None = None,
+) -> bool:
     """Take the lease away from a dead holder, and fence it; return whether there was one.
 
-    Use it only if the holder is known to be dead: the run of a live one fails, though it loses no data.
+    Use it only if the holder is known to be dead: the run of a live one fails, though it loses no data. A holder on
+    this machine that has ended needs no unlocking, since the next run takes its lease over; one that runs keeps its
+    lease, unless this is done by `force`.
+
+    Raises:
+        LockHeldError: the holder runs on this machine.
 
     >>> import kvsync
     >>> kvsync.unlock({})
     False
     """
     with _opened(storage) as (one,):
-        return holder.unlock(one, Environment(clock=clock))
+        return holder.unlock(one, environment or Environment(clock=clock), force=force)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Time, sleep and randomness, passed in so that tests can simulate them."""
+"""Time, sleep, randomness and processes, passed in so that tests can simulate them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import random
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from kvsync.process import Presence, Process, presence, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,19 +26,23 @@ def utc(seconds: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where a run gets time and randomness from.
+    """Where a run gets time and randomness from, and what it knows of processes.
 
     Attributes:
         clock: wall-clock seconds since 1970; stamps and lease expiry use it.
         monotonic: seconds of a clock that never goes back.
         sleep: waits for a number of seconds.
         random: source of ids, nonces and jitter.
+        process: returns the process that makes the run.
+        presence: returns whether another process is known to run, or to have ended.
     """
 
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     random: random.Random = field(default_factory=random.SystemRandom)
+    process: Callable[[], Process] = this_process
+    presence: Callable[[Process], Presence] = presence
 
     def now_ms(self) -> int:
         """Return the wall clock in whole milliseconds."""
@@ -49,3 +55,7 @@ class Environment:
     def replica_id(self) -> int:
         """Return a fresh random replica id, never 0."""
         return self.random.getrandbits(64) or 1
+
+    def is_gone(self, process: Process) -> bool:
+        """Whether a process is known to have ended: then it writes nothing more."""
+        return self.presence(process) is Presence.GONE

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.cli.exitcodes import DONE, FAILED
+from kvsync.cli.exitcodes import DONE, FAILED, LOCKED
 from kvsync.environment import Environment
 from kvsync.inspection import Verification
+from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.options import Options
+from kvsync.process import UNKNOWN, Process, this_process
 from kvsync.run.lock import lock
 from kvsync.storages import open_storage
+from kvsync.types import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,8 +265,8 @@ def test_status_names_the_holder(run: Run, pair: Pair) -> None:
     with lock((storage,), Options(wait_seconds=0), Environment()):
         assert "lease      held by " in run("status", pair[0]).out
         lease = run("status", pair[0], "--json").json["lease"]
-    assert lease.keys() == {"state", "owner", "acquired", "expires", "expired"}
-    assert (lease["state"], lease["expired"]) == ("held", False)
+    assert lease.keys() == {"state", "owner", "acquired", "expires", "expired", "process"}
+    assert (lease["state"], lease["expired"], lease["process"]) == ("held", False, "running")
 
 
 def test_verify(run: Run, pair: Pair) -> None:
@@ -308,15 +311,44 @@ def test_compact(run: Run, pair: Pair) -> None:
 
 
 def test_unlock(run: Run, pair: Pair) -> None:
-    assert run("unlock", pair[0], "--json").json == {"storage": "notes", "unlocked": False, "holder": None}
-    storage, _ = open_storage(pair[0])
-    context = lock((storage,), Options(wait_seconds=0), Environment())
-    context.__enter__()
+    nobody = {"storage": "notes", "unlocked": False, "holder": None, "process": None}
+    assert run("unlock", pair[0], "--json").json == nobody
+    hold(pair[0], UNKNOWN)
     answer = run("unlock", pair[0], "--yes", "--json").json
-    assert answer["unlocked"] is True
+    assert (answer["unlocked"], answer["process"]) == (True, "elsewhere")
     assert answer["holder"].startswith("held by ")
     assert "lease      free" in run("status", pair[0]).out
     assert run("sync", *pair).code == DONE
+
+
+def test_unlock_leaves_a_process_at_work_its_lease(run: Run, pair: Pair) -> None:
+    """It asked whether that holder was dead, and the answer yes made a healthy run fail."""
+    hold(pair[0], this_process())
+    refused = run("unlock", pair[0], "--yes", "--json")
+    assert refused.code == LOCKED
+    assert (refused.json["unlocked"], refused.json["process"]) == (False, "running")
+    assert "is running on this machine" in refused.err
+    assert "--force" in refused.err
+    assert "is running on this machine" in run("status", pair[0]).out
+    assert run("unlock", pair[0], "--force", "--json").json["unlocked"] is True
+    assert run("sync", *pair).code == DONE
+
+
+def test_unlock_needs_no_confirmation_where_the_holder_has_ended(run: Run, pair: Pair) -> None:
+    here = this_process()
+    hold(pair[0], here._replace(started=here.started + 1))  # its number is ours now
+    assert "that process has ended" in run("status", pair[0]).out
+    ended = run("unlock", pair[0])
+    assert ended.code == DONE
+    assert "that process has ended" in ended.out
+
+
+def hold(name: str, process: Process) -> None:
+    """Leave the lease of a storage held by a process."""
+    storage, _ = open_storage(name)
+    now_ms = Environment().now_ms()
+    record = LeaseRecord(LeaseState.HELD, bytes(16), "host pid 9", 0, now_ms, now_ms + 60_000, process)
+    storage.store("lease", record.encode(), ANY)
 
 
 def test_demo_on_a_small_folder(run: Run, tmp_path: Path, snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> None:

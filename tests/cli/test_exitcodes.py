@@ -14,6 +14,7 @@ import kvsync
 from kvsync.cli.exitcodes import BUDGET, CONFLICTS, DONE, FAILED, LOCKED, USAGE
 from kvsync.environment import Environment
 from kvsync.options import Options
+from kvsync.process import UNKNOWN
 from kvsync.run.lock import lock
 from kvsync.storages import open_storage
 
@@ -205,8 +206,8 @@ def test_help_is_named_for_the_command(run: Run) -> None:
 
 def test_unlock_without_a_terminal_needs_yes(run: Run, pair: Pair) -> None:
     storage, _ = open_storage(pair[0])
-    with lock((storage,), Options(wait_seconds=0), Environment()):
-        assert_error(run("unlock", pair[0]), USAGE, "--yes", "where: notes")
+    with lock((storage,), Options(wait_seconds=0), Environment(process=lambda: UNKNOWN)):
+        assert_error(run("unlock", pair[0]), USAGE, "--yes", "cannot be seen from here", "where: notes")
         assert "lease      held by" in run("status", pair[0]).out
 
 

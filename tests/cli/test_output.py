@@ -16,6 +16,7 @@ from kvsync.cli.output import Output, printable, write_line
 from kvsync.cli.progress import shown_progress
 from kvsync.environment import Environment
 from kvsync.options import Options
+from kvsync.process import UNKNOWN
 from kvsync.result import Progress
 from kvsync.run.lock import lock
 from kvsync.storages import open_storage
@@ -159,7 +160,7 @@ def read_some(terminal: int) -> bytes:
 
 def test_unlock_asks_on_a_terminal(on_terminal: Terminals, pair: Pair) -> None:
     storage, _ = open_storage(pair[0])
-    lease = lock((storage,), Options(wait_seconds=0), Environment())
+    lease = lock((storage,), Options(wait_seconds=0), Environment(process=lambda: UNKNOWN))
     lease.__enter__()
     code, shown = on_terminal("unlock", pair[0], answer="n\n")
     assert code == 1

@@ -62,7 +62,7 @@ def test_compaction_removes_nothing_of_a_run_that_took_its_lease_over(how: str) 
             if how == "expired":
                 clock.sleep(70)
             else:
-                assert kvsync.unlock(a, clock=lambda: clock.now)
+                assert kvsync.unlock(a, force=True, clock=lambda: clock.now)
             theirs = [Put(f"new/{j:04}", b"v") for j in range(900)]
             assert kvsync.sync(b, a, theirs, environment=clock.environment).pushed == 900
             return super().objects()
@@ -100,7 +100,7 @@ def test_an_old_value_of_a_run_that_was_unlocked_beats_nothing_newer() -> None:
     class Unlocked(MappingStorage):
         def store(self, name: str, data: bytes, expect: Any) -> bytes:
             if name.startswith("segment/"):
-                assert kvsync.unlock(b, clock=lambda: clock.now)
+                assert kvsync.unlock(b, force=True, clock=lambda: clock.now)
             return super().store(name, data, expect)
 
     with pytest.raises(kvsync.LockLostError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import kvsync
 from kvsync.testing import FAULT_MODES, Fault
-from world import WAIT, World
+from world import WAIT, ValueFault, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ KEYS = "abcdef"
 STEPS = 18
 SLOW_OFTEN = 0.03
 """How often an operation of a run takes long, so that a lease is renewed."""
-SCANNING = {"scan": True, "max_delete": "100%"}
+SCANNING: dict[str, Any] = {"scan": True, "max_delete": "100%"}
 """A run that finds what was written behind its back; in so small a world any part of the keys may be touched."""
 
 
@@ -53,7 +53,7 @@ def play(
     crashes: float = 0.4,
 ) -> World:
     """Play one history and settle it; any broken promise raises."""
-    world = World(seed, 2 + seed % 5, transactional=True, marking=True)
+    world = World(seed, 2 + seed % 5, transactional=True, marking=True, dying=True)
     crashing = seed % 2 == 0
     if skews is not None:
         for replica, skew in zip(world.replicas, skews(world), strict=True):
@@ -91,18 +91,17 @@ def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
     """Play a history in which applications write straight into the storages, also during a run, and runs look for it.
 
     A run that scans protects what the application writes at any moment of it, by conditions. With guard="check" a value
-    is looked at before it is overwritten, so there the application keeps still during the run itself.
+    is looked at before it is overwritten, so there the application keeps still during the run itself. A write of a run
+    that was cut off may land between two others, and a scan finds it soon.
     """
-    world = World(seed, 2 + seed % 4, transactional=True, marking=True)
+    world = World(seed, 2 + seed % 4, transactional=True, marking=True, dying=True)
     crashing = seed % 2 == 0
     chance = world.random
     for _ in range(STEPS):
         steady(world)
-        fault = (
-            Fault(chance.randrange(1, 40), chance.choice(FAULT_MODES))
-            if crashing and chance.random() < 0.4
-            else Fault()
-        )
+        for replica in world.land() if chance.random() < 0.5 else ():
+            world.sync(replica, chance.choice([each for each in world.replicas if each is not replica]), **SCANNING)
+        fault = broken(world) if crashing and chance.random() < 0.5 else Fault()
         kind = chance.random()
         one, other = chance.sample(world.replicas, 2)
         if kind < 0.3:
@@ -125,6 +124,13 @@ def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
     quiet(world, pairs)
 
 
+def broken(world: World) -> Fault:
+    """Return a fault at any operation, or one that kills the run at one of its first values."""
+    if world.random.random() < 0.3:
+        return ValueFault(mode="killed", left=world.random.randrange(1, 4))
+    return Fault(world.random.randrange(1, 40), world.random.choice(FAULT_MODES))
+
+
 def meddle(world: World, where: tuple[Replicated, ...], often: float, _operation: int) -> None:
     """Let an application write, or time pass, in between two operations of a run."""
     if world.random.random() < often:
@@ -134,8 +140,9 @@ def meddle(world: World, where: tuple[Replicated, ...], often: float, _operation
 
 
 def compact(world: World, at: Replicated, fault: Fault) -> None:
-    with world.survives(fault):
-        kvsync.compact(at.wire(fault), wait_seconds=WAIT, environment=world.environment(at))
+    environment = world.environment(at)
+    with world.survives(fault, environment):
+        kvsync.compact(at.wire(fault), wait_seconds=WAIT, environment=environment)
     world.check(at)
 
 

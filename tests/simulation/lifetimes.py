@@ -91,7 +91,7 @@ class MortalWorld(World):
     """A world whose applications give values a time, put it off, take it off, and sometimes say so themselves."""
 
     def __init__(self, seed: int, count: int) -> None:
-        super().__init__(seed, count, transactional=True)
+        super().__init__(seed, count, transactional=True, dying=seed % 10 == 0)
         keeping = self.random.sample(range(count), (count + 1) // 2)
         self.blinking = 0.0
         for number, replica in enumerate(self.replicas):
@@ -215,21 +215,18 @@ class MortalWorld(World):
             return
         for key in self.random.sample(keys, count):
             before, kind = at.held_at(key), self.random.random()
-            # A time that comes unseen looks like a delete, and is excused where a delete is.
-            excused = at.expects_delete(key)
             at.edited.add(key)
             past = set() if before is None else {(key, digest_values([before])[0])}
-            if before is not None and kind < 0.25 and not excused:
+            if before is not None and kind < 0.25:
                 self.allowed[at.number, key] += 1
                 self.put(at, key, None)
                 self.follow(at, key, None, past)
-            elif before is not None and kind < 0.5 and isinstance(at, Keeping) and not excused:
+            elif before is not None and kind < 0.5 and isinstance(at, Keeping):
                 # Nobody but the storage knows of the new time: once it has come unseen, it looks like a delete.
                 self.allowed[at.number, key] += 1
                 self.retime(at, key, LIVES)
             else:
                 value, due = self.value(key), self.due() if isinstance(at, Keeping) else None
-                due = None if excused else due
                 self.allowed[at.number, key] += due is not None
                 self.note(key, value, due)
                 self.put(at, key, value, due)

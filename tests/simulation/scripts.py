@@ -145,5 +145,6 @@ SCRIPTS = {
 
 
 def compacted(world: World, at: Replicated, fault: Fault) -> Any:
-    with world.survives(fault):
-        return kvsync.compact(at.wire(fault), wait_seconds=100, environment=world.environment(at))
+    environment = world.environment(at)
+    with world.survives(fault, environment):
+        return kvsync.compact(at.wire(fault), wait_seconds=100, environment=environment)

@@ -35,20 +35,9 @@ def test_a_decision_for_a_value_that_went_a_little_early_claims_nothing(seed: in
 
 
 @pytest.mark.parametrize("seed", [81001698])
-def test_a_time_that_comes_unseen_is_excused_where_a_delete_is(seed: int) -> None:
+def test_a_time_that_comes_unseen_is_told_from_an_old_delete(seed: int) -> None:
     """An old intent had meant to delete the key; the newest value went missing everywhere (test_missing_values.py)."""
     lifetimes.edited(seed)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_no_time_is_set_behind_its_back_where_a_delete_is_excused(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifetimes.Keeping, "expects_delete", lambda _replica, _key: True)
-    world = lifetimes.MortalWorld(seed, 1)
-    (at,) = world.replicas
-    assert isinstance(at, lifetimes.Keeping)
-    for _ in range(5):
-        world.edit(at, "abcdef", 3)
-        assert not any(due for _, due in at.kept.values())
 
 
 @pytest.mark.parametrize("seed", [364, 2569])

@@ -1,4 +1,9 @@
-"""A world of small replicas under one seed: virtual time, crashes at any operation, and what must hold throughout."""
+"""A world of small replicas under one seed: virtual time, crashes at any operation, and what must hold throughout.
+
+Each replica stands on a machine of its own, and so does every run that has it as its source. A run that is killed is
+dead for good, which its own machine sees; or it is merely cut off, which looks the same from everywhere, and the last
+conditional write that it had begun may still land.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +21,23 @@ from kvsync.expiry import may_be_gone
 from kvsync.index.manifest import Manifest
 from kvsync.lease import LeaseState
 from kvsync.native import digest_values
-from kvsync.replica.log import Log as ReplicaLog
+from kvsync.process import Presence, Process
 from kvsync.run.holder import read_lease
 from kvsync.storages.contract import Support
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import Fault, FaultError, FaultyStorage, Killed
-from kvsync.types import Change
 from watch import MANIFEST, Log, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.storages.contract import Storage
+    from kvsync.types import Change
 
 START = 1_700_000_000.0
 RESERVED = ".kvsync/"
+LATE = 600.0
+"""Virtual seconds after which a write that was cut off does not land any more."""
 WAIT = 200.0
 """Virtual seconds: longer than a lease's life, so that a dead holder with a fast clock is seen to be dead."""
 
@@ -47,7 +54,23 @@ class Wire(FaultyStorage):
         return f"wire {id(self)}"
 
     def around(self, method: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return super().around(method, self.seen(method, call), *args, **kwargs)
+        operation = self.seen(method, call)
+        try:
+            return super().around(method, operation, *args, **kwargs)
+        except Killed:
+            if self.watch is not None and method in {"write", "delete"}:
+                self.may_land(partial(operation, *args), args[-1])
+            raise
+
+    def may_land(self, operation: Callable[[], Any], expect: list[bytes | None] | None) -> None:
+        """Note a write that was cut off before it took effect, if it is conditional on a value that is there.
+
+        Where it is to create a key, a delete makes its condition hold again (docs/protocol.md).
+        """
+        assert self.watch is not None
+        at = self.watch.at
+        if self.fault.mode == "killed" and expect and expect[0] is not None and not at.transactional and not at.cut_off:
+            at.cut_off.append(operation)
 
     def seen(self, method: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return what makes the call and checks its effect."""
@@ -72,6 +95,23 @@ class Wire(FaultyStorage):
             assert Manifest.decode(data, self.name).generation == was + 1
             assert self.inner.load("lease") is not None
         return version
+
+
+@dataclass
+class ValueFault(Fault):
+    """A fault at one of the values that a run writes or deletes.
+
+    left: how many are left, with that one.
+    """
+
+    left: int = 1
+
+    def call(self, method: str, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if method in {"write", "delete"}:
+            self.left -= 1
+            if self.left == 0:
+                self.at = self.count + 1
+        return super().call(method, operation, *args, **kwargs)
 
 
 class TransactionalWire(Wire):
@@ -133,6 +173,7 @@ class Replicated:
         processes, each of which remembers how it left it.
     locked: a transaction is open, and keeps the application's writes out.
     edited: keys that the application wrote behind kvsync's back since the last check.
+    cut_off: the write at which a run was killed, if it may still land.
     """
 
     number: int
@@ -147,6 +188,7 @@ class Replicated:
     replaced: set[tuple[str, bytes]] = field(default_factory=set)
     locked: bool = False
     edited: set[str] = field(default_factory=set)
+    cut_off: list[Callable[[], Any]] = field(default_factory=list)
     held: dict[str, bytes] = field(default_factory=dict)
     last_log: Log | None = None
     opened: Opened = field(default_factory=Opened)
@@ -184,20 +226,16 @@ class Replicated:
     def encoded(self) -> bytes | None:
         return self.data.get(MANIFEST)
 
-    def expects_delete(self, key: str) -> bool:
-        """Whether a delete would be taken for one that lands late, by who lost its lease (test_missing_values.py)."""
-        if not self.log().manifest.intents:
-            return False
-        intents = ReplicaLog.read(self.storage(), Environment(clock=lambda: 0.0), dry=True).remembered_intents()
-        rows = [(intent.find([key])[0], lost_ms) for intent, lost_ms in intents]
-        changes = [(Change._make(row), lost_ms) for row, lost_ms in rows if row is not None]
-        return any(change.deletes or may_be_gone(change.expires, lost_ms) for change, lost_ms in changes)
-
     def log(self) -> Log:
         encoded = self.encoded()
         if self.last_log is None or self.last_log.encoded != encoded:
             self.last_log = Log.read(self.storage(), encoded)
         return self.last_log
+
+
+def dies(run: int) -> bool:
+    """Whether a run that is killed is dead for good."""
+    return run * 0x9E3779B9 >> 16 & 1 == 1
 
 
 class World:
@@ -211,6 +249,7 @@ class World:
         skews: Sequence[float] = (),
         transactional: bool = False,
         marking: bool = False,
+        dying: bool = False,
     ) -> None:
         self.random = random.Random(seed)
         self.now = START
@@ -225,13 +264,29 @@ class World:
         self.past: dict[tuple[str, bytes], set[tuple[str, bytes]]] = {}
         self.serial = 0
         self.log: list[str] = []
+        # Whether killed runs may be dead for good; the runs there were, those that are dead, and writes that may land.
+        self.dying = dying
+        self.runs = seed
+        self.dead: set[int] = set()
+        self.landing: list[tuple[float, Replicated, Callable[[], Any]]] = []
 
     def environment(self, at: Replicated) -> Environment:
+        """Return where a run on the machine of a replica gets time and randomness from, and what it sees of others."""
+        self.runs += 1
+        process = Process(f"machine {at.number}", self.runs, 0)
+
+        def presence(other: Process) -> Presence:
+            if other.machine != process.machine:
+                return Presence.ELSEWHERE
+            return Presence.GONE if other.pid in self.dead else Presence.RUNNING
+
         return Environment(
             clock=lambda: self.now + at.skew,
             monotonic=lambda: self.now,
             sleep=self.pass_time,
             random=self.random,
+            process=lambda: process,
+            presence=presence,
         )
 
     def pass_time(self, seconds: float) -> None:
@@ -265,7 +320,7 @@ class World:
         for key in self.random.sample(keys, count):
             before = at.data.pop(key, None)
             at.edited.add(key)
-            deletes = before is not None and self.random.random() < 0.25 and not at.expects_delete(key)
+            deletes = before is not None and self.random.random() < 0.25
             value = None if deletes else self.value(key)
             if value is not None:
                 at.data[key] = value
@@ -300,9 +355,10 @@ class World:
                 self.remember(at, change)
                 at.unsaid.append(change)
         at.failed = True
-        with self.survives(fault):
+        environment = self.environment(at)
+        with self.survives(fault, environment):
             wire = at.wire(fault or Fault(), at.unsaid)
-            kvsync.commit(wire, at.unsaid, wait_seconds=WAIT, environment=self.environment(at))
+            kvsync.commit(wire, at.unsaid, wait_seconds=WAIT, environment=environment)
             at.unsaid = []
             at.failed = False
         self.check(at)
@@ -325,8 +381,9 @@ class World:
     def sync(self, one: Replicated, other: Replicated, fault: Fault | None = None, **options: Any) -> Any:
         fault = fault or Fault()
         result = None
-        with self.survives(fault):
-            options = {"wait_seconds": WAIT, "environment": self.environment(one), **options}
+        environment = self.environment(one)
+        with self.survives(fault, environment):
+            options = {"wait_seconds": WAIT, "environment": environment, **options}
             source = one.wire(fault, options.get("changes", ()))
             result = kvsync.sync(source, other.wire(fault), **options)
         self.check(one)
@@ -337,14 +394,31 @@ class World:
         return result
 
     @contextmanager
-    def survives(self, fault: Fault | None) -> Iterator[None]:
+    def survives(self, fault: Fault | None, environment: Environment) -> Iterator[None]:
+        process = environment.process()
         try:
             yield
-        except (Killed, FaultError):
+        except (Killed, FaultError) as error:
             assert fault is not None
             assert fault.happened
-            # The dead holder's lease ends, and everybody else gets their turn.
-            self.now += 200.0
+            dead = self.dying and isinstance(error, Killed) and dies(process.pid)
+            for replica in self.replicas:
+                if not dead:
+                    self.landing += [(self.now, replica, write) for write in replica.cut_off]
+                replica.cut_off.clear()
+            if dead:
+                self.dead.add(process.pid)
+            else:
+                # The lease ends, and everybody else gets their turn.
+                self.now += 200.0
+
+    def land(self) -> list[Replicated]:
+        """Let the writes that were cut off land, unless it is too late; return where."""
+        landing, self.landing = self.landing, []
+        recent = [(replica, write) for cut_off, replica, write in landing if self.now - cut_off <= LATE]
+        for _, write in recent:
+            write()
+        return [replica for replica, _ in recent]
 
     # What must hold
 

@@ -35,6 +35,8 @@ def test_a_manifest(version: str) -> None:
 def test_a_lease(version: str) -> None:
     record = LeaseRecord.decode((GOLDEN / version / "lease.bin").read_bytes(), "golden")
     assert (record.state, record.renewals, record.life_seconds) == (LeaseState.RELEASED, 4, 60.0)
+    assert (record.process.pid, record.process.started) == (4711, 123_456)
+    assert record.process.machine.startswith("golden 01234567-89ab-")
     assert record.encode() == (GOLDEN / version / "lease.bin").read_bytes()
 
 

@@ -50,6 +50,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.native",),
     ("kvsync._core",),
     ("kvsync.environment",),
+    ("kvsync.process",),
     ("kvsync.errors",),
 ]
 

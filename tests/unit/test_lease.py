@@ -23,6 +23,7 @@ from kvsync.lease import (
 )
 from kvsync.native import KIND_LEASE, Cover, Segment, seal
 from kvsync.options import Options
+from kvsync.process import UNKNOWN, Presence, Process
 from kvsync.replica.knowledge import Knowledge
 from kvsync.replica.log import Log
 from kvsync.replica.session import read_manifest
@@ -41,19 +42,28 @@ if TYPE_CHECKING:
 
 START_MS = 1_700_000_000_000
 RECORD = LeaseRecord(LeaseState.HELD, b"0123456789abcdef", "host pid 1 main", 2, START_MS, START_MS + 60_000)
+US = Process("this machine", 7, 100)
+OTHER = Process("this machine", 8, 200)
 
 
 class Time:
-    """A wall clock and a monotonic clock that move only when told."""
+    """A wall clock and a monotonic clock that move only when told, and processes that end only when told."""
 
     def __init__(self) -> None:
         self.wall, self.mono = START_MS / 1000, 50.0
         self.slept: list[float] = []
         self.leased: list[lock.Leased] = []
+        self.seen_as = {US: Presence.RUNNING}
 
     @property
     def environment(self) -> Environment:
-        return Environment(clock=lambda: self.wall, monotonic=lambda: self.mono, sleep=self.sleep)
+        return Environment(
+            clock=lambda: self.wall,
+            monotonic=lambda: self.mono,
+            sleep=self.sleep,
+            process=lambda: US,
+            presence=lambda process: self.seen_as.get(process, Presence.ELSEWHERE),
+        )
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -69,7 +79,7 @@ class Time:
         try:
             yield leases
         except BaseException:
-            lock._give_back(leases, interrupted=True)
+            lock._give_back(leases, interrupted=leases)
             raise
         for lease in leases:
             lease.release(interrupted=False)
@@ -95,7 +105,7 @@ def storage() -> MappingStorage:
 @pytest.mark.parametrize("state", LeaseState)
 @pytest.mark.parametrize("owner", ["host pid 1 main", "", "хост 🖥"])
 def test_a_record_reads_back(state: LeaseState, owner: str) -> None:
-    record = replace(RECORD, state=state, owner=owner)
+    record = replace(RECORD, state=state, owner=owner, process=OTHER)
     assert LeaseRecord.decode(record.encode(), "x") == record
 
 
@@ -116,6 +126,11 @@ def test_a_record_reads_back(state: LeaseState, owner: str) -> None:
         {"acquired": None},
         {"acquired": -5},
         {"expires": []},
+        {"machine": b"bytes"},
+        {"machine": None},
+        {"pid": -1},
+        {"pid": "8"},
+        {"started": 0.5},
         {"name": "manifest"},
         {"extra": 1},
     ],
@@ -456,7 +471,7 @@ def test_a_manifest_that_cannot_be_read_releases_nothing(staying: MappingStorage
         staying.store("manifest", b"rubbish", ANY)
         assert read_lease(staying) is not None
         with pytest.raises(kvsync.IndexDamagedError):
-            unlock(staying, time.environment)
+            unlock(staying, time.environment, force=True)
 
 
 def test_renewing_a_lost_lease_fails(storage: MappingStorage, time: Time) -> None:
@@ -510,6 +525,70 @@ def test_a_living_holder_is_waited_for(storage: MappingStorage, time: Time) -> N
         pass
 
 
+def test_a_holder_that_has_ended_on_this_machine_is_not_waited_for(storage: MappingStorage, time: Time) -> None:
+    """It is fenced as every holder is that lost its lease."""
+    storage.store("lease", replace(RECORD, process=OTHER).encode(), ANY)
+    with pytest.raises(kvsync.LockHeldError, match="unlock"), time.take(storage):
+        pass
+    time.seen_as[OTHER] = Presence.RUNNING
+    with pytest.raises(kvsync.LockHeldError, match="which is running") as raised, time.take(storage):
+        pass
+    assert "unlock" not in str(raised.value)
+    time.seen_as[OTHER] = Presence.GONE
+    with time.take(storage) as (lease,):
+        assert lease.previous == PreviousHolder(Previous.LOST, is_known_gone=True)
+        lease.mark_settled()
+    assert not time.slept
+    assert read_lease(storage) is None
+
+
+def test_a_holder_that_has_ended_after_it_finished_left_nothing(staying: MappingStorage, time: Time) -> None:
+    """Its lease object says `held` for ever, and its manifest that it was released."""
+    with time.take(staying) as (lease,):
+        end(lease, time)
+    time.seen_as[US] = Presence.GONE
+    with time.take(staying) as (lease,):
+        assert lease.previous.how is Previous.RELEASED
+
+
+def test_a_lease_names_its_process(storage: MappingStorage, time: Time) -> None:
+    with time.take(storage) as (lease,):
+        record = read_lease(storage)
+        assert record is not None
+        assert record.process == US
+        lease.renew()
+        assert read_lease(storage) == replace(record, renewals=1)
+
+
+def test_whoever_takes_over_from_a_holder_elsewhere_names_itself_once_that_is_fenced(
+    storage: MappingStorage, time: Time
+) -> None:
+    """It ends before it has fenced the first holder. That it has ended says nothing of the first, which may write."""
+    storage.store("lease", replace(RECORD, acquired=0, expires=0).encode(), ANY)
+    held = time.take(storage)
+    (lease,) = held.__enter__()
+    record = read_lease(storage)
+    assert record is not None
+    assert record.process == UNKNOWN
+    lease.mark_settled()
+    lease.renew()
+    record = read_lease(storage)
+    assert record is not None
+    assert record.process == US
+
+
+@pytest.mark.parametrize("is_known_gone", [False, True])
+def test_what_was_not_settled_is_told_on(storage: MappingStorage, time: Time, *, is_known_gone: bool) -> None:
+    """The run that takes over fails before it fences the first holder, and ends: the first may still be alive."""
+    time.seen_as[OTHER] = Presence.GONE if is_known_gone else Presence.ELSEWHERE
+    storage.store("lease", replace(RECORD, acquired=0, expires=0, process=OTHER).encode(), ANY)
+    with pytest.raises(KeyError), time.take(storage):
+        raise KeyError
+    time.seen_as[US] = Presence.GONE
+    with time.take(storage) as (lease,):
+        assert lease.previous == PreviousHolder(Previous.LOST, is_known_gone)
+
+
 def test_what_was_not_settled_stays_to_be_taken_over(storage: MappingStorage, time: Time) -> None:
     """Two runs in a row took over from a dead holder, the first failing before it fenced it: the second must fence,
     too."""
@@ -545,6 +624,38 @@ def test_seizing(storage: MappingStorage, time: Time) -> None:
             Acquirer(storage, time.environment, 60).seize(found)
         assert unlock(storage, time.environment)
         assert read_lease(storage) is None
+
+
+def test_a_process_at_work_keeps_its_lease(storage: MappingStorage, time: Time) -> None:
+    storage.store("lease", replace(RECORD, process=OTHER).encode(), ANY)
+    time.seen_as[OTHER] = Presence.RUNNING
+    before = storage.load("lease")
+    with pytest.raises(kvsync.LockHeldError, match="is running on this machine"):
+        unlock(storage, time.environment)
+    assert storage.load("lease") == before
+    assert unlock(storage, time.environment, force=True)
+    storage.store("lease", replace(RECORD, process=OTHER).encode(), ANY)
+    time.sleep(60 + SKEW_SECONDS + 1)
+    assert unlock(storage, time.environment), "it has expired, and anybody may take it over"
+
+
+@pytest.mark.parametrize("seen_as", Presence)
+def test_who_is_unlocked_and_has_ended_is_known_to_be_gone(
+    storage: MappingStorage, time: Time, seen_as: Presence
+) -> None:
+    storage.store("lease", replace(RECORD, process=OTHER).encode(), ANY)
+    time.seen_as[OTHER] = seen_as
+    there = storage.load("lease")
+    assert there is not None
+    lease = Acquirer(storage, time.environment, 60).seize(there)
+    assert lease.previous == PreviousHolder(Previous.LOST, seen_as is Presence.GONE)
+
+
+def test_an_interrupted_holder_that_is_unlocked_writes_nothing_more(storage: MappingStorage, time: Time) -> None:
+    storage.store("lease", replace(RECORD, state=LeaseState.INTERRUPTED).encode(), ANY)
+    there = storage.load("lease")
+    assert there is not None
+    assert Acquirer(storage, time.environment, 60).seize(there).previous == PreviousHolder(Previous.INTERRUPTED)
 
 
 def test_of_two_storages_all_or_none(time: Time) -> None:

@@ -11,9 +11,16 @@ from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
 from kvsync.lease import LeaseRecord, LeaseState
+from kvsync.process import Presence, presence
 from kvsync.storages import redact
 
 __all__ = ["lease_fields", "lease_line", "status"]
+
+SEEN_AS = {
+    Presence.GONE: "that process has ended, and the next run takes the lease over",
+    Presence.RUNNING: "that process is running on this machine",
+    Presence.ELSEWHERE: "whether that process is alive cannot be seen from here",
+}
 
 
 def status(storage: Location, /, *, output: Output = PLAIN) -> int:
@@ -33,6 +40,7 @@ def lease_fields(lease: LeaseRecord) -> dict[str, object]:
         "acquired": time_text(lease.acquired / 1000),
         "expires": time_text(lease.expires / 1000),
         "expired": lease.expired(int(time.time() * 1000)),
+        "process": presence(lease.process).value,
     }
 
 
@@ -45,7 +53,7 @@ def lease_line(lease: LeaseRecord | None) -> str:
     ends = time_text(lease.expires / 1000)
     if lease.expired(int(time.time() * 1000)):
         return f"expired at {ends}, last held by {lease.owner}; the next run takes it over"
-    return f"held by {lease.owner} until {ends}"
+    return f"held by {lease.owner} until {ends}; {SEEN_AS[presence(lease.process)]}"
 
 
 def _fields(found: inspection.Status) -> dict[str, object]:

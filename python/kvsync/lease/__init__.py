@@ -1,8 +1,9 @@
 """The lease: one holder at a time writes the index of a storage.
 
 A lease is an index object that only conditional writes change. It is free when it is absent, when its record says that
-it was released, or when the storage's last manifest names its version as released. Its holder counts as dead when it is
-past its expiry by more than `SKEW_SECONDS`, or was seen unchanged for its whole life on our own monotonic clock.
+it was released, or when the storage's last manifest names its version as released. Its holder is dead when it was a
+process of this machine that has ended. It counts as dead when the lease is past its expiry by more than `SKEW_SECONDS`,
+or was seen unchanged for its whole life on our own monotonic clock.
 
 There is no heartbeat thread: the holder calls `Lease.keep` before each batch of writes, which renews on progress and
 stops the run in time. This package knows the lease object only; `kvsync.run.lock` brings lease and manifest together.

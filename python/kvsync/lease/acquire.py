@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.errors import IndexDamagedError, LockHeldError
+from kvsync.errors import IndexDamagedError, LockHeldError, StorageError
 from kvsync.index.objects import LEASE, store_if
-from kvsync.lease.hold import FINISHED, Lease, Previous, PreviousHolder
-from kvsync.lease.owner import owner, process_is_gone
+from kvsync.lease.hold import FINISHED, Lease, Previous, PreviousHolder, named_process
 from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState
+from kvsync.process import owner
 from kvsync.storages.contract import ObjectMismatch
 from kvsync.types import ABSENT
 
@@ -39,12 +40,23 @@ class Acquirer:
 
     def take(self, expect: Expectation, previous: PreviousHolder = FINISHED) -> Lease | None:
         """Acquire the lease on condition that its object is as expected; None where it is not."""
-        record = self._record()
+        record = self._record(previous)
         try:
             version = store_if(self.storage, LEASE, record.encode(), expect)
         except ObjectMismatch:
             return None
+        except StorageError:
+            raise
+        except BaseException:
+            self._give_back(record, previous)
+            raise
         return Lease(self.storage, self._environment, record, version, previous)
+
+    def _give_back(self, record: LeaseRecord, previous: PreviousHolder) -> None:
+        """Release the lease if the write that acquires it took effect, although Ctrl-C cut it off."""
+        lease = Lease(self.storage, self._environment, record, b"", previous)
+        with suppress(StorageError, IndexDamagedError, ObjectMismatch):
+            lease.release(interrupted=previous.how is not Previous.RELEASED)
 
     def look(self) -> Lease | Held:
         """Read the lease object; acquire the lease where that says that it is free, else say who holds it.
@@ -63,11 +75,14 @@ class Acquirer:
         return self.take(there.version, PreviousHolder(how)) or Held(there.version, record)
 
     def take_over(self, held: Held) -> Lease | Held:
-        """Acquire a lease whose holder counts as dead; return `held` where it does not."""
+        """Acquire a lease whose holder is dead, or counts as dead; return `held` where it does not."""
         record = held.record
-        if record.state is not LeaseState.HELD or not self._counts_as_dead(held):
+        if record.state is not LeaseState.HELD:
             return held
-        return self.take(held.version, PreviousHolder(Previous.LOST, process_is_gone(record.owner))) or held
+        is_gone = self._environment.is_gone(record.process)
+        if not (is_gone or self._counts_as_dead(held)):
+            return held
+        return self.take(held.version, PreviousHolder(Previous.LOST, is_gone)) or held
 
     def seize(self, there: Stored) -> Lease:
         """Acquire the lease whoever holds it, readable or not.
@@ -75,12 +90,21 @@ class Acquirer:
         Raises:
             LockHeldError: it changed hands just now.
         """
-        lease = self.take(there.version, PreviousHolder(Previous.LOST))
+        record = _record_of(there)
+        lease = self.take(there.version, self._left_by(record))
         if lease is None:
             message = "another run took the lease a moment ago, so its holder is alive; run again later"
             now = self._environment.clock()
-            raise LockHeldError(message, storage=self.storage.name, owner=_owner_of(there), expires=now)
+            holder = "somebody" if record is None else record.owner
+            raise LockHeldError(message, storage=self.storage.name, owner=holder, expires=now)
         return lease
+
+    def _left_by(self, record: LeaseRecord | None) -> PreviousHolder:
+        if record is None:
+            return PreviousHolder(Previous.LOST)
+        if record.state is LeaseState.INTERRUPTED:
+            return PreviousHolder(Previous.INTERRUPTED)
+        return PreviousHolder(Previous.LOST, self._environment.is_gone(record.process))
 
     def _counts_as_dead(self, held: Held) -> bool:
         # Our own token: a release failed, and what the holder before us left is not known any more.
@@ -94,13 +118,14 @@ class Acquirer:
             self._first_seen = held.version, now
         return now - self._first_seen[1] > held.record.life_seconds + SKEW_SECONDS
 
-    def _record(self) -> LeaseRecord:
-        now_ms = self._environment.now_ms()
-        return LeaseRecord(LeaseState.HELD, self.token, owner(), 0, now_ms, now_ms + self._life_ms)
+    def _record(self, previous: PreviousHolder) -> LeaseRecord:
+        now_ms, process = self._environment.now_ms(), named_process(self._environment, previous)
+        return LeaseRecord(LeaseState.HELD, self.token, owner(), 0, now_ms, now_ms + self._life_ms, process)
 
 
-def _owner_of(there: Stored) -> str:
+def _record_of(there: Stored) -> LeaseRecord | None:
+    """Return what a lease object says; None where it is damaged."""
     try:
-        return LeaseRecord.decode(there.data, "").owner
+        return LeaseRecord.decode(there.data, "")
     except IndexDamagedError:
-        return "somebody"
+        return None

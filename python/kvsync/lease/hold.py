@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import LEASE, store_if
 from kvsync.lease.record import LeaseRecord, LeaseState
+from kvsync.process import UNKNOWN
 from kvsync.storages.contract import ObjectMismatch, has_transaction
 
 if TYPE_CHECKING:
     from kvsync.environment import Environment
+    from kvsync.process import Process
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Stored, Version
 
-__all__ = ["FINISHED", "Lease", "Previous", "PreviousHolder"]
+__all__ = ["FINISHED", "Lease", "Previous", "PreviousHolder", "named_process"]
 
 RENEW_AT = 1 / 3
 STOP_AT = 0.8
@@ -41,9 +43,23 @@ class PreviousHolder(NamedTuple):
     how: Previous
     is_known_gone: bool = False
 
+    @property
+    def may_write(self) -> bool:
+        """Whether its last write may still land."""
+        return self.how is Previous.LOST and not self.is_known_gone
+
 
 FINISHED: Final = PreviousHolder(Previous.RELEASED)
 """Nothing is left to be dealt with."""
+
+
+def named_process(environment: Environment, previous: PreviousHolder) -> Process:
+    """Return the process that a lease names as its holder.
+
+    None as long as the previous holder may write and is not fenced: once we have ended ourselves, nothing must follow
+    from that for whoever came before us.
+    """
+    return UNKNOWN if previous.may_write else environment.process()
 
 
 class Lease:
@@ -177,7 +193,6 @@ class Lease:
         """
         if self.released:
             return
-        self.released = True
         try:
             self._release(self._version, interrupted=interrupted)
         except (ObjectMismatch, StorageError):
@@ -186,6 +201,7 @@ class Lease:
             if current is not None:
                 with suppress(ObjectMismatch):  # the first attempt succeeded after all, or somebody took it over
                     self._release(current.version, interrupted=interrupted)
+        self.released = True  # only now: an attempt that Ctrl-C cuts off is made again
 
     def _release(self, version: Version, *, interrupted: bool) -> None:
         if self.previous.how is Previous.LOST:
@@ -228,7 +244,14 @@ class Lease:
         now_ms = self._environment.now_ms()
         life_ms = self._record.expires - self._record.acquired
         old = self._record
-        return LeaseRecord(state, old.token, old.owner, old.renewals + 1, now_ms, now_ms + life_ms)
+        return dataclasses.replace(
+            old,
+            state=state,
+            renewals=old.renewals + 1,
+            acquired=now_ms,
+            expires=now_ms + life_ms,
+            process=named_process(self._environment, self.previous),
+        )
 
     def _current(self) -> Stored | None:
         """Return the lease object where it is ours, else None."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kvsync.index.objects import LEASE, field_error, is_uint, pack, unpack
 from kvsync.native import KIND_LEASE
+from kvsync.process import UNKNOWN, Process
 
 __all__ = ["LIFE_SECONDS_MAX", "SKEW_SECONDS", "LeaseRecord", "LeaseState"]
 
@@ -16,7 +17,7 @@ SKEW_SECONDS = 5.0
 LIFE_SECONDS_MAX = 3600.0
 """No lease lives longer, whatever its record claims."""
 
-FIELDS = (LEASE, "state", "token", "owner", "renewals", "acquired", "expires")
+FIELDS = (LEASE, "state", "token", "owner", "renewals", "acquired", "expires", "machine", "pid", "started")
 
 
 class LeaseState(enum.StrEnum):
@@ -38,6 +39,7 @@ class LeaseRecord:
         renewals: how often it was renewed.
         acquired: when it was acquired or last renewed, wall-clock milliseconds.
         expires: when it expires, wall-clock milliseconds.
+        process: the holder, for whoever can look whether it still runs.
     """
 
     state: LeaseState
@@ -46,6 +48,7 @@ class LeaseRecord:
     renewals: int
     acquired: int
     expires: int
+    process: Process = UNKNOWN
 
     def encode(self) -> bytes:
         """Return the sealed object."""
@@ -59,6 +62,9 @@ class LeaseRecord:
                 "renewals": self.renewals,
                 "acquired": self.acquired,
                 "expires": self.expires,
+                "machine": self.process.machine,
+                "pid": self.process.pid,
+                "started": self.process.started,
             },
         )
 
@@ -70,16 +76,17 @@ class LeaseRecord:
             IndexDamagedError: it fails its checks.
         """
         fields = unpack(KIND_LEASE, data, FIELDS, storage)
-        state, token, owner = (fields[name] for name in ("state", "token", "owner"))
-        numbers = [fields[name] for name in ("renewals", "acquired", "expires")]
-        if type(state) is not str or type(token) is not bytes or type(owner) is not str:
+        state, token, owner, machine = (fields[name] for name in ("state", "token", "owner", "machine"))
+        numbers = [fields[name] for name in ("renewals", "acquired", "expires", "pid", "started")]
+        if type(token) is not bytes or not (type(state) is type(owner) is type(machine) is str):
             raise field_error(storage, LEASE, "fields")
         if state not in set(LeaseState):
             raise field_error(storage, LEASE, "state")
         if not all(is_uint(number) for number in numbers):
-            raise field_error(storage, LEASE, "times")
-        renewals, acquired, expires = (int(str(number)) for number in numbers)
-        return cls(LeaseState(state), token, owner, renewals, acquired, expires)
+            raise field_error(storage, LEASE, "numbers")
+        renewals, acquired, expires, pid, started = (int(str(number)) for number in numbers)
+        process = Process(machine, pid, started)
+        return cls(LeaseState(state), token, owner, renewals, acquired, expires, process)
 
     @property
     def life_seconds(self) -> float:

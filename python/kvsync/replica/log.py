@@ -59,6 +59,7 @@ class Log:
         manifest: as it stands in the storage; generation 0 where there is none yet.
         dry: the log grows in memory only, for a preview.
         names: of all index objects, where they were listed since there was no manifest; else None.
+        has_open_intent: an intent of ours may be stored that no manifest of ours has followed.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Log:
         self.environment = environment
         self.dry = dry
         self.names: frozenset[str] | None = None
+        self.has_open_intent = False
         self.manifest: Manifest
         self._version: Expectation
         self.manifest, self._version = found or (Manifest.fresh(fresh_id or environment.replica_id()), ABSENT)
@@ -179,6 +181,7 @@ class Log:
             return None
         name = self.next_intent_name()
         data = self._encoded(name, segment)
+        self.has_open_intent = not self.dry
         self._create(name, data)
         return Intent(name, segment, data)
 
@@ -186,6 +189,7 @@ class Log:
         """Remove an intent of which nothing was applied: the next one needs its name."""
         if intent is not None and not self.dry:
             self.storage.remove([intent.name], ANY)
+            self.has_open_intent = False
 
     def prepare(self, segment: Segment) -> None:
         """Encode and digest a segment ahead of `write`, which finds it done; another thread may call this."""
@@ -362,6 +366,7 @@ class Log:
                 raise LockLostError(message, storage=self.storage.name) from None
             session.keep_manifest(data, manifest)
         self.manifest = manifest
+        self.has_open_intent = False
 
     def _tidied(self, manifest: Manifest) -> Manifest:
         """Return the manifest with its tiers merged, without intents that are over, and with little garbage."""

@@ -72,14 +72,13 @@ def recover(log: Log, previous: PreviousHolder) -> None:
         return
     name = log.next_intent_name()
     intent = log.load_intent(name)
-    may_still_write = previous.how is Previous.LOST and not previous.is_known_gone
     if intent is None:
         if previous.how is Previous.LOST:
-            log.fence(name if may_still_write else "")
+            log.fence(name if previous.may_write else "")
         return
     done, all_read = find_applied(log, intent)
     # What cannot be read now may have been applied, too: a scan that can read it must not take it for a new change.
-    log.adopt(name, intent, done, remember=(may_still_write or not all_read) and len(done) < len(intent))
+    log.adopt(name, intent, done, remember=(previous.may_write or not all_read) and len(done) < len(intent))
 
 
 def find_applied(log: Log, intent: Segment) -> tuple[list[Change], bool]:

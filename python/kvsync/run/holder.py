@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from kvsync.errors import FormatError, IndexDamagedError
+from kvsync.environment import utc
+from kvsync.errors import FormatError, IndexDamagedError, LockHeldError
 from kvsync.index.objects import LEASE
 from kvsync.lease import Acquirer, LeaseRecord, LeaseState
+from kvsync.process import Presence
 from kvsync.replica.log import Log
 from kvsync.replica.recovery import recover
 from kvsync.run.lock import is_released_by_manifest
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Stored
 
-__all__ = ["read_lease", "unlock"]
+__all__ = ["is_at_work", "read_lease", "unlock"]
 
 UNLOCK_SECONDS = 60.0
 """Life of the lease while it is unlocked: no longer, in case this process is killed meanwhile."""
@@ -36,16 +38,26 @@ def read_lease(storage: Storage) -> LeaseRecord | None:
     return None if _is_free(storage, there, record) else record
 
 
-def unlock(storage: Storage, environment: Environment) -> bool:
+def is_at_work(record: LeaseRecord, environment: Environment) -> bool:
+    """Whether a lease is held by a process that runs on this machine, and has not expired."""
+    held = record.state is LeaseState.HELD and not record.expired(environment.now_ms())
+    return held and environment.presence(record.process) is Presence.RUNNING
+
+
+def unlock(storage: Storage, environment: Environment, *, force: bool = False) -> bool:
     """Take the lease from whoever holds it, and fence that holder; return whether anybody did.
 
     Raises:
-        LockHeldError: it changed hands just now.
+        LockHeldError: its holder runs on this machine, and this is not to be done by `force`; or it changed hands just
+            now.
         IndexDamagedError: the index is damaged; the lease stays to be taken over.
     """
     there = storage.load(LEASE)
-    if there is None or _is_released(storage, there):
+    record = None if there is None else _readable(storage, there)
+    if there is None or (record is not None and _is_free(storage, there, record)):
         return False
+    if record is not None and not force and is_at_work(record, environment):
+        raise _at_work(storage, record)
     lease = Acquirer(storage, environment, UNLOCK_SECONDS).seize(there)
     try:
         log = Log.read(storage, environment)
@@ -58,11 +70,21 @@ def unlock(storage: Storage, environment: Environment) -> bool:
     return True
 
 
-def _is_released(storage: Storage, there: Stored) -> bool:
+def _at_work(storage: Storage, record: LeaseRecord) -> LockHeldError:
+    expires = record.expires / 1000
+    message = (
+        f"the lease is held by {record.owner} until {utc(expires)}, and that process is running on this machine; stop "
+        "it, or unlock with force=True, which makes its run fail"
+    )
+    return LockHeldError(message, storage=storage.name, owner=record.owner, expires=expires)
+
+
+def _readable(storage: Storage, there: Stored) -> LeaseRecord | None:
+    """Return what a lease object says; None where it is damaged."""
     try:
-        return _is_free(storage, there, LeaseRecord.decode(there.data, storage.name))
+        return LeaseRecord.decode(there.data, storage.name)
     except (IndexDamagedError, FormatError):
-        return False
+        return None
 
 
 def _is_free(storage: Storage, there: Stored, record: LeaseRecord) -> bool:

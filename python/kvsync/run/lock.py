@@ -14,6 +14,7 @@ from kvsync.environment import utc
 from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, SameStorageError, StorageError
 from kvsync.lease import Acquirer, Held, Lease, LeaseRecord, Previous
 from kvsync.probe import require_conditions
+from kvsync.process import Presence
 from kvsync.replica.history import digests_differ, is_forked, is_rolled_back
 from kvsync.replica.log import Log
 from kvsync.replica.recovery import recover
@@ -79,16 +80,18 @@ def lock(
         yield None
         return
     leases = [each.lease for each in leased]
+    sides: tuple[Side, ...] = ()
     try:
-        yield tuple(
+        sides = tuple(
             _open(i, each, leases, options, environment, fresh_ids[i] if fresh_ids else 0)
             for i, each in enumerate(leased)
         )
+        yield sides
+        for lease in leases:
+            lease.release(interrupted=False)
     except BaseException:
-        _give_back(leases, interrupted=True)
+        _give_back(leases, interrupted=[side.lease for side in sides if side.log.has_open_intent])
         raise
-    for lease in leases:
-        lease.release(interrupted=False)
 
 
 def ensure_leased(side: Side) -> None:
@@ -157,7 +160,7 @@ def _acquire(
         ]
         if may_be_equal and _nothing_to_do(*seen):
             return None
-        outcome = _attempt_all(acquirers, seen)
+        outcome = _attempt_all(acquirers, seen, environment)
         if not isinstance(outcome, LockHeldError):
             return outcome
         left = deadline - environment.monotonic()
@@ -178,7 +181,9 @@ def _nothing_to_do(source: Found, target: Found) -> bool:
     return one.knowledge.has_nothing_for(other.knowledge)
 
 
-def _attempt_all(acquirers: Sequence[Acquirer], seen: Sequence[Found]) -> list[Leased] | LockHeldError:
+def _attempt_all(
+    acquirers: Sequence[Acquirer], seen: Sequence[Found], environment: Environment
+) -> list[Leased] | LockHeldError:
     """Acquire all leases, or release those that were acquired and return why one could not be."""
     leased: list[Leased] = []
     try:
@@ -186,11 +191,11 @@ def _attempt_all(acquirers: Sequence[Acquirer], seen: Sequence[Found]) -> list[L
             outcome = _attempt(acquirer, found)
             if isinstance(outcome, Held):
                 _refuse_one_storage(acquirer, outcome, acquirers)
-                _give_back([each.lease for each in leased], interrupted=False)
-                return _held_error(acquirer.storage, outcome.record)
+                _give_back([each.lease for each in leased])
+                return _held_error(acquirer.storage, outcome.record, environment)
             leased.append(outcome)
     except BaseException:
-        _give_back([each.lease for each in leased], interrupted=False)
+        _give_back([each.lease for each in leased])
         raise
     return leased
 
@@ -238,22 +243,28 @@ def _refuse_one_storage(acquirer: Acquirer, held: Held, acquirers: Sequence[Acqu
         raise SameStorageError(message, storage=acquirer.storage.name)
 
 
-def _held_error(storage: Storage, record: LeaseRecord) -> LockHeldError:
+def _held_error(storage: Storage, record: LeaseRecord, environment: Environment) -> LockHeldError:
     expires = record.expires / 1000
-    message = (
-        f"the lease is held by {record.owner} until {utc(expires)}; run again later, or run `kvsync unlock` on this "
-        "storage if that holder is dead"
-    )
+    if environment.presence(record.process) is Presence.RUNNING:
+        message = f"the lease is held by {record.owner}, which is running, until {utc(expires)}; run again later"
+    else:
+        message = (
+            f"the lease is held by {record.owner} until {utc(expires)}; run again later, or run `kvsync unlock` on "
+            "this storage if that holder is dead"
+        )
     return LockHeldError(message, storage=storage.name, owner=record.owner, expires=expires)
 
 
-def _give_back(leases: Sequence[Lease], *, interrupted: bool) -> None:
-    """Release leases without having finished; what the previous holder left stays marked."""
+def _give_back(leases: Sequence[Lease], *, interrupted: Sequence[Lease | None] = ()) -> None:
+    """Release leases without having finished.
+
+    Those of which an intent may be left are marked as `interrupted`; what the previous holder left stays marked.
+    """
     for lease in reversed(leases):
         unsettled = lease.previous.how is not Previous.RELEASED
         # A lease that cannot be released expires; the error that brought us here is the one to report.
         with suppress(StorageError, IndexDamagedError, ObjectMismatch):
-            lease.release(interrupted=interrupted or unsettled)
+            lease.release(interrupted=lease in interrupted or unsettled)
 
 
 # Opening
