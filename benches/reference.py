@@ -39,6 +39,7 @@ KIND_LOST: Final = 5
 
 TOMBSTONE: Final = 1
 DECISION: Final = 2
+INEXACT: Final = 4
 
 MAGIC: Final = b"kvsy"
 VERSION: Final = 1
@@ -317,7 +318,7 @@ def read_expires(column: bytes, count: int) -> array[int] | bytes:
 
 def check_flags(flags: bytes, sizes: array[int], expires: array[int] | bytes, digests: list[bytes]) -> None:
     """Check that flags are known and that a tombstone has no size, expiry or digest."""
-    if max(flags, default=0) > TOMBSTONE | DECISION:
+    if max(flags, default=0) > TOMBSTONE | DECISION | INEXACT:
         refuse("unknown flags")
     for at, flag in enumerate(flags):
         if flag & TOMBSTONE and (sizes[at] or expires[at] or digests[at] != NO_DIGEST):
@@ -385,12 +386,12 @@ class Cover:
 # ------------------------------------------------------------------------------------------ merge, delta
 
 
-def order(row: Row) -> tuple[int, int, int, bytes, int, int, int]:
-    """Return the total order of changes to one key: stamp, origin, put before delete, digest.
+def order(row: Row) -> tuple[int, int, bytes, int, int, int, int]:
+    """Return the total order of changes to one key: stamp, put before delete, digest, origin.
 
     Flags, size and expiry come last. They tell apart what only a faulty replica makes: two changes of one name.
     """
-    return (row[2], row[1], row[3] & TOMBSTONE, row[5], row[3], row[4], row[6])
+    return (row[2], row[3] & TOMBSTONE, row[5], row[1], row[3], row[4], row[6])
 
 
 def effect(row: Row) -> tuple[int, bytes]:

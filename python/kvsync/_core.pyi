@@ -12,6 +12,7 @@ __all__ = [
     "DEBUG_BUILD",
     "DECISION",
     "FORMAT_VERSION",
+    "INEXACT",
     "KIND_INVENTORY",
     "KIND_LEASE",
     "KIND_LOST",
@@ -45,6 +46,8 @@ TOMBSTONE: Final[int]
 """Bit 0 of a change's flags: the change is a delete."""
 DECISION: Final[int]
 """Bit 1 of a change's flags: a conflict policy made the change."""
+INEXACT: Final[int]
+"""Bit 2 of a change's flags: the time in the stamp is not exactly when the change was made."""
 KIND_SEGMENT: Final[int]
 """The kind of an immutable sorted set of changes."""
 KIND_MANIFEST: Final[int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple, TypeAlias
 
-from kvsync.native import DECISION, TOMBSTONE
+from kvsync.native import DECISION, INEXACT, TOMBSTONE
 
 __all__ = [
     "ABSENT",
@@ -63,9 +63,9 @@ class Change(NamedTuple):
     """One logged change; (origin, stamp) identifies it, `order` ranks it among the changes of its key.
 
     `origin` is the 64-bit id of the replica that made it. `stamp` is a hybrid logical clock: 48 bits of milliseconds,
-    16 of counter. `flags` has the bits `kvsync.native.TOMBSTONE` and `DECISION`. `size` is in bytes. `digest` is the
-    BLAKE3 of the value: 32 bytes, zeros for a delete. `expires` is when the value expires, in wall-clock milliseconds
-    since 1970; 0 for never, and for a delete.
+    16 of counter. `flags` has the bits `kvsync.native.TOMBSTONE`, `DECISION` and `INEXACT`. `size` is in bytes.
+    `digest` is the BLAKE3 of the value: 32 bytes, zeros for a delete. `expires` is when the value expires, in
+    wall-clock milliseconds since 1970; 0 for never, and for a delete.
     """
 
     key: str
@@ -87,6 +87,14 @@ class Change(NamedTuple):
         return self.flags & DECISION != 0
 
     @property
+    def inexact(self) -> bool:
+        """Whether the time in the stamp is not exactly when the change was made.
+
+        A scan found it, and the storage does not say when it was made: after the scan before, and before this one.
+        """
+        return self.flags & INEXACT != 0
+
+    @property
     def dot(self) -> tuple[int, int]:
         """What identifies this change: its origin and its stamp."""
         return (self.origin, self.stamp)
@@ -97,13 +105,14 @@ class Change(NamedTuple):
         return (self.deletes, self.digest)
 
     @property
-    def order(self) -> tuple[int, int, bool, bytes, int, int, int]:
-        """The total order of the changes of one key; the greatest wins.
+    def order(self) -> tuple[int, bool, bytes, int, int, int, int]:
+        """The total order of the changes of one key: stamp, put before delete, digest, origin; the greatest wins.
 
-        Flags, size and expiry come last. They differ only between two changes with one identity, which only a faulty
-        replica makes; replicas agree even on these.
+        Of two changes with one stamp, the content decides: origins are random. Flags, size and expiry come last. They
+        differ only between two changes with one identity, which only a faulty replica makes; replicas agree even on
+        these.
         """
-        return (self.stamp, self.origin, self.deletes, self.digest, self.flags, self.size, self.expires)
+        return (self.stamp, self.deletes, self.digest, self.origin, self.flags, self.size, self.expires)
 
     @property
     def seconds(self) -> float:
@@ -133,6 +142,11 @@ class Conflict:
     winner: str | None = None
     kept_as: str | None = None
     lost_as: tuple[str, ...] = ()
+
+    @property
+    def certain(self) -> bool:
+        """Whether the times of both changes are known exactly, so that the one with the greater stamp is the later."""
+        return not (self.source.inexact or self.target.inexact)
 
 
 Version = bytes

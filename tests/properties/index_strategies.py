@@ -45,7 +45,7 @@ sizes = st.one_of(st.integers(0, 300), st.sampled_from([2**16, 2**32, U64_MAX]))
 times = st.one_of(st.integers(1, 3), st.sampled_from([255, 256, 2**32, U64_MAX]), st.integers(1, 1_900_000_000_000))
 any_times = st.one_of(st.just(0), times)
 digests = st.one_of(st.sampled_from(DIGESTS), st.binary(min_size=32, max_size=32))
-flags = st.integers(0, 3)
+flags = st.integers(0, 7)
 stored = st.dictionaries(keys, st.one_of(st.none(), st.binary(max_size=50)), max_size=8)
 names = st.one_of(st.just("segment/0000000000000001-0"), st.text(max_size=40))
 
@@ -77,7 +77,8 @@ segments = segments_of(row, keys, origins, stamps, flags, sizes, digests, times=
 def change(key: str, origin: int, stamp: int, flag: int, which: int, expires: int) -> reference.Row:
     """Return a change of a small world, where equal order means the same change."""
     decided = reference.DECISION if (origin + stamp) % 3 == 0 else 0
-    return row(key, origin, stamp, flag | decided, 10 * which, DIGESTS[which], expires)
+    inexact = reference.INEXACT if (origin + stamp) % 4 == 1 else 0
+    return row(key, origin, stamp, flag | decided | inexact, 10 * which, DIGESTS[which], expires)
 
 
 # A small world, so that keys, stamps and digests meet again and again.

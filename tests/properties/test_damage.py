@@ -339,7 +339,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "stamps wider than needed": {"stamp": b"".join(n.to_bytes(4, "little") for n in (100, 101, 0, 1100))},
     "stamps three bytes wide": {"stamp": b"".join(n.to_bytes(3, "little") for n in (100, 101, 0, 1100))},
     "origins wider than needed": {"origin": b"\0\0\1\0\1\0\0\0"},
-    "an unknown flag": {"flags": b"\0\1\2\4"},
+    "an unknown flag": {"flags": b"\0\1\2\x08"},
     "flags too short": {"flags": b"\0\1\2"},
     "flags too long": {"flags": b"\0\1\2\3\0"},
     "a tombstone with a size": {"flags": b"\1\1\2\3"},

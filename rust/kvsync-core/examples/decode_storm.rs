@@ -205,7 +205,7 @@ fn promises(view: View<'_>, rows: &[Row<'_>]) {
     assert_eq!(rows.len(), view.len());
     assert!(rows.windows(2).all(|pair| pair[0].key < pair[1].key));
     for row in rows {
-        assert!(row.flags < 4);
+        assert!(row.flags < 8);
         let bare = row.size == 0 && row.expires == 0 && *row.digest == NO_DIGEST;
         assert!(!row.deletes() || bare);
     }

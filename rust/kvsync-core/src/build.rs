@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::key;
 use crate::layout::{Layout, Totals};
 use crate::reason::ChangeFault;
-use crate::row::{DECISION, DIGEST_BYTES, NO_DIGEST, Row, TOMBSTONE};
+use crate::row::{DIGEST_BYTES, FLAGS, NO_DIGEST, Row, TOMBSTONE};
 use crate::segment::Segment;
 use crate::strings::marks_of;
 
@@ -238,7 +238,7 @@ impl Segment<Vec<u8>> {
 fn check_row(row: &Row<'_>) -> Result<()> {
     let text = String::from_utf8_lossy(row.key);
     key::check_key(&text)?;
-    let fault = if row.flags & !(TOMBSTONE | DECISION) != 0 {
+    let fault = if row.flags & !FLAGS != 0 {
         ChangeFault::UnknownFlag
     } else if row.deletes() && (row.size != 0 || *row.digest != NO_DIGEST) {
         ChangeFault::TombstoneWithValue

@@ -7,7 +7,7 @@ use crate::envelope::HEADER_BYTES;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, Totals};
 use crate::reason::Reason;
-use crate::row::{DECISION, DIGEST_BYTES, NO_DIGEST, TOMBSTONE};
+use crate::row::{DIGEST_BYTES, FLAGS, NO_DIGEST, TOMBSTONE};
 use crate::strings::{self, Strings};
 
 /// Read and validate the body that begins at `start` of `bytes`, in the order of the format.
@@ -115,7 +115,7 @@ impl<'a> Check<'a> {
             return Err(damage(&layout.digest, Reason::ColumnLength));
         }
         let all = flags.iter().fold(0, |all, flag| all | flag);
-        if all & !(TOMBSTONE | DECISION) != 0 {
+        if all & !FLAGS != 0 {
             return Err(damage(&layout.flags, Reason::UnknownFlag));
         }
         Ok(flags)

@@ -93,7 +93,7 @@ pub use key_list::KeyList;
 pub use merge::{Newest, newest_digest};
 pub use pick::Positions;
 pub use reason::{ArgumentFault, ChangeFault, MsgpackType, Reason};
-pub use row::{DECISION, DIGEST_BYTES, NO_DIGEST, Row, TOMBSTONE};
+pub use row::{DECISION, DIGEST_BYTES, INEXACT, NO_DIGEST, Row, TOMBSTONE};
 pub use segment::{Encoding, Segment};
 pub use staged::{NewValues, Provenance, Staged, StagedPart};
 pub use stamp::stamp_after;

@@ -6,6 +6,10 @@ use std::cmp::Ordering;
 pub const TOMBSTONE: u8 = 1;
 /// Flag: a conflict policy made the change.
 pub const DECISION: u8 = 2;
+/// Flag: the time in the stamp is not exactly when the change was made.
+pub const INEXACT: u8 = 4;
+/// Every flag that a change may have.
+pub(crate) const FLAGS: u8 = TOMBSTONE | DECISION | INEXACT;
 /// Bytes of a value's digest.
 pub const DIGEST_BYTES: usize = 32;
 /// The digest of a tombstone.
@@ -28,7 +32,7 @@ pub struct Row<'a> {
     pub origin: u64,
     /// The time of the change by that replica's hybrid logical clock.
     pub stamp: u64,
-    /// Any of [`TOMBSTONE`] and [`DECISION`].
+    /// Any of [`TOMBSTONE`], [`DECISION`] and [`INEXACT`].
     pub flags: u8,
     /// Length of the value in bytes.
     pub size: u64,
@@ -51,13 +55,14 @@ impl Row<'_> {
         self.deletes() == other.deletes() && self.digest == other.digest
     }
 
-    /// The total order of changes to one key: stamp, origin, put before delete, digest.
+    /// The total order of changes to one key: stamp, put before delete, digest, origin.
     ///
-    /// Flags, size and expiry come last, so that replicas agree even on changes that a faulty replica made.
+    /// Of two changes with one stamp, the content decides: origins are random. Flags, size and expiry come last, so
+    /// that replicas agree even on changes that a faulty replica made.
     #[must_use]
     pub fn order(&self, other: &Self) -> Ordering {
-        let rank = |row: &Self| (row.stamp, row.origin, row.deletes());
-        let rest = |row: &Self| (row.flags, row.size, row.expires);
+        let rank = |row: &Self| (row.stamp, row.deletes());
+        let rest = |row: &Self| (row.origin, row.flags, row.size, row.expires);
         rank(self)
             .cmp(&rank(other))
             .then_with(|| self.digest.cmp(other.digest))

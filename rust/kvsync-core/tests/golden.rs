@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use kvsync_core::envelope::{self, HEADER_BYTES, VERSION};
 use kvsync_core::pack::Writer;
 use kvsync_core::{
-    Cover, DECISION, Error, Inventory, KeyList, Kind, NO_DIGEST, Row, Scanned, Segment, Side, Sides, Span, TOMBSTONE,
-    Workers, delta, digest,
+    Cover, DECISION, Error, INEXACT, Inventory, KeyList, Kind, NO_DIGEST, Row, Scanned, Segment, Side, Sides, Span,
+    TOMBSTONE, Workers, delta, digest,
 };
 
 const STAMP: u64 = 1_700_000_000_000 << 16;
@@ -65,6 +65,15 @@ fn expiring() -> Vec<Change> {
     let mut changes = small();
     changes[1].5 = EXPIRES;
     changes[3].5 = EXPIRES + 3_600_000;
+    changes
+}
+
+/// A put and two deletes whose time is not exact; one of the deletes is a decision.
+fn inexact() -> Vec<Change> {
+    let mut changes = small();
+    for place in [1, 2, 4] {
+        changes[place].3 |= INEXACT;
+    }
     changes
 }
 
@@ -223,6 +232,7 @@ fn goldens() -> Vec<(&'static str, Kind, Vec<u8>)> {
         ("segment-empty", Kind::Segment, of(&[])),
         ("segment-small", Kind::Segment, of(&small())),
         ("segment-expires", Kind::Segment, of(&expiring())),
+        ("segment-inexact", Kind::Segment, of(&inexact())),
         ("segment-origins-3", Kind::Segment, of(&several())),
         ("segment-origins-300", Kind::Segment, of(&many(300, 300))),
         ("segment-zstd", Kind::Segment, segment(name, &many(300, 3), true)),

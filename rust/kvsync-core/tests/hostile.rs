@@ -231,7 +231,7 @@ fn an_empty_segment_has_one_form() {
 
 #[test]
 fn flags_are_known_and_tombstones_have_no_value() {
-    refused(|parts| parts.columns[FLAGS][0] = 4);
+    refused(|parts| parts.columns[FLAGS][0] = 8);
     refused(|parts| parts.columns[FLAGS][0] = 0x80);
     refused(|parts| parts.columns[FLAGS][0] = 1);
     refused(|parts| parts.columns[SIZE][1] = 1);

@@ -39,6 +39,8 @@ mod _core {
     #[pymodule_export]
     const DECISION: u8 = kvsync_core::DECISION;
     #[pymodule_export]
+    const INEXACT: u8 = kvsync_core::INEXACT;
+    #[pymodule_export]
     const KIND_SEGMENT: u8 = Kind::Segment as u8;
     #[pymodule_export]
     const KIND_MANIFEST: u8 = Kind::Manifest as u8;

@@ -38,7 +38,7 @@ fn wrong_arguments_are_refused() {
         ..change
     };
     assert!(Segment::from_rows(vec![row("a", &change)]).is_err());
-    let change = Change { flags: 4, ..change };
+    let change = Change { flags: 8, ..change };
     assert!(Segment::from_rows(vec![row("a", &change)]).is_err());
     let backwards = Span {
         origin: 1,

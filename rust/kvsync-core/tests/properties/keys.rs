@@ -78,7 +78,7 @@ fn ordinary_keys_with_dots_are_free() {
 }
 
 #[test]
-fn changes_are_ordered_by_stamp_then_origin_then_effect() {
+fn changes_are_ordered_by_stamp_then_effect_then_origin() {
     let (digest, other) = ([1; DIGEST_BYTES], [2; DIGEST_BYTES]);
     let change = |stamp, origin, flags, digest| Row {
         key: b"k",
@@ -95,12 +95,14 @@ fn changes_are_ordered_by_stamp_then_origin_then_effect() {
     };
     let ascending = [
         change(1, 9, TOMBSTONE, &NO_DIGEST),
-        change(2, 1, TOMBSTONE, &NO_DIGEST),
         change(2, 2, 0, &digest),
         change(2, 2, 2, &digest),
         expiring(1),
         expiring(1 << 41),
-        change(2, 2, 0, &other),
+        change(2, 2, 4, &digest),
+        change(2, 3, 0, &digest),
+        change(2, 1, 0, &other),
+        change(2, 1, TOMBSTONE, &NO_DIGEST),
         change(2, 2, TOMBSTONE, &NO_DIGEST),
         change(3, 0, 0, &digest),
     ];

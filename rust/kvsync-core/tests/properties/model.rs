@@ -98,7 +98,7 @@ pub(crate) fn any_key() -> impl Strategy<Value = String> {
 
 pub(crate) fn any_change(stamps: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Change> {
     let sizes = prop_oneof![0_u64..4, Just(300), Just(70_000), Just(1 << 40)];
-    (0_u64..4, stamps, 0_u8..4, sizes, 0_u8..3).prop_map(|(origin, stamp, flags, size, fill)| {
+    (0_u64..4, stamps, 0_u8..8, sizes, 0_u8..3).prop_map(|(origin, stamp, flags, size, fill)| {
         let tombstone = flags & TOMBSTONE != 0;
         Change {
             origin,

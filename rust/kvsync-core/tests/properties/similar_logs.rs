@@ -28,7 +28,7 @@ impl Edit {
             match self.column {
                 0 => change.stamp += if self.wide { 1 << 33 } else { 41 },
                 1 => change.origin ^= if self.wide { 1 << 63 } else { 1 },
-                2 => change.flags ^= 2,
+                2 => change.flags ^= 6,
                 3 => change.size += if self.wide { 70_000 } else { 1 },
                 4 => change.digest[if self.wide { 0 } else { DIGEST_BYTES - 1 }] ^= 1,
                 5 => {
