@@ -11,7 +11,7 @@ import kvsync
 from kvsync import Put
 from kvsync.environment import Environment
 from kvsync.replica.log import Log
-from kvsync.scan import Budget, Scan, scan
+from kvsync.scan import Budget, Scan, scan, stamped
 from kvsync.storages.contract import Support
 from kvsync.storages.mapping import MappingStorage
 from kvsync.types import Skipped, Unreadable
@@ -58,7 +58,9 @@ def test_only_a_whole_part_means_everything(text: Any, everything: bool) -> None
 
 def looked_through(storage: Any, environment: Environment) -> Scan:
     log = Log.read(storage, environment)
-    return scan(log, log.manifest.replica, WIDE, lambda: None)
+    seen = scan(log, log.manifest.replica, WIDE, lambda: None)
+    (local,) = stamped([seen.found], environment.now_ms())
+    return replace(seen, local=local)
 
 
 def looked(storage: Any) -> dict[str, str]:

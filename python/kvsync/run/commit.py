@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from kvsync.digesting import BATCH_BYTES, BATCH_COUNT, Digested, read_batches
@@ -17,7 +17,7 @@ from kvsync.expiry import expires_ms, unexpiring, write_until
 from kvsync.native import Given, Segment, stamp_after
 from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased, transaction
-from kvsync.scan import scan
+from kvsync.scan import scan, stamped
 from kvsync.storages.contract import has_expiry, has_transaction
 from kvsync.types import Change, Delete, Put
 
@@ -53,15 +53,19 @@ def checked(changes: Iterable[Put | Delete]) -> Sequence[Put | Delete]:
 # What a scan found
 
 
-def find_changes(side: Side, options: Options) -> Side:
+def find_changes(sides: Sequence[Side], options: Options, environment: Environment) -> list[Side]:
     """Find what changed outside kvsync, without writing anything.
 
     Raises:
         BudgetError: more than allowed is gone or overwritten.
-        StorageError: the storage cannot be listed completely.
+        StorageError: a storage cannot be listed completely.
     """
-    found = scan(side.log, side.origin, options.budget, lambda: ensure_leased(side))
-    return replace(side, scan=found)
+    scans = [scan(side.log, side.origin, options.budget, partial(ensure_leased, side)) for side in sides]
+    changes = stamped([scanned.found for scanned in scans], environment.now_ms())
+    return [
+        replace(side, scan=replace(scanned, local=local))
+        for side, scanned, local in zip(sides, scans, changes, strict=True)
+    ]
 
 
 def commit_found(side: Side) -> Side:

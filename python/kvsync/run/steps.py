@@ -118,7 +118,8 @@ def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, 
         assert sides is not None  # noqa: S101 - only a run that may find both sides equal gets None
         (side,) = sides
         if options.scan:
-            side = commit_found(find_changes(side, options))
+            (side,) = find_changes((side,), options, environment)
+            side = commit_found(side)
         side = commit_given(side, changes, environment, last=True, read_again=False)
         finalise(Applied.nothing(side), None, environment)
     return side.committed
@@ -150,7 +151,7 @@ def _commit(
     """Commit what was changed: both scans look before either side writes, since a budget may stop them."""
     source, target = pair
     if options.scan:
-        source, target = find_changes(source, options), find_changes(target, options)
+        source, target = find_changes((source, target), options, environment)
     if basis is not None and basis.scans != (_fingerprint(source), _fingerprint(target)):
         raise _stale("values in one of the storages have changed")
     source, target = commit_found(source), commit_found(target)
@@ -165,9 +166,9 @@ def _are_settled(source: Manifest, target: Manifest) -> bool:
 
 
 def _fingerprint(side: Side) -> bytes:
-    """Return what a scan found, stamps apart: those are taken from the clock."""
+    """Return what a scan found, without stamps and how exact they are: those depend on the clock."""
     found = side.scan.local if side.scan is not None else []
-    return digest_values([repr([(c.key, c.flags, c.digest, c.expires) for c in sorted(found)]).encode()])[0]
+    return digest_values([repr([(c.key, c.outcome, c.expires) for c in sorted(found)]).encode()])[0]
 
 
 def _stale(why: str) -> StalePlanError:

@@ -2,5 +2,6 @@
 
 from kvsync.scan.budget import Budget
 from kvsync.scan.scanning import Scan, scan
+from kvsync.scan.stamping import stamped
 
-__all__ = ["Budget", "Scan", "scan"]
+__all__ = ["Budget", "Scan", "scan", "stamped"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.expiry import may_be_gone
-from kvsync.native import TOMBSTONE, stamp_after
 from kvsync.replica.recovery import applied
 from kvsync.storages.contract import has_expiry
 from kvsync.types import Change
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
     from kvsync.replica.log import Log
     from kvsync.replica.recovery import FoundValue
 
-__all__ = ["expired", "late_writes", "stamped", "ttl_changed"]
-
-NO_DIGEST = bytes(32)
+__all__ = ["expired", "late_writes", "ttl_changed"]
 
 
 def ttl_changed(log: Log, unchanged: Sequence[tuple[str, FoundValue]]) -> dict[str, bool]:
@@ -68,24 +65,3 @@ def late_writes(log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str]
             if change is not None and (logged is None or change.order > logged.order) and found(change, lost_ms):
                 done[change.key] = change
     return list(done.values())
-
-
-def stamped(log: Log, origin: int, puts: Mapping[str, FoundValue], deletes: Sequence[str]) -> list[Change]:
-    """Stamp local changes in the order in which the storage says they were made, none in the future."""
-    now_ms = log.environment.now_ms()
-    keys = list(puts)
-    times = log.storage.modified_ms(keys) if keys else []
-    # A value of unknown age in a storage without a log counts as old: it must not beat what a peer knows to be newer.
-    unknown_ms = now_ms if log.manifest.segments else 0
-    made = [(unknown_ms if time is None else min(time, now_ms), key) for time, key in zip(times, keys, strict=True)]
-    made += [(now_ms, key) for key in deletes]
-    stamp = log.manifest.clock
-    changes = []
-    for time_ms, key in sorted(made):
-        stamp = stamp_after(max(time_ms, 0), stamp)
-        if key in puts:
-            entry = puts[key]
-            changes.append(Change(key, origin, stamp, 0, entry.size, entry.digest, entry.expires or 0))
-        else:
-            changes.append(Change(key, origin, stamp, TOMBSTONE, 0, NO_DIGEST))
-    return changes

@@ -9,6 +9,7 @@ from kvsync.index.objects import INVENTORY
 from kvsync.scan import attribution, reading
 from kvsync.scan.baseline import baseline
 from kvsync.scan.budget import check_budget
+from kvsync.scan.stamping import Unstamped
 from kvsync.types import ANY
 
 if TYPE_CHECKING:
@@ -36,22 +37,24 @@ class Scan:
     """What a scan found.
 
     Attributes:
-        local: changes made outside kvsync, stamped.
+        found: changes made outside kvsync.
         applied: changes of interrupted runs that turned out to be in the storage.
         current: every key with its token and digest, as it is now.
         nonce: of the stored inventory, where `current` is still that; else empty.
         reread: how many values were read again and are unchanged, but for their tokens.
         unreadable: {key or name: why} of what is there, and is no value that can be read now. It is no change.
         racy: keys whose token is too young to prove anything.
+        local: what was `found`, once it is stamped.
     """
 
-    local: list[Change]
+    found: Unstamped
     applied: list[Change]
     current: Inventory
     nonce: bytes
     reread: int
     unreadable: Mapping[str, str] = field(default_factory=dict)
     racy: set[str] = field(default_factory=set)
+    local: list[Change] = field(default_factory=list)
 
     def record(self, tokens: dict[str, tuple[bytes, bytes] | None]) -> None:
         """Take in what a push wrote: {key: (token, digest), or None where it was deleted}."""
@@ -87,7 +90,7 @@ class Scan:
 
 
 def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) -> Scan:
-    """Find what changed in a storage since its last scan, without writing anything.
+    """Find what changed in a storage since its last scan, without writing or stamping anything.
 
     Args:
         log: of the storage.
@@ -109,15 +112,12 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
     check_budget(log.storage.name, budget, known, deletes, seen.overwritten, emptied=seen.is_empty)
     late = attribution.late_writes(log, seen.puts, deletes, now_ms)
     attributed = {change.key for change in late}
-    local = attribution.stamped(
-        log,
-        origin,
-        {key: value for key, value in seen.puts.items() if key not in attributed},
-        [key for key in deletes if key not in attributed],
-    )
+    puts = {key: value for key, value in seen.puts.items() if key not in attributed}
+    times = log.storage.modified_ms(list(puts)) if puts else []
+    found = Unstamped(log, origin, puts, times, [key for key in deletes if key not in attributed])
     unchanged = seen.baseline.in_step and not seen.puts and not seen.absent
     return Scan(
-        local,
+        found,
         late,
         current=seen.inventory(),
         nonce=log.manifest.inventory if unchanged else b"",

@@ -198,7 +198,10 @@ class Storage(Protocol):
         ...
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return when each value was last modified, wall-clock milliseconds; None if that is not known."""
+        """Return when each value was last modified, wall-clock milliseconds; None if that is not known.
+
+        A scan takes this for the exact time of a change, and decides conflicts by it: return nothing less certain.
+        """
         ...
 
     def close(self) -> None:
