@@ -25,7 +25,9 @@ Merge: TypeAlias = "Callable[[Conflict, bytes | None, bytes | None], bytes | str
 
 Policy: TypeAlias = "PolicyName | Merge"
 
-COPY_NAME: Final = re.compile(r"~[0-9a-f]{16}-[0-9a-f]{8}\Z")
+COPY_NAME: Final = re.compile(r"~[0-9a-f]{16}-[0-9a-f]{8}(\.[A-Za-z0-9]{1,16})?\Z")
+EXTENSION: Final = re.compile(r"(?<=[^/])\.[A-Za-z0-9]{1,16}\Z")
+"""The last part of a file name after a dot, unless the name begins with that dot."""
 
 
 class Verdict(NamedTuple):
@@ -122,8 +124,13 @@ def refuse(conflicts: list[Conflict]) -> None:
 def conflict_copy(loser: Change) -> str:
     """Return the key under which a losing value is kept, the same on every replica.
 
+    A file name keeps its last extension at its end: what follows the last dot, up to 16 ASCII letters and digits. A
+    name that begins with its only dot has none.
+
     >>> from kvsync.types import Change
     >>> conflict_copy(Change("notes.txt", 7, 255, 0, 1, bytes.fromhex("c0ffee00") + bytes(28)))
-    'notes.txt~00000000000000ff-c0ffee00'
+    'notes~00000000000000ff-c0ffee00.txt'
     """
-    return f"{loser.key}~{loser.stamp:016x}-{loser.digest[:4].hex()}"
+    extension = EXTENSION.search(loser.key)
+    end = extension.start() if extension else len(loser.key)
+    return f"{loser.key[:end]}~{loser.stamp:016x}-{loser.digest[:4].hex()}{loser.key[end:]}"

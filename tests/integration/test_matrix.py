@@ -21,6 +21,7 @@ from kvsync.digesting import BATCH_COUNT
 if TYPE_CHECKING:
     from pathlib import Path
 
+COPY = re.compile(r"~[0-9a-f]{16}-([0-9a-f]{8})(\.md)?\Z")
 POLICIES = ["latest", "source", "target", "keep-both", "fail", "callable"]
 
 
@@ -63,6 +64,7 @@ CASES = {
     "created on both, two first": Case(None, one=[(2, b"t1")], two=[(1, b"t2")]),
     "emptied on one": Case(b"base", one=[(0, b"")]),
     "folder/deep/new on two": Case(None, two=[(1, b"deep")]),
+    "folder/changed on both.md": Case(b"base", one=[(0, b"# one")], two=[(1, b"# two")]),
 }
 # Enough that stay as they are, so that the changed ones are the smaller part.
 CASES |= {f"quiet/{i}": Case(b"quiet") for i in range(3)}
@@ -160,10 +162,10 @@ def check_same(one: Place, two: Place, wanted: Expected) -> None:
     """Compare both places with what is expected; conflict copies have names that only their form is known of."""
     for place in (one, two):
         held = place.values()
-        copies = {key: held.pop(key) for key in list(held) if re.search(r"~[0-9a-f]{16}-[0-9a-f]{8}\Z", key)}
+        copies = {key: held.pop(key) for key in list(held) if COPY.search(key)}
         assert held == wanted.values
-        assert {key[:-26]: value for key, value in copies.items()} == wanted.copies
-        assert all(key.endswith(blake3.blake3(value).hexdigest()[:8]) for key, value in copies.items())
+        assert {COPY.sub(r"\2", key): value for key, value in copies.items()} == wanted.copies
+        assert all(blake3.blake3(value).hexdigest()[:8] in COPY.findall(key)[0] for key, value in copies.items())
     assert one.values() == two.values()
 
 

@@ -64,6 +64,8 @@ def test_a_decision_is_never_decided_again(policy: Any, source: Change, target: 
         (change(1, origin=1), change(1, origin=2)),
         (change(1), change(1, flags=TOMBSTONE)),
         (change(1, digest=b"a"), change(1, digest=b"b")),
+        (change(1, origin=2, digest=b"a"), change(1, origin=1, digest=b"b")),
+        (change(1, origin=2), change(1, origin=1, flags=TOMBSTONE)),
     ],
 )
 def test_the_order_has_no_ties(one: Change, other: Change) -> None:
