@@ -47,14 +47,27 @@ def newer(source: Change, target: Change) -> Side:
     return "source" if source.order > target.order else "target"
 
 
+def later(source: Change, target: Change) -> Side:
+    """Return the side of the later change, as far as times are known.
+
+    A delete whose time is not exact loses against a value: it may be the older one, and a value that comes back does
+    less harm than one that is lost. Otherwise the later possible one counts as the later.
+    """
+    if source.deletes and source.inexact and not target.deletes:
+        return "target"
+    if target.deletes and target.inexact and not source.deletes:
+        return "source"
+    return newer(source, target)
+
+
 def latest(source: Change, target: Change) -> Verdict:
-    """Let the greater stamp win."""
-    return Verdict(newer(source, target))
+    """Let the later change win."""
+    return Verdict(later(source, target))
 
 
 def keep_both(source: Change, target: Change) -> Verdict:
-    """Let the greater stamp win, and keep the other value under a key derived from its change."""
-    winner = newer(source, target)
+    """Let the later change win, and keep the other value under a key derived from its change."""
+    winner = later(source, target)
     loser = target if winner == "source" else source
     if loser.deletes or COPY_NAME.search(loser.key):
         # A delete has no value to keep, and a copy is not copied again.
@@ -91,7 +104,7 @@ def judge(policy: Policy, conflict: Conflict, values: Callable[[], tuple[bytes |
     """
     source, target = conflict.source, conflict.target
     if source.decided or target.decided:
-        return latest(source, target)
+        return Verdict(newer(source, target))
     if not callable(policy):
         return POLICIES[policy](source, target)
     answer = policy(conflict, *values())

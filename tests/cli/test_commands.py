@@ -172,8 +172,48 @@ def test_keep_both_names_the_copy(run: Run, pair: Pair) -> None:
         "size",
         "digest",
         "decided",
+        "exact",
         "expires",
     }
+
+
+UNCERTAIN = "(it is not certain which change is the later one)"
+
+
+@pytest.mark.parametrize("policy", ["latest", "keep-both", "source"])
+def test_a_conflict_says_whether_its_order_is_certain(run: Run, pair: Pair, policy: str) -> None:
+    """SQLite does not tell when a row was written, so the order is certain to nobody who goes by it."""
+    run("sync", *pair)
+    Path("notes/a").write_bytes(b"mine")
+    statement("UPDATE kv SET value = CAST('theirs' AS BLOB) WHERE key = 'a'")
+    options = (*pair, "--conflict", policy)
+    for command in ("plan", "sync"):
+        assert (UNCERTAIN in run(command, *options, *(["--dry-run"] if command == "sync" else [])).out) == (
+            policy != "source"
+        )
+    (conflict,) = run("sync", *options, "--json").json["conflicts"]
+    assert (conflict["certain"], conflict["source"]["exact"], conflict["target"]["exact"]) == (False, True, False)
+
+
+def test_of_two_files_the_order_is_certain(run: Run, pair: Pair) -> None:
+    Path("two").mkdir()
+    Path("two/a").write_bytes(b"theirs")
+    ended = run("sync", pair[0], "two")
+    assert "conflict   'a': " in ended.out
+    assert UNCERTAIN not in ended.out
+
+
+def test_a_delete_that_a_scan_found_is_undone_by_an_edit(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    statement("UPDATE kv SET value = CAST('theirs' AS BLOB) WHERE key = 'a'")
+    Path("notes/a").unlink()
+    ended = run("sync", *pair)
+    assert f"conflict   'a': the target wins; the other side had deleted it {UNCERTAIN}" in ended.out
+    assert Path("notes/a").read_bytes() == b"theirs"
+    assert "(time not exact)" not in run("log", pair[1], "a").out
+    statement("DELETE FROM kv WHERE key = 'b'")
+    run("sync", *pair)
+    assert "(time not exact)" in run("log", pair[1]).out
 
 
 def test_a_key_that_the_target_cannot_hold_is_reported_and_all_others_move(run: Run, pair: Pair) -> None:
@@ -218,7 +258,7 @@ def test_log(run: Run, pair: Pair) -> None:
     run("sync", *pair)
     ended = run("log", pair[0])
     assert ended.out.count("\n") == 3
-    assert ended.out.splitlines()[-1].endswith("delete  'a'")
+    assert ended.out.splitlines()[-1].endswith("delete  'a' (time not exact)")
     answer = run("log", pair[0], "user/1", "--json").json
     (change,) = answer["changes"]
     assert change["op"] == "put"

@@ -85,12 +85,15 @@ def seen(case: Case, edits: list[tuple[int, bytes | None]], *, scan: bool) -> bo
     return bool(edits) and not (scan and edits[-1][1] == case.base)
 
 
-def time_of(edits: list[tuple[int, bytes | None]], place: Place, side: str, *, scan: bool) -> tuple[int, int]:
-    """Return when a change counts as made. A scan takes it as made just now, unless the storage knows better."""
+def time_of(edits: list[tuple[int, bytes | None]], place: Place, *, scan: bool) -> tuple[int, int, bytes]:
+    """Return when a change counts as made, and what decides between two of one time.
+
+    A scan takes it as made just now, unless the storage knows better; a delete never wins by that.
+    """
     at, value = edits[-1]
     if not scan or (place.kind == "folder" and value is not None):
-        return 0, at
-    return 1, 0 if side == "source" else 1
+        return 0, at, b""
+    return (-1, 0, b"") if value is None else (1, 0, blake3.blake3(value).digest())
 
 
 def expected(policy: str, sides: dict[str, Place], *, scan: bool) -> Expected:
@@ -111,7 +114,7 @@ def expected(policy: str, sides: dict[str, Place], *, scan: bool) -> Expected:
 
 
 def newest(edits: dict[str, list[tuple[int, bytes | None]]], sides: dict[str, Place], *, scan: bool) -> str:
-    return max(edits, key=lambda side: time_of(edits[side], sides[side], side, scan=scan))
+    return max(edits, key=lambda side: time_of(edits[side], sides[side], scan=scan))
 
 
 def settle(result: Expected, key: str, policy: str, ends: dict[str, bytes | None], latest: str) -> bytes | None:

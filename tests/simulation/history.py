@@ -87,14 +87,14 @@ def play(
     return world
 
 
-def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
+def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> World:
     """Play a history in which applications write straight into the storages, also during a run, and runs look for it.
 
     A run that scans protects what the application writes at any moment of it, by conditions. With guard="check" a value
     is looked at before it is overwritten, so there the application keeps still during the run itself. A write of a run
-    that was cut off may land between two others, and a scan finds it soon.
+    that was cut off may land between two others, and a scan finds it soon. Some storages tell when a value was written.
     """
-    world = World(seed, 2 + seed % 4, transactional=True, marking=True, dying=True)
+    world = World(seed, 2 + seed % 4, transactional=True, marking=True, dying=True, dated=True)
     crashing = seed % 2 == 0
     chance = world.random
     for _ in range(STEPS):
@@ -122,6 +122,7 @@ def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> None:
     world.check_equal()
     world.check_kept()
     quiet(world, pairs)
+    return world
 
 
 def broken(world: World) -> Fault:

@@ -1,8 +1,9 @@
 """Plays many histories and reports: `python tests/simulation/long_run.py COUNT [FIRST_SEED] [WORKERS] [--expiring]`.
 
-Each seed is played three times: with the policy `latest` throughout, with another policy in every run, and with
-applications that write behind kvsync's back. With --expiring, it is played twice, with values that expire, the second
-time with applications that set times behind its back. Exits 1 and names the seeds if any history breaks a promise.
+Each seed is played four times: with the policy `latest` throughout and with another policy in every run, each with
+changes that are given, and the same two with applications that write behind kvsync's back. With --expiring, it is
+played twice, with values that expire, the second time with applications that set times behind its back. Exits 1 and
+names the seeds if any history breaks a promise.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ PLAYS: dict[str, Callable[[int], object]] = {
     "latest": history.play,
     "every policy": partial(history.play, policies=history.POLICIES),
     "edited": history.edited,
+    "edited, latest": partial(history.edited, policies=("latest",)),
 }
 EXPIRING: dict[str, Callable[[int], object]] = {"expiring": lifetimes.play, "expiring, edited": lifetimes.edited}
 CHUNK = 100

@@ -33,6 +33,25 @@ def test_nothing_that_was_written_behind_its_back_is_lost(chunk: int) -> None:
         history.edited(seed)
 
 
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_the_later_change_wins_in_whatever_order_replicas_meet(chunk: int) -> None:
+    """With `latest` alone, decisions are made only for values that beat a delete whose time is not exact."""
+    for seed in range(chunk * CHUNK, (chunk + 1) * CHUNK):
+        history.edited(seed, ("latest",))
+
+
+def test_histories_of_edits_have_everything_in_them() -> None:
+    """Exact and inexact values, deletes, and decisions: a change to the histories may lose them unseen."""
+    worlds = [history.edited(seed, ("latest",)) for seed in range(30)]
+    changes = [change for world in worlds for change in world.known.values()]
+    scanned = [change for change in changes if not change.decided]
+    assert sum(change.decided for change in changes) > 10
+    assert sum(change.deletes and change.inexact for change in scanned) > 30
+    assert sum(not change.deletes and change.inexact for change in scanned) > 100
+    assert sum(not change.deletes and not change.inexact for change in scanned) > 100
+    assert not [change for change in changes if change.decided and change.inexact]
+
+
 def test_rings_whose_pairs_disagree_converge_within_two_diameters_and_one() -> None:
     for seed in range(120):
         history.ring(seed)

@@ -146,6 +146,11 @@ def test_the_histories_find_losing_values_that_are_not_kept(monkeypatch: pytest.
     assert any("lost without a trace" in alarm(history.edited, seed) for seed in range(SEEDS))
 
 
+def test_the_histories_find_a_value_that_loses_to_an_older_delete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy, "later", policy.newer)
+    assert any("an older delete won" in alarm(history.edited, seed) for seed in range(SEEDS))
+
+
 def test_the_histories_find_unreconciled_changes_that_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Knowledge, "unreconciled_after", lambda *_arguments: [])
     assert any(alarm(history.edited, seed) for seed in range(SEEDS))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.storages.contract import Storage
-    from kvsync.types import Change
+    from kvsync.types import Change, Conflict
 
 START = 1_700_000_000.0
 RESERVED = ".kvsync/"
@@ -138,6 +138,23 @@ class TransactionalWire(Wire):
             self.watch.at.locked = False
 
 
+class DatedStorage(MappingStorage):
+    """A mapping that tells when each value was written, as a folder does."""
+
+    def __init__(self, mapping: dict[str, bytes], times: dict[str, int], now: Callable[[], float]) -> None:
+        super().__init__(mapping)
+        self.times, self.now = times, now
+
+    def write(self, keys: Sequence[str], values: Sequence[bytes], expect: Any = None) -> Any:
+        written = super().write(keys, values, expect)
+        refused = {refusal.key for refusal in written.refused}
+        self.times.update(dict.fromkeys(set(keys) - refused, int(self.now() * 1000)))
+        return written
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        return [self.times.get(key) for key in keys]
+
+
 class Opened:
     """A storage as two processes keep it open from run to run, in turns; a copy of the world opens its own."""
 
@@ -174,6 +191,8 @@ class Replicated:
     locked: a transaction is open, and keeps the application's writes out.
     edited: keys that the application wrote behind kvsync's back since the last check.
     cut_off: the write at which a run was killed, if it may still land.
+    now: what tells the time to a storage that notes when each value was written; None for one that does not.
+    times: when each of its values was written, in milliseconds.
     """
 
     number: int
@@ -192,8 +211,12 @@ class Replicated:
     held: dict[str, bytes] = field(default_factory=dict)
     last_log: Log | None = None
     opened: Opened = field(default_factory=Opened)
+    now: Callable[[], float] | None = None
+    times: dict[str, int] = field(default_factory=dict)
 
     def storage(self) -> Storage:
+        if self.now is not None:
+            return DatedStorage(self.data, self.times, self.now)
         return self.opened.of(self.data) if self.marking else MappingStorage(self.data)
 
     def wire(self, fault: Fault, said: Sequence[Put | Delete] = ()) -> Wire:
@@ -250,6 +273,7 @@ class World:
         transactional: bool = False,
         marking: bool = False,
         dying: bool = False,
+        dated: bool = False,
     ) -> None:
         self.random = random.Random(seed)
         self.now = START
@@ -259,6 +283,8 @@ class World:
         for replica in self.replicas:
             replica.transactional = transactional and self.random.random() < 0.5
             replica.marking = marking and (seed + replica.number) % 2 == 1
+            if dated and not replica.marking and (seed // 2 + replica.number // 2) % 3:
+                replica.now = lambda: self.now
         self.known: dict[tuple[int, int, str], Change] = {}
         # Each write of the application by its key and digest, with the writes it had seen: its causal past.
         self.past: dict[tuple[str, bytes], set[tuple[str, bytes]]] = {}
@@ -324,6 +350,7 @@ class World:
             value = None if deletes else self.value(key)
             if value is not None:
                 at.data[key] = value
+                at.times[key] = int(self.now * 1000)
                 at.unreported.add((key, value))
             self.follow(at, key, value, set() if before is None else {(key, digest_values([before])[0])})
 
@@ -382,16 +409,28 @@ class World:
         fault = fault or Fault()
         result = None
         environment = self.environment(one)
+        lacking = one.log().held.keys() | other.log().held.keys()
         with self.survives(fault, environment):
             options = {"wait_seconds": WAIT, "environment": environment, **options}
             source = one.wire(fault, options.get("changes", ()))
             result = kvsync.sync(source, other.wire(fault), **options)
         self.check(one)
         self.check(other)
+        if result is not None and options.get("conflict", "latest") == "latest":
+            self.check_latest(result.conflicts, lacking | {lack.key for lack in result.missing})
         if result is not None and any(operations["store"] for operations in result.operations.values()):
             # It acquired both leases, and has finished.
             assert LeaseState.HELD not in {one.lease_state(), other.lease_state()}, "a lease stays held"
         return result
+
+    def check_latest(self, conflicts: Sequence[Conflict], lacking: set[str]) -> None:
+        """A value does not lose to a delete whose time is not exact, unless it is missing, or either is a decision."""
+        for conflict in conflicts:
+            if conflict.source.decided or conflict.target.decided or conflict.key in lacking:
+                continue
+            source_wins = conflict.winner == "source"
+            winner, loser = (conflict.source, conflict.target) if source_wins else (conflict.target, conflict.source)
+            assert loser.deletes or not (winner.deletes and winner.inexact), f"an older delete won: {conflict}"
 
     @contextmanager
     def survives(self, fault: Fault | None, environment: Environment) -> Iterator[None]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import kvsync
-from kvsync.native import DECISION, TOMBSTONE
+from kvsync.native import DECISION, INEXACT, TOMBSTONE
 from kvsync.policy import POLICIES, Verdict, conflict_copy, judge, newer, refuse, resolve_policy
 from kvsync.types import Change, Conflict
 
@@ -18,6 +18,8 @@ def change(stamp: int, origin: int = 1, flags: int = 0, digest: bytes = b"d", ke
 
 OLD, NEW = change(10), change(20, origin=2)
 OLD_DELETE, NEW_DELETE = change(10, flags=TOMBSTONE, digest=b""), change(20, origin=2, flags=TOMBSTONE, digest=b"")
+FOUND_DELETE = change(20, origin=2, flags=TOMBSTONE | INEXACT, digest=b"")
+FOUND = change(20, origin=2, flags=INEXACT)
 COPY = "k~00000000000000ff-c0ffee00"
 
 TABLE = [
@@ -25,6 +27,12 @@ TABLE = [
     ("latest", NEW, OLD, Verdict("source")),
     ("latest", NEW_DELETE, OLD, Verdict("source")),
     ("latest", NEW, OLD_DELETE, Verdict("source")),
+    ("latest", FOUND_DELETE, OLD, Verdict("target")),
+    ("latest", OLD, FOUND_DELETE, Verdict("source")),
+    ("latest", OLD._replace(flags=INEXACT), FOUND_DELETE, Verdict("source")),
+    ("latest", OLD, FOUND, Verdict("target")),
+    ("latest", FOUND, OLD_DELETE, Verdict("source")),
+    ("latest", NEW_DELETE, OLD._replace(flags=INEXACT), Verdict("source")),
     ("source", OLD, NEW, Verdict("source")),
     ("source", NEW, OLD, Verdict("source")),
     ("source", OLD_DELETE, NEW, Verdict("source")),
@@ -34,6 +42,11 @@ TABLE = [
     ("keep-both", NEW, OLD, Verdict("source", copy="target")),
     ("keep-both", NEW_DELETE, OLD, Verdict("source", copy="target")),
     ("keep-both", NEW, OLD_DELETE, Verdict("source")),
+    ("keep-both", OLD, FOUND_DELETE, Verdict("source")),
+    ("keep-both", FOUND_DELETE, OLD, Verdict("target")),
+    ("source", FOUND_DELETE, OLD, Verdict("source")),
+    ("target", OLD, FOUND_DELETE, Verdict("target")),
+    ("keep-both", change(10, key=COPY + ".md"), change(20, 2, key=COPY + ".md"), Verdict("target")),
     ("keep-both", change(10, key=COPY), change(20, 2, key=COPY), Verdict("target")),
     ("fail", OLD, NEW, Verdict("target")),
 ]
@@ -45,7 +58,10 @@ def test_verdicts(policy: Any, source: Change, target: Change, verdict: Verdict)
 
 
 @pytest.mark.parametrize("policy", [*POLICIES, lambda *_: b"own"])
-@pytest.mark.parametrize(("source", "target"), [(OLD, NEW), (NEW, OLD), (OLD_DELETE, NEW), (OLD, NEW_DELETE)])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [(OLD, NEW), (NEW, OLD), (OLD_DELETE, NEW), (OLD, NEW_DELETE), (OLD, FOUND_DELETE), (FOUND_DELETE, OLD)],
+)
 @pytest.mark.parametrize("decided", ["source", "target", "both"])
 def test_a_decision_is_never_decided_again(policy: Any, source: Change, target: Change, decided: str) -> None:
     """It competes by plain order, whatever the policy: sides that differ in policy converge."""
@@ -135,3 +151,31 @@ def test_a_copys_name_depends_on_the_loser_alone() -> None:
     assert conflict_copy(change(255, origin=9, digest=bytes.fromhex("c0ffee00"))) == COPY
     assert conflict_copy(change(254)) != conflict_copy(change(255))
     assert conflict_copy(change(255, digest=b"x")) != conflict_copy(change(255, digest=b"y"))
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("note.md", "note{}.md"),
+        ("dir.d/note", "dir.d/note{}"),
+        ("dir.d/note.md", "dir.d/note{}.md"),
+        ("note", "note{}"),
+        (".profile", ".profile{}"),
+        ("home/.profile", "home/.profile{}"),
+        (".config.json", ".config{}.json"),
+        ("archive.tar.gz", "archive.tar{}.gz"),
+        ("Dr. Strange", "Dr. Strange{}"),
+        ("ends with a dot.", "ends with a dot.{}"),
+        ("note.long-suffix", "note.long-suffix{}"),
+        ("note.abcdefghijklmnopq", "note.abcdefghijklmnopq{}"),
+        ("two\nlines.md", "two\nlines{}.md"),
+        ("note.md\n", "note.md\n{}"),
+        ("", "{}"),
+    ],
+)
+def test_a_copy_keeps_the_extension_of_its_file(key: str, name: str) -> None:
+    loser = change(255, digest=bytes.fromhex("c0ffee00"), key=key)
+    copy = conflict_copy(loser)
+    assert copy == name.format("~00000000000000ff-c0ffee00")
+    copied = loser._replace(key=copy)
+    assert POLICIES["keep-both"](copied, copied._replace(stamp=256)) == Verdict("target")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kvsync.types import Change, Conflict
 
-__all__ = ["change_fields", "conflict_fields", "expiry_text", "id_text", "stamp_fields", "time_text"]
+__all__ = ["change_fields", "conflict_fields", "expiry_text", "id_text", "order_text", "stamp_fields", "time_text"]
 
 STAMP_MS_SHIFT = 16
 
@@ -50,6 +50,7 @@ def change_fields(change: Change) -> dict[str, object]:
         "size": change.size,
         "digest": None if change.deletes else change.digest.hex(),
         "decided": change.decided,
+        "exact": not change.inexact,
         "expires": change.expires / 1000 if change.expires else None,
     }
 
@@ -66,11 +67,18 @@ def expiry_text(change: Change) -> str:
     return f", expires {time_text(change.expires / 1000) or 'beyond year 9999'}"
 
 
+def order_text(conflict: Conflict, policy: str) -> str:
+    """Return a note to follow the outcome of a conflict, if its policy goes by time and times are not exact."""
+    goes_by_time = policy in {"latest", "keep-both"}
+    return "" if conflict.certain or not goes_by_time else " (it is not certain which change is the later one)"
+
+
 def conflict_fields(conflict: Conflict) -> dict[str, object]:
     """Return the fields of a conflict."""
     return {
         "key": conflict.key,
         "winner": conflict.winner,
+        "certain": conflict.certain,
         "kept_as": conflict.kept_as,
         "lost_as": list(conflict.lost_as),
         "source": change_fields(conflict.source),

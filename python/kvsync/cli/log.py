@@ -43,4 +43,5 @@ def _line(change: Change) -> str:
     time = stamp_fields(change.stamp)["time"]
     did = "delete" if change.deletes else f"put {change.size:,} B"
     decided = " (decides a conflict)" if change.decided else ""
-    return f"{time}  {id_text(change.origin)}  {did:>14}  {change.key!r}{expiry_text(change)}{decided}"
+    inexact = " (time not exact)" if change.inexact else ""
+    return f"{time}  {id_text(change.origin)}  {did:>14}  {change.key!r}{expiry_text(change)}{decided}{inexact}"

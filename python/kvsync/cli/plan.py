@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from kvsync import api
 from kvsync.cli.changes import read_changes
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.json_fields import change_fields, conflict_fields, expiry_text
+from kvsync.cli.json_fields import change_fields, conflict_fields, expiry_text, order_text
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN, expiry_line
@@ -35,7 +35,7 @@ def plan(
     with opened_pair(source, target, create=True) as (one, other):
         found = api.plan(one, other, changes, conflict=run.conflict, scan=run.scans, max_delete=run.max_delete)
     output.result(_fields(found) if output.json else {})
-    output.say_all(_lines(found))
+    output.say_all(_lines(found, run.conflict))
     return DONE
 
 
@@ -52,13 +52,14 @@ def _fields(found: Plan) -> dict[str, object]:
     }
 
 
-def _lines(found: Plan) -> Iterator[str]:
+def _lines(found: Plan, policy: str) -> Iterator[str]:
     yield f"{redact(found.source)} <-> {redact(found.target)} (plan: nothing is written)"
     if found.empty:
         yield "  nothing to do"
     yield from _direction("target", found.to_target, found.to_target_count)
     yield from _direction("source", found.to_source, found.to_source_count)
-    yield from first_of((_conflict_line(conflict) for conflict in found.conflicts), len(found.conflicts))
+    conflicts = (_conflict_line(conflict) + order_text(conflict, policy) for conflict in found.conflicts)
+    yield from first_of(conflicts, len(found.conflicts))
     yield from expiry_line(found.expiry_ignored)
     yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"
 

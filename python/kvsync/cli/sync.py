@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from kvsync import api
 from kvsync.cli.changes import read_changes
 from kvsync.cli.exitcodes import DONE, FAILED
-from kvsync.cli.json_fields import conflict_fields
+from kvsync.cli.json_fields import conflict_fields, order_text
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
@@ -69,7 +69,7 @@ def sync(
         kept = {} if dry_run else _kept(result.conflicts)
     seconds = time.perf_counter() - started
     output.result(_fields(result, kept, seconds, dry_run=dry_run))
-    output.say_all(_lines(result, kept, seconds, dry_run=dry_run))
+    output.say_all(_lines(result, kept, seconds, run.conflict, dry_run=dry_run))
     return _outcome(result, output, dry_run=dry_run)
 
 
@@ -116,7 +116,7 @@ def _key_fields(entry: MissingKey | UnreadableKey) -> dict[str, str]:
     return {"key": entry.key, "side": entry.side, "reason": redact(entry.reason)}
 
 
-def _lines(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run: bool) -> Iterator[str]:
+def _lines(result: SyncResult, kept: dict[str, str], seconds: float, policy: str, *, dry_run: bool) -> Iterator[str]:
     moved = "would move" if dry_run else "moved     "
     in_source, in_target = result.committed
     title = f"{redact(result.source)} <-> {redact(result.target)}"
@@ -126,7 +126,9 @@ def _lines(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run:
         yield f"  {moved} {result.pushed:,} to the target, {result.pulled:,} to the source"
     else:
         yield f"  {moved} nothing: there is nothing to do"
-    conflicts = (_conflict_line(conflict, kept, dry_run=dry_run) for conflict in result.conflicts)
+    conflicts = (
+        _conflict_line(conflict, kept, dry_run=dry_run) + order_text(conflict, policy) for conflict in result.conflicts
+    )
     yield from first_of(conflicts, len(result.conflicts))
     yield from first_of((_key_line("missing", missing) for missing in result.missing), len(result.missing))
     yield from first_of((_key_line("unreadable", each) for each in result.unreadable), len(result.unreadable))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kvsync.expiry import write_until
 from kvsync.index.lost import LostValue
-from kvsync.native import DECISION, TOMBSTONE, Segment, digest_values, stamp_after
+from kvsync.native import DECISION, INEXACT, TOMBSTONE, Segment, digest_values, stamp_after
 from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
 from kvsync.run.commit import log_local, record_written
 from kvsync.run.guard import guard_of
@@ -65,8 +65,8 @@ class Decision:
 
     @classmethod
     def of_change(cls, change: Change) -> Decision:
-        """Return the decision for what one side holds already."""
-        return cls(change.key, change.flags | DECISION, change.size, change.digest, change.expires)
+        """Return the decision for what one side holds already; it is made at an exact time, by this run."""
+        return cls(change.key, change.flags & ~INEXACT | DECISION, change.size, change.digest, change.expires)
 
     def logged(self, origin: int, stamp: int) -> Change:
         """Return the change that this decision becomes."""
