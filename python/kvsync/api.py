@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.result import OnProgress, SyncResult
     from kvsync.storages.contract import Storage
+    from kvsync.store import OnError
     from kvsync.types import Change, Delete, Put
 
     Target: TypeAlias = "str | os.PathLike[str] | MutableMapping[str, bytes] | Storage"
@@ -174,8 +175,16 @@ def commit(
         return steps.commit(one, changes, options, environment or Environment(clock=clock))
 
 
-def open(storage: Target, *, clock: Callable[[], float] = time.time) -> Store:  # noqa: A001 - kvsync.open
+def open(  # noqa: A001 - kvsync.open
+    storage: Target, *, on_error: OnError = "discard", clock: Callable[[], float] = time.time
+) -> Store:
     """Open a storage as a mapping that logs what is written through it.
+
+    Writes are collected and committed together, see `Store`. `on_error` decides about those that are not committed yet
+    when an exception leaves the `with` block: "discard" drops them, "flush" commits them.
+
+    Raises:
+        UsageError: `storage` does not name a storage.
 
     >>> import kvsync
     >>> a, b = {}, {}
@@ -185,7 +194,7 @@ def open(storage: Target, *, clock: Callable[[], float] = time.time) -> Store:  
     1
     """
     one, owned = open_storage(storage)
-    return Store(one, Environment(clock=clock), close=owned)
+    return Store(one, Environment(clock=clock), close=owned, on_error=on_error)
 
 
 def status(storage: Target) -> Status:

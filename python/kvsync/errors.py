@@ -5,6 +5,7 @@ KvsyncError
 ├── UsageError            the call is wrong: fix the key, value, option or URL (also a ValueError)
 │   └── SameStorageError  source and target are the same storage: name two different ones
 ├── StorageError          a storage failed: repair it and run again (also an OSError)
+│   └── RefusedError       a storage refused some keys, the others are written: change those, or leave them out
 ├── LockError             no lease, or no longer: run again later, no data is lost
 │   ├── LockHeldError     somebody else holds the lease: wait, or `kvsync unlock` if the holder is dead
 │   └── LockLostError     our lease expired or was taken over: run again
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from kvsync.types import Conflict
+    from kvsync.types import Conflict, Refusal
 
 __all__ = [
     "BudgetError",
@@ -38,6 +39,7 @@ __all__ = [
     "LockError",
     "LockHeldError",
     "LockLostError",
+    "RefusedError",
     "SameStorageError",
     "StalePlanError",
     "StorageError",
@@ -79,6 +81,21 @@ class StorageError(KvsyncError, OSError):
         KvsyncError.__init__(self, message, storage=storage, key=key)
 
     __str__ = KvsyncError.__str__
+
+
+class RefusedError(StorageError):
+    """A storage refused some of the changes that the caller gave; the others were written and logged.
+
+    Attributes:
+        refused: every refused key, with the reason; `key` is the first of them.
+    """
+
+    def __init__(self, *, storage: str, refused: Sequence[Refusal]) -> None:
+        first = refused[0]
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        message = f"could not change {first.key!r}{more}: {first.reason}; the other changes were logged"
+        super().__init__(message, storage=storage, key=first.key)
+        self.refused = list(refused)
 
 
 class LockError(KvsyncError):

@@ -41,6 +41,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.lease",),
     ("kvsync.digesting",),
     ("kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost"),
+    ("kvsync.pending",),
     ("kvsync.index.objects", "kvsync.expiry"),
     ("kvsync.replica.knowledge", "kvsync.replica.checkpoints"),
     ("kvsync.replica",),

@@ -77,6 +77,8 @@ def _fields(error: BaseException, *, usage: bool) -> dict[str, object]:
         fields |= {"owner": error.owner, "expires": time_text(error.expires)}
     elif isinstance(error, errors.ConflictError):
         fields |= {"conflicts": [conflict_fields(conflict) for conflict in error.conflicts]}
+    elif isinstance(error, errors.RefusedError):
+        fields |= {"refused": [{"key": refusal.key, "reason": redact(refusal.reason)} for refusal in error.refused]}
     elif isinstance(error, errors.IndexDamagedError):
         fields |= {"name": error.name, "offset": error.offset}
     return fields

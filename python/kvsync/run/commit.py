@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from kvsync.digesting import BATCH_BYTES, BATCH_COUNT, Digested, read_batches
-from kvsync.errors import StorageError, UsageError
+from kvsync.errors import RefusedError, UsageError
 from kvsync.expiry import expires_ms, unexpiring, write_until
 from kvsync.native import Given, Segment, stamp_after
 from kvsync.replica.segments import changes_of
@@ -127,7 +127,7 @@ def commit_given(
 
     Raises:
         UsageError: a change is malformed, or names a value as stored that is not there.
-        StorageError: a value cannot be written; the others are written and logged.
+        RefusedError: a value cannot be written; the others are written and logged.
     """
     if not changes:
         return side
@@ -152,7 +152,7 @@ def _write_and_log(side: Side, taken: Taken, environment: Environment, *, releas
     """Write the caller's values and log what was written; `releases`: the lease is released with that.
 
     Raises:
-        StorageError: a value cannot be written; the others are written and logged.
+        RefusedError: a value cannot be written; the others are written and logged.
     """
     with transaction(side):
         intent, refusals, written = _write_given(side, taken, environment)
@@ -165,9 +165,8 @@ def _write_and_log(side: Side, taken: Taken, environment: Environment, *, releas
             record_written(side, logged, written, logged.expired(environment.now_ms()))
         else:
             side.log.delete_intent(intent)
-    for refusal in refusals:
-        message = f"could not change {refusal.key!r}: {refusal.reason}; the other changes were logged"
-        raise StorageError(message, storage=side.storage.name, key=refusal.key)
+    if refusals:
+        raise RefusedError(storage=side.storage.name, refused=refusals)
 
 
 def record_written(side: Side, segment: Segment, written: Mapping[str, bytes | None], emptied: Collection[str]) -> None:
