@@ -12,6 +12,7 @@ from kvsync.probe import Probe, probe
 from kvsync.replica.session import read_manifest
 from kvsync.run.holder import read_lease
 from kvsync.storages.contract import Tier, has_dry_probe, has_skipped
+from kvsync.storages.overlap import folder_around
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,7 @@ class Diagnosis:
         probe: how it handled conditional writes; None if that could not be tested.
         unmade: what the first run will create here, if nothing could be tested without creating it; else empty.
         skipped: entries that a scan skips, since they are not values or their names cannot be keys.
+        notes: what else to know, one sentence each.
         wrong: the problems, one sentence each, with what to do; empty if there are none.
     """
 
@@ -43,6 +45,7 @@ class Diagnosis:
     probe: Probe | None = None
     unmade: str = ""
     skipped: tuple[Skipped, ...] = ()
+    notes: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -68,6 +71,11 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
     _note(found, lambda: read_lease(storage))
     _note(found, lambda: next(iter(storage.scan()), None))
     found.skipped = storage.skipped if has_skipped(storage) else ()
+    if folder := folder_around(storage):
+        found.notes.append(
+            f"its files are in the folder {folder!r:.300}, which kvsync syncs: a run of the two leaves them out, and "
+            "a run of that folder with another storage copies them as they are at that moment"
+        )
     _note(found, lambda: _test(found, storage, environment))
     found.capabilities = storage.capabilities  # some storages learn from their server what it supports
     return found

@@ -185,7 +185,7 @@ class Store(MutableMapping[str, bytes]):
         message = "the store is empty"
         raise KeyError(message)
 
-    def setdefault(self, key: str, default: Value | None = None, /) -> bytes:  # type: ignore[override]
+    def setdefault(self, key: str, default: Value | None = None, /) -> bytes:
         """Return the value of `key`; if it has none, set it to `default` first.
 
         Raises:

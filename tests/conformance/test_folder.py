@@ -10,6 +10,7 @@ import pytest
 
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.folder import FolderStorage
+from kvsync.storages.partial import PartialStorage
 from kvsync.testing.conformance import StorageConformance
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 EXPECTED = Capabilities(
     Tier.FOLDER,
     tokens=OpaqueTokens(),
-    supports=frozenset({Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE}),
+    supports=frozenset(
+        {Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.DRY_PROBE}
+    ),
 )
 
 
@@ -48,3 +51,14 @@ class TestLinkToFolder(StorageConformance):
         (tmp_path / "real").mkdir()
         (tmp_path / "link").symlink_to("real")
         return partial(FolderStorage, tmp_path / "link", create=False)
+
+
+class TestFolderWithoutSomeKeys(StorageConformance):
+    """What is left out of a folder changes nothing about the rest."""
+
+    expects = EXPECTED
+    processes = False
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        return lambda: PartialStorage(FolderStorage(tmp_path / "folder"), {"own.db": "it is somebody else's"})

@@ -24,7 +24,7 @@ EXPECTED = Capabilities(
     Tier.TRANSACTIONAL,
     distance="mapped",
     lease_stays=True,
-    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.SIZES, Support.DRY_PROBE}),
+    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SIZES, Support.DRY_PROBE}),
 )
 
 

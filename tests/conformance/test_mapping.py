@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 
-DICT = Capabilities(
-    Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY, Support.SKIPPED})
-)
+DICT = Capabilities(Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY, Support.SKIPPED}))
 EXPIRING = Capabilities(Tier.CONDITIONAL, distance="memory", supports=frozenset({Support.EXPIRY, Support.IDENTITY}))
 
 

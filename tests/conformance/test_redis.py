@@ -24,9 +24,9 @@ EXPECTED = Capabilities(
     Tier.CONDITIONAL,
     distance="network",
     lease_stays=True,
-    supports=frozenset({Support.IDENTITY, Support.EXPIRY}),
+    supports=frozenset({Support.IDENTITY, Support.NESTING, Support.EXPIRY}),
 )
-HASH = replace(EXPECTED, supports=frozenset({Support.IDENTITY}))
+HASH = replace(EXPECTED, supports=frozenset({Support.IDENTITY, Support.NESTING}))
 
 numbers = itertools.count()
 

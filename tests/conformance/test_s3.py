@@ -28,7 +28,7 @@ EXPECTED = Capabilities(
     tokens=OpaqueTokens(),
     conditions="claimed",
     lease_stays=True,
-    supports=frozenset(Support) - {Support.TRANSACTION, Support.EXPIRY, Support.DRY_PROBE},
+    supports=frozenset(Support) - {Support.TRANSACTION, Support.EXPIRY, Support.FILES, Support.DRY_PROBE},
 )
 IN_MEMORY = replace(EXPECTED, supports=EXPECTED.supports - {Support.HOST, Support.COPY})
 

@@ -36,6 +36,7 @@ def part(name: str) -> set[str]:
         (replace(PLAIN, supports=frozenset({Support.SIZES, Support.STREAMING})), {"SizeTests", "StreamTests"}),
         (replace(PLAIN, supports=frozenset({Support.COPY})), {"CopyTests"}),
         (replace(PLAIN, supports=frozenset({Support.IDENTITY, Support.HOST})), {"IdentityTests", "HostTests"}),
+        (replace(PLAIN, supports=frozenset({Support.NESTING, Support.FILES})), {"NestingTests", "FilesTests"}),
         (replace(PLAIN, supports=frozenset({Support.SKIPPED, Support.DRY_PROBE})), {"SkippedTests", "DryProbeTests"}),
     ],
 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXPECTED = Capabilities(
     Tier.TRANSACTIONAL,
     distance="mapped",
-    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.DRY_PROBE}),
+    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.DRY_PROBE}),
 )
 EXPIRING = replace(EXPECTED, supports=EXPECTED.supports | {Support.EXPIRY})
 

@@ -17,8 +17,10 @@ from kvsync.storages.contract import (
     has_copy,
     has_dry_probe,
     has_expiry,
+    has_files,
     has_host,
     has_identity,
+    has_nesting,
     has_sizes,
     has_skipped,
     has_streaming,
@@ -41,6 +43,8 @@ CHECKS: dict[Support, Callable[[Storage], bool]] = {
     Support.STREAMING: has_streaming,
     Support.COPY: has_copy,
     Support.IDENTITY: has_identity,
+    Support.NESTING: has_nesting,
+    Support.FILES: has_files,
     Support.HOST: has_host,
     Support.SKIPPED: has_skipped,
     Support.DRY_PROBE: has_dry_probe,
@@ -65,6 +69,9 @@ class RemoteStorage:
         self.copy = False
         self.expiries = 0
         self.dry_probe = False
+        self.unmade = True
+        self.contains = ["a volume"]
+        self.files = 3
         self.inner = MappingStorage({})
         self.ignores_conditions = ignores_conditions
         self.stored: list[str] = []

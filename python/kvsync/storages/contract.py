@@ -28,8 +28,10 @@ __all__ = [
     "SupportsCopy",
     "SupportsDryProbe",
     "SupportsExpiry",
+    "SupportsFiles",
     "SupportsHost",
     "SupportsIdentity",
+    "SupportsNesting",
     "SupportsSizes",
     "SupportsSkipped",
     "SupportsStreaming",
@@ -39,8 +41,10 @@ __all__ = [
     "has_copy",
     "has_dry_probe",
     "has_expiry",
+    "has_files",
     "has_host",
     "has_identity",
+    "has_nesting",
     "has_sizes",
     "has_skipped",
     "has_streaming",
@@ -75,6 +79,8 @@ class Support(StrEnum):
     STREAMING = "streaming"
     COPY = "copy"
     IDENTITY = "identity"
+    NESTING = "nesting"
+    FILES = "files"
     HOST = "host"
     SKIPPED = "skipped"
     DRY_PROBE = "dry_probe"
@@ -216,6 +222,25 @@ class SupportsIdentity(Storage, Protocol):
     """Equal for any two handles of one storage, however they were opened."""
 
 
+class SupportsNesting(Storage, Protocol):
+    """A storage within which there can be another one: a folder, or what begins with a prefix."""
+
+    def contains(self, other: Storage) -> bool:
+        """Return whether `other`, of any kind, is within this storage, so that a run of both would sync itself.
+
+        Recognise it however the two are named. Ask a server only if nothing else tells.
+        """
+        ...
+
+
+class SupportsFiles(Storage, Protocol):
+    """A storage that is kept in files of this machine, which may be within a folder that it is synced with."""
+
+    def files(self) -> list[str]:
+        """Return the paths of its files, absolute and without symbolic links, whether or not they exist."""
+        ...
+
+
 class SupportsHost(Storage, Protocol):
     """A storage on a server that keeps conditions for all storages of one host, or for none of them."""
 
@@ -323,6 +348,13 @@ class SupportsCopy(SupportsStreaming, Protocol):
 class SupportsDryProbe(Storage, Protocol):
     """A storage whose first write creates something that stays: a table, a directory, a bucket."""
 
+    def unmade(self) -> str:
+        """Return what does not exist yet and the first write creates, in words for people; empty if it exists.
+
+        A misspelt name shows here, so that a run refuses it instead of taking it for an empty storage.
+        """
+        ...
+
     def dry_probe(self) -> AbstractContextManager[str]:
         """Yield an empty text: index objects can be written inside, and everything created for them is undone.
 
@@ -369,6 +401,16 @@ def has_copy(storage: Storage) -> TypeGuard[SupportsCopy]:
 def has_identity(storage: Storage) -> TypeGuard[SupportsIdentity]:
     """Whether `storage` recognises other handles of itself."""
     return Support.IDENTITY in storage.capabilities.supports
+
+
+def has_nesting(storage: Storage) -> TypeGuard[SupportsNesting]:
+    """Whether another storage can be within `storage`."""
+    return Support.NESTING in storage.capabilities.supports
+
+
+def has_files(storage: Storage) -> TypeGuard[SupportsFiles]:
+    """Whether `storage` is kept in files."""
+    return Support.FILES in storage.capabilities.supports
 
 
 def has_host(storage: Storage) -> TypeGuard[SupportsHost]:

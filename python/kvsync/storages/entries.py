@@ -15,7 +15,7 @@ from kvsync.storages.contract import RESERVED, SKIPPED_MAX
 from kvsync.types import Skipped, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Iterator, MutableMapping, Sequence
 
     from kvsync.storages.batch import Batch
 
@@ -52,16 +52,15 @@ class Entries:
             Exception: the mapping cannot be listed.
         """
         listed: list[object] = list(self._mapping)
-        texts = listed if set(map(type, listed)) <= {str} else [key for key in listed if isinstance(key, str)]
-        keys: list[str] = sorted(texts)  # type: ignore[type-var]
+        keys = sorted(key for key in listed if isinstance(key, str))
+        are_text = len(keys) == len(listed)
         start, stop = bisect_left(keys, PREFIX), bisect_left(keys, PREFIX_END)
         objects = [key[len(PREFIX) :] for key in keys[start:stop]]
         del keys[start:stop]
         impossible = _impossible(keys)
         if impossible:
             keys = [key for key in keys if key not in impossible]
-        strange = (Skipped(f"{key!r:.200}", _strange(key), False) for key in listed if not isinstance(key, str))
-        skipped = [*impossible.values()] if texts is listed else [*impossible.values(), *islice(strange, SKIPPED_MAX)]
+        skipped = [*impossible.values(), *([] if are_text else islice(_strange(listed), SKIPPED_MAX))]
         return Listing(keys, objects, tuple(skipped[:SKIPPED_MAX]))
 
     def get(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
@@ -101,7 +100,7 @@ class Entries:
 
     def _one(self, key: str) -> bytes | Unreadable | None:
         try:
-            value: object = self._mapping.get(key, _ABSENT)  # type: ignore[arg-type]
+            value: object = self._mapping.get(key, _ABSENT)
         except Exception as error:  # noqa: BLE001 - a mapping may raise anything
             return Unreadable(f"the mapping could not read it: {error!r:.500}")
         if value is _ABSENT:
@@ -117,7 +116,9 @@ def _impossible(keys: list[str]) -> dict[str, Skipped]:
         text = "\n".join(some)
         # A reserved name in ASCII is spelt like that; only other scripts can disguise it.
         if not text.isascii() or RESERVED[1:] in text.lower():
-            found |= {key: Skipped(f"{key!r:.400}", why, False) for key in some if (why := _why_impossible(key))}
+            found |= {
+                key: Skipped(f"{key!r:.400}", why, harmless=False) for key in some if (why := _why_impossible(key))
+            }
     return found
 
 
@@ -131,8 +132,10 @@ def _why_impossible(key: str) -> str:
     return ""
 
 
-def _strange(key: object) -> str:
-    return f"a key is a str, not {_kind(key)}"
+def _strange(listed: list[object]) -> Iterator[Skipped]:
+    for key in listed:
+        if not isinstance(key, str):
+            yield Skipped(f"{key!r:.200}", f"a key is a str, not {_kind(key)}", harmless=False)
 
 
 def _kind(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["absolute"]
+__all__ = ["absolute", "is_within"]
 
 
 def absolute(path: str) -> str:
@@ -15,3 +15,31 @@ def absolute(path: str) -> str:
     """
     # Not `os.path.abspath`: it removes `link/..`, which is the parent of the link's target.
     return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+
+
+def is_within(path: str, folder: str) -> bool:
+    """Return whether `path` is `folder` or below it, by whatever links, mounts or letter case either is spelt.
+
+    >>> is_within("/var/../var/log/x", "/var/log"), is_within("/var/logs", "/var/log")
+    (True, False)
+    """
+    here, top = os.path.realpath(path), os.path.realpath(folder)
+    status = _status(top)
+    while True:
+        if here == top or (status is not None and _is_same(_status(here), status)):
+            return True
+        parent = os.path.dirname(here)
+        if parent == here:
+            return False
+        here = parent
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _is_same(one: os.stat_result | None, other: os.stat_result) -> bool:
+    return one is not None and os.path.samestat(one, other)

@@ -9,8 +9,10 @@ from kvsync.storages.contract import (
     SupportsCopy,
     SupportsDryProbe,
     SupportsExpiry,
+    SupportsFiles,
     SupportsHost,
     SupportsIdentity,
+    SupportsNesting,
     SupportsSkipped,
     SupportsTransaction,
 )
@@ -33,6 +35,8 @@ class _Complete(
     SupportsExpiry,
     SupportsCopy,
     SupportsIdentity,
+    SupportsNesting,
+    SupportsFiles,
     SupportsHost,
     SupportsSkipped,
     SupportsDryProbe,
@@ -47,8 +51,9 @@ class WrappedStorage:
     It has every optional method. Its capabilities say which of them work: they are those of `inner` at that moment,
     since some storages learn from their server what they can do, unless they were set here.
 
-    `begin` and `commit` are the operations of a transaction. `origin`, `dry_probe`, `close` and the attributes are no
-    operations: they send no request, or happen in a killed process, too.
+    `begin` and `commit` are the operations of a transaction. `origin`, `contains`, `files`, `unmade`, `dry_probe`,
+    `close` and the attributes are no operations: they send no request, are asked before a run, or happen in a killed
+    process, too.
     """
 
     _capabilities: Capabilities | None = None
@@ -122,6 +127,14 @@ class WrappedStorage:
         """The identity of `inner`."""
         return self._complete.identity
 
+    def contains(self, other: Storage) -> bool:
+        """Forward `SupportsNesting.contains`; of `other`, what its wrappers wrap counts."""
+        return self._complete.contains(innermost(other))
+
+    def files(self) -> list[str]:
+        """Forward `SupportsFiles.files`."""
+        return self._complete.files()
+
     @property
     def host(self) -> str:
         """The host of `inner`."""
@@ -185,6 +198,10 @@ class WrappedStorage:
     ) -> Written | None:
         """Forward `SupportsCopy.copy`."""
         return self.around("copy", self._complete.copy, key, origin, version, size, expect, meanwhile=meanwhile)
+
+    def unmade(self) -> str:
+        """Forward `SupportsDryProbe.unmade`."""
+        return self._complete.unmade()
 
     def dry_probe(self) -> AbstractContextManager[str]:
         """Forward `SupportsDryProbe.dry_probe`."""

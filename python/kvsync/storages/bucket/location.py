@@ -8,6 +8,7 @@ with `concurrency=` and `lease=advisory`. Missing parameters are taken from the 
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.url import Url
 
-__all__ = ["CONCURRENCY", "Location", "Service", "service_of", "without_retries"]
+__all__ = ["CONCURRENCY", "Location", "Service", "are_one_bucket", "service_of", "without_retries"]
 
 CONCURRENCY = 16
 CONCURRENCY_MAX = 1024
@@ -190,6 +191,32 @@ class Location:
                 text = text.replace(value, "***")
             message = f"the client refused its settings: check the URL's parameters and the environment ({text:.300})"
             raise UsageError(message, storage=self.name) from None
+
+
+def are_one_bucket(one: str, other: str) -> bool:
+    """Whether two `Location.host` name one bucket, perhaps by two names of its server; looks these names up.
+
+    >>> are_one_bucket("s3:http://localhost:8333/app", "s3:http://127.0.0.1:8333/app")
+    True
+    """
+    (kind, _, where), (other_kind, _, other_where) = one.partition(":"), other.partition(":")
+    (endpoint, _, bucket), (other_endpoint, _, other_bucket) = where.rpartition("/"), other_where.rpartition("/")
+    if not one or (kind, bucket) != (other_kind, other_bucket):
+        return False
+    return endpoint == other_endpoint or not _addresses(endpoint).isdisjoint(_addresses(other_endpoint))
+
+
+def _addresses(endpoint: str) -> set[tuple[str, int]]:
+    """Return the addresses and the port of an endpoint's server; none if there is no endpoint, or no such host."""
+    parts = urlsplit(endpoint)
+    if not parts.hostname:
+        return set()
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    return {(str(address[0]), port) for *_, address in found}
 
 
 def _bucket(parsed: Url) -> str:

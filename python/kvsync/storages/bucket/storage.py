@@ -19,7 +19,7 @@ from kvsync.storages.bucket.copying import Copier
 from kvsync.storages.bucket.index import INDEX, BucketIndex
 from kvsync.storages.bucket.listing import Listing
 from kvsync.storages.bucket.listing_cache import ListingCache
-from kvsync.storages.bucket.location import CONCURRENCY, Location, without_retries
+from kvsync.storages.bucket.location import CONCURRENCY, Location, are_one_bucket, without_retries
 from kvsync.storages.bucket.prefix_order import prefix_levels
 from kvsync.storages.bucket.stream import gather
 from kvsync.storages.bucket.values import ObjectValues
@@ -30,6 +30,7 @@ from kvsync.types import ABSENT, ANY, Origin, Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Skipped, Stored, Version, Written
 
 __all__ = ["BucketStorage", "open_url"]
@@ -38,7 +39,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SCAN_COUNT = 10_000
-_SUPPORTS = frozenset({Support.IDENTITY, Support.SKIPPED, Support.SIZES, Support.STREAMING})
+_SUPPORTS = frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.SIZES, Support.STREAMING})
 
 
 def open_url(url: str) -> BucketStorage:
@@ -93,6 +94,7 @@ class BucketStorage:
         self.name = name or f"{store!r}/{prefix}"
         self.identity = identity or f"{store!r} at {id(store):#x}/{prefix}"
         self.host = host or ""
+        self.prefix = prefix
         self._bucket = Bucket(store, unretried or without_retries(store), f"{prefix}/" if prefix else "", self.name)
         self._listing = Listing(self._bucket, concurrency)
         self._cache = ListingCache()
@@ -115,6 +117,16 @@ class BucketStorage:
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
         return f"BucketStorage({self.name!r})"
+
+    def contains(self, other: Storage) -> bool:
+        """Return whether the prefix of `other` is in this one, in the same bucket, whatever the server is called."""
+        if not isinstance(other, BucketStorage):
+            return False
+        outer = f"{self.prefix}/" if self.prefix else ""
+        if not f"{other.prefix}/".startswith(outer):
+            return False
+        places = {storage.identity.removesuffix(storage.prefix) for storage in (self, other)}
+        return len(places) == 1 or are_one_bucket(self.host, other.host)
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:

@@ -27,13 +27,14 @@ from kvsync.storages.folder.objects import ObjectFiles
 from kvsync.storages.folder.safe_tree import SafeTree
 from kvsync.storages.folder.staging import Staging, stage_all
 from kvsync.storages.folder.values import ValueFiles, parts_of
-from kvsync.storages.path import absolute
+from kvsync.storages.path import absolute, is_within
 from kvsync.storages.url import parse_url
 from kvsync.types import ANY, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kvsync.storages.contract import Storage
     from kvsync.types import AnyVersion, Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["FolderStorage", "open_url"]
@@ -69,7 +70,9 @@ class FolderStorage:
     capabilities = Capabilities(
         Tier.FOLDER,
         tokens=OpaqueTokens(),
-        supports=frozenset({Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE}),
+        supports=frozenset(
+            {Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.DRY_PROBE}
+        ),
     )
 
     def __init__(
@@ -81,7 +84,7 @@ class FolderStorage:
     ) -> None:
         self.path = os.fspath(path)
         self.name = self.path
-        self._absolute_path = absolute(self.path)  # each call opens it
+        self.absolute_path = absolute(self.path)  # each call opens it
         self.identity = f"file:{os.path.realpath(self.path)}"
         self._create = create
         self._clock_ns = clock_ns
@@ -271,6 +274,21 @@ class FolderStorage:
             times = [files.modified_ns(key) for key in keys]
         return [None if time_ns is None else time_ns // 1_000_000 for time_ns in times]
 
+    def contains(self, other: Storage) -> bool:
+        """Return whether another folder is within this one, or this one by another name."""
+        return isinstance(other, FolderStorage) and is_within(other.absolute_path, self.absolute_path)
+
+    def key_at(self, path: str) -> str | None:
+        """Return the key of the file at an absolute path, which has no symbolic links, or None if it is outside."""
+        root = os.path.realpath(self.absolute_path)
+        if not path.startswith(os.path.join(root, "")):
+            return None
+        return (self._naming or Naming()).decode(os.path.relpath(path, root).replace(os.sep, "/"))
+
+    def unmade(self) -> str:
+        """Return that the folder does not exist, if so."""
+        return "" if os.path.lexists(self.absolute_path) else f"the folder {self.path!r:.300}"
+
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:
         """Probe without leaving anything behind: remove the index directory if it was created inside.
@@ -281,7 +299,7 @@ class FolderStorage:
         with self._reading() as (tree, _):
             exists, used = tree is not None, tree is not None and tree.status(RESERVED) is not None
         if not exists:
-            yield f"the folder {self.path!r:.300}"
+            yield self.unmade()
             return
         try:
             yield ""
@@ -323,7 +341,7 @@ class FolderStorage:
 
     def _root(self) -> int | None:
         try:
-            return os.open(self._absolute_path, _ROOT)
+            return os.open(self.absolute_path, _ROOT)
         except FileNotFoundError:
             if not self._create:
                 raise
@@ -333,17 +351,17 @@ class FolderStorage:
         root = self._root()
         if root is not None:
             return root
-        path = self._absolute_path
+        path = self.absolute_path
         while not os.path.lexists(path):
             self._made.append(path)
             path = os.path.dirname(path)
-        os.makedirs(self._absolute_path, exist_ok=True)
-        parent = os.open(os.path.dirname(os.path.realpath(self._absolute_path)), _ROOT)
+        os.makedirs(self.absolute_path, exist_ok=True)
+        parent = os.open(os.path.dirname(os.path.realpath(self.absolute_path)), _ROOT)
         try:
             os.fsync(parent)
         finally:
             os.close(parent)
-        return os.open(self._absolute_path, _ROOT)
+        return os.open(self.absolute_path, _ROOT)
 
     def _remove_made_root(self) -> None:
         """Remove the directories that we created, from the folder upward, as far as they are empty."""

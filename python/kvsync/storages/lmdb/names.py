@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from kvsync.native import digest_values
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Names"]
+__all__ = ["Names", "environment_files"]
 
 DATABASE = "kv"
 OURS = ".kvsync/"
@@ -68,3 +70,16 @@ class Names:
         """Return the keys of the unnamed database that are names of databases, existing or ours."""
         names = [*databases, self.index, self.special]
         return frozenset([*names, *(name + b"\0" for name in names)])  # LMDB 1.0 ends names with NUL
+
+
+def environment_files(path: str) -> list[str]:
+    """Return the paths of all files of the environment at `path`, a directory unless it is a file."""
+    if os.path.isfile(path):
+        return [path, f"{path}-lock", f"{path}-kvsync.lock", f"{path}-kvsync.lease", *_leases(f"{path}-")]
+    ours = ("data.mdb", "lock.mdb", "kvsync.lock", "kvsync.lease")
+    return [*(os.path.join(path, name) for name in ours), *_leases(os.path.join(path, ""))]
+
+
+def _leases(beginning: str) -> list[str]:
+    """Return the lease files of databases with other names."""
+    return glob.glob(f"{glob.escape(beginning)}kvsync-*.lease")

@@ -26,7 +26,7 @@ from kvsync.storages.lmdb.index import Index
 from kvsync.storages.lmdb.keys import decoded, encoded
 from kvsync.storages.lmdb.lease import is_supported
 from kvsync.storages.lmdb.lease_rollback import TransactionalLease
-from kvsync.storages.lmdb.names import Names
+from kvsync.storages.lmdb.names import Names, environment_files
 from kvsync.storages.lmdb.refusals import refuse_changed, refuse_impossible
 from kvsync.storages.lmdb.values import Values, parts
 from kvsync.storages.path import absolute
@@ -65,7 +65,7 @@ class LmdbStorage:
         Tier.TRANSACTIONAL,
         distance="mapped",
         lease_stays=True,
-        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.SIZES, Support.DRY_PROBE}),
+        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SIZES, Support.DRY_PROBE}),
     )
 
     def __init__(
@@ -83,12 +83,13 @@ class LmdbStorage:
             self.path = os.fspath(path)
         else:
             self.path, given = str(path.path()), path
-        names = Names() if database is None else Names(database)
+        names = self._names = Names() if database is None else Names(database)
         self.name = name or f"lmdb:///{self.path}"
         self.identity = f"lmdb:{os.path.realpath(self.path)}?{names.database}"
+        self._absolute_path = absolute(self.path)
         self._database = Database(
             library,
-            absolute(self.path),  # opened on first use, and again after a fork
+            self._absolute_path,  # opened on first use, and again after a fork
             names,
             storage=self.name,
             map_size=map_size,
@@ -232,6 +233,22 @@ class LmdbStorage:
             StorageError: it cannot be begun or committed; nothing of it is kept.
         """
         return self._lease.within(self._database.transaction())
+
+    def files(self) -> list[str]:
+        """Return the paths of the environment's files, and of the leases of all databases in it."""
+        return environment_files(os.path.realpath(self._absolute_path))
+
+    def unmade(self) -> str:
+        """Return that the environment, or its database, does not exist, if so.
+
+        Raises:
+            StorageError: the environment cannot be read.
+        """
+        with self._database.reading() as values:
+            if values is None:
+                return f"the LMDB environment {self.path!r:.300}"
+            found = [database for database in (values.ordinary, values.special) if database is not None]
+        return "" if found else f"the database {self._names.database!r:.100} in {self.path!r:.300}"
 
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:

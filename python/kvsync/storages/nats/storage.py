@@ -230,6 +230,15 @@ class NatsStorage:
             return []
         return self._link.call(lambda session: self._values.modified_ms(session, keys))
 
+    def unmade(self) -> str:
+        """Return that the bucket does not exist, if so.
+
+        Raises:
+            StorageError: the server does not report whether it exists.
+        """
+        found = self._link.call(self._bucket.info) is not None
+        return "" if found else f"the bucket {self._bucket.name!r}"
+
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:
         """Probe without leaving anything behind: the first write creates a bucket, so probe only an existing one.

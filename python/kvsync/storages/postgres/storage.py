@@ -260,6 +260,15 @@ class PostgresStorage:
             finally:
                 self._loading = None
 
+    def unmade(self) -> str:
+        """Return that the table does not exist, if so.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        found = self._database.call(self._tables.find) is not None
+        return "" if found else f"the table {self._tables.name!r} in the database"
+
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:
         """Probe without leaving anything behind; see `SupportsDryProbe`.

@@ -39,6 +39,11 @@ class Tables:
         self._table: Table | None = None
         self._fresh_table: Table | None = None
 
+    @property
+    def name(self) -> str:
+        """The name of the storage's table, without its schema."""
+        return self._names.table
+
     def find(self, connection: Connection[Any]) -> Table | None:
         """Return the storage's table, or None if it does not exist.
 

@@ -48,6 +48,7 @@ from kvsync.types import Written
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from kvsync.storages.contract import Storage
     from kvsync.storages.redis.link import Link
     from kvsync.storages.redis.values import Values
     from kvsync.types import Expectation, Stored, Unreadable, Version
@@ -95,7 +96,7 @@ class RedisStorage:
         self.name = name
         self.identity = identity
         self._link = link
-        self._location = location
+        self.location = location
         self._strings = StringValues(link, location.prefix) if location.hash is None else None
         self._values: Values = self._strings or FieldValues(link, str(location.hash))
         index = index_key(location.prefix, location.hash)
@@ -105,7 +106,9 @@ class RedisStorage:
             Tier.CONDITIONAL,
             distance="network",
             lease_stays=True,
-            supports=frozenset({Support.IDENTITY} | ({Support.EXPIRY} if self._strings is not None else set())),
+            supports=frozenset(
+                {Support.IDENTITY, Support.NESTING} | ({Support.EXPIRY} if self._strings is not None else set())
+            ),
         )
         self._listing = Listing(self._values, name, foreign=location.foreign)
 
@@ -124,7 +127,7 @@ class RedisStorage:
             check_given(client, client.retry, client.get_connection_kwargs())
             where = ",".join(sorted(node.name for node in client.get_primaries()))
             name = f"redis://{where}?{location}&cluster=true"
-            identity = f"redis:{where}?{location}"
+            identity = f"redis:{where}/0?{location}"
             link: Link = ClusterLink(library, ErrorTexts(name, redact, library), None, client)
         else:
             arguments = client.connection_pool.connection_kwargs
@@ -134,6 +137,36 @@ class RedisStorage:
             name = f"redis://{where}/{arguments.get('db') or 0}?{location}"
             link = ServerLink(library, ErrorTexts(name, redact, library), None, client)
         return cls(link, location, name=name, identity=identity)
+
+    def contains(self, other: Storage) -> bool:
+        """Return whether the prefix of `other` is within this one, in the same database, whatever the server is called.
+
+        Equal prefixes are left to the leases, which need no request for that.
+
+        Raises:
+            StorageError: a server does not answer.
+        """
+        if not isinstance(other, RedisStorage) or self.location.hash is not None or other.location.hash is not None:
+            return False
+        inner, outer = other.location.prefix, self.location.prefix
+        (server, number), (other_server, other_number) = self.place, other.place
+        if inner == outer or not inner.startswith(outer) or number != other_number:
+            return False
+        return server == other_server or not self.run_ids().isdisjoint(other.run_ids())
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The server as it is named, and the database's number."""
+        server, _, number = self.identity.partition("?")[0].rpartition("/")
+        return server, number
+
+    def run_ids(self) -> set[str]:
+        """Return what identifies the servers, whatever they are called.
+
+        Raises:
+            StorageError: a server cannot be asked.
+        """
+        return self._traits.run_ids()
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""

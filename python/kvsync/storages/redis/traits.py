@@ -75,6 +75,14 @@ class ServerTraits:
             self._bytes_max = min([VALUE_BYTES_MAX, *sizes])
         return self._bytes_max
 
+    def run_ids(self) -> set[str]:
+        """Return what identifies the servers, whatever they are called; nothing of one that may not tell.
+
+        Raises:
+            StorageError: a server cannot be asked.
+        """
+        return {str(_texts(info).get("run_id", "")) for (info,) in self._ask(("INFO", "server"))} - {""}
+
     def _do_report(self, replies: list[Any]) -> bool | None:
         """Return whether all servers (or proxies) know the command and allow it; None if one has not answered."""
         exceptions = self._link.library.exceptions

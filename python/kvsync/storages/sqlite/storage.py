@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SqliteStorage"]
 
+BESIDE = ("-wal", "-shm", "-journal")
+"""How the names of SQLite's own files beside a database end."""
+
 BUSY_SECONDS = 5.0
 """How long a call waits for another writer, by default."""
 
@@ -55,7 +58,7 @@ class SqliteStorage:
     capabilities = Capabilities(
         Tier.TRANSACTIONAL,
         distance="mapped",
-        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.DRY_PROBE}),
+        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.DRY_PROBE}),
     )
 
     def __init__(
@@ -73,13 +76,14 @@ class SqliteStorage:
         self._rows = rows or Rows(table or Table())
         self.table = self._rows.table
         self.name = name or f"sqlite:///{self.path}"
-        self.identity = f"sqlite:{os.path.realpath(self.path)}?{self.table.name}"
+        name_of_table = self.table.name.lower()  # to SQLite, `KV` is `kv`
+        self.identity = f"sqlite:{os.path.realpath(self.path)}?{name_of_table}"
         self._random_bytes = random_bytes
         self._absolute_path = absolute(self.path)  # opened on first use
         self._database = Database(
             self._absolute_path, self.name, prepare=self._rows.prepare, busy_timeout=busy_timeout, sleep=sleep
         )
-        self._index = Index(self.table.name)
+        self._index = Index(name_of_table)
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
@@ -196,6 +200,21 @@ class SqliteStorage:
         """
         return self._database.transaction()
 
+    def files(self) -> list[str]:
+        """Return the paths of the database, and of what SQLite keeps beside it."""
+        path = os.path.realpath(self._absolute_path)
+        return [path, *(path + suffix for suffix in BESIDE)]
+
+    def unmade(self) -> str:
+        """Return that the database, or its table, does not exist, if so.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        if not os.path.lexists(self._absolute_path):
+            return f"the database {self.path!r:.300}"
+        return "" if self._database.has(self.table) else f"the table {self.table.name!r} in {self.path!r:.300}"
+
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:
         """Probe without leaving anything behind; see `SupportsDryProbe`.
@@ -204,7 +223,7 @@ class SqliteStorage:
             StorageError: the database cannot be written.
         """
         if not os.path.exists(self._absolute_path):
-            yield f"the database {self.path!r:.300}"
+            yield self.unmade()
         else:
             with rolled_back(self):
                 yield ""

@@ -35,8 +35,10 @@ from kvsync.testing.conformance.conditions import ConditionTests
 from kvsync.testing.conformance.declared import (
     DeclarationTests,
     DryProbeTests,
+    FilesTests,
     HostTests,
     IdentityTests,
+    NestingTests,
     SkippedTests,
 )
 from kvsync.testing.conformance.expiry import ExpiringTransactionTests, ExpiryTests
@@ -81,6 +83,8 @@ class StorageConformance(
     StreamTests,
     CopyTests,
     IdentityTests,
+    NestingTests,
+    FilesTests,
     HostTests,
     SkippedTests,
     DryProbeTests,
@@ -182,6 +186,8 @@ CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     StreamTests: _supports(Support.STREAMING),
     CopyTests: _supports(Support.COPY),
     IdentityTests: _supports(Support.IDENTITY),
+    NestingTests: _supports(Support.NESTING),
+    FilesTests: _supports(Support.FILES),
     HostTests: _supports(Support.HOST),
     SkippedTests: _supports(Support.SKIPPED),
     DryProbeTests: _supports(Support.DRY_PROBE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from kvsync.storages.contract import (
@@ -9,17 +10,22 @@ from kvsync.storages.contract import (
     SupportsCopy,
     SupportsDryProbe,
     SupportsExpiry,
+    SupportsFiles,
     SupportsHost,
     SupportsIdentity,
+    SupportsNesting,
     SupportsSizes,
     SupportsSkipped,
     SupportsStreaming,
     SupportsTransaction,
     has_dry_probe,
+    has_files,
     has_host,
     has_identity,
+    has_nesting,
     has_skipped,
 )
+from kvsync.storages.mapping import MappingStorage
 from kvsync.testing.conformance.tools import listing, write
 from kvsync.types import ABSENT, ANY
 
@@ -28,7 +34,15 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Capabilities, Storage
 
-__all__ = ["DeclarationTests", "DryProbeTests", "HostTests", "IdentityTests", "SkippedTests"]
+__all__ = [
+    "DeclarationTests",
+    "DryProbeTests",
+    "FilesTests",
+    "HostTests",
+    "IdentityTests",
+    "NestingTests",
+    "SkippedTests",
+]
 
 PROTOCOLS = {
     Support.TRANSACTION: SupportsTransaction,
@@ -37,6 +51,8 @@ PROTOCOLS = {
     Support.STREAMING: SupportsStreaming,
     Support.COPY: SupportsCopy,
     Support.IDENTITY: SupportsIdentity,
+    Support.NESTING: SupportsNesting,
+    Support.FILES: SupportsFiles,
     Support.HOST: SupportsHost,
     Support.SKIPPED: SupportsSkipped,
     Support.DRY_PROBE: SupportsDryProbe,
@@ -81,6 +97,31 @@ class IdentityTests:
         assert storage.identity == another.identity == before
 
 
+class NestingTests:
+    """`SupportsNesting`: a storage knows what is within it."""
+
+    def test_no_storage_of_another_kind_is_within(self, storage: Storage) -> None:
+        assert has_nesting(storage)
+        assert not storage.contains(MappingStorage({}))
+
+
+class FilesTests:
+    """`SupportsFiles`: a storage knows its files."""
+
+    def test_all_files_that_appear_are_its_own(self, storage: Storage) -> None:
+        assert has_files(storage)
+        before = storage.files()
+        assert before
+        assert all(os.path.isabs(path) for path in before)
+        folders = {os.path.dirname(path) for path in before}
+        there = {entry.path for folder in folders if os.path.isdir(folder) for entry in os.scandir(folder)}
+        write(storage, {"a": b"1"})
+        storage.store("manifest", b"1", ABSENT)
+        storage.store("lease", b"1", ABSENT)
+        made = {entry.path for folder in folders for entry in os.scandir(folder)} - there
+        assert {path for path in made if os.path.isfile(path)} <= set(storage.files())
+
+
 class HostTests:
     """`SupportsHost`: storages of one server recognise each other."""
 
@@ -103,7 +144,17 @@ class SkippedTests:
 
 
 class DryProbeTests:
-    """`SupportsDryProbe`: index objects can be tried without leaving anything behind."""
+    """`SupportsDryProbe`: what does not exist is told; index objects can be tried without leaving anything behind."""
+
+    def test_what_does_not_exist_yet_is_told_until_it_does(self, storage: Storage, another: Storage) -> None:
+        assert has_dry_probe(storage)
+        assert has_dry_probe(another)
+        unmade = storage.unmade()
+        assert another.unmade() == unmade
+        assert listing(another) == {}
+        assert another.objects() == []
+        write(storage, {"a": b"1"})
+        assert storage.unmade() == another.unmade() == ""
 
     def test_nothing_of_a_dry_probe_stays(self, storage: Storage, another: Storage) -> None:
         assert has_dry_probe(storage)

@@ -1,0 +1,101 @@
+"""A storage without some of its keys, which belong to another storage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kvsync.storages.batch import Batch
+from kvsync.storages.contract import SKIPPED_MAX, Support, has_skipped
+from kvsync.storages.wrapper import WrappedStorage
+from kvsync.types import Skipped, Unreadable, Written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from kvsync.storages.contract import Storage
+
+__all__ = ["PartialStorage"]
+
+
+class PartialStorage(WrappedStorage):
+    """A storage that leaves some keys out: it lists and reads none of them, and refuses to write them.
+
+    Args:
+        inner: the storage.
+        left_out: the keys, with the reason for each.
+    """
+
+    def __init__(self, inner: Storage, left_out: Mapping[str, str]) -> None:
+        super().__init__(inner)
+        self.left_out = left_out
+        self._seen: set[str] = set()
+        known = inner.capabilities
+        supports = known.supports - {Support.COPY, Support.EXPIRY} | {Support.SKIPPED}
+        self.capabilities = replace(known, supports=supports)
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What the last scan of `inner` skipped, and the keys left out that it found."""
+        inner = self._complete.skipped if has_skipped(self.inner) else ()
+        ours = [Skipped(key, self.left_out[key]) for key in sorted(self._seen)]
+        return (*inner, *ours[:SKIPPED_MAX])
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        """Read; what is left out cannot be read."""
+        found = iter(super().read([key for key in keys if key not in self.left_out]))
+        return [Unreadable(self.left_out[key]) if key in self.left_out else next(found) for key in keys]
+
+    def write(
+        self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Write; refuse what is left out."""
+        batch = Batch(keys, values, expect)
+        return self._refusing(batch, lambda: super(PartialStorage, self).write(batch.keys, batch.values, batch.expect))
+
+    def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Delete; refuse what is left out."""
+        batch = Batch(keys, expect=expect)
+        return self._refusing(batch, lambda: super(PartialStorage, self).delete(batch.keys, batch.expect))
+
+    def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
+        """Write from parts; refuse what is left out."""
+        batch = Batch([key], expect=expect)
+        return self._refusing(batch, lambda: super(PartialStorage, self).write_stream(key, parts, expect))
+
+    def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
+        """Read in parts; what is left out cannot be read."""
+        return Unreadable(self.left_out[key]) if key in self.left_out else super().read_stream(key)
+
+    def sizes(self, keys: Sequence[str]) -> list[int | None]:
+        """Return sizes, None for what is left out."""
+        return self._of_others(keys, super().sizes)
+
+    def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
+        """Return times, None for what is left out."""
+        return self._of_others(keys, super().modified_ms)
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        """List everything that is not left out."""
+        self._seen = set()
+        for keys, tokens in super().scan():
+            found = self.left_out.keys() & set(keys)
+            self._seen |= found
+            kept = [pair for pair in zip(keys, tokens, strict=True) if pair[0] not in found] if found else None
+            yield (keys, tokens) if kept is None else ([key for key, _ in kept], [token for _, token in kept])
+
+    def _refusing(self, batch: Batch, call: Callable[[], Written]) -> Written:
+        for key in batch.keys:
+            if key in self.left_out:
+                batch.refuse(key, self.left_out[key])
+        batch.drop_refused()
+        if not batch.keys:
+            return batch.written([])
+        written = call()
+        for refusal in written.refused:
+            batch.refuse(refusal.key, refusal.reason, changed=refusal.changed)
+        return batch.written(written.tokens)
+
+    def _of_others(self, keys: Sequence[str], call: Callable[[Sequence[str]], list[int | None]]) -> list[int | None]:
+        found = iter(call([key for key in keys if key not in self.left_out]))
+        return [None if key in self.left_out else next(found) for key in keys]
