@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
-from itertools import pairwise
+import warnings
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kvsync import inspection
 from kvsync.doctor import diagnose
 from kvsync.environment import Environment
-from kvsync.errors import SameStorageError
+from kvsync.errors import KvsyncWarning
+from kvsync.opening import check_slip, opened, opened_pair
 from kvsync.options import Options
 from kvsync.plan import Plan
 from kvsync.run import holder, steps
+from kvsync.run.commit import checked
 from kvsync.storages import open_storage
-from kvsync.storages.contract import has_identity
 from kvsync.store import Store
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, MutableMapping, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from kvsync.doctor import Diagnosis
     from kvsync.index.lost import LostValue
     from kvsync.inspection import Status, Verification
+    from kvsync.opening import Create
     from kvsync.policy import Policy
     from kvsync.result import OnProgress, SyncResult
     from kvsync.storages.contract import Storage
@@ -47,6 +48,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     dry_run: bool = False,
     max_delete: str | int | None = None,
     keep_lost: bool = True,
+    create: Create = "auto",
     lease_seconds: float = 60.0,
     wait_seconds: float = 10.0,
     max_drift_seconds: float = 86_400.0,
@@ -71,6 +73,8 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         max_delete: how many keys a scan may find deleted or overwritten: a number or "P%"; None means 50%, but at
             least 3.
         keep_lost: keep values that lose a conflict, below `.kvsync/lost/` of the storage that held them.
+        create: which storage need not exist yet: "auto": the target, and the source if `changes` are given; "target";
+            "both"; "none". A misspelt name is an error otherwise. (A prefix of Redis or of a bucket always exists.)
         lease_seconds: how long a lease lasts without renewal.
         wait_seconds: how long to wait for a lease that somebody else holds.
         max_drift_seconds: how far in the future a stamp may lie.
@@ -83,12 +87,12 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
 
     Raises:
         UsageError: the call is wrong.
+        StorageError: a storage failed, or does not exist.
         LockHeldError: somebody else holds a lease.
         LockLostError: a lease was lost during the run; run again.
         ConflictError: the policy is "fail" and there are conflicts.
         BudgetError: a scan found more keys deleted or overwritten than allowed.
         IndexDamagedError: an index object fails its checks.
-        StorageError: a storage failed.
 
     >>> import kvsync
     >>> a, b = {}, {}
@@ -107,14 +111,19 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         max_drift_seconds=max_drift_seconds,
         on_progress=on_progress,
     )
-    environment = environment or Environment(clock=clock)
-    with _opened(source, target) as (one, other):
+    environment, changes = environment or Environment(clock=clock), checked(changes)
+    with opened_pair(source, target, create, given=bool(changes)) as pair:
         if dry_run:
-            return steps.preview(one, other, changes, options, environment).result
-        return steps.sync(one, other, changes, options, environment)
+            result = steps.preview(pair.source, pair.target, changes, options, environment).result
+        else:
+            result = steps.sync(pair.source, pair.target, changes, options, environment)
+        result.created = pair.unmade if dry_run else pair.made
+        result.notes = pair.notes
+    _warn_once(result.hint)
+    return result
 
 
-def plan(
+def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that callers set
     source: Target,
     target: Target,
     changes: Sequence[Put | Delete] = (),
@@ -122,6 +131,7 @@ def plan(
     conflict: Policy = "latest",
     scan: bool = False,
     max_delete: str | int | None = None,
+    create: Create = "auto",
     clock: Callable[[], float] = time.time,
     environment: Environment | None = None,
 ) -> Plan:
@@ -138,16 +148,30 @@ def plan(
     nothing to do
     """
     options = Options(conflict=conflict, scan=scan, max_delete=max_delete)
-    environment = environment or Environment(clock=clock)
-    with _opened(source, target) as (one, other):
-        preview = steps.preview(one, other, changes, options, environment)
+    environment, changes = environment or Environment(clock=clock), checked(changes)
+    with opened_pair(source, target, create, given=bool(changes)) as pair:
+        preview = steps.preview(pair.source, pair.target, changes, options, environment)
+        creates, notes = pair.unmade, pair.notes
 
     def apply() -> SyncResult:
-        with _opened(source, target) as (one, other):
-            return steps.sync(one, other, changes, options, environment, preview.basis)
+        with opened_pair(source, target, create, given=bool(changes)) as pair:
+            result = steps.sync(pair.source, pair.target, changes, options, environment, preview.basis)
+            result.created, result.notes = pair.made, pair.notes
+            return result
 
     result = preview.result
-    return Plan(result.source, result.target, preview.exchange, result.guarantee, result.expiry_ignored, apply)
+    _warn_once(result.hint)
+    return Plan(
+        result.source,
+        result.target,
+        preview.exchange,
+        result.guarantee,
+        result.expiry_ignored,
+        creates,
+        notes,
+        result.hint,
+        apply,
+    )
 
 
 def commit(
@@ -163,6 +187,8 @@ def commit(
 ) -> int:
     """Write and log changes in one storage, which later runs move; return how many were logged.
 
+    A storage that does not exist is created for the changes; a scan needs one that exists.
+
     Raises:
         KvsyncError: as `sync`.
 
@@ -171,7 +197,8 @@ def commit(
     1
     """
     options = Options(scan=scan, max_delete=max_delete, lease_seconds=lease_seconds, wait_seconds=wait_seconds)
-    with _opened(storage) as (one,):
+    changes = checked(changes)
+    with opened(storage, new=bool(changes)) as one:
         return steps.commit(one, changes, options, environment or Environment(clock=clock))
 
 
@@ -193,6 +220,7 @@ def open(  # noqa: A001 - kvsync.open
     >>> kvsync.sync(a, b).pushed
     1
     """
+    check_slip(storage)
     one, owned = open_storage(storage)
     return Store(one, Environment(clock=clock), close=owned, on_error=on_error)
 
@@ -204,7 +232,7 @@ def status(storage: Target) -> Status:
     >>> kvsync.status({}).changes
     0
     """
-    with _opened(storage) as (one,):
+    with opened(storage) as one:
         return inspection.status(one)
 
 
@@ -223,7 +251,7 @@ def doctor(storage: Target, *, environment: Environment | None = None) -> Diagno
     Raises:
         UsageError: `storage` does not name a storage.
     """
-    with _opened(storage) as (one,):
+    with opened(storage, new=True) as one:
         return diagnose(one, environment or Environment())
 
 
@@ -236,7 +264,7 @@ def log(storage: Target, key: str | None = None) -> list[Change]:
     >>> [change.key for change in kvsync.log(a)]
     ['x', 'y']
     """
-    with _opened(storage) as (one,):
+    with opened(storage) as one:
         return inspection.log(one, key)
 
 
@@ -250,7 +278,7 @@ def lost(storage: Target) -> list[LostValue]:
     >>> [(value.key, value.value) for value in kvsync.lost(a)]
     [('x', b'older')]
     """
-    with _opened(storage) as (one,):
+    with opened(storage) as one:
         return list(inspection.lost(one))
 
 
@@ -263,8 +291,8 @@ def verify(source: Target, target: Target, *, clock: Callable[[], float] = time.
     >>> kvsync.verify({"x": b"1"}, {"x": b"1"}).equal
     True
     """
-    with _opened(source, target) as (one, other):
-        return inspection.verify(one, other, Environment(clock=clock))
+    with opened_pair(source, target, "none", given=False) as pair:
+        return inspection.verify(pair.source, pair.target, Environment(clock=clock))
 
 
 def compact(
@@ -281,7 +309,7 @@ def compact(
     (0, 0)
     """
     options = Options(wait_seconds=wait_seconds)
-    with _opened(storage) as (one,):
+    with opened(storage) as one:
         return steps.compact(one, options, environment or Environment(clock=clock))
 
 
@@ -305,43 +333,15 @@ def unlock(
     >>> kvsync.unlock({})
     False
     """
-    with _opened(storage) as (one,):
+    with opened(storage) as one:
         return holder.unlock(one, environment or Environment(clock=clock), force=force)
 
 
-@contextmanager
-def _opened(*targets: Target) -> Iterator[tuple[Storage, ...]]:
-    with ExitStack() as closing:
-        storages = []
-        for target in targets:
-            storage, owned = open_storage(target)
-            if owned:
-                closing.callback(storage.close)
-            storages.append(storage)
-        _check_distinct(storages)
-        yield tuple(storages)
+_warned: set[str] = set()
 
 
-def _check_distinct(storages: Sequence[Storage]) -> None:
-    """Refuse two handles of one storage, if their identities show it; otherwise the leases will.
-
-    Raises:
-        SameStorageError: both are the same storage, or one is within the other.
-    """
-    known = [storage.identity for storage in storages if has_identity(storage)]
-    if len(set(known)) < len(known):
-        message = "source and target are the same storage; name two different ones"
-        raise SameStorageError(message, storage=storages[-1].name)
-    areas = sorted(area for area in map(_area, known) if area is not None)
-    for outer, inner in pairwise(areas):
-        if inner.startswith(outer):
-            message = "one storage is inside the other and would sync itself; name two separate ones"
-            raise SameStorageError(message, storage=storages[-1].name)
-
-
-def _area(identity: str) -> str | None:
-    """Return the prefix of the identities of all storages within this one, or None if there can be none."""
-    kind = identity.partition(":")[0]
-    if kind in {"file", "s3", "gs", "az"}:
-        return f"{identity.rstrip('/')}/"
-    return identity if kind == "redis" and "?prefix=" in identity else None
+def _warn_once(hint: str) -> None:
+    """Warn the caller of the caller, once in a process."""
+    if hint and hint not in _warned:
+        _warned.add(hint)
+        warnings.warn(hint, KvsyncWarning, stacklevel=3)

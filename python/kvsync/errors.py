@@ -18,6 +18,8 @@ KvsyncError
 ```
 
 The attributes of an error are part of the interface, its text is not.
+
+`KvsyncWarning` is no error: a call did what it says, and hardly what was meant.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ __all__ = [
     "FormatError",
     "IndexDamagedError",
     "KvsyncError",
+    "KvsyncWarning",
     "LockError",
     "LockHeldError",
     "LockLostError",
@@ -64,6 +67,10 @@ class KvsyncError(Exception):
     def __str__(self) -> str:
         """Return the message, after the name of the storage if one is known."""
         return f"{self.storage}: {self.message}" if self.storage else self.message
+
+
+class KvsyncWarning(UserWarning):
+    """A call did what it says, but hardly what was meant."""
 
 
 class UsageError(KvsyncError, ValueError):

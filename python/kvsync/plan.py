@@ -24,7 +24,14 @@ SHOWN_MAX = 20
 class Plan:
     """What a run would do.
 
-    `expiry_ignored` counts the values that would stay after they expire, in a storage without support for expiry.
+    Attributes:
+        source, target: the names of the storages.
+        exchange: the deltas, and the conflicts with their decisions.
+        guarantee: the tier of the weaker storage.
+        expiry_ignored: how many values would stay after they expire, in a storage without support for expiry.
+        creates: {side: what does not exist there yet and would be created, in words}.
+        notes: what is special about the two storages, one sentence each.
+        hint: why there is nothing to do although something may have been meant; empty as a rule.
 
     >>> import kvsync
     >>> plan = kvsync.plan({}, {}, changes=[kvsync.Put("a", b"1")])
@@ -37,6 +44,9 @@ class Plan:
     exchange: Exchange
     guarantee: Tier
     expiry_ignored: int
+    creates: dict[str, str]
+    notes: list[str]
+    hint: str
     _apply: Callable[[], SyncResult] = field(repr=False)
 
     @property
@@ -80,8 +90,10 @@ class Plan:
     def __str__(self) -> str:
         """Return the plan for people: up to 20 lines for each direction, and for conflicts."""
         lines = [f"source {self.source}", f"target {self.target}", f"guarantee {self.guarantee}"]
+        lines += [f"creates {what}" for what in self.creates.values()]
+        lines += [f"note: {note}" for note in self.notes]
         if self.empty:
-            return "\n".join([*lines, "nothing to do"])
+            return "\n".join([*lines, f"nothing to do{self.hint and f': {self.hint}'}"])
         lines += _listed("to target", self.to_target, self.to_target_count)
         lines += _listed("to source", self.to_source, self.to_source_count)
         lines += [f"  conflict {c.key!r}: {c.winner} wins" for c in self.conflicts[:SHOWN_MAX]]

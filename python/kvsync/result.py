@@ -61,6 +61,9 @@ class SyncResult:
         operations: how often each storage operation was called, by side and name.
         guarantee: the tier of the weaker storage, "T1" to "T4".
         expiry_ignored: how many values stay after they expire, in a storage without support for expiry.
+        created: {side: what the run created there, such as a folder or a table, in words}.
+        notes: what is special about the two storages, one sentence each.
+        hint: why nothing was done although something may have been meant; empty as a rule.
     """
 
     source: str
@@ -74,6 +77,9 @@ class SyncResult:
     operations: dict[str, Counter[str]] = field(default_factory=dict)
     guarantee: Tier = Tier.ADVISORY
     expiry_ignored: int = 0
+    created: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    hint: str = ""
 
     def __str__(self) -> str:
         """Return one line for people."""
@@ -84,7 +90,9 @@ class SyncResult:
             words.append(f"{len(self.missing)} missing")
         if self.unreadable:
             words.append(f"{len(self.unreadable)} unreadable")
-        return f"{self.source} ⇄ {self.target}: {', '.join(words)}"
+        words += [f"created {what}" for what in self.created.values()]
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.source} ⇄ {self.target}: {', '.join(words)}{hint}"
 
     @property
     def index_operations(self) -> int:

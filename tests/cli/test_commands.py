@@ -69,6 +69,9 @@ def test_sync_json(run: Run, pair: Pair) -> None:
         "unreadable",
         "operations",
         "expiry_ignored",
+        "created",
+        "notes",
+        "hint",
         "guarantee",
         "seconds",
     }
@@ -125,6 +128,9 @@ def test_plan_names_keys_and_sync_then_does_it(run: Run, pair: Pair) -> None:
         "to_source",
         "conflicts",
         "expiry_ignored",
+        "creates",
+        "notes",
+        "hint",
         "guarantee",
     }
     assert [change["key"] for change in answer["to_target"]] == ["a", "b", "user/1"]

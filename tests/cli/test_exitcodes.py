@@ -88,7 +88,7 @@ def test_a_file_is_refused_with_the_url_of_a_database(run: Run, pair: Pair) -> N
 @pytest.mark.parametrize("command", ["sync", "plan", "verify"])
 @pytest.mark.parametrize("missing", ["gone", "file:///gone/for/good", "sqlite:///gone.db"])
 def test_a_missing_source_is_never_an_empty_one(run: Run, pair: Pair, command: str, missing: str) -> None:
-    assert_error(run(command, missing, pair[0]), FAILED, "there is nothing at", "gone")
+    assert_error(run(command, missing, pair[0]), FAILED, "does not exist: check the spelling", "gone")
     error = run(command, missing, pair[0], "--json").error
     assert error["kind"] == "storage"
     assert "gone" in error["storage"]
@@ -98,14 +98,14 @@ def test_a_missing_source_is_never_an_empty_one(run: Run, pair: Pair, command: s
 @pytest.mark.parametrize("command", ["commit", "status", "log", "compact", "unlock"])
 def test_a_missing_storage(run: Run, pair: Pair, command: str) -> None:
     for missing in ("gone", "sqlite:///gone.db"):
-        assert_error(run(command, missing), FAILED, "there is nothing at")
+        assert_error(run(command, missing), FAILED, "does not exist")
     assert not Path("gone").exists()
     assert not Path("gone.db").exists()
     assert pair
 
 
 def test_verify_needs_both(run: Run, pair: Pair) -> None:
-    assert_error(run("verify", *pair), FAILED, "there is nothing at 'app.db'")
+    assert_error(run("verify", *pair), FAILED, "the database 'app.db' does not exist")
 
 
 def test_a_storage_that_fails(run: Run, pair: Pair) -> None:

@@ -171,6 +171,21 @@ def test_unlock_asks_on_a_terminal(on_terminal: Terminals, pair: Pair) -> None:
     assert "unlocked" in shown
 
 
+@pytest.mark.parametrize(("answer", "code"), [("n\n", 2), ("\n", 2), ("y\n", 0)])
+def test_a_terminal_is_asked_about_a_slip(on_terminal: Terminals, pair: Pair, answer: str, code: int) -> None:
+    ended, shown = on_terminal("sync", pair[0], "rel.db", answer=answer)
+    assert "it looks like a SQLite database: write sqlite:///rel.db" in shown
+    assert "Make a folder of exactly that name? [y/N]" in shown
+    assert ended == code
+    assert Path("rel.db/a").exists() is (code == 0)
+
+
+def test_a_plan_asks_nothing(on_terminal: Terminals, pair: Pair) -> None:
+    code, shown = on_terminal("plan", pair[0], "rel.db")
+    assert code == 2
+    assert "[y/N]" not in shown
+
+
 def test_a_terminal_gets_a_bar_and_with_no_color_no_colours(on_terminal: Terminals, pair: Pair) -> None:
     code, shown = on_terminal("sync", *pair, variables={"NO_COLOR": "1"})
     assert code == 0

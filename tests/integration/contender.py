@@ -29,7 +29,7 @@ def main(url: str, name: str, rounds: int, folder: Path) -> None:
     turn = folder / "somebody's turn"
     for number in range(rounds):
         with lock((storage,), options, environment) as sides:
-            assert sides is not None
+            assert isinstance(sides, tuple)
             (side,) = sides
             assert side.lease is not None
             os.close(os.open(turn, os.O_CREAT | os.O_EXCL))

@@ -21,6 +21,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync",),
     ("kvsync.api",),
     ("kvsync.store", "kvsync.inspection", "kvsync.doctor"),
+    ("kvsync.opening",),
     ("kvsync.plan",),
     ("kvsync.run.steps", "kvsync.run.holder"),
     ("kvsync.run.push", "kvsync.run.intend"),

@@ -74,7 +74,9 @@ class Time:
     def take(self, *storages: Storage, life: float = 60.0, wait: float = 0.0) -> Iterator[tuple[Lease, ...]]:
         """Hold the leases of some storages, without reading or recovering what lies there."""
         options = Options(lease_seconds=life, wait_seconds=wait)
-        self.leased = lock._acquire(storages, options, self.environment, may_be_equal=False) or []
+        leased_all = lock._acquire(storages, options, self.environment, may_be_equal=False)
+        assert isinstance(leased_all, list)
+        self.leased = leased_all
         leases = tuple(leased.lease for leased in self.leased)
         try:
             yield leases

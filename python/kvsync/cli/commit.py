@@ -24,7 +24,7 @@ def commit(
 ) -> int:
     """Write and log changes in one storage; a later sync moves them."""
     changes = read_changes(what.changes)
-    with opened(storage) as one:
+    with opened(storage, new=bool(changes)) as one:
         count = api.commit(
             one,
             changes,

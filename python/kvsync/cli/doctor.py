@@ -1,5 +1,6 @@
 """`kvsync doctor`: test what a storage supports, and report what is wrong with it."""
 
+import os
 from collections.abc import Iterator
 
 from kvsync import api
@@ -9,8 +10,10 @@ from kvsync.cli.output import Output
 from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
 from kvsync.doctor import Diagnosis
+from kvsync.errors import StorageError
+from kvsync.opening import unmade
 from kvsync.storages import redact
-from kvsync.storages.contract import SKIPPED_MAX, Support
+from kvsync.storages.contract import SKIPPED_MAX, Storage, Support
 
 __all__ = ["doctor"]
 
@@ -20,11 +23,24 @@ def doctor(storage: Location, /, *, output: Output = PLAIN) -> int:
 
     Writes one small index object, then removes it and everything created for it.
     """
-    with opened(storage) as one:
+    with opened(storage, new=True) as one:
+        _check_path(one)
         found = api.doctor(one)
     output.result(_fields(found))
     output.say_all(_lines(found))
     return DONE if found.healthy else FAILED
+
+
+def _check_path(storage: Storage) -> None:
+    """Refuse a misspelt path; a table or a bucket that does not exist is reported instead.
+
+    Raises:
+        StorageError: there is nothing at the path.
+    """
+    path = getattr(storage, "path", None)
+    if isinstance(path, str) and not os.path.lexists(path):
+        message = f"{unmade(storage)} does not exist: check the spelling, or create or mount it"
+        raise StorageError(message, storage=storage.name)
 
 
 def _fields(found: Diagnosis) -> dict[str, object]:
@@ -35,6 +51,7 @@ def _fields(found: Diagnosis) -> dict[str, object]:
         "unmade": redact(found.unmade) or None,
         "healthy": found.healthy,
         "skipped": [entry._asdict() for entry in found.skipped],
+        "notes": [redact(text) for text in found.notes],
         "wrong": [redact(text) for text in found.wrong],
         "round_trip_seconds": found.round_trip_seconds,
         "creates_once": probe.creates_once if probe else None,
@@ -66,6 +83,8 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  skipped, not values           {len(found.skipped)}{more}, such as {first.name!r:.200}: {first.reason}"
     if found.unmade:
         yield f"  not created yet               {redact(found.unmade)}; the first run creates it, so nothing was tested"
+    for text in found.notes:
+        yield f"  note                          {redact(text)}"
     for text in found.wrong:
         yield f"  problem                       {redact(text)}"
     if found.healthy and not found.unmade:

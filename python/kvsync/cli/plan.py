@@ -1,6 +1,7 @@
 """`kvsync plan`: show what a run would do."""
 
 from collections.abc import Iterable, Iterator
+from warnings import catch_warnings, simplefilter
 
 from kvsync import api
 from kvsync.cli.changes import read_changes
@@ -8,8 +9,9 @@ from kvsync.cli.exitcodes import DONE
 from kvsync.cli.json_fields import change_fields, conflict_fields, expiry_text, order_text
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target
 from kvsync.cli.output import Output, counted, first_of
-from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN, expiry_line
+from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN, expiry_line, place_lines
 from kvsync.cli.targets import opened_pair
+from kvsync.errors import KvsyncWarning
 from kvsync.plan import Plan
 from kvsync.storages import redact
 from kvsync.types import Change, Conflict
@@ -32,7 +34,8 @@ def plan(
     --guard, --lease-seconds and --wait-seconds have no effect.
     """
     changes = read_changes(run.changes)
-    with opened_pair(source, target, create=True) as (one, other):
+    with opened_pair(source, target, new=True, given=bool(changes)) as (one, other), catch_warnings():
+        simplefilter("ignore", KvsyncWarning)  # the hint is part of what is shown
         found = api.plan(one, other, changes, conflict=run.conflict, scan=run.scans, max_delete=run.max_delete)
     output.result(_fields(found) if output.json else {})
     output.say_all(_lines(found, run.conflict))
@@ -49,6 +52,9 @@ def _fields(found: Plan) -> dict[str, object]:
         "conflicts": [conflict_fields(conflict) for conflict in found.conflicts],
         "guarantee": found.guarantee,
         "expiry_ignored": found.expiry_ignored,
+        "creates": {side: redact(what) for side, what in found.creates.items()},
+        "notes": [redact(note) for note in found.notes],
+        "hint": found.hint or None,
     }
 
 
@@ -61,6 +67,7 @@ def _lines(found: Plan, policy: str) -> Iterator[str]:
     conflicts = (_conflict_line(conflict) + order_text(conflict, policy) for conflict in found.conflicts)
     yield from first_of(conflicts, len(found.conflicts))
     yield from expiry_line(found.expiry_ignored)
+    yield from place_lines(found.creates, found.notes, found.hint, will=True)
     yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"
 
 

@@ -1,8 +1,9 @@
 """`kvsync sync`: make two storages equal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
+from warnings import catch_warnings, simplefilter
 
 from cyclopts import Parameter
 
@@ -14,11 +15,12 @@ from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
+from kvsync.errors import KvsyncWarning
 from kvsync.result import MissingKey, SyncResult, UnreadableKey
 from kvsync.storages import Tier, redact
 from kvsync.types import Conflict
 
-__all__ = ["GUARANTEES", "expiry_line", "sync"]
+__all__ = ["GUARANTEES", "expiry_line", "place_lines", "sync"]
 
 GUARANTEES = {
     Tier.TRANSACTIONAL: "transactional: values and log change together",
@@ -51,7 +53,12 @@ def sync(
     """
     changes = read_changes(run.changes)
     started = time.perf_counter()
-    with opened_pair(source, target, create=True) as (one, other), shown_progress(output) as on_progress:
+    with (
+        opened_pair(source, target, new=True, given=bool(changes), asks=not dry_run) as (one, other),
+        shown_progress(output) as on_progress,
+        catch_warnings(),
+    ):
+        simplefilter("ignore", KvsyncWarning)  # the hint is part of the summary
         result = api.sync(
             one,
             other,
@@ -108,6 +115,9 @@ def _fields(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run
         "operations": {side: dict(counter) for side, counter in result.operations.items()},
         "guarantee": result.guarantee,
         "expiry_ignored": result.expiry_ignored,
+        "created": {side: redact(what) for side, what in result.created.items()},
+        "notes": [redact(note) for note in result.notes],
+        "hint": result.hint or None,
         "seconds": round(seconds, 6),
     }
 
@@ -133,6 +143,7 @@ def _lines(result: SyncResult, kept: dict[str, str], seconds: float, policy: str
     yield from first_of((_key_line("missing", missing) for missing in result.missing), len(result.missing))
     yield from first_of((_key_line("unreadable", each) for each in result.unreadable), len(result.unreadable))
     yield from expiry_line(result.expiry_ignored)
+    yield from place_lines(result.created, result.notes, result.hint, will=dry_run)
     yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'defined by its adapter')}"
     yield f"  took       {seconds:.2f} s"
 
@@ -141,6 +152,14 @@ def expiry_line(ignored: int) -> Iterator[str]:
     """Yield a line on values that stay after they expire, if there are any."""
     if ignored:
         yield f"  expiry     {counted(ignored, 'value')} will stay after expiring: the storage does not support expiry"
+
+
+def place_lines(created: Mapping[str, str], notes: Iterable[str], hint: str, *, will: bool) -> Iterator[str]:
+    """Yield what is made or `will` be made, what is special about the two storages, and what was hardly meant."""
+    yield from (f"  {'creates' if will else 'created'}    {redact(what)}, the {side}" for side, what in created.items())
+    yield from (f"  note       {redact(note)}" for note in notes)
+    if hint:
+        yield f"  hint       {hint}"
 
 
 def _conflict_line(conflict: Conflict, kept: dict[str, str], *, dry_run: bool) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvsync.errors import SameStorageError, StorageError, UsageError
-from kvsync.storages import open_storage
+from kvsync import opening
+from kvsync.cli.output import OutputClosedError, write_line
+from kvsync.errors import UsageError
 from kvsync.storages.url import scheme_of
 
 if TYPE_CHECKING:
@@ -20,8 +22,8 @@ __all__ = ["opened", "opened_pair"]
 
 
 @contextmanager
-def opened(target: str, *, create: bool = False) -> Iterator[Storage]:
-    """Open a storage, and close it at the end; without `create`, a path on this machine must exist.
+def opened(target: str, *, new: bool = False) -> Iterator[Storage]:
+    """Open a storage, which must exist unless it may be `new`, and close it at the end.
 
     Raises:
         UsageError: the name is wrong.
@@ -30,42 +32,37 @@ def opened(target: str, *, create: bool = False) -> Iterator[Storage]:
     if scheme_of(target) is None and Path(target).is_file():
         message = f"this is a file, not a folder; if it is a SQLite database, write sqlite:///{target}"
         raise UsageError(message, storage=target)
-    storage, owned = open_storage(target, create=create)
-    try:
-        path = _path_of(storage)
-        if path is not None and not create and not os.path.lexists(path):
-            message = f"there is nothing at {path!r}; check the spelling, or create or mount it"
-            raise StorageError(message, storage=storage.name)
+    with opening.opened(target, new=new) as storage:
         yield storage
-    finally:
-        if owned:
-            storage.close()
 
 
 @contextmanager
-def opened_pair(source: str, target: str, *, create: bool = False) -> Iterator[tuple[Storage, Storage]]:
-    """Open a source, which must exist, and a target, which need not with `create`.
+def opened_pair(
+    source: str, target: str, *, new: bool = False, given: bool = False, asks: bool = False
+) -> Iterator[tuple[Storage, Storage]]:
+    """Open a source, which must exist unless changes are `given`, and a target, which must unless it may be `new`.
+
+    With `asks`, ask on a terminal about a target that is likely a slip, and make the folder if it is meant.
 
     Raises:
-        SameStorageError: both are the same storage.
         UsageError: a name is wrong.
         StorageError: one of them does not exist.
     """
-    with opened(source) as one, opened(target, create=create) as other:
-        if source == target or _same_folder(one, other):
-            message = "source and target are the same storage"
-            raise SameStorageError(message, storage=one.name)
-        yield one, other
+    with opened(source, new=given) as one:
+        if asks and new and (slip := opening.slip_of(target)) is not None and _is_meant(slip):
+            os.makedirs(target)
+        with opened(target, new=new) as other:
+            yield one, other
 
 
-def _path_of(storage: Storage) -> str | None:
-    """Return the path of a storage on this machine, or None if it has none."""
-    path = getattr(storage, "path", None)
-    return path if isinstance(path, str) else None
-
-
-def _same_folder(one: Storage, other: Storage) -> bool:
-    first, second = _path_of(one), _path_of(other)
-    if first is None or second is None or not (Path(first).is_dir() and Path(second).is_dir()):
+def _is_meant(slip: str) -> bool:
+    """Ask whether to make a folder although its name looks like a slip; without a terminal it is not meant."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    return Path(first).samefile(second)
+    try:
+        write_line(sys.stderr, slip)
+        sys.stderr.write("Make a folder of exactly that name? [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    except BrokenPipeError as error:
+        raise OutputClosedError from error

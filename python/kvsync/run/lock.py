@@ -7,7 +7,7 @@ that was released. A lease that is acquired at just that version proves that nob
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from kvsync.environment import utc
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Version
 
-__all__ = ["ensure_leased", "identify", "is_released_by_manifest", "lock", "opened", "transaction"]
+__all__ = ["Settled", "ensure_leased", "identify", "is_released_by_manifest", "lock", "opened", "transaction"]
 
 BACKOFF_SECONDS_MIN = 0.01
 BACKOFF_SECONDS_MAX = 2.0
@@ -50,6 +50,13 @@ class Leased(NamedTuple):
     is_certain: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Both logs know the same, so nothing is to be done; `logged` says whether there is anything in them."""
+
+    logged: bool
+
+
 @contextmanager
 def lock(
     storages: Sequence[Storage],
@@ -58,14 +65,14 @@ def lock(
     *,
     may_be_equal: bool = False,
     fresh_ids: Sequence[int] = (),
-) -> Iterator[tuple[Side, ...] | None]:
+) -> Iterator[tuple[Side, ...] | Settled]:
     """Hold the leases of all storages or of none, and release them on the way out, also after an error.
 
     Args:
         storages: one, or source and target.
         options: how long to wait, and how long a lease lives.
         environment: time and randomness.
-        may_be_equal: first look whether both logs are equal; then no lease is acquired, and None is given.
+        may_be_equal: first look whether both logs are equal; then no lease is acquired, and `Settled` is given.
         fresh_ids: replica ids for storages that have none yet, in place of random ones.
 
     Raises:
@@ -76,8 +83,8 @@ def lock(
         ClockError: a log has a stamp too far in the future.
     """
     leased = _acquire(storages, options, environment, may_be_equal=may_be_equal)
-    if leased is None:
-        yield None
+    if isinstance(leased, Settled):
+        yield leased
         return
     leases = [each.lease for each in leased]
     sides: tuple[Side, ...] = ()
@@ -149,8 +156,8 @@ def identify(pair: Pair, environment: Environment) -> Pair:
 
 def _acquire(
     storages: Sequence[Storage], options: Options, environment: Environment, *, may_be_equal: bool
-) -> list[Leased] | None:
-    """Acquire all leases; None where both logs turn out to be equal."""
+) -> list[Leased] | Settled:
+    """Acquire all leases, unless both logs turn out to be equal."""
     acquirers = [Acquirer(storage, environment, options.lease_seconds) for storage in storages]
     deadline = environment.monotonic() + options.wait_seconds
     backoff = BACKOFF_SECONDS_MIN
@@ -159,7 +166,7 @@ def _acquire(
             read_manifest(storage) if may_be_equal or storage.capabilities.lease_stays else None for storage in storages
         ]
         if may_be_equal and _nothing_to_do(*seen):
-            return None
+            return Settled(any(found is not None and found[0].segments for found in seen))
         outcome = _attempt_all(acquirers, seen, environment)
         if not isinstance(outcome, LockHeldError):
             return outcome

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from kvsync.errors import SameStorageError, StalePlanError
+from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
 from kvsync.native import digest_values
 from kvsync.result import MissingKey, SyncResult, UnreadableKey
 from kvsync.run.commit import checked, commit_found, commit_given, find_changes
 from kvsync.run.delta import exchange_of
 from kvsync.run.intend import intend
-from kvsync.run.lock import ensure_leased, identify, lock, opened
+from kvsync.run.lock import Settled, ensure_leased, identify, lock, opened
 from kvsync.run.pull import pull
 from kvsync.run.push import push
 from kvsync.run.release import Applied, finalise, release
@@ -75,8 +75,10 @@ def sync(
     may_be_equal = not changes and not options.scan and basis is None
     fresh_ids = basis.replicas if basis is not None else ()
     with lock(storages, options, environment, may_be_equal=may_be_equal, fresh_ids=fresh_ids) as sides:  # 1
-        if sides is None:
-            return _result(storages)
+        if isinstance(sides, Settled):
+            result = _result(storages)
+            result.hint = "" if sides.logged else _hint(source, target)
+            return result
         pair = _identified(sides, basis, environment)
         pair = _commit(pair, changes, options, environment, basis)  # 2
         pulled = pull(pair)  # 3
@@ -84,7 +86,10 @@ def sync(
         intents = intend(pair, exchange)  # 5
         pushed = push(pair, exchange, intents, options, environment)  # 6
         release(pushed, environment)  # 7
-    return _result(storages, pair, exchange, pushed)
+    result = _result(storages, pair, exchange, pushed)
+    if may_be_equal and not _is_logged(pair):
+        result.hint = _hint(source, target)
+    return result
 
 
 def preview(
@@ -108,14 +113,17 @@ def preview(
     pair = _commit(pair, changes, options, environment)
     exchange = exchange_of(pair, pull(pair), options, environment)
     basis = Basis(nonces, replicas, tuple(_fingerprint(side) for side in pair))
-    return Preview(exchange, basis, _result(storages, pair, exchange))
+    result = _result(storages, pair, exchange)
+    if not changes and not options.scan and not _is_logged(pair):
+        result.hint = _hint(source, target)
+    return Preview(exchange, basis, result)
 
 
 def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, environment: Environment) -> int:
     """Log changes in one storage, without a peer; return how many; see `kvsync.commit`."""
     changes = checked(changes)
     with lock((storage,), options, environment) as sides:
-        assert sides is not None  # noqa: S101 - only a run that may find both sides equal gets None
+        assert not isinstance(sides, Settled)  # noqa: S101 - only a run that may find both sides equal gets that
         (side,) = sides
         if options.scan:
             (side,) = find_changes((side,), options, environment)
@@ -128,7 +136,7 @@ def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, 
 def compact(storage: Storage, options: Options, environment: Environment) -> tuple[int, int]:
     """Merge a storage's segments into one; see `kvsync.compact`."""
     with lock((storage,), options, environment) as sides:
-        assert sides is not None  # noqa: S101 - only a run that may find both sides equal gets None
+        assert not isinstance(sides, Settled)  # noqa: S101 - only a run that may find both sides equal gets that
         (side,) = sides
         return side.log.compact(partial(ensure_leased, side))
 
@@ -174,6 +182,24 @@ def _fingerprint(side: Side) -> bytes:
 def _stale(why: str) -> StalePlanError:
     message = f"{why} since the plan was made; nothing was written, plan again"
     return StalePlanError(message)
+
+
+def _is_logged(pair: Pair) -> bool:
+    return any(side.log.manifest.segments for side in pair)
+
+
+def _hint(source: Storage, target: Storage) -> str:
+    """Return what to do if neither storage has a log and one has values, which such a run does not see."""
+    if not (_holds_values(source) or _holds_values(target)):
+        return ""
+    return "neither storage has a log, and without a scan the values there do not move: pass scan=True, or give changes"
+
+
+def _holds_values(storage: Storage) -> bool:
+    try:
+        return any(keys for keys, _ in storage.scan())
+    except KvsyncError:  # it cannot be scanned, so that advice would be of no use
+        return False
 
 
 def _result(

@@ -1,0 +1,152 @@
+"""Open the storages that a call names; refuse what does not exist, what is a slip, and what would sync itself."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from kvsync.errors import StorageError, UsageError
+from kvsync.index.objects import MANIFEST
+from kvsync.storages import open_storage
+from kvsync.storages.contract import has_dry_probe
+from kvsync.storages.overlap import left_out, separated
+from kvsync.storages.slips import likely_meaning
+from kvsync.storages.url import scheme_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kvsync.storages import Target
+    from kvsync.storages.contract import Storage
+
+__all__ = ["Create", "Opened", "check_create", "check_slip", "opened", "opened_pair", "slip_of", "unmade"]
+
+Create: TypeAlias = Literal["auto", "target", "both", "none"]
+"""Which storage of a run may be new: "auto" means the target, and the source if changes are given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The two storages of a run, open.
+
+    Attributes:
+        source, target: the storages.
+        unmade: {side: what did not exist when it was opened, in words}.
+    """
+
+    source: Storage
+    target: Storage
+    unmade: dict[str, str]
+
+    @property
+    def made(self) -> dict[str, str]:
+        """The part of `unmade` that exists now."""
+        sides = {"source": self.source, "target": self.target}
+        return {side: what for side, what in self.unmade.items() if not unmade(sides[side])}
+
+    @property
+    def notes(self) -> list[str]:
+        """What is special about this pair, one sentence each."""
+        found = [(storage.name, left_out(storage)) for storage in (self.source, self.target)]
+        return [
+            f"{', '.join(map(repr, keys))} in {name} belong to the other storage, and are left out"
+            for name, keys in found
+            if keys
+        ]
+
+
+def check_create(create: Create) -> None:
+    """Check the option `create`.
+
+    Raises:
+        UsageError: it is none of its values.
+    """
+    if create not in ("auto", "target", "both", "none"):
+        message = f"unknown create {create!r}; choose 'auto', 'target', 'both' or 'none'"
+        raise UsageError(message)
+
+
+@contextmanager
+def opened(target: Target, *, new: bool = False) -> Iterator[Storage]:
+    """Open a storage, which has to exist unless it may be `new`; close it at the end if it was opened here.
+
+    Raises:
+        UsageError: `target` does not name a storage, or is a slip.
+        StorageError: it does not exist.
+    """
+    storage, owned = open_storage(target, create=new)
+    try:
+        _check_exists(storage, target, new=new)
+        yield storage
+    finally:
+        if owned:
+            storage.close()
+
+
+@contextmanager
+def opened_pair(source: Target, target: Target, create: Create, *, given: bool) -> Iterator[Opened]:
+    """Open the two storages of a run, and close them at the end if they were opened here.
+
+    Args:
+        source: the source.
+        target: the target.
+        create: which of them may be new.
+        given: whether the call gives changes, which are written to the source.
+
+    Raises:
+        UsageError: one is named wrongly.
+        SameStorageError: they are one storage, or one is within the other.
+        StorageError: one does not exist and may not be new.
+    """
+    check_create(create)
+    new_source = create == "both" or (create == "auto" and given)
+    with opened(source, new=new_source) as first, opened(target, new=create != "none") as second:
+        one, other = separated(first, second)
+        absent = {side: unmade(storage) for side, storage in (("source", one), ("target", other))}
+        yield Opened(one, other, {side: what for side, what in absent.items() if what})
+
+
+def unmade(storage: Storage) -> str:
+    """Return what does not exist yet of a storage, in words for people; empty if it exists, or nobody can tell."""
+    what = storage.unmade() if has_dry_probe(storage) else ""
+    # Where no value was ever written, there may be an index without a table of values.
+    return what if what and not _has_index(storage) else ""
+
+
+def _has_index(storage: Storage) -> bool:
+    try:
+        return storage.load(MANIFEST) is not None
+    except StorageError:  # a folder that has to exist, and does not
+        return False
+
+
+def check_slip(target: Target) -> None:
+    """Refuse to make a folder of a name that hardly means one.
+
+    Raises:
+        UsageError: nothing of that name exists, and it more likely means something else.
+    """
+    if (slip := slip_of(target)) is not None:
+        message = f"{slip}; if it is meant to be a folder, make that first"
+        raise UsageError(message)
+
+
+def slip_of(target: Target) -> str | None:
+    """Return why a path more likely means something else than a folder to be made; None if it does not, or exists."""
+    if not isinstance(target, str | os.PathLike) or (isinstance(target, str) and scheme_of(target)):
+        return None
+    path = os.fspath(target)
+    if not isinstance(path, str) or "\0" in path or os.path.lexists(path) or not (meaning := likely_meaning(path)):
+        return None
+    shown = repr(path) if "@" not in path else "of this name"  # what comes before an "@" may be a password
+    return f"there is no folder {shown}, and {meaning}"
+
+
+def _check_exists(storage: Storage, target: Target, *, new: bool) -> None:
+    check_slip(target)
+    if new or not (what := unmade(storage)):
+        return
+    message = f'{what} does not exist: check the spelling, or create or mount it (in Python also create="both")'
+    raise StorageError(message, storage=storage.name)
