@@ -128,7 +128,7 @@ def test_two_keys_never_share_a_name() -> None:
         ("nats://[::1]:1234/b_-9", "nats://[::1]:1234/b_-9", "[::1]:1234"),
         ("nats://me:s%2Fcret@host/b", "nats://me:***@host/b", "host:4222"),
         ("nats://t0ken@host/b", "nats://***@host/b", "host:4222"),
-        ("nats://t0/ken@host/b", "nats://***@host/b", "host:4222"),
+        ("nats://t0%2Fken@host/b", "nats://***@host/b", "host:4222"),
         ("NATS://host/b?tls=true&timeout=2.5", "NATS://host/b?tls=true&timeout=2.5", "host:4222"),
         ("nats://host/b?credentials=/home/me/c.creds", "nats://host/b?credentials=***", "host:4222"),
     ],

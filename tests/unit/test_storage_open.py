@@ -1,4 +1,4 @@
-"""Turning URLs, paths and mappings into storages, and keeping secrets out of their names."""
+"""Turning URLs, paths and mappings into storages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.overlap import separated
 from kvsync.storages.sqlite import SqliteStorage
-from kvsync.storages.url import parse_url, redact, scheme_of
+from kvsync.storages.url import scheme_of
 
 
 @pytest.mark.parametrize(
@@ -132,45 +132,6 @@ def test_adapters_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://me:hunter2@host:6379/0", "redis://me:***@host:6379/0"),
-        ("redis://:hunter2@host", "redis://:***@host"),
-        ("redis://me:hun@ter2@host/a", "redis://me:***@host/a"),
-        ("redis://me:hunter2/x@host/a", "redis://me:***@host/a"),
-        ("redis://me:hunter2?x@host/a", "redis://me:***@host/a"),
-        ("redis://host:6379/0", "redis://host:6379/0"),
-        ("s3://bucket/a@b", "s3://bucket/a@b"),
-        ("s3://host:9000/a@b", "s3://host:9000/a@b"),
-        ("s3://b?secret_access_key=hunter2&region=x", "s3://b?secret_access_key=***&region=x"),
-        ("s3://b?aws_access_key_id=hunter2", "s3://b?aws_access_key_id=***"),
-        ("s3://b?TOKEN=hunter2", "s3://b?TOKEN=***"),
-        ("s3://b?%74oken=hunter2", "s3://b?%74oken=***"),
-        ("s3://b?X-Amz-Signature=hunter2", "s3://b?X-Amz-Signature=***"),
-        ("az://c?sig=hunter2&key=hunter2", "az://c?sig=***&key=***"),
-        ("postgresql://h/d?password=hunter2&sslmode=x", "postgresql://h/d?password=***&sslmode=x"),
-        ("sqlite:///a.db?table=kv&key=k&value=v", "sqlite:///a.db?table=kv&key=k&value=v"),
-        ("postgresql://h/d?table=kv&key=k", "postgresql://h/d?table=kv&key=k"),
-        ("nats://hunter2@host:4222/b", "nats://***@host:4222/b"),
-        ("nats://me:hunter2@host/b", "nats://me:***@host/b"),
-        ("s3://b?endpoint=http%3A%2F%2Fme%3Ahunter2%40h%3A1", "s3://b?endpoint=http://me:***@h:1"),
-        ("s3://b?endpoint=http://me:hunter2@h:1&region=x", "s3://b?endpoint=http://me:***@h:1&region=x"),
-        ("s3://b?endpoint=http://127.0.0.1:8333", "s3://b?endpoint=http://127.0.0.1:8333"),
-        ("cannot reach redis://me:hunter2@host/0: refused", "cannot reach redis://me:***@host/0: refused"),
-        ("no URL, user:hunter", "no URL, user:hunter"),
-    ],
-)
-def test_secrets_are_hidden(url: str, shown: str) -> None:
-    assert redact(url) == shown
-
-
-def test_a_parsed_url_shows_no_secret() -> None:
-    url = parse_url("redis://me:hunter2@host/0?token=hunter2")
-    assert "hunter2" not in f"{url} {url!r}"
-    assert url.query == {"token": "hunter2"}
-
-
-@pytest.mark.parametrize(
     "text",
     [" redis://u:hunter2@h/0", "redis//u:hunter2@h/0", "redis:u:hunter2@h", "\tnosuch://u:hunter2@h", "SQLITE:/a.db"],
 )
@@ -196,21 +157,6 @@ def test_opening_a_folder_asks_for_no_adapters_of_others(monkeypatch: pytest.Mon
     assert isinstance(open_storage(str(tmp_path))[0], FolderStorage)
     with pytest.raises(UsageError, match="begins like a URL"):
         open_storage("redis:host")
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://user:pass?hunter2@127.0.0.1:6379/0",
-        "postgresql://user:pass?hunter2@127.0.0.1/db",
-        "nats://u:a/b?hunter2@127.0.0.1/b",
-        "redis://u:hunter2@[::1/0",
-    ],
-)
-def test_a_raw_character_in_a_password_leaks_nothing(url: str) -> None:
-    with pytest.raises(UsageError) as raised:
-        open_storage(url)
-    assert "hunter2" not in f"{raised.value}{raised.value.storage}"
 
 
 @pytest.mark.parametrize(

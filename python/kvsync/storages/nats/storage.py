@@ -21,7 +21,6 @@ import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from kvsync.errors import UsageError
 from kvsync.native import digest_values
@@ -48,7 +47,6 @@ TIMEOUT_SECONDS = 10.0
 TIMEOUT_SECONDS_MAX = 3600.0
 
 _bucket_name = re.compile(r"[A-Za-z0-9_-]+\Z")
-_login = re.compile(r"(nats://)([^?]*)@", re.IGNORECASE)
 
 
 def open_url(url: str) -> NatsStorage:
@@ -57,7 +55,6 @@ def open_url(url: str) -> NatsStorage:
     Raises:
         UsageError: the URL is not of that form, has an unknown parameter, or nats-py is missing.
     """
-    url, token = _without_token(url)
     parsed = parse_url(url)
     name = str(parsed)
     options = parsed.options("tls", "credentials", "timeout", "evicting")
@@ -71,21 +68,13 @@ def open_url(url: str) -> NatsStorage:
         address=f"{host}:{PORT if endpoint.port is None else endpoint.port}",
         user=(endpoint.user or "") if endpoint.password is not None else "",
         password=endpoint.password or "",
-        token=token,
+        token=(endpoint.user or "") if endpoint.password is None else "",
         credentials=options.get("credentials", ""),
         tls=choice(options, "tls", ("false", "true"), storage=name) == "true",
         timeout=seconds(options, "timeout", default=TIMEOUT_SECONDS, most=TIMEOUT_SECONDS_MAX, storage=name),
     )
     evicting = choice(options, "evicting", ("refuse", "allow"), storage=name) == "allow"
     return NatsStorage(bucket, server, name=name, evicting=evicting)
-
-
-def _without_token(url: str) -> tuple[str, str]:
-    """Return the URL with `***` for a token, and the token: a user name without a password is one."""
-    found = _login.match(url)
-    if found is None or not found[2] or ":" in found[2]:
-        return url, ""
-    return f"{found[1]}***{url[found.end() - 1 :]}", unquote(found[2])
 
 
 class NatsStorage:
