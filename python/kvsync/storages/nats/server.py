@@ -12,6 +12,7 @@ from kvsync.errors import StorageError
 from kvsync.storages.extras import client
 from kvsync.storages.nats.session import Session
 from kvsync.storages.url import redact
+from kvsync.storages.wording import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,7 @@ class NatsServer:
             raise ssl.SSLError("the server does not encrypt")
 
     def _advice(self, error: Exception, reported: list[str]) -> str:
-        text = "; ".join(dict.fromkeys([*reported, str(error) or type(error).__name__]))
+        text = plain("; ".join(dict.fromkeys([*reported, str(error) or type(error).__name__])))
         lowered = text.lower()
         if "authorization" in lowered or "authentication" in lowered:
             return f"the NATS server refused the login ({text}): check user and password, token, or credentials"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
+from kvsync.storages.wording import plain
 
 if TYPE_CHECKING:
     from psycopg import Error
@@ -45,7 +46,7 @@ def failure(error: Error, *, storage: str, text: str) -> StorageError:
 
 def unreached(*, storage: str, text: str) -> StorageError:
     """Return the error to raise if no connection could be made; `text` contains no secrets any more."""
-    return StorageError(f"{' '.join(text.split())}: {_UNREACHED}", storage=storage)
+    return StorageError(f"{plain(text)}: {_UNREACHED}", storage=storage)
 
 
 def is_about_a_row(error: Error) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
+from kvsync.storages.wording import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,7 +89,7 @@ class ErrorTexts:
 
     def error(self, error: Exception) -> StorageError:
         """Return the `StorageError` for an error of the client's."""
-        text = self._scrub(str(error) or type(error).__name__).rstrip(".")[:TEXT_CHARACTERS_MAX]
+        text = plain(self._scrub(str(error) or type(error).__name__)).rstrip(".")[:TEXT_CHARACTERS_MAX]
         return StorageError(f"{text}: {self._advice(error)}", storage=self.name)
 
     def is_unreachable(self, error: BaseException) -> bool:

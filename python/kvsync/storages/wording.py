@@ -1,0 +1,32 @@
+"""Client libraries' texts, without what tells a reader nothing."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["plain"]
+
+_REPLACED = (
+    (re.compile(r"\[?\bErrno -?\d+\]? "), ""),
+    (re.compile(r"\bError -?\d+ connecting to (\S+)\. "), r"cannot connect to \1: "),
+    (re.compile(r"\bError -?\d+ while (\w+ (?:to|from) (?:the )?socket)\. "), r"failed while \1: "),
+    (re.compile(r"Connect call failed \('([^']+)', (\d+)[^)]*\)"), r"cannot connect to \1:\2"),
+    (re.compile(r"; nats: no servers available for connection"), ""),
+    (re.compile(r"connection failed: (?=connection to server )"), ""),
+    (re.compile(r" Is the server running [^?]*\?"), ""),
+)
+
+
+def plain(text: str) -> str:
+    r"""Return the text of a client library's error on one line, without numbers of system errors.
+
+    >>> plain("Error 111 connecting to localhost:6379. Connection refused.")
+    'cannot connect to localhost:6379: Connection refused.'
+    >>> plain("connection failed: connection to server at \"::1\", port 1 failed: Connection refused\n\tIs the server "
+    ... "running on that host and accepting TCP/IP connections?")
+    'connection to server at "::1", port 1 failed: Connection refused'
+    """
+    text = " ".join(text.split())
+    for pattern, replacement in _REPLACED:
+        text = pattern.sub(replacement, text)
+    return text
