@@ -26,13 +26,13 @@ from servers.running import running
 
 from kvsync.digesting import BATCH_COUNT
 from kvsync.storages import Storage, open_storage
-from kvsync.storages.sqlite.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMAND_COUNT = 1000
 READ_COUNT = 500
+TABLE = "CREATE TABLE IF NOT EXISTS kv (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 UPSERT = "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
 
@@ -170,7 +170,7 @@ class BareSqlite(Bare):
         self.connection = sqlite3.connect(path, isolation_level=None)
         self.connection.execute("PRAGMA synchronous = FULL")
         self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.execute(Table().create)
+        self.connection.execute(TABLE)
         self.one = one
 
     def write(self, values: dict[str, bytes]) -> None:
@@ -178,13 +178,18 @@ class BareSqlite(Bare):
         size = len(rows) if self.one else BATCH_COUNT
         for start in range(0, len(rows), size):
             self.connection.execute("BEGIN IMMEDIATE")
-            self.connection.executemany(Table().upsert, rows[start : start + size])
+            self.connection.executemany(
+                f"INSERT INTO kv (key, value) VALUES (?, ?) {UPSERT}",  # noqa: S608 - made of constants
+                rows[start : start + size],
+            )
             self.connection.execute("COMMIT")
 
     def read(self, keys: Sequence[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for some in slices(keys, READ_COUNT):
-            found.update(self.connection.execute(Table().select(len(some)), some))
+            marks = ",".join("?" * len(some))
+            query = f"SELECT key, value FROM kv WHERE key IN ({marks})"  # noqa: S608 - marks alone
+            found.update(self.connection.execute(query, some))
         return found
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 EXPECTED = Capabilities(
     Tier.TRANSACTIONAL,
     distance="mapped",
-    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.DRY_PROBE}),
+    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SKIPPED, Support.DRY_PROBE}),
 )
 EXPIRING = replace(EXPECTED, supports=EXPECTED.supports | {Support.EXPIRY})
 
@@ -77,6 +77,65 @@ class TestMappedExpiring(StorageConformance):
                 "gone BIGINT DEFAULT ((unixepoch() + 86400) * 1000), stars DEFAULT 0)"
             )
         return partial(open_url, f"sqlite:///{path}?table=sessions&key=name&value=body&expires=gone&busy_timeout=30")
+
+
+class ExistingTable(StorageConformance):
+    """A table of another program, in a database that it made."""
+
+    expects = EXPECTED
+    processes = False
+    unique_versions = True
+    setup: ClassVar[tuple[str, ...]] = ()
+    options = ""
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        path = tmp_path / "app.db"
+        with closing(sqlite3.connect(path)) as connection:
+            for statement in self.setup:
+                connection.execute(statement)
+        return partial(open_url, f"sqlite:///{path}?busy_timeout=30{self.options}")
+
+
+class TestOtherCollation(ExistingTable):
+    setup = (
+        "CREATE TABLE kv (key TEXT COLLATE NOCASE, value)",
+        "CREATE UNIQUE INDEX by_bytes ON kv (key COLLATE BINARY)",
+    )
+
+
+class TestHarmlessTriggers(ExistingTable):
+    """Triggers that change no value: each write is looked at, and none is refused."""
+
+    setup = (
+        "CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB, changed)",
+        "CREATE TRIGGER a AFTER UPDATE ON kv BEGIN UPDATE kv SET changed = 1 WHERE key = NEW.key; END",
+        "CREATE TRIGGER b BEFORE DELETE ON kv BEGIN SELECT 1; END",
+    )
+
+
+class TestBlobKeys(ExistingTable):
+    setup = ("CREATE TABLE kv (key BLOB PRIMARY KEY, value BLOB)",)
+
+
+class TestUtf16(ExistingTable):
+    """A database whose texts are UTF-16, which sorts otherwise than UTF-8."""
+
+    setup = ("PRAGMA encoding = 'UTF-16le'", "CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB)")
+
+
+class TestSeconds(ExistingTable):
+    """Times as `time.time()` counts them, in a column that does not allow NULL."""
+
+    expects = EXPIRING
+    setup = ("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB, gone REAL NOT NULL)",)
+    options = "&expires=gone&unit=s"
+
+
+class TestDates(ExistingTable):
+    expects = EXPIRING
+    setup = ("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB, gone DATETIME NOT NULL)",)
+    options = "&expires=gone&unit=iso"
 
 
 class TestWrappedSqlite(StorageConformance):

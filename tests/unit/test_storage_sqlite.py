@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from storage_stories import (
 
 from kvsync.errors import StorageError, UsageError
 from kvsync.storages.sqlite import SqliteStorage, open_url
+from kvsync.storages.sqlite.failure import failure
 from kvsync.storages.sqlite.table import Table
 from kvsync.testing.conformance import listing
 from kvsync.types import ABSENT, ANY, Unreadable
@@ -73,28 +75,29 @@ def test_anothers_database_keeps_its_journal(tmp_path: Path) -> None:
 def test_rows_of_other_kinds_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     prepare(path, "CREATE TABLE kv (key TEXT PRIMARY KEY, value)")
-    prepare(path, "INSERT INTO kv VALUES ('t', 'text'), ('i', 7), ('n', NULL), ('b', x'00ff')")
+    prepare(path, "INSERT INTO kv VALUES ('r', 1.5), ('i', 7), ('n', NULL), ('b', x'00ff')")
     storage = SqliteStorage(path)
-    values = storage.read(["t", "i", "n", "b", "none"])
-    assert values[3] == b"\x00\xff"
+    values = storage.read(["r", "i", "n", "b", "none"])
+    assert values[3:] == [b"\x00\xff", None]
     reasons = [value.reason for value in values if isinstance(value, Unreadable)]
-    assert len(reasons) == 3
-    assert "TEXT" in reasons[0]
-    with pytest.raises(StorageError, match="'i' holds INTEGER") as caught:
-        listing(storage)
-    assert caught.value.key == "i"
-    written = storage.write(["t", "i", "n"], [b"x"] * 3, [None, bytes(32), None])
+    assert [word for word in ("REAL", "INTEGER", "NULL") if any(word in reason for reason in reasons)] == [
+        "REAL",
+        "INTEGER",
+        "NULL",
+    ]
+    assert {key: token == b"" for key, token in listing(storage).items()} == {
+        "b": False,
+        "i": True,
+        "n": True,
+        "r": True,
+    }
+    written = storage.write(["r", "i", "n"], [b"x"] * 3, [None, bytes(32), b""])
     assert [refusal.changed for refusal in written.refused] == [True] * 3
-    assert storage.write(["t", "i", "n"], [b"x"] * 3).refused == ()
+    assert "REAL" in written.refused[0].reason
+    assert [refusal.key for refusal in storage.delete(["r", "i"], [None, bytes(32)]).refused] == ["r", "i"]
     assert len(listing(storage)) == 4
-
-
-@pytest.mark.parametrize("key", ["7", "NULL", "x'00'", "CAST(x'ff' AS TEXT)"])
-def test_a_key_that_is_no_text_is_named(tmp_path: Path, key: str) -> None:
-    path = tmp_path / "a.db"
-    prepare(path, "CREATE TABLE kv (key BLOB UNIQUE, value)", f"INSERT INTO kv VALUES ({key}, x'00')")
-    with pytest.raises(StorageError):
-        listing(SqliteStorage(path))
+    assert storage.write(["r", "i", "n"], [b"x"] * 3).refused == ()
+    assert len(listing(storage)) == 4
 
 
 @pytest.mark.parametrize(
@@ -103,11 +106,14 @@ def test_a_key_that_is_no_text_is_named(tmp_path: Path, key: str) -> None:
         "CREATE TABLE kv (key TEXT, value BLOB)",
         "CREATE TABLE kv (key TEXT, value BLOB, x, UNIQUE (key, x))",
         "CREATE TABLE kv (key TEXT PRIMARY KEY COLLATE NOCASE, value BLOB)",
-        "CREATE TABLE kv (key INTEGER PRIMARY KEY, value BLOB)",
+        "CREATE TABLE kv (key TEXT PRIMARY KEY COLLATE RTRIM, value BLOB)",
         "CREATE TABLE kv (key NUMERIC UNIQUE, value BLOB)",
+        "CREATE TABLE kv (key REAL PRIMARY KEY, value BLOB)",
+        "CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB AS (x'00'))",
         "CREATE TABLE kv (id TEXT PRIMARY KEY, value BLOB)",
         "CREATE TABLE kv (key TEXT PRIMARY KEY, data BLOB)",
         "CREATE VIEW kv AS SELECT '1' AS key, x'00' AS value",
+        "CREATE VIRTUAL TABLE kv USING fts5 (key, value)",
     ],
 )
 def test_tables_that_do_not_fit(tmp_path: Path, create: str) -> None:
@@ -203,6 +209,16 @@ def test_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="make room"):
         storage.write(["a", "b"], [b"2", bytes(1 << 20)])
     assert storage.read(["a", "b"]) == [b"1", None]
+
+
+@pytest.mark.parametrize("code", ["SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_CANTOPEN"])
+def test_a_full_disk_is_told_from_a_failed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = code
+    path = str(tmp_path / "a.db")
+    assert "full" not in str(failure(error, storage="s", path=path))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    assert "the disk is full: make room" in str(failure(error, storage="s", path=path))
 
 
 def test_a_full_disk_within_a_transaction_undoes_all_of_it(tmp_path: Path) -> None:

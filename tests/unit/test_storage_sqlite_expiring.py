@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.errors import StorageError, UsageError
+from kvsync.errors import UsageError
 from kvsync.native import digest_values
 from kvsync.storages.contract import has_expiry
 from kvsync.storages.expiry import token_of
 from kvsync.storages.sqlite import ExpiringSqliteStorage, SqliteStorage, open_url
-from kvsync.storages.sqlite.expiring import ExpiringTable
+from kvsync.storages.sqlite.table import Table
 from kvsync.testing.conformance import listing
+from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,7 @@ def test_what_has_expired_stays_in_the_table_until_its_key_is_written_or_deleted
 
 def test_times_that_others_wrote(storage: ExpiringSqliteStorage, path: Path) -> None:
     storage.write(["null", "zero", "text", "past", "later"], [b"1"] * 5)
-    for key, due in (("zero", 0), ("text", f"{MS + 5}"), ("past", -5), ("later", MS + 6)):
+    for key, due in (("zero", 0), ("text", f"{MS + 5}"), ("past", MS - 5), ("later", MS + 6)):
         run(path, "UPDATE kv SET expires = ? WHERE key = ?", due, key)
     assert storage.expiries(["null", "zero", "text", "past", "later"]) == [0, 0, MS + 5, 0, MS + 6]
     before = {"null": token(b"1"), "zero": token(b"1"), "text": token(b"1", MS + 5), "later": token(b"1", MS + 6)}
@@ -113,16 +114,24 @@ def test_times_that_others_wrote(storage: ExpiringSqliteStorage, path: Path) -> 
     assert [refusal.key for refusal in storage.delete(["later"], [before["later"]]).refused] == ["later"]
 
 
-@pytest.mark.parametrize("due", ["soon", 1.5e12 + MS + 0.5, b"x"])
-def test_a_time_that_is_no_integer_is_an_error(storage: ExpiringSqliteStorage, path: Path, due: object) -> None:
-    storage.write(["a"], [b"1"])
-    run(path, "UPDATE kv SET expires = ?", due)
-    for call in (lambda: listing(storage), lambda: storage.expiries(["a"])):
-        with pytest.raises(StorageError, match="not an INTEGER") as error:
-            call()
-        assert error.value.key == "a"
+@pytest.mark.parametrize("due", ["soon", 9e999, b"x", -1, START, 3600, "2099-01-01 00:00:00"])
+def test_a_time_that_is_none_is_named_and_its_row_does_not_count_as_expired(
+    storage: ExpiringSqliteStorage, path: Path, due: object
+) -> None:
+    """Seconds, read as milliseconds, are a day in January 1970: every live row would be gone."""
+    storage.write_expiring(["a", "b"], [b"1"] * 2, [MS + 5] * 2)
+    run(path, "UPDATE kv SET expires = ? WHERE key = 'a'", due)
+    assert listing(storage) == {"a": b"", "b": token(b"1", MS + 5)}
+    assert storage.expiries(["a", "b"]) == [0, MS + 5]
+    found = storage.read(["a"])[0]
+    assert isinstance(found, Unreadable)
+    assert "unit=ms" in found.reason
+    assert "'expires'" in found.reason
+    for expect in (None, token(b"1"), token(b"1", MS + 5)):
+        assert [refusal.reason for refusal in storage.write(["a"], [b"2"], [expect]).refused] == [found.reason]
+        assert [refusal.key for refusal in storage.delete(["a"], [token(b"1")]).refused] == ["a"]
     storage.write(["a"], [b"2"])
-    assert listing(storage) == {"a": token(b"2")}
+    assert listing(storage)["a"] == token(b"2")
 
 
 def test_a_time_beyond_64_bits_is_refused_alone(storage: ExpiringSqliteStorage) -> None:
@@ -139,9 +148,9 @@ def test_a_time_beyond_64_bits_is_refused_alone(storage: ExpiringSqliteStorage) 
     ("columns", "reason"),
     [
         ("key TEXT PRIMARY KEY, value BLOB", "no column 'expires'"),
-        ("key TEXT PRIMARY KEY, value BLOB, expires TEXT", "an INTEGER that allows NULL"),
-        ("key TEXT PRIMARY KEY, value BLOB, expires DATETIME", "an INTEGER that allows NULL"),
-        ("key TEXT PRIMARY KEY, value BLOB, expires INTEGER NOT NULL", "declared 'INTEGER' NOT NULL"),
+        ("key TEXT PRIMARY KEY, value BLOB, expires TEXT", "does not fit unit=ms"),
+        ("key TEXT PRIMARY KEY, value BLOB, expires DATETIME", "does not fit unit=ms"),
+        ("key TEXT PRIMARY KEY, value BLOB, expires INTEGER AS (1)", "generated"),
     ],
 )
 def test_a_column_that_does_not_fit_is_refused(
@@ -156,7 +165,7 @@ def test_a_column_that_does_not_fit_is_refused(
 @pytest.mark.parametrize("name", ["", "a b", 'a"', "key", "VALUE"])
 def test_names_that_do_not_do(name: str) -> None:
     with pytest.raises(UsageError, match="expires"):
-        ExpiringTable(expires=name)
+        Table(expires=name)
 
 
 def test_the_clock_is_asked_once_a_statement(path: Path) -> None:

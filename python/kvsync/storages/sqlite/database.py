@@ -36,7 +36,7 @@ class Relation(Protocol):
         ...
 
     def exists(self, connection: sqlite3.Connection) -> bool:
-        """Return whether it exists; if it does, it has been checked."""
+        """Return whether it exists; if it does, look at what it is like."""
         ...
 
 
@@ -71,7 +71,7 @@ class Database:
         self._sleep = sleep
         self._lock = threading.RLock()
         self._journal = ""
-        self._tables: set[str] = set()
+        self._checked: dict[str, int] = {}  # tables that exist, by the version of the schema
         self._in_transaction = False
         self._failed = False
         self._closed = False
@@ -109,6 +109,8 @@ class Database:
                     self._make(connection, made)
                     yield connection
                 return
+            if made is not None:
+                self._connection_to(made)  # what is looked at within the transaction has to be looked at again
             relaxed = not durable and self._journal == "wal"
             if relaxed:
                 connection.execute("PRAGMA synchronous = NORMAL")
@@ -162,16 +164,18 @@ class Database:
         if self.connection is None and not os.path.exists(self._path):
             return None
         connection = self._open(create=False)
-        if table.name not in self._tables:
+        version = connection.execute("PRAGMA schema_version").fetchone()[0]
+        if self._checked.get(table.name) != version:
             if not table.exists(connection):
                 return None
-            if not self._in_transaction:  # a rollback would remove the table again
-                self._tables.add(table.name)
+            if not connection.in_transaction:  # a rollback would undo what has changed the version
+                self._checked[table.name] = version
         return connection
 
     def _make(self, connection: sqlite3.Connection, table: Relation | None) -> None:
         if table is not None and self._connection_to(table) is None:
             connection.execute(table.create)
+            table.exists(connection)
 
     @contextlib.contextmanager
     def _part(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -257,4 +261,4 @@ class Database:
             error.storage = error.storage or self._storage
             raise
         except sqlite3.Error as error:
-            raise failure(error, storage=self._storage) from error
+            raise failure(error, storage=self._storage, path=self._path) from error

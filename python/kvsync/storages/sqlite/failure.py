@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
@@ -11,20 +13,37 @@ if TYPE_CHECKING:
 
 __all__ = ["failure"]
 
+FULL = "the disk is full: make room and run again"
+
 _ADVICE = {
     "SQLITE_BUSY": "another program has locked the database: wait for it, or raise busy_timeout",
     "SQLITE_CANTOPEN": "the file cannot be opened: check the path and its permissions",
     "SQLITE_CORRUPT": "the database is damaged: restore it from a backup",
-    "SQLITE_FULL": "the disk is full: make room and run again",
-    "SQLITE_IOERR": "the disk failed: check it and run again",
+    "SQLITE_FULL": FULL,
+    "SQLITE_IOERR_SHMSIZE": FULL,  # the file beside the database cannot grow
+    "SQLITE_IOERR": "the disk failed, or a quota is used up: check both and run again",
     "SQLITE_LOCKED": "another connection has locked the table: wait for it, or raise busy_timeout",
     "SQLITE_NOTADB": "the file is not a SQLite database: name another one",
     "SQLITE_READONLY": "the database is read-only: change its permissions, and its folder's",
 }
 
 
-def failure(error: sqlite3.Error, *, storage: str) -> StorageError:
-    """Return the error to raise for one of SQLite's."""
+FREE_BYTES_MIN = 1 << 20
+"""With less free space than this, a file that cannot be written or made means that the disk is full."""
+
+
+def failure(error: sqlite3.Error, *, storage: str, path: str) -> StorageError:
+    """Return the error to raise for one of SQLite's; `path` is that of the database."""
     code = getattr(error, "sqlite_errorname", "")
+    if code.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and _is_full(path):
+        return StorageError(f"{error}: {FULL}", storage=storage)
     known = (text for name, text in _ADVICE.items() if code.startswith(name))
     return StorageError(f"{error}: {next(known, 'fix that and run again')}", storage=storage)
+
+
+def _is_full(path: str) -> bool:
+    """Whether the disk of a file has hardly any space left; not, if that cannot be told."""
+    try:
+        return shutil.disk_usage(os.path.dirname(path)).free < FREE_BYTES_MIN
+    except OSError:
+        return False

@@ -1,162 +1,233 @@
-"""The rows of a table of values: read and write them on an open connection."""
+"""The rows of a table of values: find them on an open connection, and tell what they hold.
+
+A value is a BLOB or a text, whose bytes are its UTF-8. A key is a text, a BLOB that is UTF-8, or an integer in its one
+usual form. What is neither is named, and nothing of it is taken for a value or for an absent one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from typing import TYPE_CHECKING, Any
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kvsync.errors import StorageError
 from kvsync.native import digest_values
+from kvsync.storages.expiry import tokens_of
+from kvsync.storages.sqlite.fetch import bytes_of, fetch, lenient, undecodable
+from kvsync.storages.sqlite.keys import KeyKind, Raw, is_text
+from kvsync.storages.sqlite.schema import Schema, inspect
+from kvsync.storages.sqlite.statements import TEXT_IF_UTF8, Statements
+from kvsync.storages.sqlite.times import NOW, PARSE, Unit
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from kvsync.storages.batch import Batch
     from kvsync.storages.sqlite.table import Table
 
-__all__ = ["Rows"]
+__all__ = ["Found", "Rows", "shown_class"]
 
 READ_COUNT = 500
 FETCH_COUNT = 50
 SCAN_COUNT = 5_000
 SCAN_BYTES = 32 << 20
 
-_UNFIT = (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeEncodeError)
-"""What SQLite and its driver raise for a row that cannot be stored."""
+AMBIGUOUS = "two rows have this key, one as text, one as a BLOB or an integer: delete one of them"
+
+
+class Found(NamedTuple):
+    """What rows hold, in columns: keys, values, and when each expires (0: never)."""
+
+    keys: list[str]
+    values: list[bytes | Unreadable]
+    times: list[int]
+
+    def without(self, keys: Collection[str]) -> Found:
+        """Return the rest."""
+        if not keys:
+            return self
+        kept = [position for position, key in enumerate(self.keys) if key not in keys]
+        return Found(
+            [self.keys[position] for position in kept],
+            [self.values[position] for position in kept],
+            [self.times[position] for position in kept],
+        )
+
+    def tokens(self) -> list[bytes]:
+        """Return the token of each value: its BLAKE3, and its time if it expires; nothing where it is unreadable."""
+        readable = [value for value in self.values if isinstance(value, bytes)]
+        digests = iter(digest_values(readable))
+        if len(readable) == len(self.values):
+            return tokens_of(list(digests), self.times)
+        tokens = tokens_of([next(digests) if isinstance(value, bytes) else b"" for value in self.values], self.times)
+        return [token if isinstance(value, bytes) else b"" for token, value in zip(tokens, self.values, strict=True)]
 
 
 class Rows:
-    """The statements for the rows of one table; `kvsync.storages.sqlite.expiring` has those for rows that expire.
+    """One table on any connection to its database.
 
     Args:
         table: its name and those of its columns.
+        clock: returns wall-clock seconds; decides what has expired.
+
+    Attributes:
+        schema: what the table is like, once it was found to exist.
+        sql: its statements, from then on.
     """
 
-    def __init__(self, table: Table) -> None:
+    schema: Schema
+    sql: Statements
+
+    def __init__(self, table: Table, clock: Callable[[], float] = time.time) -> None:
         self.table = table
+        self.name = table.name
+        self.create = table.create
+        self._clock = clock
 
     def prepare(self, connection: sqlite3.Connection) -> None:
-        """Prepare a new connection for the statements: here nothing is needed."""
+        """Give a new connection the functions that the statements call."""
+        connection.create_function(NOW, 0, self.now_ms)
+        connection.create_function(PARSE, 1, lambda raw: Unit.ISO.milliseconds(raw) or None, deterministic=True)
+        connection.create_function(TEXT_IF_UTF8, 1, text_if_utf8, deterministic=True)
+
+    def now_ms(self) -> int:
+        """Return the wall clock in milliseconds."""
+        return int(self._clock() * 1000)
+
+    def exists(self, connection: sqlite3.Connection) -> bool:
+        """Return whether the table exists; if it does, look at what it is like.
+
+        Raises:
+            UsageError: it is not suitable.
+        """
+        schema = inspect(connection, self.table)
+        if schema is None:
+            return False
+        self.schema, self.sql = schema, Statements(self.table, schema)
+        return True
 
     def read(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`, in their order; None for a key that is absent."""
-        found = self._select(connection, keys)
-        if set(map(type, found.values())) <= {bytes}:
-            return [found.get(key) for key in keys]
-        return [_readable(found[key]) if key in found else None for key in keys]
+        found = self.find(connection, keys)
+        values = dict(zip(found.keys, found.values, strict=True))
+        return [values.get(key) for key in keys]
 
-    def write(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        """Write values, with `expect` only where the current value has that token."""
-        self._refuse_changed(connection, batch)
-        self._upsert(connection, batch, self._rows_of(batch))
+    def times(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[int]:
+        """Return when each value expires, milliseconds; 0 if never, if the key is absent, or the time is none."""
+        found = self.find(connection, keys)
+        times = dict(zip(found.keys, found.times, strict=True))
+        return [times.get(key, 0) for key in keys]
 
-    def delete(self, connection: sqlite3.Connection, batch: Batch) -> None:
-        """Delete keys, with `expect` only where the current value has that token."""
-        self._refuse_changed(connection, batch, deletes=True)
-        connection.executemany(self.table.delete, [(key,) for key in batch.keys if _is_text(key)])
+    def modified(self, connection: sqlite3.Connection, keys: Sequence[str]) -> list[int | None]:
+        """Return when each value was last modified, milliseconds; None if that is not known."""
+        if self.table.modified is None:
+            return [None] * len(keys)
+        forms = self.forms(connection, keys)
+        rows = [row for some in chunks(forms) for row in fetch(connection, self.sql.modified(len(some)), some)]
+        times = {self.schema.keys.text(key): self.table.unit.milliseconds(time) or None for key, time in rows}
+        return [times.get(key) for key in keys]
 
-    def page(self, connection: sqlite3.Connection, last: str | None) -> list[tuple[Any, ...]]:
-        """Return the next rows after the key `last`, ascending, each a key, a value, and what else the table has.
+    def find(self, connection: sqlite3.Connection, keys: Sequence[str], *, expired: bool = False) -> Found:
+        """Return what is stored at those of `keys` that are there; `expired`: even if it has expired."""
+        return self.found(self.select(connection, self.forms(connection, keys), expired=expired))
 
-        Raises:
-            StorageError: a key is not text, or a value is not a BLOB.
-        """
-        cursor = connection.execute(self.table.page(first=last is None), () if last is None else (last,))
+    def select(
+        self, connection: sqlite3.Connection, forms: Sequence[Raw], *, expired: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of keys, given in the form in which rows hold them."""
+        rows: list[tuple[Any, ...]] = []
+        for some in chunks(forms):
+            rows += fetch(connection, self.sql.select(len(some), expired=expired), some)
+        return rows
+
+    def plain(self, connection: sqlite3.Connection) -> bool:
+        """Whether every key is a text, in the form in which rows hold it."""
+        return self.schema.keys is KeyKind.TEXT and not connection.execute(self.sql.others).fetchone()[0]
+
+    def forms(self, connection: sqlite3.Connection, keys: Sequence[str]) -> Sequence[Raw]:
+        """Return every form in which a row may hold one of `keys`."""
+        if self.plain(connection):
+            return keys if is_text(*keys) else [key for key in keys if is_text(key)]
+        return [form for key in keys for form in self.schema.keys.forms(key)]
+
+    def page(self, connection: sqlite3.Connection, last: bytes | None) -> list[tuple[Any, ...]]:
+        """Return the next rows whose keys are texts, after the key `last`, ascending."""
+        try:
+            return self._page(connection, last)
+        except sqlite3.OperationalError as error:
+            if not undecodable(error):
+                raise
+        with lenient(connection):
+            return self._page(connection, last)
+
+    def found(self, rows: Sequence[tuple[Any, ...]]) -> Found:
+        """Return what rows hold, whose keys can be keys; rows of one key have to follow each other."""
+        keys = [row[0] for row in rows]
+        if {*map(type, keys)} - {str}:
+            keys = [self.schema.keys.text(key) for key in keys]
+        values = [row[1] for row in rows]
+        if {*map(type, values)} - {bytes}:
+            values = [_value(value) for value in values]
+        times = [0] * len(rows)
+        if self.table.expires is not None:
+            raw = [row[2] for row in rows]
+            times = [self._time(position, time, values) for position, time in enumerate(raw)] if any(raw) else times
+        found = Found(keys, values, times)
+        return found if len(set(keys)) == len(keys) else _without_doubles(found)
+
+    def _page(self, connection: sqlite3.Connection, last: bytes | None) -> list[tuple[Any, ...]]:
+        statement, parameters = (self.sql.first_page, ()) if last is None else (self.sql.next_page, (last,))
         rows: list[tuple[Any, ...]] = []
         size = 0
-        with contextlib.closing(cursor):
+        with closing(connection.execute(statement, parameters)) as cursor:
             while len(rows) < SCAN_COUNT and size < SCAN_BYTES:
                 more = cursor.fetchmany(FETCH_COUNT)
                 rows += more
-                size += sum(len(row[1]) for row in more if isinstance(row[1], bytes))
+                size += sum(len(row[1]) for row in more if isinstance(row[1], bytes | str))
                 if len(more) < FETCH_COUNT:
                     break
-        self._check(rows)
         return rows
 
-    def tokens(self, rows: Sequence[tuple[Any, ...]]) -> list[bytes]:
-        """Return the tokens of the values in a page: here the BLAKE3 of each."""
-        return digest_values([row[1] for row in rows])
-
-    def _tokens_at(
-        self,
-        connection: sqlite3.Connection,  # noqa: ARG002 - rows that expire are asked when
-        values: dict[str, bytes],
-    ) -> dict[str, bytes]:
-        """Return the tokens of values that have just been read."""
-        return dict(zip(values, digest_values(list(values.values())), strict=True))
-
-    def _check(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        if {type(row[0]) for row in rows} <= {str} and {type(row[1]) for row in rows} <= {bytes}:
-            return
-        for row in rows:
-            key, value = row[:2]
-            if not isinstance(key, str):
-                message = f"table {self.table.name!r} has a key that is {_class(key)}, not text: {key!r:.200}"
-                raise StorageError(message)
-            if not isinstance(value, bytes):
-                message = f"the row of key {key!r:.200} holds {_class(value)}, not a BLOB: rewrite or delete it"
-                raise StorageError(message, key=key)
-
-    def _rows_of(self, batch: Batch) -> list[tuple[Any, ...]]:
-        """Return the parameters of the statement that writes each row."""
-        return list(zip(batch.keys, batch.values, strict=True))
-
-    def _refuse_changed(self, connection: sqlite3.Connection, batch: Batch, *, deletes: bool = False) -> None:
-        if batch.expect is None:
-            return
-        found = self._select(connection, batch.keys)
-        readable = {key: value for key, value in found.items() if isinstance(value, bytes)}
-        tokens = self._tokens_at(connection, readable)
-        # A row that does not hold a BLOB is neither absent nor ever what was expected.
-        batch.compare([tokens.get(key, b"" if key in found else None) for key in batch.keys], deletes=deletes)
-        batch.drop_refused()
-
-    def _upsert(self, connection: sqlite3.Connection, batch: Batch, rows: Sequence[tuple[Any, ...]]) -> None:
-        with contextlib.suppress(*_UNFIT):
-            connection.executemany(self.table.upsert, rows)
-            return
-        # One of the rows cannot be stored. Find out which; the rows before it are written again.
-        for row in rows:
-            if not connection.in_transaction:
-                message = "the database has undone the transaction: run again"
-                raise StorageError(message)
-            try:
-                connection.execute(self.table.upsert, row)
-            except _UNFIT as error:
-                batch.refuse(row[0], f"the database refused it: {error!s:.300}")
-
-    def _select(self, connection: sqlite3.Connection, keys: Sequence[str]) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
-        for chunk in self._chunks(keys):
-            found.update(connection.execute(self.table.select(len(chunk)), chunk))
-        return found
-
-    def _chunks(self, keys: Sequence[str]) -> Iterator[Sequence[str]]:
-        """Yield the keys that can be stored, in chunks for one statement each."""
-        storable = keys if _are_texts(keys) else [key for key in keys if _is_text(key)]
-        for start in range(0, len(storable), READ_COUNT):
-            yield storable[start : start + READ_COUNT]
+    def _time(self, position: int, raw: object, values: list[bytes | Unreadable]) -> int:
+        """Return when a row expires, milliseconds; make its value unreadable if that is no time."""
+        found = self.table.unit.milliseconds(raw)
+        if found is None:
+            values[position] = Unreadable(
+                f"it expires at {raw!r:.100}, which cannot be meant in unit={self.table.unit}: correct column "
+                f"{self.table.expires!r}"
+            )
+        return found or 0
 
 
-def _readable(value: object) -> bytes | Unreadable:
-    return value if isinstance(value, bytes) else Unreadable(f"its row holds {_class(value)}, not a BLOB")
+def chunks(forms: Sequence[Raw]) -> Iterator[Sequence[Raw]]:
+    """Yield keys in chunks for one statement each."""
+    for start in range(0, len(forms), READ_COUNT):
+        yield forms[start : start + READ_COUNT]
 
 
-def _class(value: object) -> str:
+def text_if_utf8(value: bytes) -> str | bytes:
+    """Return a value as a text, if it is UTF-8."""
+    with contextlib.suppress(UnicodeDecodeError):
+        return value.decode()
+    return value
+
+
+def shown_class(value: object) -> str:
+    """Return SQLite's word for what a row holds."""
     classes = {str: "TEXT", int: "INTEGER", float: "REAL", bytes: "a BLOB", type(None): "NULL"}
     return classes.get(type(value), type(value).__name__)
 
 
-def _are_texts(keys: Sequence[str]) -> bool:
-    try:
-        "".join(keys).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _value(raw: object) -> bytes | Unreadable:
+    if isinstance(raw, bytes):
+        return raw
+    return bytes_of(raw) if isinstance(raw, str) else Unreadable(f"its row holds {shown_class(raw)}, no BLOB or text")
 
 
-def _is_text(key: str) -> bool:
-    return _are_texts([key])
+def _without_doubles(found: Found) -> Found:
+    """Return each key once; no value stands for a key of two rows."""
+    rows: dict[str, tuple[bytes | Unreadable, int]] = {}
+    for key, value, due in zip(*found, strict=True):
+        rows[key] = (Unreadable(AMBIGUOUS), 0) if key in rows else (value, due)
+    return Found(list(rows), [value for value, _ in rows.values()], [due for _, due in rows.values()])

@@ -2,12 +2,13 @@
 
 `sqlite:///app.db` is a path relative to the working directory, `sqlite:////var/app.db` an absolute one. Values are
 stored in the table `kv(key, value)`, or in the one that `?table=&key=&value=` name; `expires=` names a column that
-says when they expire (`kvsync.storages.sqlite.expiring`). The index is in `kvsync_index`.
+says when they expire (`kvsync.storages.sqlite.expiring`), `modified=` one that says when they were last modified. The
+index is in `kvsync_index`.
 
 The first write creates file and tables. A new file gets write-ahead logging; an existing one keeps its journal mode.
 Every commit is durable, except for the lease's, which a crash may undo.
 
-Only BLOBs are values; a row of another storage class is unreadable, and says so.
+Values are BLOBs and texts. What else a row holds is unreadable, and says so.
 """
 
 from __future__ import annotations
@@ -17,21 +18,24 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from kvsync.errors import UsageError
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.dry_probe import rolled_back
 from kvsync.storages.path import absolute
 from kvsync.storages.sqlite.database import Database
 from kvsync.storages.sqlite.index import VERSION_BYTES, Index
+from kvsync.storages.sqlite.listing import Listing
 from kvsync.storages.sqlite.rows import Rows
 from kvsync.storages.sqlite.table import Table
-from kvsync.types import Stored, Unreadable, Written
+from kvsync.storages.sqlite.writing import Writer
+from kvsync.types import Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from kvsync.types import Expectation, Version
+    from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["SqliteStorage"]
 
@@ -50,15 +54,18 @@ class SqliteStorage:
         table: the table's name and those of its columns.
         name: what messages call it; by default its URL.
         busy_timeout: seconds to wait for locks of others.
+        clock: returns wall-clock seconds; decides what has expired, and is when rows are modified.
         sleep: waits that many seconds.
         random_bytes: returns that many random bytes, for the versions of index objects.
-        rows: the statements for rows, by default those of a table without expiry; they name the table.
+
+    Raises:
+        UsageError: the table has a column of expiry: that is `ExpiringSqliteStorage`.
     """
 
     capabilities = Capabilities(
         Tier.TRANSACTIONAL,
         distance="mapped",
-        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.DRY_PROBE}),
+        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SKIPPED, Support.DRY_PROBE}),
     )
 
     def __init__(
@@ -68,13 +75,17 @@ class SqliteStorage:
         table: Table | None = None,
         name: str | None = None,
         busy_timeout: float = BUSY_SECONDS,
+        clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         random_bytes: Callable[[int], bytes] = os.urandom,
-        rows: Rows | None = None,
     ) -> None:
         self.path = os.fspath(path)
-        self._rows = rows or Rows(table or Table())
-        self.table = self._rows.table
+        self.table = table or Table()
+        if (self.table.expires is not None) != (Support.EXPIRY in self.capabilities.supports):
+            message = "a table with expires= is an ExpiringSqliteStorage, and only that is one"
+            raise UsageError(message)
+        self._rows = Rows(self.table, clock)
+        self._skipped: Callable[[], tuple[Skipped, ...]] = tuple
         self.name = name or f"sqlite:///{self.path}"
         name_of_table = self.table.name.lower()  # to SQLite, `KV` is `kv`
         self.identity = f"sqlite:{os.path.realpath(self.path)}?{name_of_table}"
@@ -84,6 +95,11 @@ class SqliteStorage:
             self._absolute_path, self.name, prepare=self._rows.prepare, busy_timeout=busy_timeout, sleep=sleep
         )
         self._index = Index(name_of_table)
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The rows that the last scan skipped, as their keys cannot be keys here; the first hundred."""
+        return self._skipped()
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
@@ -95,7 +111,7 @@ class SqliteStorage:
         Raises:
             StorageError: the database cannot be read.
         """
-        with self._database.reading(self.table) as connection:
+        with self._database.reading(self._rows) as connection:
             return [None] * len(keys) if connection is None else self._rows.read(connection, keys)
 
     def write(
@@ -109,8 +125,8 @@ class SqliteStorage:
         if not keys:
             return Written()
         batch = Batch(keys, values, expect)
-        with self._database.writing(self.table) as connection:
-            self._rows.write(connection, batch)
+        with self._database.writing(self._rows) as connection:
+            Writer(connection, self._rows, batch).write()
         return batch.written()
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
@@ -119,28 +135,22 @@ class SqliteStorage:
         Raises:
             StorageError: the database cannot be written.
         """
-        if not self._database.has(self.table):
+        if not self._database.has(self._rows):
             return Written()
         batch = Batch(keys, expect=expect)
         with self._database.writing() as connection:
-            self._rows.delete(connection, batch)
+            Writer(connection, self._rows, batch).delete()
         return batch.written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with the token of its value, in UTF-8 byte order.
 
         Raises:
-            StorageError: the database cannot be read, a key is not text, or a value is not a BLOB.
+            StorageError: the database cannot be read.
         """
-        last: str | None = None
-        while True:
-            with self._database.reading(self.table) as connection:
-                rows = [] if connection is None else self._rows.page(connection, last)
-            if not rows:
-                return
-            keys = [row[0] for row in rows]
-            yield keys, self._rows.tokens(rows)
-            last = keys[-1]
+        listing = Listing(self._rows)
+        self._skipped = lambda: listing.skipped
+        yield from listing.batches(lambda: self._database.reading(self._rows))
 
     def load(self, name: str) -> Stored | None:
         """Return an index object, or None.
@@ -188,8 +198,15 @@ class SqliteStorage:
             return [] if connection is None else self._index.names(connection)
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return None for each key: a table does not record it."""
-        return [None] * len(keys)
+        """Return when each value was last modified, by the column `modified=`; None where that does not say.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        if self.table.modified is None:
+            return [None] * len(keys)
+        with self._database.reading(self._rows) as connection:
+            return [None] * len(keys) if connection is None else self._rows.modified(connection, keys)
 
     def transaction(self) -> AbstractContextManager[None]:
         """Commit everything done inside atomically on leaving, or undo it on an exception.
@@ -213,7 +230,7 @@ class SqliteStorage:
         """
         if not os.path.lexists(self._absolute_path):
             return f"the database {self.path!r:.300}"
-        return "" if self._database.has(self.table) else f"the table {self.table.name!r} in {self.path!r:.300}"
+        return "" if self._database.has(self._rows) else f"the table {self.table.name!r} in {self.path!r:.300}"
 
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:

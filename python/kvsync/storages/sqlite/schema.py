@@ -1,0 +1,240 @@
+"""What a table is like: decided once for each version of the database's schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.errors import UsageError
+from kvsync.storages.sqlite.fetch import fetch
+from kvsync.storages.sqlite.keys import KeyKind
+from kvsync.storages.sqlite.times import Unit
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from kvsync.storages.sqlite.table import Table
+
+__all__ = ["Column", "Schema", "inspect"]
+
+SAMPLE_COUNT = 1_000
+"""In so many rows, times are looked at to see whether their unit can be right."""
+
+GENERATED = {2, 3}
+
+
+class Affinity(Enum):
+    """What SQLite makes of a value that it stores in a column, by the declared type."""
+
+    TEXT = "TEXT"
+    BLOB = "BLOB"
+    INTEGER = "INTEGER"
+    REAL = "REAL"
+    NUMERIC = "NUMERIC"
+
+    @classmethod
+    def of(cls, declared: str, *, strict: bool = False) -> Affinity:
+        """Return the affinity of a declared type, by the rules of SQLite.
+
+        >>> Affinity.of("varchar(40)"), Affinity.of("STRING")
+        (<Affinity.TEXT: 'TEXT'>, <Affinity.NUMERIC: 'NUMERIC'>)
+        """
+        name = declared.upper()
+        if "INT" in name:
+            return cls.INTEGER
+        if any(part in name for part in ("CHAR", "CLOB", "TEXT")):
+            return cls.TEXT
+        if "BLOB" in name or not name or (strict and name == "ANY"):
+            return cls.BLOB
+        return cls.REAL if any(part in name for part in ("REAL", "FLOA", "DOUB")) else cls.NUMERIC
+
+
+class Column(NamedTuple):
+    """A column as declared."""
+
+    name: str
+    declared: str
+    affinity: Affinity
+    required: bool
+    default: bool
+    place_in_key: int
+    generated: bool
+
+    @property
+    def real(self) -> bool:
+        """Whether it holds fractions of numbers."""
+        return self.affinity is Affinity.REAL
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What kvsync has to know of a table.
+
+    Attributes:
+        keys: what the key column holds.
+        textual: the value column is declared as text, so values are stored as text.
+        watched: triggers, the type of the value column or the encoding of texts may change what is written: look at
+            what was stored.
+        upserts: one statement writes a row, whether it exists or not.
+        paged: the order of the index is that of the keys, so that rows can be read a page at a time.
+        key_required: the key column does not allow NULL.
+        expires: the column that says when a row expires, or None.
+        modified: the column that says when a row was last modified, or None.
+    """
+
+    keys: KeyKind
+    textual: bool
+    watched: bool
+    upserts: bool
+    paged: bool
+    key_required: bool
+    expires: Column | None
+    modified: Column | None
+
+
+def inspect(connection: sqlite3.Connection, table: Table) -> Schema | None:
+    """Return what a table is like; None if it does not exist.
+
+    Raises:
+        UsageError: it is not suitable.
+    """
+    columns, strict = _columns(connection, table)
+    if not columns:
+        return None
+    key, value = _column(columns, table, table.key, "key="), _column(columns, table, table.value, "value=")
+    kind = _key_kind(key)
+    alias = _is_rowid(columns, key)
+    if not alias:
+        _check_unique(connection, table)
+    expires = _time_column(connection, columns, table, table.expires, "expires=")
+    modified = _time_column(connection, columns, table, table.modified, "modified=")
+    written = {column.name for column in (key, value, expires, modified) if column is not None}
+    others = [column for column in columns if column.name not in written and not _is_rowid(columns, column)]
+    needed = any(column.required and not column.default for column in others)
+    utf8 = str(connection.execute("PRAGMA encoding").fetchone()[0]) == "UTF-8"
+    faithful = utf8 and value.affinity in {Affinity.TEXT, Affinity.BLOB}
+    watched = not faithful or _has_triggers(connection, table)
+    return Schema(
+        keys=kind,
+        textual=value.affinity is Affinity.TEXT,
+        watched=watched,
+        upserts=not watched and not needed and kind is KeyKind.TEXT,
+        paged=kind is KeyKind.TEXT and utf8,
+        key_required=alias or key.required or (strict and key.place_in_key > 0),
+        expires=expires,
+        modified=modified,
+    )
+
+
+def _columns(connection: sqlite3.Connection, table: Table) -> tuple[list[Column], bool]:
+    """Return the columns of a table, and whether it is strict."""
+    query = "SELECT type, sql FROM sqlite_master WHERE type IN ('table', 'view') AND lower(name) = ?"
+    found = connection.execute(query, (table.name.lower(),)).fetchone()
+    if found is None:
+        return [], False
+    kind, create = found[0], str(found[1])
+    if kind == "view" or create.upper().startswith("CREATE VIRTUAL"):
+        message = f"{table.name!r} is a {'view' if kind == 'view' else 'virtual table'}: name a table that holds rows"
+        raise UsageError(message)
+    strict = "STRICT" in create.rpartition(")")[2].upper()
+    rows = connection.execute(f'PRAGMA table_xinfo("{table.name}")').fetchall()
+    return [
+        Column(
+            name,
+            declared,
+            Affinity.of(declared, strict=strict),
+            bool(required),
+            default is not None,
+            place,
+            hidden in GENERATED,
+        )
+        for _, name, declared, required, default, place, hidden in rows
+    ], strict
+
+
+def _column(columns: list[Column], table: Table, name: str, option: str) -> Column:
+    found = next((column for column in columns if column.name.lower() == name.lower()), None)
+    if found is None:
+        message = f"table {table.name!r} has no column {name!r}: name it with {option}"
+        raise UsageError(message)
+    if found.generated:
+        message = f"column {name!r} of {table.name!r} is generated, and cannot be written: name another with {option}"
+        raise UsageError(message)
+    return found
+
+
+def _key_kind(key: Column) -> KeyKind:
+    if key.affinity is Affinity.INTEGER:
+        return KeyKind.INTEGER
+    if key.affinity is Affinity.TEXT or not key.declared or key.declared.upper() == "ANY":
+        return KeyKind.TEXT
+    if key.affinity is Affinity.BLOB:
+        return KeyKind.BLOB
+    message = (
+        f"key column {key.name!r} is declared {key.declared!r}, which changes keys: it has to be TEXT, BLOB or INTEGER"
+    )
+    raise UsageError(message)
+
+
+def _is_rowid(columns: list[Column], column: Column) -> bool:
+    """Whether a column is the number of its row, by its declaration."""
+    alone = sum(1 for other in columns if other.place_in_key) == 1
+    return alone and column.place_in_key == 1 and column.declared.upper() == "INTEGER"
+
+
+def _check_unique(connection: sqlite3.Connection, table: Table) -> None:
+    """Make sure that no two rows have one key, byte by byte."""
+    for row in connection.execute(f'PRAGMA index_list("{table.name}")').fetchall():
+        index, unique, partial = row[1], row[2], row[4]
+        quoted = index.replace('"', '""')
+        parts = connection.execute(f'PRAGMA index_xinfo("{quoted}")').fetchall()
+        columns = [(part[2], part[4]) for part in parts if part[5]]
+        if unique and not partial and len(columns) == 1:
+            name, collation = columns[0]
+            if name is not None and name.lower() == table.key.lower() and collation.upper() == "BINARY":
+                return
+    message = (
+        f"key column {table.key!r} of {table.name!r} has to be unique on its own, byte by byte: CREATE UNIQUE INDEX "
+        f'"{table.name}_{table.key}_binary" ON "{table.name}" ("{table.key}" COLLATE BINARY)'
+    )
+    raise UsageError(message)
+
+
+def _time_column(
+    connection: sqlite3.Connection, columns: list[Column], table: Table, name: str | None, option: str
+) -> Column | None:
+    """Return a column of times, whose type and first values fit its unit."""
+    if name is None:
+        return None
+    column, unit = _column(columns, table, name, option), table.unit
+    # Both names are checked.
+    sample = f'SELECT "{name}" FROM (SELECT "{name}" FROM "{table.name}" LIMIT {SAMPLE_COUNT})'  # noqa: S608
+    times = [row[0] for row in fetch(connection, sample) if row[0]]
+    other = unit.fitting(times)
+    if other is not None:
+        message = (
+            f"column {name!r} of {table.name!r} holds {times[0]!r:.100}, which cannot be meant in unit={unit}: add "
+            f"unit={other} to the URL"
+        )
+        raise UsageError(message)
+    if not _fits(column, unit, known=bool(times)):
+        message = (
+            f"column {name!r} of {table.name!r} is declared {column.declared!r}, which does not fit unit={unit}: use "
+            "unit=ms or unit=s with INTEGER or REAL, unit=iso with TEXT or DATETIME"
+        )
+        raise UsageError(message)
+    return column
+
+
+def _fits(column: Column, unit: Unit, *, known: bool) -> bool:
+    """Whether a column may hold times in a unit; `known`: it holds some, and they are."""
+    if unit is Unit.ISO:
+        return column.affinity not in {Affinity.INTEGER, Affinity.REAL}
+    dated = any(part in column.declared.upper() for part in ("DATE", "TIME"))
+    return column.affinity is not Affinity.TEXT and (known or column.affinity is not Affinity.NUMERIC or not dated)
+
+
+def _has_triggers(connection: sqlite3.Connection, table: Table) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ? LIMIT 1"
+    return connection.execute(query, (table.name.lower(),)).fetchone() is not None
