@@ -67,7 +67,7 @@ ADAPTERS = {
     "redis": Adapter("redis://host/0?prefix=, or ?hash=", _REDIS, "redis", "redis"),
     "rediss": Adapter("rediss://host/0", _REDIS, "redis", "redis"),
     "s3": Adapter("s3://bucket/prefix?endpoint=", _BUCKET, "obstore", "s3"),
-    "sqlite": Adapter("sqlite:///file.db?table=&key=&value=", "kvsync.storages.sqlite:open_url"),
+    "sqlite": Adapter("sqlite:///file.db?table=&key=&value=&expires=", "kvsync.storages.sqlite:open_url"),
 }
 
 

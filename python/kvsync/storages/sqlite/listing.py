@@ -74,10 +74,11 @@ class Listing:
         rows, kind = self._rows, self._rows.schema.keys
         statement = rows.sql.odd_keys if rows.schema.paged else rows.sql.keys
         raws = [row[0] for row in fetch(connection, statement)]
-        for raw in raws:
-            if kind.text(raw) is None:
-                self._skip_raw(raw)
-        self._odd = sorted(((_in_order(raw), raw) for raw in raws if kind.text(raw) is not None), key=itemgetter(0))
+        texts = [kind.text(raw) for raw in raws]
+        for raw in (raw for raw, text in zip(raws, texts, strict=True) if text is None):
+            self._skip_raw(raw)
+        odd = ((text.encode(), raw) for raw, text in zip(raws, texts, strict=True) if text is not None)
+        self._odd = sorted(odd, key=itemgetter(0))
         nulls = connection.execute(rows.sql.nulls).fetchone()[0] if rows.sql.nulls else 0
         if nulls:
             self._skip("NULL", f"the key is NULL, in {nulls} rows of {rows.name!r}: give them keys, or delete them")

@@ -18,7 +18,7 @@ from kvsync.storages.sqlite.fetch import bytes_of, fetch, lenient, undecodable
 from kvsync.storages.sqlite.keys import KeyKind, Raw, is_text
 from kvsync.storages.sqlite.schema import Schema, inspect
 from kvsync.storages.sqlite.statements import TEXT_IF_UTF8, Statements
-from kvsync.storages.sqlite.times import NOW, PARSE, Unit
+from kvsync.storages.sqlite.times import NOW, PARSE, parse
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Rows:
     def prepare(self, connection: sqlite3.Connection) -> None:
         """Give a new connection the functions that the statements call."""
         connection.create_function(NOW, 0, self.now_ms)
-        connection.create_function(PARSE, 1, lambda raw: Unit.ISO.milliseconds(raw) or None, deterministic=True)
+        connection.create_function(PARSE, 1, parse, deterministic=True)
         connection.create_function(TEXT_IF_UTF8, 1, text_if_utf8, deterministic=True)
 
     def now_ms(self) -> int:
@@ -142,14 +142,22 @@ class Rows:
         return rows
 
     def plain(self, connection: sqlite3.Connection) -> bool:
-        """Whether every key is a text, in the form in which rows hold it."""
-        return self.schema.keys is KeyKind.TEXT and not connection.execute(self.sql.others).fetchone()[0]
+        """Whether a row can hold a key in the form of a new row alone."""
+        if self.schema.keys is KeyKind.TEXT:
+            return not connection.execute(self.sql.others).fetchone()[0]
+        return self.schema.keys is KeyKind.INTEGER
 
     def forms(self, connection: sqlite3.Connection, keys: Sequence[str]) -> Sequence[Raw]:
         """Return every form in which a row may hold one of `keys`."""
         if self.plain(connection):
-            return keys if is_text(*keys) else [key for key in keys if is_text(key)]
+            return [form for form in self.new_forms(keys) if form is not None]
         return [form for key in keys for form in self.schema.keys.forms(key)]
+
+    def new_forms(self, keys: Sequence[str]) -> Sequence[Raw | None]:
+        """Return how a new row holds each key; None for a key that it cannot hold."""
+        if self.schema.keys is KeyKind.TEXT and is_text(*keys):
+            return keys
+        return [self.schema.keys.new(key) for key in keys]
 
     def page(self, connection: sqlite3.Connection, last: bytes | None) -> list[tuple[Any, ...]]:
         """Return the next rows whose keys are texts, after the key `last`, ascending."""

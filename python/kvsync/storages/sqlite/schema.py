@@ -119,7 +119,7 @@ def inspect(connection: sqlite3.Connection, table: Table) -> Schema | None:
         keys=kind,
         textual=value.affinity is Affinity.TEXT,
         watched=watched,
-        upserts=not watched and not needed and kind is KeyKind.TEXT,
+        upserts=not watched and not needed and kind is not KeyKind.BLOB,
         paged=kind is KeyKind.TEXT and utf8,
         key_required=alias or key.required or (strict and key.place_in_key > 0),
         expires=expires,

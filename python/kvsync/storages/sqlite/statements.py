@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kvsync.storages.sqlite.keys import KeyKind
+
 if TYPE_CHECKING:
     from kvsync.storages.sqlite.schema import Schema
     from kvsync.storages.sqlite.table import Table
@@ -60,7 +62,9 @@ class Statements:
             kept = f"CASE typeof({self._table}.{value}) WHEN 'text' THEN {TEXT_IF_UTF8}({taken[value]})"
             taken[value] = f"{kept} ELSE {taken[value]} END"
         changes = ", ".join(f"{column} = {new}" for column, new in taken.items())
-        self.upsert = f"{self.insert} ON CONFLICT ({key}) DO UPDATE SET {changes}"
+        # Integers have no collation, and the number of a row is no index that could be named with one.
+        unique = f'"{table.key}"' if schema.keys is KeyKind.INTEGER else key
+        self.upsert = f"{self.insert} ON CONFLICT ({unique}) DO UPDATE SET {changes}"
         texts, odd = f"{key} >= '' AND {key} < x''", f"({key} >= x'' OR {key} < '')"
         self.others = (
             f"SELECT EXISTS(SELECT 1 FROM {self._table} WHERE {key} >= x'') "

@@ -10,13 +10,13 @@ import math
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-__all__ = ["NEVER_MS", "NOW", "PARSE", "Unit"]
+__all__ = ["NEVER_MS", "NOW", "PARSE", "Unit", "parse"]
 
 NOW = "kvsync_now_ms"
 """The SQL function that is the storage's clock."""
 
 PARSE = "kvsync_parse_ms"
-"""The SQL function that reads an ISO text: NULL if it is none, or means never."""
+"""The SQL function that reads the bytes of an ISO text, as `parse` does."""
 
 PLAUSIBLE_MS = 100_000_000_000
 """No time before 3 March 1973 is meant as one; as seconds, the same number is a day in the year 5138."""
@@ -75,7 +75,9 @@ class Unit(StrEnum):
     def stays(self, column: str) -> str:
         """Return the condition that a row has not expired; what is no time stays, too."""
         if self is Unit.ISO:
-            return f"coalesce({PARSE}({column}) > (SELECT {NOW}()), 1)"
+            # As a BLOB, since the driver raises an error for an argument that is a text and not UTF-8.
+            parsed = f"CASE typeof({column}) WHEN 'text' THEN {PARSE}(CAST({column} AS BLOB)) END"
+            return f"coalesce({parsed} > (SELECT {NOW}()), 1)"
         # The function is in a query of its own, so that it is called once instead of once for each row.
         divisor, least = ("", PLAUSIBLE_MS) if self is Unit.MILLISECONDS else (" / 1000.0", PLAUSIBLE_MS // 1000)
         return f"({column} IS NULL OR {column} < {least} OR {column} > (SELECT {NOW}(){divisor}))"
@@ -95,6 +97,16 @@ class Unit(StrEnum):
         if not isinstance(raw, int | float) or not math.isfinite(raw):
             return None
         return round(raw if self is Unit.MILLISECONDS else raw * 1000)
+
+
+def parse(text: bytes) -> int | None:
+    """Return the time of an ISO text in milliseconds, from its bytes in UTF-8 or UTF-16; None if it is none, or never.
+
+    >>> parse(b"2026-11-28 12:25:18.5")
+    1795868718500
+    """
+    # In UTF-16, each byte of ASCII has a zero byte beside it.
+    return Unit.ISO.milliseconds(text.replace(b"\0", b"").decode("ascii", "replace")) or None
 
 
 def _from_text(raw: object) -> int | None:

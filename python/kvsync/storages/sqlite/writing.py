@@ -117,8 +117,11 @@ class Writer:
             values = [text_if_utf8(value) for value in self._batch.values]
             if {*map(type, values)} - {str}:
                 return False
+        keys = self._rows.new_forms(self._batch.keys)
+        if None in keys:
+            return False
         try:
-            self._connection.executemany(self._rows.sql.upsert, zip(values, *times, self._batch.keys, strict=True))
+            self._connection.executemany(self._rows.sql.upsert, zip(values, *times, keys, strict=True))
         except _UNFIT as error:
             self._check_transaction(error)
             return False
