@@ -109,6 +109,7 @@ def test_rows_of_other_kinds_are_named(tmp_path: Path) -> None:
         "CREATE TABLE kv (key TEXT PRIMARY KEY COLLATE RTRIM, value BLOB)",
         "CREATE TABLE kv (key NUMERIC UNIQUE, value BLOB)",
         "CREATE TABLE kv (key REAL PRIMARY KEY, value BLOB)",
+        "CREATE TABLE kv (key ANY PRIMARY KEY, value BLOB)",
         "CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB AS (x'00'))",
         "CREATE TABLE kv (id TEXT PRIMARY KEY, value BLOB)",
         "CREATE TABLE kv (key TEXT PRIMARY KEY, data BLOB)",

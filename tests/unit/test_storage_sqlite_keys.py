@@ -281,5 +281,28 @@ def test_the_forms_of_keys() -> None:
 def test_a_virtual_table_or_a_view_is_named_as_such(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     execute(path, "CREATE TABLE t (key TEXT PRIMARY KEY, value)", "CREATE VIEW v AS SELECT * FROM t")
-    with closing(open_url(f"sqlite:///{path}?table=V")) as storage, pytest.raises(UsageError, match="is a view"):
+    with closing(open_url(f"sqlite:///{path}?table=v")) as storage, pytest.raises(UsageError, match="is a view"):
         storage.read(["a"])
+
+
+def test_a_table_has_one_name(tmp_path: Path) -> None:
+    """Under two names, one table was two storages with an index each."""
+    path = tmp_path / "a.db"
+    execute(path, "CREATE TABLE Kv (key TEXT PRIMARY KEY, value)")
+    with closing(open_url(f"sqlite:///{path}")) as storage, pytest.raises(UsageError, match="write table=Kv"):
+        storage.write(["a"], [b"1"])
+
+
+@pytest.mark.parametrize("key", ["TEXT", "BLOB", "ANY", "INTEGER"])
+@pytest.mark.parametrize("value", ["TEXT", "BLOB", "ANY"])
+def test_strict_tables(tmp_path: Path, key: str, value: str) -> None:
+    path = tmp_path / "a.db"
+    execute(path, f"CREATE TABLE kv (key {key} PRIMARY KEY, value {value}) STRICT")
+    with closing(SqliteStorage(path)) as storage:
+        for text in (b"42", b"007"):
+            assert storage.write(["7"], [text]).refused == ()
+            assert storage.read(["7"]) == [text]
+        assert list(listing(storage)) == ["7"]
+        assert [refusal.key for refusal in storage.write(["007"], [b"\xff"]).refused] == (
+            ["007"] if key == "INTEGER" or value == "TEXT" else []
+        )

@@ -93,25 +93,29 @@ class Schema:
     modified: Column | None
 
 
+class _Roles(NamedTuple):
+    """The columns that kvsync reads and writes."""
+
+    key: Column
+    value: Column
+    expires: Column | None
+    modified: Column | None
+
+
 def inspect(connection: sqlite3.Connection, table: Table) -> Schema | None:
     """Return what a table is like; None if it does not exist.
 
     Raises:
         UsageError: it is not suitable.
     """
-    columns, strict = _columns(connection, table)
-    if not columns:
+    create = _create_statement(connection, table)
+    if not create:
         return None
-    key, value = _column(columns, table, table.key, "key="), _column(columns, table, table.value, "value=")
+    strict = "STRICT" in create.rpartition(")")[2].upper()
+    columns = _columns(connection, table, strict=strict)
+    roles = _roles(connection, table, columns)
+    key, value, expires, modified = roles
     kind = _key_kind(key)
-    alias = _is_rowid(columns, key)
-    if not alias:
-        _check_unique(connection, table)
-    expires = _time_column(connection, columns, table, table.expires, "expires=")
-    modified = _time_column(connection, columns, table, table.modified, "modified=")
-    written = {column.name for column in (key, value, expires, modified) if column is not None}
-    others = [column for column in columns if column.name not in written and not _is_rowid(columns, column)]
-    needed = any(column.required and not column.default for column in others)
     utf8 = str(connection.execute("PRAGMA encoding").fetchone()[0]) == "UTF-8"
     faithful = utf8 and value.affinity in {Affinity.TEXT, Affinity.BLOB}
     watched = not faithful or _has_triggers(connection, table)
@@ -119,38 +123,64 @@ def inspect(connection: sqlite3.Connection, table: Table) -> Schema | None:
         keys=kind,
         textual=value.affinity is Affinity.TEXT,
         watched=watched,
-        upserts=not watched and not needed and kind is not KeyKind.BLOB,
+        upserts=not watched and kind is not KeyKind.BLOB and not _needs_others(columns, roles),
         paged=kind is KeyKind.TEXT and utf8,
-        key_required=alias or key.required or (strict and key.place_in_key > 0),
+        key_required=_is_rowid(columns, key) or key.required or (strict and key.place_in_key > 0),
         expires=expires,
         modified=modified,
     )
 
 
-def _columns(connection: sqlite3.Connection, table: Table) -> tuple[list[Column], bool]:
-    """Return the columns of a table, and whether it is strict."""
-    query = "SELECT type, sql FROM sqlite_master WHERE type IN ('table', 'view') AND lower(name) = ?"
+def _create_statement(connection: sqlite3.Connection, table: Table) -> str:
+    """Return the statement that created a table; nothing if there is none."""
+    query = "SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND lower(name) = ?"
     found = connection.execute(query, (table.name.lower(),)).fetchone()
     if found is None:
-        return [], False
-    kind, create = found[0], str(found[1])
+        return ""
+    kind, name, create = found[0], found[1], str(found[2])
     if kind == "view" or create.upper().startswith("CREATE VIRTUAL"):
-        message = f"{table.name!r} is a {'view' if kind == 'view' else 'virtual table'}: name a table that holds rows"
+        message = f"{name!r} is a {'view' if kind == 'view' else 'virtual table'}: name a table that holds rows"
         raise UsageError(message)
-    strict = "STRICT" in create.rpartition(")")[2].upper()
+    if name != table.name:  # the index is kept under the name as given: two names would be two storages
+        message = f"the table is named {name!r}: write table={name}"
+        raise UsageError(message)
+    return create
+
+
+def _columns(connection: sqlite3.Connection, table: Table, *, strict: bool) -> list[Column]:
     rows = connection.execute(f'PRAGMA table_xinfo("{table.name}")').fetchall()
     return [
         Column(
             name,
             declared,
             Affinity.of(declared, strict=strict),
-            bool(required),
-            default is not None,
-            place,
-            hidden in GENERATED,
+            required=bool(required),
+            default=default is not None,
+            place_in_key=place,
+            generated=hidden in GENERATED,
         )
         for _, name, declared, required, default, place, hidden in rows
-    ], strict
+    ]
+
+
+def _roles(connection: sqlite3.Connection, table: Table, columns: list[Column]) -> _Roles:
+    """Return the columns that the URL names, which have to be suitable."""
+    key = _column(columns, table, table.key, "key=")
+    roles = _Roles(
+        key,
+        _column(columns, table, table.value, "value="),
+        _time_column(connection, columns, table, table.expires, "expires="),
+        _time_column(connection, columns, table, table.modified, "modified="),
+    )
+    if not _is_rowid(columns, key):
+        _check_unique(connection, table)
+    return roles
+
+
+def _needs_others(columns: list[Column], roles: _Roles) -> bool:
+    """Whether a new row needs a value in a column that kvsync does not write."""
+    others = [column for column in columns if column not in roles and not _is_rowid(columns, column)]
+    return any(column.required and not column.default for column in others)
 
 
 def _column(columns: list[Column], table: Table, name: str, option: str) -> Column:
@@ -167,10 +197,10 @@ def _column(columns: list[Column], table: Table, name: str, option: str) -> Colu
 def _key_kind(key: Column) -> KeyKind:
     if key.affinity is Affinity.INTEGER:
         return KeyKind.INTEGER
-    if key.affinity is Affinity.TEXT or not key.declared or key.declared.upper() == "ANY":
+    if key.affinity is Affinity.TEXT:
         return KeyKind.TEXT
     if key.affinity is Affinity.BLOB:
-        return KeyKind.BLOB
+        return KeyKind.BLOB if "BLOB" in key.declared.upper() else KeyKind.TEXT
     message = (
         f"key column {key.name!r} is declared {key.declared!r}, which changes keys: it has to be TEXT, BLOB or INTEGER"
     )
@@ -211,17 +241,14 @@ def _time_column(
     # Both names are checked.
     sample = f'SELECT "{name}" FROM (SELECT "{name}" FROM "{table.name}" LIMIT {SAMPLE_COUNT})'  # noqa: S608
     times = [row[0] for row in fetch(connection, sample) if row[0]]
-    other = unit.fitting(times)
+    which, other = f"column {name!r} of {table.name!r}", unit.fitting(times)
     if other is not None:
-        message = (
-            f"column {name!r} of {table.name!r} holds {times[0]!r:.100}, which cannot be meant in unit={unit}: add "
-            f"unit={other} to the URL"
-        )
+        message = f"{which} holds {times[0]!r:.100}, which cannot be meant in unit={unit}: add unit={other} to the URL"
         raise UsageError(message)
     if not _fits(column, unit, known=bool(times)):
         message = (
-            f"column {name!r} of {table.name!r} is declared {column.declared!r}, which does not fit unit={unit}: use "
-            "unit=ms or unit=s with INTEGER or REAL, unit=iso with TEXT or DATETIME"
+            f"{which} is declared {column.declared!r}, which does not fit unit={unit}: use unit=ms or unit=s with "
+            "INTEGER or REAL, unit=iso with TEXT or DATETIME"
         )
         raise UsageError(message)
     return column
