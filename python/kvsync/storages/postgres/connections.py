@@ -20,17 +20,20 @@ if TYPE_CHECKING:
 __all__ = ["Connections", "UnreachedError", "atomic", "library"]
 
 IDLE_COUNT = 4
-TRANSACTION_IDLE = 0  # psycopg.pq.TransactionStatus.IDLE
+TRANSACTION_IDLE, IN_TRANSACTION = 0, 2  # psycopg.pq.TransactionStatus
 IDLE_IN_TRANSACTION_SECONDS = 600
 
+# Everything is set for one transaction only: behind a pooler, the next one on this session is somebody else's.
 # Settings of the role or the database must not weaken a write: with "off", a server crash would undo a commit. A
 # transaction whose process hangs is ended by the server, so that its locks are released.
-_SETTINGS = """
-SELECT set_config('lock_timeout', %s, false),
-       set_config('idle_in_transaction_session_timeout', %s, false),
-       set_config('default_transaction_isolation', 'read committed', false),
-       set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false)
+_BEGIN = """
+BEGIN ISOLATION LEVEL {isolation};
+SELECT set_config('lock_timeout', '{lock_milliseconds}', true),
+       set_config('idle_in_transaction_session_timeout', '{idle_seconds}s', true),
+       set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), true)
 """
+
+_UNDONE = "the connection ended within a transaction, which was undone: run again"
 
 # Connections of a parent process: kept, since closing one here would end the parent's session.
 _inherited: list[Connection[Any]] = []
@@ -65,7 +68,11 @@ class Connections:
     def __init__(self, connect: Callable[[], Connection[Any]], *, storage: str, lock_seconds: float) -> None:
         self._connect = connect
         self._storage = storage
-        self._lock_seconds = lock_seconds
+        self._begin = _BEGIN.format(
+            isolation="{isolation}",
+            lock_milliseconds=max(1, int(lock_seconds * 1000)),
+            idle_seconds=IDLE_IN_TRANSACTION_SECONDS,
+        )
         self._lock = threading.Lock()
         self._idle: list[Connection[Any]] = []
         self._pinned: dict[int, Connection[Any]] = {}
@@ -88,6 +95,24 @@ class Connections:
             yield connection
         finally:
             self._give_back(connection)
+
+    @contextlib.contextmanager
+    def begun(self, connection: Connection[Any], isolation: str = "READ COMMITTED") -> Iterator[None]:
+        """Run the body in a transaction of a connection that is in none.
+
+        Raises:
+            StorageError: the transaction ended inside, and was undone.
+        """
+        connection.execute(self._begin.format(isolation=isolation))
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):  # what went wrong inside is what counts
+                connection.execute("ROLLBACK")
+            raise
+        if connection.info.transaction_status != IN_TRANSACTION:
+            raise StorageError(_UNDONE)
+        connection.execute("COMMIT")
 
     @contextlib.contextmanager
     def pin(self) -> Iterator[Connection[Any]]:
@@ -153,17 +178,10 @@ class Connections:
             connection = self._connect()
         except Exception as error:
             raise UnreachedError(str(error)) from error
-        try:
-            self._prepare(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _prepare(self, connection: Connection[Any]) -> None:
         connection.autocommit = True
-        milliseconds = str(max(1, int(self._lock_seconds * 1000)))
-        connection.execute(_SETTINGS, (milliseconds, f"{IDLE_IN_TRANSACTION_SECONDS}s"))
+        # Behind a pooler, a statement that was prepared is on one session, and the next transaction on another.
+        connection.prepare_threshold = None
+        return connection
 
     def _give_back(self, connection: Connection[Any]) -> None:
         if os.getpid() != self._pid or connection in _inherited:
@@ -190,13 +208,12 @@ def _lives(connection: Connection[Any]) -> bool:
 
 @contextlib.contextmanager
 def atomic(connection: Connection[Any]) -> Iterator[None]:
-    """Run the body atomically: in a transaction, or in a savepoint within one.
+    """Run the body in a savepoint of a transaction.
 
     Raises:
-        StorageError: the connection ended inside; psycopg's own block would end without a commit, silently.
+        StorageError: the connection ended inside; psycopg's own block would end silently.
     """
     with connection.transaction() as transaction:
         yield
     if transaction.status.value != "committed":
-        message = "the connection ended within a transaction, which was undone: run again"
-        raise StorageError(message)
+        raise StorageError(_UNDONE)

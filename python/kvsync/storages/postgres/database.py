@@ -53,8 +53,14 @@ class Database:
         self._storage = storage
         self._scrub = scrub
 
-    def call(self, work: Callable[[Connection[Any]], T], *, undefined: Callable[[], T] | None = None) -> T:
-        """Do `work` on a connection; if it fails within a transaction, undo what it did.
+    def call(
+        self,
+        work: Callable[[Connection[Any]], T],
+        *,
+        writes: bool = False,
+        undefined: Callable[[], T] | None = None,
+    ) -> T:
+        """Do `work` on a connection; if it `writes`, in a transaction. If it fails, undo what it did.
 
         If one of its tables does not exist and `undefined` is given, return what that returns.
 
@@ -63,7 +69,7 @@ class Database:
         """
         with self._errors():
             try:
-                return self._call(work)
+                return self._call(work, writes=writes)
             except self._psycopg.errors.UndefinedTable:
                 if undefined is None:
                     raise
@@ -78,8 +84,7 @@ class Database:
         """
         with self._errors(), self._connections.use() as connection, contextlib.ExitStack() as stack:
             if connection is not self._connections.pinned():
-                stack.enter_context(atomic(connection))
-                connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                stack.enter_context(self._connections.begun(connection, "REPEATABLE READ, READ ONLY"))
             yield connection
 
     @contextlib.contextmanager
@@ -93,13 +98,13 @@ class Database:
         """
         with self._errors(), self._connections.pin() as connection:
             try:
-                with atomic(connection):
+                with self._connections.begun(connection):
                     yield
                     self._connections.pinned()  # raises if it has been closed meanwhile
             finally:
                 self._tables.forget_uncommitted()
 
-    def _call(self, work: Callable[[Connection[Any]], T]) -> T:
+    def _call(self, work: Callable[[Connection[Any]], T], *, writes: bool) -> T:
         """Do `work`.
 
         Repeat it if the server has undone it because of others: then the outcome is certain, unlike after a lost
@@ -110,12 +115,15 @@ class Database:
                 return work(connection)
         for attempt in itertools.count(1):
             try:
-                with self._connections.use() as connection:
+                with self._connections.use() as connection, self._begun(connection, writes=writes):
                     return work(connection)
             except self._psycopg.Error as error:
                 if attempt == ATTEMPTS or not is_passing(error):
                     raise
         raise AssertionError
+
+    def _begun(self, connection: Connection[Any], *, writes: bool) -> contextlib.AbstractContextManager[None]:
+        return self._connections.begun(connection) if writes else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -1,86 +1,77 @@
 """The column of a PostgreSQL table that says when a row expires, and its parts of statements.
 
-It is a `timestamptz`, or a `bigint` of wall-clock milliseconds. NULL means never, and so does 0 in a bigint or
-`infinity` in a timestamptz. Rows expire by the server's clock at the start of each statement, not at the start of a
+It is a `timestamptz`, or a number of milliseconds or seconds. NULL means never, and so does 0 in a number or `infinity`
+in a timestamptz. A column that does not allow NULL says never with the last day of the year 9999, which applications
+can read, unlike `infinity`. Rows expire by the server's clock at the start of each statement, not at the start of a
 transaction, which may be long ago.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from kvsync.errors import UsageError
+from kvsync.storages.postgres.times import TimeColumn
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["Expires", "expires_column"]
+__all__ = ["FAR_MS", "Expires"]
 
 BIGINT_MAX = (1 << 63) - 1
+INTEGER_MAX = (1 << 31) - 1
 TIMESTAMP_MAX = 1 << 49
 """The latest milliseconds, in the year 19808, that a timestamptz represents exactly."""
+FAR_MS = 253_402_214_400_000
+"""9999-12-31T00:00:00Z: never, where a column does not allow NULL. It is a date in every time zone of Python, too."""
 
 
 @dataclass(frozen=True, slots=True)
-class Expires:
-    """A column of times.
+class Expires(TimeColumn):
+    """A column of times at which rows expire.
 
     Attributes:
-        column: its identifier.
-        timestamp: it is a timestamptz, not a bigint.
+        required: it does not allow NULL.
         empty: it is NULL in a row that is written without it.
     """
 
-    column: str
-    timestamp: bool = True
+    required: bool = False
     empty: bool = True
-
-    @property
-    def type(self) -> str:
-        """Its type, as for a new table."""
-        return "timestamptz" if self.timestamp else "bigint"
 
     @property
     def milliseconds_max(self) -> int:
         """The latest time that it represents exactly."""
-        return TIMESTAMP_MAX if self.timestamp else BIGINT_MAX
+        if self.timestamp:
+            return TIMESTAMP_MAX
+        return (INTEGER_MAX if self.type == "integer" else BIGINT_MAX // self.unit_ms) * self.unit_ms
 
     @property
-    def milliseconds(self) -> str:
-        """The expression for a row's time, 0 for never."""
-        if not self.timestamp:
-            return f"coalesce({self.column}, 0)"
-        cut = f"extract(epoch FROM date_trunc('milliseconds', {self.column}))"
-        return f"CASE WHEN isfinite({self.column}) THEN ({cut} * 1000)::bigint ELSE 0 END"
+    def due(self) -> str:
+        """The expression for a row's time in milliseconds, 0 for never."""
+        if not self.required:
+            return f"coalesce({self.milliseconds}, 0)"
+        return f"coalesce(nullif({self.milliseconds}, {self._never_ms}), 0)"
+
+    def rounded(self, milliseconds: int) -> int:
+        """Return the time as it is stored: in whole seconds if the column counts them, never too early."""
+        time = milliseconds if self.timestamp else -(-milliseconds // self.unit_ms) * self.unit_ms
+        return 0 if self.required and time == self._never_ms else time
 
     def stays(self, table: str = "") -> str:
         """Return the condition that a row has not expired, in a statement that calls the table so."""
         column = f"{table}.{self.column}" if table else self.column
         if self.timestamp:
             return f"({column} IS NULL OR {column} > statement_timestamp())"
-        return f"({column} IS NULL OR {column} = 0 OR {column} > extract(epoch FROM statement_timestamp()) * 1000)"
+        now = f"extract(epoch FROM statement_timestamp()) * {1000 // self.unit_ms}"
+        return f"({column} IS NULL OR {column} = 0 OR {column} > {now})"
 
     def given(self, milliseconds: str) -> str:
         """Return the expression for the column's value, given one for milliseconds."""
+        never = self._stored(str(self._never_ms)) if self.required else "NULL"
+        return f"CASE WHEN {milliseconds} <> 0 THEN {self._stored(milliseconds)} ELSE {never} END"
+
+    @property
+    def _never_ms(self) -> int:
+        return INTEGER_MAX * self.unit_ms if self.type == "integer" else FAR_MS
+
+    def _stored(self, milliseconds: str) -> str:
         if not self.timestamp:
-            return f"nullif({milliseconds}, 0)"
+            return f"({milliseconds} / {self.unit_ms})::{self.type}"
         # Whole seconds and the rest separately: together they have more digits than a double.
-        moment = f"to_timestamp({milliseconds} / 1000) + mod({milliseconds}, 1000) * interval '1 millisecond'"
-        return f"CASE WHEN {milliseconds} <> 0 THEN {moment} END"
-
-
-def expires_column(name: str, identifier: str, row: Sequence[Any]) -> Expires:
-    """Return a column of an existing table: `row` has its type, its readable type, NOT NULL, and DEFAULT.
-
-    Raises:
-        UsageError: it is not suitable.
-    """
-    kind, shown, required, default = row
-    if kind not in {"timestamptz", "int8"} or required:
-        message = (
-            f"column {name!r} is {shown}{' NOT NULL' if required else ''}: a column that says when a row expires "
-            "has to be timestamptz, or bigint for milliseconds, and to allow NULL"
-        )
-        raise UsageError(message)
-    return Expires(identifier, timestamp=kind == "timestamptz", empty=not default)
+        return f"to_timestamp({milliseconds} / 1000) + mod({milliseconds}, 1000) * interval '1 millisecond'"

@@ -10,7 +10,7 @@ from kvsync.storages.wording import plain
 if TYPE_CHECKING:
     from psycopg import Error
 
-__all__ = ["failure", "is_about_a_row", "is_passing", "unreached"]
+__all__ = ["failure", "is_about_a_row", "is_passing", "refusal", "unreached"]
 
 # By SQLSTATE, or its class; the first match counts.
 _ADVICE = {
@@ -32,6 +32,8 @@ _ADVICE = {
     "58": "the server's machine failed: look at its log",
     "XX": "the database may be damaged: look at the server's log",
 }
+_ABOUT_ROWS = {"22", "23", "44", "54", "P0"}
+_ABOUT_ALL = ("08", "25", "40", "53", "55P03", "57", "58", "XX")
 _UNREACHED = "check that the server runs, and the URL's host, port, user, password and TLS parameters"
 _LOST = "the connection was lost, and the outcome of the last write is unknown: run again, which opens a new one"
 
@@ -49,9 +51,22 @@ def unreached(*, storage: str, text: str) -> StorageError:
     return StorageError(f"{plain(text)}: {_UNREACHED}", storage=storage)
 
 
-def is_about_a_row(error: Error) -> bool:
-    """Whether the error is about single rows: their data, a rule of the table, or a limit."""
-    return (error.sqlstate or "")[:2] in {"22", "23", "44", "54"}
+def is_about_a_row(error: Error, *, policies: bool) -> bool:
+    """Whether the error is about single rows: their data, a constraint, a trigger, a policy of the table, or a limit.
+
+    With `policies`, row-level security applies; without, a permission that is lacking is lacking for all rows.
+    """
+    state = error.sqlstate or ""
+    if state[:2] in _ABOUT_ROWS or (policies and state == "42501"):
+        return True
+    # A function was running: a trigger may raise any error.
+    return bool(error.diag.context) and state != "" and not state.startswith(_ABOUT_ALL)
+
+
+def refusal(error: Error) -> str:
+    """Return why a row was refused."""
+    reason = f"the database refused it: {error.diag.message_primary!s:.300}"
+    return f"{reason}; give that column a default" if error.sqlstate == "23502" else reason
 
 
 def is_passing(error: Error) -> bool:

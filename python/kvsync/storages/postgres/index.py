@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kvsync.errors import StorageError
 from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.postgres.connections import atomic
-from kvsync.storages.postgres.table import INDEX_TABLE, quoted
+from kvsync.storages.postgres.names import INDEX_TABLE, quoted
 from kvsync.types import ABSENT, ANY, Stored
 
 if TYPE_CHECKING:

@@ -5,9 +5,15 @@ libpq's (`sslmode`, `connect_timeout`, `application_name` and so on); `lock_time
 locks of others. TLS is verified unless the server is on this machine or the URL says otherwise.
 
 Values are stored in the table `kv(key text collate "C", value bytea)`, which the first write creates, or in an existing
-one: its key column is text, varchar or bytea and unique, its value column bytea, text or varchar. `expires=` names a
-column that says when a row expires (`kvsync.storages.postgres.expires`). An expired row is absent for every method, and
-stays in the table until its key is written or deleted.
+one with a unique key column (`kvsync.storages.postgres.columns`). `expires=` names a column that says when a row
+expires (`kvsync.storages.postgres.expires`). An expired row is absent for every method, and stays in the table until
+its key is written or deleted. `modified=` names a column that says when a row was last modified; kvsync sets it when it
+writes.
+
+A row that the table does not keep as it was given, since a trigger, a rule, a policy or a type changes or ignores it,
+is refused, and what was written of it is undone.
+
+Nothing is left in the session of a connection, so a pooler may give each transaction another one.
 
 The index is in the table `kvsync_index` of the same schema. Values, segment and manifest are committed atomically.
 """
@@ -25,12 +31,13 @@ from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.dry_probe import rolled_back
 from kvsync.storages.expiry import write_unexpiring, written_with_digests
 from kvsync.storages.postgres.conditions import delete_if, write_if
-from kvsync.storages.postgres.connections import Connections, atomic, library
+from kvsync.storages.postgres.connections import Connections, library
 from kvsync.storages.postgres.database import Database
 from kvsync.storages.postgres.index import VERSION_BYTES
-from kvsync.storages.postgres.rows import Rows
-from kvsync.storages.postgres.table import Names
+from kvsync.storages.postgres.names import Names
+from kvsync.storages.postgres.rows import NULL_VALUE, Rows
 from kvsync.storages.postgres.tables import Tables
+from kvsync.storages.postgres.writing import Writer
 from kvsync.storages.url import redact
 from kvsync.types import Stored, Unreadable
 
@@ -39,8 +46,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from kvsync.storages.postgres.table import Table
-    from kvsync.types import Expectation, Version, Written
+    from kvsync.types import Expectation, Skipped, Version, Written
 
 __all__ = ["LOCK_SECONDS", "PostgresStorage"]
 
@@ -76,8 +82,8 @@ class PostgresStorage:
         self.name = name
         self.identity = identity or ""
         self._psycopg = library()
-        names = names or Names()
-        supports = {Support.TRANSACTION, Support.DRY_PROBE}
+        self._names = names = names or Names()
+        supports = {Support.TRANSACTION, Support.DRY_PROBE, Support.SKIPPED}
         supports |= {Support.IDENTITY} if identity is not None else set()
         supports |= {Support.EXPIRY} if names.expires is not None else set()
         self.capabilities = Capabilities(Tier.TRANSACTIONAL, distance="network", supports=frozenset(supports))
@@ -86,7 +92,7 @@ class PostgresStorage:
         self._database = Database(self._psycopg, self._connections, self._tables, storage=name, scrub=scrub)
         self._random_bytes = random_bytes
         self._numbers = itertools.count()
-        self._loading: bool | None = None
+        self.skipped: tuple[Skipped, ...] = ()
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
@@ -101,14 +107,12 @@ class PostgresStorage:
 
         def work(connection: Connection[Any]) -> dict[str, bytes | None]:
             table = self._tables.find(connection)
-            return self._rows(connection, table).select(keys) if table is not None and keys else {}
+            return Rows(connection, table).select(keys) if table is not None and keys else {}
 
         found = self._database.call(work)
         if None not in found.values():
             return [found.get(key) for key in keys]
-        return [
-            Unreadable("its row holds NULL") if key in found and found[key] is None else found.get(key) for key in keys
-        ]
+        return [Unreadable(NULL_VALUE) if key in found and found[key] is None else found.get(key) for key in keys]
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -146,7 +150,7 @@ class PostgresStorage:
 
         def work(connection: Connection[Any]) -> dict[str, int]:
             table = self._tables.find(connection)
-            return self._rows(connection, table).times(keys) if table is not None and keys else {}
+            return Rows(connection, table).times(keys) if table is not None and keys else {}
 
         found = self._database.call(work)
         return [found.get(key, 0) for key in keys]
@@ -158,26 +162,29 @@ class PostgresStorage:
             StorageError: the database cannot be written.
         """
 
-        def work(rows: Rows) -> None:
+        def work(writer: Writer) -> None:
             if expect is None:
-                rows.delete(dict.fromkeys(keys))
+                writer.delete(dict.fromkeys(keys))
             else:
-                delete_if(rows)
+                delete_if(writer)
 
         return self._change(partial(Batch, keys, expect=expect), work, create=False).written()
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with its token, in UTF-8 byte order, all from one snapshot.
 
-        The token is the BLAKE3 of the value, followed by the time when it expires, if it does.
+        The token is the BLAKE3 of the value, followed by the time when it expires, if it does. It is empty for a row
+        that holds NULL. Rows without a key are in `skipped` afterwards.
 
         Raises:
-            StorageError: the database cannot be read, or a row is not a key and a value.
+            StorageError: the database cannot be read.
         """
+        skipped: list[Skipped] = []
         with self._database.snapshot() as connection:
             table = self._tables.find(connection)
             if table is not None:
-                yield from self._rows(connection, table).scan(f"kvsync_scan_{next(self._numbers)}")
+                yield from Rows(connection, table).scan(f"kvsync_scan_{next(self._numbers)}", skipped)
+        self.skipped = tuple(skipped)
 
     def load(self, name: str) -> Stored | None:
         """Return an index object, or None.
@@ -204,10 +211,10 @@ class PostgresStorage:
             self._tables.index(connection).store(connection, name, data, version, expect)
 
         def make() -> None:
-            self._database.call(self._tables.make_index)
-            self._database.call(work)
+            self._database.call(self._tables.make_index, writes=True)
+            self._database.call(work, writes=True)
 
-        self._database.call(work, undefined=make)
+        self._database.call(work, writes=True, undefined=make)
         return version
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
@@ -227,7 +234,7 @@ class PostgresStorage:
             if isinstance(expect, bytes):
                 raise ObjectMismatch(names[0]) from None
 
-        self._database.call(work, undefined=absent)
+        self._database.call(work, writes=True, undefined=absent)
 
     def objects(self) -> list[str]:
         """Return the names of all index objects, ascending.
@@ -242,8 +249,18 @@ class PostgresStorage:
         return self._database.call(work, undefined=list)
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
-        """Return None for each key: a table does not record it."""
-        return [None] * len(keys)
+        """Return when each value was last modified, as the column that the URL names says; None without one.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+
+        def work(connection: Connection[Any]) -> dict[str, int | None]:
+            table = self._tables.find(connection)
+            return Rows(connection, table).modified(keys) if table is not None else {}
+
+        found = self._database.call(work) if keys and self._names.modified is not None else {}
+        return [found.get(key) for key in keys]
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -255,10 +272,7 @@ class PostgresStorage:
                 outcome is unknown.
         """
         with self._database.transaction():
-            try:
-                yield
-            finally:
-                self._loading = None
+            yield
 
     def unmade(self) -> str:
         """Return that the table does not exist, if so.
@@ -284,36 +298,33 @@ class PostgresStorage:
         self._connections.close()
 
     def _write(self, make: Callable[[], Batch]) -> Batch:
-        def work(rows: Rows) -> None:
-            batch = rows.batch
-            # A timestamptz has an earliest time. A value that expired at 1 has expired, too.
-            rows.expires = {key: max(due, 1) for key, due in zip(batch.keys, batch.expires, strict=False) if due}
+        def work(writer: Writer) -> None:
+            batch, expires = writer.batch, writer.rows.table.expires
+            if expires is not None:
+                # A timestamptz has an earliest time. A value that expired at 1 has expired, too.
+                batch.expires = [expires.rounded(max(due, 1)) if due else 0 for due in batch.expires]
+                writer.expires = {key: due for key, due in zip(batch.keys, batch.expires, strict=False) if due}
             if batch.expect is None:
-                rows.write(dict(zip(batch.keys, batch.values, strict=True)))
+                writer.write(dict(zip(batch.keys, batch.values, strict=True)))
             else:
-                write_if(rows)
+                write_if(writer)
 
         return self._change(make, work, create=True)
 
-    def _change(self, make: Callable[[], Batch], work: Callable[[Rows], None], *, create: bool) -> Batch:
-        """Write or delete the rows of a batch; if it is conditional, all within one transaction."""
+    def _change(self, make: Callable[[], Batch], work: Callable[[Writer], None], *, create: bool) -> Batch:
+        """Write or delete the rows of a batch, all within one transaction."""
 
         def call(connection: Connection[Any]) -> Batch:
             batch = make()  # for each attempt, since a call is repeated if the server has undone it
             table = self._tables.find(connection) or (self._tables.make(connection) if create else None)
             if table is None:
                 return batch
-            rows = Rows(self._psycopg, connection, table, batch)
-            if create:
-                rows.loading = rows.is_empty() if self._loading is None else self._loading
-            with atomic(connection) if batch.expect is not None else contextlib.nullcontext():
-                work(rows)
-            if create:
-                self._loading = rows.loading
+            state = self._tables.state(connection, table)
+            writer = Writer(self._psycopg, Rows(connection, table), batch, state, loading=state.empty)
+            work(writer)
+            if state.empty and not writer.loading:
+                self._tables.has_rows()
             return batch
 
         batch = make()
-        return self._database.call(call) if batch.keys else batch
-
-    def _rows(self, connection: Connection[Any], table: Table) -> Rows:
-        return Rows(self._psycopg, connection, table)
+        return self._database.call(call, writes=True) if batch.keys else batch

@@ -6,9 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
+from kvsync.storages.postgres.catalogue import TableState, find_state, find_table
 from kvsync.storages.postgres.connections import atomic
 from kvsync.storages.postgres.index import Index
-from kvsync.storages.postgres.table import find_table, new_table
+from kvsync.storages.postgres.table import new_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from kvsync.storages.postgres.connections import Connections
-    from kvsync.storages.postgres.table import Names, Table
+    from kvsync.storages.postgres.names import Names
+    from kvsync.storages.postgres.table import Table
 
 __all__ = ["Tables"]
 
@@ -38,6 +40,7 @@ class Tables:
         self._schema: str | None = None
         self._table: Table | None = None
         self._fresh_table: Table | None = None
+        self._state: TableState | None = None
 
     @property
     def name(self) -> str:
@@ -80,6 +83,19 @@ class Tables:
             raise StorageError(message)
         return table
 
+    def state(self, connection: Connection[Any], table: Table) -> TableState:
+        """Return what the storage's table is like now; within a transaction, what it was like at its first write."""
+        if self._connections.pinned() is None:
+            return find_state(connection, table)
+        if self._state is None:
+            self._state = find_state(connection, table)
+        return self._state
+
+    def has_rows(self) -> None:
+        """Remember within a transaction that the table was not as empty as it seemed."""
+        if self._state is not None:
+            self._state = dataclasses.replace(self._state, empty=False)
+
     def index(self, connection: Connection[Any]) -> Index:
         """Return the statements for the index objects; their table need not exist."""
         if self._schema is None:
@@ -93,10 +109,12 @@ class Tables:
     def forget(self) -> None:
         """Look up the storage's table again: it was dropped."""
         self._table = None
+        self._state = None
 
     def forget_uncommitted(self) -> None:
         """Look up again what was found within a transaction, which has ended."""
         self._fresh_table = None
+        self._state = None
 
     def _make(self, connection: Connection[Any], create: Callable[[], object]) -> None:
         """Create a table, unless somebody else is creating it."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from kvsync.errors import UsageError
 from kvsync.storages.options import seconds
 from kvsync.storages.postgres.connections import library
+from kvsync.storages.postgres.names import Names
 from kvsync.storages.postgres.storage import LOCK_SECONDS, PostgresStorage
-from kvsync.storages.postgres.table import Names
 from kvsync.storages.url import parse_url
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Location", "locate", "open_url"]
 
-OWN = ("table", "key", "value", "expires", "schema", "lock_timeout")
+NAMES = ("table", "key", "value", "expires", "modified", "unit", "schema")
+OWN = (*NAMES, "lock_timeout")
 # A service file may name another host than the URL; the other two change what we read.
 BARRED = frozenset({"service", "client_encoding", "replication"})
 LOCK_SECONDS_MIN = 0.001  # 0 means for ever to PostgreSQL
@@ -103,7 +104,7 @@ def locate(text: str, known: Collection[str]) -> Location:
         parameters.setdefault(name, value)
     parameters["client_encoding"] = "UTF8"
     try:
-        names = Names(**{name: own[name] for name in OWN if name in own and name != "lock_timeout"})
+        names = Names(**{name: own[name] for name in NAMES if name in own})
     except UsageError as error:
         raise UsageError(error.message, storage=str(url)) from None
     lock_seconds = seconds(
