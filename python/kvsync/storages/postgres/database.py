@@ -60,7 +60,7 @@ class Database:
         writes: bool = False,
         undefined: Callable[[], T] | None = None,
     ) -> T:
-        """Do `work` on a connection; if it `writes`, in a transaction. If it fails, undo what it did.
+        """Do `work` on a connection; if it `writes` in several statements, in a transaction. If it fails, undo it.
 
         If one of its tables does not exist and `undefined` is given, return what that returns.
 

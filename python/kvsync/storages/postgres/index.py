@@ -12,7 +12,7 @@ from kvsync.storages.postgres.names import INDEX_TABLE, quoted
 from kvsync.types import ABSENT, ANY, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from psycopg import Connection
 
@@ -29,10 +29,14 @@ class Index:
     """The statements over the index objects of one table.
 
     The version of an object is a random number, so that an object that is removed and created again gets another one.
+
+    Attributes:
+        run: runs one statement that writes, and returns how many rows it wrote.
     """
 
     schema: str
     table: str
+    run: Callable[[Connection[Any], str, Mapping[str, Any] | Sequence[Any]], int]
 
     @property
     def identifier(self) -> str:
@@ -70,11 +74,11 @@ class Index:
         values = {"tbl": self.table, "name": name, "data": data, "version": _number(version)}
         if isinstance(expect, bytes):
             values["old"] = _number(expect)
-        if connection.execute(self._write(name, expect), values).rowcount != 1:
+        if self.run(connection, self._write(name, expect), values) != 1:
             raise ObjectMismatch(name)
 
     def _write(self, name: str, expect: Expectation) -> str:
-        row = "%(tbl)s, %(name)s, %(data)b, %(version)s"
+        row = "%(tbl)s, %(name)s, %(data)s, %(version)s"
         columns = f"INSERT INTO {self.identifier} (tbl, name, data, version)"
         current = f"SELECT 1 FROM {self.identifier} WHERE tbl = %(tbl)s AND name = %(name)s"  # noqa: S608
         if expect is ABSENT:
@@ -87,7 +91,7 @@ class Index:
         # wait.
         free = f"AND EXISTS ({current} AND version = %(old)s FOR UPDATE SKIP LOCKED)" if name == LEASE else ""
         return (
-            f"UPDATE {self.identifier} SET data = %(data)b, version = %(version)s "  # noqa: S608
+            f"UPDATE {self.identifier} SET data = %(data)s, version = %(version)s "  # noqa: S608
             f"WHERE tbl = %(tbl)s AND name = %(name)s AND version = %(old)s {free}"
         )
 
@@ -99,11 +103,11 @@ class Index:
         """
         statement = f"DELETE FROM {self.identifier} WHERE tbl = %s AND name = ANY (%s)"  # noqa: S608
         if isinstance(expect, bytes):
-            removed = connection.execute(f"{statement} AND version = %s", (self.table, [*names], _number(expect)))
-            if removed.rowcount != 1:
+            values = (self.table, [*names], _number(expect))
+            if self.run(connection, f"{statement} AND version = %s", values) != 1:
                 raise ObjectMismatch(names[0])
         elif expect is ANY:
-            connection.execute(statement, (self.table, [*names]))
+            self.run(connection, statement, (self.table, [*names]))
         elif present := sorted(set(names) & set(self.names(connection))):
             raise ObjectMismatch(present[0])
 

@@ -212,9 +212,9 @@ class PostgresStorage:
 
         def make() -> None:
             self._database.call(self._tables.make_index, writes=True)
-            self._database.call(work, writes=True)
+            self._database.call(work)
 
-        self._database.call(work, writes=True, undefined=make)
+        self._database.call(work, undefined=make)
         return version
 
     def remove(self, names: Sequence[str], expect: Expectation) -> None:
@@ -234,7 +234,7 @@ class PostgresStorage:
             if isinstance(expect, bytes):
                 raise ObjectMismatch(names[0]) from None
 
-        self._database.call(work, writes=True, undefined=absent)
+        self._database.call(work, undefined=absent)
 
     def objects(self) -> list[str]:
         """Return the names of all index objects, ascending.
