@@ -104,6 +104,27 @@ class TestMappedExpiring(StorageConformance):
         return partial(open_url, url)
 
 
+class TestBusyExpiring(StorageConformance):
+    """A table of an application: a trigger sees each row, another column has no default, and no time may be NULL."""
+
+    expects = EXPIRING
+    unique_versions = True
+
+    @pytest.fixture
+    def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
+        schema = postgres_server.schema()
+        postgres_server.run(
+            f"CREATE TABLE {schema}.session (key text PRIMARY KEY, value bytea NOT NULL, due timestamptz NOT NULL, "
+            "owner text NOT NULL)",
+            f"CREATE FUNCTION {schema}.own() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN NEW.owner := coalesce(NEW.owner, 'nobody'); RETURN NEW; END $$",
+            f"CREATE TRIGGER own BEFORE INSERT OR UPDATE ON {schema}.session "
+            f"FOR EACH ROW EXECUTE FUNCTION {schema}.own()",
+        )
+        url = f"{postgres_server.url}?schema={schema}&table=session&expires=due"
+        return partial(open_url, url)
+
+
 class TestWrappedPostgres(StorageConformance):
     expects = EXPECTED
     processes = False

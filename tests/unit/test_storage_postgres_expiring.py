@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import kvsync
+from kvsync import Put
 from kvsync.errors import UsageError
 from kvsync.native import digest_values
 from kvsync.storages.contract import has_expiry
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from servers.postgres import PostgresServer
+    from servers.redis import RedisServer
 
 MS = 1_700_000_000_000
 HOUR_MS = 3_600_000
@@ -212,3 +215,108 @@ def test_a_column_that_does_not_fit_is_refused(
 def test_names_that_do_not_do(name: str) -> None:
     with pytest.raises(UsageError, match="expires"):
         Names(expires=name)
+
+
+NEVER_MS = 253_402_214_400_000  # 9999-12-31
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "far"),
+    [
+        ("timestamptz NOT NULL", "ms", "9999-12-31 00:00:00"),
+        ("bigint NOT NULL", "ms", "253402214400000"),
+        ("bigint NOT NULL", "s", "253402214400"),
+        ("integer NOT NULL", "s", "2147483647"),
+    ],
+)
+def test_a_column_without_null_says_never_with_a_far_time(
+    postgres_server: PostgresServer, schema: str, url: str, kind: str, unit: str, far: str
+) -> None:
+    """Applications that read the column have to understand it: Python, for one, knows no infinity."""
+    postgres_server.run(f"CREATE TABLE {schema}.kv (key text PRIMARY KEY, value bytea, expires {kind})")
+    later = (now_ms() + HOUR_MS) // 1000 * 1000
+    with closing(open_url(f"{url}&unit={unit}")) as storage:
+        for expect in (None, [None] * 3):
+            written = storage.write_expiring(["a", "b", "past"], [b"1"] * 3, [later, 0, 1], expect)
+            assert written.refused == ()
+            assert storage.expiries(["a", "b", "past"]) == [later, 0, 0]
+            assert listing(storage) == {"a": token(b"1", later), "b": token(b"1")}
+            assert (written.tokens or ())[:2] == (token(b"1", later), token(b"1"))
+            assert storage.delete(["a", "b", "past"]).refused == ()
+        keys = [f"{number:04d}" for number in range(COPY_COUNT)]
+        assert storage.write(keys, [b"1"] * COPY_COUNT).refused == ()
+        said = "expires AT TIME ZONE 'UTC'" if kind.startswith("timestamptz") else "expires"
+        assert postgres_server.run(f"SELECT DISTINCT ({said})::text FROM {schema}.kv") == [(far,)]
+        tokens = listing(storage)
+        assert set(tokens.values()) == {token(b"1")}
+        assert storage.write_expiring(["0000"], [b"2"], [later], [tokens["0000"]]).refused == ()
+        assert storage.write(["0000"], [b"3"], [token(b"2", later)]).refused == ()
+        assert storage.expiries(["0000"]) == [0]
+        written = storage.write_expiring(["far"], [b"1"], [NEVER_MS])
+        if kind.startswith("integer"):
+            assert [refusal.key for refusal in written.refused] == ["far"]
+        else:
+            assert written.tokens == (token(b"1"),)
+            assert listing(storage)["far"] == token(b"1")
+
+
+@pytest.mark.parametrize("kind", ["bigint", "integer"])
+def test_a_column_of_seconds(postgres_server: PostgresServer, schema: str, url: str, kind: str) -> None:
+    postgres_server.run(f"CREATE TABLE {schema}.kv (key text PRIMARY KEY, value bytea, expires {kind})")
+    now = now_ms() // 1000
+    postgres_server.run(
+        f"INSERT INTO {schema}.kv VALUES ('gone', '1', {now - 60}), ('soon', '1', {now + 3600}), ('none', '1', NULL), "
+        "('zero', '1', 0)"
+    )
+    with closing(open_url(f"{url}&unit=s")) as storage:
+        soon = (now + 3600) * 1000
+        assert listing(storage) == {"none": token(b"1"), "soon": token(b"1", soon), "zero": token(b"1")}
+        assert storage.expiries(["gone", "soon", "none", "zero"]) == [0, soon, 0, 0]
+        # Nothing expires too early, and what is said to be stored is stored.
+        written = storage.write_expiring(["a", "b"], [b"2"] * 2, [soon - 1, soon + 1])
+        assert written.tokens == (token(b"2", soon), token(b"2", soon + 1000))
+        assert storage.expiries(["a", "b"]) == [soon, soon + 1000]
+        assert listing(storage)["b"] == token(b"2", soon + 1000)
+        assert storage.write_expiring(["b"], [b"3"], [0], [token(b"2", soon + 1000)]).refused == ()
+        limit = ((1 << 31) - 1 if kind == "integer" else ((1 << 63) - 1) // 1000) * 1000
+        written = storage.write_expiring(["last", "beyond"], [b"1"] * 2, [limit, limit + 1000])
+        assert [refusal.key for refusal in written.refused] == ["beyond"]
+        assert storage.expiries(["last"]) == [limit]
+
+
+@pytest.mark.parametrize("column", ["expires", "modified"])
+@pytest.mark.parametrize(("unit", "other", "times"), [("ms", "s", 1_764_332_718), ("s", "ms", 1_764_332_718_000)])
+def test_times_in_the_other_unit_are_told(
+    postgres_server: PostgresServer, schema: str, column: str, unit: str, other: str, times: int
+) -> None:
+    """Each live row counted as expired, and the run said that there was nothing to do."""
+    postgres_server.run(
+        f"CREATE TABLE {schema}.kv (key text PRIMARY KEY, value bytea, at bigint)",
+        f"INSERT INTO {schema}.kv VALUES ('never', '1', NULL), ('past', '1', 1)",
+        f"INSERT INTO {schema}.kv SELECT n::text, '1', {times} + n * 1000 FROM generate_series(1, 20) n",
+    )
+    url = f"{postgres_server.url}?schema={schema}&{column}=at"
+    with pytest.raises(UsageError, match=f"say unit={other} in the URL"):
+        kvsync.sync({}, f"{url}&unit={unit}", scan=True)
+    assert f"say unit={other} in the URL" in " ".join(kvsync.doctor(f"{url}&unit={unit}").wrong)
+    assert postgres_server.run(f"SELECT to_regclass('{schema}.kvsync_index')") == [(None,)]
+    with closing(open_url(f"{url}&unit={other}")) as storage:
+        assert storage.read(["never"]) == [b"1"]
+
+
+def test_a_run_with_a_column_that_counts_seconds_settles(
+    postgres_server: PostgresServer, schema: str, url: str, redis_server: RedisServer
+) -> None:
+    postgres_server.run(f"CREATE TABLE {schema}.kv (key text PRIMARY KEY, value bytea, expires bigint)")
+    cache = f"{redis_server.url}?prefix={schema}:"
+    later = now_ms() + HOUR_MS
+    changes = [Put(f"k{number}", b"1", expires=(later + number) / 1000) for number in range(20)]
+    assert kvsync.sync(cache, f"{url}&unit=s", changes).pushed == 20
+    kvsync.sync(cache, f"{url}&unit=s", scan=True)  # a first scan finds the times rounded, and gives them to the peer
+    for _ in range(2):
+        result = kvsync.sync(cache, f"{url}&unit=s", scan=True)
+        assert (result.pushed, result.pulled, result.committed) == (0, 0, (0, 0))
+    changes = [Put(f"k{number}", b"2", expires=(later + 7 + number) / 1000) for number in range(20)]
+    assert kvsync.sync(cache, f"{url}&unit=s", changes, scan=True).pushed == 20
+    result = kvsync.sync(cache, f"{url}&unit=s", scan=True)
+    assert (result.pushed, result.pulled, result.committed) == (0, 0, (0, 0))
