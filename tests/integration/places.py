@@ -217,7 +217,7 @@ class SqlitePlace(Place):
 class Hooked(WrappedStorage):
     """A storage around another, which calls `before` and `after` with the name of each operation and its arguments.
 
-    It supports transactions where the inner one does, and nothing else.
+    It supports transactions and the tokens of single keys where the inner one does, and nothing else.
     """
 
     def __init__(
@@ -227,7 +227,7 @@ class Hooked(WrappedStorage):
         after: Callable[..., object] | None = None,
     ) -> None:
         super().__init__(open_storage(target)[0])
-        supports = self.inner.capabilities.supports & {Support.TRANSACTION}
+        supports = self.inner.capabilities.supports & {Support.TRANSACTION, Support.TOKENS}
         self.capabilities = replace(self.inner.capabilities, supports=supports)
         self.before, self.after = before, after
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from contextlib import closing
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -592,18 +595,55 @@ def test_a_conflict_copy_that_cannot_be_written_is_kept_as_lost() -> None:
 
 @pytest.mark.parametrize(("first", "second"), UNLIKE)
 def test_guard_check_leaves_foreign_values_alone(folder: Path, first: str, second: str) -> None:
-    """An application wrote plainly to the target; the log does not know. Looking first finds it."""
+    """An application wrote plainly to the target, and deleted there; the log does not know. Looking first finds it.
+
+    The delete was overridden by the value that the source was given.
+    """
     pair = Pair(folder, first, second)
     pair.two.put("key 1", b"written plainly")
     pair.two.put("key 2", NINE["key 2"])
     pair.two.delete("key 3")
     given = [Put(f"key {i}", b"given") for i in range(1, 5)]
     result = pair.sync(scan=False, guard="check", changes=given)
-    assert [lack.key for lack in result.missing] == ["key 1"]
-    assert pair.two.values() == pair.one.values() | {"key 1": b"written plainly"}
+    assert [lack.key for lack in result.missing] == ["key 1", "key 3"]
+    kept = pair.one.values() | {"key 1": b"written plainly"}
+    del kept["key 3"]
+    assert pair.two.values() == kept
     pair.sync()
     assert pair.one.values() == pair.two.values()
     assert pair.one.values()["key 1"] == b"written plainly"
+
+
+@pytest.mark.parametrize("single", [True, False], ids=["tokens of keys", "listed tokens"])
+@pytest.mark.parametrize("kind", ["dict", "folder", "redis", "postgres", "s3", "nats", "gcs"])
+def test_what_is_written_between_look_and_write_is_kept(folder: Path, kind: str, single: bool) -> None:
+    """guard="check" looked, and then wrote without a condition: what was written in between was lost."""
+    place = make(kind, folder, "place")
+    peer: dict[str, bytes] = {}
+    kvsync.sync(peer, place.target, [Put(f"k{number}", b"1") for number in range(5)])
+    undone = {"k0", "k1", "new"}
+
+    def meddle(method: str, *_: Any) -> None:
+        if method in {"write", "delete"} and undone:
+            undone.clear()
+            place.put("k0", b"theirs")
+            place.delete("k1")
+            place.put("new", b"theirs")
+
+    with closing(Hooked(place.target, meddle)) as between:
+        if not single:
+            between.capabilities = replace(between.capabilities, supports=frozenset())
+        given: list[Put | Delete] = [*(Put(key, b"2") for key in ("k0", "k1", "k2", "new")), Delete("k3")]
+        result = kvsync.sync(peer, between, given, guard="check")
+    assert [lack.key for lack in result.missing] == ["k0", "k1", "new"]
+    assert place.values() == {"k0": b"theirs", "k2": b"2", "k4": b"1", "new": b"theirs"}
+    kvsync.sync(place.target, peer, scan=True)
+    assert place.values() == plain(peer)
+    everywhere = [
+        *peer.values(),
+        *(value for some in (place, DictPlace(peer)) for value in chain(*some.lost().values())),
+    ]
+    assert everywhere.count(b"theirs") >= 2
 
 
 def test_without_guard_the_caller_vouches() -> None:

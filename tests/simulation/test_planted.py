@@ -108,7 +108,7 @@ def nothing_held(taker: Any, failed: Sequence[tuple[Change, str]], now_ms: int) 
     return [entry._replace(held=b"") for entry in SOUND_MISSING(taker, failed, now_ms)]
 
 
-def leave_nothing_alone(_self: object, _keys: Sequence[str]) -> tuple[None, dict[str, str]]:
+def leave_nothing_alone(_self: object, _keys: Sequence[str], **_options: bool) -> tuple[None, dict[str, str]]:
     return None, {}
 
 

@@ -24,6 +24,7 @@ from kvsync.storages.contract import (
     has_sizes,
     has_skipped,
     has_streaming,
+    has_tokens,
     has_transaction,
 )
 from kvsync.storages.mapping import MappingStorage
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 CHECKS: dict[Support, Callable[[Storage], bool]] = {
     Support.TRANSACTION: has_transaction,
     Support.EXPIRY: has_expiry,
+    Support.TOKENS: has_tokens,
     Support.SIZES: has_sizes,
     Support.STREAMING: has_streaming,
     Support.COPY: has_copy,

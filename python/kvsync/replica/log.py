@@ -120,9 +120,9 @@ class Log:
 
     def known_digests(self, keys: Sequence[str]) -> list[set[bytes]]:
         """Return which digests each key may hold (empty: nothing): its newest change's, or what is held instead."""
-        held = {entry.change.key: entry.held for entry in self.manifest.knowledge.missing}
+        held = {entry.change.key: {entry.held} for entry in self.manifest.knowledge.missing}
         return [
-            {row.digest if row is not None and not row.deletes else b"", held.get(key, b"")}
+            {row.digest if row is not None and not row.deletes else b"", *held.get(key, ())}
             for key, row in zip(keys, self.newest(keys), strict=True)
         ]
 

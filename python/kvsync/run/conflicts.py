@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kvsync.native import Delta
     from kvsync.options import Options
     from kvsync.policy import Policy
+    from kvsync.run.guard import Guard
     from kvsync.run.side import Pair, Side
     from kvsync.types import Unreadable
 
@@ -341,24 +342,29 @@ def _write_decided(
     """Write decided values where nobody else wrote meanwhile; return the keys not written, and new version tokens."""
     puts = {decision.key: decision for decision in decisions if decision.value is not None}
     deletes = [decision.key for decision in decisions if decision.value is None]
-    expect, barred = guard_of(side, options).examine([*puts, *deletes])
-    expected = dict(zip([*puts, *deletes], expect, strict=True)) if expect is not None else None
-
-    def expected_of(keys: Sequence[str]) -> list[bytes | None] | None:
-        return [expected[key] for key in keys] if expected is not None else None
-
-    refused = set(barred)
+    guard = guard_of(side, options)
+    refused: set[str] = set()
     tokens: dict[str, bytes | None] = {}
-    keys = [key for key in puts if key not in barred]
+    keys, expect = _admitted(guard, list(puts), refused)
     if keys:
         values = [puts[key].value or b"" for key in keys]
-        written = write_until(side.storage, keys, values, [puts[key].expires for key in keys], expected_of(keys))
+        written = write_until(side.storage, keys, values, [puts[key].expires for key in keys], expect)
         refused.update(refusal.key for refusal in written.refused)
         tokens = dict(zip(keys, written.tokens or [None] * len(keys), strict=True))
-    keys = [key for key in deletes if key not in barred]
+    keys, expect = _admitted(guard, deletes, refused, deletes=True)
     if keys:
-        refused.update(refusal.key for refusal in side.storage.delete(keys, expected_of(keys)).refused)
+        refused.update(refusal.key for refusal in side.storage.delete(keys, expect).refused)
     return refused, tokens
+
+
+def _admitted(
+    guard: Guard, keys: Sequence[str], refused: set[str], *, deletes: bool = False
+) -> tuple[Sequence[str], list[bytes | None] | None]:
+    """Return the keys that may be touched, and what to expect there; note the others as refused."""
+    expect, barred = guard.examine(keys, deletes=deletes)
+    refused.update(barred)
+    admitted = [position for position, key in enumerate(keys) if key not in barred]
+    return [keys[i] for i in admitted], [expect[i] for i in admitted] if expect is not None else None
 
 
 # Reading

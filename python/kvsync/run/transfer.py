@@ -326,18 +326,18 @@ def _write(
 
 
 def _delete(taker: Storage, keys: list[str], guard: Guard, refused: dict[str, str]) -> None:
-    keys, expect, _ = _admitted(keys, guard, refused)
+    keys, expect, _ = _admitted(keys, guard, refused, deletes=True)
     if keys:
         _note(taker.delete(keys, expect), refused)
 
 
 def _admitted(
-    keys: list[str], guard: Guard, refused: dict[str, str]
+    keys: list[str], guard: Guard, refused: dict[str, str], *, deletes: bool = False
 ) -> tuple[list[str], Sequence[bytes | None] | None, list[int] | None]:
     """Return the keys that may be touched, their expected tokens, and their positions (None: all of them)."""
     if not keys:
         return keys, None, None
-    expect, barred = guard.examine(keys)
+    expect, barred = guard.examine(keys, deletes=deletes)
     if not barred:
         return keys, expect, None
     refused.update(barred)

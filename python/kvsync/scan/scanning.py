@@ -10,10 +10,11 @@ from kvsync.scan import attribution, reading
 from kvsync.scan.baseline import baseline
 from kvsync.scan.budget import check_budget
 from kvsync.scan.stamping import Unstamped
+from kvsync.storages.contract import OpaqueTokens
 from kvsync.types import ANY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from kvsync.environment import Environment
     from kvsync.native import Inventory
@@ -45,6 +46,8 @@ class Scan:
         unreadable: {key or name: why} of what is there, and is no value that can be read now. It is no change.
         racy: keys whose token is too young to prove anything.
         local: what was `found`, once it is stamped.
+        written: keys that this run wrote after the scan.
+        started_ms: when the scan began.
     """
 
     found: Unstamped
@@ -55,6 +58,8 @@ class Scan:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     racy: set[str] = field(default_factory=set)
     local: list[Change] = field(default_factory=list)
+    written: set[str] = field(default_factory=set)
+    started_ms: int = 0
 
     def record(self, tokens: dict[str, tuple[bytes, bytes] | None]) -> None:
         """Take in what a push wrote: {key: (token, digest), or None where it was deleted}."""
@@ -67,7 +72,25 @@ class Scan:
             list(written), [token for token, _ in entries], [digest for _, digest in entries], removed
         )
         self.racy.difference_update(tokens)
+        self.written.update(written)
         self.nonce = b""
+
+    def unproven(self, storage: Storage, keys: Sequence[str]) -> list[str]:
+        """Return the keys whose token does not prove that their value is still the one with the digest known here."""
+        tokens = storage.capabilities.tokens
+        if not isinstance(tokens, OpaqueTokens) or not tokens.racy_ms:
+            return []
+        there = [key for key, token in zip(keys, self.current.tokens(keys), strict=True) if token is not None]
+        unsure = {key for key in there if key in self.racy or key in self.written}
+        if storage.capabilities.distance != "network":  # there a token is made of the contents, and a look is dear
+            unsure |= reading.racy(storage, [key for key in there if key not in unsure], self.started_ms)
+        return [key for key in there if key in unsure]
+
+    def distrust(self, keys: Collection[str]) -> None:
+        """Have the next scan read these keys again, though their token will be the one that is known."""
+        if keys:
+            self.racy.update(keys)
+            self.nonce = b""
 
     def version_of(self, change: Change) -> bytes:
         """Return the version token that a change's value is proven to have; empty where none is."""
@@ -124,6 +147,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
         reread=len(seen.found) - len(seen.puts),
         unreadable=seen.unreadable,
         racy=reading.racy(log.storage, list(seen.found), started_ms),
+        started_ms=started_ms,
     )
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "SupportsSizes",
     "SupportsSkipped",
     "SupportsStreaming",
+    "SupportsTokens",
     "SupportsTransaction",
     "Tier",
     "TornRead",
@@ -48,6 +49,7 @@ __all__ = [
     "has_sizes",
     "has_skipped",
     "has_streaming",
+    "has_tokens",
     "has_transaction",
 ]
 
@@ -75,6 +77,7 @@ class Support(StrEnum):
 
     TRANSACTION = "transaction"
     EXPIRY = "expiry"
+    TOKENS = "tokens"
     SIZES = "sizes"
     STREAMING = "streaming"
     COPY = "copy"
@@ -290,6 +293,17 @@ class SupportsExpiry(Storage, Protocol):
         ...
 
 
+class SupportsTokens(Storage, Protocol):
+    """A storage with `OpaqueTokens` that returns the version tokens of single keys, without listing all of them."""
+
+    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the current version token of each key, as `scan` lists it, without reading the value.
+
+        Return None where nothing is, and an empty token where something is that has none: no condition is met by that.
+        """
+        ...
+
+
 class SupportsSizes(Storage, Protocol):
     """A storage that reports the sizes of values, so that a batch of reads fits into memory."""
 
@@ -364,13 +378,8 @@ class SupportsDryProbe(Storage, Protocol):
 
 
 # Run about fifty times in a sync: a look-up of a member in its enum would take most of their time.
-_TRANSACTION, _EXPIRY, _SIZES, _STREAMING, _COPY = (
-    Support.TRANSACTION,
-    Support.EXPIRY,
-    Support.SIZES,
-    Support.STREAMING,
-    Support.COPY,
-)
+_TRANSACTION, _EXPIRY, _SIZES = Support.TRANSACTION, Support.EXPIRY, Support.SIZES
+_STREAMING, _COPY = Support.STREAMING, Support.COPY
 
 
 def has_transaction(storage: Storage) -> TypeGuard[SupportsTransaction]:
@@ -381,6 +390,11 @@ def has_transaction(storage: Storage) -> TypeGuard[SupportsTransaction]:
 def has_expiry(storage: Storage) -> TypeGuard[SupportsExpiry]:
     """Whether `storage` keeps the time at which a value expires."""
     return _EXPIRY in storage.capabilities.supports
+
+
+def has_tokens(storage: Storage) -> TypeGuard[SupportsTokens]:
+    """Whether `storage` returns the version tokens of single keys."""
+    return Support.TOKENS in storage.capabilities.supports
 
 
 def has_sizes(storage: Storage) -> TypeGuard[SupportsSizes]:

@@ -14,6 +14,7 @@ from kvsync.storages.contract import (
     SupportsIdentity,
     SupportsNesting,
     SupportsSkipped,
+    SupportsTokens,
     SupportsTransaction,
 )
 
@@ -33,6 +34,7 @@ T = TypeVar("T")
 class _Complete(
     SupportsTransaction,
     SupportsExpiry,
+    SupportsTokens,
     SupportsCopy,
     SupportsIdentity,
     SupportsNesting,
@@ -169,6 +171,10 @@ class WrappedStorage:
     ) -> Written:
         """Forward `SupportsExpiry.write_expiring`."""
         return self.around("write_expiring", self._complete.write_expiring, keys, values, expires, expect)
+
+    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Forward `SupportsTokens.tokens`."""
+        return self.around("tokens", self._complete.tokens, keys)
 
     def sizes(self, keys: Sequence[str]) -> list[int | None]:
         """Forward `SupportsSizes.sizes`."""

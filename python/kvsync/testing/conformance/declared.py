@@ -17,6 +17,7 @@ from kvsync.storages.contract import (
     SupportsSizes,
     SupportsSkipped,
     SupportsStreaming,
+    SupportsTokens,
     SupportsTransaction,
     has_dry_probe,
     has_files,
@@ -47,6 +48,7 @@ __all__ = [
 PROTOCOLS = {
     Support.TRANSACTION: SupportsTransaction,
     Support.EXPIRY: SupportsExpiry,
+    Support.TOKENS: SupportsTokens,
     Support.SIZES: SupportsSizes,
     Support.STREAMING: SupportsStreaming,
     Support.COPY: SupportsCopy,
