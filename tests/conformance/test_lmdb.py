@@ -24,7 +24,9 @@ EXPECTED = Capabilities(
     Tier.TRANSACTIONAL,
     distance="mapped",
     lease_stays=True,
-    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SIZES, Support.DRY_PROBE}),
+    supports=frozenset(
+        {Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SIZES, Support.SKIPPED, Support.DRY_PROBE}
+    ),
 )
 
 
@@ -58,10 +60,21 @@ class TestHandedOver(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Iterator[Callable[[], Storage]]:
-        environment = lmdb.open(str(tmp_path), max_dbs=8, map_size=1 << 30)
-        yield lambda: LmdbStorage(environment, database="notes")
-        environment.close()
+    def environment(self, tmp_path: Path) -> Iterator[lmdb.Environment]:
+        with lmdb.open(str(tmp_path), max_dbs=8, map_size=1 << 30) as environment:
+            yield environment
+
+    @pytest.fixture
+    def reopen(self, environment: lmdb.Environment) -> Callable[[], Storage]:
+        return lambda: LmdbStorage(environment, database="notes")
+
+    @pytest.fixture
+    def misname(self, environment: lmdb.Environment) -> Callable[[], None]:
+        def put() -> None:
+            with environment.begin(write=True) as transaction:
+                transaction.put(b"\xff", b"1", db=environment.open_db(b"notes", txn=transaction))
+
+        return put
 
 
 class TestWrappedLmdb(StorageConformance):

@@ -26,7 +26,7 @@ EXPECTED = Capabilities(
     Tier.CONDITIONAL,
     distance="network",
     tokens=OpaqueTokens(racy_ms=0),
-    supports=frozenset({Support.IDENTITY, Support.DRY_PROBE}),
+    supports=frozenset({Support.TOKENS, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE}),
 )
 
 
@@ -39,9 +39,24 @@ class TestNats(StorageConformance):
     expects = EXPECTED
     unique_versions = True
 
+    test_what_is_no_value_is_not_written_over = None  # type: ignore[assignment]
+    """What expires is a value, though not one to sync: a write without a condition may replace it."""
+
     @pytest.fixture
     def reopen(self, nats_server: NatsServer, bucket: str) -> Callable[[], Storage]:
         return partial(open_url, nats_server.url(bucket))
+
+    @pytest.fixture
+    def spoil(self, nats_server: NatsServer, bucket: str) -> Callable[[str], None]:
+        def put_expiring(key: str) -> None:
+            headers = {"Nats-TTL": "1h"}
+            nats_server.ask(lambda kv: kv._js.publish(f"$KV.{bucket}.{key}", b"1", headers=headers), bucket)
+
+        return put_expiring
+
+    @pytest.fixture
+    def misname(self, nats_server: NatsServer, bucket: str) -> Callable[[], None]:
+        return lambda: nats_server.ask(lambda kv: kv._js.publish(f"$KV.{bucket}.a:b", b"1"), bucket)
 
 
 class TestBucketWithoutDirectGet(StorageConformance):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 from servers.redis import RedisCluster, RedisServer
 
 from kvsync.storages.contract import Capabilities, Support, Tier
@@ -24,9 +25,9 @@ EXPECTED = Capabilities(
     Tier.CONDITIONAL,
     distance="network",
     lease_stays=True,
-    supports=frozenset({Support.IDENTITY, Support.NESTING, Support.EXPIRY}),
+    supports=frozenset({Support.IDENTITY, Support.NESTING, Support.EXPIRY, Support.SKIPPED}),
 )
-HASH = replace(EXPECTED, supports=frozenset({Support.IDENTITY, Support.NESTING}))
+HASH = replace(EXPECTED, supports=frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED}))
 
 numbers = itertools.count()
 
@@ -46,6 +47,27 @@ class TestDatabase(StorageConformance):
         yield partial(open_url, url)
         open_url(url)._link.client().flushdb()
 
+    @pytest.fixture
+    def client(self, redis_server: RedisServer) -> Iterator[redis.Redis]:
+        with redis.Redis(port=redis_server.port, db=5) as client:
+            yield client
+
+    @pytest.fixture
+    def spoil(self, client: redis.Redis) -> Callable[[str], None]:
+        def put_list(key: str) -> None:
+            client.delete(key)
+            client.rpush(key, "x")
+
+        return put_list
+
+    @pytest.fixture
+    def hinder(self, spoil: Callable[[str], None]) -> Callable[[str], None]:
+        return spoil
+
+    @pytest.fixture
+    def misname(self, client: redis.Redis) -> Callable[[], object]:
+        return lambda: client.set(b"\xff", b"1")
+
 
 class TestPrefix(StorageConformance):
     """A prefix that is full of what SCAN takes for a pattern, amid other keys."""
@@ -64,18 +86,45 @@ class TestHash(StorageConformance):
     expects = HASH
 
     @pytest.fixture
-    def reopen(self, redis_server: RedisServer) -> Callable[[], Storage]:
-        url = f"{redis_server.url}?hash=users{next(numbers)}"
-        return partial(open_url, url)
+    def name(self) -> str:
+        return f"users{next(numbers)}"
+
+    @pytest.fixture
+    def reopen(self, redis_server: RedisServer, name: str) -> Callable[[], Storage]:
+        return partial(open_url, f"{redis_server.url}?hash={name}")
+
+    @pytest.fixture
+    def misname(self, redis_server: RedisServer, name: str) -> Callable[[], object]:
+        return lambda: redis.Redis(port=redis_server.port).hset(name, b"\xff", b"1")
 
 
 class TestCluster(StorageConformance):
     expects = EXPECTED
 
     @pytest.fixture
-    def reopen(self, cluster: RedisCluster) -> Callable[[], Storage]:
-        url = f"{cluster.url}&prefix=app{next(numbers)}:"
-        return partial(open_url, url)
+    def prefix(self) -> str:
+        return f"app{next(numbers)}:"
+
+    @pytest.fixture
+    def reopen(self, cluster: RedisCluster, prefix: str) -> Callable[[], Storage]:
+        return partial(open_url, f"{cluster.url}&prefix={prefix}")
+
+    @pytest.fixture
+    def client(self, cluster: RedisCluster) -> Iterator[redis.RedisCluster]:
+        with redis.RedisCluster(host="127.0.0.1", port=cluster.servers[0].port) as client:
+            yield client
+
+    @pytest.fixture
+    def spoil(self, client: redis.RedisCluster, prefix: str) -> Callable[[str], None]:
+        def put_hash(key: str) -> None:
+            client.delete(prefix + key)
+            client.hset(prefix + key, "x", "y")
+
+        return put_hash
+
+    @pytest.fixture
+    def misname(self, client: redis.RedisCluster, prefix: str) -> Callable[[], object]:
+        return lambda: client.set(prefix.encode() + b"\xff", b"1")
 
 
 class TestHashInCluster(StorageConformance):

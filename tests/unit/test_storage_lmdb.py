@@ -33,7 +33,7 @@ from kvsync.storages.lmdb.database import Database
 from kvsync.storages.lmdb.environment import SharedEnvironment
 from kvsync.storages.lmdb.names import Names
 from kvsync.testing.conformance import listing
-from kvsync.types import ABSENT, ANY
+from kvsync.types import ABSENT, ANY, Skipped, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -195,11 +195,65 @@ def test_pages_of_a_scan(tmp_path: Path, opening: Callable[..., LmdbStorage]) ->
     assert seen == [key for key in keys if key not in {"006000", "y" * 512}]
 
 
-def test_a_key_that_is_no_text_is_named(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
+def test_a_key_that_is_no_text_is_named_and_stops_nothing(tmp_path: Path) -> None:
+    """One such key failed the whole scan, and so every run."""
     with lmdb.open(str(tmp_path), max_dbs=1) as environment, environment.begin(write=True) as transaction:
-        transaction.put(b"\xff\xfe", b"1", db=environment.open_db(b"kv", txn=transaction))
-    with pytest.raises(StorageError, match=r"xff.*delete it"):
-        listing(opening(tmp_path))
+        for key in (b"\xff\xfe", b"a", b"z"):
+            transaction.put(key, b"1", db=environment.open_db(b"kv", txn=transaction))
+    with closing(LmdbStorage(tmp_path)) as storage:
+        assert list(listing(storage)) == ["a", "z"]
+        assert storage.skipped == (Skipped("b'\\xff\\xfe'", "it is not UTF-8, as a key is", harmless=False),)
+    data: dict[str, bytes] = {"mine": b"2"}
+    result = kvsync.sync(f"lmdb:///{tmp_path}", data, scan=True)
+    assert [(entry.key, entry.side) for entry in result.unreadable] == [("b'\\xff\\xfe'", "source")]
+    assert (result.pushed, result.pulled) == (2, 1)
+
+
+def test_a_record_that_another_program_damaged_stops_nothing(
+    tmp_path: Path, opening: Callable[..., LmdbStorage]
+) -> None:
+    """The scan failed, and so every run; the key was named by no error."""
+    data = {"a": b"1", "x" * 600: b"1", "y" * 600: b"1"}
+    kvsync.sync(data, f"lmdb:///{tmp_path}", scan=True)
+    with lmdb.open(str(tmp_path), max_dbs=8) as environment, environment.begin(write=True) as transaction:
+        special = environment.open_db(b".kvsync/long/kv", txn=transaction)
+        transaction.put(digest_values([b"x" * 600])[0], b"\xff", db=special)
+    storage = opening(tmp_path)
+    assert list(listing(storage)) == ["a", "y" * 600]
+    assert [entry.harmless for entry in storage.skipped] == [False]
+    assert isinstance(storage.read(["x" * 600])[0], Unreadable)
+    assert storage.sizes(["x" * 600, "y" * 600]) == [None, 1]
+    (token,) = digest_values([b"1"])
+    for expect in (None, token):
+        assert storage.write(["x" * 600], [b"2"], [expect]).refused[0].changed
+        assert storage.delete(["x" * 600], [expect]).refused[0].changed
+    result = kvsync.sync(data, storage, scan=True)
+    assert "x" * 600 in [entry.key for entry in result.unreadable]
+    assert data["x" * 600] == b"1"
+    storage.write(["x" * 600], [b"3"])
+    assert storage.read(["x" * 600]) == [b"3"]
+
+
+def test_a_value_whose_key_became_the_name_of_a_database_is_no_delete(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path), max_dbs=8) as environment, environment.begin(write=True) as transaction:
+        for key in (b"a", b"b", b"c", b"d"):
+            transaction.put(key, b"1")
+    data: dict[str, bytes] = {}
+    url = f"lmdb:///{tmp_path}?db="
+    kvsync.sync(url, data, scan=True)
+    with lmdb.open(str(tmp_path), max_dbs=8) as environment:
+        with environment.begin(write=True) as transaction:
+            transaction.delete(b"a")
+        environment.open_db(b"a")
+    result = kvsync.sync(url, data, scan=True)
+    assert [(entry.key, entry.reason) for entry in result.unreadable] == [
+        ("a", "it is the name of a database of this environment")
+    ]
+    assert data["a"] == b"1"
+    with closing(open_url(url)) as storage:
+        assert storage.delete(["a"]).refused[0].key == "a"
+        assert list(listing(storage)) == ["b", "c", "d"]
+        assert [(entry.name, entry.harmless) for entry in storage.skipped] == [("a", True)]
 
 
 def test_values_of_others_in_the_unnamed_database(tmp_path: Path, opening: Callable[..., LmdbStorage]) -> None:
@@ -221,8 +275,9 @@ def test_values_of_others_in_the_unnamed_database(tmp_path: Path, opening: Calla
         ("sub", False),
         (".kvsync/index/", False),
     ]
-    assert unnamed.delete(["sub", ".kvsync/index/"]).refused == ()
-    assert unnamed.read(["sub", ".kvsync/index/", "b", ""]) == [None, None, b"1", b"1"]
+    assert [refusal.key for refusal in unnamed.delete(["sub", ".kvsync/index/"]).refused] == ["sub", ".kvsync/index/"]
+    database = Unreadable("it is the name of a database of this environment")
+    assert unnamed.read(["sub", ".kvsync/index/", "b", ""]) == [database, database, b"1", b"1"]
     assert list(listing(unnamed)) == ["", "b", "theirs"]
     assert unnamed.load("manifest") is not None
     assert opening(tmp_path, database="sub").read(["theirs"]) == [None]

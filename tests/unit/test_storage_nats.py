@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
@@ -437,14 +438,58 @@ def test_streams_that_are_no_bucket_of_values(nats_server: NatsServer, storage: 
     storage.close()
 
 
-def test_a_name_that_is_no_key_stops_a_listing(nats_server: NatsServer, storage: NatsStorage, bucket: str) -> None:
+def test_a_name_that_is_no_key_is_named_and_stops_nothing(
+    nats_server: NatsServer, storage: NatsStorage, bucket: str
+) -> None:
+    """One such message failed the whole scan, and so every run."""
+
     async def work(kv: Any) -> None:
         await kv._js.publish(f"$KV.{bucket}.caf\u00e9", b"1")
+        await kv._js.publish(f"$KV.{bucket}.a:b", b"1")
 
     storage.write(["a"], [b"1"])
     nats_server.ask(work, bucket)
-    with pytest.raises(StorageError, match="caf\u00e9"):
-        listing(storage)
+    assert list(listing(storage)) == ["a"]
+    assert [(entry.name, entry.harmless) for entry in storage.skipped] == [("a:b", False), ("caf\u00e9", False)]
+    data: dict[str, bytes] = {"mine": b"2"}
+    result = kvsync.sync(data, storage, scan=True)
+    assert [entry.key for entry in result.unreadable] == ["a:b", "caf\u00e9"]
+    assert (result.pushed, result.pulled) == (1, 1)
+
+
+def test_a_value_with_a_time_to_live_is_named_and_not_taken(nats_server: NatsServer, bucket: str) -> None:
+    """It was synced like any other; the server dropped it, and that spread as a delete."""
+
+    async def work(kv: Any) -> None:
+        await kv._js.publish(f"$KV.{bucket}.a", b"passing", headers={"Nats-TTL": "1h"})
+        await kv._js.publish(f"$KV.{bucket}.b", b"passing", headers={"Nats-TTL": "1h"})
+        await kv._js.publish(f"$KV.{bucket}.stays", b"1", headers={"Nats-TTL": "never"})
+
+    url = nats_server.url(bucket)
+    data = {"a": b"1", "c": b"1"}
+    kvsync.sync(data, url, scan=True)
+    nats_server.ask(work, bucket)
+    data["a"] = b"2"
+    result = kvsync.sync(data, url, scan=True)
+    assert [(entry.key, entry.side) for entry in result.unreadable] == [("a", "target"), ("b", "target")]
+    assert "Nats-TTL" in result.unreadable[0].reason
+    assert [entry.key for entry in result.missing] == ["a"]
+    assert (data["a"], data["stays"]) == (b"2", b"1")
+    assert "b" not in data
+    with contextlib.closing(open_url(nats_server.url(bucket, "?evicting=allow"))) as told:
+        assert told.read(["a", "b"]) == [b"passing"] * 2
+
+
+def test_tokens_of_single_keys_are_those_of_a_listing(storage: NatsStorage) -> None:
+    storage.write(["a", "b", "c d"], [b"1"] * 3)
+    storage.delete(["b"])
+    assert storage.tokens(["c d", "b", "none", "a", "\ud800"]) == [
+        listing(storage)["c d"],
+        None,
+        None,
+        listing(storage)["a"],
+        None,
+    ]
 
 
 def test_tokens_of_a_bucket_that_was_made_anew_are_others(

@@ -38,7 +38,7 @@ from kvsync.storages.redis.strings import StringValues
 from kvsync.storages.redis.url import Location, RedisUrl
 from kvsync.storages.redis.values import Fetched
 from kvsync.testing.conformance import listing
-from kvsync.types import ABSENT, ANY, Unreadable, Written
+from kvsync.types import ABSENT, ANY, Skipped, Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -193,8 +193,8 @@ def test_logins(tmp_path: Path) -> None:
 
 
 def test_a_user_that_may_not(redis_server: RedisServer, prefix: str) -> None:
-    """A user who may touch the prefix alone is enough; one who may not even say what the server is like passes, too."""
-    redis_server.ask("ACL", "SETUSER", "app", "on", ">pw", f"~{prefix}*", "+@all", "-info", "-config")
+    """A user who may touch the prefix alone is enough, if it may ask for the eviction policy."""
+    redis_server.ask("ACL", "SETUSER", "app", "on", ">pw", f"~{prefix}*", "+@all", "-config")
     redis_server.ask("ACL", "SETUSER", "guest", "on", ">pw", "~none", "+@all")
     storage = open_url(f"redis://app:pw@127.0.0.1:{redis_server.port}/0?prefix={prefix}")
     storage.write(["a"], [b"1"])
@@ -275,6 +275,27 @@ def test_a_server_that_may_evict_is_refused_unless_told(tmp_path: Path, policy: 
         told = open_url(f"{server.url}?evicting=allow")
         told.write(["a"], [b"1"])
         assert list(listing(told)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("barred", "told"), [("-info -config", False), ("-info", True), ("-config", True), ("-@dangerous", False)]
+)
+def test_a_server_that_does_not_tell_its_policy_is_refused_unless_told(tmp_path: Path, barred: str, told: bool) -> None:
+    """A user who may not ask was served as if nothing were ever evicted, and evicted keys spread as deletes."""
+    lines = tmp_path / "more.conf"
+    lines.write_text(f"user default on nopass ~* &* +@all {barred}\n")
+    with RedisServer(tmp_path / "data", include=str(lines)) as server:
+        storage = open_url(server.url)
+        if told:
+            storage.write(["a"], [b"1"])
+            assert list(listing(storage)) == ["a"]
+            return
+        for call in (lambda: storage.write(["a"], [b"1"]), lambda: list(storage.scan())):
+            with pytest.raises(StorageError, match=r"does not tell whether it may evict.*allow the user.*evicting="):
+                call()
+        allowed = open_url(f"{server.url}?evicting=allow")
+        allowed.write(["a"], [b"1"])
+        assert list(listing(allowed)) == ["a"]
 
 
 def test_a_policy_that_changes_is_seen_by_the_next_scan(tmp_path: Path) -> None:
@@ -376,28 +397,28 @@ def test_a_scan_holds_few_large_values_at_a_time(storage: RedisStorage, monkeypa
 
 @pytest.fixture
 def mixed(client: redis.Redis, redis_server: RedisServer, prefix: str) -> Iterator[RedisStorage]:
-    """Give a storage with a list, a set and a stream among its values, and the handle that puts up with it."""
+    """Give a storage with a list, a set and a stream among its values."""
     client.rpush(f"{prefix}list", "x")
     client.sadd(f"{prefix}set", "x")
     client.xadd(f"{prefix}stream", {"x": "y"})
     client.set(f"{prefix}value", b"1")
-    with contextlib.closing(open_url(f"{redis_server.url}?prefix={prefix}&foreign=skip")) as opened:
+    with contextlib.closing(open_url(f"{redis_server.url}?prefix={prefix}")) as opened:
         yield opened
 
 
-def test_keys_of_other_types_are_named(mixed: RedisStorage, redis_server: RedisServer, prefix: str) -> None:
-    strict = open_url(f"{redis_server.url}?prefix={prefix}")
-    found = strict.read(["list", "set", "stream", "value", "none"])
+def test_keys_of_other_types_are_named(mixed: RedisStorage) -> None:
+    """One list below the prefix failed the whole scan, and so every run."""
+    found = mixed.read(["list", "set", "stream", "value", "none"])
     assert [value.reason for value in found if isinstance(value, Unreadable)] == [
         "its key holds a list, not a string",
         "its key holds a set, not a string",
         "its key holds a stream, not a string",
     ]
     assert found[3:] == [b"1", None]
-    with pytest.raises(StorageError, match=r"'list' is not a value: its key holds a list.*foreign=skip") as caught:
-        listing(strict)
-    assert caught.value.key == "list"
     assert listing(mixed) == {"value": token(b"1")}
+    assert mixed.skipped == tuple(
+        Skipped(kind, f"its key holds a {kind}, not a string", harmless=True) for kind in ("list", "set", "stream")
+    )
 
 
 def test_keys_of_other_types_are_never_as_expected(mixed: RedisStorage, client: redis.Redis, prefix: str) -> None:
@@ -463,16 +484,25 @@ def test_a_key_of_another_type_is_told_by_a_run(mixed: RedisStorage, client: red
     assert mixed.read(["list"]) == [b"1"]
 
 
-def test_a_value_that_became_a_list_is_not_taken_for_deleted(
-    redis_server: RedisServer, client: redis.Redis, prefix: str
+@pytest.mark.parametrize("command", [("RPUSH", "x"), ("HSET", "f", "x"), ("SADD", "x"), ("XADD", "*", "f", "x")])
+def test_a_value_that_became_something_else_is_neither_deleted_nor_overwritten(
+    redis_server: RedisServer, client: redis.Redis, prefix: str, command: tuple[str, ...]
 ) -> None:
-    url = f"{redis_server.url}?prefix={prefix}&foreign=skip"
+    url = f"{redis_server.url}?prefix={prefix}"
     mine = {f"{number}": b"1" for number in range(9)}
     kvsync.sync(mine, url, scan=True)
-    client.delete(f"{prefix}4")
-    client.rpush(f"{prefix}4", "x")
-    kvsync.sync(mine, url, scan=True)
+    client.delete(f"{prefix}4", f"{prefix}5")
+    for key in "45":
+        redis_server.ask(command[0], f"{prefix}{key}", *command[1:])
+    client.set(f"{prefix}6", b"2")
+    mine["5"] = b"2"
+    result = kvsync.sync(mine, url, scan=True)
+    assert [(entry.key, entry.side) for entry in result.unreadable] == [("4", "target"), ("5", "target")]
+    assert "not a string" in result.unreadable[0].reason
+    assert [entry.key for entry in result.missing] == ["5"]
     assert {key for key in mine if not key.startswith(".kvsync/")} == {f"{number}" for number in range(9)}
+    assert (mine["4"], mine["6"]) == (b"1", b"2")
+    assert b"string" not in (client.type(f"{prefix}4"), client.type(f"{prefix}5"))
 
 
 @pytest.mark.parametrize("part", ["[ab]:", "a?:", "a*:", "\\a:", "[^b]:", "a\\"])
@@ -486,12 +516,28 @@ def test_a_prefix_is_no_pattern(redis_server: RedisServer, client: redis.Redis, 
         assert list(listing(storage)) == ["ours"]
 
 
-def test_names_that_are_no_text(redis_server: RedisServer, client: redis.Redis, prefix: str) -> None:
-    client.set(prefix.encode() + b"\xff\xfe", b"1")
-    client.set(prefix.encode() + b"ok", b"1")
-    with pytest.raises(StorageError, match="not UTF-8"):
-        listing(open_url(f"{redis_server.url}?prefix={prefix}"))
-    assert list(listing(open_url(f"{redis_server.url}?prefix={prefix}&foreign=skip"))) == ["ok"]
+@pytest.mark.parametrize("layout", ["prefix", "hash"])
+def test_names_that_are_no_text_are_named_and_stop_nothing(
+    redis_server: RedisServer, client: redis.Redis, prefix: str, layout: str
+) -> None:
+    """One key that is not UTF-8 failed the whole scan, and so every run."""
+    for name in (b"\xff\xfe", b"ok"):
+        if layout == "hash":
+            client.hset(prefix, name, b"1")
+        else:
+            client.set(prefix.encode() + name, b"1")
+    url = f"{redis_server.url}?{layout}={prefix}"
+    with contextlib.closing(open_url(url)) as storage:
+        assert list(listing(storage)) == ["ok"]
+        assert storage.skipped == (Skipped("b'\\xff\\xfe'", "its name is not UTF-8, as a key is", harmless=False),)
+    mine: dict[str, bytes] = {"mine": b"2"}
+    result = kvsync.sync(mine, url, scan=True)
+    assert [entry.key for entry in result.unreadable] == ["b'\\xff\\xfe'"]
+    assert mine["ok"] == b"1"
+    assert kvsync.sync(mine, url, scan=True).pulled == 0
+    with contextlib.closing(open_url(f"{url}&foreign=skip")) as storage:
+        assert list(listing(storage)) == ["mine", "ok"]
+        assert [entry.harmless for entry in storage.skipped] == [True]
 
 
 def test_a_hash_that_is_none(redis_server: RedisServer, client: redis.Redis, prefix: str) -> None:
@@ -804,7 +850,7 @@ def test_clients_that_would_lie(arguments: dict[str, Any], advice: str) -> None:
 
 def test_no_command_blocks_the_server_for_the_whole_database(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
-        for place in ("prefix=a:", "hash=h", "prefix=&foreign=skip"):
+        for place in ("prefix=a:", "hash=h", "prefix="):
             url = f"{server.url}?{place}"
             kvsync.sync({str(number): b"1" for number in range(2000)}, url, scan=True)
             kvsync.sync({}, url, scan=True)

@@ -23,7 +23,7 @@ from kvsync.native import digest_values
 from kvsync.storages.redis import RedisStorage, open_url
 from kvsync.storages.redis.url import Location
 from kvsync.testing.conformance import listing
-from kvsync.types import ABSENT, Unreadable
+from kvsync.types import ABSENT, Skipped, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -238,8 +238,16 @@ def test_keys_of_other_types_are_named(cluster: RedisCluster, storage: RedisStor
     storage.write(["a", "b"], [b"1", b"2"])
     found = storage.read(["a", "list", "b", "none"])
     assert found == [b"1", Unreadable("its key holds a list, not a string"), b"2", None]
-    with pytest.raises(StorageError, match="'list' is not a value"):
-        listing(storage)
+    assert list(listing(storage)) == ["a", "b"]
+    assert storage.skipped == (Skipped("list", "its key holds a list, not a string", harmless=True),)
+
+
+def test_names_that_are_no_text_are_named(cluster: RedisCluster, storage: RedisStorage, prefix: str) -> None:
+    with redis.RedisCluster(port=cluster.servers[0].port, host="127.0.0.1") as client:
+        client.set(prefix.encode() + b"\xff", "x")
+    storage.write(["a"], [b"1"])
+    assert list(listing(storage)) == ["a"]
+    assert [(entry.name, entry.harmless) for entry in storage.skipped] == [("b'\\xff'", False)]
 
 
 def test_of_many_conditional_writers_one_wins(cluster: RedisCluster, prefix: str) -> None:

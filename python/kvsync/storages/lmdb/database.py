@@ -187,6 +187,19 @@ class Database:
                 self._reserved_keys = self._names.reserved_keys(shared.databases() if shared is not None else [])
         return self._reserved_keys
 
+    def others(self) -> list[bytes]:
+        """Return the names of other databases, if they are among the keys of this one.
+
+        Raises:
+            StorageError: the environment cannot be read.
+        """
+        if self._names.database:
+            return []
+        with self.errors:
+            shared = self._found(create=False)
+            names = shared.databases() if shared is not None else []
+        return [name for name in names if not self._names.is_ours(name)]
+
     def close(self) -> None:
         """Close the environment, if nobody else uses it; an open transaction is undone when it ends."""
         self._closed = True

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvsync.errors import StorageError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,17 +18,19 @@ def encoded(keys: Sequence[str]) -> tuple[list[bytes | None], bool]:
         return [_encoded_one(key) for key in keys], False
 
 
-def decoded(keys: Sequence[bytes], *, storage: str) -> list[str]:
-    """Decode keys.
-
-    Raises:
-        StorageError: one is not UTF-8; the error names `storage`.
-    """
+def decoded(keys: Sequence[bytes]) -> list[str | None]:
+    """Decode keys; None for those that are not UTF-8."""
     try:
         return [key.decode() for key in keys]
-    except UnicodeDecodeError as error:
-        message = f"it has a key that is not UTF-8: {error.object!r:.200}; delete it, or name another database"
-        raise StorageError(message, storage=storage) from error
+    except UnicodeDecodeError:
+        return [_decoded_one(key) for key in keys]
+
+
+def _decoded_one(key: bytes) -> str | None:
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _encoded_one(key: str) -> bytes | None:

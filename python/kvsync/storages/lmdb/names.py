@@ -66,6 +66,11 @@ class Names:
         digest = digest_values([self.database.encode()])[0].hex()[:16]
         return "kvsync.lease" if self.database == DATABASE else f"kvsync-{digest}.lease"
 
+    @staticmethod
+    def is_ours(name: bytes) -> bool:
+        """Whether a database holds an index, or long keys."""
+        return name.startswith(OURS.encode())
+
     def reserved_keys(self, databases: Sequence[bytes]) -> frozenset[bytes]:
         """Return the keys of the unnamed database that are names of databases, existing or ours."""
         names = [*databases, self.index, self.special]

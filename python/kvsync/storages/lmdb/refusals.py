@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from kvsync.storages.batch import Batch
     from kvsync.storages.lmdb.values import Values
 
-__all__ = ["refuse_changed", "refuse_impossible"]
+__all__ = ["IS_DATABASE", "refuse_changed", "refuse_impossible"]
+
+IS_DATABASE = "it is the name of a database of this environment"
 
 LOOK_COUNT = 100
 VALUE_BYTES_MAX = (1 << 32) - (1 << 16)
@@ -24,7 +26,7 @@ def refuse_impossible(batch: Batch, raw_keys: Sequence[bytes | None], database_n
         if raw is None:
             batch.refuse(key, "it has a lone surrogate")
         elif raw in database_names:
-            batch.refuse(key, "it is the name of a database of this environment")
+            batch.refuse(key, IS_DATABASE)
         elif len(value) > VALUE_BYTES_MAX:
             batch.refuse(key, "its value is larger than LMDB's limit of 4 GiB")
     batch.drop_refused()
@@ -35,7 +37,8 @@ def refuse_changed(batch: Batch, values: Values, *, deletes: bool = False) -> No
     tokens: list[bytes | None] = []
     for start in range(0, len(batch.keys), LOOK_COUNT):  # the current values may be larger than the new ones
         found = values.get([key.encode() for key in batch.keys[start : start + LOOK_COUNT]])
-        digests = iter(digest_values([value for value in found if value is not None]))
-        tokens += [None if value is None else next(digests) for value in found]
+        digests = iter(digest_values([value for value in found if isinstance(value, bytes)]))
+        # What cannot be read is never what was expected, and not absent either.
+        tokens += [None if value is None else next(digests) if isinstance(value, bytes) else b"" for value in found]
     batch.compare(tokens, deletes=deletes)
     batch.drop_refused()

@@ -27,10 +27,11 @@ from kvsync.storages.lmdb.keys import decoded, encoded
 from kvsync.storages.lmdb.lease import is_supported
 from kvsync.storages.lmdb.lease_rollback import TransactionalLease
 from kvsync.storages.lmdb.names import Names, environment_files
-from kvsync.storages.lmdb.refusals import refuse_changed, refuse_impossible
-from kvsync.storages.lmdb.values import Values, parts
+from kvsync.storages.lmdb.refusals import IS_DATABASE, refuse_changed, refuse_impossible
+from kvsync.storages.lmdb.values import DAMAGED, Values, parts
 from kvsync.storages.path import absolute
-from kvsync.types import Written
+from kvsync.storages.skips import Skips
+from kvsync.types import Unreadable, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     import lmdb
 
-    from kvsync.types import Expectation, Stored, Unreadable, Version
+    from kvsync.types import Expectation, Skipped, Stored, Version
 
 __all__ = ["MAP_BYTES", "LmdbStorage"]
 
@@ -65,7 +66,9 @@ class LmdbStorage:
         Tier.TRANSACTIONAL,
         distance="mapped",
         lease_stays=True,
-        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SIZES, Support.DRY_PROBE}),
+        supports=frozenset(
+            {Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SIZES, Support.SKIPPED, Support.DRY_PROBE}
+        ),
     )
 
     def __init__(
@@ -96,6 +99,7 @@ class LmdbStorage:
             given=given,
             assumed=database is None,
         )
+        self._skips = Skips()
         self._lease = TransactionalLease(self._database, names.lease, random_bytes)
         self._index = Index(self._database, names.index.decode(), self._lease if is_supported() else None, random_bytes)
 
@@ -103,13 +107,21 @@ class LmdbStorage:
         """Return the class and the storage's name."""
         return f"LmdbStorage({self.name!r})"
 
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Keys that the last scan skipped: not UTF-8, names of other databases, long ones with a damaged record."""
+        return self._skips.all
+
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`, in their order; None for a key that is absent.
 
         Raises:
             StorageError: the environment cannot be read.
         """
-        return self._of_each(keys, self._database.reading, Values.get)  # type: ignore[return-value]
+        found: list[bytes | Unreadable | None] = self._of_each(keys, self._database.reading, Values.get)
+        for position in self._databases_among(keys):
+            found[position] = Unreadable(IS_DATABASE)
+        return found
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -145,8 +157,10 @@ class LmdbStorage:
         raw, _ = encoded(keys)
         batch = Batch(keys, expect=expect)
         with self._database.writing() as stored:
-            reserved_keys = self._database.reserved_keys()
-            batch.drop({key for key, k in zip(keys, raw, strict=True) if k is None or k in reserved_keys})
+            batch.drop({key for key, k in zip(keys, raw, strict=True) if k is None})
+            for position in self._databases_among(keys):
+                batch.refuse(keys[position], IS_DATABASE)
+            batch.drop_refused()
             if expect is not None:
                 refuse_changed(batch, stored, deletes=True)
             stored.delete([key.encode() for key in batch.keys])
@@ -156,11 +170,16 @@ class LmdbStorage:
         """Yield every key with the BLAKE3 of its value, in UTF-8 byte order.
 
         Raises:
-            StorageError: the environment cannot be read, or a key in it is not text.
+            StorageError: the environment cannot be read.
         """
+        skips = self._skips = Skips()
         with self._database.reading() as values:
-            special = values.special_keys() if values is not None else []
+            special, damaged = values.special_keys() if values is not None else ([], [])
+        for digest in damaged:
+            skips.add(f"long key {digest.hex()[:16]}", DAMAGED, harmless=False)
         reserved_keys = self._database.reserved_keys(refresh=True)
+        for name in self._database.others():
+            skips.add(f"{name.decode(errors='replace')!s:.200}", IS_DATABASE)
         last: bytes | None = None
         while True:
             with self._database.reading() as values:
@@ -171,8 +190,8 @@ class LmdbStorage:
             special = special[len(special_before) :]
             for start, stop, key in parts(keys, special_before):
                 if start < stop:
-                    yield decoded(keys[start:stop], storage=self.name), digest_values(found[start:stop])
-                yield from self._one(key)
+                    yield _listed(keys[start:stop], found[start:stop], skips)
+                yield from self._one(key, skips)
             if not keys:
                 return
             last = keys[-1]
@@ -277,7 +296,7 @@ class LmdbStorage:
         self,
         keys: Sequence[str],
         looking: Callable[[], AbstractContextManager[Values | None]],
-        method: Callable[[Values, Sequence[bytes]], list[T | None]],
+        method: Callable[[Values, Sequence[bytes]], list[T]],
     ) -> list[T | None]:
         """Return what a method of `Values` returns for each key; None for keys that cannot exist."""
         raw, whole = encoded(keys)
@@ -286,15 +305,35 @@ class LmdbStorage:
             if values is None:
                 return [None] * len(keys)
             if whole and not reserved_keys:
-                return method(values, raw)  # type: ignore[arg-type]
+                return [*method(values, raw)]  # type: ignore[arg-type]
             wanted = [key for key in raw if key is not None and key not in reserved_keys]
             found = dict(zip(wanted, method(values, wanted), strict=True))
         return [found.get(key) if key is not None else None for key in raw]
 
-    def _one(self, key: bytes | None) -> Iterator[tuple[list[str], list[bytes]]]:
+    def _databases_among(self, keys: Sequence[str]) -> list[int]:
+        """Return the positions of keys that are names of databases: something is there, and it is no value."""
+        reserved_keys = self._database.reserved_keys()
+        if not reserved_keys:
+            return []
+        raw, _ = encoded(keys)
+        return [position for position, key in enumerate(raw) if key in reserved_keys]
+
+    def _one(self, key: bytes | None, skips: Skips) -> Iterator[tuple[list[str], list[bytes]]]:
         if key is None:
             return
         with self._database.reading() as values:
             found = values.get([key])[0] if values is not None else None
-        if found is not None:
-            yield decoded([key], storage=self.name), digest_values([found])
+        if isinstance(found, bytes):
+            yield _listed([key], [found], skips)
+
+
+def _listed(keys: Sequence[bytes], values: Sequence[bytes], skips: Skips) -> tuple[list[str], list[bytes]]:
+    """Return keys and tokens, without the keys that are not text."""
+    texts, tokens = decoded(keys), digest_values(list(values))
+    if None not in texts:
+        return texts, tokens  # type: ignore[return-value]
+    for key, text in zip(keys, texts, strict=True):
+        if text is None:
+            skips.add(f"{key!r:.200}", "it is not UTF-8, as a key is", harmless=False)
+    pairs = [(text, token) for text, token in zip(texts, tokens, strict=True) if text is not None]
+    return [text for text, _ in pairs], [token for _, token in pairs]

@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from kvsync.errors import StorageError
 from kvsync.native import digest_values
+from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import lmdb
 
-__all__ = ["KEY_BYTES_MAX", "Values"]
+__all__ = ["DAMAGED", "KEY_BYTES_MAX", "Values"]
 
 KEY_BYTES_MAX = 511
 LENGTH_BYTES = 4
+DAMAGED = "the record of this long key was changed by another program: restore the environment from a backup"
 VERSION_END = b"\0"
 PAGE_COUNT = 5_000
 PAGE_BYTES = 8 << 20
@@ -44,7 +45,7 @@ class Values:
     special: Any | None
     index: Any | None
 
-    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def get(self, keys: Sequence[bytes]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`, in their order."""
         if are_ordinary(keys):
             if self.ordinary is None:
@@ -58,7 +59,8 @@ class Values:
         if are_ordinary(keys) and self.ordinary is not None:
             get, handle = self.transaction.get, self.ordinary
             return [None if (view := get(key, None, handle)) is None else len(view) for key in keys]
-        return [len(value) if value is not None else None for value in self.get(keys)]
+        found = self.get(keys)
+        return [None if value is None or isinstance(value, Unreadable) else len(value) for value in found]
 
     def put(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Write values; both databases exist."""
@@ -115,12 +117,14 @@ class Values:
                     break
         return keys, values
 
-    def special_keys(self) -> list[bytes]:
-        """Return all keys that are not ordinary, ascending."""
+    def special_keys(self) -> tuple[list[bytes], list[bytes]]:
+        """Return all keys that are not ordinary, ascending, and the digests of those whose records are damaged."""
         if self.special is None:
-            return []
+            return [], []
         with self.transaction.cursor(self.special) as cursor:
-            return sorted(_unpacked(record)[0] for record in cursor.iternext(keys=False, values=True))
+            records = [(digest, _unpacked(record)) for digest, record in cursor.iternext()]
+        whole = sorted(record[0] for _, record in records if record is not None)
+        return whole, [digest for digest, record in records if record is None]
 
     def load(self, name: bytes) -> tuple[bytes | None, bytes | None]:
         """Return an index object and its version, each None if absent."""
@@ -151,12 +155,12 @@ class Values:
             names = cursor.iternext(keys=True, values=False)
             return [name.decode() for name in names if not name.endswith(VERSION_END)]
 
-    def _get_special(self, key: bytes) -> bytes | None:
+    def _get_special(self, key: bytes) -> bytes | Unreadable | None:
         record = self.transaction.get(_digest_key(key), None, self.special) if self.special is not None else None
         if record is None:
             return None
-        found, value = _unpacked(record)
-        return value if found == key else None
+        found = _unpacked(record)
+        return found[1] if found is not None and found[0] == key else Unreadable(DAMAGED)
 
 
 def are_ordinary(keys: Sequence[bytes]) -> bool:
@@ -180,9 +184,7 @@ def _digest_key(key: bytes) -> bytes:
     return digest_values([key])[0]
 
 
-def _unpacked(record: bytes) -> tuple[bytes, bytes]:
+def _unpacked(record: bytes) -> tuple[bytes, bytes] | None:
+    """Return the key and the value in a record of a special key; None if it is damaged."""
     stop = LENGTH_BYTES + int.from_bytes(record[:LENGTH_BYTES], "little")
-    if stop > len(record):
-        message = "a record of a long key was changed by another program: restore the environment from a backup"
-        raise StorageError(message)
-    return record[LENGTH_BYTES:stop], record[stop:]
+    return (record[LENGTH_BYTES:stop], record[stop:]) if LENGTH_BYTES <= stop <= len(record) else None

@@ -82,14 +82,14 @@ class Bucket:
 
     Args:
         name: the bucket.
-        evicting: accept a bucket that drops values by itself.
+        evicting: accept a bucket that drops values by itself, and values that expire.
     """
 
     def __init__(self, name: str, *, evicting: bool) -> None:
         self.name = name
         self.stream = f"KV_{name}"
         self.prefix = f"$KV.{name}."
-        self._evicting = evicting
+        self.evicting = evicting
         self._known: tuple[Session, Info] | None = None
 
     async def info(self, session: Session, *, fresh: bool = False) -> Info | None:
@@ -253,7 +253,7 @@ class Bucket:
         drops = [f"{name} with discard=old" for name in limits if config.get("discard") == "old"]
         if int(config.get("max_age", 0)) > 0:
             drops.append("a time to live (max_age)")
-        if drops and not self._evicting:
+        if drops and not self.evicting:
             message = (
                 f"the bucket {self.name!r} drops values by itself ({', '.join(drops)}), and each would look like a "
                 "delete: remove that limit, or add ?evicting=allow if these deletes may spread"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "get", "is_marker"]
 
 NO_MESSAGE = 10037
+NO_TTL = "never"
 
 MULTI_COUNT = 1000
 MULTI_BYTES = 256 << 10
@@ -49,6 +50,11 @@ class Entry:
     def deleted(self) -> bool:
         """Whether it is a marker."""
         return is_marker(self.headers)
+
+    @property
+    def expires(self) -> bool:
+        """Whether the server removes it after a time of its own."""
+        return self.headers.get("Nats-TTL", NO_TTL) != NO_TTL
 
     @property
     def milliseconds(self) -> int:

@@ -38,7 +38,7 @@ from kvsync.types import Written
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from kvsync.types import Expectation, Stored, Unreadable, Version
+    from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["NatsServer", "NatsStorage", "open_url"]
 
@@ -88,7 +88,7 @@ class NatsStorage:
         bucket: its name.
         server: its address, and the login.
         name: what messages call it; by default its URL.
-        evicting: accept a bucket that drops values by itself; each dropped value counts as a delete.
+        evicting: accept a bucket that drops values by itself, and values that expire; each counts as a delete then.
         clock: returns wall-clock seconds; the names of parts of large index objects contain it.
         random_bytes: returns that many random bytes.
 
@@ -100,7 +100,7 @@ class NatsStorage:
         Tier.CONDITIONAL,
         distance="network",
         tokens=OpaqueTokens(racy_ms=0),
-        supports=frozenset({Support.IDENTITY, Support.DRY_PROBE}),
+        supports=frozenset({Support.TOKENS, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE}),
     )
 
     def __init__(
@@ -126,6 +126,11 @@ class NatsStorage:
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
         return f"NatsStorage({self.name!r})"
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Messages that the last scan skipped, since their names cannot be those of keys."""
+        return self._values.skips.all
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`, in their order; None for a key that is absent.
@@ -227,6 +232,16 @@ class NatsStorage:
         """
         found = self._link.call(self._bucket.info) is not None
         return "" if found else f"the bucket {self._bucket.name!r}"
+
+    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the revision of each value, as a version token; None if it is absent.
+
+        Raises:
+            StorageError: the bucket cannot be read.
+        """
+        if not keys:
+            return []
+        return self._link.call(lambda session: self._values.tokens(session, keys))
 
     @contextlib.contextmanager
     def dry_probe(self) -> Iterator[str]:

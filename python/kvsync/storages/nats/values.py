@@ -11,11 +11,14 @@ from kvsync.storages.nats.listing import Row, list_names
 from kvsync.storages.nats.objects import revision_of, version_of
 from kvsync.storages.nats.reading import get
 from kvsync.storages.nats.session import Message, headers_size
+from kvsync.storages.skips import Skips
+from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kvsync.storages.nats.bucket import Bucket, Info
+    from kvsync.storages.nats.reading import Entry
     from kvsync.storages.nats.session import Session
     from kvsync.types import Written
 
@@ -23,6 +26,11 @@ __all__ = ["Values"]
 
 NAME_BYTES_MAX = 3_600
 """A server limits the line with subject, inbox and sizes to 4,096 bytes."""
+
+EXPIRES = (
+    "it expires by itself (Nats-TTL), and would then look like a delete: write it without a time to live, or add "
+    "?evicting=allow if these deletes may spread"
+)
 
 MODIFIED_COUNT = 1_000
 MARKER_SECONDS = 7 * 24 * 3600
@@ -34,8 +42,9 @@ class Values:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self.skips = Skips()
 
-    async def read(self, session: Session, keys: Sequence[str]) -> list[bytes | None]:
+    async def read(self, session: Session, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`; None for a key that is absent.
 
         Raises:
@@ -44,8 +53,24 @@ class Values:
         names = [_name_of(key) for key in keys]
         entries = await get(session, self._bucket, [name for name in names if name])
         each = iter(entries)
+        return [self._value(next(each) if name else None) for name in names]
+
+    def _value(self, entry: Entry | None) -> bytes | Unreadable | None:
+        if entry is None or entry.deleted:
+            return None
+        return Unreadable(EXPIRES) if entry.expires and not self._bucket.evicting else entry.data
+
+    async def tokens(self, session: Session, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the version of each value, from its stream's leader; None if it is absent.
+
+        Raises:
+            StorageError: the bucket cannot be read.
+        """
+        info = await self._bucket.info(session)
+        names = [_name_of(key) for key in keys]
+        each = iter(await get(session, self._bucket, [name for name in names if name]))
         found = (next(each) if name else None for name in names)
-        return [None if entry is None or entry.deleted else entry.data for entry in found]
+        return [None if not info or not entry or entry.deleted else version_of(info, entry.revision) for entry in found]
 
     async def write(
         self,
@@ -121,8 +146,9 @@ class Values:
         """Return what the bucket reports about itself, and every key that has a value.
 
         Raises:
-            StorageError: it cannot be listed completely, or has a name that cannot be a key.
+            StorageError: it cannot be listed completely.
         """
+        self.skips = Skips()
         info = await self._bucket.info(session, fresh=True)
         if info is None:
             return None, {}
@@ -130,10 +156,10 @@ class Values:
         for name, row in (await list_names(session, self._bucket, ">")).items():
             if name.startswith(INDEX):
                 continue
-            if not is_name(name):
-                message = f"the bucket has a message at {name!r:.200}, which is not a key: remove it, or use another"
-                raise session.error(message)
-            found[decode(name)] = row
+            if is_name(name):
+                found[decode(name)] = row
+            else:
+                self.skips.add(f"{name:.200}", "a bucket cannot have a key of this name", harmless=False)
         return info, found
 
     async def modified_ms(self, session: Session, keys: Sequence[str]) -> list[int | None]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvsync.errors import StorageError
 from kvsync.native import digest_values
 from kvsync.storages.expiry import token_of
 from kvsync.storages.redis.conditions import pieces
+from kvsync.storages.skips import Skips
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
@@ -28,21 +28,24 @@ class Listing:
 
     Args:
         values: their layout.
-        storage: the storage's name, for messages.
-        foreign: skip keys that are not values, instead of failing.
+        foreign: keys whose names are not UTF-8 are none that anybody wants to copy.
+
+    Attributes:
+        skips: what the last listing skipped.
     """
 
-    def __init__(self, values: Values, storage: str, *, foreign: bool) -> None:
+    def __init__(self, values: Values, *, foreign: bool) -> None:
+        self.skips = Skips()
         self._values = values
-        self._storage = storage
         self._foreign = foreign
 
     def batches(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield keys and tokens, in UTF-8 byte order.
 
         Raises:
-            StorageError: the server cannot be listed, or has a key that is not a value.
+            StorageError: the server cannot be listed.
         """
+        self.skips = Skips()
         found: set[bytes] = set()
         for page in self._values.names():
             found.update(page)
@@ -54,13 +57,14 @@ class Listing:
                 yield self._with_tokens(keys)
 
     def _texts(self, names: Sequence[bytes]) -> list[str]:
+        """Return names as keys, without those that cannot be keys."""
         try:
             return [name.decode() for name in names]
         except UnicodeDecodeError:
             texts = [_text(name) for name in names]
-        if not self._foreign:
-            name = names[texts.index(None)]
-            raise self._error(f"{name!r:.200}", "has a name that is not UTF-8")
+        for name, text in zip(names, texts, strict=True):
+            if text is None:
+                self.skips.add(f"{name!r:.200}", "its name is not UTF-8, as a key is", harmless=self._foreign)
         return [text for text in texts if text is not None]
 
     def _with_tokens(self, keys: list[str]) -> tuple[list[str], list[bytes]]:
@@ -71,10 +75,9 @@ class Listing:
         tokens.update((i, token_of(tokens[i], at)) for i, at in expires.items() if i in tokens)
         values.clear()
         large = {i: size for i, size in enumerate(found) if isinstance(size, int)}
-        foreign = [i for i, size in large.items() if size < 0]
-        if foreign and not self._foreign:
-            raise self._no_value(names[foreign[0]], keys[foreign[0]])
-        for i in foreign:
+        others = [i for i, size in large.items() if size < 0]
+        self._skip([keys[i] for i in others], [names[i] for i in others])
+        for i in others:
             del large[i]
         tokens.update(self._large(names, {i: size for i, size in large.items() if i not in expires}))
         tokens.update(self._large_expiring(names, {i: size for i, size in large.items() if i in expires}))
@@ -99,17 +102,11 @@ class Listing:
             for i, digest in zip(held, digest_values(list(held.values())), strict=True):
                 yield some[i], token_of(digest, expires.get(i, 0))
 
-    def _no_value(self, name: bytes, key: str) -> StorageError:
-        (value,) = self._values.get([name])
-        why = value.reason if isinstance(value, Unreadable) else "it was something else just now"
-        return self._error(f"{key!r:.200}", f"is not a value: {why}", key)
-
-    def _error(self, what: str, why: str, key: str | None = None) -> StorageError:
-        message = (
-            f"the key {what} {why}; only strings are copied: name a prefix that has no other keys, or skip them "
-            "with foreign=skip"
-        )
-        return StorageError(message, storage=self._storage, key=key)
+    def _skip(self, keys: Sequence[str], names: Sequence[bytes]) -> None:
+        """Note keys of other types, which are no values."""
+        for key, value in zip(keys, self._values.get(names) if names else (), strict=True):
+            if isinstance(value, Unreadable):
+                self.skips.add(key, value.reason)
 
 
 def _text(name: bytes) -> str | None:

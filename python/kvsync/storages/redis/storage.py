@@ -6,10 +6,10 @@
   the whole database.
 - `hash=users`: values are the fields of that hash.
 - `cluster=true`: the server belongs to a cluster; the others are found.
-- `evicting=allow`: accept a server whose `maxmemory-policy` may evict keys. It is refused otherwise, since an evicted
-  key looks like a delete, which would spread to the peers.
-- `foreign=skip`: a scan skips keys below the prefix that are not strings, or whose names are not UTF-8. Otherwise it
-  names the first one and fails: two storages are not equal while one has data that cannot be copied.
+- `evicting=allow`: accept a server whose `maxmemory-policy` may evict keys, or that does not tell its policy. It is
+  refused otherwise, since an evicted key looks like a delete, which would spread to the peers.
+- `foreign=skip`: keys below the prefix whose names are not UTF-8 belong to somebody else. Otherwise a run names them
+  and ends with 1: two storages are not equal while one has data that cannot be copied.
 - `timeout=30`: seconds a call may take. `ca=`, `cert=`, `cert_key=` name PEM files; `verify=none` trusts any server.
 
 The index is one hash beside the values, `app:.kvsync` and one byte that UTF-8 does not have, so that it is not the key
@@ -51,9 +51,11 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.storages.redis.link import Link
     from kvsync.storages.redis.values import Values
-    from kvsync.types import Expectation, Stored, Unreadable, Version
+    from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["RedisStorage", "open_url"]
+
+_SUPPORTS = frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED})
 
 EXPIRES_MAX = 1 << 53
 """The latest time that scripts represent exactly, in 285,000 years."""
@@ -106,11 +108,9 @@ class RedisStorage:
             Tier.CONDITIONAL,
             distance="network",
             lease_stays=True,
-            supports=frozenset(
-                {Support.IDENTITY, Support.NESTING} | ({Support.EXPIRY} if self._strings is not None else set())
-            ),
+            supports=_SUPPORTS | ({Support.EXPIRY} if self._strings is not None else set()),
         )
-        self._listing = Listing(self._values, name, foreign=location.foreign)
+        self._listing = Listing(self._values, foreign=location.foreign)
 
     @classmethod
     def over(cls, client: Any, location: Location | None = None) -> RedisStorage:
@@ -171,6 +171,11 @@ class RedisStorage:
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
         return f"RedisStorage({self.name!r})"
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Keys that the last scan skipped: of another type, or with a name that is not UTF-8."""
+        return self._listing.skips.all
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`, in their order; None for a key that is absent.
@@ -256,8 +261,7 @@ class RedisStorage:
         """Yield every key with its token, in UTF-8 byte order: the BLAKE3 of the value, and when it expires.
 
         Raises:
-            StorageError: the server cannot be listed, may evict keys, or has a key below the prefix that is not a
-                value.
+            StorageError: the server cannot be listed, or may evict keys.
         """
         self._admit(refresh=True)
         yield from self._listing.batches()

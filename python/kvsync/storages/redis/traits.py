@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from kvsync.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kvsync.storages.redis.link import Link
 
 __all__ = ["SMALL_BYTES", "ServerTraits"]
@@ -41,27 +43,43 @@ class ServerTraits:
         self._bytes_max: int | None = None
 
     def admit(self, *, refresh: bool = False) -> None:
-        """Refuse a server that may evict keys; accept one that does not say.
+        """Refuse a server that may evict keys, or does not tell.
 
         Also find out, in the same round trip, whether servers report when a key expires, which takes Redis 7.
 
         Raises:
-            StorageError: it may evict keys.
+            StorageError: it may evict keys, or does not tell.
         """
         if (self._evicting or (self._admitted and not refresh)) and self.reports_expiry is not None:
             return
         replies = self._ask(("INFO", "memory"), ("PEXPIRETIME", self._key))
         if self.reports_expiry is None:
             self.reports_expiry = self._do_report([expiry for _, expiry in replies])
-        for info, _ in replies:
-            policy = _texts(info).get("maxmemory_policy", "noeviction")
-            if policy != "noeviction" and not self._evicting:
-                message = (
-                    f"the server may evict keys (maxmemory-policy {policy}), and an evicted key looks like a delete: "
-                    "set it to noeviction, or accept that with evicting=allow"
-                )
-                raise StorageError(message, storage=self._link.texts.name)
+        if not self._evicting:
+            policies = [_policy(info) for info, _ in replies]
+            if None in policies:  # some users may ask one, and not the other
+                asked = self._ask(("INFO", "memory"), ("CONFIG GET", "maxmemory-policy"))
+                policies = [_policy(info) or _policy(config) for info, config in asked]
+            self._refuse_eviction(policies)
         self._admitted = True
+
+    def _refuse_eviction(self, policies: Sequence[str | None]) -> None:
+        """Refuse servers of which one may evict keys by its policy, or does not tell it (None).
+
+        Raises:
+            StorageError: there is one.
+        """
+        policy = next((policy for policy in policies if policy != "noeviction"), "noeviction")
+        if policy == "noeviction":
+            return
+        if policy is None:
+            what, way_out = "does not tell whether it may evict keys", "allow the user INFO or CONFIG GET"
+        else:
+            what, way_out = f"may evict keys (maxmemory-policy {policy})", "set it to noeviction"
+        message = (
+            f"the server {what}, and an evicted key looks like a delete: {way_out}, or accept that with evicting=allow"
+        )
+        raise StorageError(message, storage=self._link.texts.name)
 
     def value_bytes_max(self) -> int:
         """Return the size limit of a value.
@@ -104,6 +122,12 @@ class ServerTraits:
                     pipeline.execute_command(*words)
                 replies.append(pipeline.execute(raise_on_error=False))
         return replies
+
+
+def _policy(answer: object) -> str | None:
+    """Return the policy in an answer to INFO or CONFIG GET; None if the server may not or cannot answer."""
+    texts = _texts(answer)
+    return texts.get("maxmemory_policy") or texts.get("maxmemory-policy") or None
 
 
 def _texts(answer: object) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Location:
         prefix: begins the key of every value.
         hash: name of the hash whose fields are the values; None if values are keys of their own.
         evicting: accept a server that may evict keys.
-        foreign: a scan skips keys below the prefix that are not values, instead of failing.
+        foreign: keys whose names are not UTF-8 belong to somebody else, and are none of ours.
     """
 
     prefix: str = ""
