@@ -10,7 +10,7 @@ from kvsync.errors import KvsyncError, StorageError
 from kvsync.index.objects import MANIFEST
 from kvsync.probe import Probe, probe
 from kvsync.replica.session import read_manifest
-from kvsync.run.holder import read_lease
+from kvsync.run.holder import read_lease, try_lease
 from kvsync.storages.contract import Tier, has_dry_probe, has_skipped
 from kvsync.storages.overlap import folder_around
 
@@ -62,6 +62,8 @@ class Diagnosis:
 def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
     """Test a storage: list it, read its index, and try conditional writes of one small index object.
 
+    Where conditions have to be proved, also acquire and release the lease, if there is one and it is free.
+
     Leaves nothing behind. What would have to be created for a test, and would stay, is reported instead. If even the
     manifest cannot be read, no more tests are made, since each may wait for a timeout.
     """
@@ -77,6 +79,8 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
             "a run of that folder with another storage copies them as they are at that moment"
         )
     _note(found, lambda: _test(found, storage, environment))
+    if storage.capabilities.conditions == "claimed":
+        _note(found, lambda: try_lease(storage, environment))
     found.capabilities = storage.capabilities  # some storages learn from their server what it supports
     return found
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import secrets
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from obstore.exceptions import PermissionDeniedError
+from obstore.store import MemoryStore
 
 from kvsync.storages.bucket import BucketStorage, open_url
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
@@ -31,6 +33,22 @@ EXPECTED = Capabilities(
     supports=frozenset(Support) - {Support.TRANSACTION, Support.EXPIRY, Support.FILES, Support.DRY_PROBE},
 )
 IN_MEMORY = replace(EXPECTED, supports=EXPECTED.supports - {Support.HOST, Support.COPY})
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Refuse every request that names `path`."""
+
+    def denying(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(store: MemoryStore, paths: str | list[str], *args: Any, **options: Any) -> Any:
+            if path in ([paths] if isinstance(paths, str) else paths):
+                message = "status code: 403 Forbidden: <Code>AccessDenied</Code><Message>Access Denied</Message>"
+                raise PermissionDeniedError(message)
+            return method(store, paths, *args, **options)
+
+        return call
+
+    for name in ("get", "head", "put", "delete"):
+        monkeypatch.setattr(MemoryStore, name, denying(getattr(MemoryStore, name)))
 
 
 class TestS3(StorageConformance):
@@ -58,11 +76,26 @@ class TestBucketInMemory(StorageConformance):
     processes = False
 
     @pytest.fixture
-    def reopen(self) -> Callable[[], Storage]:
-        from obstore.store import MemoryStore
+    def store(self) -> MemoryStore:
+        return MemoryStore()
 
-        store = MemoryStore()
+    @pytest.fixture
+    def reopen(self, store: MemoryStore) -> Callable[[], Storage]:
         return lambda: BucketStorage(store, "in/memory")
+
+    @pytest.fixture
+    def spoil(self, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+        """Put an object there, and answer 403 to every request for it, as where its rights or its own key say so."""
+
+        def put_denied(key: str) -> None:
+            store.put(f"in/memory/{key}", b"theirs")
+            deny(monkeypatch, f"in/memory/{key}")
+
+        return put_denied
+
+    @pytest.fixture
+    def hinder(self, spoil: Callable[[str], None]) -> Callable[[str], None]:
+        return spoil
 
 
 class TestWrappedBucket(StorageConformance):
@@ -71,7 +104,5 @@ class TestWrappedBucket(StorageConformance):
 
     @pytest.fixture
     def reopen(self) -> Callable[[], Storage]:
-        from obstore.store import MemoryStore
-
         store = MemoryStore()
         return lambda: CountingStorage(BucketStorage(store))

@@ -6,8 +6,12 @@ import os
 import secrets
 import urllib.error
 import urllib.request
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
+
+import obstore
+from obstore.store import S3Store
 
 from servers.process import Server, find_binary, free_ports
 
@@ -54,6 +58,23 @@ class SeaweedServer(Server):
         request = urllib.request.Request(f"{self._filer}/buckets/{name}/", method="POST")  # noqa: S310
         with urllib.request.urlopen(request, timeout=10):  # noqa: S310
             return name
+
+    def set_versioning(self, bucket: str, state: str) -> None:
+        """Enable or suspend the versioning of a bucket; the client signs URLs of objects alone."""
+        signer = S3Store(
+            bucket,
+            endpoint=f"{self.endpoint}/{bucket}?versioning=&x-id=",
+            access_key_id=ACCESS_KEY,
+            secret_access_key=SECRET_KEY,
+            region=REGION,
+            virtual_hosted_style_request=True,
+            client_options={"allow_http": True},
+        )
+        url = obstore.sign(signer, "PUT", "PutBucketVersioning", timedelta(minutes=1))
+        space = "http://s3.amazonaws.com/doc/2006-03-01/"
+        body = f'<VersioningConfiguration xmlns="{space}"><Status>{state}</Status></VersioningConfiguration>'
+        with urllib.request.urlopen(urllib.request.Request(url, body.encode(), method="PUT"), timeout=10):  # noqa: S310
+            pass
 
     def command(self) -> list[str]:
         """Return the command line of an S3 server with all that it needs, in one process."""

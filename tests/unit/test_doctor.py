@@ -119,7 +119,7 @@ def test_a_run_refuses_to_begin_where_what_is_current_cannot_be_replaced() -> No
             return super().store(name, data, expect)
 
     storage = Stubborn(removes=False)
-    with pytest.raises(StorageError, match="by its current version was refused"):
+    with pytest.raises(StorageError, match="refuses to replace lease although it has the expected version"):
         kvsync.commit(storage, [Put("k", b"v")])
     assert storage.read(["k"]) == [None]
 

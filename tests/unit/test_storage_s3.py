@@ -15,10 +15,11 @@ import traceback
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from threading import Barrier
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+from urllib.parse import parse_qs, quote
 
 import obstore
 import pytest
@@ -35,13 +36,13 @@ from kvsync.native import digest_values
 from kvsync.probe import probe
 from kvsync.storages import extras, open_storage
 from kvsync.storages.bucket import BucketStorage, open_url
-from kvsync.storages.bucket.listing import PAGE_COUNT
+from kvsync.storages.bucket.listing import NO_KEY, PAGE_COUNT
 from kvsync.storages.bucket.location import Location, without_retries
 from kvsync.storages.bucket.name import decode, encode, is_safe
 from kvsync.storages.bucket.workers import map_concurrently
 from kvsync.storages.contract import ObjectMismatch, TornRead
 from kvsync.testing.conformance import HARD_KEYS, listing
-from kvsync.types import ABSENT, ANY, Unreadable
+from kvsync.types import ABSENT, ANY, Skipped, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,11 +144,14 @@ def test_foreign_names_break_no_listing_and_are_no_values(
     assert listing(storage) == before
     assert storage.skipped == kvsync.doctor(storage).skipped
     assert {entry.name for entry in storage.skipped} == set(foreign)
+    # SeaweedFS keeps no data at the name of a folder.
+    assert [entry.name for entry in storage.skipped if entry.harmless] == ["marker/"]
     storage.store("manifest", b"M", ABSENT)
     assert storage.objects() == ["manifest"]
     storage.remove(["manifest"], ANY)
     source: dict[str, bytes] = {}
-    kvsync.sync(source, storage, scan=True)
+    result = kvsync.sync(source, storage, scan=True)
+    assert {entry.key for entry in result.unreadable} == set(foreign) - {"marker/"}
     assert {key: value for key, value in source.items() if not key.startswith(".kvsync")} == held
 
 
@@ -167,6 +171,57 @@ def test_the_marker_of_a_folder_is_no_value(seaweed_server: SeaweedServer, stora
     storage.write(["folder/a", "empty"], [b"1", b""])
     assert [o["path"] for o in raw_store(seaweed_server).list(prefix).collect()].count(f"{prefix}/folder") == 1
     assert listing(storage).keys() == {"folder/a", "empty"}
+    assert storage.skipped == (Skipped("folder/", "it is the marker of a folder", harmless=True),)
+
+
+class Answering(BaseHTTPRequestHandler):
+    """A bucket `b` with two objects below `p`: `a`, and one whose name ends in a slash."""
+
+    objects: ClassVar = {"p/a": b"1", "p/full/": b"data"}
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        begin = parse_qs(query).get("prefix", [""])[0]
+        rows = "".join(
+            f"<Contents><Key>{name}</Key><LastModified>2026-01-01T00:00:00Z</LastModified><ETag>&quot;tag&quot;</ETag>"
+            f"<Size>{len(data)}</Size></Contents>"
+            for name, data in self.objects.items()
+            if name.startswith(begin)
+        )
+        if path.strip("/") == "b":
+            self.answer(f"<ListBucketResult><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>".encode())
+        else:
+            self.answer(self.objects.get(path.removeprefix("/b/")))
+
+    do_HEAD = do_GET  # noqa: N815 - the base class wants that name
+
+    def answer(self, body: bytes | None) -> None:
+        self.send_response(200 if body is not None else 404)
+        for name, value in (("ETag", '"tag"'), ("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")):
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body or b"")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_data_at_the_marker_of_a_folder_is_named() -> None:
+    """It was listed under a name without the slash, found at none, and left behind without a word."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"s3://b/p?endpoint=http://127.0.0.1:{server.server_port}&access_key_id=a&secret_access_key=bb"
+            with contextlib.closing(open_url(url)) as storage:
+                assert listing(storage).keys() == {"a", "full"}
+                assert storage.read(["a", "full"]) == [b"1", None]
+                assert storage.skipped == (Skipped("full/", NO_KEY, harmless=False),)
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_storage_within_another_keeps_its_index_to_itself(seaweed_server: SeaweedServer, prefix: str) -> None:
@@ -309,7 +364,6 @@ def test_secrets_are_never_shown(seaweed_server: SeaweedServer) -> None:
             lambda: opened.store("lease", b"1", ABSENT),
             lambda: opened.load("lease"),
             opened.objects,
-            lambda: opened.modified_ms(["a"]),
         ]
         for call in calls:
             with pytest.raises(StorageError, match="access was denied: check the credentials") as caught:
@@ -731,19 +785,114 @@ def test_no_more_requests_at_once_than_asked_for(memory: MemoryStore, monkeypatc
     assert most == 5
 
 
-def test_an_archived_value_is_unreadable_alone(monkeypatch: pytest.MonkeyPatch, memory: MemoryStore) -> None:
+def answering(monkeypatch: pytest.MonkeyPatch, error: Exception, path: str, *methods: str) -> None:
+    """Let a store in memory answer requests for one object with an error."""
+
+    def failing(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(store: MemoryStore, paths: str | list[str], *args: Any, **options: Any) -> Any:
+            if path in ([paths] if isinstance(paths, str) else paths):
+                raise error
+            return method(store, paths, *args, **options)
+
+        return call
+
+    for name in methods:
+        monkeypatch.setattr(MemoryStore, name, failing(getattr(MemoryStore, name)))
+
+
+NON_2XX = "Error performing GET http://s3/b/a in 1ms - Server returned non-2xx status code"
+ONE_OBJECT = {
+    "archived": (403, "Forbidden", "<Code>InvalidObjectState</Code>"),
+    "denied": (403, "Forbidden", "<Code>AccessDenied</Code><Message>Access Denied</Message>"),
+    "key of the customer": (400, "Bad Request", "<Code>InvalidRequest</Code><Message>was stored using SSE</Message>"),
+    "disabled key": (400, "Bad Request", "<Code>KMS.DisabledException</Code>"),
+}
+
+
+def answer_of(code: int, words: str, body: str) -> Exception:
+    kind = obstore.exceptions.PermissionDeniedError if code == 403 else obstore.exceptions.GenericError
+    return kind(f"{NON_2XX}: {code} {words}: {body}")
+
+
+@pytest.mark.parametrize("why", ONE_OBJECT)
+@pytest.mark.parametrize("filled", [True, False])
+def test_a_value_that_is_not_given_is_unreadable_alone(
+    monkeypatch: pytest.MonkeyPatch, memory: MemoryStore, why: str, filled: bool
+) -> None:
+    """One such object failed the whole read, and so every run."""
     storage = BucketStorage(memory)
-    storage.write(["a", "b"], [b"1", b"2"])
-    get = MemoryStore.get
+    storage.write(["a", "b", "c"], [b"1", b"2", bytes(9 << 20)])
+    before = listing(storage) if filled else None
+    for path in ("a", "c"):
+        answering(monkeypatch, answer_of(*ONE_OBJECT[why]), path, "get")
+        answering(monkeypatch, answer_of(ONE_OBJECT[why][0], ONE_OBJECT[why][1], ""), path, "head")
+    found = storage.read(["a", "b"])
+    assert isinstance(found[0], Unreadable)
+    assert found[1] == b"2"
+    assert isinstance(storage.read_stream("c"), Unreadable)
+    assert storage.modified_ms(["a", "b"])[0] is None
+    assert storage.tokens(["a", "b", "none"]) == [b"", listing(storage)["b"], None]
+    assert before is None or listing(storage) == before
+    assert storage.sizes(["b"]) == [1]
 
-    def archived(self: MemoryStore, path: str, **options: Any) -> Any:
-        if path == "a":
-            raise obstore.exceptions.PermissionDeniedError("403 Forbidden: <Code>InvalidObjectState</Code>")
-        return get(self, path, **options)
 
-    monkeypatch.setattr(MemoryStore, "get", archived)
-    values = storage.read(["a", "b"])
-    assert values == [Unreadable("InvalidObjectState"), b"2"]
+def test_an_object_that_may_not_be_changed_is_refused_alone(
+    monkeypatch: pytest.MonkeyPatch, memory: MemoryStore
+) -> None:
+    """One such object failed the whole batch."""
+    storage = BucketStorage(memory)
+    keys = ["a", "b", "c"]
+    storage.write(keys, [b"1"] * 3)
+    answering(monkeypatch, answer_of(*ONE_OBJECT["denied"]), "b", "put", "delete")
+    tokens = [listing(storage)[key] for key in keys]
+    for expect in (tokens, None):
+        (refusal,) = storage.write(keys, [b"2"] * 3, expect).refused
+        assert (refusal.key, refusal.changed) == ("b", False)
+        assert "access was denied" in refusal.reason
+    assert storage.read(keys) == [b"2", b"1", b"2"]
+    assert [refusal.key for refusal in storage.delete(keys).refused] == ["b"]
+    assert storage.read(keys) == [None, b"1", None]
+
+
+@pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"])
+def test_a_refused_login_is_no_matter_of_one_object(
+    monkeypatch: pytest.MonkeyPatch, memory: MemoryStore, code: str
+) -> None:
+    storage = BucketStorage(memory)
+    storage.write(["a"], [b"1"])
+    answering(monkeypatch, answer_of(403, "Forbidden", f"<Code>{code}</Code>"), "a", "get", "put")
+    for call in (lambda: storage.read(["a"]), lambda: storage.write(["a"], [b"2"])):
+        with pytest.raises(StorageError, match="access was denied"):
+            call()
+
+
+# Versioning
+
+
+def test_a_bucket_whose_versioning_was_suspended_is_named(seaweed_server: SeaweedServer) -> None:
+    """SeaweedFS then refuses to replace, by its right tag, what was written before. A run waited for a lease that
+    nobody held, and ended with "held until" a time that was past; doctor tried a new object, and found nothing."""
+    bucket = seaweed_server.new_bucket()
+    url = seaweed_server.url_of("p", bucket=bucket)
+    seaweed_server.set_versioning(bucket, "Enabled")
+    data = {"a": b"1", "b": b"1"}
+    kvsync.sync(data, url, scan=True)
+    assert kvsync.doctor(url).healthy
+    seaweed_server.set_versioning(bucket, "Suspended")
+    refuses = "although it has the expected version.*versioning is suspended: enable versioning again"
+    with pytest.raises(StorageError, match=refuses):
+        kvsync.sync(data, url, scan=True, wait_seconds=5)
+    diagnosis = kvsync.doctor(url)
+    assert not diagnosis.healthy
+    assert re.search(refuses, " ".join(diagnosis.wrong))
+    with contextlib.closing(open_url(url)) as storage:
+        (refusal,) = storage.write(["a", "c"], [b"2", b"2"], [listing(storage)["a"], None]).refused
+        assert (refusal.key, refusal.changed) == ("a", False)
+        assert "versioning is suspended" in refusal.reason
+    seaweed_server.set_versioning(bucket, "Enabled")
+    assert kvsync.doctor(url).healthy
+    data["a"] = b"3"
+    assert kvsync.sync(data, url, scan=True).pushed == 1
 
 
 # Large values

@@ -32,6 +32,9 @@ MANIFEST = "manifest"
 LEASE = "lease"
 INVENTORY = "inventory"
 
+ATTEMPTS = 2
+"""How often a write is tried that a storage refuses without a reason."""
+
 UINT_MAX = 2**64 - 1
 
 
@@ -54,15 +57,23 @@ def store_if(storage: Storage, name: str, data: bytes, expect: Expectation) -> V
 
     Raises:
         ObjectMismatch: the object is not as expected, and not ours.
-        StorageError: it failed, or whether it succeeded cannot be known.
+        StorageError: it failed, or whether it succeeded cannot be known, or it is refused although it is as expected.
     """
-    try:
-        return storage.store(name, data, expect)
-    except (ObjectMismatch, StorageError):
-        there = storage.load(name)
-        if there is not None and there.data == data:
-            return there.version
-        raise
+    for _ in range(ATTEMPTS):
+        try:
+            return storage.store(name, data, expect)
+        except (ObjectMismatch, StorageError) as error:
+            there = storage.load(name)
+            if there is not None and there.data == data:
+                return there.version
+            # A version does not come back: if it is there now, then it was when the storage refused to replace it.
+            if not isinstance(error, ObjectMismatch) or there is None or there.version != expect:
+                raise
+    message = (
+        f"the storage refuses to replace {name} although it has the expected version, so no lease can be kept there; "
+        "some servers do that to buckets whose versioning is suspended: enable versioning again, or name another bucket"
+    )
+    raise StorageError(message, storage=storage.name, key=name)
 
 
 def pack(kind: int, fields: dict[str, object]) -> bytes:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Stored
 
-__all__ = ["is_at_work", "read_lease", "unlock"]
+__all__ = ["is_at_work", "read_lease", "try_lease", "unlock"]
 
 UNLOCK_SECONDS = 60.0
 """Life of the lease while it is unlocked: no longer, in case this process is killed meanwhile."""
@@ -42,6 +42,19 @@ def is_at_work(record: LeaseRecord, environment: Environment) -> bool:
     """Whether a lease is held by a process that runs on this machine, and has not expired."""
     held = record.state is LeaseState.HELD and not record.expired(environment.now_ms())
     return held and environment.presence(record.process) is Presence.RUNNING
+
+
+def try_lease(storage: Storage, environment: Environment) -> None:
+    """Acquire the lease if it is free, and release it: some servers refuse to replace the very object that is there.
+
+    Raises:
+        StorageError: this one does, or cannot be written.
+    """
+    there = storage.load(LEASE)
+    if there is not None and _is_released(storage, there):
+        lease = Acquirer(storage, environment, UNLOCK_SECONDS).take(there.version)
+        if lease is not None:
+            lease.release(interrupted=False)
 
 
 def unlock(storage: Storage, environment: Environment, *, force: bool = False) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.bucket.location import Service
 
-__all__ = ["Bucket", "Meta", "UnreadableObject", "UnstorableObject", "tag_of"]
+__all__ = ["Bucket", "DeniedError", "Meta", "UnreadableObject", "UnstorableObject", "tag_of"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,12 @@ _REFUSED = re.compile(
     r"|InvalidResourceName|EntityTooLarge|RequestBodyTooLarge|XMinioInvalidObjectName)</Code>"
 )
 _ARCHIVED = re.compile(r"InvalidObjectState|BlobArchived")
+_DENIED = re.compile(r"AccessDenied|KMS\.|status code: (?:403 Forbidden|400 Bad Request)")
+"""What may be meant for one object alone: its own rights, or a key of the customer's that encrypts it."""
+_LOGIN = re.compile(
+    r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed|AuthorizationHeader|ExpiredToken|InvalidToken"
+    r"|TokenRefreshRequired|RequestTimeTooSkewed|IllegalLocationConstraint"
+)
 _HELD = re.compile(r"LeaseIdMissing|lease on the blob|BlobImmutableDueTo|immutable due to")
 _NO_BUCKET = re.compile(
     r"NoSuchBucket|ContainerNotFound|The specified (?:bucket|container) does not exist", re.IGNORECASE
@@ -80,6 +86,10 @@ class UnstorableObject(Exception):  # noqa: N818 - an answer: the caller refuses
 
 class UnreadableObject(Exception):  # noqa: N818 - an answer: the caller reports this one key
     """The server has the object but does not return it now."""
+
+
+class DeniedError(StorageError):
+    """The server refuses a request, perhaps because of this one object."""
 
 
 class _TooManyRequestsError(StorageError):
@@ -214,7 +224,7 @@ class Bucket:
         """
         paths = [self.prefix + name for name in names]
         if len(paths) > 1 and self.service.delete_count > 1:
-            with suppress(UnstorableObject):
+            with suppress(UnstorableObject, DeniedError):
                 if self.found(lambda: (self.store.delete(paths),)) is not None:
                     return []
         kept = []
@@ -223,6 +233,8 @@ class Bucket:
                 self.found(partial(self.store.delete, path))
             except UnstorableObject as error:
                 kept.append((name, str(error)))
+            except DeniedError as error:
+                kept.append((name, error.message))
         return kept
 
     def found(self, request: Callable[[], T]) -> T | None:
@@ -285,8 +297,7 @@ class Bucket:
         """Turn an error of the client into ours, with advice."""
         text = str(error).partition(_DEBUG)[0]
         advice = next((advice for pattern, advice in _ADVICE if pattern.search(text)), "run again")
-        kind = _TooManyRequestsError if _TOO_MANY.search(text) else StorageError
-        return kind(f"{advice} ({self.plain(error)})", storage=self.name)
+        return _kind_of(text)(f"{advice} ({self.plain(error)})", storage=self.name)
 
     def plain(self, error: Exception) -> str:
         """Return an error's text in one line, without secrets."""
@@ -313,6 +324,13 @@ class Bucket:
                 "processes with the method 'spawn' or 'forkserver', or fork before the first use"
             )
             raise StorageError(message, storage=self.name)
+
+
+def _kind_of(text: str) -> type[StorageError]:
+    """Return the class of the error that a text of the client's becomes."""
+    if _TOO_MANY.search(text):
+        return _TooManyRequestsError
+    return DeniedError if _DENIED.search(text) and not _LOGIN.search(text) else StorageError
 
 
 def _secrets_of(settings: Mapping[str, object]) -> list[str]:

@@ -1,8 +1,8 @@
 """Complete listings of a bucket, without the objects of other programs.
 
 obstore parses names as paths. It drops a slash at the end, so that the folder marker `a/` looks like an object `a`, and
-its whole listing fails at a name such as `a//b`. So empty objects are requested by name. If a listing of S3 fails, the
-server is asked once more, by a request of our own that obstore only signs.
+its whole listing fails at a name such as `a//b`. So empty objects are requested by name. If a listing of S3 fails, or a
+listed object is not found, the server is asked once more, by a request of our own that obstore only signs.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree as ET
 
 from kvsync.errors import StorageError
-from kvsync.storages.bucket.client import tag_of
+from kvsync.storages.bucket.client import DeniedError, Meta, tag_of
 from kvsync.storages.bucket.name import decode
 from kvsync.storages.bucket.workers import map_concurrently
-from kvsync.storages.contract import RESERVED, SKIPPED_MAX
+from kvsync.storages.contract import RESERVED
 from kvsync.storages.extras import client
-from kvsync.types import Skipped
+from kvsync.storages.skips import Skips
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,7 @@ __all__ = ["Listed", "Listing"]
 PAGE_COUNT = 1000
 SIGNED_FOR = timedelta(minutes=5)
 TIMEOUT_SECONDS = 60
+NO_KEY = "no key has an object of this name, which clients confuse with others: rename it"
 ATTEMPTS = 4
 PAUSE_SECONDS = 0.2
 
@@ -55,11 +56,11 @@ class Listing:
     """Lists the objects below a bucket's prefix.
 
     Attributes:
-        skipped: entries of the last listing whose names are not those of any key, the first hundred.
+        skips: objects in the last listing whose names are not those of any key.
     """
 
     def __init__(self, bucket: Bucket, concurrency: int) -> None:
-        self.skipped: tuple[Skipped, ...] = ()
+        self.skips = Skips()
         self._bucket = bucket
         self._concurrency = concurrency
 
@@ -70,18 +71,36 @@ class Listing:
             StorageError: the listing failed.
         """
         found: dict[str, Listed] = {}
-        skipped: list[Skipped] = []
+        self.skips = Skips()
         for name, entry in self.names("").items():
             # Our own index, or that of a storage within this one, which is synced by itself.
             if f"/{RESERVED}/" in f"/{name}":
                 continue
             key = decode(name, dots=self._bucket.service.dots)
             if key is None:
-                skipped.append(Skipped(name, "its name is not that of any key"))
+                self._skip(name, entry)
             else:
                 found[key] = entry
-        self.skipped = tuple(skipped[:SKIPPED_MAX])
         return found
+
+    def explain_absence(self, name: str) -> None:
+        """Note why a listed object is not found: its name may end in a slash, which the client drops.
+
+        Raises:
+            StorageError: the listing failed.
+        """
+        if self._bucket.service.scheme == "s3":
+            path = f"{self._bucket.prefix}{name}/"
+            entry = dict(_page(self._bucket, path, None).objects).get(path)
+            if entry is not None:
+                self._skip(f"{name}/", entry)
+
+    def _skip(self, name: str, entry: Listed) -> None:
+        """Note an object that belongs to no key; an empty one may be the marker of a folder, and has no value."""
+        if name.endswith("/") and not entry.size:
+            self.skips.add(name, "it is the marker of a folder")
+        else:
+            self.skips.add(name, NO_KEY, harmless=False)
 
     def names(self, folder: str) -> dict[str, Listed]:
         """Return the name of every object below `folder`, or below the whole prefix if that is empty.
@@ -117,9 +136,19 @@ class Listing:
                     empty.append(answer["path"])
         skip = len(self._bucket.prefix)
         doubtful = [path for path in empty if path not in found and path.startswith(self._bucket.prefix)]
-        metas = map_concurrently(lambda path: self._bucket.head(path[skip:]), doubtful, self._concurrency)
-        found.update((p, Listed(meta.token, 0)) for p, meta in zip(doubtful, metas, strict=True) if meta is not None)
+        metas = map_concurrently(lambda path: self._head(path[skip:]), doubtful, self._concurrency)
+        for path, meta in zip(doubtful, metas, strict=True):
+            if meta is not None:
+                found[path] = Listed(meta.token, 0)
+            elif f"/{RESERVED}/" not in f"/{path[skip:]}":
+                self._skip(f"{path[skip:]}/", Listed(None, 0))
         return found
+
+    def _head(self, name: str) -> Meta | None:
+        try:
+            return self._bucket.head(name)
+        except DeniedError:
+            return Meta(None)  # a look at the value will tell
 
 
 # ListObjectsV2, requested by ourselves

@@ -34,6 +34,10 @@ class ListingCache:
         self.filled, self.changed, self.read_ms = True, set(), {}
         self._keys, self._tokens, self._sizes = keys, tokens, array("Q", sizes)
 
+    def lists(self, key: str) -> bool:
+        """Whether the last scan listed a key."""
+        return self._position(key) is not None
+
     def forget_sizes(self) -> None:
         """Forget sizes and times, as something is about to be written; what was listed stays."""
         self._sizes, self.read_ms = None, {}

@@ -39,7 +39,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SCAN_COUNT = 10_000
-_SUPPORTS = frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.SIZES, Support.STREAMING})
+_SUPPORTS = frozenset(
+    {Support.TOKENS, Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.SIZES, Support.STREAMING}
+)
 
 
 def open_url(url: str) -> BucketStorage:
@@ -98,7 +100,7 @@ class BucketStorage:
         self._bucket = Bucket(store, unretried or without_retries(store), f"{prefix}/" if prefix else "", self.name)
         self._listing = Listing(self._bucket, concurrency)
         self._cache = ListingCache()
-        self._values = ObjectValues(self._bucket, self._cache)
+        self._values = ObjectValues(self._bucket, self._listing, self._cache)
         self._index = BucketIndex(self._bucket, self._listing)
         self._copier = Copier(self._bucket)
         self.capabilities = Capabilities(
@@ -130,8 +132,8 @@ class BucketStorage:
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
-        """Names of objects that the last scan skipped because they belong to no key; the first hundred."""
-        return self._listing.skipped
+        """Objects that the last scan skipped because their names are not those of any key."""
+        return self._listing.skips.all
 
     # Values
 
@@ -216,8 +218,8 @@ class BucketStorage:
         """
         known = dict(self._cache.read_ms)
         unknown = [key for key in keys if key not in known]
-        metas = self._each(self._values.head, unknown)
-        known.update((key, meta.modified_ms if meta else None) for key, meta in zip(unknown, metas, strict=True))
+        metas = self._each(self._values.known, unknown)
+        known.update((key, meta.modified_ms) for key, meta in zip(unknown, metas, strict=True))
         return [None if key in self._cache.changed else known[key] for key in keys]
 
     # Large values
@@ -230,9 +232,17 @@ class BucketStorage:
         """
         sizes = [self._cache.size(key) for key in keys]
         unknown = [position for position, size in enumerate(sizes) if size is None]
-        for position, meta in zip(unknown, self._each(lambda i: self._values.head(keys[i]), unknown), strict=True):
-            sizes[position] = None if meta is None else meta.size
+        for position, meta in zip(unknown, self._each(lambda i: self._values.known(keys[i]), unknown), strict=True):
+            sizes[position] = meta.size
         return sizes
+
+    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the current entity tag of each value; None if it is absent.
+
+        Raises:
+            StorageError: a request failed.
+        """
+        return self._each(lambda key: self._values.token(key, None), keys)
 
     def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
         """Return the parts of a value, in order, or None.
