@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mutants_of_conditions  # noqa: F401 - so that its classes are known
+import mutants_of_hooks  # noqa: F401
 import mutants_of_objects  # noqa: F401
 import mutants_of_values  # noqa: F401
 from mutants_of_objects import LocksItsProcessOnly

@@ -15,6 +15,8 @@ from kvsync.storages import OpaqueTokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kvsync.types import Unreadable
+
 
 MEBIBYTE = 1 << 20
 
@@ -97,8 +99,8 @@ class ValuesCached(Mutant):
 
     caught_by = ("test_a_handle_sees_what_another_one_writes",)
 
-    def read(self, keys: Sequence[str]) -> list[bytes | None]:
-        cache: dict[str, bytes | None] = self.__dict__.setdefault("values", {})
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        cache: dict[str, bytes | Unreadable | None] = self.__dict__.setdefault("values", {})
         return [cache.setdefault(key, value) for key, value in zip(keys, super().read(keys), strict=True)]
 
 

@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+import pytest
+
 from kvsync.storages import Capabilities, ObjectMismatch, Support, Tier, digest_values
-from kvsync.types import ABSENT, ANY, Refusal, Stored, Written
+from kvsync.types import ABSENT, ANY, Refusal, Skipped, Stored, Unreadable, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from kvsync.types import Expectation, Version
@@ -34,11 +36,50 @@ class State:
 
 @dataclass
 class Disk:
-    """What several handles share."""
+    """What several handles share, and what somebody planted there.
+
+    Attributes:
+        hindered: keys that are not written and deleted as told.
+        spoiled: keys where something stands that is no value.
+        misnamed: names of entries that cannot be keys.
+        beside: what is kept beside the value of a key.
+    """
 
     state: State = field(default_factory=State)
+    hindered: set[str] = field(default_factory=set)
+    spoiled: set[str] = field(default_factory=set)
+    misnamed: set[str] = field(default_factory=set)
+    beside: dict[str, str] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+
+class Hooks:
+    """The hooks of a test class for a `Sound` storage or a mutant of it."""
+
+    @pytest.fixture
+    def disk(self) -> Disk:
+        return Disk()
+
+    @pytest.fixture
+    def hinder(self, disk: Disk) -> Callable[[str], None]:
+        return disk.hindered.add
+
+    @pytest.fixture
+    def spoil(self, disk: Disk) -> Callable[[str], None]:
+        return disk.spoiled.add
+
+    @pytest.fixture
+    def misname(self, disk: Disk) -> Callable[[], None]:
+        return lambda: disk.misnamed.add("no key")
+
+    @pytest.fixture
+    def dress(self, disk: Disk) -> Callable[[str], Callable[[], object]]:
+        def put_beside(key: str) -> Callable[[], object]:
+            disk.beside[key] = "a mode"
+            return lambda: disk.beside.get(key)
+
+        return put_beside
 
 
 class Sound:
@@ -46,7 +87,9 @@ class Sound:
 
     name = "sound:"
     capabilities = Capabilities(
-        Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.TRANSACTION, Support.EXPIRY})
+        Tier.TRANSACTIONAL,
+        distance="memory",
+        supports=frozenset({Support.TRANSACTION, Support.EXPIRY, Support.SKIPPED}),
     )
 
     def __init__(self, disk: Disk) -> None:
@@ -60,10 +103,13 @@ class Sound:
 
     # Values
 
-    def read(self, keys: Sequence[str]) -> list[bytes | None]:
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        return tuple(Skipped(name, "it cannot be a key", harmless=False) for name in sorted(self.disk.misnamed))
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         with self.locked():
-            found = [self.found(self.stored_key(key)) for key in keys]
-        return [None if entry is None else entry[0] for entry in found]
+            return [self.shown(self.stored_key(key)) for key in keys]
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -78,7 +124,7 @@ class Sound:
         expect: Sequence[bytes | None] | None = None,
     ) -> Written:
         with self.locked():
-            refused = self.refusals(keys, expect)
+            refused = self.refusals(keys, expect) | self.barred(keys)
             for key, value, due in zip(keys, values, expires, strict=True):
                 if key not in refused:
                     self.put(self.stored_key(key), self.stored_value(value), due)
@@ -92,7 +138,8 @@ class Sound:
         with self.locked():
             present = [position for position, key in enumerate(keys) if self.found(self.stored_key(key))]
             wanted = [expect[position] for position in present] if expect is not None else None
-            refused = self.refusals([keys[position] for position in present], wanted)
+            there = [keys[position] for position in present]
+            refused = self.refusals(there, wanted) | self.barred(there)
             for key in keys:
                 if key not in refused:
                     self.state.values.pop(self.stored_key(key), None)
@@ -105,7 +152,8 @@ class Sound:
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         with self.locked():
             there = [(key, self.found(key)) for key in self.listed()]
-        pairs = [(key, self.token(*entry)) for key, entry in there if entry is not None]
+        whole = [(key, entry) for key, entry in there if entry is not None and key not in self.disk.spoiled]
+        pairs = [(key, self.token(*entry)) for key, entry in whole]
         for page in self.pages(pairs):
             yield [key for key, _ in page], [token for _, token in page]
 
@@ -166,6 +214,16 @@ class Sound:
     def found(self, key: str) -> tuple[bytes, int] | None:
         entry = self.state.values.get(key)
         return None if entry and 0 < entry[1] <= time.time() * 1000 else entry
+
+    def shown(self, key: str) -> bytes | Unreadable | None:
+        entry = self.found(key)
+        if key in self.disk.spoiled:
+            return Unreadable("it is no value")
+        return None if entry is None else entry[0]
+
+    def barred(self, keys: Sequence[str]) -> dict[str, Refusal]:
+        barred = self.disk.hindered | self.disk.spoiled
+        return {key: Refusal(key, "the store does not do that", changed=False) for key in keys if key in barred}
 
     def token(self, value: bytes, due: int) -> bytes:
         digest = digest_values([value])[0]

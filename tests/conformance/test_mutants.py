@@ -18,14 +18,13 @@ IN_MEMORY = """
 import pytest
 from kvsync.testing.conformance import StorageConformance
 from {module} import {name}
-from sound import Disk, Sound
+from sound import Hooks, Sound
 
-class TestMutant(StorageConformance):
+class TestMutant(Hooks, StorageConformance):
     expects = {expects}.capabilities
 
     @pytest.fixture
-    def reopen(self):
-        disk = Disk()
+    def reopen(self, disk):
         return lambda: {name}(disk)
 """
 

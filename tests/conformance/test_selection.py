@@ -10,6 +10,7 @@ from sound import Sound
 
 from kvsync.storages import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.testing.conformance import CHOICES, StorageConformance
+from kvsync.testing.conformance.hooks import HOOKS
 
 PLAIN = Capabilities(Tier.CONDITIONAL)
 
@@ -35,6 +36,7 @@ def part(name: str) -> set[str]:
         ),
         (replace(PLAIN, supports=frozenset({Support.SIZES, Support.STREAMING})), {"SizeTests", "StreamTests"}),
         (replace(PLAIN, supports=frozenset({Support.COPY})), {"CopyTests"}),
+        (replace(PLAIN, supports=frozenset({Support.TOKENS})), {"KeyTokenTests"}),
         (replace(PLAIN, supports=frozenset({Support.IDENTITY, Support.HOST})), {"IdentityTests", "HostTests"}),
         (replace(PLAIN, supports=frozenset({Support.NESTING, Support.FILES})), {"NestingTests", "FilesTests"}),
         (replace(PLAIN, supports=frozenset({Support.SKIPPED, Support.DRY_PROBE})), {"SkippedTests", "DryProbeTests"}),
@@ -71,6 +73,10 @@ def test_attributes_choose_too() -> None:
         *map(part, ("ProcessRaceTests", "ProcessValueRaceTests", "RunRaceTests"))
     )
     assert collected(PLAIN, unique_versions=True) - collected(PLAIN) == part("UniqueVersionTests")
+    for hook, tests in HOOKS.items():
+        planting = collected(PLAIN, **{hook: pytest.fixture(lambda _self: print)})
+        assert planting - collected(PLAIN) == part(tests.__name__)
+        assert part(tests.__name__)
 
 
 def test_a_subclass_may_expect_more_and_replace_tests() -> None:

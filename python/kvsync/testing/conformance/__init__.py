@@ -19,13 +19,14 @@ class TestMyStorage(StorageConformance):
 ```
 
 `expects` is what the storage is to declare about itself. The suite fails if it declares anything else, and leaves out
-the tests of what is not expected: they are not collected.
+the tests of what is not expected: they are not collected. Fixtures named `hinder`, `spoil`, `misname` and `dress` are
+hooks: they plant what a store does by itself (see `hooks`), and their tests run where a class has them.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -43,6 +44,7 @@ from kvsync.testing.conformance.declared import (
 )
 from kvsync.testing.conformance.expiry import ExpiringTransactionTests, ExpiryTests
 from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
+from kvsync.testing.conformance.hooks import HOOKS, DressTests, HinderTests, MisnameTests, SpoilTests
 from kvsync.testing.conformance.objects import ObjectTests, UniqueVersionTests
 from kvsync.testing.conformance.parts import CopyTests, SizeTests, StreamTests
 from kvsync.testing.conformance.races import (
@@ -55,7 +57,7 @@ from kvsync.testing.conformance.races import (
 )
 from kvsync.testing.conformance.racing import THREADS
 from kvsync.testing.conformance.runs import RunRaceTests, RunTests
-from kvsync.testing.conformance.tokens import DigestTokenTests, TokenTests
+from kvsync.testing.conformance.tokens import DigestTokenTests, KeyTokenTests, TokenTests
 from kvsync.testing.conformance.tools import listing
 from kvsync.testing.conformance.transactions import TransactionTests
 from kvsync.testing.conformance.values import ValueTests
@@ -73,6 +75,7 @@ class StorageConformance(
     ValueTests,
     TokenTests,
     DigestTokenTests,
+    KeyTokenTests,
     ObjectTests,
     UniqueVersionTests,
     ConditionTests,
@@ -96,6 +99,10 @@ class StorageConformance(
     ProcessValueRaceTests,
     RunTests,
     RunRaceTests,
+    HinderTests,
+    SpoilTests,
+    MisnameTests,
+    DressTests,
 ):
     """What kvsync requires of a storage; a subclass defines `expects` and the fixture `reopen`."""
 
@@ -107,6 +114,12 @@ class StorageConformance(
 
     unique_versions: ClassVar[bool] = False
     """Whether an object never has the same version twice, even if it has the same bytes. kvsync does not require it."""
+
+    hinder: ClassVar[Any] = None
+    spoil: ClassVar[Any] = None
+    misname: ClassVar[Any] = None
+    dress: ClassVar[Any] = None
+    """The hooks; a subclass that has one defines a fixture of its name."""
 
     def __init_subclass__(cls) -> None:
         """Leave out the tests of what is not expected.
@@ -171,12 +184,17 @@ def _guards_values(suite: type[StorageConformance]) -> bool:
     return _conditional(suite) and suite.expects.tier is not Tier.FOLDER
 
 
+def _has(hook: str) -> Callable[[type[StorageConformance]], bool]:
+    return lambda suite: getattr(suite, hook) is not None
+
+
 def _shared(suite: type[StorageConformance]) -> bool:
     return suite.processes and suite.expects.distance != "memory"
 
 
 CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     DigestTokenTests: lambda suite: suite.expects.tokens == "blake3",
+    KeyTokenTests: _supports(Support.TOKENS),
     UniqueVersionTests: lambda suite: suite.unique_versions,
     ConditionTests: _conditional,
     TransactionTests: _supports(Support.TRANSACTION),
@@ -199,5 +217,6 @@ CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     ProcessValueRaceTests: lambda suite: _guards_values(suite) and _shared(suite),
     RunTests: _conditional,
     RunRaceTests: lambda suite: _conditional(suite) and _shared(suite),
+    **{tests: _has(hook) for hook, tests in HOOKS.items()},
 }
 """Which tests run only for some storages, and for which."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.native import digest_values
+from kvsync.storages.contract import has_tokens
 from kvsync.testing.conformance.hard import HARD_VALUES
 from kvsync.testing.conformance.tools import listing, write
 
 if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
-__all__ = ["DigestTokenTests", "TokenTests"]
+__all__ = ["DigestTokenTests", "KeyTokenTests", "TokenTests"]
 
 
 class TokenTests:
@@ -52,3 +53,28 @@ class DigestTokenTests:
         assert [refusal.key for refusal in storage.write(["a", "b"], [b"3", b"3"], [one, one]).refused] == ["b"]
         assert storage.delete(["b"], [two]).refused == ()
         assert storage.read(["a", "b"]) == [b"3", None]
+
+
+class KeyTokenTests:
+    """`SupportsTokens`: the tokens of single keys, as a scan lists them."""
+
+    def test_the_token_of_a_key_is_the_listed_one(self, storage: Storage, another: Storage) -> None:
+        assert has_tokens(storage)
+        assert storage.tokens([]) == []
+        assert storage.tokens(["a", "b/c"]) == [None, None]
+        write(storage, {"a": b"1", "b/c": b"", "d": b"3"})
+        for change in ({"d": b"4"}, {"a": b"2", "d": b"5"}):
+            write(another, change)
+            listed = listing(another)
+            assert storage.tokens(["d", "none", "a", "b/c"]) == [listed["d"], None, listed["a"], listed["b/c"]]
+
+    def test_the_token_of_a_key_is_a_condition(self, storage: Storage, another: Storage) -> None:
+        assert has_tokens(storage)
+        write(storage, {"a": b"1", "b": b"1"})
+        before = storage.tokens(["a", "b", "c"])
+        write(another, {"b": b"2"})
+        refused = storage.write(["a", "b", "c"], [b"3"] * 3, before).refused
+        assert [(refusal.key, refusal.changed) for refusal in refused] == [("b", True)]
+        assert storage.read(["a", "b", "c"]) == [b"3", b"2", b"3"]
+        assert storage.delete(["b"], storage.tokens(["b"])).refused == ()
+        assert storage.tokens(["b"]) == [None]
