@@ -10,6 +10,7 @@ import pytest
 
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.folder import FolderStorage
+from kvsync.storages.folder.token import is_young
 from kvsync.storages.partial import PartialStorage
 from kvsync.testing.conformance import StorageConformance
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 EXPECTED = Capabilities(
     Tier.FOLDER,
-    tokens=OpaqueTokens(),
+    tokens=OpaqueTokens(is_young=is_young),
     supports=frozenset(
         {Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.DRY_PROBE}
     ),
@@ -62,3 +63,11 @@ class TestFolderWithoutSomeKeys(StorageConformance):
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
         return lambda: PartialStorage(FolderStorage(tmp_path / "folder"), {"own.db": "it is somebody else's"})
+
+
+class TestFolderWithLinksFollowed(StorageConformance):
+    expects = EXPECTED
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        return partial(FolderStorage, tmp_path / "folder", links="follow")

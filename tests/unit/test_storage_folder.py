@@ -6,7 +6,6 @@ import errno
 import fcntl
 import os
 import socket
-import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,14 +149,6 @@ def test_a_folder_of_people_is_taken_as_it_is(root: Path) -> None:
     assert files_below(root) == []
 
 
-def test_a_name_that_is_not_utf8_is_named(root: Path) -> None:
-    put(root / "sub/good")
-    with open(os.fsencode(root) + b"/sub/bad\xff", "wb"):
-        pass
-    with pytest.raises(StorageError, match=r"sub/bad\\xff.*rename"):
-        list(FolderStorage(root).scan())
-
-
 def test_links_and_devices_are_no_values(root: Path, tmp_path: Path) -> None:
     put(tmp_path / "secret/file", b"secret")
     (root / "to_file").symlink_to(tmp_path / "secret/file")
@@ -170,11 +161,11 @@ def test_links_and_devices_are_no_values(root: Path, tmp_path: Path) -> None:
         storage = FolderStorage(root)
         assert list(listing(storage)) == ["value"]
         keys = ["to_file", "to_folder", "dangling", "fifo", "socket", "to_folder/file", "to_folder/new"]
-        assert storage.read(keys) == [None] * len(keys)
+        assert all(isinstance(value, Unreadable) for value in storage.read(keys))
         written = storage.write(keys, [b"attack"] * len(keys))
         assert {(refusal.key, refusal.changed) for refusal in written.refused} == {(key, False) for key in keys}
         assert written.tokens == (None,) * len(keys)
-        storage.delete(keys)
+        assert [refusal.key for refusal in storage.delete(keys).refused] == keys
     assert (tmp_path / "secret/file").read_bytes() == b"secret"
     assert os.listdir(tmp_path / "secret") == ["file"]
     assert not (tmp_path / "none").exists()
@@ -218,7 +209,8 @@ def test_names_of_objects_stay_below_ours(root: Path, tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize(
-    "key", [".kvsync", ".kvsync/manifest", ".KVSYNC/x", ".kv\u200dsync/x", "lone \ud800", "x" * 4001]
+    "key",
+    [".kvsync", ".kvsync/manifest", ".KVSYNC/x", ".kv\u200dsync/x", "inner/.kvsync/x", "lone \ud800", "x" * 4001],
 )
 def test_keys_that_a_folder_refuses(root: Path, key: str) -> None:
     storage = FolderStorage(root)
@@ -252,9 +244,9 @@ def test_a_full_disk_leaves_the_old_value(root: Path, monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(os, fails, full)
-        with pytest.raises(StorageError, match="make room"):
+        with pytest.raises(StorageError, match=r"the disk is full.*make room"):
             storage.write(["a"], [b"new"])
-        with pytest.raises(StorageError, match="make room"):
+        with pytest.raises(StorageError, match=r"the disk is full.*make room"):
             storage.store("manifest", b"new", version)
     assert storage.read(["a"]) == [b"old"]
     assert storage.load("manifest") == (b"old", version)
@@ -310,18 +302,6 @@ def test_a_file_that_changes_while_it_is_read(root: Path, monkeypatch: pytest.Mo
     assert isinstance(FolderStorage(root).read(["a"])[0], Unreadable)
 
 
-def test_a_file_keeps_its_mode_and_a_new_one_has_the_umasks(root: Path) -> None:
-    put(root / "script")
-    os.chmod(root / "script", 0o750)
-    umask = os.umask(0o027)
-    try:
-        FolderStorage(root).write(["script", "new"], [b"1", b"2"])
-    finally:
-        os.umask(umask)
-    assert stat.S_IMODE(os.stat(root / "script").st_mode) == 0o750
-    assert stat.S_IMODE(os.stat(root / "new").st_mode) == 0o640
-
-
 def test_a_write_right_after_ours_is_seen(root: Path) -> None:
     """The kernel's clock ticks every few milliseconds; same size, same inode, same tick must not look the same."""
     storage = FolderStorage(root)
@@ -365,10 +345,8 @@ def test_a_collision_arises_and_dissolves(root: Path) -> None:
     assert tokens is not None
     storage.write(["a/b"], [b"2"])
     assert files_below(root) == ["a%value", "a/b"]
-    assert listing(storage)["a"] == tokens[0]
     storage.delete(["a/b"])
-    assert files_below(root) == ["a%value"]
-    assert listing(storage) == {"a": tokens[0]}
+    assert files_below(root) == ["a"]
     assert storage.write(["a"], [b"3"], tokens).refused == ()
     assert files_below(root) == ["a"]
     assert storage.read(["a", "a/b"]) == [b"3", None]
@@ -387,19 +365,6 @@ def test_of_two_files_of_one_key_the_plain_one_counts(root: Path) -> None:
     put(root / "a%value", b"old")
     storage.delete(["a"])
     assert listing(storage) == {}
-
-
-def test_a_delete_removes_what_it_emptied_and_no_more(root: Path) -> None:
-    put(root / "a/b/c/d")
-    put(root / "a/e")
-    (root / "empty").mkdir()
-    storage = FolderStorage(root)
-    storage.delete(["a/b/c/d", "empty/x", "none/y"])
-    assert (root / "a/e").exists()
-    assert not (root / "a/b").exists()
-    assert (root / "empty").exists()
-    storage.delete(["a/e"])
-    assert os.listdir(root) == ["empty"]
 
 
 def test_many_and_deep_directories_need_few_descriptors(root: Path) -> None:

@@ -146,7 +146,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
         nonce=log.manifest.inventory if unchanged else b"",
         reread=len(seen.found) - len(seen.puts),
         unreadable=seen.unreadable,
-        racy=reading.racy(log.storage, list(seen.found), started_ms),
+        racy=reading.racy(log.storage, seen.found, started_ms),
         started_ms=started_ms,
     )
 

@@ -97,9 +97,12 @@ class OpaqueTokens:
         racy_ms: a token proves what was read only if the value was last modified longer than this before the scan:
             the tick of the storage's clock plus its difference from ours. 0 where two values of a key never have the
             same token.
+        is_young: tells that from a token itself, and the time at which the scan began, in wall-clock milliseconds; a
+            storage that has it needs no `racy_ms`.
     """
 
     racy_ms: int = 20
+    is_young: Callable[[bytes, int], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ import errno
 from typing import TYPE_CHECKING, TypeVar
 
 from kvsync.errors import StorageError
+from kvsync.storages.batch import NOT_EXPECTED
 from kvsync.storages.contract import RESERVED
+from kvsync.storages.folder.replacing import ChangedError
 from kvsync.storages.folder.safe_tree import KeyBlockedError
-from kvsync.storages.folder.values import ChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,10 +22,13 @@ __all__ = ["attempt", "storage_errors"]
 _T = TypeVar("_T")
 _KEY_ONLY = {
     errno.EACCES,
+    errno.EBUSY,
     errno.EEXIST,
     errno.EFBIG,
     errno.EISDIR,
+    errno.ELOOP,
     errno.ENAMETOOLONG,
+    errno.ENOENT,
     errno.ENOTDIR,
     errno.ENOTEMPTY,
     errno.EPERM,
@@ -32,12 +36,12 @@ _KEY_ONLY = {
 }
 _ADVICE = {
     errno.EACCES: "change its permissions, or run as its owner",
-    errno.EDQUOT: "make room, or raise the quota, and run again",
+    errno.EDQUOT: "the quota is used up: make room, or raise it, and run again",
     errno.ELOOP: "a symbolic link is where a directory has to be: remove the link",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
     errno.ENOENT: "create it, or mount it, and run again",
     errno.ENOLCK: "this file system has no locks: use a folder on another one",
-    errno.ENOSPC: "make room and run again",
+    errno.ENOSPC: "the disk is full: make room and run again",
     errno.ENOTDIR: "name a folder",
     errno.EPERM: "change its permissions, or run as its owner",
     errno.EROFS: "mount it for writing, or name another folder",
@@ -49,8 +53,8 @@ def attempt(batch: Batch, key: str, action: Callable[..., _T], *args: object) ->
     """Return what an action on the file of a key returns; refuse the key if only that file is at fault."""
     try:
         return action(*args)
-    except ChangedError:
-        batch.refuse_changed(key)
+    except ChangedError as error:
+        batch.refuse(key, str(error) or NOT_EXPECTED, changed=True)
     except KeyBlockedError as error:
         batch.refuse(key, str(error))
     except OSError as error:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from kvsync.storages.contract import RESERVED
 
-__all__ = ["NAME_BYTES_MAX", "VALUE_SUFFIX", "Naming", "is_reserved", "quote"]
+__all__ = ["NAME_BYTES_MAX", "VALUE_SUFFIX", "Naming", "has_reserved", "is_reserved", "quote"]
 
 VALUE_SUFFIX = "%value"
 """Ends the name of a file whose own name is taken by a directory."""
@@ -59,6 +59,17 @@ def is_reserved(component: str) -> bool:
     # Some file systems drop format characters, such as the zero width joiner, and fold lookalikes.
     visible = "".join(c for c in component if unicodedata.category(c) != "Cf")
     return unicodedata.normalize("NFKC", visible).casefold().rstrip(". ") == RESERVED
+
+
+def has_reserved(key: str) -> bool:
+    """Return whether any component of a key is `.kvsync`, or some file system takes it for that.
+
+    >>> has_reserved("inner/.kvsync/manifest"), has_reserved("inner/x.kvsync")
+    (True, False)
+    """
+    if key.isascii() and RESERVED not in key.lower():
+        return False
+    return any(is_reserved(part) for part in key.split("/"))
 
 
 def quote(key: str, *, ascii_only: bool = False) -> str:

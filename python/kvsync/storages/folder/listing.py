@@ -2,103 +2,162 @@
 
 from __future__ import annotations
 
+import stat
 from typing import TYPE_CHECKING
 
-from kvsync.errors import StorageError
 from kvsync.storages.contract import RESERVED, SKIPPED_MAX
 from kvsync.storages.folder.keyname import is_reserved
-from kvsync.storages.folder.values import paths_of, token_of
+from kvsync.storages.folder.links import DanglingLinkError
+from kvsync.storages.folder.paths import paths_of
+from kvsync.storages.folder.reading import MACHINE_FAILURES
+from kvsync.storages.folder.safe_tree import KeyBlockedError, kind_of
+from kvsync.storages.folder.token import token_of
 from kvsync.types import Skipped
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from kvsync.storages.folder.keyname import Naming
+    from kvsync.storages.folder.links import Links
     from kvsync.storages.folder.safe_tree import SafeTree
     from kvsync.storages.folder.values import ValueFiles
 
-__all__ = ["list_tree"]
+__all__ = ["Listing"]
+
+UNKNOWN = b""
+"""The token of a file whose status cannot be read; `read` then says why."""
 
 
-def list_tree(
-    tree: SafeTree, naming: Naming, files: ValueFiles, storage: str, skipped: list[Skipped]
-) -> Iterator[tuple[str, bytes]]:
-    """Return every key with its token, ascending; add to `skipped` what is neither a file nor a directory.
+class Listing:
+    """One listing of a tree.
 
-    Names in a directory sort differently from keys in a tree (`a.b` and `a/b`), so collect all of them first.
-
-    Raises:
-        StorageError: a name is not UTF-8, so it cannot be a key.
-        OSError: a directory cannot be listed.
+    Attributes:
+        keys: every key with its token, ascending by path; a key may be there twice.
     """
-    found: list[tuple[str, bytes]] = []
-    doubtful = False
-    pending = [""]
-    while pending:
-        path = pending.pop()
-        for name, token in _listed(tree, path, storage, skipped):
-            below = f"{path}/{name}" if path else name
-            if is_reserved(name):
-                _pass_over(name, below, token, naming, storage)
-                continue
-            if token is None:
-                pending.append(below)
-                continue
-            key = naming.decode(below)
-            doubtful = doubtful or key != below or naming.is_special(key)
-            found.append((key, token))
-    found.sort()
-    return _without_doubles(found, naming, files) if doubtful else iter(found)
 
+    def __init__(self, tree: SafeTree, naming: Naming, links: Links) -> None:
+        self.keys: list[tuple[str, bytes]] = []
+        self._tree = tree
+        self._naming = naming
+        self._links = links
+        self._doubtful = False
+        self._skipped: dict[bool, list[Skipped]] = {True: [], False: []}
+        # A directory: its path in keys, its path without links, and those of its parents where links are followed.
+        self._pending: list[tuple[str, str, tuple[str, ...]]] = [("", "", ("",))]
 
-def _listed(tree: SafeTree, path: str, storage: str, skipped: list[Skipped]) -> list[tuple[str, bytes | None]]:
-    """Return the files of a directory with their tokens, and its directories with None."""
-    listed: list[tuple[str, bytes | None]] = []
-    for entry in tree.entries(path):
-        _check_name(entry.name, path, storage)
-        if entry.is_dir(follow_symlinks=False):
-            listed.append((entry.name, None))
-        elif entry.is_file(follow_symlinks=False):
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What is neither a file nor a directory, or cannot be a key, by name."""
+        return tuple(sorted(self._skipped[True] + self._skipped[False]))
+
+    def walk(self, files: ValueFiles) -> Iterator[tuple[str, bytes]]:
+        """Return every key with its token, ascending.
+
+        Names in a directory sort differently from keys in a tree (`a.b` and `a/b`), so collect all of them first.
+
+        Raises:
+            OSError: the folder itself cannot be listed, or the machine fails.
+        """
+        while self._pending:
+            path, place, parents = self._pending.pop()
             try:
-                listed.append((entry.name, token_of(entry.stat(follow_symlinks=False))))
-            except FileNotFoundError:
-                continue  # deleted since it was listed
-        elif len(skipped) < SKIPPED_MAX:
-            skipped.append(Skipped(f"{path}/{entry.name}" if path else entry.name, "it is not a regular file"))
-    return listed
+                self._list(path, place, parents)
+            except OSError as error:
+                if not path or error.errno in MACHINE_FAILURES:
+                    raise
+                self._skip(path, f"the directory cannot be listed: {error.strerror}", harmless=False)
+        self.keys.sort()
+        return self._without_doubles(files) if self._doubtful else iter(self.keys)
+
+    def _list(self, path: str, place: str, parents: tuple[str, ...]) -> None:
+        for entry in self._tree.entries(place):
+            name = entry.name
+            below = f"{path}/{name}" if path else name
+            if not name.isascii() and not self._is_text(below):
+                continue
+            if is_reserved(name):
+                self._pass_over(below, entry)
+            elif entry.is_file(follow_symlinks=False):
+                self._add_file(below, entry)
+            elif entry.is_dir(follow_symlinks=False):
+                self._add_directory(below, f"{place}/{name}" if place else name, parents)
+            elif self._links.follow and entry.is_symlink():
+                self._add_link(below, parents)
+            else:
+                self._skip(below, _kind(entry), harmless=True)
+
+    def _add_file(self, path: str, entry: os.DirEntry[str]) -> None:
+        try:
+            token = token_of(entry.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            return  # deleted since it was listed
+        except OSError:
+            token = UNKNOWN
+        self._add_key(path, token)
+
+    def _add_key(self, path: str, token: bytes) -> None:
+        key = self._naming.decode(path)
+        self._doubtful = self._doubtful or key != path or self._naming.is_special(key)
+        self.keys.append((key, token))
+
+    def _add_directory(self, path: str, place: str, parents: tuple[str, ...]) -> None:
+        self._pending.append((path, place, (*parents, place) if self._links.follow else parents))
+
+    def _add_link(self, path: str, parents: tuple[str, ...]) -> None:
+        """Add what a link leads to."""
+        try:
+            place = self._links.target(path)
+            status = self._tree.status(place)
+        except DanglingLinkError as error:
+            self._skip(path, str(error), harmless=True)
+        except KeyBlockedError as error:
+            self._skip(path, str(error), harmless=False)
+        except OSError as error:
+            self._skip(path, f"the symbolic link cannot be followed: {error.strerror}", harmless=False)
+        else:
+            if status is None:
+                return
+            if stat.S_ISREG(status.st_mode):
+                self._add_key(path, token_of(status))
+            elif not stat.S_ISDIR(status.st_mode):
+                self._skip(path, f"it leads to {kind_of(status.st_mode)}", harmless=True)
+            elif place in parents:
+                self._skip(path, "the symbolic link leads to a directory that it is in", harmless=False)
+            else:
+                self._add_directory(path, place, parents)
+
+    def _pass_over(self, path: str, entry: os.DirEntry[str]) -> None:
+        """Pass over our own index, and that of a folder within this one, which is synced by itself; name all else."""
+        ours = entry.name == RESERVED or self._naming.folds
+        if not (ours and entry.is_dir(follow_symlinks=False)):
+            self._skip(path, f"names like {RESERVED} are reserved for an index: rename or move it", harmless=False)
+
+    def _is_text(self, path: str) -> bool:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            shown = repr(path.encode(errors="surrogateescape"))[2:-1]
+            self._skip(shown, "its name is not UTF-8, so it cannot be a key: rename or move it", harmless=False)
+            return False
+        return True
+
+    def _skip(self, path: str, reason: str, *, harmless: bool) -> None:
+        if len(self._skipped[harmless]) < SKIPPED_MAX:
+            self._skipped[harmless].append(Skipped(path, reason, harmless))
+
+    def _without_doubles(self, files: ValueFiles) -> Iterator[tuple[str, bytes]]:
+        """Yield each key once; if it has several files, the first of its paths counts."""
+        last: str | None = None
+        for position, (key, token) in enumerate(self.keys):
+            if key == last:
+                continue
+            last = key
+            double = position + 1 < len(self.keys) and self.keys[position + 1][0] == key
+            counted = files.winner(key) if double and paths_of(self._naming, key) else token
+            if counted is not None:
+                yield key, counted
 
 
-def _pass_over(name: str, path: str, token: bytes | None, naming: Naming, storage: str) -> None:
-    """Accept our own index, and that of a folder within this one, which is synced by itself.
-
-    Raises:
-        StorageError: it is something else, which would be skipped silently.
-    """
-    if token is None and (name == RESERVED or naming.folds):
-        return
-    message = f"{path!r:.400} cannot be a key, since names like {RESERVED} are reserved: rename or move it"
-    raise StorageError(message, storage=storage)
-
-
-def _check_name(name: str, path: str, storage: str) -> None:
-    if name.isascii():
-        return
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        shown = repr((f"{path}/{name}" if path else name).encode(errors="surrogateescape"))
-        message = f"the file name {shown:.400} is not UTF-8, so it cannot be a key: rename or move it"
-        raise StorageError(message, storage=storage) from error
-
-
-def _without_doubles(found: list[tuple[str, bytes]], naming: Naming, files: ValueFiles) -> Iterator[tuple[str, bytes]]:
-    """Yield each key once; if it has several files, the first of its paths counts."""
-    last: str | None = None
-    for position, (key, token) in enumerate(found):
-        if key == last:
-            continue
-        last = key
-        double = position + 1 < len(found) and found[position + 1][0] == key
-        counted = files.winner(key) if double and paths_of(naming, key) else token
-        if counted is not None:
-            yield key, counted
+def _kind(entry: os.DirEntry[str]) -> str:
+    return "it is a symbolic link" if entry.is_symlink() else "it is a special file"

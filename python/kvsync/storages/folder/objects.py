@@ -214,4 +214,4 @@ class ObjectFiles:
 
 
 def _is_name(name: str) -> bool:
-    return _NAME.match(name) is not None and name != LOCK and name.partition("/")[0] != "tmp"
+    return _NAME.match(name) is not None and name != LOCK and name.partition("/")[0] not in {"tmp", "displaced"}

@@ -14,12 +14,13 @@ import stat
 from typing import TYPE_CHECKING, Self
 
 from kvsync.storages.folder.keyname import VALUE_SUFFIX
+from kvsync.storages.folder.token import token_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
-__all__ = ["KeyBlockedError", "SafeTree", "kind_of"]
+__all__ = ["NOT_THERE", "KeyBlockedError", "NoValueError", "SafeTree", "kind_of"]
 
 OPEN_MAX = 200
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,6 +29,10 @@ NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 class KeyBlockedError(Exception):
     """Something at a path prevents a key from being written or deleted; the text says what."""
+
+
+class NoValueError(KeyBlockedError):
+    """Something is at the path of a key, or at a parent, that is no value; the text says what."""
 
 
 def kind_of(mode: int) -> str:
@@ -39,14 +44,19 @@ def kind_of(mode: int) -> str:
 class SafeTree:
     """The tree below an open directory, during one batch.
 
-    `folds`: the file system treats different names as equal. Then a name exists only if its directory lists exactly
-    that name.
+    Attributes:
+        folds: the file system treats different names as equal. Then a name exists only if its directory lists exactly
+            that name.
+        made: the directories that `make` created.
+        renamed: {version token: the one before}, of files that were renamed here: a rename moves the change time.
     """
 
-    def __init__(self, root: int, *, folds: bool = False) -> None:
+    def __init__(self, root: int, *, folds: bool = False, renamed: dict[bytes, bytes] | None = None) -> None:
         self.folds = folds
+        self.renamed = {} if renamed is None else renamed
         self._root = root
         self._open: dict[str, int] = {"": root}
+        self.made: list[str] = []
         self._touched: set[str] = set()
         self._listed: dict[str, set[str]] = {}
 
@@ -96,9 +106,10 @@ class SafeTree:
             below = f"{parent}/{name}" if parent else name
             opened = self.directory(below)
             if opened is None:
-                self._clear_way(here, parent, name, displace=displace)
+                self._clear_way(parent, name, displace=displace)
                 with contextlib.suppress(FileExistsError):  # somebody else created it
                     os.mkdir(name, dir_fd=here)
+                    self.made.append(below)
                 self.touch(parent)
                 opened = self.directory(below)
                 if opened is None:
@@ -112,6 +123,8 @@ class SafeTree:
         Raises:
             KeyBlockedError: only a name that differs in case or Unicode form exists.
         """
+        if not path:
+            return os.fstat(self._root)
         parent, _, name = path.rpartition("/")
         here = self._open.get(parent) or self.directory(parent)
         if here is None:
@@ -137,10 +150,15 @@ class SafeTree:
         return name in names
 
     def move(self, source: str, target: str) -> None:
-        """Rename a file within its directory."""
+        """Rename a file within its directory; its version token before counts as its token from now on."""
         parent, _, name = source.rpartition("/")
+        leaf = target.rpartition("/")[2]
         here = self.make(parent)
-        os.rename(name, target.rpartition("/")[2], src_dir_fd=here, dst_dir_fd=here)
+        before = token_of(os.stat(name, dir_fd=here, follow_symlinks=False))
+        os.rename(name, leaf, src_dir_fd=here, dst_dir_fd=here)
+        after = token_of(os.stat(leaf, dir_fd=here, follow_symlinks=False))
+        if after != before:
+            self.renamed[after] = before
         self.touch(parent)
 
     def touch(self, path: str) -> None:
@@ -148,23 +166,51 @@ class SafeTree:
         self._touched.add(path)
         self._listed.pop(path, None)
 
-    def prune(self, path: str) -> None:
-        """Remove the directory `path` if it is empty, then its parent if that is empty, up to the root."""
-        while path:
-            parent, _, name = path.rpartition("/")
-            opened = self._open.pop(path, None)
-            if opened is not None:
-                os.close(opened)
-            here = self.directory(parent)
-            try:
-                if here is None:
-                    return
-                os.rmdir(name, dir_fd=here)
-            except OSError:
-                return  # not empty, or not ours to remove: both are fine
-            self._touched.discard(path)
-            self.touch(parent)
-            path = parent
+    def prune(self, path: str, removable: Callable[[str], bool] = lambda _: True) -> list[str]:
+        """Remove the directory `path` if it is empty, then its parent if that is empty, up to the root.
+
+        Stop at the first one that is not `removable`; return those that are gone.
+        """
+        removed = []
+        while path and removable(path) and self._remove(path):
+            removed.append(path)
+            path = path.rpartition("/")[0]
+        return removed
+
+    def holds_files(self, path: str) -> bool:
+        """Return whether anything but directories is below the directory `path`."""
+        pending = [path]
+        while pending:
+            here = pending.pop()
+            for entry in list(self.entries(here)):
+                if not entry.is_dir(follow_symlinks=False):
+                    return True
+                pending.append(f"{here}/{entry.name}")
+        return False
+
+    def remove_empty(self, path: str) -> bool:
+        """Remove the directory `path` if nothing but empty directories is below it; return whether it is gone."""
+        if self.holds_files(path):
+            return False
+        below = [entry.name for entry in self.entries(path)]
+        return all(self.remove_empty(f"{path}/{name}") for name in below) and self._remove(path)
+
+    def check_passable(self, path: str) -> None:
+        """Check that what is at `path` and its parents are directories, as far as anything is there.
+
+        Nothing can be below a file, so a file is as good as nothing.
+
+        Raises:
+            NoValueError: a link or a special file is there, and what may be behind it is not known.
+        """
+        so_far = ""
+        for name in path.split("/") if path else ():
+            so_far = f"{so_far}/{name}" if so_far else name
+            found = self.status(so_far)
+            if found is None or stat.S_ISREG(found.st_mode):
+                return
+            if not stat.S_ISDIR(found.st_mode):
+                raise NoValueError(f"{kind_of(found.st_mode)} is at {so_far!r:.300}")
 
     def sync(self) -> None:
         """Make all changes of entries durable, with one `fsync` for each directory."""
@@ -196,6 +242,23 @@ class SafeTree:
         with os.scandir(opened) as found:
             yield from found
 
+    def _remove(self, path: str) -> bool:
+        """Remove a directory if it is empty; return whether it is gone."""
+        opened = self._open.pop(path, None)
+        if opened is not None:
+            os.close(opened)
+        parent, _, name = path.rpartition("/")
+        here = self.directory(parent)
+        try:
+            if here is None:
+                return False
+            os.rmdir(name, dir_fd=here)
+        except OSError:
+            return False  # not empty, or not ours to remove: both are fine
+        self._touched.discard(path)
+        self.touch(parent)
+        return True
+
     def _descend(self, here: int, parent: str, name: str) -> int | None:
         try:
             opened = os.open(name, _DIRECTORY, dir_fd=here)
@@ -208,7 +271,7 @@ class SafeTree:
             return None
         return opened
 
-    def _clear_way(self, here: int, parent: str, name: str, *, displace: bool) -> None:
+    def _clear_way(self, parent: str, name: str, *, displace: bool) -> None:
         path = f"{parent}/{name}" if parent else name
         found = self.status(path)
         if found is None or stat.S_ISDIR(found.st_mode):  # somebody else has just created it
@@ -218,8 +281,7 @@ class SafeTree:
             raise KeyBlockedError(f"{kind} is at {path!r:.300}, where a directory has to be")
         if name.endswith(VALUE_SUFFIX) or self.status(path + VALUE_SUFFIX) is not None:
             raise KeyBlockedError(f"a file is at {path!r:.300}, where a directory has to be")
-        os.rename(name, name + VALUE_SUFFIX, src_dir_fd=here, dst_dir_fd=here)
-        self.touch(parent)
+        self.move(path, path + VALUE_SUFFIX)
 
     def _keep(self, path: str, opened: int) -> None:
         if len(self._open) >= OPEN_MAX:

@@ -1,6 +1,8 @@
 """Unfinished files: each is written durably here, then renamed to its place.
 
 A writer holds a shared lock on the directory. If a process gets an exclusive lock, a crash left all of the files in it.
+Most are unfinished and go. Those that were about to be exchanged with a file of the folder may hold its last version:
+they are kept.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -16,13 +19,15 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from kvsync.storages.contract import RESERVED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from kvsync.storages.folder.safe_tree import SafeTree
 
-__all__ = ["Staged", "Staging", "stage_all", "write_all"]
+__all__ = ["DISPLACED", "Staged", "Staging", "stage_all", "write_all"]
 
 STAGING = f"{RESERVED}/tmp"  # noqa: S108 - below the folder itself
+DISPLACED = f"{RESERVED}/displaced"
+OUTGOING = "out-"
 WRITERS = 8
 GROUP_COUNT = 128
 GROUP_BYTES = 32 << 20
@@ -32,10 +37,17 @@ _numbers = count()
 
 
 class Staged(NamedTuple):
-    """A finished file that does not have its final name yet: its name in the staging directory, and its status."""
+    """A finished file that does not have its final name yet.
+
+    Attributes:
+        name: in the staging directory.
+        status: of the file.
+        exact: the file system keeps the modification time that we set, by less than a millisecond.
+    """
 
     name: str
     status: os.stat_result
+    exact: bool
 
 
 def write_all(file: int, data: bytes) -> None:
@@ -52,6 +64,7 @@ class Staging:
     """The directory of unfinished files; holds a shared lock on it."""
 
     def __init__(self, tree: SafeTree) -> None:
+        self._tree = tree
         self.directory = os.dup(tree.make(STAGING))
         try:
             self._lock()
@@ -96,6 +109,16 @@ class Staging:
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=self.directory)
 
+    def outgoing_name(self) -> str:
+        """Return a new name for a file that is taken from its place in the folder."""
+        return OUTGOING + secrets.token_hex(8)
+
+    def keep(self, name: str) -> str:
+        """Keep a file that was taken from its place and belongs nowhere now; return its path in the folder."""
+        os.rename(name, name, src_dir_fd=self.directory, dst_dir_fd=self._tree.make(DISPLACED))
+        self._tree.touch(DISPLACED)
+        return f"{DISPLACED}/{name}"
+
     def probe(self) -> tuple[bool, bool]:
         """Return whether the file system changes the Unicode form of names, and whether it folds names."""
         composed = unicodedata.normalize("NFC", f"Probe-é-{os.getpid():x}-{next(_numbers):x}")
@@ -122,13 +145,16 @@ class Staging:
             pass  # somebody is writing, so the files may be theirs
         else:
             for name in os.listdir(self.directory):
-                self.discard(name)
+                if name.startswith(OUTGOING):
+                    self.keep(name)
+                else:
+                    self.discard(name)
         fcntl.flock(self.directory, fcntl.LOCK_SH)
 
 
 def stage_all(
     stage: Callable[[bytes], Staged | OSError], staging: Staging, values: Sequence[bytes]
-) -> Iterator[Staged | OSError]:
+) -> Generator[Staged | OSError, None, None]:
     """Yield a finished file for each value, as `stage` writes it, in their order; remove those that get no final name.
 
     Several threads write them, since file systems combine concurrent `fsync` calls.

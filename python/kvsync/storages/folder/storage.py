@@ -1,11 +1,12 @@
 """A folder as a storage: one file for each key, the index below `.kvsync/`.
 
 `kvsync.storages.folder.keyname` says which file belongs to which key. Existing files are keys under their own names.
-Symbolic links, sockets and devices are not values: a scan skips them, and nothing is written onto one.
+Symbolic links, sockets and devices are not values: a scan skips them, and nothing is written onto one. Links that stay
+in the folder can be followed.
 
 A value is written to a file below `.kvsync/tmp/`, made durable, and renamed. Its version token is modification time,
-size and inode. We set the time ourselves, to the nanosecond, since the kernel's clock is coarser: so a write by
-somebody else right after ours has another token.
+change time, size and inode. We set the modification time ourselves, to the nanosecond, since the kernel's clock is
+coarser: so a write by somebody else right after ours has another token.
 """
 
 from __future__ import annotations
@@ -15,18 +16,23 @@ import os
 import time
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, cast
 
 from kvsync.errors import UsageError
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import RESERVED, Capabilities, ObjectMismatch, OpaqueTokens, Support, Tier
 from kvsync.storages.folder.failure import attempt, storage_errors
 from kvsync.storages.folder.keyname import Naming
-from kvsync.storages.folder.listing import list_tree
+from kvsync.storages.folder.links import Links
+from kvsync.storages.folder.listing import Listing
+from kvsync.storages.folder.made import MadeDirectories, is_needed
 from kvsync.storages.folder.objects import ObjectFiles
+from kvsync.storages.folder.reading import ValueReader, parts_of
 from kvsync.storages.folder.safe_tree import SafeTree
 from kvsync.storages.folder.staging import Staging, stage_all
-from kvsync.storages.folder.values import ValueFiles, parts_of
+from kvsync.storages.folder.token import is_young
+from kvsync.storages.folder.values import ValueFiles
+from kvsync.storages.options import choice
 from kvsync.storages.path import absolute, is_within
 from kvsync.storages.url import parse_url
 from kvsync.types import ANY, Written
@@ -48,14 +54,15 @@ def open_url(url: str) -> FolderStorage:
     """Return the folder of a `file:///dir` URL.
 
     Raises:
-        UsageError: the URL names a host or a parameter.
+        UsageError: the URL names a host, or a parameter that is not known.
     """
     parsed = parse_url(url)
-    parsed.options()
+    options = parsed.options("links")
+    links = choice(options, "links", ("skip", "follow"), storage=str(parsed))
     if parsed.authority not in {"", "localhost"} or not parsed.path:
         message = "a folder's URL has three slashes and an absolute path: file:///dir"
         raise UsageError(message, storage=str(parsed))
-    return FolderStorage(parsed.path)
+    return FolderStorage(parsed.path, links=cast("Literal['skip', 'follow']", links))
 
 
 class FolderStorage:
@@ -64,12 +71,13 @@ class FolderStorage:
     Args:
         path: the folder; it may be a symbolic link.
         create: create the folder at the first write; until then it reads as empty.
+        links: "follow" reads and writes through symbolic links that stay in the folder.
         clock_ns: returns wall-clock nanoseconds, the modification time of the files that we write.
     """
 
     capabilities = Capabilities(
         Tier.FOLDER,
-        tokens=OpaqueTokens(),
+        tokens=OpaqueTokens(is_young=is_young),
         supports=frozenset(
             {Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.DRY_PROBE}
         ),
@@ -80,6 +88,7 @@ class FolderStorage:
         path: str | os.PathLike[str],
         *,
         create: bool = True,
+        links: Literal["skip", "follow"] = "skip",
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.path = os.fspath(path)
@@ -87,6 +96,8 @@ class FolderStorage:
         self.absolute_path = absolute(self.path)  # each call opens it
         self.identity = f"file:{os.path.realpath(self.path)}"
         self._create = create
+        self._follow = links == "follow"
+        self._renamed: dict[bytes, bytes] = {}
         self._clock_ns = clock_ns
         self._made: list[str] = []
         self._naming: Naming | None = None
@@ -98,11 +109,11 @@ class FolderStorage:
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
-        """Symbolic links, sockets and devices that the last scan skipped; the first hundred."""
+        """What the last scan skipped: links, sockets, devices; names that cannot be keys, unreadable directories."""
         return self._skipped
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None for a key that is absent.
+        """Return the values of `keys`, in their order; None for a key where nothing is.
 
         Raises:
             StorageError: the folder cannot be read.
@@ -110,8 +121,8 @@ class FolderStorage:
         with self._reading() as (tree, naming):
             if tree is None:
                 return [None] * len(keys)
-            files = ValueFiles(tree, naming, self._clock_ns)
-            return [files.read(key) for key in keys]
+            reader = ValueReader(tree, naming, self._links(tree))
+            return [reader.read(key) for key in keys]
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -128,30 +139,33 @@ class FolderStorage:
         with self._writing() as tree, Staging(tree) as staging:
             naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
-            files = ValueFiles(tree, naming, self._clock_ns)
-            for position, staged in enumerate(stage_all(partial(files.stage, staging), staging, values)):
-                wanted = ANY if expect is None else expect[position]
-                tokens.append(attempt(batch, keys[position], files.install, staging, staged, keys[position], wanted))
+            files = self._files(tree, naming)
+            with contextlib.closing(stage_all(partial(files.stage, staging), staging, values)) as all_staged:
+                for position, staged in enumerate(all_staged):
+                    key, wanted = keys[position], ANY if expect is None else expect[position]
+                    tokens.append(attempt(batch, key, files.install, staging, staged, key, wanted))
+            MadeDirectories(tree).add(tree.made)
             tree.sync()
         return batch.written(tokens)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
         """Delete `keys`, with `expect` only where the current file has that token.
 
-        A directory that becomes empty is removed too.
+        A directory that kvsync made is removed when it becomes empty.
 
         Raises:
             StorageError: the folder cannot be written.
         """
         batch = Batch(keys, expect=expect)
         with self._reading() as (tree, naming):
-            if tree is None:
+            if tree is None or not keys:
                 return Written()
-            files = ValueFiles(tree, naming, self._clock_ns)
-            for position, key in enumerate(keys):
-                wanted: bytes | AnyVersion | None = ANY if expect is None else expect[position]
-                attempt(batch, key, files.delete, key, wanted)
-            files.prune()
+            files = self._files(tree, naming)
+            with contextlib.nullcontext() if expect is None else Staging(tree) as staging:
+                for position, key in enumerate(keys):
+                    wanted: bytes | AnyVersion | None = ANY if expect is None else expect[position]
+                    attempt(batch, key, files.delete, key, wanted, staging)
+            self._prune(tree, files)
             tree.sync()
         return batch.written()
 
@@ -159,14 +173,14 @@ class FolderStorage:
         """Yield every key with its token, in batches, in UTF-8 byte order.
 
         Raises:
-            StorageError: a directory cannot be listed, or a name, which it shows, cannot be a key.
+            StorageError: the folder cannot be listed.
         """
         with self._reading() as (tree, naming):
             if tree is None:
                 return
-            skipped: list[Skipped] = []
-            listed = list_tree(tree, naming, ValueFiles(tree, naming, self._clock_ns), self.name, skipped)
-            self._skipped = tuple(sorted(skipped))
+            listing = Listing(tree, naming, self._links(tree))
+            listed = listing.walk(self._files(tree, naming))
+            self._skipped = listing.skipped
             while batch := list(islice(listed, SCAN_COUNT)):
                 yield [key for key, _ in batch], [token for _, token in batch]
 
@@ -179,8 +193,8 @@ class FolderStorage:
         with self._reading() as (tree, naming):
             if tree is None:
                 return [None] * len(keys)
-            files = ValueFiles(tree, naming, self._clock_ns)
-            return [files.size(key) for key in keys]
+            files = self._files(tree, naming)
+            return [None if status is None else status.st_size for status in map(files.status, keys)]
 
     def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
         """Return the parts of a value, or None.
@@ -190,7 +204,7 @@ class FolderStorage:
             TornRead: from the iterator: the file changed meanwhile, or its rest cannot be read.
         """
         with self._reading() as (tree, naming):
-            file = None if tree is None else ValueFiles(tree, naming, self._clock_ns).open_value(key)
+            file = None if tree is None else ValueReader(tree, naming, self._links(tree)).open_value(key)
         return self._parts(file) if isinstance(file, int) else file
 
     def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
@@ -203,13 +217,14 @@ class FolderStorage:
         with self._writing() as tree, Staging(tree) as staging:
             naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
-            files = ValueFiles(tree, naming, self._clock_ns)
+            files = self._files(tree, naming)
             staged = files.stage_parts(staging, parts)
             try:
                 wanted = ANY if expect is None else expect[0]
                 token = attempt(batch, key, files.install, staging, staged, key, wanted)
             finally:
                 staging.discard(staged.name)
+            MadeDirectories(tree).add(tree.made)
             tree.sync()
         return batch.written([token])
 
@@ -270,9 +285,8 @@ class FolderStorage:
         with self._reading() as (tree, naming):
             if tree is None:
                 return [None] * len(keys)
-            files = ValueFiles(tree, naming, self._clock_ns)
-            times = [files.modified_ns(key) for key in keys]
-        return [None if time_ns is None else time_ns // 1_000_000 for time_ns in times]
+            files = self._files(tree, naming)
+            return [None if status is None else status.st_mtime_ns // 1_000_000 for status in map(files.status, keys)]
 
     def contains(self, other: Storage) -> bool:
         """Return whether another folder is within this one, or this one by another name."""
@@ -319,6 +333,21 @@ class FolderStorage:
         finally:
             os.close(file)
 
+    def _links(self, tree: SafeTree) -> Links:
+        return Links(tree, os.path.realpath(self.absolute_path) if self._follow else "", follow=self._follow)
+
+    def _files(self, tree: SafeTree, naming: Naming) -> ValueFiles:
+        return ValueFiles(tree, naming, self._links(tree), self._clock_ns)
+
+    def _prune(self, tree: SafeTree, files: ValueFiles) -> None:
+        if not files.emptied:
+            return
+        made = MadeDirectories(tree)
+        removed = files.prune(lambda path: path in made and not is_needed(tree, path))
+        if any(path in made for path in removed):
+            with Staging(tree) as staging:
+                made.discard(removed, staging)
+
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[SafeTree | None, Naming]]:
         with storage_errors(self.name):
@@ -326,7 +355,7 @@ class FolderStorage:
             if root is None:
                 yield None, Naming()
                 return
-            with SafeTree(root) as tree:
+            with SafeTree(root, renamed=self._renamed) as tree:
                 naming = self._naming or _guessed_naming(tree)
                 tree.folds = naming.folds
                 yield tree, naming
@@ -335,7 +364,7 @@ class FolderStorage:
     def _writing(self) -> Iterator[SafeTree]:
         with storage_errors(self.name):
             root = self._made_root()
-            with SafeTree(root) as tree:
+            with SafeTree(root, renamed=self._renamed) as tree:
                 tree.make(RESERVED)
                 yield tree
 
