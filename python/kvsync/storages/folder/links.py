@@ -73,9 +73,7 @@ class Links:
         return f"{found}/{leaf}" if found else leaf
 
     def is_link(self, path: str) -> bool:
-        """Return whether the entry at `path` is a link that is followed."""
-        if not self.follow:
-            return False
+        """Return whether the entry at `path` is a link."""
         status = self._tree.status(self.place(path))
         return status is not None and stat.S_ISLNK(status.st_mode)
 

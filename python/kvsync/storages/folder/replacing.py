@@ -2,7 +2,8 @@
 
 To look first and then rename would lose what is written in between. So the new file and the old one are exchanged in
 one step, and the old one is looked at when nobody can open it by its name any more. If it is another one than expected,
-or a program still has it open for writing, the two are exchanged back.
+or a program still has it open for writing, the two are exchanged back; until then, for some microseconds, others see
+the new value.
 
 A file system that cannot exchange files leaves a window of some microseconds between the look and the rename.
 """
@@ -104,16 +105,17 @@ class _Exchange:
 
     def replace(self, staged: Staged, old: int, expected: os.stat_result) -> None:
         """Put the staged file in the place of the expected one, which is open as `old`."""
-        if token_of(os.fstat(old)) != token_of(expected):
-            raise ChangedError
         directory = self._staging.directory
         os.rename(staged.name, self._out, src_dir_fd=directory, dst_dir_fd=directory)
         try:
+            # Nearly all changes are seen here. To exchange and put back would show our value to others for a moment.
+            self._look(expected)
             exchanged = exchange(self._out, self._leaf, source_at=directory, target_at=self._here)
-        except OSError as error:
+        except FileNotFoundError:
             self._staging.discard(self._out)
-            if error.errno == errno.ENOENT:
-                raise ChangedError from None
+            raise ChangedError from None
+        except (OSError, ChangedError):
+            self._staging.discard(self._out)
             raise
         if not exchanged:
             self._rename(old, expected)
@@ -122,14 +124,20 @@ class _Exchange:
         else:
             self._staging.discard(self._out)
 
+    def _look(self, expected: os.stat_result, *, is_open: bool = False) -> None:
+        now = os.stat(self._leaf, dir_fd=self._here, follow_symlinks=False)
+        if is_open or token_of(now) != token_of(expected):
+            raise ChangedError
+
     def _rename(self, old: int, expected: os.stat_result) -> None:
         """Look, then rename: the best that can be had without exchange."""
-        directory = self._staging.directory
-        now = os.stat(self._leaf, dir_fd=self._here, follow_symlinks=False)
-        if token_of(now) != token_of(expected) or is_being_written(old, self._staging):
+        is_open = is_being_written(old, self._staging)
+        try:
+            self._look(expected, is_open=is_open)
+        except (OSError, ChangedError):
             self._staging.discard(self._out)
-            raise ChangedError
-        os.rename(self._out, self._leaf, src_dir_fd=directory, dst_dir_fd=self._here)
+            raise
+        os.rename(self._out, self._leaf, src_dir_fd=self._staging.directory, dst_dir_fd=self._here)
 
     def _put_back(self, ours: Content) -> None:
         """Exchange again until the newest file has the name: until what comes out is what was put in last.

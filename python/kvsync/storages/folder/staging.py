@@ -65,6 +65,7 @@ class Staging:
 
     def __init__(self, tree: SafeTree) -> None:
         self._tree = tree
+        self._outgoing = f"{OUTGOING}{secrets.token_hex(8)}-"
         self.directory = os.dup(tree.make(STAGING))
         try:
             self._lock()
@@ -111,7 +112,7 @@ class Staging:
 
     def outgoing_name(self) -> str:
         """Return a new name for a file that is taken from its place in the folder."""
-        return OUTGOING + secrets.token_hex(8)
+        return f"{self._outgoing}{next(_numbers):x}"
 
     def keep(self, name: str) -> str:
         """Keep a file that was taken from its place and belongs nowhere now; return its path in the folder."""

@@ -145,11 +145,8 @@ class ValueFiles:
         if not found.files:
             return
         self._compare(found.token, wanted)
-        links = [self._links.place(path) for path in paths_of(self._naming, key) if self._links.is_link(path)]
-        if links:  # what it leads to is the value of another key, too, and stays
-            for path in links:
-                self._unlink(path)
-            return
+        if self._links.follow and self._unlink_links(key):
+            return  # what they lead to is the value of another key, too, and stays
         # The file that counts goes last, so that a crash in between does not expose an older one.
         for path, status in reversed(found.files):
             if staging is None:
@@ -243,6 +240,13 @@ class ValueFiles:
             token = self._tree.renamed.get(token) if token is not None else None
             if token is None:
                 raise ChangedError
+
+    def _unlink_links(self, key: str) -> bool:
+        """Delete the links at the paths of a key; return whether there are any."""
+        links = [self._links.place(path) for path in paths_of(self._naming, key) if self._links.is_link(path)]
+        for path in links:
+            self._unlink(path)
+        return bool(links)
 
     def _take_away(self, path: str, status: os.stat_result, staging: Staging) -> None:
         parent, _, leaf = path.rpartition("/")
