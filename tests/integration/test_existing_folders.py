@@ -36,7 +36,7 @@ class Trio:
 
     def _run(self) -> list[SyncResult]:
         here, there = str(self.here), str(self.there)
-        pairs = [(here, there)] if self._between is None else [(here, self._between), (there, self._between)] * 2
+        pairs = [(here, there)] if self._between is None else [(here, self._between), (self._between, there)] * 2
         results = [kvsync.sync(*pair, scan=True, max_delete="100%") for pair in pairs]
         for result in results:
             assert (result.missing, result.conflicts, result.unreadable) == ([], [], [])

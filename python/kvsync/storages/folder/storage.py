@@ -28,6 +28,7 @@ from kvsync.storages.folder.listing import Listing
 from kvsync.storages.folder.made import MadeDirectories, is_needed
 from kvsync.storages.folder.objects import ObjectFiles
 from kvsync.storages.folder.reading import ValueReader, parts_of
+from kvsync.storages.folder.root import Root
 from kvsync.storages.folder.safe_tree import SafeTree
 from kvsync.storages.folder.staging import Staging, stage_all
 from kvsync.storages.folder.token import is_young
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["FolderStorage", "open_url"]
 
 SCAN_COUNT = 10_000
-
-_ROOT = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def open_url(url: str) -> FolderStorage:
@@ -95,11 +94,10 @@ class FolderStorage:
         self.name = self.path
         self.absolute_path = absolute(self.path)  # each call opens it
         self.identity = f"file:{os.path.realpath(self.path)}"
-        self._create = create
+        self._root = Root(self.absolute_path, create=create)
         self._follow = links == "follow"
         self._renamed: dict[bytes, bytes] = {}
         self._clock_ns = clock_ns
-        self._made: list[str] = []
         self._naming: Naming | None = None
         self._skipped: tuple[Skipped, ...] = ()
 
@@ -263,7 +261,7 @@ class FolderStorage:
                 files.remove(names, expect)
                 if files.is_unused():
                     files.remove_unused()
-                    self._remove_made_root()
+                    self._root.remove_made()
             elif isinstance(expect, bytes):
                 raise ObjectMismatch(names[0])
 
@@ -351,7 +349,7 @@ class FolderStorage:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[SafeTree | None, Naming]]:
         with storage_errors(self.name):
-            root = self._root()
+            root = self._root.opened()
             if root is None:
                 yield None, Naming()
                 return
@@ -363,41 +361,10 @@ class FolderStorage:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[SafeTree]:
         with storage_errors(self.name):
-            root = self._made_root()
+            root = self._root.made()
             with SafeTree(root, renamed=self._renamed) as tree:
                 tree.make(RESERVED)
                 yield tree
-
-    def _root(self) -> int | None:
-        try:
-            return os.open(self.absolute_path, _ROOT)
-        except FileNotFoundError:
-            if not self._create:
-                raise
-            return None
-
-    def _made_root(self) -> int:
-        root = self._root()
-        if root is not None:
-            return root
-        path = self.absolute_path
-        while not os.path.lexists(path):
-            self._made.append(path)
-            path = os.path.dirname(path)
-        os.makedirs(self.absolute_path, exist_ok=True)
-        parent = os.open(os.path.dirname(os.path.realpath(self.absolute_path)), _ROOT)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
-        return os.open(self.absolute_path, _ROOT)
-
-    def _remove_made_root(self) -> None:
-        """Remove the directories that we created, from the folder upward, as far as they are empty."""
-        with contextlib.suppress(OSError):
-            for path in self._made:
-                os.rmdir(path)
-        self._made.clear()
 
     def _probed(self, staging: Staging) -> Naming:
         normalises, folds = staging.probe()
