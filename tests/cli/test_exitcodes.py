@@ -80,6 +80,19 @@ def test_usage(run: Run, pair: Pair, arguments: list[str]) -> None:
     assert not Path(pair[0], ".kvsync").exists()
 
 
+@pytest.mark.parametrize("command", ["sync", "commit"])
+def test_a_change_of_a_value_that_is_nowhere_leaves_nothing_behind(run: Run, pair: Pair, command: str) -> None:
+    """Nothing was done, says the exit code; a folder stayed, and two leases that said `interrupted`."""
+    Path("changes").write_text('{"op":"put","key":"nowhere"}', encoding="utf-8")
+    storages = [pair[0], "new/copy"] if command == "sync" else [pair[0]]
+    assert_error(run(command, *storages, "--changes", "changes"), USAGE, "'nowhere'", "give the value")
+    assert not Path("new").exists()
+    assert not Path(pair[0], ".kvsync").exists()
+    run("sync", pair[0], "copy")
+    assert_error(run(command, *storages, "--changes", "changes"), USAGE, "'nowhere'")
+    assert "lease      free\n" in run("status", pair[0]).out
+
+
 def test_a_file_is_refused_with_the_url_of_a_database(run: Run, pair: Pair) -> None:
     Path("some.db").write_bytes(b"")
     assert_error(run("sync", *pair[:1], "some.db"), USAGE, "sqlite:///some.db")

@@ -6,7 +6,9 @@ import os
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -19,10 +21,14 @@ from kvsync.environment import Environment
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.native import KIND_LEASE, seal
 from kvsync.run.holder import read_lease
+from kvsync.storages.mapping import MappingStorage
+from kvsync.testing import Fault, FaultyStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from kvsync.testing import FaultMode
 
 LIFE = 60
 SKEW = 5
@@ -333,6 +339,93 @@ def test_leases_are_given_back_after_an_error(
     assert a.values() == b.values()
     assert b.values()["new"] == b"1"
     assert a.values()["theirs"] == b"2"
+
+
+class CtrlC(Fault):
+    """Ctrl-C before or after one operation, which the process survives."""
+
+    def call(self, method: str, operation: Any, *args: Any, **kwargs: Any) -> Any:
+        self.count += 1
+        if self.count != self.at:
+            return operation(*args, **kwargs)
+        if self.mode == "lost":
+            operation(*args, **kwargs)
+        self.happened = True
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("mode", ["raises", "lost"])
+@pytest.mark.parametrize("stays", [False, True])
+def test_ctrl_c_at_any_operation_leaves_no_lease_held(clock: Clock, stays: bool, mode: FaultMode) -> None:
+    """Within a write of the lease it left that held, by a process that knew nothing of it."""
+
+    def opened(data: dict[str, bytes]) -> MappingStorage:
+        storage = MappingStorage(data)
+        storage.capabilities = replace(storage.capabilities, lease_stays=stays)
+        return storage
+
+    for at in count(1):
+        a: dict[str, bytes] = {}
+        b: dict[str, bytes] = {}
+        kvsync.sync(opened(a), opened(b), [Put("k", b"1")], environment=clock.environment)
+        b["theirs"] = b"2"
+        fault = CtrlC(at, mode)
+        one, two = (FaultyStorage(opened(data), fault) for data in (a, b))
+        with suppress(KeyboardInterrupt):
+            kvsync.sync(one, two, [Put("new", b"1")], scan=True, environment=clock.environment)
+        for data in (a, b):
+            record = read_lease(opened(data))
+            assert record is None or record.state is not LeaseState.HELD, f"operation {at}"
+        options: dict[str, Any] = {"environment": clock.environment, "scan": True, "wait_seconds": 0}
+        kvsync.sync(opened(a), opened(b), [Put("new", b"1")], **options)
+        assert plain(a) == plain(b) == {"k": b"1", "new": b"1", "theirs": b"2"}
+        if not fault.happened:
+            break
+    assert at > 20
+
+
+@pytest.mark.parametrize(("first", "second"), UNLIKE)
+def test_a_run_that_was_refused_leaves_both_leases_free(folder: Path, clock: Clock, first: str, second: str) -> None:
+    """Nothing was about to be written, so nothing is to be looked for: they were marked as interrupted."""
+    one, two = make(first, folder, "one"), make(second, folder, "two")
+    environment = clock.environment
+    kvsync.sync(one.target, two.target, [Put("k", b"1"), Put("j", b"1")], environment=environment)
+    one.put("k", b"2")
+    plan = kvsync.plan(one.target, two.target, scan=True, environment=environment)
+    one.put("k", b"3")
+    with pytest.raises(kvsync.StalePlanError):
+        plan.apply()
+    assert lease_of(one) is lease_of(two) is None
+    with pytest.raises(kvsync.BudgetError):
+        kvsync.sync(one.target, two.target, scan=True, max_delete=0, environment=environment)
+    assert lease_of(one) is lease_of(two) is None
+    with pytest.raises(kvsync.UsageError):
+        kvsync.sync(one.target, two.target, [Put("nowhere")], environment=environment)
+    assert lease_of(one) is lease_of(two) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [[Put("nowhere")], [Put(".kvsync/x", b"1")], [Put("k", 3)]], ids=["stored", "key", "value"]
+)
+def test_a_call_that_is_wrong_leaves_nothing_behind(folder: Path, wrong: list[Put]) -> None:
+    """A folder and a lease stayed, though nothing was done."""
+    (folder / "there").mkdir()
+    for source in (folder / "there", folder / "new" / "source"):
+        with pytest.raises(kvsync.UsageError):
+            kvsync.sync(source, folder / "new" / "target", wrong)
+        with pytest.raises(kvsync.UsageError):
+            kvsync.commit(source, wrong)
+        assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == ["there"]
+
+
+def test_what_stood_there_before_stays(folder: Path) -> None:
+    """Directories that somebody else has made, and what is in them, are left alone."""
+    (folder / "made" / "empty").mkdir(parents=True)
+    (folder / "made" / "note").write_bytes(b"1")
+    with pytest.raises(kvsync.UsageError):
+        kvsync.sync(folder / "made", folder / "made-too" / "new", [Put("nowhere")])
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    assert found == ["made", "made/empty", "made/note"]
 
 
 def test_a_failing_progress_report_gives_leases_back(clock: Clock) -> None:
