@@ -404,17 +404,18 @@ def test_a_run_that_was_refused_leaves_both_leases_free(folder: Path, clock: Clo
     assert lease_of(one) is lease_of(two) is None
 
 
-@pytest.mark.parametrize(
-    "wrong", [[Put("nowhere")], [Put(".kvsync/x", b"1")], [Put("k", 3)]], ids=["stored", "key", "value"]
-)
-def test_a_call_that_is_wrong_leaves_nothing_behind(folder: Path, wrong: list[Put]) -> None:
+NO_VALUE: Any = 3
+
+
+@pytest.mark.parametrize("wrong", [Put("nowhere"), Put(".kvsync/x", b"1"), Put("k", NO_VALUE)], ids=str)
+def test_a_call_that_is_wrong_leaves_nothing_behind(folder: Path, wrong: Put) -> None:
     """A folder and a lease stayed, though nothing was done."""
     (folder / "there").mkdir()
     for source in (folder / "there", folder / "new" / "source"):
         with pytest.raises(kvsync.UsageError):
-            kvsync.sync(source, folder / "new" / "target", wrong)
+            kvsync.sync(source, folder / "new" / "target", [wrong])
         with pytest.raises(kvsync.UsageError):
-            kvsync.commit(source, wrong)
+            kvsync.commit(source, [wrong])
         assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == ["there"]
 
 
