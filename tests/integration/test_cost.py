@@ -383,10 +383,10 @@ def test_a_lease_that_was_released_by_itself_is_looked_at() -> None:
     assert cost(kvsync.sync(*opened(values), changes("again", 1))) == 8
 
 
-def unlocked_by_hand(values: dict[str, bytes]) -> bool:
+def unlocked_by_hand(values: dict[str, bytes], state: LeaseState = LeaseState.RELEASED) -> bool:
     """Leave a lease as a holder does that could not release it by its manifest."""
     storage = marking(values)
-    record = LeaseRecord(LeaseState.RELEASED, bytes(16), "by hand", 0, 0, 0)
+    record = LeaseRecord(state, bytes(16), "by hand", 0, 0, 0)
     return bool(storage.store("lease", record.encode(), ANY))
 
 
@@ -516,7 +516,8 @@ def advisory(values: dict[str, bytes]) -> MappingStorage:
     return storage
 
 
-def test_what_an_interrupted_run_left_is_looked_at() -> None:
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_a_run_that_failed_left_is_looked_at(*, interrupted: bool) -> None:
     """Its lease does not say what it left, so that nothing is believed of it."""
     values: list[dict[str, bytes]] = [{}, {}]
     kvsync.sync(*opened(values), changes("first", 1))
@@ -524,9 +525,12 @@ def test_what_an_interrupted_run_left_is_looked_at() -> None:
         kvsync.commit(storage, [Put("a", b"%d" % id(storage))])
     with pytest.raises(kvsync.ConflictError):
         kvsync.sync(*opened(values), conflict="fail")
+    if interrupted:
+        assert all(unlocked_by_hand(each, LeaseState.INTERRUPTED) for each in values)
     result = kvsync.sync(*opened(values))
     # The manifest, the lease, refused and looked at, the manifest again, and the intent that might be there.
-    assert [counts["load"] for counts in result.operations.values()] == [5, 5]
+    count = 5 if interrupted else 4
+    assert [counts["load"] for counts in result.operations.values()] == [count, count]
     assert plain(values[0]) == plain(values[1])
 
 
