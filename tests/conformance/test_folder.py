@@ -25,7 +25,15 @@ EXPECTED = Capabilities(
     Tier.FOLDER,
     tokens=OpaqueTokens(is_young=is_young),
     supports=frozenset(
-        {Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.DRY_PROBE}
+        {
+            Support.TOKENS,
+            Support.SIZES,
+            Support.STREAMING,
+            Support.IDENTITY,
+            Support.NESTING,
+            Support.SKIPPED,
+            Support.DRY_PROBE,
+        }
     ),
 )
 

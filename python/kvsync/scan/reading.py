@@ -109,16 +109,16 @@ def skipped(storage: Storage) -> dict[str, str]:
     return {entry.name: entry.reason for entry in storage.skipped if not entry.harmless}
 
 
-def racy(storage: Storage, found: Mapping[str, FoundValue], started_ms: int) -> set[str]:
+def racy(storage: Storage, tokens: Mapping[str, bytes], started_ms: int) -> set[str]:
     """Return the keys whose token is too young to prove that the value does not change again unnoticed."""
-    tokens = storage.capabilities.tokens
-    if not isinstance(tokens, OpaqueTokens):
+    declared = storage.capabilities.tokens
+    if not isinstance(declared, OpaqueTokens):
         return set()
-    is_young = tokens.is_young
+    is_young = declared.is_young
     if is_young is not None:
-        return {key for key, value in found.items() if is_young(value.token, started_ms)}
-    if not tokens.racy_ms:
+        return {key for key, token in tokens.items() if is_young(token, started_ms)}
+    if not declared.racy_ms:
         return set()
-    keys = list(found)
+    keys = list(tokens)
     times = storage.modified_ms(keys)
-    return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - tokens.racy_ms}
+    return {k for k, t in zip(keys, times, strict=True) if t is None or t >= started_ms - declared.racy_ms}

@@ -77,13 +77,15 @@ class Scan:
 
     def unproven(self, storage: Storage, keys: Sequence[str]) -> list[str]:
         """Return the keys whose token does not prove that their value is still the one with the digest known here."""
-        tokens = storage.capabilities.tokens
-        if not isinstance(tokens, OpaqueTokens) or not tokens.racy_ms:
+        declared = storage.capabilities.tokens
+        if not isinstance(declared, OpaqueTokens) or not (declared.racy_ms or declared.is_young):
             return []
-        there = [key for key, token in zip(keys, self.current.tokens(keys), strict=True) if token is not None]
+        pairs = zip(keys, self.current.tokens(keys), strict=True)
+        there = {key: token for key, token in pairs if token is not None}
         unsure = {key for key in there if key in self.racy or key in self.written}
         if storage.capabilities.distance != "network":  # there a token is made of the contents, and a look is dear
-            unsure |= reading.racy(storage, [key for key in there if key not in unsure], self.started_ms)
+            sure = {key: token for key, token in there.items() if key not in unsure}
+            unsure |= reading.racy(storage, sure, self.started_ms)
         return [key for key in there if key in unsure]
 
     def distrust(self, keys: Collection[str]) -> None:
@@ -146,7 +148,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
         nonce=log.manifest.inventory if unchanged else b"",
         reread=len(seen.found) - len(seen.puts),
         unreadable=seen.unreadable,
-        racy=reading.racy(log.storage, seen.found, started_ms),
+        racy=reading.racy(log.storage, {key: value.token for key, value in seen.found.items()}, started_ms),
         started_ms=started_ms,
     )
 

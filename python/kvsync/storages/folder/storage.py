@@ -78,7 +78,15 @@ class FolderStorage:
         Tier.FOLDER,
         tokens=OpaqueTokens(is_young=is_young),
         supports=frozenset(
-            {Support.SIZES, Support.STREAMING, Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.DRY_PROBE}
+            {
+                Support.TOKENS,
+                Support.SIZES,
+                Support.STREAMING,
+                Support.IDENTITY,
+                Support.NESTING,
+                Support.SKIPPED,
+                Support.DRY_PROBE,
+            }
         ),
     )
 
@@ -285,6 +293,18 @@ class FolderStorage:
                 return [None] * len(keys)
             files = self._files(tree, naming)
             return [None if status is None else status.st_mtime_ns // 1_000_000 for status in map(files.status, keys)]
+
+    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the token of each key's file; None where nothing is, empty where something else is.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        with self._reading() as (tree, naming):
+            if tree is None:
+                return [None] * len(keys)
+            files = self._files(tree, naming)
+            return [files.token(key) for key in keys]
 
     def contains(self, other: Storage) -> bool:
         """Return whether another folder is within this one, or this one by another name."""

@@ -70,6 +70,17 @@ class ValueFiles:
             return None
         return found.files[0][1] if found.files else None
 
+    def token(self, key: str) -> bytes | None:
+        """Return the token of a key's file; None where nothing is, empty where something else is or cannot be seen."""
+        try:
+            found = self._find(key)
+        except KeyBlockedError:
+            return None
+        except OSError:
+            return b""
+        others = set(found.others.values()) - {"a directory"}
+        return found.token or (b"" if others or found.blocked is not None else None)
+
     def winner(self, key: str) -> bytes | None:
         """Return the token of the file that counts, if a key has several."""
         return self._find(key).token
