@@ -40,7 +40,7 @@ class Sized(MappingStorage):
         self.before_push: Callable[[], object] = lambda: None
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        self.was_read += keys
+        self.was_read += [key for key in keys if not key.startswith(".kvsync/")]
         return super().read(keys)
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
@@ -56,7 +56,7 @@ class Sized(MappingStorage):
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         return [int((NOW - self.age) * 1000)] * len(keys)
 
-    def _tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+    def _tokens(self, keys: Sequence[str], *, unreadable: bytes = b"") -> list[bytes | None]:
         return [b"%d" % len(self.mapping[key]) if key in self.mapping else None for key in keys]
 
     def sync(self, peer: dict[str, bytes]) -> kvsync.SyncResult:

@@ -51,7 +51,8 @@ def try_lease(storage: Storage, environment: Environment) -> None:
         StorageError: this one does, or cannot be written.
     """
     there = storage.load(LEASE)
-    if there is not None and _is_released(storage, there):
+    record = None if there is None else _readable(storage, there)
+    if there is not None and record is not None and _is_free(storage, there, record):
         lease = Acquirer(storage, environment, UNLOCK_SECONDS).take(there.version)
         if lease is not None:
             lease.release(interrupted=False)
