@@ -202,7 +202,12 @@ class ObjectFiles:
     def _lock(self) -> int:
         """Return the descriptor of the locked file."""
         while True:
-            file = os.open(LOCK, _LOCK, 0o666, dir_fd=self._tree.make(RESERVED))
+            here = self._tree.make(RESERVED)
+            try:
+                file = os.open(LOCK, _LOCK, 0o666, dir_fd=here)
+            except FileNotFoundError:  # somebody has just removed the directory that we had open
+                self._tree.forget(RESERVED)
+                continue
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 if os.fstat(file).st_nlink:

@@ -212,6 +212,11 @@ class SafeTree:
             if not stat.S_ISDIR(found.st_mode):
                 raise NoValueError(f"{kind_of(found.st_mode)} is at {so_far!r:.300}")
 
+    def forget(self, path: str) -> None:
+        """Close what is open of a directory, and of those below it, since somebody has removed it."""
+        for known in [known for known in self._open if known == path or known.startswith(f"{path}/")]:
+            os.close(self._open.pop(known))
+
     def sync(self) -> None:
         """Make all changes of entries durable, with one `fsync` for each directory."""
         for path in sorted(self._touched):

@@ -28,6 +28,7 @@ __all__ = ["DISPLACED", "Staged", "Staging", "stage_all", "write_all"]
 STAGING = f"{RESERVED}/tmp"  # noqa: S108 - below the folder itself
 DISPLACED = f"{RESERVED}/displaced"
 OUTGOING = "out-"
+ATTEMPTS = 8
 WRITERS = 8
 GROUP_COUNT = 128
 GROUP_BYTES = 32 << 20
@@ -66,12 +67,13 @@ class Staging:
     def __init__(self, tree: SafeTree) -> None:
         self._tree = tree
         self._outgoing = f"{OUTGOING}{secrets.token_hex(8)}-"
-        self.directory = os.dup(tree.make(STAGING))
-        try:
-            self._lock()
-        except BaseException:
-            os.close(self.directory)
-            raise
+        self.directory = self._locked()
+        for _attempt in range(ATTEMPTS):
+            if os.fstat(self.directory).st_nlink:
+                break
+            os.close(self.directory)  # it was removed before we had the lock
+            tree.forget(RESERVED)
+            self.directory = self._locked()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -139,7 +141,9 @@ class Staging:
             return False
         return True
 
-    def _lock(self) -> None:
+    def _locked(self) -> int:
+        """Return a descriptor of the directory, with a shared lock; clean up first if nobody is writing."""
+        self.directory = os.dup(self._tree.make(STAGING))
         try:
             fcntl.flock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -150,7 +154,12 @@ class Staging:
                     self.keep(name)
                 else:
                     self.discard(name)
-        fcntl.flock(self.directory, fcntl.LOCK_SH)
+        try:
+            fcntl.flock(self.directory, fcntl.LOCK_SH)
+        except BaseException:
+            os.close(self.directory)
+            raise
+        return self.directory
 
 
 def stage_all(
