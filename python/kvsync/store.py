@@ -44,8 +44,8 @@ class Store(MutableMapping[str, bytes]):
     >>> import kvsync
     >>> with kvsync.open({"a": b"1"}) as store:
     ...     store["b"] = b"2"
-    ...     store.copy()
-    {'a': b'1', 'b': b'2'}
+    ...     sorted(store)
+    ['a', 'b']
     """
 
     def __init__(self, storage: Storage, environment: Environment, *, close: bool, on_error: OnError) -> None:

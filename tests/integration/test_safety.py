@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from kvsync import Delete, Put
 from kvsync.types import ABSENT, ANY, Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NINE = {f"key {i}": b"value %d" % i for i in range(9)}
@@ -251,10 +252,15 @@ def test_looking_at_a_new_storage_creates_nothing(folder: Path, kind: str) -> No
     b: dict[str, bytes] = {}
     kvsync.plan(target, b, [Put("a", b"1")], scan=True)
     kvsync.sync(target, b, [Put("a", b"1")], scan=True, dry_run=True)
-    kvsync.status(target)
-    kvsync.log(target)
-    kvsync.verify(target, b)
-    kvsync.unlock(target)
+    looks: list[Callable[[], object]] = [
+        lambda: kvsync.status(target),
+        lambda: kvsync.log(target),
+        lambda: kvsync.verify(target, b),
+        lambda: kvsync.unlock(target),
+    ]
+    for look in looks:
+        with nullcontext() if kind == "dict" else pytest.raises(kvsync.StorageError, match="does not exist"):
+            look()
     assert not b
     assert not target if kind == "dict" else not list(folder.iterdir())
 

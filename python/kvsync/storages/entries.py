@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from kvsync.errors import UsageError
 from kvsync.native import check_key
@@ -51,9 +51,9 @@ class Entries:
         Raises:
             Exception: the mapping cannot be listed.
         """
-        listed: list[object] = list(self._mapping)
-        keys = sorted(key for key in listed if isinstance(key, str))
-        are_text = len(keys) == len(listed)
+        listed: list[Any] = list(self._mapping)
+        are_text = set(map(type, listed)) <= {str}
+        keys: list[str] = sorted(listed if are_text else [key for key in listed if isinstance(key, str)])
         start, stop = bisect_left(keys, PREFIX), bisect_left(keys, PREFIX_END)
         objects = [key[len(PREFIX) :] for key in keys[start:stop]]
         del keys[start:stop]
@@ -67,9 +67,10 @@ class Entries:
         """Return the values of `keys`; None only where nothing is."""
         if self._plain:
             get = self._mapping.get
-            found = [get(key) for key in keys]
-            if set(map(type, found)) == {bytes}:
-                return found  # type: ignore[return-value]
+            found: list[Any] = [get(key) for key in keys]
+            kinds = set(map(type, found))
+            if kinds == {bytes} or (kinds <= {bytes, type(None)} and not self._hold_none(keys, found)):
+                return found
         return [self._one(key) for key in keys]
 
     def put(self, batch: Batch) -> None:
@@ -97,6 +98,10 @@ class Entries:
             for key, kept in zip(batch.keys, self.get(batch.keys), strict=True):
                 if kept is not None:
                     batch.refuse(key, "the mapping still has it after it was deleted")
+
+    def _hold_none(self, keys: Sequence[str], found: list[Any]) -> bool:
+        """Whether None is the value of a key, and does not mean that nothing is there."""
+        return any(value is None and key in self._mapping for key, value in zip(keys, found, strict=True))
 
     def _one(self, key: str) -> bytes | Unreadable | None:
         try:

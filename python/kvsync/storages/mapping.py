@@ -174,9 +174,12 @@ class MappingStorage:
             ObjectMismatch: it does not have the expected version; nothing was written.
             StorageError: the mapping refused it.
         """
-        batch = Batch([PREFIX + name], [data])
         with self._guard.lock:
             self._check(name, expect)
+            if self._plain:
+                self.mapping[PREFIX + name] = data
+                return data
+            batch = Batch([PREFIX + name], [data])
             self._entries.put(batch)
         self._raise_refused(batch)
         return data
