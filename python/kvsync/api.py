@@ -111,7 +111,8 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         max_drift_seconds=max_drift_seconds,
         on_progress=on_progress,
     )
-    environment, changes = environment or Environment(clock=clock), checked(changes)
+    environment = environment or Environment(clock=clock)
+    changes = changes if isinstance(changes, tuple) else checked(changes)
     with opened_pair(source, target, create, given=bool(changes)) as pair:
         if dry_run:
             result = steps.preview(pair.source, pair.target, changes, options, environment).result
@@ -148,7 +149,8 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     nothing to do
     """
     options = Options(conflict=conflict, scan=scan, max_delete=max_delete)
-    environment, changes = environment or Environment(clock=clock), checked(changes)
+    environment = environment or Environment(clock=clock)
+    changes = changes if isinstance(changes, tuple) else checked(changes)
     with opened_pair(source, target, create, given=bool(changes)) as pair:
         preview = steps.preview(pair.source, pair.target, changes, options, environment)
         creates, notes = pair.unmade, pair.notes

@@ -49,11 +49,10 @@ class Opened:
     @property
     def notes(self) -> list[str]:
         """What is special about this pair, one sentence each."""
-        found = [(storage.name, left_out(storage)) for storage in (self.source, self.target)]
         return [
-            f"{', '.join(map(repr, keys))} in {name} belong to the other storage, and are left out"
-            for name, keys in found
-            if keys
+            f"{', '.join(map(repr, keys))} in {storage.name} belong to the other storage, and are left out"
+            for storage in (self.source, self.target)
+            if (keys := left_out(storage))
         ]
 
 
@@ -76,13 +75,11 @@ def opened(target: Target, *, new: bool = False) -> Iterator[Storage]:
         UsageError: `target` does not name a storage, or is a slip.
         StorageError: it does not exist.
     """
-    storage, owned = open_storage(target, create=new)
+    ours: list[Storage] = []
     try:
-        _check_exists(storage, target, new=new)
-        yield storage
+        yield _open(target, ours, new=new)[0]
     finally:
-        if owned:
-            storage.close()
+        _close(ours)
 
 
 @contextmanager
@@ -101,11 +98,39 @@ def opened_pair(source: Target, target: Target, create: Create, *, given: bool) 
         StorageError: one does not exist and may not be new.
     """
     check_create(create)
-    new_source = create == "both" or (create == "auto" and given)
-    with opened(source, new=new_source) as first, opened(target, new=create != "none") as second:
+    ours: list[Storage] = []
+    try:
+        first, no_source = _open(source, ours, new=create == "both" or (create == "auto" and given))
+        second, no_target = _open(target, ours, new=create != "none")
         one, other = separated(first, second)
-        absent = {side: unmade(storage) for side, storage in (("source", one), ("target", other))}
+        absent = {"source": no_source, "target": no_target} if no_source or no_target else {}
         yield Opened(one, other, {side: what for side, what in absent.items() if what})
+    finally:
+        _close(ours)
+
+
+def _open(target: Target, ours: list[Storage], *, new: bool) -> tuple[Storage, str]:
+    """Open a storage; return it, and what of it does not exist. Add it to `ours` if it is to be closed."""
+    storage, owned = open_storage(target, create=new)
+    if owned:
+        ours.append(storage)
+    what = unmade(storage)
+    if not what:
+        return storage, ""
+    check_slip(target)
+    if not new:
+        message = f'{what} does not exist: check the spelling, or create or mount it (in Python also create="both")'
+        raise StorageError(message, storage=storage.name)
+    return storage, what
+
+
+def _close(storages: list[Storage]) -> None:
+    """Close all storages, the last one first, also if closing one of them fails."""
+    if storages:
+        try:
+            storages.pop().close()
+        finally:
+            _close(storages)
 
 
 def unmade(storage: Storage) -> str:
@@ -142,11 +167,3 @@ def slip_of(target: Target) -> str | None:
         return None
     shown = repr(path) if "@" not in path else "of this name"  # what comes before an "@" may be a password
     return f"there is no folder {shown}, and {meaning}"
-
-
-def _check_exists(storage: Storage, target: Target, *, new: bool) -> None:
-    check_slip(target)
-    if new or not (what := unmade(storage)):
-        return
-    message = f'{what} does not exist: check the spelling, or create or mount it (in Python also create="both")'
-    raise StorageError(message, storage=storage.name)

@@ -382,7 +382,8 @@ class SupportsDryProbe(Storage, Protocol):
 
 # Run about fifty times in a sync: a look-up of a member in its enum would take most of their time.
 _TRANSACTION, _EXPIRY, _SIZES = Support.TRANSACTION, Support.EXPIRY, Support.SIZES
-_STREAMING, _COPY = Support.STREAMING, Support.COPY
+_STREAMING, _COPY, _IDENTITY = Support.STREAMING, Support.COPY, Support.IDENTITY
+_NESTING, _FILES, _DRY_PROBE = Support.NESTING, Support.FILES, Support.DRY_PROBE
 
 
 def has_transaction(storage: Storage) -> TypeGuard[SupportsTransaction]:
@@ -417,17 +418,17 @@ def has_copy(storage: Storage) -> TypeGuard[SupportsCopy]:
 
 def has_identity(storage: Storage) -> TypeGuard[SupportsIdentity]:
     """Whether `storage` recognises other handles of itself."""
-    return Support.IDENTITY in storage.capabilities.supports
+    return _IDENTITY in storage.capabilities.supports
 
 
 def has_nesting(storage: Storage) -> TypeGuard[SupportsNesting]:
     """Whether another storage can be within `storage`."""
-    return Support.NESTING in storage.capabilities.supports
+    return _NESTING in storage.capabilities.supports
 
 
 def has_files(storage: Storage) -> TypeGuard[SupportsFiles]:
     """Whether `storage` is kept in files."""
-    return Support.FILES in storage.capabilities.supports
+    return _FILES in storage.capabilities.supports
 
 
 def has_host(storage: Storage) -> TypeGuard[SupportsHost]:
@@ -442,4 +443,4 @@ def has_skipped(storage: Storage) -> TypeGuard[SupportsSkipped]:
 
 def has_dry_probe(storage: Storage) -> TypeGuard[SupportsDryProbe]:
     """Whether `storage` can be probed so that nothing of it stays."""
-    return Support.DRY_PROBE in storage.capabilities.supports
+    return _DRY_PROBE in storage.capabilities.supports

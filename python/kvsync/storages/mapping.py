@@ -10,7 +10,6 @@ refused, or reported, for the key alone (`kvsync.storages.entries`).
 from __future__ import annotations
 
 import threading
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -95,8 +94,6 @@ class MappingStorage:
         self._skipped: tuple[Skipped, ...] = ()
         self._guard = _guard_of(mapping)
         self._plain = type(mapping) is dict
-        # A dict is read by any number of threads at once. Of another mapping, nobody knows.
-        self._reading = nullcontext() if self._plain else self._guard.lock
         if not self._plain:
             self.capabilities = _MAY_BE_INTERRUPTED
 
@@ -110,8 +107,13 @@ class MappingStorage:
         return self._skipped
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        """Return the values of `keys`, in their order; None for a key that is absent."""
-        with self._reading:
+        """Return the values of `keys`, in their order; None for a key that is absent.
+
+        Any number of threads may read a dict. Of another mapping nobody knows that.
+        """
+        if self._plain:
+            return self._entries.get(keys)
+        with self._guard.lock:
             return self._entries.get(keys)
 
     def write(
@@ -161,6 +163,8 @@ class MappingStorage:
         Raises:
             StorageError: it cannot be read.
         """
+        if self._plain and type(found := self.mapping.get(PREFIX + name)) is bytes:
+            return Stored(found, found)
         data = self.read([PREFIX + name])[0]
         if isinstance(data, Unreadable):
             message = f"cannot read {PREFIX}{name}: {data.reason}; remove it from the mapping"
@@ -221,7 +225,7 @@ class MappingStorage:
 
     def _listing(self) -> Listing:
         try:
-            with self._reading:
+            with self._guard.lock:
                 return self._entries.listing()
         except Exception as error:
             message = f"the mapping could not list its keys: {error!r:.500}"
