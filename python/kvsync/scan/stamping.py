@@ -8,6 +8,7 @@ decides which change is the greater, but its content.
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.native import INEXACT, TOMBSTONE, stamp_after
@@ -97,8 +98,8 @@ def _earlier(side: Unstamped, times: Times, places: Mapping[str, int]) -> list[C
 
 def _places(keys_of_sides: Iterable[Sequence[str]]) -> dict[str, int]:
     """Return the place of each key among those of all sides."""
-    keys = {key for keys in keys_of_sides for key in keys}
-    return {key: place for place, key in enumerate(sorted(keys))}
+    keys: set[str] = set().union(*keys_of_sides)
+    return dict(zip(sorted(keys), count()))
 
 
 def _in_places(side: Unstamped, keys: Sequence[str], places: Mapping[str, int], first: int) -> Iterator[Change]:

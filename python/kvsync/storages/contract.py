@@ -212,7 +212,7 @@ class Storage(Protocol):
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return when each value was last modified, wall-clock milliseconds; None if that is not known.
 
-        A scan takes this for the exact time of a change, and decides conflicts by it: return nothing less certain.
+        A scan takes this for the exact time of a change, and decides conflicts by it. Never return a guess.
         """
         ...
 
