@@ -7,10 +7,12 @@ storage. An edit writes a value, so that which of two equal stamps wins is up to
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pytest
-from places import DictPlace, Place, make
+from places import DictPlace, Place, SqlitePlace, make
+from server_places import PostgresPlace
 
 import kvsync
 from kvsync import Delete, Put
@@ -24,10 +26,21 @@ TRIES = 24
 PAUSE_SECONDS = 0.03
 """Between two actions: longer than the tick by which file systems take the time."""
 
-KINDS = ("folder", "dict", "dated dict", "sqlite", "redis", "postgres", "lmdb")
-EXACT = {"folder", "dated dict"}
+WITH_COLUMN = [
+    kind
+    for kind, module in (("dated sqlite", "sqlite.schema"), ("dated postgres", "postgres.names"))
+    if find_spec(f"kvsync.storages.{module}")
+]
+"""Tables with a column that says when each row was last modified."""
+KINDS = ("folder", "dict", "dated dict", "sqlite", "redis", "postgres", "lmdb", *WITH_COLUMN)
+EXACT = {"folder", "dated dict", *WITH_COLUMN}
 """Kinds whose storage tells when a value was written."""
-PAIRS = [(kind, kind) for kind in KINDS] + [("folder", "sqlite"), ("dict", "folder"), ("dated dict", "folder")]
+PAIRS = [
+    *((kind, kind) for kind in KINDS),
+    ("folder", "sqlite"),
+    ("dict", "folder"),
+    *(("folder", kind) for kind in EXACT - {"folder"}),
+]
 
 Action: TypeAlias = Literal["edit", "delete"]
 Try: TypeAlias = tuple[Action, Action]
@@ -75,8 +88,46 @@ class DatedPlace(DictPlace):
         return {key: value for key, value in self.dated.mapping.items() if not key.startswith(".kvsync/")}
 
 
+class DatedSqlitePlace(SqlitePlace):
+    """A table with a column that says when each row was last modified."""
+
+    kind = "dated sqlite"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._run("ALTER TABLE kv ADD COLUMN at INTEGER")
+        self.target += "?modified=at"
+
+    def put(self, key: str, value: bytes) -> None:
+        self._run("INSERT OR REPLACE INTO kv VALUES (?, ?, ?)", (key, value, int(time.time() * 1000)))
+
+
+class DatedPostgresPlace(PostgresPlace):
+    """A table with a column that says when each row was last modified."""
+
+    kind = "dated postgres"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run("ALTER TABLE kv ADD COLUMN at bigint")
+        self.target += "&modified=at"
+
+    def put(self, key: str, value: bytes) -> None:
+        statement = """INSERT INTO kv VALUES (%s, %s, %s)
+            ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, at = EXCLUDED.at"""
+        self.run(statement, (key, value, int(time.time() * 1000)))
+
+
 def place_of(kind: str, folder: Path, name: str) -> Place:
-    return DatedPlace() if kind == "dated dict" else make(kind, folder, name)
+    match kind:
+        case "dated dict":
+            return DatedPlace()
+        case "dated sqlite":
+            return DatedSqlitePlace(folder / f"{name}.db")
+        case "dated postgres":
+            return DatedPostgresPlace()
+        case _:
+            return make(kind, folder, name)
 
 
 def key_of(number: int) -> str:
