@@ -68,7 +68,7 @@ def token(value: object) -> bytes | None:
 
 def look(storage: SqliteStorage) -> dict[str, object]:
     """Return what is at each key; a scan has to say the same, in order."""
-    found = dict(zip(KEYS, storage.read(KEYS), strict=True))
+    found: dict[str, object] = dict(zip(KEYS, storage.read(KEYS), strict=True))
     listed = listing(storage)
     assert list(listed) == sorted(listed, key=str.encode)
     assert {key: token for key, token in listed.items() if key in KEYS} == {
@@ -78,8 +78,10 @@ def look(storage: SqliteStorage) -> dict[str, object]:
 
 
 def expected(before: dict[str, object], keys: list[str], how: str) -> list[bytes | None] | None:
-    present = [token(before[key]) for key in keys]
-    return {"any": None, "present": present, "absent": [None] * len(keys), "other": [bytes(32)] * len(keys)}[how]
+    if how == "any":
+        return None
+    by_how = {"absent": None, "other": bytes(32)}
+    return [token(before[key]) if how == "present" else by_how[how] for key in keys]
 
 
 def check(storage: SqliteStorage, call: tuple[dict[str, bytes], bool, str]) -> None:

@@ -285,14 +285,6 @@ def test_a_virtual_table_or_a_view_is_named_as_such(tmp_path: Path) -> None:
         storage.read(["a"])
 
 
-def test_a_table_has_one_name(tmp_path: Path) -> None:
-    """Under two names, one table was two storages with an index each."""
-    path = tmp_path / "a.db"
-    execute(path, "CREATE TABLE Kv (key TEXT PRIMARY KEY, value)")
-    with closing(open_url(f"sqlite:///{path}")) as storage, pytest.raises(UsageError, match="write table=Kv"):
-        storage.write(["a"], [b"1"])
-
-
 @pytest.mark.parametrize("key", ["TEXT", "BLOB", "ANY", "INTEGER"])
 @pytest.mark.parametrize("value", ["TEXT", "BLOB", "ANY"])
 def test_strict_tables(tmp_path: Path, key: str, value: str) -> None:

@@ -141,9 +141,6 @@ def _create_statement(connection: sqlite3.Connection, table: Table) -> str:
     if kind == "view" or create.upper().startswith("CREATE VIRTUAL"):
         message = f"{name!r} is a {'view' if kind == 'view' else 'virtual table'}: name a table that holds rows"
         raise UsageError(message)
-    if name != table.name:  # the index is kept under the name as given: two names would be two storages
-        message = f"the table is named {name!r}: write table={name}"
-        raise UsageError(message)
     return create
 
 
