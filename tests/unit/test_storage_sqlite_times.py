@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -167,9 +169,9 @@ def test_dates(raw: object, found: int | None) -> None:
 
 @pytest.mark.parametrize("unit", list(Unit))
 def test_every_time_comes_back(unit: Unit) -> None:
-    for time in (1, PLAUSIBLE_MS, MS, MS + 999, NEVER_MS - 1000, NEVER_MS, NEVER_MS + 999):
-        kept = unit.milliseconds(unit.stored(time, real=True))
-        assert kept == (0 if time == NEVER_MS else max(time, PLAUSIBLE_MS))
+    for moment in (1, PLAUSIBLE_MS, MS, MS + 999, NEVER_MS - 1000, NEVER_MS, NEVER_MS + 999):
+        kept = unit.milliseconds(unit.stored(moment, real=True))
+        assert kept == (0 if moment == NEVER_MS else max(moment, PLAUSIBLE_MS))
 
 
 @pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
@@ -210,11 +212,12 @@ def test_a_column_tells_when_a_row_was_modified_and_is_kept_true(
     execute(path, f"INSERT INTO kv VALUES ('a', 'x', {there}), ('odd', 'y', 7), ('update', 'z', {there})")
     table = Table(modified="at", unit=Unit(unit))
     with closing(SqliteStorage(path, table=table, clock=lambda: NOW)) as storage:
-        then = MS - 5 if unit == "ms" else MS - 5_500 if declared == "REAL" else MS - 5_000
+        then = MS - 5 if unit == "ms" else MS - 5_500 if declared == "REAL" else MS - 4_001
+        now = MS if unit == "ms" else MS + 999
         assert storage.modified_ms(["a", "odd", "none"]) == [then, None, None]
         assert storage.write(["insert", "update"], [b"1", b"2"]).refused == ()
         assert ask(path, "SELECT at FROM kv WHERE key IN ('insert', 'update')") == [written] * 2
-        assert storage.modified_ms(["insert", "update", "a"]) == [MS, MS, then]
+        assert storage.modified_ms(["insert", "update", "a"]) == [now, now, then]
 
 
 def test_a_table_that_is_made_has_both_columns(tmp_path: Path) -> None:
@@ -222,7 +225,28 @@ def test_a_table_that_is_made_has_both_columns(tmp_path: Path) -> None:
     with closing(storage_of(path, modified="at", unit=Unit.ISO)) as storage:
         storage.write_expiring(["a"], [b"1"], [MS + 1000])
         assert ask(path, "SELECT * FROM kv") == [("a", b"1", "2023-11-14 22:13:21", DATE)]
-        assert storage.modified_ms(["a"]) == [MS]
+        assert storage.modified_ms(["a"]) == [MS + 999]
+
+
+@pytest.mark.parametrize("later", ["row", "file"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_two_edits_the_later_one_wins(tmp_path: Path, later: str, *, swapped: bool) -> None:
+    path, folder = tmp_path / "a.db", tmp_path / "folder"
+    folder.mkdir()
+    execute(path, "CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT, at INTEGER)")
+    sides: list[Any] = [f"sqlite:///{path}?modified=at", folder]
+    (folder / "a").write_text("first")
+    kvsync.sync(*sides, scan=True)
+    now = time.time_ns()
+    row, file = (now, now - 10**6) if later == "row" else (now - 10**6, now)
+    execute(path, f"UPDATE kv SET value = 'row', at = {row // 10**6}")
+    (folder / "a").write_text("file")
+    os.utime(folder / "a", ns=(file, file))
+    time.sleep(0.01)
+    result = kvsync.sync(*(sides[::-1] if swapped else sides), scan=True)
+    assert len(result.conflicts) == 1
+    assert ask(path, "SELECT value FROM kv") == [later]
+    assert (folder / "a").read_text() == later
 
 
 def test_keys_of_integers_have_times_too(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from kvsync.storages.sqlite.fetch import bytes_of, fetch, lenient, undecodable
 from kvsync.storages.sqlite.keys import KeyKind, Raw, is_text
 from kvsync.storages.sqlite.schema import Schema, inspect
 from kvsync.storages.sqlite.statements import TEXT_IF_UTF8, Statements
-from kvsync.storages.sqlite.times import NOW, PARSE, parse
+from kvsync.storages.sqlite.times import NOW, PARSE, Unit, parse
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
@@ -125,8 +125,14 @@ class Rows:
             return [None] * len(keys)
         forms = self.forms(connection, keys)
         rows = [row for some in chunks(forms) for row in fetch(connection, self.sql.modified(len(some)), some)]
-        times = {self.schema.keys.text(key): self.table.unit.milliseconds(time) or None for key, time in rows}
+        times = {self.schema.keys.text(key): self._modified(raw) for key, raw in rows}
         return [times.get(key) for key in keys]
+
+    def _modified(self, raw: object) -> int | None:
+        """Return a time of modification; of whole seconds the last millisecond, so that no edit is too early."""
+        found = self.table.unit.milliseconds(raw) or None
+        whole = found is not None and self.table.unit is not Unit.MILLISECONDS and found % 1000 == 0
+        return found + 999 if found is not None and whole else found
 
     def find(self, connection: sqlite3.Connection, keys: Sequence[str], *, expired: bool = False) -> Found:
         """Return what is stored at those of `keys` that are there; `expired`: even if it has expired."""
