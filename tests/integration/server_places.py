@@ -109,6 +109,21 @@ class PostgresPlace(Place):
         return other
 
 
+class DatedPostgresPlace(PostgresPlace):
+    """A table whose application keeps in a column when it modified a row."""
+
+    kind = "dated postgres"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.target += "&modified=changed"
+        self.run("ALTER TABLE kv ADD COLUMN changed timestamptz NOT NULL DEFAULT now()")
+
+    def put(self, key: str, value: bytes) -> None:
+        change = "UPDATE SET value = EXCLUDED.value, changed = now()"
+        self.run(f"INSERT INTO kv VALUES (%s, %s) ON CONFLICT (key) DO {change}", (key, value))
+
+
 class S3Place(Place):
     kind = "s3"
 
@@ -228,6 +243,7 @@ def make_on_server(kind: str, folder: Path, name: str) -> Place:
     places: dict[str, type[Place]] = {
         "redis": RedisPlace,
         "postgres": PostgresPlace,
+        "dated postgres": DatedPostgresPlace,
         "s3": S3Place,
         "nats": NatsPlace,
         "gcs": GcsPlace,

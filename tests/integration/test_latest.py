@@ -7,7 +7,6 @@ storage. An edit writes a value, so that which of two equal stamps wins is up to
 from __future__ import annotations
 
 import time
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pytest
@@ -26,20 +25,14 @@ TRIES = 24
 PAUSE_SECONDS = 0.03
 """Between two actions: longer than the tick by which file systems take the time."""
 
-WITH_COLUMN = [
-    kind
-    for kind, module in (("dated sqlite", "sqlite.schema"), ("dated postgres", "postgres.names"))
-    if find_spec(f"kvsync.storages.{module}")
-]
-"""Tables with a column that says when each row was last modified."""
-KINDS = ("folder", "dict", "dated dict", "sqlite", "redis", "postgres", "lmdb", *WITH_COLUMN)
-EXACT = {"folder", "dated dict", *WITH_COLUMN}
+KINDS = ("folder", "dict", "dated dict", "sqlite", "dated sqlite", "redis", "postgres", "dated postgres", "lmdb")
+EXACT = {"folder", "dated dict", "dated sqlite", "dated postgres"}
 """Kinds whose storage tells when a value was written."""
 PAIRS = [
     *((kind, kind) for kind in KINDS),
     ("folder", "sqlite"),
     ("dict", "folder"),
-    *(("folder", kind) for kind in EXACT - {"folder"}),
+    *(("folder", kind) for kind in sorted(EXACT - {"folder"})),
 ]
 
 Action: TypeAlias = Literal["edit", "delete"]

@@ -260,7 +260,8 @@ class PostgresStorage:
             return Rows(connection, table).modified(keys) if table is not None else {}
 
         found = self._database.call(work) if keys and self._names.modified is not None else {}
-        return [found.get(key) for key in keys]
+        times = [found.get(key) for key in keys]
+        return [time if time is not None and time > 0 else None for time in times]
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
