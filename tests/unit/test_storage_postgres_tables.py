@@ -5,12 +5,17 @@ A row that the table does not keep as it was given is refused by name, and every
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 from servers.postgres import PASSWORD, SECURED
 
@@ -559,6 +564,53 @@ def test_keys_of_a_folding_type_are_refused(postgres_server: PostgresServer, sch
     with closing(storage), pytest.raises(UsageError, match="citext"):
         storage.read(["a"])
     postgres_server.run("DROP EXTENSION citext CASCADE")
+
+
+@pytest.mark.parametrize(
+    "columns", ["key text PRIMARY KEY, value bytea, n serial", "key int PRIMARY KEY, value bigint"]
+)
+def test_writers_on_hot_keys_beside_scanning_runs_lose_nothing(postgres_server: PostgresServer, columns: str) -> None:
+    """Each value is overwritten by a writer that saw it, or it is there, or it is kept as one that lost a conflict."""
+    count, keys = 300, range(5)
+    schemas = [postgres_server.schema(), postgres_server.schema()]
+    for schema in schemas:
+        postgres_server.run(
+            f"CREATE TABLE {schema}.kv ({columns})",
+            f"INSERT INTO {schema}.kv (key, value) SELECT n, '0' FROM generate_series(0, 4) n",
+        )
+    one, two = (f"{postgres_server.url}?schema={schema}" for schema in schemas)
+    kvsync.sync(one, two, scan=True)
+    numbers = itertools.count(1)
+
+    def write(schema: str) -> tuple[set[int], set[int]]:
+        written, seen = set(), set()
+        chance = random.Random(schema)
+        with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+            for number in itertools.islice(numbers, count):
+                row = connection.execute(
+                    f"UPDATE {schema}.kv AS new SET value = '{number}' FROM "
+                    f"(SELECT * FROM {schema}.kv WHERE key = '{chance.choice(keys)}' FOR UPDATE) AS old "
+                    "WHERE new.key = old.key RETURNING old.value"
+                ).fetchone()
+                assert row is not None
+                written.add(number)
+                seen.add(int(row[0]))
+                time.sleep(0.002)
+        return written, seen
+
+    with ThreadPoolExecutor(2) as pool:
+        writing = [pool.submit(write, schema) for schema in schemas]
+        while not all(future.done() for future in writing):
+            kvsync.sync(one, two, scan=True, max_delete="100%")
+    for _ in range(2):
+        last = kvsync.sync(one, two, scan=True, max_delete="100%")
+    assert (last.missing, last.unreadable) == ([], [])
+    held = [{int(row[0]) for row in postgres_server.run(f"SELECT value FROM {schema}.kv")} for schema in schemas]
+    assert held[0] == held[1]
+    kept = {int(losing.value) for url in (one, two) for losing in kvsync.lost(url) if isinstance(losing.value, bytes)}
+    written, seen = (set().union(*found) for found in zip(*(future.result() for future in writing), strict=True))
+    assert len(written) == 2 * count
+    assert written - seen - held[0] - kept == set()
 
 
 # When rows were modified
