@@ -56,10 +56,13 @@ class Batch:
         self.refuse(key, NOT_EXPECTED, changed=True)
 
     def compare(self, tokens: Sequence[bytes | None], *, deletes: bool = False) -> None:
-        """Refuse the keys whose token (None: absent) is not the expected one; to delete, being absent is enough."""
+        """Refuse the keys whose token (None: absent) is not the expected one; to delete, being absent is enough.
+
+        An empty token stands for what is not known: it is never the expected one.
+        """
         assert self.expect is not None  # noqa: S101 - there is nothing to compare with otherwise
         for key, wanted, token in zip(self.keys, self.expect, tokens, strict=True):
-            if token != wanted and not (deletes and token is None):
+            if (token != wanted or token == b"") and not (deletes and token is None):
                 self.refuse_changed(key)
 
     def drop_refused(self) -> None:

@@ -30,6 +30,13 @@ class ConditionTests:
         assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("c", True), ("d", True)]
         assert storage.read(["c", "d"]) == [b"C", None]
 
+    def test_an_empty_token_is_never_the_expected_one(self, storage: Storage) -> None:
+        write(storage, {"a": b"1", "empty": b""})
+        written = storage.write(["a", "empty", "none"], [b"2"] * 3, [b""] * 3)
+        assert [refusal.key for refusal in written.refused] == ["a", "empty", "none"]
+        assert [refusal.key for refusal in storage.delete(["a", "empty"], [b""] * 2).refused] == ["a", "empty"]
+        assert storage.read(["a", "empty", "none"]) == [b"1", b"", None]
+
     def test_creating_on_condition_never_replaces(self, storage: Storage) -> None:
         write(storage, {"empty": b"", "full": b"1"})
         for key in ("empty", "full"):

@@ -78,7 +78,7 @@ class SpoilTests:
         write(storage, dict.fromkeys(KEYS, b"1"))
         tokens = listing(storage)
         spoil("b")
-        for expect in (None, tokens["b"]):
+        for expect in (None, tokens["b"], b""):
             assert refused(storage.write(["b"], [b"2"], [expect])) == ["b"]
             assert refused(storage.delete(["b"], [expect])) == ["b"]
         assert refused(storage.write(KEYS, [b"2"] * 3, [tokens[key] for key in KEYS])) == ["b"]
