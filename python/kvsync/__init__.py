@@ -5,7 +5,6 @@ from kvsync.api import (
     compact,
     doctor,
     log,
-    lost,
     open,  # noqa: A004 - kvsync.open
     plan,
     status,
@@ -31,6 +30,8 @@ from kvsync.errors import (
     StorageError,
     UsageError,
 )
+from kvsync.index.lost import LostValue
+from kvsync.losers import discard, lost, restore
 from kvsync.plan import Plan
 from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
 from kvsync.store import Store
@@ -51,6 +52,7 @@ __all__ = [
     "LockError",
     "LockHeldError",
     "LockLostError",
+    "LostValue",
     "MissingKey",
     "Plan",
     "Progress",
@@ -65,11 +67,13 @@ __all__ = [
     "UsageError",
     "commit",
     "compact",
+    "discard",
     "doctor",
     "log",
     "lost",
     "open",
     "plan",
+    "restore",
     "status",
     "sync",
     "unlock",

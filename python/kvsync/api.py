@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping, Sequence
 
     from kvsync.doctor import Diagnosis
-    from kvsync.index.lost import LostValue
     from kvsync.inspection import Status, Verification
     from kvsync.opening import Create
     from kvsync.policy import Policy
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     Target: TypeAlias = "str | os.PathLike[str] | MutableMapping[str, bytes] | Storage"
 
-__all__ = ["commit", "compact", "log", "lost", "open", "plan", "status", "sync", "unlock", "verify"]
+__all__ = ["commit", "compact", "log", "open", "plan", "status", "sync", "unlock", "verify"]
 
 
 def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that callers set
@@ -153,7 +152,7 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     changes = changes if isinstance(changes, tuple) else checked(changes)
     with opened_pair(source, target, create, given=bool(changes)) as pair:
         preview = steps.preview(pair.source, pair.target, changes, options, environment)
-        creates, notes = pair.unmade, pair.notes
+        preview.result.created, preview.result.notes = pair.unmade, pair.notes
 
     def apply() -> SyncResult:
         with opened_pair(source, target, create, given=bool(changes)) as pair:
@@ -161,19 +160,8 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
             result.created, result.notes = pair.made, pair.notes
             return result
 
-    result = preview.result
-    _warn_once(result.hint)
-    return Plan(
-        result.source,
-        result.target,
-        preview.exchange,
-        result.guarantee,
-        result.expiry_ignored,
-        creates,
-        notes,
-        result.hint,
-        apply,
-    )
+    _warn_once(preview.result.hint)
+    return Plan(preview.result, preview.to_source, preview.to_target, apply)
 
 
 def commit(
@@ -268,20 +256,6 @@ def log(storage: Target, key: str | None = None) -> list[Change]:
     """
     with opened(storage) as one:
         return inspection.log(one, key)
-
-
-def lost(storage: Target) -> list[LostValue]:
-    """Return the values that lost a conflict and are kept in `storage`, oldest first.
-
-    >>> import kvsync
-    >>> a, b = {}, {}
-    >>> _ = kvsync.commit(a, [kvsync.Put("x", b"older")]), kvsync.commit(b, [kvsync.Put("x", b"newer")])
-    >>> _ = kvsync.sync(a, b, conflict="target")
-    >>> [(value.key, value.value) for value in kvsync.lost(a)]
-    [('x', b'older')]
-    """
-    with opened(storage) as one:
-        return list(inspection.lost(one))
 
 
 def verify(source: Target, target: Target, *, clock: Callable[[], float] = time.time) -> Verification:

@@ -13,6 +13,7 @@ from kvsync.replica.session import read_manifest
 from kvsync.run.holder import read_lease, try_lease
 from kvsync.storages.contract import Tier, has_dry_probe, has_skipped
 from kvsync.storages.overlap import folder_around
+from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from kvsync.types import Skipped
 
 __all__ = ["Diagnosis", "diagnose"]
+
+LOOKED_AT_MAX = 100
+"""A diagnosis reads at most so many values that the listing could not tell a token of."""
 
 
 @dataclass(slots=True)
@@ -71,8 +75,7 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
     if isinstance(_note(found, lambda: read_manifest(storage)), StorageError):
         return found
     _note(found, lambda: read_lease(storage))
-    _note(found, lambda: next(iter(storage.scan()), None))
-    found.skipped = storage.skipped if has_skipped(storage) else ()
+    _note(found, lambda: _look(found, storage))
     if folder := folder_around(storage):
         found.notes.append(
             f"its files are in the folder {folder!r:.300}, which kvsync syncs: a run of the two leaves them out, and "
@@ -83,6 +86,21 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
         _note(found, lambda: try_lease(storage, environment))
     found.capabilities = storage.capabilities  # some storages learn from their server what it supports
     return found
+
+
+def _look(found: Diagnosis, storage: Storage) -> None:
+    """List a storage, as far as that reads no values, and note what a run would leave behind."""
+    unsure: list[str] = []
+    for keys, tokens in storage.scan():
+        unsure += [key for key, token in zip(keys, tokens, strict=True) if not token]
+        if storage.capabilities.tokens == "blake3":
+            break  # the rest would take reading every value
+    unsure = unsure[:LOOKED_AT_MAX]
+    for key, value in zip(unsure, storage.read(unsure) if unsure else [], strict=True):
+        if isinstance(value, Unreadable):
+            found.wrong.append(f"the value of {key!r} cannot be read: {value.reason}")
+    found.skipped = storage.skipped if has_skipped(storage) else ()
+    found.wrong += [f"{entry.name!r} is left behind: {entry.reason}" for entry in found.skipped if not entry.harmless]
 
 
 def _test(found: Diagnosis, storage: Storage, environment: Environment) -> None:

@@ -13,7 +13,8 @@ KvsyncError
 │   └── FormatError       an index object was written by a newer kvsync: upgrade
 ├── ClockError            a stamp lies too far in the future: correct the clock that made it
 ├── ConflictError         the policy "fail" found conflicts, so nothing was applied: choose another policy
-├── BudgetError           a scan found too many keys deleted or overwritten: check, then raise `max_delete`
+├── BudgetError           a scan found too many keys deleted or overwritten: look at them with `kvsync.plan` and
+│                         max_delete="100%"; if they are intended, raise `max_delete`
 └── StalePlanError        a storage has changed since the plan was made: plan again
 ```
 
@@ -175,15 +176,24 @@ class BudgetError(KvsyncError):
         deleted: keys found deleted.
         overwritten: keys found overwritten.
         known: how many keys the last scan saw.
+        emptied: everything is gone; only max_delete="100%" allows that.
     """
 
     def __init__(
-        self, message: str, *, storage: str, deleted: Sequence[str], overwritten: Sequence[str], known: int
+        self,
+        message: str,
+        *,
+        storage: str,
+        deleted: Sequence[str],
+        overwritten: Sequence[str],
+        known: int,
+        emptied: bool = False,
     ) -> None:
         super().__init__(message, storage=storage)
         self.deleted = list(deleted)
         self.overwritten = list(overwritten)
         self.known = known
+        self.emptied = emptied
 
 
 class StalePlanError(KvsyncError):

@@ -1,4 +1,4 @@
-"""Read-only views of a storage: status, log, lost values, verify."""
+"""Read-only views of a storage: status, log, verify."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 from kvsync.digesting import Digested, digests
 from kvsync.environment import Environment
 from kvsync.expiry import CLOCK_SKEW_MS
-from kvsync.index.lost import LOST_PREFIX, LostValue
 from kvsync.native import Segment
 from kvsync.replica.log import Log
 from kvsync.replica.segments import changes_of
+from kvsync.result import UnreadableKey
 from kvsync.run.holder import read_lease
+from kvsync.storages.contract import has_skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from kvsync.lease import LeaseRecord
     from kvsync.storages.contract import Storage, Tier
     from kvsync.types import Change
 
-__all__ = ["Status", "Verification", "log", "lost", "status", "verify"]
+__all__ = ["Status", "Verification", "log", "status", "verify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Verification:
     Attributes:
         same: how many keys have the same value on both sides.
         only_source, only_target, different: keys that have not.
-        unreadable: keys whose value cannot be read on one side or both.
+        unreadable: keys where one side holds something that cannot be read, or a name that cannot be a key, and why.
         expired: keys whose newest value has expired, but is still stored on one side, which does not support expiry.
         unlogged: {storage: keys whose value is not the one in its log}.
     """
@@ -67,7 +69,7 @@ class Verification:
     only_source: list[str] = field(default_factory=list)
     only_target: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: list[UnreadableKey] = field(default_factory=list)
     expired: list[str] = field(default_factory=list)
     unlogged: dict[str, list[str]] = field(default_factory=dict)
 
@@ -103,47 +105,70 @@ def log(storage: Storage, key: str | None) -> list[Change]:
     return sorted(changes_of(Segment.merge(logged.all_segments())), key=lambda change: change.order)
 
 
-def lost(storage: Storage) -> Iterator[LostValue]:
-    """Yield the values that lost a conflict in `storage`, oldest first."""
-    for name in storage.objects():
-        there = storage.load(name) if name.startswith(LOST_PREFIX) else None
-        if there is not None:
-            yield LostValue.decode(there.data, name, storage.name)
-
-
 def verify(source: Storage, target: Storage, environment: Environment) -> Verification:
     """Compare the values of two storages, and each with its log."""
     result = Verification()
-    one, other = _digests(source), _digests(target)
+    one, other = _Held.of(source), _Held.of(target)
+    one.look_for(other.digests.keys() - one.digests.keys())
+    other.look_for(one.digests.keys() - other.digests.keys())
+    result.unreadable = [
+        UnreadableKey(key, side, reason)
+        for side, held in (("source", one), ("target", other))
+        for key, reason in sorted(held.unreadable.items())
+    ]
     logs = _Logged.of(source), _Logged.of(target)
     now_ms = environment.now_ms() + CLOCK_SKEW_MS
     expired = _Logged(Segment.merge([log.newest for log in logs])).expired(now_ms)
-    for key in sorted(one.keys() | other.keys()):
+    _compare(result, one.digests, other.digests, expired, {entry.key for entry in result.unreadable})
+    for held, log_ in zip((one, other), logs, strict=True):
+        result.unlogged[held.storage.name] = log_.unlike(held, now_ms)
+    return result
+
+
+def _compare(
+    result: Verification,
+    one: Mapping[str, bytes],
+    other: Mapping[str, bytes],
+    expired: Mapping[str, bytes],
+    unreadable: AbstractSet[str],
+) -> None:
+    for key in sorted((one.keys() | other.keys()) - unreadable):
         if (key in one) != (key in other) and key in expired and expired[key] == one.get(key, other.get(key)):
             result.expired.append(key)
         elif key not in other:
             result.only_source.append(key)
         elif key not in one:
             result.only_target.append(key)
-        elif one[key] is None or other[key] is None:
-            result.unreadable.append(key)
         elif one[key] != other[key]:
             result.different.append(key)
         else:
             result.same += 1
-    for storage, held, log_ in zip((source, target), (one, other), logs, strict=True):
-        result.unlogged[storage.name] = log_.unlike(held, now_ms)
-    return result
 
 
-def _digests(storage: Storage) -> dict[str, bytes | None]:
-    """Return the digest of every value, or None if it cannot be read."""
-    values: dict[str, bytes | None] = {}
-    for keys, _ in storage.scan():
-        for key, found in digests(storage, keys):
-            if found is not None:
-                values[key] = found.digest if isinstance(found, Digested) else None
-    return values
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a storage holds: {key: digest of its value}, and {key or name: why it cannot be read}."""
+
+    storage: Storage
+    digests: dict[str, bytes] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, storage: Storage) -> _Held:
+        held = cls(storage)
+        for keys, _ in storage.scan():
+            held.look_for(keys)
+        if has_skipped(storage):
+            held.unreadable.update((entry.name, entry.reason) for entry in storage.skipped if not entry.harmless)
+        return held
+
+    def look_for(self, keys: Iterable[str]) -> None:
+        """Read keys; a listing leaves out what is no value, and proves no absence."""
+        for key, found in digests(self.storage, sorted(keys)):
+            if isinstance(found, Digested):
+                self.digests[key] = found.digest
+            elif found is not None:
+                self.unreadable[key] = found.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +189,9 @@ class _Logged:
         keys = self.newest.expired(now_ms)
         return {row[0]: row[5] for row in self.newest.find(keys) if row is not None}
 
-    def unlike(self, held: Mapping[str, bytes | None], now_ms: int) -> list[str]:
+    def unlike(self, held: _Held, now_ms: int) -> list[str]:
         """Return the keys whose value is not the one in the log, ascending."""
         logged = {change.key: change.digest for change in changes_of(self.newest) if not change.deletes}
-        optional = self.expired(now_ms).keys() - held.keys()
-        keys = (held.keys() | logged.keys()) - self.missing - optional
-        return sorted(key for key in keys if held.get(key) != logged.get(key))
+        optional = self.expired(now_ms).keys() - held.digests.keys()
+        keys = (held.digests.keys() | logged.keys()) - self.missing - optional - held.unreadable.keys()
+        return sorted(key for key in keys if held.digests.get(key) != logged.get(key))

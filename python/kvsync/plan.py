@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvsync.replica.segments import changes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from kvsync.result import SyncResult
-    from kvsync.run.delta import Exchange
+    from kvsync.native import Segment
+    from kvsync.result import MissingKey, SyncResult, UnreadableKey
     from kvsync.storages.contract import Tier
     from kvsync.types import Change, Conflict
 
@@ -20,18 +20,9 @@ __all__ = ["Plan"]
 SHOWN_MAX = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What a run would do.
-
-    Attributes:
-        source, target: the names of the storages.
-        exchange: the deltas, and the conflicts with their decisions.
-        guarantee: the tier of the weaker storage.
-        expiry_ignored: how many values would stay after they expire, in a storage without support for expiry.
-        creates: {side: what does not exist there yet and would be created, in words}.
-        notes: what is special about the two storages, one sentence each.
-        hint: why there is nothing to do although something may have been meant; empty as a rule.
 
     >>> import kvsync
     >>> plan = kvsync.plan({}, {}, changes=[kvsync.Put("a", b"1")])
@@ -39,45 +30,90 @@ class Plan:
     (1, 0)
     """
 
-    source: str
-    target: str
-    exchange: Exchange
-    guarantee: Tier
-    expiry_ignored: int
-    creates: dict[str, str]
-    notes: list[str]
-    hint: str
-    _apply: Callable[[], SyncResult] = field(repr=False)
+    _preview: SyncResult
+    _to_source: Segment
+    _to_target: Segment
+    _apply: Callable[[], SyncResult]
+
+    @property
+    def source(self) -> str:
+        """The name of the source."""
+        return self._preview.source
+
+    @property
+    def target(self) -> str:
+        """The name of the target."""
+        return self._preview.target
+
+    @property
+    def guarantee(self) -> Tier:
+        """The tier of the weaker storage, "T1" to "T4"."""
+        return self._preview.guarantee
+
+    @property
+    def expiry_ignored(self) -> int:
+        """How many values would stay after they expire, in a storage without support for expiry."""
+        return self._preview.expiry_ignored
+
+    @property
+    def creates(self) -> dict[str, str]:
+        """What does not exist yet and would be created, in words, by side."""
+        return self._preview.created
+
+    @property
+    def notes(self) -> list[str]:
+        """What is special about the two storages, one sentence each."""
+        return self._preview.notes
+
+    @property
+    def hint(self) -> str:
+        """Why there is nothing to do although something may have been meant; empty as a rule."""
+        return self._preview.hint
+
+    @property
+    def missing(self) -> list[MissingKey]:
+        """Keys whose newest value one side does not hold, as earlier runs found; a run would try them again."""
+        return self._preview.missing
+
+    @property
+    def unreadable(self) -> list[UnreadableKey]:
+        """Keys where a scan found something that it could not read."""
+        return self._preview.unreadable
 
     @property
     def to_target(self) -> Iterator[Change]:
-        """Changes that the target would get, ascending by key."""
-        return changes_of(self.exchange.to_target.copy)
+        """Changes that the target would get, ascending by key, but for deletes of what is not there."""
+        return changes_of(self._to_target)
 
     @property
     def to_source(self) -> Iterator[Change]:
-        """Changes that the source would get, ascending by key."""
-        return changes_of(self.exchange.to_source.copy)
+        """Changes that the source would get, ascending by key, but for deletes of what is not there."""
+        return changes_of(self._to_source)
 
     @property
     def to_target_count(self) -> int:
         """How many changes the target would get."""
-        return len(self.exchange.to_target.copy)
+        return len(self._to_target)
 
     @property
     def to_source_count(self) -> int:
         """How many changes the source would get."""
-        return len(self.exchange.to_source.copy)
+        return len(self._to_source)
 
     @property
     def conflicts(self) -> list[Conflict]:
         """Keys that both sides changed, with the decision for each."""
-        return self.exchange.conflicts
+        return self._preview.conflicts
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether nothing would change in either storage."""
         return not (self.to_target_count or self.to_source_count or self.conflicts)
+
+    @property
+    def complete(self) -> bool:
+        """Whether a run would leave the storages equal, as far as can be known: no key is missing or unreadable."""
+        return not (self.missing or self.unreadable)
 
     def apply(self) -> SyncResult:
         """Carry out the plan.
@@ -87,24 +123,46 @@ class Plan:
         """
         return self._apply()
 
+    def __repr__(self) -> str:
+        """Return the storages, and how much would be done."""
+        counts = f"to_target_count={self.to_target_count}, to_source_count={self.to_source_count}"
+        return f"Plan({self.source!r}, {self.target!r}, {counts}, conflicts={len(self.conflicts)})"
+
     def __str__(self) -> str:
-        """Return the plan for people: up to 20 lines for each direction, and for conflicts."""
+        """Return the plan for people: up to 20 lines of each kind."""
         lines = [f"source {self.source}", f"target {self.target}", f"guarantee {self.guarantee}"]
         lines += [f"creates {what}" for what in self.creates.values()]
         lines += [f"note: {note}" for note in self.notes]
-        if self.empty:
+        if self.empty and self.complete:
             return "\n".join([*lines, f"nothing to do{self.hint and f': {self.hint}'}"])
         lines += _listed("to target", self.to_target, self.to_target_count)
         lines += _listed("to source", self.to_source, self.to_source_count)
-        lines += [f"  conflict {c.key!r}: {c.winner} wins" for c in self.conflicts[:SHOWN_MAX]]
+        lines += _first_of((f"  conflict {c.key!r}: {c.winner} wins" for c in self.conflicts), len(self.conflicts))
+        for title, entries in (("missing", self.missing), ("unreadable", self.unreadable)):
+            shown = (f"  {title} {entry.key!r} in the {entry.side}: {entry.reason}" for entry in entries)
+            lines += _first_of(shown, len(entries))
         if self.expiry_ignored:
-            lines.append(f"expiry: {self.expiry_ignored} values stay after expiring, where expiry is not supported")
+            values = "1 value" if self.expiry_ignored == 1 else f"{self.expiry_ignored} values"
+            lines.append(f"expiry: {values} will stay after expiring: the storage does not support expiry")
         return "\n".join(lines)
 
 
 def _listed(title: str, changes: Iterator[Change], count: int) -> Iterator[str]:
-    yield f"{title}: {count} changes"
-    for _, change in zip(range(SHOWN_MAX), changes, strict=False):
-        yield f"  delete {change.key!r}" if change.deletes else f"  put {change.key!r} ({change.size} bytes)"
+    if count:
+        yield f"{title}: {_counted(count, 'change')}"
+        shown = (
+            f"  delete {change.key!r}" if change.deletes else f"  put {change.key!r} ({_counted(change.size, 'byte')})"
+            for change in changes
+        )
+        yield from _first_of(shown, count)
+
+
+def _first_of(lines: Iterable[str], count: int) -> Iterator[str]:
+    for _, line in zip(range(SHOWN_MAX), lines, strict=False):
+        yield line
     if count > SHOWN_MAX:
         yield f"  … and {count - SHOWN_MAX} more"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -131,3 +133,32 @@ def snapshot() -> Callable[[Path], dict[str, str]]:
         return found
 
     return take
+
+
+@pytest.fixture
+def on_terminal(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs a command on a terminal, and returns its exit code and what it showed."""
+
+    def call(*arguments: str, answer: str = "", variables: dict[str, str] | None = None) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+        child = launch(*arguments, variables={"TERM": "xterm", **(variables or {})}, **streams)
+        os.close(theirs)
+        shown = b""
+        while some := read_some(ours):
+            shown += some
+            if answer and b"[y/N]" in shown:
+                os.write(ours, answer.encode())
+                answer = ""
+        os.close(ours)
+        return child.wait(30), shown.decode()
+
+    return call
+
+
+def read_some(terminal: int) -> bytes:
+    """Return what is shown next, or nothing if the program has ended."""
+    assert select.select([terminal], [], [], 60)[0]
+    with contextlib.suppress(OSError):  # EIO: nobody has the other end open
+        return os.read(terminal, 4096)
+    return b""

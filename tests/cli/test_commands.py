@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,14 @@ from kvsync.inspection import Verification
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.options import Options
 from kvsync.process import UNKNOWN, Process, this_process
+from kvsync.result import UnreadableKey
 from kvsync.run.lock import lock
 from kvsync.storages import open_storage
-from kvsync.types import ANY
+from kvsync.storages.sqlite import SqliteStorage
+from kvsync.types import ANY, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.cli.conftest import Ended
 
@@ -38,6 +41,20 @@ def rows(database: str = "app.db") -> dict[str, bytes]:
 def statement(sql: str, *values: object, database: str = "app.db") -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(sql, values)
+
+
+@contextmanager
+def faulty_reads(key: str) -> Iterator[None]:
+    """Let the value of a key be unreadable in SQLite meanwhile."""
+    read = SqliteStorage.read
+
+    def faulty(self: SqliteStorage, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        values = read(self, keys)
+        return [Unreadable("worn out") if k == key else value for k, value in zip(keys, values, strict=True)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteStorage, "read", faulty)
+        yield
 
 
 def test_sync_makes_a_folder_and_a_new_database_equal(run: Run, pair: Pair) -> None:
@@ -127,6 +144,8 @@ def test_plan_names_keys_and_sync_then_does_it(run: Run, pair: Pair) -> None:
         "to_target",
         "to_source",
         "conflicts",
+        "missing",
+        "unreadable",
         "expiry_ignored",
         "creates",
         "notes",
@@ -152,12 +171,11 @@ def test_a_conflict_is_reported_with_where_its_loser_is_kept(run: Run, pair: Pai
     Path("notes/a").write_bytes(b"mine")
     statement("UPDATE kv SET value = CAST('theirs' AS BLOB) WHERE key = 'a'")
     ended = run("sync", *pair, "--conflict", "source")
-    assert "conflict   'a': the source wins; the other value is kept as index object lost/" in ended.out
-    name = ended.out.partition("index object ")[2].split()[0]
-    storage, _ = open_storage(pair[1])
-    assert storage.load(name) is not None
-    storage.close()
+    assert "conflict   'a': the source wins; the other value is kept, and `kvsync restore" in ended.out
+    command = shlex.split(ended.out.partition("`")[2].partition("`")[0])
     assert rows()["a"] == b"mine"
+    assert run(*command[1:]).code == DONE
+    assert rows()["a"] == b"theirs"
 
 
 def test_keep_both_names_the_copy(run: Run, pair: Pair) -> None:
@@ -167,7 +185,7 @@ def test_keep_both_names_the_copy(run: Run, pair: Pair) -> None:
     (conflict,) = run("sync", *pair, "--conflict", "keep-both", "--json").json["conflicts"]
     assert conflict["key"] == "a"
     assert conflict["winner"] in {"source", "target"}
-    assert conflict["loser_kept"] == f"key {conflict['kept_as']!r}"
+    assert conflict["restore"] == []
     assert {rows()["a"], rows()[conflict["kept_as"]]} == {b"mine", b"theirs"}
     assert conflict["source"].keys() == {
         "key",
@@ -235,6 +253,97 @@ def test_a_key_that_the_target_cannot_hold_is_reported_and_all_others_move(run: 
     assert "missing    'user/1'" in run("status", pair[1]).out
 
 
+def test_quiet_speaks_of_conflicts(run: Run, pair: Pair) -> None:
+    """`--quiet` hid what was decided."""
+    run("sync", *pair)
+    Path("notes/a").write_bytes(b"mine")
+    statement("UPDATE kv SET value = CAST('theirs' AS BLOB) WHERE key = 'a'")
+    for ended in (run("plan", *pair, "--quiet"), run("sync", *pair, "--quiet", "--dry-run")):
+        assert (ended.code, ended.out) == (DONE, "")
+        assert "conflict   'a': the " in ended.err
+    ended = run("sync", *pair, "--quiet", "--conflict", "source")
+    assert (ended.code, ended.out) == (DONE, "")
+    title, line = ended.err.splitlines()
+    assert title == "kvsync: notes <-> sqlite:///app.db"
+    assert line.startswith("  conflict   'a': the source wins; the other value is kept, and `kvsync restore ")
+    assert run("sync", *pair, "--quiet") == (DONE, "", "")
+
+
+def test_quiet_speaks_of_failures(run: Run, pair: Pair) -> None:
+    statement("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB CHECK (length(value) < 3))")
+    for command in (["sync"], ["plan"], ["sync", "--dry-run"]):
+        ended = run(*command, *pair, "--quiet")
+        assert (ended.code, ended.out) == (FAILED, "")
+        assert "missing    'user/1' in the target: " in ended.err
+    ended = run("verify", *pair, "--quiet")
+    assert (ended.code, ended.out) == (FAILED, "")
+    assert "NOT EQUAL" in ended.err
+    assert "'user/1'" in ended.err
+    Path("notes/.kvsync/manifest").write_bytes(b"nonsense")
+    ended = run("doctor", pair[0], "--quiet")
+    assert (ended.code, ended.out) == (FAILED, "")
+    assert "problem" in ended.err
+
+
+def test_plan_says_what_a_sync_would_leave_behind(run: Run, pair: Pair) -> None:
+    """It said that there was nothing to do, and ended with 0, where a sync ended with 1."""
+    statement("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB CHECK (length(value) < 3))")
+    assert run("sync", *pair).code == FAILED
+    planned = run("plan", *pair)
+    assert planned.code == FAILED
+    assert "nothing to do" not in planned.out
+    assert "missing    'user/1' in the target: " in planned.out
+    answer = run("plan", *pair, "--json")
+    assert answer.code == FAILED
+    assert answer.json["missing"] == run("sync", *pair, "--json").json["missing"]
+    assert run("sync", *pair, "--dry-run").code == FAILED
+    Path("notes/user/1").write_bytes(b"A")
+    assert run("plan", *pair).code == DONE
+    assert run("sync", *pair).code == DONE
+
+
+def test_plan_and_verify_name_what_cannot_be_read(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    statement("INSERT INTO kv VALUES ('odd', x'00')")
+    with faulty_reads("odd"):
+        planned, verified, synced = (run(name, *pair, "--json") for name in ("plan", "verify", "sync"))
+        for ended in (planned, verified, synced):
+            assert ended.code == FAILED
+            assert ended.json["unreadable"] == [{"key": "odd", "side": "target", "reason": "worn out"}]
+        assert "unreadable 'odd' in the target: worn out" in run("plan", *pair).out
+        assert run("commit", pair[1], "--json").json["unreadable"] == [{"key": "odd", "reason": "worn out"}]
+        committed = run("commit", pair[1], "--quiet")
+        assert (committed.code, committed.out) == (FAILED, "")
+        assert "unreadable 'odd': worn out" in committed.err
+    assert verified.json["only_target"] == []
+    assert run("sync", *pair).code == DONE
+
+
+def test_plan_leaves_out_deletes_of_what_is_not_there(run: Run, pair: Pair) -> None:
+    """Against an empty folder it listed every delete that was ever logged."""
+    run("sync", *pair)
+    for name in ("a", "b"):
+        Path("notes", name).unlink()
+    run("sync", *pair)
+    for options in ([], ["--no-scan"]):
+        answer = run("plan", pair[0], "new", *options, "--json").json
+        assert [(change["op"], change["key"]) for change in answer["to_target"]] == [("put", "user/1")]
+    Path("notes/user/1").unlink()
+    assert "delete   'user/1'" in run("plan", *pair, "--max-delete", "100%").out
+
+
+def test_a_value_of_unknown_age_has_no_time(run: Run, pair: Pair) -> None:
+    """Its time was shown as the beginning of 1970."""
+    statement("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB)")
+    statement("INSERT INTO kv VALUES ('k', x'00')")
+    run("commit", pair[1])
+    assert run("log", pair[1]).out.startswith("time unknown  ")
+    (change,) = run("log", pair[1], "--json").json["changes"]
+    assert change["time"] is None
+    assert "up to an unknown time" in run("status", pair[1]).out
+    assert "1970" not in run("status", pair[1], "--json").out
+
+
 def test_changes_alone_do_not_scan(run: Run, pair: Pair) -> None:
     run("sync", *pair)
     Path("notes/unseen").write_bytes(b"")
@@ -247,7 +356,7 @@ def test_changes_alone_do_not_scan(run: Run, pair: Pair) -> None:
 
 def test_no_scan_moves_only_logged_changes(run: Run, pair: Pair) -> None:
     assert run("sync", *pair, "--no-scan", "--json").json["pushed"] == 0
-    assert run("commit", pair[0], "--json").json == {"storage": "notes", "committed": 3}
+    assert run("commit", pair[0], "--json").json == {"storage": "notes", "committed": 3, "unreadable": []}
     assert run("sync", *pair, "--no-scan", "--json").json["pushed"] == 3
 
 
@@ -272,7 +381,7 @@ def test_log(run: Run, pair: Pair) -> None:
     assert len(bytes.fromhex(change["digest"])) == 32
     assert len(bytes.fromhex(change["origin"])) == 8
     assert change["time"].endswith("Z")
-    assert isinstance(change["stamp"], int)
+    assert int(change["stamp"]) > 1 << 53
     (delete,) = run("log", pair[0], "a", "--json").json["changes"]
     assert delete["digest"] is None
 
@@ -334,6 +443,7 @@ def test_verify(run: Run, pair: Pair) -> None:
         "only_source": ["b", "c"],
         "only_target": [],
         "different": ["a"],
+        "unreadable": [],
         "expired": [],
         "unlogged": {pair[0]: ["c"], pair[1]: ["a", "b"]},
     }
@@ -341,11 +451,14 @@ def test_verify(run: Run, pair: Pair) -> None:
 
 def test_verify_lists_keys_that_cannot_be_read(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     run("sync", *pair)
-    monkeypatch.setattr("kvsync.api.verify", lambda *_: Verification(same=2, unreadable=["a"]))
+    monkeypatch.setattr(
+        "kvsync.api.verify", lambda *_: Verification(same=2, unreadable=[UnreadableKey("a", "source", "odd")])
+    )
     ended = run("verify", *pair)
     assert ended.code == FAILED
     assert "NOT EQUAL: 2 keys with the same value" in ended.out
-    assert "unreadable: 1 key\n    'a'\n" in ended.out
+    assert "unreadable 'a' in the source: odd\n" in ended.out
+    assert run("verify", *pair, "--json").json["unreadable"] == [{"key": "a", "side": "source", "reason": "odd"}]
 
 
 def test_compact(run: Run, pair: Pair) -> None:
@@ -435,7 +548,7 @@ def test_demo_fails_when_a_check_fails(run: Run, tmp_path: Path, monkeypatch: py
 def test_help_and_version(spawn: Run) -> None:
     ended = spawn("--help")
     assert ended.code == DONE
-    for name in ("sync", "plan", "verify", "status", "log", "commit", "compact", "unlock", "demo"):
+    for name in ("sync", "plan", "verify", "status", "log", "lost", "restore", "commit", "compact", "unlock", "demo"):
         assert f"│ {name} " in ended.out
     assert "Exit codes" in ended.out
     version = spawn("--version")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sqlite3
 from contextlib import closing
@@ -172,9 +173,31 @@ def test_a_run_stopped_by_its_budget(run: Run, pair: Pair) -> None:
     assert_error(run("sync", *pair, "--max-delete", "50%"), BUDGET, "2 of 3 keys", "where: notes", "--max-delete")
     assert_error(run("plan", *pair, "--max-delete", "50%"), BUDGET)
     assert_error(run("commit", pair[0], "--max-delete", "50%"), BUDGET)
-    assert run("sync", *pair, "--max-delete", "50%", "--json").error["kind"] == "budget"
+    error = run("sync", *pair, "--max-delete", "50%", "--json").error
+    assert (error["kind"], error["deleted"], error["overwritten"], error["known"]) == ("budget", ["a", "b"], [], 3)
     assert_error(run("sync", *pair, "--max-delete", "1"), BUDGET)
     assert run("sync", *pair, "--max-delete", "2").code == DONE
+
+
+def test_the_error_of_the_budget_shows_how_to_go_on(run: Run, pair: Pair) -> None:
+    """It named no key, and no command that shows them."""
+    run("sync", *pair)
+    for name in ("a", "b"):
+        Path("notes", name).unlink()
+    for options in (["--max-delete", "1"], ["--max-delete=1", "--json", "--dry-run"]):
+        err = run("sync", *pair, "--conflict", "source", *options).err
+        assert "more than --max-delete allows: 'a', 'b'\n" in err
+        assert "`kvsync plan notes sqlite:///app.db --conflict source --max-delete 100%`" in err
+    command = shlex.split(err.split("`")[1])[1:]
+    assert [change["key"] for change in run(*command, "--json").json["to_target"]] == ["a", "b"]
+    go_on = err.partition("run again with ")[2].split()
+    assert run("sync", *pair, *go_on).code == DONE
+
+
+def test_the_budget_of_a_commit_names_no_plan(run: Run, pair: Pair) -> None:
+    run("commit", pair[0])
+    Path("notes/a").unlink()
+    assert_error(run("commit", pair[0], "--max-delete", "0"), BUDGET, "'a'", "run again with --max-delete 1")
 
 
 def test_a_folder_that_lost_all_its_files(run: Run, pair: Pair) -> None:
@@ -213,7 +236,7 @@ def test_unlock_takes_a_lease_that_cannot_be_read(run: Run, pair: Pair) -> None:
 
 
 def test_help_is_named_for_the_command(run: Run) -> None:
-    assert_error(run("snyc", "a", "b"), USAGE, "`kvsync --help`", '"sync"')
+    assert_error(run("snyc", "a", "b"), USAGE, "`kvsync --help`", "did you mean sync?")
     assert_error(run("sync", "a"), USAGE, "`kvsync sync --help`")
 
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
-import select
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +43,15 @@ SECRET = "hunter2"
         ["sync", "redis://me:hun'hunter2@host/0", "notes"],
         ["sync", "notes", "redis://me:a hunter2@host/0"],
         ["sync", "notes", "redis://me:a'b\"hunter2@host/0"],
+        ["sync", "notes", "redis://u:p@ss/hunter2@h/0"],
+        ["status", "redis://u:12?hunter2@h/0"],
+        ["plan", "notes", "postgresql://u:12#hunter2@h/0"],
+        ["doctor", "s3://bucket?sas=hunter2"],
+        ["sync", "notes", "copy", "redis:u:hunter2@h"],
+        ["sync", "notes", "redis:/u:hunter2@h"],
+        ["status", "u:hunter2@h/db"],
+        ["status", "rediss;//u:p@hunter2@h"],
+        ["lost", "notes", "key", "nats://u:a/hunter2@h/b"],
     ],
     ids=" ".join,
 )
@@ -127,35 +132,6 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capfd: pytest.Captur
     assert err.startswith("kvsync: to target: ")
     with shown_progress(Output(quiet=True)) as report:
         assert report is None
-
-
-@pytest.fixture
-def on_terminal(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str]]:
-    """Return a function that runs a command on a terminal, and returns its exit code and what it showed."""
-
-    def call(*arguments: str, answer: str = "", variables: dict[str, str] | None = None) -> tuple[int, str]:
-        ours, theirs = pty.openpty()
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
-        child = launch(*arguments, variables={"TERM": "xterm", **(variables or {})}, **streams)
-        os.close(theirs)
-        shown = b""
-        while some := read_some(ours):
-            shown += some
-            if answer and b"[y/N]" in shown:
-                os.write(ours, answer.encode())
-                answer = ""
-        os.close(ours)
-        return child.wait(30), shown.decode()
-
-    return call
-
-
-def read_some(terminal: int) -> bytes:
-    """Return what is shown next, or nothing if the program has ended."""
-    assert select.select([terminal], [], [], 60)[0]
-    with suppress(OSError):  # EIO: nobody has the other end open
-        return os.read(terminal, 4096)
-    return b""
 
 
 def test_unlock_asks_on_a_terminal(on_terminal: Terminals, pair: Pair) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import json
 import signal
 import time
 from pathlib import Path
@@ -9,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.cli import main
+from kvsync.cli.signals import EndedError
 from kvsync.environment import Environment
 from kvsync.lease import LeaseState
 from kvsync.options import Options
@@ -37,6 +42,20 @@ SqliteStorage.write = write
 sys.exit(main())
 """
 
+SLOW_TO_RELEASE = SLOW.replace(
+    "sys.exit(main())",
+    """
+from kvsync.run import lock
+give_back = lock._give_back
+def slow_give_back(leases, *, interrupted):
+    print("releasing", flush=True)
+    time.sleep(2)
+    give_back(leases, interrupted=interrupted)
+lock._give_back = slow_give_back
+sys.exit(main())
+""",
+)
+
 
 def is_held(target: str) -> bool:
     storage, _ = open_storage(target)
@@ -45,23 +64,65 @@ def is_held(target: str) -> bool:
     return record is not None and record.state is LeaseState.HELD
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_in_a_run_releases_the_leases(
-    run: Run, launch: Launch, pair: Pair, number: signal.Signals, code: int
+@pytest.mark.parametrize("options", [(), ("--json",), ("--quiet",)], ids=" ".join)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_in_a_run_releases_the_leases_and_is_told(
+    run: Run, launch: Launch, pair: Pair, number: signal.Signals, code: int, options: tuple[str, ...]
 ) -> None:
-    child = launch("sync", *pair, script=SLOW)
+    """SIGTERM and SIGHUP ended a run without a word, and `--json` without an object."""
+    child = launch("sync", *pair, *options, script=SLOW)
     assert child.stdout is not None
     assert child.stdout.readline() == "writing\n"
     assert is_held(pair[0])
     child.send_signal(number)
     out, err = child.communicate(timeout=30)
     assert child.returncode == code
-    assert out == ""
-    assert "Traceback" not in err
+    assert err == (
+        f"kvsync: error: interrupted by {number.name}; the leases were released\n"
+        "  next: run again; the next run continues where this one stopped\n"
+    )
+    if "--json" in options:
+        (line,) = out.splitlines()
+        error = json.loads(line)["error"]
+        assert (error["kind"], error["signal"]) == ("interrupted", number.name)
+    else:
+        assert out == ""
     assert not is_held(pair[0])
     assert not is_held(pair[1])
     assert run("sync", *pair, "--wait-seconds", "0").code == 0
     assert run("verify", *pair).code == 0
+
+
+def test_a_second_signal_does_not_cut_off_the_release(run: Run, launch: Launch, pair: Pair) -> None:
+    child = launch("sync", *pair, script=SLOW_TO_RELEASE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "writing\n"
+    child.send_signal(signal.SIGTERM)
+    assert child.stdout.readline() == "releasing\n"
+    child.send_signal(signal.SIGTERM)
+    child.send_signal(signal.SIGHUP)
+    child.communicate(timeout=30)
+    assert child.returncode == 143
+    assert not is_held(pair[0])
+    assert not is_held(pair[1])
+    assert run("sync", *pair, "--wait-seconds", "0").code == 0
+
+
+def test_a_terminal_that_was_closed_changes_no_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("kvsync.cli.prepare_streams", lambda: None)
+    monkeypatch.setattr("kvsync.cli.detach_output", lambda: None)
+
+    def hang_up(_tokens: list[str]) -> int:
+        raise EndedError(signal.SIGHUP)
+
+    monkeypatch.setattr("kvsync.cli._dispatch", hang_up)
+    monkeypatch.setattr("sys.stdout", Closed())
+    monkeypatch.setattr("sys.stderr", Closed())
+    assert main(["status", "notes", "--json"]) == 129
 
 
 def test_ctrl_c_while_waiting_for_a_lease(run: Run, launch: Launch, pair: Pair) -> None:

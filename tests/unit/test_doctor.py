@@ -21,15 +21,15 @@ from kvsync.lease import LeaseState
 from kvsync.probe import PROBE_PREFIX, probe
 from kvsync.run.holder import read_lease
 from kvsync.storages import open_storage
-from kvsync.storages.contract import SKIPPED_MAX, ObjectMismatch, Support, Tier
+from kvsync.storages.contract import SKIPPED_MAX, ObjectMismatch, OpaqueTokens, Support, Tier
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.wrapper import WrappedStorage
 from kvsync.testing import ExpiringStorage, Fault, FaultyStorage
-from kvsync.types import ABSENT, ANY
+from kvsync.types import ABSENT, ANY, Skipped, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import Literal
 
@@ -298,6 +298,44 @@ def test_what_is_passed_over_is_counted(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(kvsync.doctor(tmp_path).skipped) == SKIPPED_MAX
     assert main(["doctor", str(tmp_path)]) == 0
     assert "100 or more" in capsys.readouterr().out
+
+
+class Worn(WrappedStorage):
+    """Holds a value that cannot be read, and skips a name that cannot be a key."""
+
+    def __init__(self) -> None:
+        super().__init__(MappingStorage({"a": b"1", "worn": b"2"}))
+        supports = self.inner.capabilities.supports | {Support.SKIPPED}
+        self.capabilities = replace(self.inner.capabilities, tokens=OpaqueTokens(), supports=supports)
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        return (Skipped("bad\udc80name", "it is not UTF-8", harmless=False), Skipped("link", "it is a link"))
+
+    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+        yield ["a"], [b"token"]
+        yield ["worn"], [b""]
+
+    def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
+        values = super().read(keys)
+        return [Unreadable("bad sector") if k == "worn" else value for k, value in zip(keys, values, strict=True)]
+
+
+def test_what_a_run_would_leave_behind_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run ends with 1 for it, and doctor found nothing wrong."""
+    found = kvsync.doctor(Worn())
+    assert found.wrong == [
+        "the value of 'worn' cannot be read: bad sector",
+        "'bad\\udc80name' is left behind: it is not UTF-8",
+    ]
+    assert not found.healthy
+    monkeypatch.setattr("kvsync.opening.open_storage", lambda *_, **__: (Worn(), False))
+    assert main(["doctor", "memory:x"]) == 1
+    told = capsys.readouterr().out
+    assert "problem                       the value of 'worn' cannot be read" in told
+    assert "skipped, not values           1, such as 'link': it is a link" in told
 
 
 def test_the_command_tells_what_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,13 +19,13 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.cli",),
     ("kvsync.testing",),
     ("kvsync",),
-    ("kvsync.api",),
+    ("kvsync.api", "kvsync.losers"),
     ("kvsync.store", "kvsync.inspection", "kvsync.doctor"),
     ("kvsync.opening",),
     ("kvsync.plan",),
-    ("kvsync.run.steps", "kvsync.run.holder"),
+    ("kvsync.run.steps", "kvsync.run.holder", "kvsync.run.keeping"),
     ("kvsync.run.push", "kvsync.run.intend"),
-    ("kvsync.run.release", "kvsync.run.transfer", "kvsync.run.delta"),
+    ("kvsync.run.release", "kvsync.run.transfer", "kvsync.run.delta", "kvsync.run.forecast"),
     ("kvsync.run.conflicts", "kvsync.run.pull"),
     ("kvsync.run.commit", "kvsync.run.guard"),
     ("kvsync.run.lock",),
@@ -147,7 +147,7 @@ def test_nothing_outside_the_package_is_needed(name: str) -> None:
 
 def test_time_and_chance_come_from_outside() -> None:
     """Only the environment, defaults of arguments, and storages may name a clock or a source of randomness."""
-    allowed = {"kvsync.environment", "kvsync.api"}
+    allowed = {"kvsync.environment", "kvsync.api", "kvsync.losers"}
     for name, path in MODULES.items():
         if name in allowed or name.startswith(("kvsync.storages", "kvsync.cli", "kvsync.testing")):
             continue

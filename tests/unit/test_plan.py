@@ -24,7 +24,7 @@ def test_a_plan_lists_both_directions() -> None:
     assert [(change.key, change.size) for change in plan.to_target] == [("ours", 3)]
     assert [(change.key, change.deletes) for change in plan.to_source] == [("old", True), ("theirs", False)]
     text = str(plan)
-    assert "to target: 1 changes" in text
+    assert "to target: 1 change\n" in text
     assert "put 'ours' (3 bytes)" in text
     assert "delete 'old'" in text
     assert "put 'theirs' (5 bytes)" in text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kvsync
@@ -104,6 +104,7 @@ def shown_of(url: str) -> Iterator[str]:
         yield repr(parsed.endpoint())
 
 
+@settings(deadline=None)
 @given(st.sampled_from(FORMS), secrets_)
 def test_a_raw_password_is_never_shown(form: str, secret: str) -> None:
     if "x{}" in form:
@@ -113,12 +114,14 @@ def test_a_raw_password_is_never_shown(form: str, secret: str) -> None:
         assert WORD not in text
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PARAMETERS), parameters)
 def test_a_raw_parameter_is_never_shown(form: str, secret: str) -> None:
     for text in shown_of(form.format(secret)):
         assert WORD not in text
 
 
+@settings(deadline=None)
 @given(secrets_)
 def test_an_encoded_password_is_read_as_it_was(secret: str) -> None:
     endpoint = parse_url(f"redis://user:{quote(secret, safe='')}@host/0").endpoint()

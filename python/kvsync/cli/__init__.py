@@ -6,29 +6,18 @@ command and turns whatever ends it into an exit code.
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kvsync.cli.exitcodes import BROKEN_PIPE, INTERRUPTED, SIGNALLED
 from kvsync.cli.failure import report
 from kvsync.cli.output import OutputClosedError, detach_output, prepare_streams
+from kvsync.cli.signals import EndedError, ending_on_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import FrameType
+    from collections.abc import Sequence
 
 __all__ = ["main"]
-
-
-class _EndedError(BaseException):
-    """A signal asked the process to end; it unwinds like Ctrl-C, so that leases are released."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,21 +25,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
     try:
-        try:
-            with _ending_on_signals():
-                return _dispatch(tokens)
-        except _EndedError as error:
-            return SIGNALLED + error.number
-        except KeyboardInterrupt:
-            report(KeyboardInterrupt(), tokens)
-            return INTERRUPTED
-        except OutputClosedError:
-            raise
-        except Exception as error:  # noqa: BLE001 - users see an error, not a traceback
-            return report(error, tokens)
+        with ending_on_signals():
+            return _run(tokens)
+    except EndedError as error:
+        # It came while another error was reported.
+        return SIGNALLED + error.number
+
+
+def _run(tokens: list[str]) -> int:
+    try:
+        return _dispatch(tokens)
+    except EndedError as error:
+        return _report(error, tokens, SIGNALLED + error.number)
+    except KeyboardInterrupt as error:
+        return _report(error, tokens, INTERRUPTED)
     except OutputClosedError:
         detach_output()
         return BROKEN_PIPE
+    except Exception as error:  # noqa: BLE001 - users see an error, not a traceback
+        return _report(error, tokens)
 
 
 def _dispatch(tokens: list[str]) -> int:
@@ -60,22 +53,11 @@ def _dispatch(tokens: list[str]) -> int:
     return answer if isinstance(answer, int) else 0
 
 
-@contextmanager
-def _ending_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind like Ctrl-C, unless the process already has handlers for them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, _end)
+def _report(error: BaseException, tokens: list[str], code: int | None = None) -> int:
+    """Report an error and return its exit code; a signal's `code` holds even where nobody can read the report."""
     try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _end(number: int, _frame: FrameType | None) -> None:
-    raise _EndedError(number)
+        found = report(error, tokens)
+    except OutputClosedError:
+        detach_output()
+        found = BROKEN_PIPE
+    return found if code is None else code

@@ -12,7 +12,9 @@ from kvsync.cli.compact import compact
 from kvsync.cli.demo import demo
 from kvsync.cli.doctor import doctor
 from kvsync.cli.log import log
+from kvsync.cli.lost import lost
 from kvsync.cli.plan import plan
+from kvsync.cli.restore import restore
 from kvsync.cli.status import status
 from kvsync.cli.storages import storages
 from kvsync.cli.sync import sync
@@ -43,8 +45,13 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 _COMMANDS: tuple[Callable[..., int], ...] = (
-    *(sync, plan, verify, status, doctor, log),
+    *(sync, plan, verify, status, doctor, log, lost, restore),
     *(commit, compact, unlock, storages, demo),
 )
+_WITH_A_KEY = {log, lost}
+"""Commands with an argument that may be left out, which the help would call `[ARGS]`."""
+
 for _position, _command in enumerate(_COMMANDS):
-    app.command(_command, sort_key=_position)
+    _name = _command.__name__
+    _usage = f"Usage: kvsync {_name} [OPTIONS] STORAGE [KEY]" if _command in _WITH_A_KEY else None
+    app.command(_command, sort_key=_position, usage=_usage)

@@ -108,8 +108,11 @@ def _fields(line: bytes) -> dict[str, object]:
     except UnicodeDecodeError:
         message = "not UTF-8"
         raise _Malformed(message) from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        message = f"not JSON: {error}"
+    except json.JSONDecodeError as error:
+        message = f"not JSON: {error.msg} at column {error.colno}"
+        raise _Malformed(message) from None
+    except RecursionError:
+        message = "not JSON: nested too deeply"
         raise _Malformed(message) from None
     if not isinstance(fields, dict):
         message = 'not a JSON object such as {"op":"put","key":"user/1","value":"Ada"}'

@@ -1,12 +1,14 @@
 """`kvsync commit`: write and log changes in one storage."""
 
-from kvsync import api
 from kvsync.cli.changes import read_changes
-from kvsync.cli.exitcodes import DONE
+from kvsync.cli.left_behind import left_behind
 from kvsync.cli.options import ChangeOptions, LeaseOptions, Location
-from kvsync.cli.output import Output, counted
+from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import NO_LEASE, PLAIN
 from kvsync.cli.targets import opened
+from kvsync.environment import Environment
+from kvsync.options import Options
+from kvsync.run.steps import commit_and_look
 from kvsync.storages import redact
 
 __all__ = ["commit"]
@@ -24,16 +26,18 @@ def commit(
 ) -> int:
     """Write and log changes in one storage; a later sync moves them."""
     changes = read_changes(what.changes)
+    options = Options(
+        scan=what.scans,
+        max_delete=what.max_delete,
+        lease_seconds=lease.lease_seconds,
+        wait_seconds=lease.wait_seconds,
+    )
     with opened(storage, new=bool(changes)) as one:
-        count = api.commit(
-            one,
-            changes,
-            scan=what.scans,
-            max_delete=what.max_delete,
-            lease_seconds=lease.lease_seconds,
-            wait_seconds=lease.wait_seconds,
-        )
+        count, unread = commit_and_look(one, changes, options, Environment())
         name = redact(one.name)
-    output.result({"storage": name, "committed": count})
+    unreadable = [{"key": key, "reason": redact(reason)} for key, reason in unread.items()]
+    output.result({"storage": name, "committed": count, "unreadable": unreadable})
     output.say(f"{name}: {counted(count, 'change')} logged")
-    return DONE
+    lines = (f"  unreadable {key!r}: {redact(reason)}" for key, reason in unread.items())
+    output.alarm_all(first_of(lines, len(unread)), title=name)
+    return left_behind(output, [], unread)

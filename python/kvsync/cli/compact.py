@@ -1,12 +1,8 @@
 """`kvsync compact`: merge the log of a storage."""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from kvsync import api
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.options import Location
+from kvsync.cli.options import Location, WaitSeconds
 from kvsync.cli.output import Output, counted
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
@@ -19,7 +15,7 @@ def compact(
     storage: Location,
     /,
     *,
-    wait_seconds: Annotated[float, Parameter(help="How long to wait for a lease that somebody else holds.")] = 10.0,
+    wait_seconds: WaitSeconds = 10.0,
     output: Output = PLAIN,
 ) -> int:
     """Merge the log of a storage into one segment, and remove what is no longer needed.

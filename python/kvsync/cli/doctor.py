@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from kvsync import api
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.options import Location
-from kvsync.cli.output import Output
+from kvsync.cli.output import Output, first_of
 from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
 from kvsync.doctor import Diagnosis
@@ -28,6 +28,9 @@ def doctor(storage: Location, /, *, output: Output = PLAIN) -> int:
         found = api.doctor(one)
     output.result(_fields(found))
     output.say_all(_lines(found))
+    output.alarm_all(_problems(found), title=redact(found.storage))
+    if found.healthy and not found.unmade:
+        output.say("  no problems found")
     return DONE if found.healthy else FAILED
 
 
@@ -78,17 +81,18 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  round trip                    {found.round_trip_seconds * 1000:.2f} ms"
     if found.guarantee is not None:
         yield f"  guarantee                     {found.guarantee}, {GUARANTEES.get(found.guarantee, '')}"
-    if found.skipped:
-        first, more = found.skipped[0], " or more" if len(found.skipped) >= SKIPPED_MAX else ""
-        yield f"  skipped, not values           {len(found.skipped)}{more}, such as {first.name!r:.200}: {first.reason}"
+    skipped = [entry for entry in found.skipped if entry.harmless]
+    if skipped:
+        first, more = skipped[0], " or more" if len(skipped) >= SKIPPED_MAX else ""
+        yield f"  skipped, not values           {len(skipped)}{more}, such as {first.name!r:.200}: {first.reason}"
     if found.unmade:
         yield f"  not created yet               {redact(found.unmade)}; the first run creates it, so nothing was tested"
     for text in found.notes:
         yield f"  note                          {redact(text)}"
-    for text in found.wrong:
-        yield f"  problem                       {redact(text)}"
-    if found.healthy and not found.unmade:
-        yield "  no problems found"
+
+
+def _problems(found: Diagnosis) -> Iterator[str]:
+    yield from first_of((f"  problem                       {redact(text)}" for text in found.wrong), len(found.wrong))
 
 
 def _has_tokens(found: Diagnosis) -> bool:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kvsync import errors
+from kvsync.cli.advice import advice, command_of
 from kvsync.cli.exitcodes import FAILED, USAGE, exit_code_of
 from kvsync.cli.json_fields import conflict_fields, time_text
 from kvsync.cli.output import printable, write_line
-from kvsync.index.objects import LEASE
+from kvsync.cli.secrets import without_secrets
+from kvsync.cli.signals import EndedError
 from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from kvsync.types import Refusal
 
 __all__ = ["kind_of", "report"]
 
@@ -26,28 +29,20 @@ DEBUG = "KVSYNC_DEBUG"
 
 _OPTION = re.compile(r"\b(?:max_delete|max_drift_seconds|lease_seconds|wait_seconds)\b")
 
-_DELIMITER = re.compile(r"[\s'\"<>]")
+_FOR_PYTHON = re.compile(r" \(in Python [^)]*\)")
 
-_NEXT: tuple[tuple[type[BaseException], str], ...] = (
-    (errors.LockHeldError, "wait and run again; if the holder is dead, run `kvsync unlock STORAGE`"),
-    (errors.LockLostError, "run again; the next run continues where this one stopped"),
-    (errors.ConflictError, "choose a policy: --conflict latest, source, target or keep-both"),
-    (errors.BudgetError, "check the storage; if this is intended, allow it with --max-delete N or P%"),
-    (errors.FormatError, "upgrade kvsync"),
-    (errors.IndexDamagedError, "restore that object from a backup, or remove the whole index and scan again"),
-    (errors.SameStorageError, "name two different storages"),
-    (KeyboardInterrupt, "run again; the next run continues where this one stopped"),
-)
+_VERBATIM = {"key", "deleted", "overwritten", "conflicts", "refused"}
+"""Fields of an error that hold keys, which are told as they are."""
 
 
 def report(error: BaseException, tokens: Sequence[str]) -> int:
     """Print an error, as JSON too if the command line asks for it, and return its exit code."""
     if os.environ.get(DEBUG):
         for line in "".join(traceback.format_exception(error)).splitlines():
-            write_line(sys.stderr, _without_secrets(line, tokens))
+            write_line(sys.stderr, without_secrets(line, tokens))
     usage = _is_usage(error)
     fields = _fields(error, usage=usage)
-    safe = {name: value if name == "key" else _cleaned(value, tokens) for name, value in fields.items()}
+    safe = {name: value if name in _VERBATIM else _cleaned(value, tokens) for name, value in fields.items()}
     if _wants_json(tokens):
         write_line(sys.stdout, json.dumps({"error": safe}))
     for line in _lines(error, safe, tokens, usage=usage):
@@ -73,15 +68,32 @@ def _fields(error: BaseException, *, usage: bool) -> dict[str, object]:
         "storage": getattr(error, "storage", None),
         "key": getattr(error, "key", None),
     }
-    if isinstance(error, errors.LockHeldError):
-        fields |= {"owner": error.owner, "expires": time_text(error.expires)}
-    elif isinstance(error, errors.ConflictError):
-        fields |= {"conflicts": [conflict_fields(conflict) for conflict in error.conflicts]}
-    elif isinstance(error, errors.RefusedError):
-        fields |= {"refused": [{"key": refusal.key, "reason": redact(refusal.reason)} for refusal in error.refused]}
-    elif isinstance(error, errors.IndexDamagedError):
-        fields |= {"name": error.name, "offset": error.offset}
-    return fields
+    return fields | _further_fields(error)
+
+
+def _further_fields(error: BaseException) -> dict[str, object]:
+    """Return the facts that only some kinds of errors have."""
+    for kind, fields in _FURTHER:
+        if isinstance(error, kind):
+            return fields(error)
+    signal = _signal(error)
+    return {} if signal is None else {"signal": signal}
+
+
+def _refused(refusal: Refusal) -> dict[str, str]:
+    return {"key": refusal.key, "reason": redact(refusal.reason)}
+
+
+_FURTHER: tuple[tuple[type[errors.KvsyncError], Callable[[Any], dict[str, object]]], ...] = (
+    (errors.LockHeldError, lambda error: {"owner": error.owner, "expires": time_text(error.expires)}),
+    (errors.ConflictError, lambda error: {"conflicts": [conflict_fields(each) for each in error.conflicts]}),
+    (errors.RefusedError, lambda error: {"refused": [_refused(refusal) for refusal in error.refused]}),
+    (errors.IndexDamagedError, lambda error: {"name": error.name, "offset": error.offset}),
+    (
+        errors.BudgetError,
+        lambda error: {"deleted": error.deleted, "overwritten": error.overwritten, "known": error.known},
+    ),
+)
 
 
 def kind_of(error: BaseException, *, usage: bool) -> str:
@@ -89,23 +101,46 @@ def kind_of(error: BaseException, *, usage: bool) -> str:
     if isinstance(error, errors.KvsyncError):
         name = type(error).__name__.removesuffix("Error")
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
-    if isinstance(error, KeyboardInterrupt):
+    if _signal(error) is not None:
         return "interrupted"
     return "usage" if usage else "internal"
+
+
+def _signal(error: BaseException) -> str | None:
+    """Return the name of the signal that ended the command, or None where none did."""
+    if isinstance(error, EndedError):
+        return error.signal
+    return "SIGINT" if isinstance(error, KeyboardInterrupt) else None
 
 
 def _message(error: BaseException, *, usage: bool) -> str:
     if isinstance(error, errors.LockHeldError):
         return f"locked by {error.owner} until {time_text(error.expires)}"
     if isinstance(error, errors.KvsyncError):
-        return _OPTION.sub(lambda found: "--" + found[0].replace("_", "-"), error.message)
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; the leases were released"
+        message = _FOR_PYTHON.sub("", error.message)
+        return _OPTION.sub(lambda found: "--" + found[0].replace("_", "-"), message)
     if usage:
-        return " ".join(str(error).split())
-    if isinstance(error, OSError):
-        return f"{type(error).__name__}: {error}"
+        return _usage_message(error)
+    signal = _signal(error)
+    return _unexpected(error) if signal is None else f"interrupted by {signal}; the leases were released"
+
+
+def _unexpected(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename!r}"
     return f"unexpected {type(error).__name__}: {error}"
+
+
+def _usage_message(error: BaseException) -> str:
+    from kvsync.cli.usage import usage_text  # noqa: PLC0415 - it loads the parser, which is loaded by now
+
+    return usage_text(error, _commands())  # type: ignore[arg-type]
+
+
+def _commands() -> list[str]:
+    from kvsync.cli.app import app  # noqa: PLC0415 - a circle otherwise; it is loaded by now
+
+    return [name for name in app if not name.startswith("-")]
 
 
 def _lines(error: BaseException, safe: dict[str, object], tokens: Sequence[str], *, usage: bool) -> list[str]:
@@ -116,34 +151,14 @@ def _lines(error: BaseException, safe: dict[str, object], tokens: Sequence[str],
         places.append(f"index object {safe['name']}")
     if places:
         lines.append(f"  where: {_oneline(', '.join(places))}")
-    advice = _advice(error, tokens, usage=usage)
-    if advice is None:
-        return lines
-    storage = shlex.quote(str(safe["storage"] or "STORAGE"))
-    return [*lines, f"  next: {_oneline(advice.replace('STORAGE', storage))}"]
+    then = _next(error, safe, tokens, usage=usage)
+    return lines if then is None else [*lines, f"  next: {_oneline(then)}"]
 
 
-def _advice(error: BaseException, tokens: Sequence[str], *, usage: bool) -> str | None:
-    """Return what to do next; `STORAGE` stands for the storage concerned."""
-    if (
-        isinstance(error, errors.IndexDamagedError)
-        and error.name == LEASE
-        and not isinstance(error, errors.FormatError)
-    ):
-        return "if no run is active, replace it with `kvsync unlock STORAGE`"
-    for kind, text in _NEXT:
-        if isinstance(error, kind):
-            return text
-    if usage:
-        return f"see `{_command(tokens)} --help`"
-    return None if isinstance(error, errors.KvsyncError) else f"set {DEBUG}=1 to see where it happened"
-
-
-def _command(tokens: Sequence[str]) -> str:
-    """Return the command that was called, or `kvsync` alone if there is no such command."""
-    from kvsync.cli.app import app  # noqa: PLC0415 - a circle otherwise; it is loaded by now
-
-    return " ".join(["kvsync", *(token for token in tokens[:1] if token in set(app))])
+def _next(error: BaseException, safe: dict[str, object], tokens: Sequence[str], *, usage: bool) -> str | None:
+    if isinstance(error, errors.KvsyncError) or _signal(error) is not None:
+        return advice(error, tokens, str(safe["storage"] or ""), _commands())
+    return f"see `{command_of(tokens, _commands())} --help`" if usage else f"set {DEBUG}=1 to see where it happened"
 
 
 def _oneline(text: str) -> str:
@@ -156,15 +171,4 @@ def _wants_json(tokens: Sequence[str]) -> bool:
 
 
 def _cleaned(value: object, tokens: Sequence[str]) -> object:
-    return _without_secrets(value, tokens) if isinstance(value, str) else value
-
-
-def _without_secrets(text: str, tokens: Sequence[str]) -> str:
-    """Hide secrets: first those of the URLs on the command line, exactly, then whatever looks like one."""
-    for token in tokens:
-        # Inside a text a space, quote or bracket ends a URL. A token is one URL, so quote them before redacting it.
-        shown = redact(_DELIMITER.sub(lambda found: f"%{ord(found[0]):02X}", token))
-        if "***" in shown:
-            for form in (token, repr(token)[1:-1], json.dumps(token)[1:-1]):
-                text = text.replace(form, shown)
-    return redact(text)
+    return without_secrets(value, tokens) if isinstance(value, str) else value

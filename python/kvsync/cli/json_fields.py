@@ -5,12 +5,29 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from kvsync.storages.url import redact
+
 if TYPE_CHECKING:
+    from kvsync.index.lost import LostValue
+    from kvsync.result import MissingKey, UnreadableKey
     from kvsync.types import Change, Conflict
 
-__all__ = ["change_fields", "conflict_fields", "expiry_text", "id_text", "order_text", "stamp_fields", "time_text"]
+__all__ = [
+    "change_fields",
+    "conflict_fields",
+    "expiry_text",
+    "id_text",
+    "key_fields",
+    "lost_fields",
+    "order_text",
+    "stamp_fields",
+    "stamp_time",
+    "time_text",
+]
 
 STAMP_MS_SHIFT = 16
+KNOWN_SECONDS_MIN = 86_400
+"""A stamp of the first day of 1970 tells no time: it was given to a value of unknown age."""
 
 
 def time_text(seconds: float) -> str | None:
@@ -35,9 +52,19 @@ def id_text(replica: int) -> str:
     return f"{replica:016x}"
 
 
+def stamp_time(stamp: int) -> str | None:
+    """Return the time in a stamp, or None if it is not known.
+
+    >>> stamp_time(1_700_000_000_250 << 16), stamp_time(7)
+    ('2023-11-14T22:13:20.250Z', None)
+    """
+    seconds = (stamp >> STAMP_MS_SHIFT) / 1000
+    return time_text(seconds) if seconds >= KNOWN_SECONDS_MIN else None
+
+
 def stamp_fields(stamp: int) -> dict[str, object]:
-    """Return a stamp as a time and as a number."""
-    return {"time": time_text((stamp >> STAMP_MS_SHIFT) / 1000), "stamp": stamp}
+    """Return a stamp as a time and as the digits of a number, since many readers of JSON round a number over 2^53."""
+    return {"time": stamp_time(stamp), "stamp": str(stamp)}
 
 
 def change_fields(change: Change) -> dict[str, object]:
@@ -71,6 +98,23 @@ def order_text(conflict: Conflict, policy: str) -> str:
     """Return a note to follow the outcome of a conflict, if its policy goes by time and times are not exact."""
     goes_by_time = policy in {"latest", "keep-both"}
     return "" if conflict.certain or not goes_by_time else " (it is not certain which change is the later one)"
+
+
+def key_fields(entry: MissingKey | UnreadableKey) -> dict[str, object]:
+    """Return the fields of a key that a run leaves behind."""
+    return {"key": entry.key, "side": entry.side, "reason": redact(entry.reason)}
+
+
+def lost_fields(value: LostValue) -> dict[str, object]:
+    """Return the fields of a value that lost a conflict, without the value itself."""
+    return {
+        "id": value.id,
+        "key": value.key,
+        **stamp_fields(value.stamp),
+        "origin": id_text(value.origin),
+        "size": len(value.value),
+        "digest": value.digest.hex(),
+    }
 
 
 def conflict_fields(conflict: Conflict) -> dict[str, object]:

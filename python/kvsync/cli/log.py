@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from kvsync import api
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.json_fields import change_fields, expiry_text, id_text, stamp_fields
+from kvsync.cli.json_fields import change_fields, expiry_text, id_text, stamp_time
 from kvsync.cli.options import Location
 from kvsync.cli.output import Output
 from kvsync.cli.sync import PLAIN
@@ -14,7 +14,10 @@ from kvsync.cli.targets import opened
 from kvsync.storages import redact
 from kvsync.types import Change
 
-__all__ = ["log"]
+__all__ = ["UNKNOWN_TIME", "log"]
+
+UNKNOWN_TIME = f"{'time unknown':24}"
+"""As wide as a time."""
 
 
 def log(
@@ -40,7 +43,7 @@ def log(
 
 
 def _line(change: Change) -> str:
-    time = stamp_fields(change.stamp)["time"]
+    time = stamp_time(change.stamp) or UNKNOWN_TIME
     did = "delete" if change.deletes else f"put {change.size:,} B"
     decided = " (decides a conflict)" if change.decided else ""
     inexact = " (time not exact)" if change.inexact else ""

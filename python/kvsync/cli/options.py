@@ -6,7 +6,17 @@ from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
-__all__ = ["ChangeOptions", "LeaseOptions", "Location", "RunOptions", "Source", "Target", "flag"]
+__all__ = [
+    "ChangeOptions",
+    "FromId",
+    "LeaseOptions",
+    "Location",
+    "RunOptions",
+    "Source",
+    "Target",
+    "WaitSeconds",
+    "flag",
+]
 
 flag = partial(Parameter, negative="", show_default=False)
 """An option without a value, and without a `--no-` form."""
@@ -14,6 +24,16 @@ flag = partial(Parameter, negative="", show_default=False)
 Source: TypeAlias = Annotated[str, Parameter(help="One storage: a folder or a URL.")]
 Target: TypeAlias = Annotated[str, Parameter(help="The other storage.")]
 Location: TypeAlias = Annotated[str, Parameter(help="A folder or a URL.")]
+
+FromId: TypeAlias = Annotated[
+    str | None,
+    Parameter(
+        name="--from",
+        help="Id of the value, as `kvsync lost` lists it; its beginning is enough. Default: the newest of the key.",
+        show_default=False,
+    ),
+]
+WaitSeconds: TypeAlias = Annotated[float, Parameter(help="How long to wait for a lease that somebody else holds.")]
 
 SCAN = "Find what changed since the last scan. Default unless --changes is given."
 CHANGES = "File of changes to make in the (source) storage, as JSON lines; - is standard input."
@@ -68,4 +88,4 @@ class LeaseOptions:
     """
 
     lease_seconds: Annotated[float, Parameter(help="How long a lease lasts without renewal.")] = 60.0
-    wait_seconds: Annotated[float, Parameter(help="How long to wait for a lease that somebody else holds.")] = 10.0
+    wait_seconds: WaitSeconds = 10.0

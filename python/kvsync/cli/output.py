@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -26,6 +27,7 @@ __all__ = [
     "first_of",
     "prepare_streams",
     "printable",
+    "write_bytes",
     "write_line",
 ]
 
@@ -44,11 +46,11 @@ class Output:
 
     Attributes:
         json: print one JSON object.
-        quiet: print nothing for people, unless something is wrong.
+        quiet: print nothing for people but conflicts and failures.
     """
 
     json: Annotated[bool, flag(help="Print one JSON object on standard output.")] = False
-    quiet: Annotated[bool, flag(help="Print no summary and no progress.")] = False
+    quiet: Annotated[bool, flag(help="Print nothing but conflicts and failures.")] = False
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print one line of the result for people."""
@@ -59,6 +61,16 @@ class Output:
         """Print lines of the result for people."""
         for line in lines:
             self.say(line)
+
+    def alarm_all(self, lines: Iterable[str], *, title: str) -> None:
+        """Print what has to be known even where nothing else is to be said: then on standard error, below a title."""
+        if not self.json and not self.quiet:
+            self.say_all(lines)
+        elif not self.json:
+            for number, line in enumerate(lines):
+                if not number:
+                    write_line(sys.stderr, f"kvsync: {title}")
+                write_line(sys.stderr, line, "bad")
 
     def result(self, answer: Mapping[str, object]) -> None:
         """Print the result for programs: one object, ASCII only."""
@@ -87,6 +99,23 @@ def write_line(stream: TextIO, text: str, style: str | None = None) -> None:
     try:
         stream.write(line + "\n")
         stream.flush()
+    except OSError as error:
+        # EIO: a terminal that was closed.
+        if error.errno in {errno.EPIPE, errno.EIO}:
+            raise OutputClosedError from error
+        raise
+
+
+def write_bytes(data: bytes) -> None:
+    """Write bytes to standard output as they are.
+
+    Raises:
+        OutputClosedError: the reader went away.
+    """
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
     except BrokenPipeError as error:
         raise OutputClosedError from error
 

@@ -5,8 +5,9 @@ from warnings import catch_warnings, simplefilter
 
 from kvsync import api
 from kvsync.cli.changes import read_changes
-from kvsync.cli.exitcodes import DONE
-from kvsync.cli.json_fields import change_fields, conflict_fields, expiry_text, order_text
+from kvsync.cli.conflicts import conflict_lines
+from kvsync.cli.json_fields import change_fields, conflict_fields, expiry_text, key_fields
+from kvsync.cli.left_behind import left_behind, left_lines
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN, expiry_line, place_lines
@@ -14,7 +15,7 @@ from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
 from kvsync.plan import Plan
 from kvsync.storages import redact
-from kvsync.types import Change, Conflict
+from kvsync.types import Change
 
 __all__ = ["plan"]
 
@@ -31,15 +32,18 @@ def plan(
     """Show what sync would do, key by key, and write nothing.
 
     Accepts the options of sync. Takes no lease and overwrites nothing, so
-    --guard, --lease-seconds and --wait-seconds have no effect.
+    --guard, --lease-seconds and --wait-seconds have no effect. Exits with 1 if
+    there are keys that an earlier run could not move, or that cannot be read.
     """
     changes = read_changes(run.changes)
     with opened_pair(source, target, new=True, given=bool(changes)) as (one, other), catch_warnings():
         simplefilter("ignore", KvsyncWarning)  # the hint is part of what is shown
         found = api.plan(one, other, changes, conflict=run.conflict, scan=run.scans, max_delete=run.max_delete)
     output.result(_fields(found) if output.json else {})
-    output.say_all(_lines(found, run.conflict))
-    return DONE
+    output.say_all(_lines(found))
+    output.alarm_all(_alarms(found, run.conflict), title=_title(found))
+    output.say_all(_last_lines(found))
+    return left_behind(output, found.missing, found.unreadable, planned=True)
 
 
 def _fields(found: Plan) -> dict[str, object]:
@@ -50,6 +54,8 @@ def _fields(found: Plan) -> dict[str, object]:
         "to_target": [change_fields(change) for change in found.to_target],
         "to_source": [change_fields(change) for change in found.to_source],
         "conflicts": [conflict_fields(conflict) for conflict in found.conflicts],
+        "missing": [key_fields(missing) for missing in found.missing],
+        "unreadable": [key_fields(unreadable) for unreadable in found.unreadable],
         "guarantee": found.guarantee,
         "expiry_ignored": found.expiry_ignored,
         "creates": {side: redact(what) for side, what in found.creates.items()},
@@ -58,14 +64,24 @@ def _fields(found: Plan) -> dict[str, object]:
     }
 
 
-def _lines(found: Plan, policy: str) -> Iterator[str]:
-    yield f"{redact(found.source)} <-> {redact(found.target)} (plan: nothing is written)"
-    if found.empty:
+def _title(found: Plan) -> str:
+    return f"{redact(found.source)} <-> {redact(found.target)} (plan: nothing is written)"
+
+
+def _lines(found: Plan) -> Iterator[str]:
+    yield _title(found)
+    if found.empty and found.complete:
         yield "  nothing to do"
     yield from _direction("target", found.to_target, found.to_target_count)
     yield from _direction("source", found.to_source, found.to_source_count)
-    conflicts = (_conflict_line(conflict) + order_text(conflict, policy) for conflict in found.conflicts)
-    yield from first_of(conflicts, len(found.conflicts))
+
+
+def _alarms(found: Plan, policy: str) -> Iterator[str]:
+    yield from conflict_lines(found.conflicts, found.source, found.target, policy, planned=True)
+    yield from left_lines(found.missing, found.unreadable)
+
+
+def _last_lines(found: Plan) -> Iterator[str]:
     yield from expiry_line(found.expiry_ignored)
     yield from place_lines(found.creates, found.notes, found.hint, will=True)
     yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"
@@ -81,8 +97,3 @@ def _change_line(change: Change) -> str:
     if change.deletes:
         return f"    delete   {change.key!r}"
     return f"    put      {change.key!r} ({counted(change.size, 'byte')}{expiry_text(change)})"
-
-
-def _conflict_line(conflict: Conflict) -> str:
-    kept = f"; the other value is kept as key {conflict.kept_as!r}" if conflict.kept_as is not None else ""
-    return f"  conflict   {conflict.key!r}: the {conflict.winner} wins{kept}"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from kvsync import api, inspection
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.json_fields import id_text, stamp_fields, time_text
+from kvsync.cli.json_fields import id_text, stamp_fields, stamp_time, time_text
 from kvsync.cli.options import Location
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import GUARANTEES, PLAIN
@@ -82,7 +82,7 @@ def _lines(found: inspection.Status) -> Iterator[str]:
     yield f"  log        {', '.join(counted(count, noun) for count, noun in log)}"
     for origin, stamp in sorted(found.vector.items()):
         whose = "its own changes" if origin == found.replica else f"changes of {id_text(origin)}"
-        yield f"  knows      {whose} up to {stamp_fields(stamp)['time']}"
+        yield f"  knows      {whose} up to {stamp_time(stamp) or 'an unknown time'}"
     yield f"  peers      {', '.join(map(id_text, found.peers)) or 'none'}"
     yield f"  lease      {lease_line(found.lease)}"
     missing = (f"  missing    {key!r}: {redact(reason)}" for key, reason in found.missing.items())

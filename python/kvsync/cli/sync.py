@@ -9,16 +9,16 @@ from cyclopts import Parameter
 
 from kvsync import api
 from kvsync.cli.changes import read_changes
-from kvsync.cli.exitcodes import DONE, FAILED
-from kvsync.cli.json_fields import conflict_fields, order_text
+from kvsync.cli.conflicts import conflict_lines, restore_commands
+from kvsync.cli.json_fields import conflict_fields, key_fields
+from kvsync.cli.left_behind import left_behind, left_lines
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, flag
-from kvsync.cli.output import Output, counted, first_of
+from kvsync.cli.output import Output, counted
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
-from kvsync.result import MissingKey, SyncResult, UnreadableKey
+from kvsync.result import SyncResult
 from kvsync.storages import Tier, redact
-from kvsync.types import Conflict
 
 __all__ = ["GUARANTEES", "expiry_line", "place_lines", "sync"]
 
@@ -73,33 +73,16 @@ def sync(
             max_drift_seconds=max_drift_seconds,
             on_progress=on_progress,
         )
-        kept = {} if dry_run else _kept(result.conflicts)
     seconds = time.perf_counter() - started
-    output.result(_fields(result, kept, seconds, dry_run=dry_run))
-    output.say_all(_lines(result, kept, seconds, run.conflict, dry_run=dry_run))
-    return _outcome(result, output, dry_run=dry_run)
+    output.result(_fields(result, seconds, dry_run=dry_run))
+    names = redact(result.source), redact(result.target)
+    output.say_all(_lines(result, dry_run=dry_run))
+    output.alarm_all(_alarms(result, run.conflict, dry_run=dry_run), title=" <-> ".join(names))
+    output.say_all(_last_lines(result, seconds, dry_run=dry_run))
+    return left_behind(output, result.missing, result.unreadable, planned=dry_run)
 
 
-def _outcome(result: SyncResult, output: Output, *, dry_run: bool) -> int:
-    """Return the exit code: a run that left keys behind has not made the storages equal."""
-    if dry_run or not (result.missing or result.unreadable):
-        return DONE
-    if result.missing:
-        count = counted(len(result.missing), "key")
-        output.warn(f"{count} could not be moved; all others were, and the next run tries again")
-    if result.unreadable:
-        count = counted(len(result.unreadable), "key")
-        output.warn(f"{count} could not be read; all others were, and the next run looks again")
-    return FAILED
-
-
-def _kept(conflicts: list[Conflict]) -> dict[str, str]:
-    """Return {key: where its losing value is kept}, for each one that is kept."""
-    kept = {c.key: f"index object {' and '.join(c.lost_as)}" for c in conflicts if c.lost_as}
-    return kept | {c.key: f"key {c.kept_as!r}" for c in conflicts if c.kept_as is not None}
-
-
-def _fields(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run: bool) -> dict[str, object]:
+def _fields(result: SyncResult, seconds: float, *, dry_run: bool) -> dict[str, object]:
     return {
         "source": redact(result.source),
         "target": redact(result.target),
@@ -108,10 +91,11 @@ def _fields(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run
         "pulled": result.pulled,
         "committed": dict(zip(("source", "target"), result.committed, strict=True)),
         "conflicts": [
-            conflict_fields(conflict) | {"loser_kept": kept.get(conflict.key)} for conflict in result.conflicts
+            conflict_fields(conflict) | {"restore": restore_commands(conflict, result.source, result.target)}
+            for conflict in result.conflicts
         ],
-        "missing": [_key_fields(missing) for missing in result.missing],
-        "unreadable": [_key_fields(unreadable) for unreadable in result.unreadable],
+        "missing": [key_fields(missing) for missing in result.missing],
+        "unreadable": [key_fields(unreadable) for unreadable in result.unreadable],
         "operations": {side: dict(counter) for side, counter in result.operations.items()},
         "guarantee": result.guarantee,
         "expiry_ignored": result.expiry_ignored,
@@ -122,11 +106,7 @@ def _fields(result: SyncResult, kept: dict[str, str], seconds: float, *, dry_run
     }
 
 
-def _key_fields(entry: MissingKey | UnreadableKey) -> dict[str, str]:
-    return {"key": entry.key, "side": entry.side, "reason": redact(entry.reason)}
-
-
-def _lines(result: SyncResult, kept: dict[str, str], seconds: float, policy: str, *, dry_run: bool) -> Iterator[str]:
+def _lines(result: SyncResult, *, dry_run: bool) -> Iterator[str]:
     moved = "would move" if dry_run else "moved     "
     in_source, in_target = result.committed
     title = f"{redact(result.source)} <-> {redact(result.target)}"
@@ -135,13 +115,16 @@ def _lines(result: SyncResult, kept: dict[str, str], seconds: float, policy: str
     if result.pushed or result.pulled:
         yield f"  {moved} {result.pushed:,} to the target, {result.pulled:,} to the source"
     else:
-        yield f"  {moved} nothing: there is nothing to do"
-    conflicts = (
-        _conflict_line(conflict, kept, dry_run=dry_run) + order_text(conflict, policy) for conflict in result.conflicts
-    )
-    yield from first_of(conflicts, len(result.conflicts))
-    yield from first_of((_key_line("missing", missing) for missing in result.missing), len(result.missing))
-    yield from first_of((_key_line("unreadable", each) for each in result.unreadable), len(result.unreadable))
+        left = result.missing or result.unreadable
+        yield f"  {moved} nothing{'' if left else ': there is nothing to do'}"
+
+
+def _alarms(result: SyncResult, policy: str, *, dry_run: bool) -> Iterator[str]:
+    yield from conflict_lines(result.conflicts, result.source, result.target, policy, planned=dry_run)
+    yield from left_lines(result.missing, result.unreadable)
+
+
+def _last_lines(result: SyncResult, seconds: float, *, dry_run: bool) -> Iterator[str]:
     yield from expiry_line(result.expiry_ignored)
     yield from place_lines(result.created, result.notes, result.hint, will=dry_run)
     yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'defined by its adapter')}"
@@ -160,18 +143,3 @@ def place_lines(created: Mapping[str, str], notes: Iterable[str], hint: str, *, 
     yield from (f"  note       {redact(note)}" for note in notes)
     if hint:
         yield f"  hint       {hint}"
-
-
-def _conflict_line(conflict: Conflict, kept: dict[str, str], *, dry_run: bool) -> str:
-    losing = conflict.target if conflict.winner == "source" else conflict.source
-    if losing.deletes:
-        loser = "the other side had deleted it"
-    elif conflict.key in kept:
-        loser = f"the other value is kept as {kept[conflict.key]}"
-    else:
-        loser = "the other value would be kept" if dry_run else "the other value was not kept"
-    return f"  conflict   {conflict.key!r}: the {conflict.winner} wins; {loser}"
-
-
-def _key_line(title: str, entry: MissingKey | UnreadableKey) -> str:
-    return f"  {title:<10} {entry.key!r} in the {entry.side}: {redact(entry.reason)}"

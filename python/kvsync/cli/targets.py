@@ -29,6 +29,9 @@ def opened(target: str, *, new: bool = False) -> Iterator[Storage]:
         UsageError: the name is wrong.
         StorageError: it does not exist.
     """
+    if not target:
+        message = "the name of a storage is empty: name a folder or a URL"
+        raise UsageError(message)
     if scheme_of(target) is None and Path(target).is_file():
         message = f"this is a file, not a folder; if it is a SQLite database, write sqlite:///{target}"
         raise UsageError(message, storage=target)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from kvsync import api, inspection
 from kvsync.cli.exitcodes import DONE, FAILED
+from kvsync.cli.json_fields import key_fields
+from kvsync.cli.left_behind import left_lines
 from kvsync.cli.options import Source, Target
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import PLAIN
@@ -22,8 +24,13 @@ def verify(source: Source, target: Target, /, *, output: Output = PLAIN) -> int:
         found = api.verify(one, other)
         names = redact(one.name), redact(other.name)
     output.result(_fields(found, names))
-    output.say_all(_lines(found, names))
-    return DONE if found.equal else FAILED
+    title = " <-> ".join(names)
+    output.say(title)
+    if found.equal:
+        output.say_all(_lines(found))
+        return DONE
+    output.alarm_all(_lines(found), title=title)
+    return FAILED
 
 
 def _fields(found: inspection.Verification, names: tuple[str, str]) -> dict[str, object]:
@@ -35,24 +42,24 @@ def _fields(found: inspection.Verification, names: tuple[str, str]) -> dict[str,
         "only_source": found.only_source,
         "only_target": found.only_target,
         "different": found.different,
+        "unreadable": [key_fields(unreadable) for unreadable in found.unreadable],
         "expired": found.expired,
         "unlogged": {redact(name): keys for name, keys in found.unlogged.items()},
     }
 
 
-def _lines(found: inspection.Verification, names: tuple[str, str]) -> Iterator[str]:
-    yield f"{names[0]} <-> {names[1]}"
+def _lines(found: inspection.Verification) -> Iterator[str]:
     yield f"  {'equal' if found.equal else 'NOT EQUAL'}: {counted(found.same, 'key')} with the same value"
     for title, keys in (
         ("only in the source", found.only_source),
         ("only in the target", found.only_target),
         ("different", found.different),
-        ("unreadable", found.unreadable),
         ("expired, but still stored on one side", found.expired),
     ):
         if keys:
             yield f"  {title}: {counted(len(keys), 'key')}"
             yield from first_of((f"    {key!r}" for key in keys), len(keys))
+    yield from left_lines([], found.unreadable)
     for name, keys in found.unlogged.items():
         if keys:
             yield f"  {redact(name)}: {counted(len(keys), 'key')} changed since the last run"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kvsync.index.objects import field_error, is_uint, pack, unpack
@@ -20,14 +20,14 @@ FIELDS = ("key", "origin", "stamp", "flags", "digest", "value")
 
 @dataclass(frozen=True, slots=True)
 class LostValue:
-    """A value that lost a conflict: the change that it belonged to, and the value."""
+    """A value that lost a conflict, or that a restored one replaced: the change that it belonged to, and the value."""
 
     key: str
     origin: int
     stamp: int
     flags: int
     digest: bytes
-    value: bytes
+    value: bytes = field(repr=False)
 
     @classmethod
     def of(cls, change: Change, value: bytes) -> LostValue:
@@ -35,9 +35,14 @@ class LostValue:
         return cls(change.key, change.origin, change.stamp, change.flags, change.digest, value)
 
     @property
+    def id(self) -> str:
+        """What names it among the lost values of its storage; the ids of a key ascend with time."""
+        return f"{self.stamp:016x}-{self.origin:016x}-{self.digest[:4].hex()}"
+
+    @property
     def name(self) -> str:
         """The object's name below `.kvsync/`."""
-        return f"{LOST_PREFIX}{self.stamp:016x}-{self.origin:016x}-{self.digest[:4].hex()}"
+        return f"{LOST_PREFIX}{self.id}"
 
     def encode(self) -> bytes:
         """Return the sealed object."""

@@ -15,6 +15,7 @@ from kvsync.native import digest_values
 from kvsync.result import MissingKey, SyncResult, UnreadableKey
 from kvsync.run.commit import checked, commit_found, commit_given, find_changes
 from kvsync.run.delta import exchange_of
+from kvsync.run.forecast import effective, still_missing
 from kvsync.run.intend import intend
 from kvsync.run.lock import Settled, ensure_leased, identify, lock, opened
 from kvsync.run.pull import pull
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.index.manifest import Manifest
+    from kvsync.native import Segment
     from kvsync.options import Options
     from kvsync.run.delta import Exchange
     from kvsync.run.push import Pushed
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Delete, Put
 
-__all__ = ["Basis", "Preview", "commit", "compact", "preview", "sync"]
+__all__ = ["Basis", "Preview", "commit", "commit_and_look", "compact", "preview", "sync"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,13 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a run would do, and what that was calculated from."""
+    """What a run would do, and what that was calculated from.
 
-    exchange: Exchange
+    `to_source` and `to_target` are the changes that the sides would get, but for deletes of what is not there.
+    """
+
+    to_source: Segment
+    to_target: Segment
     basis: Basis
     result: SyncResult
 
@@ -116,11 +122,19 @@ def preview(
     result = _result(storages, pair, exchange)
     if not changes and not options.scan and not _is_logged(pair):
         result.hint = _hint(source, target)
-    return Preview(exchange, basis, result)
+    to_source = effective(pair.source, exchange.to_source.copy)
+    return Preview(to_source, effective(pair.target, exchange.to_target.copy), basis, result)
 
 
 def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, environment: Environment) -> int:
     """Log changes in one storage, without a peer; return how many; see `kvsync.commit`."""
+    return commit_and_look(storage, changes, options, environment)[0]
+
+
+def commit_and_look(
+    storage: Storage, changes: Iterable[Put | Delete], options: Options, environment: Environment
+) -> tuple[int, dict[str, str]]:
+    """Log changes in one storage; return how many, and {key or name: why} of what a scan could not read."""
     changes = checked(changes)
     with lock((storage,), options, environment) as sides:
         assert not isinstance(sides, Settled)  # noqa: S101 - only a run that may find both sides equal gets that
@@ -130,7 +144,7 @@ def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, 
             side = commit_found(side)
         side = commit_given(side, changes, environment, last=True, read_again=False)
         finalise(Applied.nothing(side), None, environment)
-    return side.committed
+    return side.committed, dict(side.scan.unreadable) if side.scan is not None else {}
 
 
 def compact(storage: Storage, options: Options, environment: Environment) -> tuple[int, int]:
@@ -227,6 +241,8 @@ def _result(
     result.expiry_ignored = pair.source.unexpiring + sum(each.unexpiring for each in inbound)
     if pushed is None:
         result.pushed, result.pulled = len(exchange.to_target.copy), len(exchange.to_source.copy)
+        inbounds = (pair.target, exchange.to_target), (pair.source, exchange.to_source)
+        result.missing = [key for side, inbound in inbounds for key in still_missing(side, inbound)]
         return result
     result.pushed, result.pulled = pushed.target.count, pushed.source.count
     result.missing = [

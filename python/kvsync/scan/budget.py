@@ -15,6 +15,9 @@ __all__ = ["Budget", "check_budget"]
 FLOOR_COUNT = 3
 """The default budget allows so many whatever the part: who edits one note of one has lost nothing."""
 
+SHOWN_COUNT = 5
+"""An error names so many of the keys; its attributes list them all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -64,7 +67,8 @@ def check_budget(
         BudgetError: it did, or everything is gone.
     """
     touched = len(deletes) + len(overwritten)
-    if deletes and emptied and not budget.everything:
+    all_gone = bool(deletes) and emptied and not budget.everything
+    if all_gone:
         message = (
             f"all {known} keys are gone. If that is intended, allow it with max_delete='100%'. If not, check that the "
             "right storage is mounted and named; if it lost its values, remove its index too, as docs/storages.md "
@@ -73,8 +77,14 @@ def check_budget(
     elif not budget.allows(touched, known):
         message = (
             f"since the last scan, {len(deletes)} of {known} keys were deleted and {len(overwritten)} overwritten, "
-            "more than max_delete allows; check them, then raise it"
+            f"more than max_delete allows: {_first_of([*deletes, *overwritten])}"
         )
     else:
         return
-    raise BudgetError(message, storage=name, deleted=deletes, overwritten=overwritten, known=known)
+    raise BudgetError(message, storage=name, deleted=deletes, overwritten=overwritten, known=known, emptied=all_gone)
+
+
+def _first_of(keys: Sequence[str]) -> str:
+    """Return the first keys, and how many more there are."""
+    shown = ", ".join(repr(key) for key in keys[:SHOWN_COUNT])
+    return shown if len(keys) <= SHOWN_COUNT else f"{shown} and {len(keys) - SHOWN_COUNT} more"

@@ -1,0 +1,101 @@
+"""Put back a value that lost a conflict, as a change that the next run moves; or discard such values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError, UsageError
+from kvsync.index.lost import LOST_PREFIX, LostValue
+from kvsync.native import digest_values, stamp_after
+from kvsync.run.commit import commit_given
+from kvsync.run.lock import Settled, ensure_leased, lock
+from kvsync.run.release import Applied, finalise
+from kvsync.types import ANY, Change, Put, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.options import Options
+    from kvsync.run.side import Side
+    from kvsync.storages.contract import Storage
+
+__all__ = ["chosen", "discard", "kept", "restore"]
+
+
+def kept(storage: Storage, key: str | None = None, from_id: str | None = None) -> Iterator[LostValue]:
+    """Yield the values that are kept in a storage, of all keys or one, oldest first.
+
+    With `from_id`, only those whose ids begin with it are read: an id does not tell the key.
+    """
+    for name in storage.objects():
+        there = storage.load(name) if name.startswith(f"{LOST_PREFIX}{from_id or ''}") else None
+        if there is not None:
+            value = LostValue.decode(there.data, name, storage.name)
+            if key is None or value.key == key:
+                yield value
+
+
+def chosen(values: Sequence[LostValue], key: str, from_id: str | None, *, storage: str) -> LostValue:
+    """Return the newest of the values that are kept for `key`, or the only one whose id begins with `from_id`.
+
+    Raises:
+        UsageError: there is none, or there are several of that id.
+    """
+    of_id = "" if from_id is None else f" with an id that begins with {from_id!r}"
+    if not values:
+        message = f"no value of {key!r} that lost a conflict is kept here{of_id}"
+        raise UsageError(message, storage=storage, key=key)
+    if from_id is not None and len(values) > 1:
+        message = f"{len(values)} values of {key!r} are kept{of_id}; give more of it"
+        raise UsageError(message, storage=storage, key=key)
+    return max(values, key=lambda value: value.id)
+
+
+def restore(storage: Storage, key: str, from_id: str | None, options: Options, environment: Environment) -> LostValue:
+    """Write a kept value and log it; the value that it replaces is kept in its stead."""
+    with lock((storage,), options, environment) as sides:
+        assert not isinstance(sides, Settled)  # noqa: S101 - only a run that may find both sides equal gets that
+        (side,) = sides
+        value = chosen(list(kept(storage, key, from_id)), key, from_id, storage=storage.name)
+        _keep_current(side, value, environment)
+        side = commit_given(side, [Put(key, value.value)], environment, last=True, read_again=False)
+        finalise(Applied.nothing(side), None, environment)
+    return value
+
+
+def discard(storage: Storage, values: Iterable[LostValue], options: Options, environment: Environment) -> int:
+    """Remove kept values for good; return how many of them were there."""
+    wanted = {value.name for value in values}
+    with lock((storage,), options, environment):
+        names = sorted(wanted.intersection(storage.objects()))
+        if names:
+            storage.remove(names, ANY)
+    return len(names)
+
+
+def _keep_current(side: Side, value: LostValue, environment: Environment) -> None:
+    """Keep what is at the key now, so that restoring can be undone.
+
+    Raises:
+        StorageError: what is there cannot be read.
+    """
+    (current,) = side.storage.read([value.key])
+    if isinstance(current, Unreadable):
+        message = f"cannot restore {value.key!r}, since what is there now cannot be read: {current.reason}"
+        raise StorageError(message, storage=side.storage.name, key=value.key)
+    if current is None or current == value.value:
+        return
+    ensure_leased(side)
+    lost = LostValue.of(_change_of(side, value.key, current, environment), current)
+    side.storage.store(lost.name, lost.encode(), ANY)
+
+
+def _change_of(side: Side, key: str, current: bytes, environment: Environment) -> Change:
+    """Return the logged change that set a value; where it is not logged yet, the one that it would become."""
+    (digest,) = digest_values([current])
+    (logged,) = side.log.newest([key])
+    if logged is not None and logged.digest == digest:
+        return logged
+    stamp = stamp_after(environment.now_ms(), side.log.manifest.clock)
+    return Change(key, side.origin, stamp, 0, len(current), digest)
