@@ -15,7 +15,7 @@ from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.json_fields import lost_fields, stamp_time
 from kvsync.cli.log import UNKNOWN_TIME
 from kvsync.cli.options import FromId, Location, flag
-from kvsync.cli.output import Output, counted, write_bytes
+from kvsync.cli.output import Output, counted, first_of, write_bytes
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
 from kvsync.errors import UsageError
@@ -118,11 +118,21 @@ def _show(value: LostValue, name: str, file: str, output: Output) -> int:
 
 
 def _discard(storage: Storage, name: str, found: Sequence[tuple[LostValue, str]], output: Output, *, yes: bool) -> int:
-    question = f"Remove {counted(len(found), 'value')} for good?"
-    if found and not yes and not confirmed(name, [line for _, line in found], question):
+    if found and not yes and not _is_meant(name, [line for _, line in found]):
         output.warn(f"{name}: nothing was removed")
         return FAILED
     count = losers.discard(storage, [value for value, _ in found]) if found else 0
     output.result({"storage": name, "discarded": count})
     output.say(f"{name}: {counted(count, 'value')} removed")
     return DONE
+
+
+def _is_meant(name: str, lines: Sequence[str]) -> bool:
+    """Ask on the terminal.
+
+    Raises:
+        UsageError: there is no terminal.
+    """
+    what = counted(len(lines), "value")
+    shown = [f"{name}:", *first_of(lines, len(lines))]
+    return confirmed(name, shown, f"Remove {what} for good?", otherwise=f"pass --yes to remove {what} for good")

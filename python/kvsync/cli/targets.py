@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kvsync import opening
-from kvsync.cli.output import OutputClosedError, write_line
+from kvsync.cli.confirm import asked, has_terminal
 from kvsync.errors import UsageError
 from kvsync.storages.url import scheme_of
 
@@ -60,12 +59,4 @@ def opened_pair(
 
 def _is_meant(slip: str) -> bool:
     """Ask whether to make a folder although its name looks like a slip; without a terminal it is not meant."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    try:
-        write_line(sys.stderr, slip)
-        sys.stderr.write("Make a folder of exactly that name? [y/N] ")
-        sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
-    except BrokenPipeError as error:
-        raise OutputClosedError from error
+    return has_terminal() and asked([slip], "Make a folder of exactly that name?")

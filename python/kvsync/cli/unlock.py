@@ -1,17 +1,17 @@
 """`kvsync unlock`: take the lease of a storage away from a dead holder."""
 
-import sys
 from typing import Annotated, NamedTuple
 
 from kvsync import api
+from kvsync.cli.confirm import confirmed
 from kvsync.cli.exitcodes import DONE, FAILED, LOCKED
 from kvsync.cli.options import Location, flag
-from kvsync.cli.output import Output, OutputClosedError, write_line
+from kvsync.cli.output import Output
 from kvsync.cli.status import lease_line
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
 from kvsync.environment import Environment
-from kvsync.errors import IndexDamagedError, UsageError
+from kvsync.errors import IndexDamagedError
 from kvsync.lease import LeaseState
 from kvsync.process import Presence, presence
 from kvsync.run.holder import is_at_work, read_lease
@@ -72,7 +72,7 @@ def _refused(name: str, holder: Holder, output: Output, *, yes: bool) -> int:
     if holder.at_work:
         output.warn(f"{name}: not unlocked: {holder.text}; stop that process, or pass --force")
         return LOCKED
-    if holder.process is Presence.GONE or yes or _confirmed(name, holder.text):
+    if holder.process is Presence.GONE or yes or _is_dead(name, holder.text):
         return DONE
     output.warn(f"{name}: not unlocked")
     return FAILED
@@ -89,19 +89,11 @@ def _holder(storage: Storage) -> Holder | None:
     return Holder(lease_line(record), presence(record.process), is_at_work(record, Environment()))
 
 
-def _confirmed(name: str, holder: str) -> bool:
+def _is_dead(name: str, holder: str) -> bool:
     """Ask on the terminal.
 
     Raises:
         UsageError: there is no terminal.
     """
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        message = f"cannot ask for confirmation without a terminal: {holder}; pass --yes if that holder is dead"
-        raise UsageError(message, storage=name)
-    try:
-        write_line(sys.stderr, f"{name}: {holder}")
-        sys.stderr.write("Is that holder dead, and may its lease be taken? [y/N] ")
-        sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
-    except BrokenPipeError as error:
-        raise OutputClosedError from error
+    question = "Is that holder dead, and may its lease be taken?"
+    return confirmed(name, [f"{name}: {holder}"], question, otherwise=f"{holder}; pass --yes if that holder is dead")
