@@ -122,6 +122,7 @@ SLIPS = [
     ("127.0.0.1:6379", "write redis://127.0.0.1:6379"),
     ("[::1]:6379/0", "write redis://[::1]:6379/0"),
     ("host:4222", "looks like a server"),
+    ("me:secret@host/db", "looks like a login"),
     ("nas:/volume/notes", "another machine"),
     ("me@nas:~/notes", "another machine"),
 ]

@@ -14,6 +14,7 @@ _LIKELY = (
     (r"\$|%\w+%", "only the shell expands variables, and not within quotes: write {expanded}"),
     (r"(?:[^\s/]*@)?(?:\[[0-9A-F:.]+\]|[^\s/:]+):[0-9]{1,5}(?:/|\Z)", "it looks like a server: write redis://{host}"),
     (r"[A-Z]:(?:[\\/]|\Z)|.*\\", "it looks like a path of Windows, which this system does not know"),
+    (r"[^/]*:.*@", "it looks like a login on a server: write the whole URL, with its scheme"),
     (r"[^\s/:]+:[/~]", "it looks like a path on another machine: mount that, and name the folder there"),
     (r".*\.(?:db3?|sqlite3?)\Z", "it looks like a SQLite database: write sqlite:///{path}"),
 )
