@@ -85,7 +85,7 @@ class SyncResult:
         """Return one line for people."""
         words = [f"{self.pushed} pushed", f"{self.pulled} pulled"]
         if self.conflicts:
-            words.append(f"{len(self.conflicts)} conflicts")
+            words.append(f"{len(self.conflicts)} conflict{'s' if len(self.conflicts) > 1 else ''}")
         if self.missing:
             words.append(f"{len(self.missing)} missing")
         if self.unreadable:

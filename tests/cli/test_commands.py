@@ -542,6 +542,7 @@ def test_demo_fails_when_a_check_fails(run: Run, tmp_path: Path, monkeypatch: py
     ended = run("demo", "--folder", tmp_path)
     assert ended.code == FAILED
     assert "2 of 9 checks FAILED." in ended.out
+    assert "warning: this check of the demo failed: " in run("demo", "--folder", tmp_path, "--quiet").err
     assert run("demo", "--folder", tmp_path, "--json").json["ok"] is False
 
 

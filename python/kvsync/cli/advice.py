@@ -62,7 +62,7 @@ def _advice(error: BaseException, tokens: Sequence[str], commands: Collection[st
 def _after_usage(error: errors.UsageError, tokens: Sequence[str], commands: Collection[str]) -> str:
     if error.key is not None and tokens[:1] in (["lost"], ["restore"]):
         return "see `kvsync lost STORAGE`"
-    if error.storage is not None and "://" in error.storage:
+    if error.storage is not None and "://" in error.storage and "--" not in error.message:
         return "see `kvsync storages` for the forms of URLs"
     return f"see `{command_of(tokens, commands)} --help`"
 

@@ -189,6 +189,8 @@ class _Demo:
         """Record and report a check."""
         self.checks.append({"check": what, "ok": good})
         self.say(f"   {'ok    ' if good else 'FAILED'} {what}", "good" if good else "bad")
+        if not good and self.output.quiet:
+            self.output.warn(f"this check of the demo failed: {what}")
 
     def title(self, text: str) -> None:
         """Start a new section."""

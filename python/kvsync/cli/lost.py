@@ -48,6 +48,9 @@ def lost(
     that key, byte by byte. `kvsync restore` puts a value back.
     """
     _check(key, from_, file, discard=discard, all_=all_)
+    if output.json and file == "-":
+        message = "--json and --output - both print on standard output; choose one, the JSON holds the value too"
+        raise UsageError(message)
     with opened(storage) as one:
         name = redact(one.name)
         found = kept(one, key, from_)
@@ -111,7 +114,7 @@ def _show(value: LostValue, name: str, file: str, output: Output) -> int:
         Path(file).write_bytes(value.value)
     except OSError as error:
         message = f"cannot write {file}: {error.strerror or error}"
-        raise UsageError(message, storage=name, key=value.key) from None
+        raise UsageError(message) from None
     output.result({"storage": name, "lost": [lost_fields(value)], "output": file})
     output.say(f"{name}: {counted(len(value.value), 'byte')} of {value.key!r} written to {file}")
     return DONE

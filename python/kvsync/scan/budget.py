@@ -69,10 +69,11 @@ def check_budget(
     touched = len(deletes) + len(overwritten)
     all_gone = bool(deletes) and emptied and not budget.everything
     if all_gone:
+        gone = "the only key is gone" if known == 1 else f"all {known} keys are gone"
         message = (
-            f"all {known} keys are gone. If that is intended, allow it with max_delete='100%'. If not, check that the "
-            "right storage is mounted and named; if it lost its values, remove its index too, as docs/storages.md "
-            "says, and the next run fills it again from the other storage"
+            f"{gone}. If that is intended, allow it with max_delete='100%'. If not, check that the right storage is "
+            "mounted and named; if it lost its values, remove its index too, as docs/storages.md says, and the next "
+            "run fills it again from the other storage"
         )
     elif not budget.allows(touched, known):
         message = (
