@@ -117,6 +117,17 @@ def test_values_are_texts_where_the_column_is_declared_so(tmp_path: Path) -> Non
         assert storage.write(["theme"], [b"dark"], [digest_values([b"light"])[0]]).refused == ()
 
 
+@pytest.mark.parametrize("declared", ["JSON", "JSONB", "STRING"])
+def test_words_for_texts_that_sqlite_does_not_know(tmp_path: Path, declared: str) -> None:
+    """SQLite takes such a column for one of numbers, and stores `42` as one: that value alone is refused."""
+    path = tmp_path / "a.db"
+    execute(path, f"CREATE TABLE kv (key TEXT PRIMARY KEY, value {declared})")
+    with closing(SqliteStorage(path)) as storage:
+        written = storage.write(["a", "b", "c", "d"], [b'{"x": 1}', b"42", b'"42"', b"\xff"])
+        assert [refusal.key for refusal in written.refused] == ["b", "d"]
+        assert ask(path, "SELECT value FROM kv ORDER BY key") == ['{"x": 1}', '"42"']
+
+
 def test_a_blob_in_a_column_of_texts_may_become_another_blob(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     execute(path, "CREATE TABLE kv (key TEXT PRIMARY KEY, value TEXT)", "INSERT INTO kv VALUES ('a', x'ff')")
@@ -195,6 +206,25 @@ def test_integer_keys(tmp_path: Path, declared: str) -> None:
         ]
 
 
+@pytest.mark.parametrize("declared", ["UUID PRIMARY KEY", "STRING NOT NULL UNIQUE", "NUMERIC UNIQUE"])
+def test_keys_of_which_sqlite_makes_numbers(tmp_path: Path, declared: str) -> None:
+    """In such a column `007` is the number 7: that key is refused, and finds no other's row."""
+    path = tmp_path / "a.db"
+    execute(path, f"CREATE TABLE kv (key {declared}, value BLOB)")
+    good = ["0b5e8e0a-6f0c-4d8b-9a3e-2f6c1d7e8f90", "abc", "42", "-7"]
+    bad = ["007", "1e3", " 5", "1.50", "0x10 ", "12345678901234567890"]
+    with closing(SqliteStorage(path)) as storage:
+        written = storage.write([*good, *bad], [b"v"] * 10)
+        assert {refusal.key for refusal in written.refused} == {*bad} - {"0x10 "}
+        there = sorted([*good, "0x10 "])
+        assert list(listing(storage)) == there
+        storage.write(["7", "1000"], [b"n"] * 2)
+        assert storage.read([*there, *bad[:4]]) == [b"v"] * 5 + [None] * 4
+        assert [refusal.key for refusal in storage.write(["007", "42"], [b"x"] * 2).refused] == ["007"]
+        assert storage.delete(["007", "1e3", "-7"]).refused == ()
+        assert storage.read(["7", "1000", "42", "-7"]) == [b"n", b"n", b"x", None]
+
+
 @pytest.mark.parametrize("declared", ["BLOB PRIMARY KEY", "BLOB NOT NULL UNIQUE"])
 def test_keys_as_blobs(tmp_path: Path, declared: str) -> None:
     path = tmp_path / "a.db"
@@ -244,7 +274,7 @@ def test_two_rows_of_one_key_are_named_and_neither_is_lost(tmp_path: Path) -> No
     with closing(SqliteStorage(path)) as storage:
         assert listing(storage) == {"7": b"", "a": b"", "b": digest_values([b"1"])[0]}
         found = storage.read(["a", "7"])
-        assert all(isinstance(value, Unreadable) and "two rows" in value.reason for value in found)
+        assert all(isinstance(value, Unreadable) and "several rows" in value.reason for value in found)
         for expect in (None, [None, None], [b"", b""], [bytes(32)] * 2):
             assert [refusal.key for refusal in storage.write(["a", "7"], [b"x"] * 2, expect).refused] == ["a", "7"]
             assert {refusal.key for refusal in storage.delete(["a", "7"], expect).refused} == {"a", "7"}

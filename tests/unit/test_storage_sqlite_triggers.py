@@ -95,7 +95,7 @@ def test_a_time_that_is_changed(tmp_path: Path) -> None:
             assert list(listing(storage)) == [key for key in KEYS if key != "k3"]
 
 
-@pytest.mark.parametrize("declared", ["NUMERIC", "INTEGER", "REAL", "JSON"])
+@pytest.mark.parametrize("declared", ["NUMERIC", "INTEGER", "REAL", "DECIMAL(5)"])
 def test_a_value_that_the_type_of_its_column_changes(tmp_path: Path, declared: str) -> None:
     """A row of text stays one, and such a column makes a number of the text `42`."""
     path = tmp_path / "a.db"

@@ -81,7 +81,9 @@ class Listing:
         self._odd = sorted(odd, key=itemgetter(0))
         nulls = connection.execute(rows.sql.nulls).fetchone()[0] if rows.sql.nulls else 0
         if nulls:
-            self._skip("NULL", f"the key is NULL, in {nulls} rows of {rows.name!r}: give them keys, or delete them")
+            self._skip(
+                "NULL", f"the key is NULL in {nulls} of the rows of {rows.name!r}: give them keys, or delete them"
+            )
 
     def _take(self, last: bytes | None) -> list[Raw]:
         """Return the next odd keys up to `last`; without one, the next few, and all of one text together."""

@@ -33,7 +33,7 @@ FETCH_COUNT = 50
 SCAN_COUNT = 5_000
 SCAN_BYTES = 32 << 20
 
-AMBIGUOUS = "two rows have this key, one as text, one as a BLOB or an integer: delete one of them"
+AMBIGUOUS = "several rows have this key, as a text, a BLOB or an integer: delete all but one"
 
 
 class Found(NamedTuple):
@@ -236,7 +236,11 @@ def shown_class(value: object) -> str:
 def _value(raw: object) -> bytes | Unreadable:
     if isinstance(raw, bytes):
         return raw
-    return bytes_of(raw) if isinstance(raw, str) else Unreadable(f"its row holds {shown_class(raw)}, no BLOB or text")
+    return (
+        bytes_of(raw)
+        if isinstance(raw, str)
+        else Unreadable(f"its row holds {shown_class(raw)}, neither a BLOB nor a text")
+    )
 
 
 def _without_doubles(found: Found) -> Found:

@@ -23,6 +23,9 @@ SAMPLE_COUNT = 1_000
 
 GENERATED = {2, 3}
 
+TEXTUAL = ("JSON", "STRING")
+"""Words for texts that SQLite does not know: it makes numbers of the texts that look like some."""
+
 
 class Affinity(Enum):
     """What SQLite makes of a value that it stores in a column, by the declared type."""
@@ -74,8 +77,8 @@ class Schema:
     Attributes:
         keys: what the key column holds.
         textual: the value column is declared as text, so values are stored as text.
-        watched: triggers, the type of the value column or the encoding of texts may change what is written: look at
-            what was stored.
+        watched: triggers, the types of the columns or the encoding of texts may change what is written: look at what
+            was stored.
         upserts: one statement writes a row, whether it exists or not.
         paged: the order of the index is that of the keys, so that rows can be read a page at a time.
         key_required: the key column does not allow NULL.
@@ -117,11 +120,11 @@ def inspect(connection: sqlite3.Connection, table: Table) -> Schema | None:
     key, value, expires, modified = roles
     kind = _key_kind(key)
     utf8 = str(connection.execute("PRAGMA encoding").fetchone()[0]) == "UTF-8"
-    faithful = utf8 and value.affinity in {Affinity.TEXT, Affinity.BLOB}
+    faithful = utf8 and value.affinity in {Affinity.TEXT, Affinity.BLOB} and key.affinity is not Affinity.NUMERIC
     watched = not faithful or _has_triggers(connection, table)
     return Schema(
         keys=kind,
-        textual=value.affinity is Affinity.TEXT,
+        textual=value.affinity is Affinity.TEXT or any(part in value.declared.upper() for part in TEXTUAL),
         watched=watched,
         upserts=not watched and kind is not KeyKind.BLOB and not _needs_others(columns, roles),
         paged=kind is KeyKind.TEXT and utf8,
@@ -194,13 +197,11 @@ def _column(columns: list[Column], table: Table, name: str, option: str) -> Colu
 def _key_kind(key: Column) -> KeyKind:
     if key.affinity is Affinity.INTEGER:
         return KeyKind.INTEGER
-    if key.affinity is Affinity.TEXT:
+    if key.affinity in {Affinity.TEXT, Affinity.NUMERIC}:
         return KeyKind.TEXT
     if key.affinity is Affinity.BLOB:
         return KeyKind.BLOB if "BLOB" in key.declared.upper() else KeyKind.TEXT
-    message = (
-        f"key column {key.name!r} is declared {key.declared!r}, which changes keys: it has to be TEXT, BLOB or INTEGER"
-    )
+    message = f"key column {key.name!r} is declared {key.declared!r}, which changes keys: TEXT, BLOB and INTEGER do not"
     raise UsageError(message)
 
 
