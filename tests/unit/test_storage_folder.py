@@ -6,13 +6,14 @@ import errno
 import fcntl
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from storage_stories import path_goes_on_meaning_the_same
 
 from kvsync.errors import StorageError
-from kvsync.storages.folder import FolderStorage
+from kvsync.storages.folder import FolderStorage, exchange
 from kvsync.storages.folder.keyname import Naming
 from kvsync.storages.folder.safe_tree import SafeTree
 from kvsync.testing.conformance import HARD_KEYS, listing
@@ -268,6 +269,27 @@ def test_a_file_without_permission(root: Path, monkeypatch: pytest.MonkeyPatch) 
     assert values[0] == b"1"
     assert isinstance(values[1], Unreadable)
     assert "denied" in values[1].reason
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EILSEQ, errno.ELOOP, errno.EBUSY])
+@pytest.mark.parametrize("expect", [None, [None, None]])
+def test_a_name_that_the_file_system_cannot_have(
+    root: Path, monkeypatch: pytest.MonkeyPatch, code: int, expect: list[bytes | None] | None
+) -> None:
+    """A FAT disk takes no colon: that key is refused, and not the whole run."""
+    reals = {"link": os.link, "rename": os.rename}
+
+    def picky(function: str, source: Any, target: Any, **where: Any) -> None:
+        if ":" in target:
+            raise OSError(code, os.strerror(code))
+        reals[function](source, target, **where)
+
+    for function in reals:
+        monkeypatch.setattr(os, function, partial(picky, function))
+    monkeypatch.setattr(exchange, "_renameat", lambda: (None, int))
+    written = FolderStorage(root).write(["a:b", "c"], [b"1", b"2"], expect)
+    assert [(refusal.key, refusal.changed) for refusal in written.refused] == [("a:b", False)]
+    assert files_below(root) == ["c"]
 
 
 def test_a_read_only_file_system(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

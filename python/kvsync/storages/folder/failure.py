@@ -25,6 +25,8 @@ _KEY_ONLY = {
     errno.EBUSY,
     errno.EEXIST,
     errno.EFBIG,
+    errno.EILSEQ,
+    errno.EINVAL,
     errno.EISDIR,
     errno.ELOOP,
     errno.ENAMETOOLONG,
