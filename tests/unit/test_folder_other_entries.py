@@ -94,6 +94,8 @@ def test_what_the_storage_says_of_it(root: Path, kind: str) -> None:
     assert why in reason(storage.read(["a"])[0])
     assert why in reason(storage.read_stream("a"))
     assert storage.sizes(["a"]) == storage.modified_ms(["a"]) == [None]
+    assert storage.tokens(["a", "b"]) == [b"", None]
+    assert [refusal.key for refusal in storage.write(["a"], [b"2"], [b""]).refused] == ["a"]
     assert [refusal.key for refusal in storage.write(["a"], [b"2"], [token]).refused] == ["a"]
     if "directory" not in kind:
         assert [refusal.key for refusal in storage.write(["a"], [b"2"], [None]).refused] == ["a"]
@@ -133,7 +135,9 @@ def test_a_file_replaced_by_a_directory_with_values_is_a_delete(root: Path) -> N
     result = kvsync.sync(str(root), peer, scan=True)
     assert not result.unreadable
     assert {key for key in peer if not key.startswith(".kvsync")} == {"topic/x", "other"}
-    assert FolderStorage(root).read(["topic", "topic/x/y"]) == [None, None]
+    storage = FolderStorage(root)
+    assert storage.read(["topic", "topic/x/y"]) == [None, None]
+    assert storage.tokens(["topic", "topic/x/y", "topic/x"]) == [None, None, listing(storage)["topic/x"]]
 
 
 def test_of_links_that_are_followed_a_key_each(root: Path, tmp_path: Path) -> None:

@@ -190,6 +190,17 @@ class FolderStorage:
             while batch := list(islice(listed, SCAN_COUNT)):
                 yield [key for key, _ in batch], [token for _, token in batch]
 
+    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the current token of each key; None where nothing is, an empty one where something is that has none.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        with self._reading() as (tree, naming):
+            if tree is None:
+                return [None] * len(keys)
+            return [*map(self._files(tree, naming).token, keys)]
+
     def sizes(self, keys: Sequence[str]) -> list[int | None]:
         """Return the size of each value; None if it is absent.
 
@@ -293,18 +304,6 @@ class FolderStorage:
                 return [None] * len(keys)
             files = self._files(tree, naming)
             return [None if status is None else status.st_mtime_ns // 1_000_000 for status in map(files.status, keys)]
-
-    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the token of each key's file; None where nothing is, empty where something else is.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
-        with self._reading() as (tree, naming):
-            if tree is None:
-                return [None] * len(keys)
-            files = self._files(tree, naming)
-            return [files.token(key) for key in keys]
 
     def contains(self, other: Storage) -> bool:
         """Return whether another folder is within this one, or this one by another name."""

@@ -71,15 +71,19 @@ class ValueFiles:
         return found.files[0][1] if found.files else None
 
     def token(self, key: str) -> bytes | None:
-        """Return the token of a key's file; None where nothing is, empty where something else is or cannot be seen."""
+        """Return the token of the file of a key; None where nothing is, `UNKNOWN` where something else is."""
         try:
             found = self._find(key)
+            if found.blocked is not None:
+                return UNKNOWN
+            self._check_nothing_else(found)
+        except (NoValueError, OSError):
+            return UNKNOWN
         except KeyBlockedError:
-            return None
-        except OSError:
-            return b""
-        others = set(found.others.values()) - {"a directory"}
-        return found.token or (b"" if others or found.blocked is not None else None)
+            return None  # no file can be that of this key
+        plain = found.paths[0]
+        is_empty = plain in found.others and not found.files and not self._tree.holds_files(plain)
+        return UNKNOWN if is_empty else found.token
 
     def winner(self, key: str) -> bytes | None:
         """Return the token of the file that counts, if a key has several."""
