@@ -118,10 +118,8 @@ def test_a_directory_of_files_replaced_by_a_link(root: Path, tmp_path: Path) -> 
     (root / "big").symlink_to(tmp_path / "disk2")
     result = kvsync.sync(str(root), peer, scan=True)
     assert {name: peer[name] for name in names} == {name: name.encode() for name in names}
-    assert [(key, reason) for key, _, reason in result.unreadable] == [
-        ("big/1", "a symbolic link is at 'big'"),
-        ("big/sub/2", "a symbolic link is at 'big'"),
-    ]
+    assert [key for key, _, _ in result.unreadable] == ["big/1", "big/sub/2"]
+    assert all(reason.startswith("a symbolic link is at 'big'") for _, _, reason in result.unreadable)
 
 
 def test_a_file_replaced_by_a_directory_with_values_is_a_delete(root: Path) -> None:

@@ -160,6 +160,24 @@ def test_without_exchange_a_condition_still_holds(root: Path, monkeypatch: pytes
     assert os.listdir(root / ".kvsync/tmp") == []
 
 
+def test_a_rename_that_fails_leaves_both_files_as_they_were(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "_renameat", lambda: (lambda *_: -1, lambda: errno.EPERM))
+    put(root / "a", b"old")
+    storage = FolderStorage(root)
+    token = listing(storage)["a"]
+    real = os.rename
+
+    def refused(source: Any, target: Any, **where: Any) -> None:
+        if target == "a":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        real(source, target, **where)
+
+    monkeypatch.setattr(os, "rename", refused)
+    (refusal,) = storage.write(["a"], [b"new"], [token]).refused
+    assert not refusal.changed
+    assert (os.listdir(root / ".kvsync/tmp"), (root / "a").read_bytes(), displaced(root)) == ([], b"old", [])
+
+
 def removing(root: Path, monkeypatch: pytest.MonkeyPatch, before: Callable[[], object]) -> list[Refusal]:
     """Delete `a` on condition, while `before` happens at the last moment."""
     storage = FolderStorage(root)

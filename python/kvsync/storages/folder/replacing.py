@@ -89,7 +89,7 @@ def remove(staging: Staging, here: int, leaf: str, expected: os.stat_result) -> 
         return
     try:
         rename_new(out, leaf, source_at=staging.directory, target_at=here)
-    except FileExistsError:
+    except OSError:  # above all: its name is taken again
         raise ChangedError(_kept(staging, out)) from None
     raise ChangedError
 
@@ -134,10 +134,10 @@ class _Exchange:
         is_open = is_being_written(old, self._staging)
         try:
             self._look(expected, is_open=is_open)
+            os.rename(self._out, self._leaf, src_dir_fd=self._staging.directory, dst_dir_fd=self._here)
         except (OSError, ChangedError):
             self._staging.discard(self._out)
             raise
-        os.rename(self._out, self._leaf, src_dir_fd=self._staging.directory, dst_dir_fd=self._here)
 
     def _put_back(self, ours: Content) -> None:
         """Exchange again until the newest file has the name: until what comes out is what was put in last.
@@ -183,4 +183,4 @@ def _is_open(staging: Staging, name: str) -> bool:
 
 
 def _kept(staging: Staging, name: str) -> str:
-    return f"its file was changed twice during the write; the version in between is kept as `{staging.keep(name)}`"
+    return f"its file was changed twice at this moment; the version in between is kept as `{staging.keep(name)}`"

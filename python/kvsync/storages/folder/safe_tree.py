@@ -41,6 +41,10 @@ def kind_of(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a special file")
 
 
+def _advice(mode: int) -> str:
+    return " (`links=follow` follows links that stay in the folder)" if stat.S_ISLNK(mode) else ""
+
+
 class SafeTree:
     """The tree below an open directory, during one batch.
 
@@ -210,7 +214,7 @@ class SafeTree:
             if found is None or stat.S_ISREG(found.st_mode):
                 return
             if not stat.S_ISDIR(found.st_mode):
-                raise NoValueError(f"{kind_of(found.st_mode)} is at {so_far!r:.300}")
+                raise NoValueError(f"{kind_of(found.st_mode)} is at {so_far!r:.300}{_advice(found.st_mode)}")
 
     def forget(self, path: str) -> None:
         """Close what is open of a directory, and of those below it, since somebody has removed it."""
