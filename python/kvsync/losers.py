@@ -22,6 +22,9 @@ __all__ = ["discard", "lost", "restore"]
 def lost(storage: Target, key: str | None = None) -> list[LostValue]:
     """Return the values that lost a conflict and are kept in `storage`, of all keys or of one, oldest first.
 
+    Raises:
+        IndexDamagedError: one of them fails its checks.
+
     >>> import kvsync
     >>> a, b = {}, {}
     >>> _ = kvsync.commit(a, [kvsync.Put("x", b"older")]), kvsync.commit(b, [kvsync.Put("x", b"newer")])

@@ -16,6 +16,7 @@ from kvsync.environment import Environment
 from kvsync.options import Options
 from kvsync.run.lock import lock
 from kvsync.storages import open_storage
+from kvsync.types import ANY
 
 if TYPE_CHECKING:
     import subprocess
@@ -169,6 +170,21 @@ def test_discarding_asks_first(run: Run, lost_in_sqlite: str) -> None:
     assert run("lost", lost_in_sqlite, "a", "--discard", "--yes", "--json").json["discarded"] == 1
     assert run("lost", lost_in_sqlite, "--json").json["lost"] == []
     assert run("lost", lost_in_sqlite, "--discard", "--all", "--json").json["discarded"] == 0
+
+
+def test_what_is_damaged_is_named_after_all_others(run: Run, pair: Pair, lost_in_sqlite: str) -> None:
+    (value,) = run("lost", lost_in_sqlite, "--json").json["lost"]
+    storage, _ = open_storage(lost_in_sqlite)
+    name = f"lost/{int(value['id'][:16], 16) - 1:016x}{value['id'][16:]}"
+    storage.store(name, b"nonsense", ANY)
+    storage.close()
+    ended = run("lost", lost_in_sqlite)
+    assert ended.code == FAILED
+    assert value["id"] in ended.out
+    assert f"index object {name}" in ended.err
+    assert "all else is intact" in ended.err
+    assert run("restore", lost_in_sqlite, "a").code == DONE
+    assert run("sync", *pair).code == DONE
 
 
 def test_restoring_needs_the_lease(run: Run, lost_in_sqlite: str) -> None:

@@ -10,7 +10,7 @@ from places import KINDS, SERVER_KINDS, Blind, Clock, DictPlace, Hooked, make
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.errors import LockHeldError, StorageError, UsageError
+from kvsync.errors import IndexDamagedError, LockHeldError, StorageError, UsageError
 from kvsync.options import Options
 from kvsync.run.lock import lock
 from kvsync.storages import open_storage
@@ -103,6 +103,19 @@ def test_nothing_is_written_over_what_cannot_be_read() -> None:
         kvsync.restore(Blind(place.target, "k"), "k")
     assert caught.value.key == "k"
     assert place.values() == {"k": b"winner"}
+
+
+def test_one_damaged_value_is_in_the_way_of_no_other() -> None:
+    place, peer = DictPlace(), dict[str, bytes]()
+    conflict(place, peer)
+    conflict(place, peer, key="other", loser=b"spoilt")
+    spoilt = next(value for value in kvsync.lost(place.target) if value.key == "other")
+    place.replace(spoilt.name, b"nonsense")
+    assert kvsync.restore(place.target, "k").value == BINARY
+    for call in (lambda: kvsync.lost(place.target), lambda: kvsync.restore(place.target, "other")):
+        with pytest.raises(IndexDamagedError) as caught:
+            call()
+        assert caught.value.name == spoilt.name
 
 
 def test_a_held_lease_is_respected() -> None:

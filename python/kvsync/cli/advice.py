@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kvsync import errors
 from kvsync.cli.secrets import shown_token
 from kvsync.cli.signals import EndedError
+from kvsync.index.lost import LOST_PREFIX
 from kvsync.index.objects import LEASE
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def _advice(error: BaseException, tokens: Sequence[str], commands: Collection[st
         return _after_budget(error, tokens)
     if isinstance(error, errors.IndexDamagedError) and _concerns_lease(error):
         return "if no run is active, replace it with `kvsync unlock STORAGE`"
+    if isinstance(error, errors.IndexDamagedError) and (error.name or "").startswith(LOST_PREFIX):
+        return "only that one value, which had lost a conflict, cannot be had back; all else is intact"
     for kind, text in _NEXT:
         if isinstance(error, kind):
             return text

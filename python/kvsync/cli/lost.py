@@ -20,7 +20,7 @@ from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
 from kvsync.errors import UsageError
 from kvsync.index.lost import LostValue
-from kvsync.run.keeping import chosen, kept
+from kvsync.run.keeping import find, kept
 from kvsync.storages import redact
 from kvsync.storages.contract import Storage
 
@@ -57,7 +57,7 @@ def lost(
         if discard:
             return _discard(one, name, list(map(_without_value, found)), output, yes=yes)
         if key is not None and (file is not None or not (output.json or output.quiet or sys.stdout.isatty())):
-            return _show(chosen(list(found), key, from_, storage=name), name, file or "-", output)
+            return _show(find(one, key, from_), name, file or "-", output)
         return _list(name, key, found, output)
 
 

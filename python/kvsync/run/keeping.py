@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvsync.errors import StorageError, UsageError
+from kvsync.errors import IndexDamagedError, StorageError, UsageError
 from kvsync.index.lost import LOST_PREFIX, LostValue
 from kvsync.native import digest_values, stamp_after
 from kvsync.run.commit import commit_given
@@ -20,28 +20,51 @@ if TYPE_CHECKING:
     from kvsync.run.side import Side
     from kvsync.storages.contract import Storage
 
-__all__ = ["chosen", "discard", "kept", "restore"]
+__all__ = ["discard", "find", "kept", "restore"]
 
 
 def kept(storage: Storage, key: str | None = None, from_id: str | None = None) -> Iterator[LostValue]:
     """Yield the values that are kept in a storage, of all keys or one, oldest first.
 
     With `from_id`, only those whose ids begin with it are read: an id does not tell the key.
+
+    Raises:
+        IndexDamagedError: one of them fails its checks; the others were yielded before.
     """
+    damage: IndexDamagedError | None = None
     for name in storage.objects():
         there = storage.load(name) if name.startswith(f"{LOST_PREFIX}{from_id or ''}") else None
-        if there is not None:
+        if there is None:
+            continue
+        try:
             value = LostValue.decode(there.data, name, storage.name)
-            if key is None or value.key == key:
-                yield value
+        except IndexDamagedError as error:
+            damage = damage or error
+            continue
+        if key is None or value.key == key:
+            yield value
+    if damage is not None:
+        raise damage
 
 
-def chosen(values: Sequence[LostValue], key: str, from_id: str | None, *, storage: str) -> LostValue:
+def find(storage: Storage, key: str, from_id: str | None) -> LostValue:
     """Return the newest of the values that are kept for `key`, or the only one whose id begins with `from_id`.
 
     Raises:
         UsageError: there is none, or there are several of that id.
+        IndexDamagedError: there is none but perhaps one that fails its checks.
     """
+    values: list[LostValue] = []
+    try:
+        for value in kept(storage, key, from_id):
+            values.append(value)  # noqa: PERF402 - what was found counts, whatever comes after it
+    except IndexDamagedError:
+        if not values:
+            raise
+    return _chosen(values, key, from_id, storage=storage.name)
+
+
+def _chosen(values: Sequence[LostValue], key: str, from_id: str | None, *, storage: str) -> LostValue:
     of_id = "" if from_id is None else f" with an id that begins with {from_id!r}"
     if not values:
         message = f"no value of {key!r} that lost a conflict is kept here{of_id}"
@@ -57,7 +80,7 @@ def restore(storage: Storage, key: str, from_id: str | None, options: Options, e
     with lock((storage,), options, environment) as sides:
         assert not isinstance(sides, Settled)  # noqa: S101 - only a run that may find both sides equal gets that
         (side,) = sides
-        value = chosen(list(kept(storage, key, from_id)), key, from_id, storage=storage.name)
+        value = find(storage, key, from_id)
         _keep_current(side, value, environment)
         side = commit_given(side, [Put(key, value.value)], environment, last=True, read_again=False)
         finalise(Applied.nothing(side), None, environment)
