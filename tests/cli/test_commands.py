@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.cli.app import app
 from kvsync.cli.exitcodes import DONE, FAILED, LOCKED
 from kvsync.environment import Environment
 from kvsync.inspection import Verification
@@ -555,6 +556,17 @@ def test_help_and_version(spawn: Run) -> None:
     version = spawn("--version")
     assert version.code == DONE
     assert version.out.startswith("kvsync")
+
+
+@pytest.mark.parametrize("command", [name for name in app if not name.startswith("-")])
+def test_the_help_of_each_command(run: Run, command: str) -> None:
+    ended = run(command, "--help")
+    assert ended.code == DONE
+    usage = ended.out.splitlines()[0]
+    assert usage.startswith(f"Usage: kvsync {command} [OPTIONS]")
+    assert "ARGS" not in usage
+    assert ("[KEY]" in usage) == (command in {"log", "lost"})
+    assert "--json" in ended.out
 
 
 def test_a_separate_process_reads_changes_from_standard_input(spawn: Run, pair: Pair) -> None:

@@ -235,6 +235,32 @@ def test_unlock_takes_a_lease_that_cannot_be_read(run: Run, pair: Pair) -> None:
     assert run("sync", *pair).code == DONE
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sync", "a", "b", "c"], "the command takes no further argument, but got 'c'"),
+        (["sync", "a"], "TARGET is missing"),
+        (["sync", "a", "b", "--changes"], "--changes needs a value"),
+        (["sync", "a", "b", "--quite"], "unknown option --quite; did you mean --quiet?"),
+        (["sync", "a", "b", "--xyzzy=1"], "unknown option --xyzzy\n"),
+        (["sync", "a", "b", "--conflict", "lates"], "or fail, not 'lates'; did you mean latest?"),
+        (["sync", "a", "b", "--wait-seconds", "soon"], "--wait-seconds must be a number, not 'soon'"),
+        (["sync", "a", "b", "--json=3"], "--json must be given without a value, not '3'"),
+        (["sync", "a", "b", "--quiet", "--quiet"], "--quiet is given twice"),
+        (["snyc", "a", "b"], "unknown command 'snyc'; did you mean sync?; commands are sync, plan"),
+        (["--quiet", "sync", "a", "b"], "'--quiet' stands before the command"),
+        (["status", ""], "the name of a storage is empty"),
+        (["status", "sqlite:///a.db?tabel=x"], "unknown parameter 'tabel' in the URL"),
+    ],
+    ids=" ".join,
+)
+def test_slips_are_told_in_plain_words(run: Run, arguments: list[str], words: str) -> None:
+    ended = run(*arguments)
+    assert ended.code == USAGE
+    assert words in ended.err
+    assert run(*arguments, "--json").error["kind"] == "usage"
+
+
 def test_help_is_named_for_the_command(run: Run) -> None:
     assert_error(run("snyc", "a", "b"), USAGE, "`kvsync --help`", "did you mean sync?")
     assert_error(run("sync", "a"), USAGE, "`kvsync sync --help`")

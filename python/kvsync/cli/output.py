@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 from cyclopts import Parameter
 
 from kvsync.cli.options import flag
+from kvsync.errors import UsageError
 from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
@@ -110,8 +111,12 @@ def write_bytes(data: bytes) -> None:
     """Write bytes to standard output as they are.
 
     Raises:
+        UsageError: it takes text alone, since a program has put something else in its place.
         OutputClosedError: the reader went away.
     """
+    if not hasattr(sys.stdout, "buffer"):
+        message = "standard output takes text alone: name a file with --output"
+        raise UsageError(message)
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
