@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from kvsync.native import digest_values
 from kvsync.types import Refusal, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+
+    from kvsync.types import Unreadable
 
 __all__ = ["NOT_EXPECTED", "Batch"]
 
@@ -64,6 +67,21 @@ class Batch:
         for key, wanted, token in zip(self.keys, self.expect, tokens, strict=True):
             if (token != wanted or token == b"") and not (deletes and token is None):
                 self.refuse_changed(key)
+
+    def compare_values(
+        self, read: Callable[[Sequence[str]], Sequence[bytes | Unreadable | None]], *, deletes: bool = False
+    ) -> None:
+        """Refuse the keys whose value, as `read` returns it, does not have the expected BLAKE3, and take them out.
+
+        Call nothing if the call has no conditions.
+        """
+        if self.expect is None:
+            return
+        values = read(self.keys)
+        digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
+        tokens = [None if value is None else next(digests) if isinstance(value, bytes) else b"" for value in values]
+        self.compare(tokens, deletes=deletes)
+        self.drop_refused()
 
     def drop_refused(self) -> None:
         """Take the refused keys out of `keys`, `values`, `expires` and `expect`."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kvsync.storages.contract import SKIPPED_MAX
 from kvsync.types import Skipped
 
-__all__ = ["Skips"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["NO_TEXT", "Skips"]
+
+NO_TEXT = "its name is not UTF-8, as a key is"
 
 
 class Skips:
@@ -31,3 +38,13 @@ class Skips:
         entries = self._harmless if harmless else self._others
         if len(entries) < SKIPPED_MAX:
             entries.append(Skipped(name, reason, harmless))
+
+    def decoded(self, names: Iterable[bytes], *, harmless: bool = False) -> list[str]:
+        """Return names as keys, and note those that are not UTF-8."""
+        keys = []
+        for name in names:
+            try:
+                keys.append(name.decode())
+            except UnicodeDecodeError:
+                self.add(f"{name!r:.200}", NO_TEXT, harmless=harmless)
+        return keys

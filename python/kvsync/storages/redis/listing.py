@@ -61,11 +61,7 @@ class Listing:
         try:
             return [name.decode() for name in names]
         except UnicodeDecodeError:
-            texts = [_text(name) for name in names]
-        for name, text in zip(names, texts, strict=True):
-            if text is None:
-                self.skips.add(f"{name!r:.200}", "its name is not UTF-8, as a key is", harmless=self._foreign)
-        return [text for text in texts if text is not None]
+            return self.skips.decoded(names, harmless=self._foreign)
 
     def _with_tokens(self, keys: list[str]) -> tuple[list[str], list[bytes]]:
         names = [self._values.name_of(key) for key in keys]
@@ -107,10 +103,3 @@ class Listing:
         for key, value in zip(keys, self._values.get(names) if names else (), strict=True):
             if isinstance(value, Unreadable):
                 self.skips.add(key, value.reason)
-
-
-def _text(name: bytes) -> str | None:
-    try:
-        return name.decode()
-    except UnicodeDecodeError:
-        return None
