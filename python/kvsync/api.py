@@ -67,7 +67,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         conflict: "latest", "source", "target", "keep-both", "fail", or a callable that takes the conflict and both
             values (None: deleted) and returns bytes, "source", "target" or "delete".
         scan: find changes in both storages by comparing them with what the last scan saw.
-        guard: "none": trust that nobody else wrote; "check": compare values before overwriting them.
+        guard: "none": trust that nobody else wrote; "check": look at values, and overwrite what was seen.
         dry_run: write nothing; the result has the counts of what would be done.
         max_delete: how many keys a scan may find deleted or overwritten: a number or "P%"; None means 50%, but at
             least 3.

@@ -27,7 +27,7 @@ class Options:
     Attributes:
         conflict: the policy, by name or as a callable (`kvsync.policy.Merge`).
         scan: find changes by comparing both storages with their inventories.
-        guard: "none": trust that nobody else wrote; "check": compare values before overwriting them.
+        guard: "none": trust that nobody else wrote; "check": look at values, and overwrite what was seen.
         max_delete: how many keys a scan may find deleted or overwritten: a number or "P%"; None means 50%, but at
             least 3.
         keep_lost: keep values that lose a conflict, below `.kvsync/lost/`.
