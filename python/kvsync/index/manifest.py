@@ -122,6 +122,16 @@ class Manifest(NamedTuple):
         """Version vector with its exceptions."""
         return self.knowledge.cover
 
+    def without_past_intents(self, now_ms: int) -> Manifest:
+        """Return the manifest with the intents that nobody needs any more as garbage."""
+        past = tuple(intent for intent in self.intents if intent.until_ms <= now_ms)
+        if not past:
+            return self
+        return self._replace(
+            intents=tuple(intent for intent in self.intents if intent not in past),
+            garbage=(*self.garbage, *(intent.name for intent in past)),
+        )
+
     def encode(self) -> bytes:
         """Return the sealed object."""
         return pack(

@@ -370,13 +370,7 @@ class Log:
 
     def _tidied(self, manifest: Manifest) -> Manifest:
         """Return the manifest with its tiers merged, without intents that are over, and with little garbage."""
-        now_ms = self.environment.now_ms()
-        over = tuple(intent for intent in manifest.intents if intent.until_ms <= now_ms)
-        if over:
-            manifest = manifest._replace(
-                intents=tuple(intent for intent in manifest.intents if intent not in over),
-                garbage=(*manifest.garbage, *(intent.name for intent in over)),
-            )
+        manifest = manifest.without_past_intents(self.environment.now_ms())
         garbage = self.manifest.garbage
         if len(garbage) >= GARBAGE_COUNT_MAX:
             self.storage.remove(garbage, ANY)

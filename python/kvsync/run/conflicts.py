@@ -16,6 +16,7 @@ from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
 from kvsync.run.commit import log_local, record_written
 from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
+from kvsync.run.values import READ_COUNT, values_of
 from kvsync.storages.contract import has_expiry
 from kvsync.types import ANY, Change, Conflict
 
@@ -28,12 +29,8 @@ if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.run.guard import Guard
     from kvsync.run.side import Pair, Side
-    from kvsync.types import Unreadable
 
 __all__ = ["Reconciled", "Verdicts", "conflicts_of", "decide", "greatest", "keep_expiries", "unreconciled_conflicts"]
-
-READ_COUNT = 64
-"""Conflicting values read at a time."""
 
 NO_DIGEST = bytes(32)
 
@@ -135,7 +132,7 @@ class Verdicts:
     def _keep(self, side: Side, losers: Sequence[Change]) -> None:
         for start in range(0, len(losers), READ_COUNT):
             ensure_leased(side)
-            for change, value in _values(side, losers[start : start + READ_COUNT]):
+            for change, value in values_of(side, losers[start : start + READ_COUNT]):
                 if value is not None:
                     self._store(side, LostValue.of(change, value))
 
@@ -286,8 +283,8 @@ def _held(batch: Sequence[Conflict], pair: Pair, now_ms: int) -> dict[str, tuple
 
     One that has expired is not, even where the storage still has it: a side that keeps expiry would decide the same.
     """
-    at_source = dict(_values(pair.source, [conflict.source for conflict in batch]))
-    at_target = dict(_values(pair.target, [conflict.target for conflict in batch]))
+    at_source = dict(values_of(pair.source, [conflict.source for conflict in batch]))
+    at_target = dict(values_of(pair.target, [conflict.target for conflict in batch]))
     held: dict[str, tuple[bytes | None, bytes | None] | None] = {}
     for conflict in batch:
         values = at_source[conflict.source], at_target[conflict.target]
@@ -365,28 +362,6 @@ def _admitted(
     refused.update(barred)
     admitted = [position for position, key in enumerate(keys) if key not in barred]
     return [keys[i] for i in admitted], [expect[i] for i in admitted] if expect is not None else None
-
-
-# Reading
-
-
-def _values(side: Side, changes: Sequence[Change]) -> Iterator[tuple[Change, bytes | None]]:
-    """Yield each change with the value that it names, or None where that is not what is stored."""
-    for start in range(0, len(changes), READ_COUNT):
-        batch = changes[start : start + READ_COUNT]
-        values = _read_pending(side, [change.key for change in batch])
-        digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
-        for change, value in zip(batch, values, strict=True):
-            fits = isinstance(value, bytes) and next(digests) == change.digest
-            yield change, value if fits and isinstance(value, bytes) else None
-
-
-def _read_pending(side: Side, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-    """Return values as they are, or in a preview as this run's changes would have made them."""
-    values = side.storage.read(keys)
-    if side.pending:
-        values = [side.pending.get(key, value) for key, value in zip(keys, values, strict=True)]
-    return values
 
 
 def _leaves_nothing(change: Change, now_ms: int) -> bool:
