@@ -130,7 +130,7 @@ def test_keyv(run: Run, folder: Path) -> None:
     (folder / "photo").write_bytes(b"\xff\xd8")
     ended = run("sync", url_of("keyv"), folder)
     assert ended.code == FAILED
-    assert "'photo' in the source: it is not UTF-8" in ended.out
+    assert "'photo' in the source: column 'value' holds texts that are UTF-8" in ended.out
     assert ask("app.db", "SELECT *, typeof(value) FROM keyv ORDER BY key") == [
         ("keyv:new", '{"value":2}', "text"),
         ("keyv:theme", '{"value":"light","expires":null}', "text"),
@@ -175,7 +175,20 @@ def test_pgbench_accounts(run: Run, folder: Path) -> None:
         (10, 1, 0, "ten"),
         (21, None, None, "new"),
     ]
-    balances = run("sync", url.replace("filler", "abalance"), "other")
-    assert balances.code == FAILED
-    assert "'7' in the source: its row holds INTEGER" in balances.out
-    assert ask("app.db", "SELECT abalance FROM pgbench_accounts WHERE aid = 7") == [5]
+
+
+def test_pgbench_balances(run: Run, folder: Path) -> None:
+    execute("app.db", *PGBENCH)
+    url = url_of("pgbench_accounts").replace("filler", "abalance")
+    assert run("sync", url, folder).code == DONE
+    assert files(folder) == {"3": "0", "7": "5", "10": "0"}
+    (folder / "7").write_text("-12")
+    (folder / "10").write_text("a lot")
+    ended = run("sync", url, folder)
+    assert ended.code == FAILED
+    assert "'10' in the source: column 'abalance' holds integers" in ended.out
+    assert ask("app.db", "SELECT aid, abalance, filler FROM pgbench_accounts") == [
+        (3, 0, "three"),
+        (7, -12, "seven"),
+        (10, 0, "ten"),
+    ]

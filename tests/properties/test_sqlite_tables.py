@@ -19,12 +19,12 @@ from kvsync.types import Unreadable
 
 KEYS = ["a", "A", "a ", "7", "-7", "007", "1e1", "\uffff", "\U00010000", ""]  # few, so that they meet
 RAW_KEYS: list[Any] = [*KEYS, *(key.encode() for key in KEYS), 7, 7, -7, 10, 1.5, None, b"\xff"]
-VALUES = [b"", b"42", b"text", "é".encode(), b"\xff", b"4e1"]
+VALUES = [b"", b"42", b"042", b"text", "é".encode(), b"\xff", b"4e1"]
 RAW_VALUES: list[Any] = [*VALUES, "42", "text", "", 42, 1.5, None]
 TABLES = [
     f"CREATE TABLE kv (key {key}, value {value})"
     for key in ("TEXT UNIQUE", "UNIQUE", "BLOB UNIQUE", "INTEGER PRIMARY KEY", "BIGINT UNIQUE", "UUID UNIQUE")
-    for value in ("BLOB", "TEXT", "NUMERIC", "")
+    for value in ("BLOB", "TEXT", "NUMERIC", "INTEGER", "JSON", "")
 ] + [
     *(
         f"CREATE TABLE kv (key TEXT COLLATE {collation}, value); CREATE UNIQUE INDEX b ON kv (key COLLATE BINARY)"

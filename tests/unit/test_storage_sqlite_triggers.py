@@ -97,16 +97,38 @@ def test_a_time_that_is_changed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("declared", ["NUMERIC", "INTEGER", "REAL", "DECIMAL(5)"])
 def test_a_value_that_the_type_of_its_column_changes(tmp_path: Path, declared: str) -> None:
-    """A row of text stays one, and such a column makes a number of the text `42`."""
+    """Such a column makes the number 42 of the text `042`, also in a row that holds a text."""
     path = tmp_path / "a.db"
     execute(path, f"CREATE TABLE kv (key TEXT PRIMARY KEY, value {declared})", "INSERT INTO kv VALUES ('a', 'text')")
+    execute(path, "INSERT INTO kv VALUES ('b', x'ff')")
     with closing(SqliteStorage(path)) as storage:
-        written = storage.write(["a", "b"], [b"42", b"42"])
-        assert refused(written) == [("a", False)]
-        assert "type of the column" in written.refused[0].reason
-        assert storage.read(["a", "b"]) == [b"text", b"42"]
+        written = storage.write(["a", "b", "c"], [b"042"] * 3)
+        assert {refusal.key: "type of the column" in refusal.reason for refusal in written.refused} == {
+            "a": True,
+            "c": False,
+        }
+        assert storage.read(["a", "b", "c"]) == [b"text", b"042", None]
         assert storage.write(["a"], [b"4 2"]).refused == ()
         assert ask(path, "SELECT value FROM kv WHERE key = 'a'") == ["4 2"]
+
+
+@pytest.mark.parametrize("declared", ["INTEGER", "INT NOT NULL DEFAULT 0", "NUMERIC"])
+def test_a_column_of_integers_holds_what_they_are_written_as(tmp_path: Path, declared: str) -> None:
+    path = tmp_path / "a.db"
+    execute(path, f"CREATE TABLE kv (key TEXT PRIMARY KEY, value {declared})", "INSERT INTO kv VALUES ('a', 7)")
+    execute(path, "INSERT INTO kv VALUES ('half', 1.5)")
+    with closing(SqliteStorage(path)) as storage:
+        assert storage.read(["a"]) == [b"7"]
+        assert storage.write(["a"], [b"-8"], [digest(b"7")]).refused == ()
+        bad = [b"", b"+1", b"1.5", b"9223372036854775808", b"\xff"]
+        written = storage.write([*"bcdefg"], [b"42", *bad])
+        assert [refusal.key for refusal in written.refused] == [*"cdefg"]
+        assert "42 or -7" in written.refused[0].reason
+        assert ask(path, "SELECT key, value, typeof(value) FROM kv WHERE key < 'h'") == [
+            ("a", -8, "integer"),
+            ("b", 42, "integer"),
+        ]
+        assert listing(storage) == {"a": digest(b"-8"), "b": digest(b"42"), "half": b""}
 
 
 def test_what_a_trigger_does_to_another_row_of_the_batch(tmp_path: Path) -> None:

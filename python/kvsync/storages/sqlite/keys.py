@@ -9,7 +9,7 @@ from typing import TypeAlias
 from kvsync.errors import UsageError
 from kvsync.native import check_key
 
-__all__ = ["KeyKind", "Raw", "is_text", "reserved", "text_of"]
+__all__ = ["INTEGERS", "KeyKind", "Raw", "integer_of", "is_text", "reserved", "text_of"]
 
 Raw: TypeAlias = str | bytes | int
 """A key as a row holds it."""
@@ -18,12 +18,15 @@ _CANONICAL = re.compile(r"(?:0|-?[1-9][0-9]{0,18})\Z", re.ASCII)
 _INTEGER_MIN, _INTEGER_MAX = -(2**63), 2**63 - 1
 
 
+INTEGERS = "integers of 64 bits, written as 42 or -7"
+
+
 class KeyKind(Enum):
     """What the declared type of a key column makes of a new key, in words for people."""
 
     TEXT = "keys that are UTF-8"
     BLOB = "keys that are UTF-8, as BLOBs"
-    INTEGER = "integers of 64 bits, written as 42 or -7"
+    INTEGER = INTEGERS
 
     def new(self, key: str) -> Raw | None:
         """Return a key as a new row holds it; None if it cannot.
@@ -32,14 +35,14 @@ class KeyKind(Enum):
         (42, None, b'42')
         """
         if self is KeyKind.INTEGER:
-            return _integer(key)
+            return integer_of(key)
         if not is_text(key):
             return None
         return key if self is KeyKind.TEXT else key.encode()
 
     def forms(self, key: str) -> list[Raw]:
         """Return every form in which a row may hold a key."""
-        number = _integer(key)
+        number = integer_of(key)
         numbers: list[Raw] = [] if number is None else [number]
         if self is KeyKind.INTEGER or not is_text(key):
             return numbers
@@ -50,6 +53,12 @@ class KeyKind(Enum):
         if self is KeyKind.INTEGER and not isinstance(raw, int):
             return None
         return text_of(raw)
+
+
+def integer_of(text: str) -> int | None:
+    """Return the integer that SQLite would write as just this text, if there is one."""
+    number = int(text) if _CANONICAL.match(text) else None
+    return number if number is not None and _INTEGER_MIN <= number <= _INTEGER_MAX else None
 
 
 def text_of(raw: object) -> str | None:
@@ -87,8 +96,3 @@ def _is_reserved(key: str) -> bool:
     except UsageError:
         return True
     return False
-
-
-def _integer(key: str) -> int | None:
-    number = int(key) if _CANONICAL.match(key) else None
-    return number if number is not None and _INTEGER_MIN <= number <= _INTEGER_MAX else None

@@ -182,7 +182,7 @@ class Rows:
             keys = [self.schema.keys.text(key) for key in keys]
         values = [row[1] for row in rows]
         if {*map(type, values)} - {bytes}:
-            values = [_value(value) for value in values]
+            values = [self._value(value) for value in values]
         times = [0] * len(rows)
         if self.table.expires is not None:
             raw = [row[2] for row in rows]
@@ -202,6 +202,15 @@ class Rows:
                 if len(more) < FETCH_COUNT:
                     break
         return rows
+
+    def _value(self, raw: object) -> bytes | Unreadable:
+        if isinstance(raw, bytes):
+            return raw
+        if isinstance(raw, str):
+            return bytes_of(raw)
+        if isinstance(raw, int) and self.schema.numeric:
+            return b"%d" % raw
+        return Unreadable(f"its row holds {shown_class(raw)}, neither a BLOB nor a text")
 
     def _time(self, position: int, raw: object, values: list[bytes | Unreadable]) -> int:
         """Return when a row expires, milliseconds; make its value unreadable if that is no time."""
@@ -231,16 +240,6 @@ def shown_class(value: object) -> str:
     """Return SQLite's word for what a row holds."""
     classes = {str: "TEXT", int: "INTEGER", float: "REAL", bytes: "a BLOB", type(None): "NULL"}
     return classes.get(type(value), type(value).__name__)
-
-
-def _value(raw: object) -> bytes | Unreadable:
-    if isinstance(raw, bytes):
-        return raw
-    return (
-        bytes_of(raw)
-        if isinstance(raw, str)
-        else Unreadable(f"its row holds {shown_class(raw)}, neither a BLOB nor a text")
-    )
 
 
 def _without_doubles(found: Found) -> Found:

@@ -77,6 +77,7 @@ class Schema:
     Attributes:
         keys: what the key column holds.
         textual: the value column is declared as text, so values are stored as text.
+        numeric: it is declared as a number: an integer is the value that SQLite writes it as.
         watched: triggers, the types of the columns or the encoding of texts may change what is written: look at what
             was stored.
         upserts: one statement writes a row, whether it exists or not.
@@ -88,6 +89,7 @@ class Schema:
 
     keys: KeyKind
     textual: bool
+    numeric: bool
     watched: bool
     upserts: bool
     paged: bool
@@ -125,6 +127,7 @@ def inspect(connection: sqlite3.Connection, table: Table) -> Schema | None:
     return Schema(
         keys=kind,
         textual=value.affinity is Affinity.TEXT or any(part in value.declared.upper() for part in TEXTUAL),
+        numeric=value.affinity not in {Affinity.TEXT, Affinity.BLOB},
         watched=watched,
         upserts=not watched and kind is not KeyKind.BLOB and not _needs_others(columns, roles),
         paged=kind is KeyKind.TEXT and utf8,

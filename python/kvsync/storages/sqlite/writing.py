@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
+from kvsync.storages.sqlite.keys import INTEGERS, integer_of
 from kvsync.storages.sqlite.rows import AMBIGUOUS, Rows, chunks, text_if_utf8
 from kvsync.storages.sqlite.times import NEVER_MS
 from kvsync.types import Unreadable
@@ -149,7 +150,8 @@ class Writer:
             elif raw is None:
                 self._batch.refuse(key, f"column {self._rows.table.key!r} holds {self._rows.schema.keys.value}")
             elif shown is None:
-                self._batch.refuse(key, f"it is not UTF-8, and column {self._rows.table.value!r} is declared as text")
+                kind = "texts that are UTF-8" if self._rows.schema.textual else INTEGERS
+                self._batch.refuse(key, f"column {self._rows.table.value!r} holds {kind}")
             else:
                 tasks.append(Task(key, raw, bool(rows), value, due, (shown, *stored, raw)))
         return tasks
@@ -165,15 +167,22 @@ class Writer:
                     held.setdefault(self._text(raw), {})[raw] = kind
         return held
 
-    def _shown(self, value: bytes, held: str) -> str | bytes | None:
+    def _shown(self, value: bytes, held: str) -> int | str | bytes | None:
         """Return a value as its row is to hold it, where `held` is the storage class of the present one.
 
-        A column declared as text gets texts. Elsewhere a row of text stays one while its value is UTF-8.
+        A column declared as text gets texts, one declared as a number integers. A row that holds something else may go
+        on doing so: a row of text stays one while its value is UTF-8.
         """
-        if not self._rows.schema.textual and held != "text":
-            return value
-        shown = text_if_utf8(value)
-        return None if isinstance(shown, bytes) and self._rows.schema.textual and held != "blob" else shown
+        schema = self._rows.schema
+        shown = text_if_utf8(value) if schema.textual or schema.numeric or held == "text" else value
+        if schema.textual:
+            return None if isinstance(shown, bytes) and held != "blob" else shown
+        if not schema.numeric:
+            return shown
+        number = integer_of(shown) if isinstance(shown, str) else None
+        if number is None and held in {"text", "blob"}:
+            return shown if held == "text" else value
+        return number
 
     # Doing it
 
