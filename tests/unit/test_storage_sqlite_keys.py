@@ -89,7 +89,7 @@ def test_every_statement_uses_the_index(tmp_path: Path, create: str) -> None:
         schema = inspect(connection, Table())
         assert schema is not None
         sql = Statements(Table(), schema)
-        for statement in (sql.select(3), sql.kinds(3), sql.delete, sql.update, sql.next_page, sql.others):
+        for statement in (sql.select(3), sql.kinds(3), sql.delete, sql.update, sql.next_page, sql.others, sql.odd_keys):
             count = statement.count("?")
             plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", [b"1"] * count).fetchall()
             steps = [row[3] for row in plan if "kv" in row[3] or "B-TREE" in row[3]]

@@ -65,16 +65,13 @@ class Statements:
         # Integers have no collation, and the number of a row is no index that could be named with one.
         unique = f'"{table.key}"' if schema.keys is KeyKind.INTEGER else key
         self.upsert = f"{self.insert} ON CONFLICT ({unique}) DO UPDATE SET {changes}"
-        texts, odd = f"{key} >= '' AND {key} < x''", f"({key} >= x'' OR {key} < '')"
-        self.others = (
-            f"SELECT EXISTS(SELECT 1 FROM {self._table} WHERE {key} >= x'') "
-            f"OR EXISTS(SELECT 1 FROM {self._table} WHERE {key} < '')"
-        )
+        blobs, numbers = (f"FROM {self._table} WHERE {key} {range_}" for range_ in (">= x''", "< ''"))
+        self.others = f"SELECT EXISTS(SELECT 1 {blobs}) OR EXISTS(SELECT 1 {numbers})"
+        self.odd_keys = f'SELECT "{table.key}" {blobs}{stays} UNION ALL SELECT "{table.key}" {numbers}{stays}'
         self.keys = f'SELECT "{table.key}" FROM {self._table} WHERE {key} IS NOT NULL{stays}'
-        self.odd_keys = f'SELECT "{table.key}" FROM {self._table} WHERE {odd}{stays}'
         self.nulls = "" if schema.key_required else f"SELECT count(*) FROM {self._table} WHERE {key} IS NULL{stays}"
         page = f"SELECT {self._found} FROM {self._table} WHERE"
-        self.first_page = f"{page} {texts}{stays} ORDER BY {key}"
+        self.first_page = f"{page} {key} >= '' AND {key} < x''{stays} ORDER BY {key}"
         self.next_page = f"{page} {key} > CAST(? AS TEXT) AND {key} < x''{stays} ORDER BY {key}"
 
     def select(self, count: int, *, expired: bool = False) -> str:

@@ -85,7 +85,7 @@ class SqliteStorage:
             message = "a table with expires= is an ExpiringSqliteStorage, and only that is one"
             raise UsageError(message)
         self._rows = Rows(self.table, clock)
-        self._skipped: Callable[[], tuple[Skipped, ...]] = tuple
+        self._listing = Listing(self._rows)
         self.name = name or f"sqlite:///{self.path}"
         name_of_table = self.table.name.lower()  # to SQLite, `KV` is `kv`
         self.identity = f"sqlite:{os.path.realpath(self.path)}?{name_of_table}"
@@ -99,7 +99,7 @@ class SqliteStorage:
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """The rows that the last scan skipped, as their keys cannot be keys here; the first hundred."""
-        return self._skipped()
+        return self._listing.skipped
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
@@ -148,8 +148,7 @@ class SqliteStorage:
         Raises:
             StorageError: the database cannot be read.
         """
-        listing = Listing(self._rows)
-        self._skipped = lambda: listing.skipped
+        self._listing = listing = Listing(self._rows)
         yield from listing.batches(lambda: self._database.reading(self._rows))
 
     def load(self, name: str) -> Stored | None:
