@@ -16,9 +16,8 @@ import os
 import time
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
-from kvsync.errors import UsageError
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import RESERVED, Capabilities, ObjectMismatch, OpaqueTokens, Support, Tier
 from kvsync.storages.folder.failure import attempt, storage_errors
@@ -33,9 +32,7 @@ from kvsync.storages.folder.safe_tree import SafeTree
 from kvsync.storages.folder.staging import Staging, stage_all
 from kvsync.storages.folder.token import is_young
 from kvsync.storages.folder.values import ValueFiles
-from kvsync.storages.options import choice
 from kvsync.storages.path import absolute, is_within
-from kvsync.storages.url import parse_url
 from kvsync.types import ANY, Written
 
 if TYPE_CHECKING:
@@ -44,24 +41,9 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import AnyVersion, Expectation, Skipped, Stored, Unreadable, Version
 
-__all__ = ["FolderStorage", "open_url"]
+__all__ = ["FolderStorage"]
 
 SCAN_COUNT = 10_000
-
-
-def open_url(url: str) -> FolderStorage:
-    """Return the folder of a `file:///dir` URL.
-
-    Raises:
-        UsageError: the URL names a host, or a parameter that is not known.
-    """
-    parsed = parse_url(url)
-    options = parsed.options("links")
-    links = choice(options, "links", ("skip", "follow"), storage=str(parsed))
-    if parsed.authority not in {"", "localhost"} or not parsed.path:
-        message = "a folder's URL has three slashes and an absolute path: file:///dir"
-        raise UsageError(message, storage=str(parsed))
-    return FolderStorage(parsed.path, links=cast("Literal['skip', 'follow']", links))
 
 
 class FolderStorage:
