@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
+from kvsync.environment import Environment
 from kvsync.errors import KvsyncError, StorageError
 from kvsync.index.objects import MANIFEST
 from kvsync.probe import Probe, probe
+from kvsync.replica.log import Log
 from kvsync.replica.session import read_manifest
 from kvsync.run.holder import read_lease, try_lease
 from kvsync.storages.contract import Tier, has_dry_probe, has_skipped
@@ -18,7 +20,6 @@ from kvsync.types import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kvsync.environment import Environment
     from kvsync.storages.contract import Capabilities, Storage
     from kvsync.types import Skipped
 
@@ -100,7 +101,18 @@ def _look(found: Diagnosis, storage: Storage) -> None:
         if isinstance(value, Unreadable):
             found.wrong.append(f"the value of {key!r} cannot be read: {value.reason}")
     found.skipped = storage.skipped if has_skipped(storage) else ()
+    _look_at_known(found, storage)
     found.wrong += [f"{entry.name!r} is left behind: {entry.reason}" for entry in found.skipped if not entry.harmless]
+
+
+def _look_at_known(found: Diagnosis, storage: Storage) -> None:
+    """Note the keys of values at whose place something else is by now, such as a link: a run leaves them behind."""
+    reasons = {entry.name: entry.reason for entry in found.skipped if entry.harmless}
+    if not reasons:
+        return
+    for change in Log.read(storage, Environment(), dry=True).newest(sorted(reasons)):
+        if change is not None and not change.deletes:
+            found.wrong.append(f"there was a value at {change.key!r}, and now {reasons[change.key]}")
 
 
 def _test(found: Diagnosis, storage: Storage, environment: Environment) -> None:

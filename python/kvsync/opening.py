@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -77,7 +77,7 @@ def opened(target: Target, *, new: bool = False) -> Iterator[Storage]:
     """
     ours: list[Storage] = []
     try:
-        yield _open(target, ours, new=new)[0]
+        yield _open_new(target, ours) if new else _open(target, ours, new=False)[0]
     finally:
         _close(ours)
 
@@ -122,6 +122,17 @@ def _open(target: Target, ours: list[Storage], *, new: bool) -> tuple[Storage, s
         message = f'{what} does not exist: check the spelling, or create or mount it (in Python also create="both")'
         raise StorageError(message, storage=storage.name)
     return storage, what
+
+
+def _open_new(target: Target, ours: list[Storage]) -> Storage:
+    """Open a storage that need not exist; a server that cannot be reached is told by whoever uses it."""
+    check_slip(target)
+    storage, owned = open_storage(target)
+    if owned:
+        ours.append(storage)
+    with suppress(StorageError):
+        unmade(storage)  # finds a table that is named in other letters
+    return storage
 
 
 def _close(storages: list[Storage]) -> None:

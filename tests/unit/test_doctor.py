@@ -300,6 +300,24 @@ def test_what_is_passed_over_is_counted(tmp_path: Path, capsys: pytest.CaptureFi
     assert "100 or more" in capsys.readouterr().out
 
 
+def test_a_link_in_the_place_of_a_known_value_is_a_problem(tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"1")
+    kvsync.sync(folder, {}, scan=True)
+    (folder / "a").unlink()
+    (folder / "a").symlink_to("elsewhere")
+    (folder / "new").symlink_to("elsewhere")
+    (problem,) = kvsync.doctor(folder).wrong
+    assert problem.startswith("there was a value at 'a', and now it is a")
+
+
+def test_a_server_that_cannot_be_reached_is_told_as_a_problem() -> None:
+    """The question whether it exists was asked before, and ended the diagnosis with an error."""
+    for url in ("postgresql://127.0.0.1:1/db", "nats://127.0.0.1:1/b?timeout=2", "redis://127.0.0.1:1/0"):
+        assert len(kvsync.doctor(url).wrong) == 1
+
+
 class Worn(WrappedStorage):
     """Holds a value that cannot be read, and skips a name that cannot be a key."""
 
