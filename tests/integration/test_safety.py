@@ -206,6 +206,23 @@ def test_an_index_that_is_gone_revives_nothing(folder: Path, kind: str) -> None:
     assert one.values()["key 2"] == b"newer"
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_index_that_is_gone_and_a_delete_that_a_scan_found(folder: Path, kind: str) -> None:
+    """Nobody can know whether the value is older than the delete, so it is kept, and the conflict is told."""
+    clock = Clock()
+    one, two = make(kind, folder, "one", clock), make(kind, folder, "two", clock)
+    for key, value in NINE.items():
+        one.put(key, value)
+    kvsync.sync(one.target, two.target, scan=True, clock=clock)
+    two.drop_index()
+    one.delete("key 1")
+    result = kvsync.sync(one.target, two.target, scan=True, clock=clock)
+    assert [(conflict.key, conflict.winner, conflict.certain) for conflict in result.conflicts] == [
+        ("key 1", "target", False)
+    ]
+    assert one.values() == two.values() == NINE
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_small_storage_can_be_used(count: int) -> None:
     """A storage with a single key could not change it: one of one is more than half of the keys."""

@@ -115,7 +115,7 @@ def leave_nothing_alone(_self: object, _keys: Sequence[str], **_options: bool) -
 WATCHED: dict[str, tuple[object, str, Callable[..., Any], Callable[..., Any]]] = {
     "a run that scans writes without conditions": (CheckScan, "examine", leave_nothing_alone, history.edited),
     "a run that looks first leaves nothing alone": (CheckLog, "examine", leave_nothing_alone, history.edited),
-    "what a scan found is not logged": (steps, "commit_found", lambda side, _options: side, history.edited),
+    "what a scan found is not logged": (steps, "commit_found", lambda side: side, history.edited),
     "a missing entry does not say what is held": (push, "_missing", nothing_held, history.edited),
     "what a crashed run applied is not adopted": (Log, "adopt", forget_what_was_applied, history.play),
 }
