@@ -20,7 +20,7 @@ from kvsync.native import digest_values
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import FAULT_MODES, ExpiringStorage, Fault
 from kvsync.types import Unreadable
-from world import Replicated, World
+from world import RESERVED, Replicated, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -80,8 +80,10 @@ def blinking(storage: Any, blinks: Callable[[], bool]) -> Storage:
     inner = storage.read
 
     def read(keys: Sequence[str]) -> list[bytes | Unreadable | None]:
-        found = inner(keys)
-        return [Unreadable("not now") if value is not None and blinks() else value for value in found]
+        return [
+            Unreadable("not now") if value is not None and not key.startswith(RESERVED) and blinks() else value
+            for key, value in zip(keys, inner(keys), strict=True)
+        ]
 
     storage.read = read
     return cast("Storage", storage)
