@@ -65,7 +65,10 @@ WITH RECURSIVE parts AS (
 )
 SELECT coalesce(bool_or(NOT g.tgisinternal), false), coalesce(bool_or(g.tgdeferrable), false),
        EXISTS (SELECT 1 FROM pg_rewrite r JOIN parts ON r.ev_class = parts.id WHERE r.ev_enabled <> 'D'),
-       row_security_active(to_regclass(%s))
+       row_security_active(to_regclass(%s)),
+       (SELECT min(a.attname) FROM pg_attribute a
+        WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull
+              AND NOT a.atthasdef AND a.attidentity = '' AND a.attname <> ALL (%s))
 FROM parts JOIN pg_trigger g ON g.tgrelid = parts.id AND g.tgenabled <> 'D'
 """
 
@@ -80,6 +83,7 @@ class TableState:
         deferrable: some of them, or of its foreign keys, may wait for the end of the transaction.
         rules: it has some; statements that change rows can then return nothing.
         policies: row-level security applies to this role; rows can then not be copied into the table.
+        required: a column that is not ours, allows no NULL and has no default; None if there is none.
     """
 
     empty: bool = False
@@ -87,6 +91,7 @@ class TableState:
     deferrable: bool = False
     rules: bool = False
     policies: bool = False
+    required: str | None = None
 
     @property
     def interferes(self) -> bool:
@@ -97,7 +102,8 @@ class TableState:
 def find_state(connection: Connection[Any], table: Table) -> TableState:
     """Return what a table is like now: somebody may add a trigger at any time."""
     query = f"SELECT NOT EXISTS (SELECT 1 FROM {table.identifier}), found.* FROM ({_STATE}) AS found"  # noqa: S608
-    row = connection.execute(query, (table.identifier, table.identifier)).fetchone()
+    name = table.identifier
+    row = connection.execute(query, (name, name, name, list(table.names.columns))).fetchone()
     return TableState(*row) if row is not None else TableState()
 
 
@@ -151,7 +157,7 @@ def _table(names: Names, schema: str, columns: Mapping[str, _Found]) -> Table:
         _column(columns[names.value], VALUE_TYPES, "bytea, or a type whose text is the same in every session"),
         _expires(names, columns),
         _modified(names, columns),
-        alone=columns.keys() <= {names.key, names.value, names.expires, names.modified},
+        alone=columns.keys() <= names.columns,
     )
 
 

@@ -58,6 +58,11 @@ class Names:
         self._check_columns()
 
     @property
+    def columns(self) -> set[str]:
+        """The columns that are ours."""
+        return {name for what in _COLUMNS if (name := getattr(self, what)) is not None}
+
+    @property
     def unit_ms(self) -> int:
         """How many milliseconds one of the numbers counts."""
         return 1000 if self.unit == "s" else 1

@@ -53,16 +53,20 @@ class Table:
 
     def create_rows(self, *, careful: bool) -> str:
         """Return the statement that writes what is absent, and returns the keys that it wrote."""
-        expired = f"NOT {self.expires.stays('held')}" if self.expires else "false"
         if careful:
-            return self._update_and_insert(expired)
-        otherwise = self._or_update(expired) if self.expires else f"ON CONFLICT ({self._key}) DO NOTHING"
+            return self._update_and_insert(self._expired)
+        otherwise = self._or_update(self._expired) if self.expires else f"ON CONFLICT ({self._key}) DO NOTHING"
         return f"{self._inserting} {otherwise} RETURNING {self.key.text(self._held_key)}"
 
     @property
     def update(self) -> str:
         """The statement that changes the rows that exist."""
         return self._changing("", self._from)
+
+    def update_rows(self, *, expired: bool) -> str:
+        """Return the statement that changes rows that exist, or only expired ones, and returns their keys."""
+        changing = self._changing(self._expired if expired else "", self._from)
+        return f"{changing} RETURNING {self.key.text(self._held_key)}"
 
     @property
     def insert(self) -> str:
@@ -194,6 +198,10 @@ class Table:
         if self.modified:
             assigned[self.modified.column] = self.modified.now
         return assigned
+
+    @property
+    def _expired(self) -> str:
+        return f"NOT {self.expires.stays('held')}" if self.expires else "false"
 
     @property
     def _is_absent(self) -> str:

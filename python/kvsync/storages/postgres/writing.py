@@ -126,7 +126,7 @@ class Writer:
         return self.loading
 
     def _may_copy(self, count: int) -> bool:
-        if not self.loading or count < COPY_COUNT or self.state.rules or self.state.policies:
+        if not self.loading or count < COPY_COUNT or self._required or self.state.rules or self.state.policies:
             return False
         expires = self._table.expires
         stays_empty = expires is None or (expires.empty and not any(self.expires.values()))
@@ -147,6 +147,8 @@ class Writer:
     def _put(self, part: Part) -> dict[str, str]:
         if self.state.rules:
             return self._put_plainly(part)
+        if self._required is not None:
+            return self._returned(part, self._table.update_rows(expired=False))[0]
         return self._unkept(part, self._run(self._table.upsert(careful=self._careful), part).rowcount)
 
     def _put_plainly(self, part: Part) -> dict[str, str]:
@@ -158,11 +160,18 @@ class Writer:
     def _create(self, part: Part) -> dict[str, str]:
         if self.state.rules:
             return self._held(part) or self._put_plainly(part)
-        cursor = self._run(self._table.create_rows(careful=self._careful), part)
-        created = {self.rows.text(key) for (key,) in cursor.fetchall()}
-        others = [key for key in part if key not in created]
-        kept = {key: row for key, row in part.items() if key in created}
-        return self._unkept(kept, len(kept)) | dict.fromkeys(others, self._why_unkept) | self._held(others)
+        if self._required is not None:
+            reasons, others = self._returned(part, self._table.update_rows(expired=True))
+        else:
+            reasons, others = self._returned(part, self._table.create_rows(careful=self._careful))
+        return reasons | self._held(others)
+
+    def _returned(self, part: Part, statement: str) -> tuple[dict[str, str], list[str]]:
+        """Run a statement that returns the keys it wrote; return what to refuse, and the keys that it did not write."""
+        written = {self.rows.text(key) for (key,) in self._run(statement, part).fetchall()}
+        others = [key for key in part if key not in written]
+        kept = {key: row for key, row in part.items() if key in written}
+        return self._unkept(kept, len(kept)) | dict.fromkeys(others, self._why_absent), others
 
     def _remove(self, part: Part) -> dict[str, str]:
         keys = [raw for raw, _ in part.values()]
@@ -176,6 +185,11 @@ class Writer:
         if self._table.expires is not None:
             arrays.append([self.expires.get(key, 0) for key in part])
         return self.rows.connection.cursor(binary=True).execute(statement, arrays)
+
+    @property
+    def _required(self) -> str | None:
+        """The column for which no row can be inserted, unless a trigger or a rule fills it."""
+        return None if self.state.triggers or self.state.rules else self.state.required
 
     @property
     def _careful(self) -> bool:
@@ -198,6 +212,12 @@ class Writer:
         """Return the keys that exist, and why they cannot be created."""
         held = self.rows.select(list(keys))
         return {key: NULL_VALUE if value is None else NOT_EXPECTED for key, value in held.items()}
+
+    @property
+    def _why_absent(self) -> str:
+        if self._required is None:
+            return self._why_unkept
+        return f"the database cannot insert it: column {self._required!r} allows no NULL; give that column a default"
 
     @property
     def _why_unkept(self) -> str:
