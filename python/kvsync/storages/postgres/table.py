@@ -117,7 +117,7 @@ class Table:
     @property
     def select_modified(self) -> str:
         """The query for the times at which the rows of an array of keys were modified."""
-        time = self.modified.milliseconds if self.modified else "NULL::bigint"
+        time = self.modified.latest if self.modified else "NULL::bigint"
         return f"SELECT {self._shown_key}, {time} FROM {self.identifier} WHERE {self._among} {self._and_stays}"  # noqa: S608
 
     @property

@@ -43,6 +43,11 @@ class TimeColumn:
         return f"CASE WHEN {self.column} IS NOT NULL THEN {seconds}::bigint * {self.unit_ms} END"
 
     @property
+    def latest(self) -> str:
+        """The expression for the last millisecond that a row's time can mean: that of the second, if it counts them."""
+        return f"nullif({self.milliseconds}, 0) + {self.unit_ms - 1}"
+
+    @property
     def now(self) -> str:
         """The expression for the present time, as the column stores it."""
         if self.timestamp:
