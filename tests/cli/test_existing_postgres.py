@@ -45,6 +45,16 @@ DJANGO = (
         "('2c3d', 'eyJ1IjoyfQ', now() - interval '1 day'), ('4e5f', 'eyJ1IjozfQ', now() + interval '1 day')"
     ),
 )
+RAILS = (
+    (
+        "CREATE TABLE SCHEMA.ar_internal_metadata (key varchar NOT NULL PRIMARY KEY, value varchar, "
+        "created_at timestamp(6) NOT NULL, updated_at timestamp(6) NOT NULL)"
+    ),
+    (
+        "INSERT INTO SCHEMA.ar_internal_metadata VALUES ('environment', 'development', '2026-01-02 03:04:05.678901', "
+        "'2026-01-02 03:04:05.678901'), ('schema_sha1', NULL, '2026-01-02 03:04:05', '2026-01-02 03:04:05')"
+    ),
+)
 NEVER = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
 
 
@@ -149,3 +159,24 @@ def test_django_sessions_and_a_cache(
     for _ in range(2):
         result = kvsync.sync(url, cache, scan=True)
         assert (result.pushed, result.pulled, result.missing) == (0, 0, [])
+
+
+def test_rails_metadata(
+    run: Run, tmp_path: Path, make: Callable[..., tuple[str, str]], postgres_server: PostgresServer
+) -> None:
+    schema, url = make("ar_internal_metadata", *RAILS)
+    folder = tmp_path / "metadata"
+    assert run("sync", url, folder).code == FAILED
+    assert files(folder) == {"environment": "development"}
+    (folder / "environment").write_text("production")
+    (folder / "new").write_text("1")
+    (folder / "schema_sha1").write_text("abc")
+    ended = run("sync", url, folder, "--json")
+    assert ended.code == FAILED
+    answer = json.loads(ended.out)
+    assert {entry["key"] for entry in answer["unreadable"]} == {"schema_sha1"}
+    assert {entry["key"] for entry in answer["missing"]} == {"new", "schema_sha1"}
+    rows = postgres_server.run(f"SELECT key, value, updated_at FROM {schema}.ar_internal_metadata ORDER BY 1")
+    assert [(row[0], row[1]) for row in rows] == [("environment", "production"), ("schema_sha1", None)]
+    now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+    assert abs(rows[0][2] - now) < dt.timedelta(minutes=5)

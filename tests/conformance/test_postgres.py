@@ -114,14 +114,14 @@ class TestBusyExpiring(StorageConformance):
     def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
         schema = postgres_server.schema()
         postgres_server.run(
-            f"CREATE TABLE {schema}.session (key text PRIMARY KEY, value bytea NOT NULL, due timestamptz NOT NULL, "
+            f"CREATE TABLE {schema}.session (key text PRIMARY KEY, value bytea NOT NULL, due timestamp NOT NULL, "
             "owner text NOT NULL)",
             f"CREATE FUNCTION {schema}.own() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN NEW.owner := coalesce(NEW.owner, 'nobody'); RETURN NEW; END $$",
             f"CREATE TRIGGER own BEFORE INSERT OR UPDATE ON {schema}.session "
             f"FOR EACH ROW EXECUTE FUNCTION {schema}.own()",
         )
-        url = f"{postgres_server.url}?schema={schema}&table=session&expires=due"
+        url = f"{postgres_server.url}?schema={schema}&table=session&expires=due&unit=utc"
         return partial(open_url, url)
 
 

@@ -224,6 +224,7 @@ NEVER_MS = 253_402_214_400_000  # 9999-12-31
     ("kind", "unit", "far"),
     [
         ("timestamptz NOT NULL", "ms", "9999-12-31 00:00:00"),
+        ("timestamp NOT NULL", "utc", "9999-12-31 00:00:00"),
         ("bigint NOT NULL", "ms", "253402214400000"),
         ("bigint NOT NULL", "s", "253402214400"),
         ("integer NOT NULL", "s", "2147483647"),
@@ -245,7 +246,7 @@ def test_a_column_without_null_says_never_with_a_far_time(
             assert storage.delete(["a", "b", "past"]).refused == ()
         keys = [f"{number:04d}" for number in range(COPY_COUNT)]
         assert storage.write(keys, [b"1"] * COPY_COUNT).refused == ()
-        said = "expires AT TIME ZONE 'UTC'" if kind.startswith("timestamptz") else "expires"
+        said = "expires AT TIME ZONE 'UTC'" if unit == "ms" and kind.startswith("timestamp") else "expires"
         assert postgres_server.run(f"SELECT DISTINCT ({said})::text FROM {schema}.kv") == [(far,)]
         tokens = listing(storage)
         assert set(tokens.values()) == {token(b"1")}
@@ -258,6 +259,27 @@ def test_a_column_without_null_says_never_with_a_far_time(
         else:
             assert written.tokens == (token(b"1"),)
             assert listing(storage)["far"] == token(b"1")
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+def test_a_timestamp_in_utc(postgres_server: PostgresServer, schema: str, url: str, zone: str) -> None:
+    """A `timestamp` says nothing of its zone; that of the session must not matter."""
+    postgres_server.run(f"CREATE TABLE {schema}.kv (key text PRIMARY KEY, value bytea, expires timestamp)")
+    now = "now() AT TIME ZONE 'UTC'"
+    postgres_server.run(
+        f"INSERT INTO {schema}.kv VALUES ('gone', '1', {now} - interval '1 minute'), "
+        f"('soon', '1', {now} + interval '1 minute'), ('never', '1', NULL), ('infinite', '1', 'infinity')"
+    )
+    later = now_ms() + HOUR_MS
+    with closing(open_url(f"{url}&unit=utc&options=-c%20TimeZone%3D{zone.replace('/', '%2F')}")) as storage:
+        assert set(listing(storage)) == {"soon", "never", "infinite"}
+        assert storage.expiries(["never", "infinite"]) == [0, 0]
+        assert 0 < storage.expiries(["soon"])[0] - now_ms() < 120_000
+        assert storage.write_expiring(["a", "b"], [b"1"] * 2, [later, 1]).refused == ()
+        assert storage.expiries(["a", "b"]) == [later, 0]
+        assert listing(storage)["a"] == token(b"1", later)
+    said = f"SELECT (extract(epoch FROM expires) * 1000)::bigint FROM {schema}.kv WHERE key = 'a'"
+    assert postgres_server.run(said) == [(later,)]
 
 
 @pytest.mark.parametrize("kind", ["bigint", "integer"])

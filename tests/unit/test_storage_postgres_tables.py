@@ -620,6 +620,7 @@ def test_writers_on_hot_keys_beside_scanning_runs_lose_nothing(postgres_server: 
     ("type_", "unit", "stored", "expected"),
     [
         ("timestamptz", "ms", "'2026-01-02 03:04:05.678+00'", 1_767_323_045_678),
+        ("timestamp", "utc", "'2026-01-02 03:04:05.678901'", 1_767_323_045_678),
         ("bigint", "ms", "1767323045678", 1_767_323_045_678),
         # Of a whole second the end: no edit seems to be older than it is.
         ("bigint", "s", "1767323045", 1_767_323_045_999),

@@ -208,11 +208,12 @@ def _times(names: Names, columns: Mapping[str, _Found], name: str, parameter: st
         message = f"table {names.table!r} has no column {name!r}: name it with {parameter}=, or add a timestamptz"
         raise UsageError(message)
     found = columns[name]
-    if found.kind in {"timestamptz", "int8"} or (found.kind == "int4" and names.unit == "s"):
+    fitting = {"ms": {"int8"}, "s": {"int8", "int4"}, "utc": {"timestamp"}}[names.unit]
+    if found.kind in fitting | {"timestamptz"}:
         return found
     message = (
-        f"column {name!r} is {found.shown}: a column that {says} has to be timestamptz, or bigint for milliseconds, "
-        "or with unit=s bigint or integer for seconds"
+        f"column {name!r} is {found.shown}: a column that {says} has to be timestamptz, bigint for milliseconds, "
+        "with unit=s bigint or integer for seconds, or with unit=utc a timestamp in UTC"
     )
     raise UsageError(message)
 

@@ -1,9 +1,9 @@
 """The column of a PostgreSQL table that says when a row expires, and its parts of statements.
 
-It is a `timestamptz`, or a number of milliseconds or seconds. NULL means never, and so does 0 in a number or `infinity`
-in a timestamptz. A column that does not allow NULL says never with the last day of the year 9999, which applications
-can read, unlike `infinity`. Rows expire by the server's clock at the start of each statement, not at the start of a
-transaction, which may be long ago.
+It is a `timestamptz`, a `timestamp` in UTC, or a number of milliseconds or seconds. NULL means never, and so does 0 in
+a number or `infinity` in a timestamp. A column that does not allow NULL says never with the last day of the year 9999,
+which applications can read, unlike `infinity`. Rows expire by the server's clock at the start of each statement, not at
+the start of a transaction, which may be long ago.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Expires(TimeColumn):
         """Return the condition that a row has not expired, in a statement that calls the table so."""
         column = f"{table}.{self.column}" if table else self.column
         if self.timestamp:
-            return f"({column} IS NULL OR {column} > statement_timestamp())"
+            return f"({column} IS NULL OR {self.converted(column)} > statement_timestamp())"
         now = f"extract(epoch FROM statement_timestamp()) * {1000 // self.unit_ms}"
         return f"({column} IS NULL OR {column} = 0 OR {column} > {now})"
 
@@ -74,4 +74,5 @@ class Expires(TimeColumn):
         if not self.timestamp:
             return f"({milliseconds} / {self.unit_ms})::{self.type}"
         # Whole seconds and the rest separately: together they have more digits than a double.
-        return f"to_timestamp({milliseconds} / 1000) + mod({milliseconds}, 1000) * interval '1 millisecond'"
+        rest = f"mod({milliseconds}, 1000) * interval '1 millisecond'"
+        return self.converted(f"(to_timestamp({milliseconds} / 1000) + {rest})")

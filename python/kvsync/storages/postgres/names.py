@@ -28,7 +28,7 @@ class Names:
         schema: None to look for the table in the role's search path.
         expires: the column that says when a row expires; None if rows never do.
         modified: the column that says when a row was last modified; None if no column does.
-        unit: what numbers in these two columns count: "ms" or "s", since 1970.
+        unit: what numbers in these two columns count: "ms" or "s", since 1970; "utc" if they are a `timestamp` in UTC.
 
     Raises:
         UsageError: a name is not made of letters, digits and underscores, or the table is that of the index.
@@ -52,8 +52,8 @@ class Names:
         if self.table == INDEX_TABLE:
             message = f"table={self.table!r} is reserved: name another table"
             raise UsageError(message)
-        if self.unit not in {"ms", "s"}:
-            message = f"unit={self.unit!r:.200} is neither ms nor s: say what the numbers in the column count"
+        if self.unit not in {"ms", "s", "utc"}:
+            message = f"unit={self.unit!r:.200} is not ms, s or utc: say what the numbers in the column count"
             raise UsageError(message)
         self._check_columns()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["TIME_TYPES", "TimeColumn"]
 
-TIME_TYPES = {"timestamptz": "timestamptz", "int8": "bigint", "int4": "integer"}
+TIME_TYPES = {"timestamptz": "timestamptz", "timestamp": "timestamp", "int8": "bigint", "int4": "integer"}
 """The types that such a column may have, by the names of the catalogue."""
 
 _SECONDS_MAX = ((1 << 63) - 1) // 1000
@@ -18,7 +18,7 @@ class TimeColumn:
 
     Attributes:
         column: its identifier.
-        type: `timestamptz`, or `bigint` or `integer` for numbers.
+        type: `timestamptz`, `timestamp` for one in UTC, or `bigint` or `integer` for numbers.
         unit_ms: how many milliseconds one of the numbers counts.
     """
 
@@ -28,14 +28,14 @@ class TimeColumn:
 
     @property
     def timestamp(self) -> bool:
-        """Whether it is a timestamptz, not a number."""
-        return self.type == "timestamptz"
+        """Whether it is no number."""
+        return self.type.startswith("timestamp")
 
     @property
     def milliseconds(self) -> str:
         """The expression for a row's time in milliseconds; NULL where it has none."""
         if self.timestamp:
-            cut = f"extract(epoch FROM date_trunc('milliseconds', {self.column}))"
+            cut = f"extract(epoch FROM date_trunc('milliseconds', {self.converted(self.column)}))"
             return f"CASE WHEN isfinite({self.column}) THEN ({cut} * 1000)::bigint END"
         if self.unit_ms == 1:
             return f"{self.column}::bigint"
@@ -51,12 +51,16 @@ class TimeColumn:
     def now(self) -> str:
         """The expression for the present time, as the column stores it."""
         if self.timestamp:
-            return "statement_timestamp()"
+            return self.converted("statement_timestamp()")
         return f"floor(extract(epoch FROM statement_timestamp()) * {1000 // self.unit_ms})::{self.type}"
+
+    def converted(self, moment: str) -> str:
+        """Return the expression for a timestamptz, given one for what the column stores, or the other way round."""
+        return moment if self.type == "timestamptz" else f"({moment} AT TIME ZONE 'UTC')"
 
     @property
     def implausible(self) -> tuple[int, int] | None:
-        """The least and the greatest number that most likely counts in the other unit; None for a timestamptz.
+        """The least and the greatest number that most likely counts in the other unit; None for a timestamp.
 
         In milliseconds these are times before March 1973, and in seconds times after the year 33,000.
         """
