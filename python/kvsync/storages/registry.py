@@ -63,7 +63,7 @@ ADAPTERS = {
     "memory": Adapter("memory:name", "kvsync.storages.mapping:open_url"),
     "nats": Adapter("nats://host/bucket", "kvsync.storages.nats:open_url", "nats", "nats"),
     "postgres": Adapter("postgres://host/database", _POSTGRES, "psycopg", "postgresql"),
-    "postgresql": Adapter("postgresql://host/database?table=&key=&value=", _POSTGRES, "psycopg", "postgresql"),
+    "postgresql": Adapter("postgresql://host/database?table=&key=&value=&expires=", _POSTGRES, "psycopg", "postgresql"),
     "redis": Adapter("redis://host/0?prefix=, or ?hash=", _REDIS, "redis", "redis"),
     "rediss": Adapter("rediss://host/0", _REDIS, "redis", "redis"),
     "s3": Adapter("s3://bucket/prefix?endpoint=", _BUCKET, "obstore", "s3"),
