@@ -132,9 +132,9 @@ class NoValueIsOverwrittenOnCondition(Mutant):
 
 
 class NoValueIsOverwritten(Mutant):
-    """Looks at what is there only where a condition is given."""
+    """Refuses to write over what is no value, and has done so."""
 
-    caught_by = ("test_what_is_no_value_is_not_written_over",)
+    caught_by = ("test_a_write_without_a_condition_over_what_is_no_value_is_done_or_refused",)
 
     def write_expiring(
         self,
@@ -143,9 +143,10 @@ class NoValueIsOverwritten(Mutant):
         expires: Sequence[int],
         expect: Sequence[bytes | None] | None = None,
     ) -> Written:
+        written = super().write_expiring(keys, values, expires, expect)
         if expect is None:
             self.disk.spoiled.difference_update(keys)
-        return super().write_expiring(keys, values, expires, expect)
+        return written
 
 
 class MisnamedFailsScan(Mutant):

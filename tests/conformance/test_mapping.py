@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import UserDict
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,18 +28,64 @@ class TestDict(StorageConformance):
     expects = DICT
 
     @pytest.fixture
-    def reopen(self) -> Callable[[], Storage]:
-        data: dict[str, bytes] = {}
+    def data(self) -> dict[Any, Any]:
+        return {}
+
+    @pytest.fixture
+    def reopen(self, data: dict[Any, Any]) -> Callable[[], Storage]:
         return lambda: MappingStorage(data)
+
+    @pytest.fixture
+    def spoil(self, data: dict[Any, Any]) -> Callable[[str], None]:
+        return lambda key: data.update({key: "text"})
+
+    @pytest.fixture
+    def misname(self, data: dict[Any, Any]) -> Callable[[], None]:
+        return lambda: data.update({1: b"1"})
+
+
+class Hindered(UserDict[str, bytes]):
+    """A mapping that does not do with some keys as told."""
+
+    hindered = ""
+    how = "ignores"
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        if key == self.hindered and self.how == "refuses":
+            raise ValueError(key)
+        if key != self.hindered:
+            super().__setitem__(key, value)
+        elif self.how == "rewrites":
+            super().__setitem__(key, value + b" or so")
+
+    def __delitem__(self, key: str) -> None:
+        if key != self.hindered:
+            super().__delitem__(key)
+        elif self.how == "refuses":
+            raise ValueError(key)
 
 
 class TestOtherMapping(StorageConformance):
     expects = replace(DICT, tier=Tier.CONDITIONAL)
 
     @pytest.fixture
-    def reopen(self) -> Callable[[], Storage]:
-        data: UserDict[str, bytes] = UserDict()
+    def data(self) -> Hindered:
+        return Hindered()
+
+    @pytest.fixture
+    def reopen(self, data: Hindered) -> Callable[[], Storage]:
         return lambda: MappingStorage(data)
+
+    @pytest.fixture(params=["ignores", "refuses", "rewrites"])
+    def hinder(self, data: Hindered, request: pytest.FixtureRequest) -> Callable[[str], None]:
+        def hinder(key: str) -> None:
+            data.hindered, data.how = key, request.param
+
+        return hinder
+
+    @pytest.fixture
+    def spoil(self, data: Hindered) -> Callable[[str], None]:
+        return lambda key: data.data.update({key: "text"})  # type: ignore[dict-item]
 
 
 class TestWrapped(StorageConformance):

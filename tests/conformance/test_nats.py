@@ -39,9 +39,6 @@ class TestNats(StorageConformance):
     expects = EXPECTED
     unique_versions = True
 
-    test_what_is_no_value_is_not_written_over = None  # type: ignore[assignment]
-    """What expires is a value, though not one to sync: a write without a condition may replace it."""
-
     @pytest.fixture
     def reopen(self, nats_server: NatsServer, bucket: str) -> Callable[[], Storage]:
         return partial(open_url, nats_server.url(bucket))

@@ -46,8 +46,11 @@ class TestMappedTable(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, postgres_server: PostgresServer) -> Callable[[], Storage]:
-        schema = postgres_server.schema()
+    def schema(self, postgres_server: PostgresServer) -> str:
+        return postgres_server.schema()
+
+    @pytest.fixture
+    def reopen(self, postgres_server: PostgresServer, schema: str) -> Callable[[], Storage]:
         collation = [*postgres_server.collations(), "default"][0]
         postgres_server.run(
             f'CREATE TABLE {schema}.notes (id serial PRIMARY KEY, title varchar COLLATE "{collation}" UNIQUE, '
@@ -55,6 +58,35 @@ class TestMappedTable(StorageConformance):
         )
         url = f"{postgres_server.url}?schema={schema}&table=notes&key=title&value=body"
         return partial(open_url, url)
+
+    @pytest.fixture(params=["RETURN NULL", "RAISE EXCEPTION 'no'"])
+    def hinder(
+        self, postgres_server: PostgresServer, schema: str, request: pytest.FixtureRequest
+    ) -> Callable[[str], None]:
+        def add_trigger(key: str) -> None:
+            postgres_server.run(
+                f"CREATE FUNCTION {schema}.no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                f"IF coalesce(OLD.title, NEW.title) = '{key}' THEN {request.param}; END IF; "
+                "IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $$"
+            )
+            postgres_server.run(
+                f"CREATE TRIGGER no BEFORE INSERT OR UPDATE OR DELETE ON {schema}.notes "
+                f"FOR EACH ROW EXECUTE FUNCTION {schema}.no()"
+            )
+
+        return add_trigger
+
+    @pytest.fixture
+    def spoil(self, postgres_server: PostgresServer, schema: str) -> Callable[[str], object]:
+        return lambda key: postgres_server.run(f"UPDATE {schema}.notes SET body = NULL WHERE title = '{key}'")
+
+    @pytest.fixture
+    def dress(self, postgres_server: PostgresServer, schema: str) -> Callable[[str], Callable[[], object]]:
+        def add_stars(key: str) -> Callable[[], object]:
+            postgres_server.run(f"UPDATE {schema}.notes SET stars = 5 WHERE title = '{key}'")
+            return lambda: postgres_server.run(f"SELECT id, stars FROM {schema}.notes WHERE title = '{key}'")
+
+        return add_stars
 
 
 class TestBinaryKeys(StorageConformance):

@@ -52,6 +52,41 @@ class TestMappedTable(StorageConformance):
             connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT UNIQUE, body, stars DEFAULT 0)")
         return partial(open_url, f"sqlite:///{path}?table=notes&key=title&value=body&busy_timeout=30")
 
+    @pytest.fixture
+    def run(self, tmp_path: Path) -> Callable[..., list[tuple[object, ...]]]:
+        """Return a function that executes a statement as an application does."""
+
+        def run(statement: str) -> list[tuple[object, ...]]:
+            with closing(sqlite3.connect(tmp_path / "app.db", timeout=30)) as connection, connection:
+                return connection.execute(statement).fetchall()
+
+        return run
+
+    @pytest.fixture(params=["RAISE(IGNORE)", "RAISE(ABORT, 'no')"])
+    def hinder(self, run: Callable[[str], object], request: pytest.FixtureRequest) -> Callable[[str], None]:
+        def add_triggers(key: str) -> None:
+            for verb, row in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
+                when = f"BEFORE {verb} ON notes WHEN {row}.title = '{key}'"
+                run(f"CREATE TRIGGER on_{verb} {when} BEGIN SELECT {request.param}; END")
+
+        return add_triggers
+
+    @pytest.fixture
+    def spoil(self, run: Callable[[str], object]) -> Callable[[str], object]:
+        return lambda key: run(f"UPDATE notes SET body = NULL WHERE title = '{key}'")
+
+    @pytest.fixture
+    def misname(self, run: Callable[[str], object]) -> Callable[[], object]:
+        return lambda: run("INSERT INTO notes (title, body) VALUES (x'ff', x'31')")
+
+    @pytest.fixture
+    def dress(self, run: Callable[[str], object]) -> Callable[[str], Callable[[], object]]:
+        def add_stars(key: str) -> Callable[[], object]:
+            run(f"UPDATE notes SET stars = 5 WHERE title = '{key}'")
+            return lambda: run(f"SELECT id, stars FROM notes WHERE title = '{key}'")
+
+        return add_stars
+
 
 class TestExpiring(StorageConformance):
     expects = EXPIRING

@@ -86,12 +86,17 @@ class SpoilTests:
         assert [found[0], found[2]] == [b"2", b"2"]
         assert isinstance(found[1], Unreadable)
 
-    def test_what_is_no_value_is_not_written_over(self, storage: Storage, spoil: AtKey) -> None:
+    def test_a_write_without_a_condition_over_what_is_no_value_is_done_or_refused(
+        self, storage: Storage, spoil: AtKey
+    ) -> None:
         write(storage, dict.fromkeys(KEYS, b"1"))
         spoil("b")
-        assert refused(storage.write(KEYS, [b"2"] * 3)) == ["b"]
-        assert refused(storage.delete(KEYS)) == ["b"]
-        assert isinstance(storage.read(["b"])[0], Unreadable)
+        for expected in (b"2", None):
+            kept = refused(storage.write(KEYS, [expected] * 3) if expected is not None else storage.delete(KEYS))
+            assert kept in ([], ["b"])
+            found = storage.read(KEYS)
+            assert [found[0], found[2]] == [expected] * 2
+            assert isinstance(found[1], Unreadable) if kept else found[1] == expected
 
     def test_a_run_names_what_is_no_value_and_moves_the_rest(self, storage: Storage, spoil: AtKey) -> None:
         peer = dict.fromkeys(KEYS, b"1")
