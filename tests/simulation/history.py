@@ -90,9 +90,9 @@ def play(
 def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> World:
     """Play a history in which applications write straight into the storages, also during a run, and runs look for it.
 
-    A run that scans protects what the application writes at any moment of it, by conditions. With guard="check" a value
-    is looked at before it is overwritten, so there the application keeps still during the run itself. A write of a run
-    that was cut off may land between two others, and a scan finds it soon. Some storages tell when a value was written.
+    A run that scans protects what the application writes at any moment of it, by conditions. So does one with
+    guard="check", which writes on condition of what it looked at. A write of a run that was cut off may land between
+    two others, and a scan finds it soon. Some storages tell when a value was written.
     """
     world = World(seed, 2 + seed % 4, transactional=True, marking=True, dying=True, dated=True)
     crashing = seed % 2 == 0
@@ -113,6 +113,7 @@ def edited(seed: int, policies: tuple[Any, ...] = POLICIES) -> World:
             given = world.fresh(KEYS, chance.choice((0, 0, 1, 3)))
             world.give(one, other, given, fault, conflict=chance.choice(policies), **SCANNING)
         elif kind < 0.95:
+            fault.before = partial(meddle, world, (one, other), chance.choice((0.0, 0.03, 0.1)))
             world.sync(one, other, fault, conflict=chance.choice(policies), guard="check")
         else:
             compact(world, one, fault)

@@ -34,6 +34,7 @@ SOUND_APPLY = push._apply
 SOUND_ATTEMPT = lock._attempt
 SOUND_COMMIT = commit.commit_given
 SOUND_MISSING = push._missing
+SOUND_EXAMINE = CheckLog.examine
 
 
 def forget_what_was_applied(self: Log, name: str, _intent: Segment, _applied: object, *, remember: bool) -> None:
@@ -112,10 +113,15 @@ def leave_nothing_alone(_self: object, _keys: Sequence[str], **_options: bool) -
     return None, {}
 
 
+def look_and_write(self: CheckLog, keys: Sequence[str], **options: bool) -> tuple[None, dict[str, str]]:
+    return None, SOUND_EXAMINE(self, keys, **options)[1]
+
+
 WATCHED: dict[str, tuple[object, str, Callable[..., Any], Callable[..., Any]]] = {
     "a run that scans writes without conditions": (CheckScan, "examine", leave_nothing_alone, history.edited),
     "a run that looks first leaves nothing alone": (CheckLog, "examine", leave_nothing_alone, history.edited),
     "what a scan found is not logged": (steps, "commit_found", lambda side: side, history.edited),
+    "a run that looks first writes without conditions": (CheckLog, "examine", look_and_write, history.edited),
     "a missing entry does not say what is held": (push, "_missing", nothing_held, history.edited),
     "what a crashed run applied is not adopted": (Log, "adopt", forget_what_was_applied, history.play),
 }
