@@ -47,8 +47,8 @@ def restore(
 ) -> LostValue:
     """Put a value that lost a conflict back at its key, as a change that later runs move; return it.
 
-    The value that it replaces is kept in its stead, so restoring again undoes this. The restored value stays kept too,
-    until `discard` removes it.
+    The value that it replaces is kept, too, so restoring again undoes this. If nothing was there, delete the key for
+    that. The restored value stays kept until `discard` removes it.
 
     Args:
         storage: where the value is kept.

@@ -457,7 +457,7 @@ def test_verify_lists_keys_that_cannot_be_read(run: Run, pair: Pair, monkeypatch
     )
     ended = run("verify", *pair)
     assert ended.code == FAILED
-    assert "NOT EQUAL: 2 keys with the same value" in ended.out
+    assert "NOT EQUAL, but for 2 keys with the same value" in ended.out
     assert "unreadable 'a' in the source: odd\n" in ended.out
     assert run("verify", *pair, "--json").json["unreadable"] == [{"key": "a", "side": "source", "reason": "odd"}]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -135,3 +137,17 @@ def count_to_the_manifest(a: Mapping, b: Mapping) -> int:
 
     kvsync.sync(dict(a), Noting(MappingStorage(dict(b))), [Put("k", b"vx")])
     return seen.index("store manifest") + 1
+
+
+def test_a_value_that_neither_side_holds_keeps_the_reason_why_it_is_missing(tmp_path: Any) -> None:
+    """A run with a third storage said of both sides that the value "is not there any more"; it never was."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "new").write_bytes(b"1")
+    table = f"sqlite:///{tmp_path / 't.db'}?table=t"
+    with closing(sqlite3.connect(tmp_path / "t.db")) as database:
+        database.execute("CREATE TABLE t (key TEXT PRIMARY KEY, value TEXT, x TEXT NOT NULL)")
+    (first,) = kvsync.sync(table, tmp_path / "a", scan=True).missing
+    assert "NOT NULL" in first.reason
+    reasons = {entry.side: entry.reason for entry in kvsync.sync(table, {}, scan=True).missing}
+    assert reasons["source"] == first.reason
+    assert reasons["target"] == "neither side holds its value: sync with a storage that does"

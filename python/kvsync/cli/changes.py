@@ -84,7 +84,7 @@ def _change(line: bytes) -> Put | Delete:
         raise _Malformed(message)
     unknown = sorted(fields.keys() - FIELDS[op])
     if unknown:
-        message = f"a {op} has no field {json.dumps(unknown[0])}"
+        message = f"unknown field {json.dumps(unknown[0])} of a {op}"
         raise _Malformed(message)
     check_key(key)
     return _put(key, fields) if op == "put" else Delete(key)

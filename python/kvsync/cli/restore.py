@@ -28,8 +28,8 @@ def restore(
     """Put a value that lost a conflict back at its key, as a change that the next sync moves.
 
     STORAGE is the one that keeps the value: the message of the conflict and
-    `kvsync lost` name it. The value that is replaced is kept in its stead, so
-    restoring again undoes this.
+    `kvsync lost` name it. The value that it replaces is kept, too, so restoring
+    again undoes this. If nothing was there, delete the key to undo it.
     """
     with opened(storage) as one:
         value = losers.restore(one, key, from_id=from_, wait_seconds=wait_seconds)
@@ -37,5 +37,5 @@ def restore(
     output.result({"storage": name, "restored": lost_fields(value)})
     time = stamp_time(value.stamp) or "an unknown time"
     output.say(f"{name}: {key!r} has its value of {time} again ({counted(len(value.value), 'byte')})")
-    output.say("  the next sync moves it; restoring again puts back what it replaced")
+    output.say("  the next sync moves it; what it replaced, if anything, is kept too (`kvsync lost`)")
     return DONE

@@ -17,7 +17,7 @@ from kvsync.storages import redact
 __all__ = ["lease_fields", "lease_line", "status"]
 
 SEEN_AS = {
-    Presence.GONE: "that process has ended, and the next run takes the lease over",
+    Presence.GONE: "that process has ended",
     Presence.RUNNING: "that process is running on this machine",
     Presence.ELSEWHERE: "whether that process is alive cannot be seen from here",
 }

@@ -49,7 +49,8 @@ def _fields(found: inspection.Verification, names: tuple[str, str]) -> dict[str,
 
 
 def _lines(found: inspection.Verification) -> Iterator[str]:
-    yield f"  {'equal' if found.equal else 'NOT EQUAL'}: {counted(found.same, 'key')} with the same value"
+    same = f"{counted(found.same, 'key')} with the same value"
+    yield f"  equal: {same}" if found.equal else f"  NOT EQUAL, but for {same}"
     for title, keys in (
         ("only in the source", found.only_source),
         ("only in the target", found.only_target),

@@ -76,7 +76,7 @@ def _chosen(values: Sequence[LostValue], key: str, from_id: str | None, *, stora
 
 
 def restore(storage: Storage, key: str, from_id: str | None, options: Options, environment: Environment) -> LostValue:
-    """Write a kept value and log it; the value that it replaces is kept in its stead."""
+    """Write a kept value and log it; the value that it replaces is kept, too."""
     with lock((storage,), options, environment) as sides:
         assert not isinstance(sides, Settled)  # noqa: S101 - only a run that may find both sides equal gets that
         (side,) = sides

@@ -19,7 +19,7 @@ from kvsync.result import Progress
 from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.release import Applied, finalise
-from kvsync.run.transfer import Reader, transfer
+from kvsync.run.transfer import NOT_THERE, Reader, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from kvsync.types import Change
 
 __all__ = ["Pushed", "push"]
+
+NEITHER = "neither side holds its value: sync with a storage that does"
 
 
 class Pushed(NamedTuple):
@@ -108,7 +110,17 @@ def _move(
     )
     if taker.scan is not None and outcome.tokens is not None:
         taker.scan.record(outcome.tokens)
-    return _missing(taker, outcome.failed, environment.now_ms()), outcome.applied
+    return _missing(taker, _explained(giver, taker, outcome.failed), environment.now_ms()), outcome.applied
+
+
+def _explained(giver: Side, taker: Side, failed: Sequence[tuple[Change, str]]) -> list[tuple[Change, str]]:
+    """Return why changes could not be applied, where their giver misses the values, too: as the taker knew before."""
+    lacking = {entry.change.dot for entry in giver.log.manifest.knowledge.missing}
+    before = {entry.change.dot: entry.reason for entry in taker.log.manifest.knowledge.missing}
+    return [
+        (change, before.get(change.dot, NEITHER) if reason == NOT_THERE and change.dot in lacking else reason)
+        for change, reason in failed
+    ]
 
 
 def _missing(taker: Side, failed: Sequence[tuple[Change, str]], now_ms: int) -> list[Missing]:

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from kvsync.run.guard import Guard
     from kvsync.storages.contract import Storage
 
-__all__ = ["Outcome", "Reader", "transfer"]
+__all__ = ["NOT_THERE", "Outcome", "Reader", "transfer"]
+
+NOT_THERE = "it is not there any more"
+"""Why the value of a change could not be moved, where its giver does not hold one."""
 
 READ_AHEAD = 2
 """Batches read while an earlier one is being written; only one where it is a single value of more than a batch."""
@@ -353,7 +356,7 @@ def _why(value: bytes | Unreadable | None) -> str:
     if isinstance(value, Unreadable):
         return f"it cannot be read: {value.reason}"
     if value is None:
-        return "it is not there any more"
+        return NOT_THERE
     return "it changed since it was logged"
 
 
