@@ -200,3 +200,46 @@ def test_what_a_target_got_is_logged_before_the_source_gets_its_own() -> None:
             broken.sync(source, target, scan=True, max_delete="100%")
             back.append("new" in target.data)
     assert len(back) > 1 >= back.count(True)
+
+
+def test_a_late_write_that_others_would_take_for_known_is_a_change_of_its_own() -> None:
+    """A commit is cut off before its value; its replica makes later changes, and then the value lands.
+
+    Logged under its old stamp, it went to nobody: whoever knew the later changes claimed to know this one, too.
+    """
+    world = World(1, 3)
+    source, target, third = world.replicas
+    source.unsaid = [Put("k", b"first")]
+    world.say(source)
+    for replica in (target, third):
+        world.sync(source, replica, scan=True)
+    at = count_of_the_commits_value_write(world, Put("k", b"second"))
+    source, target, third = world.replicas
+    source.unsaid = [Put("k", b"second")]
+    world.say(source, Fault(at, "killed"))
+    source.unsaid, source.failed = [], False
+    assert source.data["k"] == b"first"
+    source.data["other"] = b"1"
+    world.sync(source, target, scan=True)
+    assert source.log().manifest.intents
+    source.data["k"] = b"second"
+    world.now += 1
+    world.sync(source, target, scan=True)
+    world.sync(source, third, scan=True)
+    assert held_in_the_end(world) == b"second"
+
+
+def count_of_the_commits_value_write(world: World, change: Put) -> int:
+    """Return which operation of a commit puts the value: the one before which the source still holds the old one."""
+    state = world.snapshot()
+    seen: list[int] = []
+    source = world.replicas[0]
+
+    def watch(count: int) -> None:
+        if source.data.get("k") == b"first":
+            seen.append(count)
+
+    source.unsaid = [change]
+    world.say(source, Fault(before=watch))
+    world.restore(state)
+    return seen[-1]

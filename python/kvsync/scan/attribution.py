@@ -47,6 +47,8 @@ def late_writes(log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str]
 
     A run that lost its lease meant to replace what its key held then. Once a newer change of the key is logged, that is
     replaced already, and what the run meant to write accounts for nothing: somebody has made the same change again.
+    Nor does a change that the version vector claims, though it was never logged: this replica has made later ones, and
+    whoever knows those would never ask for it. What is there then is a local change, and gets a stamp of its own.
     """
     gone = set(deletes)
 
@@ -59,9 +61,12 @@ def late_writes(log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str]
     candidates = [*puts, *deletes]
     intents = log.remembered_intents()
     newest = log.newest(candidates) if intents else []
+    cover = log.manifest.cover
     for intent, lost_ms in intents:
         for row, logged in zip(intent.find(candidates), newest, strict=True):
             change = None if row is None else Change._make(row)
-            if change is not None and (logged is None or change.order > logged.order) and found(change, lost_ms):
+            if change is None or cover.covers(*change.dot) or (logged is not None and change.order <= logged.order):
+                continue
+            if found(change, lost_ms):
                 done[change.key] = change
     return list(done.values())
