@@ -137,9 +137,9 @@ def test_a_full_disk_is_called_that_and_holds_nothing_half(small_disk: Path) -> 
     assert values[0] in {b"old", b"x" * 100_000}
     assert set(values[1:]) <= {None, b"x" * 100_000}
     with pytest.raises(StorageError, match="the disk is full"):
-        storage.write_stream("big", iter([b"x" * 100_000] * 9))
+        storage.write_stream("big", iter([b"x" * 100_000] * 20))
     with pytest.raises(StorageError, match="the disk is full"):
-        storage.store("segment/1-0", b"x" * 900_000, ABSENT)
+        storage.store("segment/1-0", b"x" * 2_000_000, ABSENT)
     assert os.listdir(small_disk / ".kvsync/tmp") == []
     assert storage.load("manifest") == (b"M", version)
     storage.remove(["manifest"], version)
