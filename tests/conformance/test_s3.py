@@ -17,7 +17,7 @@ from kvsync.testing import CountingStorage
 from kvsync.testing.conformance import StorageConformance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from servers.seaweed import SeaweedServer
 
@@ -66,9 +66,10 @@ class TestWholeBucket(StorageConformance):
     expects = EXPECTED
 
     @pytest.fixture
-    def reopen(self, seaweed_server: SeaweedServer) -> Callable[[], Storage]:
-        url = seaweed_server.url_of("", bucket=seaweed_server.new_bucket())
-        return partial(open_url, url)
+    def reopen(self, seaweed_server: SeaweedServer) -> Iterator[Callable[[], Storage]]:
+        bucket = seaweed_server.new_bucket()
+        yield partial(open_url, seaweed_server.url_of("", bucket=bucket))
+        seaweed_server.remove_bucket(bucket)
 
 
 class TestBucketInMemory(StorageConformance):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import urllib.error
@@ -58,6 +59,14 @@ class SeaweedServer(Server):
         request = urllib.request.Request(f"{self._filer}/buckets/{name}/", method="POST")  # noqa: S310
         with urllib.request.urlopen(request, timeout=10):  # noqa: S310
             return name
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove a bucket with its data; each one takes volumes, and a server has only some hundred."""
+        removals = {f"{self._filer}/buckets/{name}?recursive=true": "DELETE"}
+        removals[f"http://127.0.0.1:{self.master}/col/delete?collection={name}"] = "GET"
+        for url, method in removals.items():
+            with contextlib.suppress(urllib.error.HTTPError):  # nothing was written to it
+                urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10).close()  # noqa: S310
 
     def set_versioning(self, bucket: str, state: str) -> None:
         """Enable or suspend the versioning of a bucket; the client signs URLs of objects alone."""
