@@ -235,6 +235,48 @@ def test_a_database_within_the_folder_is_left_out(url: str, *, swapped: bool) ->
     assert keys_of(url) == {"a", "b", "other.db", key}
 
 
+@pytest.mark.parametrize("url", ["sqlite:///notes/sub/n.db", "lmdb:///notes/sub/cache"])
+def test_a_key_below_a_database_does_not_move_the_database_away(url: str) -> None:
+    """A file at the place of a new directory is renamed, and the file was the database."""
+    Path("notes/sub").mkdir()
+    kvsync.commit(url, [Put("b", b"2")])
+    database = next(path for path in Path("notes").rglob("*") if path.suffix in {".db", ".mdb"})
+    below = f"{database.relative_to('notes')}/x"
+    kvsync.commit(url, [Put(below, b"ruin")])
+    result = kvsync.sync("notes", url, scan=True)
+    assert [missing.key for missing in result.missing] == [below]
+    assert "below, a file of" in result.missing[0].reason
+    assert database.is_file()
+    assert keys_of(url) == {"a", "b", below}
+
+
+@pytest.mark.parametrize("url", ["sqlite:///notes/sub/n.db", "lmdb:///notes/sub/cache"])
+@pytest.mark.parametrize("way", ["link", "directory link", "hard link"])
+def test_a_database_is_left_out_under_its_other_names(url: str, way: str) -> None:
+    """It stored itself under the name of the link, and a change of that key replaced the open database."""
+    Path("notes/sub").mkdir()
+    kvsync.commit(url, [Put("b", b"2")])
+    database = next(path for path in Path("notes").rglob("*") if path.suffix in {".db", ".mdb"})
+    other = {"link": "other", "directory link": f"linked/{database.name}", "hard link": "other"}[way]
+    if way == "hard link":
+        Path("notes/other").hardlink_to(database)
+    elif way == "link":
+        Path("notes/other").symlink_to(database.relative_to("notes"))
+    else:
+        Path("notes/linked").symlink_to(database.parent.relative_to("notes"))
+    folder = Path("notes").absolute().as_uri() + ("" if way == "hard link" else "?links=follow")
+    for _ in range(2):
+        result = kvsync.sync(folder, url, scan=True)
+    assert (result.pushed, result.pulled, result.missing, result.unreadable) == (0, 0, [], [])
+    assert keys_of(url) == {"a", "b"}
+    kvsync.commit(url, [Put(other, b"ruin")])
+    result = kvsync.sync(folder, url, scan=True)
+    assert [missing.key for missing in result.missing] == [other]
+    assert "it leads to" in result.missing[0].reason
+    assert keys_of(url) == {"a", "b", other}
+    assert database.stat().st_size > len(b"ruin")
+
+
 def test_a_database_beside_the_folder_changes_nothing() -> None:
     result = kvsync.sync("notes", "sqlite:///beside.db", scan=True)
     assert (result.pushed, result.notes) == (1, [])

@@ -16,6 +16,8 @@ from kvsync.storages.partial import PartialStorage
 from kvsync.storages.wrapper import innermost
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kvsync.storages.contract import Storage
 
 __all__ = ["folder_around", "left_out", "separated"]
@@ -64,8 +66,13 @@ def _without_files_of(storage: Storage, other: Storage) -> Storage:
     if not isinstance(folder, FolderStorage):
         return storage
     keys = [folder.key_at(path) for path in other.files()]
-    reason = f"it is a file of {other.name}, which this run syncs with the folder"
+    whose = f"a file of {other.name}, which this run syncs with the folder"
+    reason, indirect = f"it is {whose}", f"it leads to, or is below, {whose}"
     found = {key: reason for key in keys if key is not None}
     if not found:
         return storage
-    return PartialStorage(storage, found)
+
+    def others(keys: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(folder.leading_to(keys, other.files()), indirect)
+
+    return PartialStorage(storage, found, others)

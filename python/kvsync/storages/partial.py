@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import SKIPPED_MAX, Support, has_skipped
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PartialStorage"]
 
+T = TypeVar("T")
+
+
+def _none(_keys: Sequence[str]) -> Mapping[str, str]:
+    return {}
+
 
 class PartialStorage(WrappedStorage):
     """A storage that leaves some keys out: it lists and reads none of them, and refuses to write them.
@@ -24,12 +30,16 @@ class PartialStorage(WrappedStorage):
     Args:
         inner: the storage.
         left_out: the keys, with the reason for each.
+        others: returns which of some keys are left out, too, since they lead to the same place; with the reason.
     """
 
-    def __init__(self, inner: Storage, left_out: Mapping[str, str]) -> None:
+    def __init__(
+        self, inner: Storage, left_out: Mapping[str, str], others: Callable[[Sequence[str]], Mapping[str, str]] = _none
+    ) -> None:
         super().__init__(inner)
         self.left_out = left_out
-        self._seen: set[str] = set()
+        self._others = others
+        self._seen: dict[str, str] = {}
         known = inner.capabilities
         supports = known.supports - {Support.COPY, Support.EXPIRY} | {Support.SKIPPED}
         self.capabilities = replace(known, supports=supports)
@@ -38,13 +48,14 @@ class PartialStorage(WrappedStorage):
     def skipped(self) -> tuple[Skipped, ...]:
         """What the last scan of `inner` skipped, and the keys left out that it found."""
         inner = self._complete.skipped if has_skipped(self.inner) else ()
-        ours = [Skipped(key, self.left_out[key]) for key in sorted(self._seen)]
+        ours = [Skipped(*pair) for pair in sorted(self._seen.items())]
         return (*inner, *ours[:SKIPPED_MAX])
 
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Read; what is left out cannot be read."""
-        found = iter(super().read([key for key in keys if key not in self.left_out]))
-        return [Unreadable(self.left_out[key]) if key in self.left_out else next(found) for key in keys]
+        out = self._out(keys)
+        found = iter(super().read([key for key in keys if key not in out]))
+        return [Unreadable(out[key]) if key in out else next(found) for key in keys]
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -65,29 +76,38 @@ class PartialStorage(WrappedStorage):
 
     def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
         """Read in parts; what is left out cannot be read."""
-        return Unreadable(self.left_out[key]) if key in self.left_out else super().read_stream(key)
+        out = self._out([key])
+        return Unreadable(out[key]) if out else super().read_stream(key)
+
+    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return tokens, an empty one for what is left out."""
+        return self._of_others(keys, super().tokens, b"")
 
     def sizes(self, keys: Sequence[str]) -> list[int | None]:
         """Return sizes, None for what is left out."""
-        return self._of_others(keys, super().sizes)
+        return self._of_others(keys, super().sizes, None)
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return times, None for what is left out."""
-        return self._of_others(keys, super().modified_ms)
+        return self._of_others(keys, super().modified_ms, None)
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
         """List everything that is not left out."""
-        self._seen = set()
+        self._seen = {}
         for keys, tokens in super().scan():
-            found = self.left_out.keys() & set(keys)
+            found = self._out(keys)
             self._seen |= found
             kept = [pair for pair in zip(keys, tokens, strict=True) if pair[0] not in found] if found else None
             yield (keys, tokens) if kept is None else ([key for key, _ in kept], [token for _, token in kept])
 
+    def _out(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return which of some keys are left out, and why."""
+        named = {key: self.left_out[key] for key in keys if key in self.left_out}
+        return {**self._others(keys), **named}
+
     def _refusing(self, batch: Batch, call: Callable[[], Written]) -> Written:
-        for key in batch.keys:
-            if key in self.left_out:
-                batch.refuse(key, self.left_out[key])
+        for key, reason in self._out(batch.keys).items():
+            batch.refuse(key, reason)
         batch.drop_refused()
         if not batch.keys:
             return batch.written([])
@@ -96,6 +116,7 @@ class PartialStorage(WrappedStorage):
             batch.refuse(refusal.key, refusal.reason, changed=refusal.changed)
         return batch.written(written.tokens)
 
-    def _of_others(self, keys: Sequence[str], call: Callable[[Sequence[str]], list[int | None]]) -> list[int | None]:
-        found = iter(call([key for key in keys if key not in self.left_out]))
-        return [None if key in self.left_out else next(found) for key in keys]
+    def _of_others(self, keys: Sequence[str], call: Callable[[Sequence[str]], list[T]], missing: T) -> list[T]:
+        out = self._out(keys)
+        found = iter(call([key for key in keys if key not in out]))
+        return [missing if key in out else next(found) for key in keys]

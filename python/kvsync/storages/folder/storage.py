@@ -25,6 +25,7 @@ from kvsync.storages.folder.keyname import Naming
 from kvsync.storages.folder.links import Links
 from kvsync.storages.folder.listing import Listing
 from kvsync.storages.folder.made import MadeDirectories, is_needed
+from kvsync.storages.folder.marked import MarkedFiles
 from kvsync.storages.folder.objects import ObjectFiles
 from kvsync.storages.folder.reading import ValueReader, parts_of
 from kvsync.storages.folder.root import Root
@@ -297,6 +298,23 @@ class FolderStorage:
         if not path.startswith(os.path.join(root, "")):
             return None
         return (self._naming or Naming()).decode(os.path.relpath(path, root).replace(os.sep, "/"))
+
+    def leading_to(self, keys: Sequence[str], files: Sequence[str]) -> list[str]:
+        """Return the keys whose file is one of some files, by whatever link or name, or would be below one.
+
+        A file at the place of a directory to be made is renamed. So a key below a database moved the database away.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        with self._reading() as (tree, naming):
+            if tree is None:
+                return []
+            mine = MarkedFiles(os.path.realpath(self.absolute_path), files)
+            # Without links of either kind no other path leads to a file.
+            asked = keys if self._follow or mine.have_other_names else [key for key in keys if mine.may_be_above(key)]
+            values = self._files(tree, naming) if asked else None
+            return [key for key in asked if values is not None and mine.include(*values.whereabouts(key))]
 
     def unmade(self) -> str:
         """Return that the folder does not exist, if so."""

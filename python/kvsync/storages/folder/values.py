@@ -70,6 +70,14 @@ class ValueFiles:
             return None
         return found.files[0][1] if found.files else None
 
+    def whereabouts(self, key: str) -> tuple[list[str], list[os.stat_result]]:
+        """Return the paths of a key, without links, and the statuses of the files there."""
+        try:
+            found = self._find(key)
+        except (KeyBlockedError, OSError):
+            return [], []
+        return found.paths, [status for _, status in found.files]
+
     def token(self, key: str) -> bytes | None:
         """Return the token of the file of a key; None where nothing is, `UNKNOWN` where something else is."""
         try:
