@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kvsync.errors import StorageError, UsageError
-from kvsync.index.objects import MANIFEST
+from kvsync.index.objects import LEASE, MANIFEST
 from kvsync.storages import open_storage
 from kvsync.storages.contract import has_dry_probe
 from kvsync.storages.overlap import left_out, separated
@@ -153,7 +153,8 @@ def unmade(storage: Storage) -> str:
 
 def _has_index(storage: Storage) -> bool:
     try:
-        return storage.load(MANIFEST) is not None
+        # A first run that was killed may leave no more than its lease, which `kvsync unlock` has to find.
+        return any(storage.load(name) is not None for name in (MANIFEST, LEASE))
     except StorageError:  # a folder that has to exist, and does not
         return False
 

@@ -13,6 +13,8 @@ import pytest
 
 import kvsync
 from kvsync import KvsyncWarning, Put, SameStorageError, StorageError, UsageError, api
+from kvsync.environment import Environment
+from kvsync.lease import Acquirer, Lease, LeaseState
 from kvsync.storages import open_storage
 from kvsync.storages.slips import likely_meaning
 
@@ -103,6 +105,20 @@ def test_a_storage_with_an_index_exists_although_it_has_no_table_of_values() -> 
     kvsync.sync("empty", "sqlite:///new.db", scan=True)
     assert kvsync.sync("sqlite:///new.db", "empty", scan=True).created == {}
     assert kvsync.commit("sqlite:///other.db", [Put("k", b"1")]) == 1
+
+
+@pytest.mark.parametrize("url", ["sqlite:///new.db", "lmdb:///new"])
+def test_the_lease_of_a_first_run_can_be_taken_away(url: str) -> None:
+    """Who was locked out by it was told to unlock a storage, and then that it does not exist."""
+    storage, _ = open_storage(url)
+    lease = Acquirer(storage, Environment(), 60).look()
+    storage.close()
+    assert isinstance(lease, Lease)
+    held = kvsync.status(url).lease
+    assert held is not None
+    assert held.state is LeaseState.HELD
+    assert kvsync.unlock(url, force=True)
+    assert kvsync.sync("notes", url, scan=True, wait_seconds=0).pushed == 1
 
 
 def test_a_name_that_nothing_can_be_misspelt_in_needs_no_existence() -> None:
