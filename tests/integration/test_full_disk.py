@@ -108,6 +108,18 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing_held(small: Path) -> 
     assert notes.values() == {"a": b"1", "b": bytes(10 * BLOCK)}
 
 
+def test_lmdb_on_a_full_disk_says_so(small: Path) -> None:
+    """LMDB itself speaks of an input/output error where there was room for a part of a write."""
+    pytest.importorskip("lmdb")
+    url, other = f"lmdb:///{small}/l?map_size=64M", dict[str, bytes]()
+    kvsync.sync(other, url, [Put("a", b"1")])
+    with pytest.raises(kvsync.StorageError, match="make room"):
+        kvsync.sync(other, url, [Put(f"k{i}", bytes(BLOCK)) for i in range(50)])
+    kvsync.commit(other, [Delete(f"k{i}") for i in range(40)])
+    kvsync.sync(other, url, wait_seconds=0)
+    assert kvsync.verify(other, url).equal
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_lease_is_overwritten_where_nothing_new_can_be_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 
-__all__ = ["absolute", "is_within"]
+__all__ = ["absolute", "is_full", "is_within"]
+
+FREE_BYTES_MIN = 1 << 20
+"""With less free space than this, a file that cannot be written or made means that the disk is full."""
 
 
 def absolute(path: str) -> str:
@@ -15,6 +19,14 @@ def absolute(path: str) -> str:
     """
     # Not `os.path.abspath`: it removes `link/..`, which is the parent of the link's target.
     return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+
+
+def is_full(path: str) -> bool:
+    """Return whether the disk of a file or directory has hardly any space left; not, if that cannot be told."""
+    try:
+        return shutil.disk_usage(path if os.path.exists(path) else os.path.dirname(path)).free < FREE_BYTES_MIN
+    except OSError:
+        return False
 
 
 def is_within(path: str, folder: str) -> bool:

@@ -57,7 +57,7 @@ class Database:
         given: lmdb.Environment | None,
         assumed: bool,
     ) -> None:
-        self.errors = Failures(library, storage)
+        self.errors = Failures(library, storage, path)
         self._lmdb = library
         self._path = path
         self._names = names

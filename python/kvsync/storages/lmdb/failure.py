@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError, UsageError
+from kvsync.storages.path import is_full
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -44,16 +45,18 @@ class Failures:
     Args:
         library: the module `lmdb`.
         storage: the storage's name, for messages.
+        path: where the environment is.
 
     Raises:
         StorageError: instead of theirs.
     """
 
-    __slots__ = ("_kinds", "_storage")
+    __slots__ = ("_kinds", "_path", "_storage")
 
-    def __init__(self, library: ModuleType, storage: str) -> None:
+    def __init__(self, library: ModuleType, storage: str, path: str) -> None:
         self._kinds: tuple[type[Exception], ...] = (library.Error, OSError)
         self._storage = storage
+        self._path = path
 
     def __enter__(self) -> None:
         pass
@@ -62,11 +65,13 @@ class Failures:
         if isinstance(error, StorageError | UsageError):
             error.storage = error.storage or self._storage
         elif isinstance(error, self._kinds):
-            raise _failure(error, storage=self._storage) from error
+            raise _failure(error, storage=self._storage, path=self._path) from error
 
 
-def _failure(error: Exception, *, storage: str) -> StorageError:
+def _failure(error: Exception, *, storage: str, path: str) -> StorageError:
     """Return the error to raise for one of LMDB's or of the operating system's."""
     number = getattr(error, "errno", None) or getattr(error, "code", None) or 0
+    if number == errno.EIO and is_full(path):  # LMDB says so where a part of a write had no room
+        number = errno.ENOSPC
     advice = _ADVICE.get(type(error).__name__) or _ERRNO_ADVICE.get(number, "fix that and run again")
     return StorageError(f"{error!s:.500}: {advice}", storage=storage)

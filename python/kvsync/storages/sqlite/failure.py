@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
+from kvsync.storages.path import is_full
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,22 +27,10 @@ _ADVICE = {
 }
 
 
-FREE_BYTES_MIN = 1 << 20
-"""With less free space than this, a file that cannot be written or made means that the disk is full."""
-
-
 def failure(error: sqlite3.Error, *, storage: str, path: str) -> StorageError:
     """Return the error to raise for one of SQLite's; `path` is that of the database."""
     code = getattr(error, "sqlite_errorname", "")
-    if code.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and _is_full(path):
+    if code.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and is_full(path):
         return StorageError(f"{error}: {FULL}", storage=storage)
     known = (text for name, text in _ADVICE.items() if code.startswith(name))
     return StorageError(f"{error}: {next(known, 'fix that and run again')}", storage=storage)
-
-
-def _is_full(path: str) -> bool:
-    """Whether the disk of a file has hardly any space left; not, if that cannot be told."""
-    try:
-        return shutil.disk_usage(os.path.dirname(path)).free < FREE_BYTES_MIN
-    except OSError:
-        return False
