@@ -77,7 +77,8 @@ def exchange_of(pair: Pair, pulled: Pulled, options: Options, environment: Envir
     """
     found = calculate(pair, pulled)
     unseen, reconciled = unreconciled_conflicts(pair)
-    conflicts = [*conflicts_of(found, environment.now_ms()), *unseen]
+    now_ms = environment.now_ms()
+    conflicts = [*conflicts_of(found, now_ms), *unseen, *_conflicts_in_doubt(pair, pulled, now_ms)]
     decided: list[Conflict] = []
     if conflicts or found.conflicts:
         found, decided = _resolve(pair, conflicts, found, options, environment)
@@ -90,6 +91,17 @@ def calculate(pair: Pair, pulled: Pulled) -> Delta:
         nothing = Cover()
         return delta(pulled.source, pulled.target, nothing, nothing, ordered=True)
     return delta(pulled.source, pulled.target, pair.source.log.manifest.cover, pair.target.log.manifest.cover)
+
+
+def _conflicts_in_doubt(pair: Pair, pulled: Pulled, now_ms: int) -> list[Conflict]:
+    """Return the conflicts of two logs that are compared in full, which by itself shows none.
+
+    The vectors of a restored side do not say all that it lacks. But what both sides changed since is known to neither.
+    """
+    if not pair.in_doubt:
+        return []
+    source, target = pair.source.log.manifest.cover, pair.target.log.manifest.cover
+    return conflicts_of(delta(pulled.source, pulled.target, source, target), now_ms)
 
 
 def _resolve(
