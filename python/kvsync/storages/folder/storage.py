@@ -19,35 +19,34 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from kvsync.storages.batch import Batch
-from kvsync.storages.contract import RESERVED, Capabilities, ObjectMismatch, OpaqueTokens, Support, Tier
+from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.folder.failure import attempt, storage_errors
+from kvsync.storages.folder.index import FolderIndex
 from kvsync.storages.folder.keyname import Naming
 from kvsync.storages.folder.links import Links
 from kvsync.storages.folder.listing import Listing
 from kvsync.storages.folder.made import MadeDirectories, is_needed
 from kvsync.storages.folder.marked import MarkedFiles
-from kvsync.storages.folder.objects import ObjectFiles
 from kvsync.storages.folder.reading import ValueReader, parts_of
-from kvsync.storages.folder.root import Root
-from kvsync.storages.folder.safe_tree import SafeTree
 from kvsync.storages.folder.staging import Staging, stage_all
 from kvsync.storages.folder.token import is_young
 from kvsync.storages.folder.values import ValueFiles
-from kvsync.storages.path import absolute, is_within
+from kvsync.storages.path import is_within
 from kvsync.types import ANY, Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.storages.contract import Storage
-    from kvsync.types import AnyVersion, Expectation, Skipped, Stored, Unreadable, Version
+    from kvsync.storages.folder.safe_tree import SafeTree
+    from kvsync.types import AnyVersion, Skipped, Unreadable
 
 __all__ = ["FolderStorage"]
 
 SCAN_COUNT = 10_000
 
 
-class FolderStorage:
+class FolderStorage(FolderIndex):
     """A folder as a storage.
 
     Args:
@@ -81,15 +80,9 @@ class FolderStorage:
         links: Literal["skip", "follow"] = "skip",
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.path = os.fspath(path)
-        self.name = self.path
-        self.absolute_path = absolute(self.path)  # each call opens it
-        self.identity = f"file:{os.path.realpath(self.path)}"
-        self._root = Root(self.absolute_path, create=create)
+        super().__init__(path, create=create)
         self._follow = links == "follow"
-        self._renamed: dict[bytes, bytes] = {}
         self._clock_ns = clock_ns
-        self._naming: Naming | None = None
         self._skipped: tuple[Skipped, ...] = ()
 
     def __repr__(self) -> str:
@@ -228,54 +221,6 @@ class FolderStorage:
             tree.sync()
         return batch.written([token])
 
-    def load(self, name: str) -> Stored | None:
-        """Return an index object, or None.
-
-        Raises:
-            StorageError: it cannot be read.
-        """
-        with self._reading() as (tree, _):
-            return None if tree is None else ObjectFiles(tree, self.name).load(name)
-
-    def store(self, name: str, data: bytes, expect: Expectation) -> Version:
-        """Write an index object, durably, and return its new version.
-
-        Raises:
-            ObjectMismatch: it does not have the expected version; nothing was written.
-            StorageError: it cannot be written.
-        """
-        with self._writing() as tree:
-            return ObjectFiles(tree, self.name).store(name, data, expect)
-
-    def remove(self, names: Sequence[str], expect: Expectation) -> None:
-        """Remove index objects; skip absent ones, unless a version is expected.
-
-        Where no manifest was ever written, nothing is left of the index after the last one, nor of a folder that we
-        created for it.
-
-        Raises:
-            ObjectMismatch: it does not have the expected version; nothing was removed.
-            StorageError: they cannot be removed.
-        """
-        with self._reading() as (tree, _):
-            if tree is not None and tree.directory(RESERVED) is not None:
-                files = ObjectFiles(tree, self.name)
-                files.remove(names, expect)
-                if files.is_unused():
-                    files.remove_unused()
-                    self._root.remove_made()
-            elif isinstance(expect, bytes):
-                raise ObjectMismatch(names[0])
-
-    def objects(self) -> list[str]:
-        """Return the names of all index objects, ascending.
-
-        Raises:
-            StorageError: they cannot be listed.
-        """
-        with self._reading() as (tree, _):
-            return [] if tree is None else ObjectFiles(tree, self.name).names()
-
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return when the file of each key was last modified; None if there is none.
 
@@ -316,33 +261,6 @@ class FolderStorage:
             values = self._files(tree, naming) if asked else None
             return [key for key in asked if values is not None and mine.include(*values.whereabouts(key))]
 
-    def unmade(self) -> str:
-        """Return that the folder does not exist, if so."""
-        return "" if os.path.lexists(self.absolute_path) else f"the folder {self.path!r:.300}"
-
-    @contextlib.contextmanager
-    def dry_probe(self) -> Iterator[str]:
-        """Probe without leaving anything behind: remove the index directory if it was created inside.
-
-        Raises:
-            StorageError: the folder cannot be read.
-        """
-        with self._reading() as (tree, _):
-            exists, used = tree is not None, tree is not None and tree.status(RESERVED) is not None
-        if not exists:
-            yield self.unmade()
-            return
-        try:
-            yield ""
-        finally:
-            if not used:
-                with self._reading() as (tree, _):
-                    if tree is not None and tree.directory(RESERVED) is not None:
-                        ObjectFiles(tree, self.name).remove_unused()
-
-    def close(self) -> None:
-        """Do nothing: descriptors are closed at the end of each call."""
-
     def _parts(self, file: int) -> Iterator[bytes]:
         try:
             with storage_errors(self.name):
@@ -364,35 +282,3 @@ class FolderStorage:
         if any(path in made for path in removed):
             with Staging(tree) as staging:
                 made.discard(removed, staging)
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[tuple[SafeTree | None, Naming]]:
-        with storage_errors(self.name):
-            root = self._root.opened()
-            if root is None:
-                yield None, Naming()
-                return
-            with SafeTree(root, renamed=self._renamed) as tree:
-                naming = self._naming or _guessed_naming(tree)
-                tree.folds = naming.folds
-                yield tree, naming
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[SafeTree]:
-        with storage_errors(self.name):
-            root = self._root.made()
-            with SafeTree(root, renamed=self._renamed) as tree:
-                tree.make(RESERVED)
-                yield tree
-
-    def _probed(self, staging: Staging) -> Naming:
-        normalises, folds = staging.probe()
-        self._naming = Naming(normalises=normalises, folds=folds)
-        return self._naming
-
-
-def _guessed_naming(tree: SafeTree) -> Naming:
-    """Return the rules that can be found out without writing: whether `.KVSYNC` is `.kvsync`."""
-    ours, other = tree.status(RESERVED), tree.status(RESERVED.upper())
-    folds = ours is not None and other is not None and os.path.samestat(ours, other)
-    return Naming(folds=folds)
