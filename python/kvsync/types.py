@@ -16,6 +16,7 @@ __all__ = [
     "Conflict",
     "Delete",
     "Expectation",
+    "Metadata",
     "Origin",
     "Put",
     "Refusal",
@@ -190,6 +191,17 @@ class Unreadable:
     """
 
     reason: str
+
+
+class Metadata(NamedTuple):
+    """What a storage keeps beside a value, and gives to a storage that keeps it, too; None for what it does not.
+
+    `executable` has the bits of a file's mode that make it executable (`0o111` for everybody), and `modified_ns` is
+    when it was last modified, in wall-clock nanoseconds.
+    """
+
+    executable: int | None = None
+    modified_ns: int | None = None
 
 
 class Skipped(NamedTuple):

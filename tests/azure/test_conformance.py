@@ -27,7 +27,8 @@ class TestAzure(StorageConformance):
         tokens=OpaqueTokens(),
         conditions="claimed",
         lease_stays=True,
-        supports=frozenset(Support) - {Support.TRANSACTION, Support.EXPIRY, Support.COPY, Support.DRY_PROBE},
+        supports=frozenset(Support)
+        - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.COPY, Support.DRY_PROBE},
     )
 
     @pytest.fixture

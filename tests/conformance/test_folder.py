@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,14 @@ class TestFolder(StorageConformance):
             return partial(dressed, path)
 
         return dress
+
+
+class TestFolderThatCarriesMetadata(StorageConformance):
+    expects = replace(EXPECTED, supports=EXPECTED.supports | {Support.METADATA})
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        return partial(FolderStorage, tmp_path / "folder", meta=("mode", "mtime"))
 
 
 class TestLinkToFolder(StorageConformance):

@@ -28,7 +28,7 @@ class TestGcs(StorageConformance):
         conditions="claimed",
         lease_stays=True,
         supports=frozenset(Support)
-        - {Support.TRANSACTION, Support.EXPIRY, Support.FILES, Support.COPY, Support.DRY_PROBE},
+        - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.FILES, Support.COPY, Support.DRY_PROBE},
     )
 
     @pytest.fixture

@@ -30,7 +30,8 @@ EXPECTED = Capabilities(
     tokens=OpaqueTokens(),
     conditions="claimed",
     lease_stays=True,
-    supports=frozenset(Support) - {Support.TRANSACTION, Support.EXPIRY, Support.FILES, Support.DRY_PROBE},
+    supports=frozenset(Support)
+    - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.FILES, Support.DRY_PROBE},
 )
 IN_MEMORY = replace(EXPECTED, supports=EXPECTED.supports - {Support.HOST, Support.COPY})
 

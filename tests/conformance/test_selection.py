@@ -37,6 +37,7 @@ def part(name: str) -> set[str]:
         (replace(PLAIN, supports=frozenset({Support.SIZES, Support.STREAMING})), {"SizeTests", "StreamTests"}),
         (replace(PLAIN, supports=frozenset({Support.COPY})), {"CopyTests"}),
         (replace(PLAIN, supports=frozenset({Support.TOKENS})), {"KeyTokenTests"}),
+        (replace(PLAIN, supports=frozenset({Support.METADATA})), {"MetadataTests"}),
         (replace(PLAIN, supports=frozenset({Support.IDENTITY, Support.HOST})), {"IdentityTests", "HostTests"}),
         (replace(PLAIN, supports=frozenset({Support.NESTING, Support.FILES})), {"NestingTests", "FilesTests"}),
         (replace(PLAIN, supports=frozenset({Support.SKIPPED, Support.DRY_PROBE})), {"SkippedTests", "DryProbeTests"}),

@@ -28,6 +28,7 @@ from kvsync.storages.contract import (
     has_transaction,
 )
 from kvsync.storages.mapping import MappingStorage
+from kvsync.storages.metadata import has_metadata
 from kvsync.storages.wrapper import WrappedStorage, innermost
 from kvsync.types import ANY
 
@@ -44,6 +45,7 @@ CHECKS: dict[Support, Callable[[Storage], bool]] = {
     Support.SIZES: has_sizes,
     Support.STREAMING: has_streaming,
     Support.COPY: has_copy,
+    Support.METADATA: has_metadata,
     Support.IDENTITY: has_identity,
     Support.NESTING: has_nesting,
     Support.FILES: has_files,

@@ -16,6 +16,7 @@ from kvsync.errors import KvsyncError
 from kvsync.expiry import may_be_gone
 from kvsync.replica.knowledge import Missing
 from kvsync.result import Progress
+from kvsync.run.carrying import carrying
 from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.release import Applied, finalise
@@ -100,7 +101,7 @@ def _move(
         return [], 0
     outcome = transfer(
         Reader(giver.storage, giver.given, partial(_version_of, giver)),
-        taker.storage,
+        carrying(giver.storage, taker.storage),
         moving,
         guard_of(taker, options),
         before_write=partial(ensure_leased, taker),

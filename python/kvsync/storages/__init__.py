@@ -29,6 +29,7 @@ from kvsync.storages.contract import (
     Tier,
     TornRead,
 )
+from kvsync.storages.metadata import SupportsMetadata
 from kvsync.storages.registry import ADAPTERS, factory, schemes
 from kvsync.storages.url import redact, scheme_of
 
@@ -44,6 +45,7 @@ __all__ = [
     "SupportsFiles",
     "SupportsHost",
     "SupportsIdentity",
+    "SupportsMetadata",
     "SupportsNesting",
     "SupportsSizes",
     "SupportsSkipped",

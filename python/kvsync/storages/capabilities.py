@@ -30,6 +30,7 @@ class Support(StrEnum):
     SIZES = "sizes"
     STREAMING = "streaming"
     COPY = "copy"
+    METADATA = "metadata"
     IDENTITY = "identity"
     NESTING = "nesting"
     FILES = "files"

@@ -41,7 +41,7 @@ class PartialStorage(WrappedStorage):
         self._others = others
         self._seen: dict[str, str] = {}
         known = inner.capabilities
-        supports = known.supports - {Support.COPY, Support.EXPIRY} | {Support.SKIPPED}
+        supports = known.supports - {Support.COPY, Support.EXPIRY, Support.METADATA} | {Support.SKIPPED}
         self.capabilities = replace(known, supports=supports)
 
     @property

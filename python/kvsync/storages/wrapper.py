@@ -17,13 +17,14 @@ from kvsync.storages.contract import (
     SupportsTokens,
     SupportsTransaction,
 )
+from kvsync.storages.metadata import SupportsMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from kvsync.storages.contract import Capabilities, Storage
-    from kvsync.types import Expectation, Origin, Skipped, Stored, Unreadable, Version, Written
+    from kvsync.types import Expectation, Metadata, Origin, Skipped, Stored, Unreadable, Version, Written
 
 __all__ = ["WrappedStorage", "innermost"]
 
@@ -36,6 +37,7 @@ class _Complete(
     SupportsExpiry,
     SupportsTokens,
     SupportsCopy,
+    SupportsMetadata,
     SupportsIdentity,
     SupportsNesting,
     SupportsFiles,
@@ -204,6 +206,27 @@ class WrappedStorage:
     ) -> Written | None:
         """Forward `SupportsCopy.copy`."""
         return self.around("copy", self._complete.copy, key, origin, version, size, expect, meanwhile=meanwhile)
+
+    def metadata(self, keys: Sequence[str]) -> list[Metadata | None]:
+        """Forward `SupportsMetadata.metadata`."""
+        return self.around("metadata", self._complete.metadata, keys)
+
+    def write_with_metadata(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        metadata: Sequence[Metadata | None],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Forward `SupportsMetadata.write_with_metadata`."""
+        return self.around("write_with_metadata", self._complete.write_with_metadata, keys, values, metadata, expect)
+
+    def write_stream_with_metadata(
+        self, key: str, parts: Iterator[bytes], metadata: Metadata | None, expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Forward `SupportsMetadata.write_stream_with_metadata`."""
+        write = self._complete.write_stream_with_metadata
+        return self.around("write_stream_with_metadata", write, key, parts, metadata, expect)
 
     def unmade(self) -> str:
         """Forward `SupportsDryProbe.unmade`."""

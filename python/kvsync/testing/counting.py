@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CountingStorage"]
 
-VALUE_METHODS = frozenset({"read", "write", "write_expiring", "delete", "scan", "modified_ms", "expiries"})
+VALUE_METHODS = frozenset(
+    {"read", "write", "write_expiring", "write_with_metadata", "delete", "scan", "modified_ms", "expiries"}
+)
 OBJECT_METHODS = frozenset({"load", "store", "remove", "objects"})
 
 P = ParamSpec("P")

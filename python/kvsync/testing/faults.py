@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kvsync.storages.contract import Storage
+    from kvsync.types import Metadata
 
 __all__ = ["FAULT_MODES", "Fault", "FaultError", "FaultMode", "FaultyStorage", "Killed"]
 
@@ -118,6 +119,23 @@ class FaultyStorage(WrappedStorage):
         """Delete each key as an operation of its own."""
         batch = zip(keys, _each(expect, len(keys)), strict=True)
         return _joined([self.around("delete", self.inner.delete, [key], wanted) for key, wanted in batch])
+
+    def write_with_metadata(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        metadata: Sequence[Metadata | None],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Write each value as an operation of its own."""
+        write = self._complete.write_with_metadata
+        batch = zip(keys, values, metadata, _each(expect, len(keys)), strict=True)
+        return _joined(
+            [
+                self.around("write_with_metadata", write, [key], [value], [beside], token)
+                for key, value, beside, token in batch
+            ]
+        )
 
     def write_expiring(
         self,

@@ -1,4 +1,8 @@
-"""What a file keeps when its content is replaced: owner, group, permissions, extended attributes, access lists."""
+"""What a file keeps when its content is replaced, and what a new one gets of the file that its value comes from.
+
+Owner, group, permissions, extended attributes and access lists stay. Whether a file is executable, and its time, are
+carried where both folders ask for it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,38 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from kvsync.types import Metadata
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from kvsync.storages.folder.staging import Staged, Staging
 
-__all__ = ["keep_metadata"]
+__all__ = ["EXECUTABLE", "keep_metadata", "shown_metadata", "wanted_metadata"]
 
 _DROPPED = {"security.capability", "security.ima", "security.evm"}
 """Attributes that vouch for a content, or give it rights: the kernel, too, drops them when somebody writes."""
 
 _PERMISSIONS = 0o777  # a content that came from elsewhere runs as nobody else: no set-user-ID, no set-group-ID
+
+
+EXECUTABLE = 0o111
+
+
+def shown_metadata(status: os.stat_result | None, meta: Collection[str]) -> Metadata | None:
+    """Return what `meta` names of a file."""
+    if status is None:
+        return None
+    mode = status.st_mode & EXECUTABLE if "mode" in meta else None
+    return Metadata(mode, status.st_mtime_ns if "mtime" in meta else None)
+
+
+def wanted_metadata(given: Metadata | None, meta: Collection[str]) -> Metadata | None:
+    """Return the part of what is given that `meta` names."""
+    if given is None:
+        return None
+    mode = given.executable if "mode" in meta else None
+    return Metadata(mode, given.modified_ns if "mtime" in meta else None)
 
 
 def keep_metadata(old: int, staged: Staged, staging: Staging) -> None:

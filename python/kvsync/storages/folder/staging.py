@@ -98,12 +98,12 @@ class Staging:
             return False
         return True
 
-    def create(self) -> tuple[str, int]:
-        """Return the name and the descriptor of a new empty file."""
+    def create(self, mode: int = 0o666) -> tuple[str, int]:
+        """Return the name and the descriptor of a new empty file; the umask takes away from its mode."""
         while True:
             name = f"{os.getpid():x}-{next(_numbers):x}"
             try:
-                return name, os.open(name, _CREATE, 0o666, dir_fd=self.directory)
+                return name, os.open(name, _CREATE, mode, dir_fd=self.directory)
             except FileExistsError:
                 continue  # a process of the same number on another host
 
@@ -163,18 +163,20 @@ class Staging:
 
 
 def stage_all(
-    stage: Callable[[bytes], Staged | OSError], staging: Staging, values: Sequence[bytes]
+    stage: Callable[..., Staged | OSError], staging: Staging, values: Sequence[bytes], *beside: Sequence[object]
 ) -> Generator[Staged | OSError, None, None]:
     """Yield a finished file for each value, as `stage` writes it, in their order; remove those that get no final name.
+
+    `stage` gets one value, and what is `beside` it in each further column.
 
     Several threads write them, since file systems combine concurrent `fsync` calls.
     """
     if len(values) == 1:
-        yield from _discarding(staging, [stage(values[0])])
+        yield from _discarding(staging, [stage(values[0], *(column[0] for column in beside))])
         return
     with ThreadPoolExecutor(WRITERS, thread_name_prefix="kvsync-write") as pool:
         for start, stop in _groups(values):
-            group = list(pool.map(stage, values[start:stop]))
+            group = list(pool.map(stage, *(column[start:stop] for column in (values, *beside))))
             yield from _discarding(staging, group)
 
 

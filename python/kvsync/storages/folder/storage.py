@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
@@ -27,6 +28,8 @@ from kvsync.storages.folder.links import Links
 from kvsync.storages.folder.listing import Listing
 from kvsync.storages.folder.made import MadeDirectories, is_needed
 from kvsync.storages.folder.marked import MarkedFiles
+from kvsync.storages.folder.metadata import shown_metadata, wanted_metadata
+from kvsync.storages.folder.options import checked_meta
 from kvsync.storages.folder.reading import ValueReader, parts_of
 from kvsync.storages.folder.staging import Staging, stage_all
 from kvsync.storages.folder.token import is_young
@@ -35,11 +38,11 @@ from kvsync.storages.path import is_within
 from kvsync.types import ANY, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from kvsync.storages.contract import Storage
     from kvsync.storages.folder.safe_tree import SafeTree
-    from kvsync.types import AnyVersion, Skipped, Unreadable
+    from kvsync.types import AnyVersion, Metadata, Skipped, Unreadable
 
 __all__ = ["FolderStorage"]
 
@@ -52,6 +55,8 @@ class FolderStorage(FolderIndex):
     Args:
         path: the folder; it may be a symbolic link.
         create: create the folder at the first write; until then it reads as empty.
+        meta: "mode" and "mtime", any of the two: what a new file gets of the file that its value comes from, in another
+            folder with this option.
         links: "follow" reads and writes through symbolic links that stay in the folder.
         clock_ns: returns wall-clock nanoseconds, the modification time of the files that we write.
     """
@@ -78,12 +83,17 @@ class FolderStorage(FolderIndex):
         *,
         create: bool = True,
         links: Literal["skip", "follow"] = "skip",
+        meta: Collection[str] = (),
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         super().__init__(path, create=create)
         self._follow = links == "follow"
         self._clock_ns = clock_ns
         self._skipped: tuple[Skipped, ...] = ()
+        self._meta = checked_meta(meta, self.name)
+        if self._meta:
+            supports = self.capabilities.supports | {Support.METADATA}
+            self.capabilities = replace(self.capabilities, supports=supports)
 
     def __repr__(self) -> str:
         """Return the class and the folder's path."""
@@ -114,6 +124,29 @@ class FolderStorage(FolderIndex):
         Raises:
             StorageError: the folder cannot be written.
         """
+        return self._write(keys, values, expect)
+
+    def write_with_metadata(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        metadata: Sequence[Metadata | None],
+        expect: Sequence[bytes | None] | None = None,
+    ) -> Written:
+        """Write as `write` does; a new file gets what `meta` names of `metadata[i]`.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        return self._write(keys, values, expect, metadata)
+
+    def _write(
+        self,
+        keys: Sequence[str],
+        values: Sequence[bytes],
+        expect: Sequence[bytes | None] | None,
+        metadata: Sequence[Metadata | None] | None = None,
+    ) -> Written:
         if not keys:
             return Written(tokens=())
         batch = Batch(keys, values, expect)
@@ -122,10 +155,11 @@ class FolderStorage(FolderIndex):
             naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
             files = self._files(tree, naming)
-            with contextlib.closing(stage_all(partial(files.stage, staging), staging, values)) as all_staged:
+            beside, install = self._beside(files, keys, metadata)
+            with contextlib.closing(stage_all(partial(files.stage, staging), staging, values, *beside)) as all_staged:
                 for position, staged in enumerate(all_staged):
                     key, wanted = keys[position], ANY if expect is None else expect[position]
-                    tokens.append(attempt(batch, key, files.install, staging, staged, key, wanted))
+                    tokens.append(attempt(batch, key, install, staging, staged, key, wanted))
             MadeDirectories(tree).add(tree.made)
             tree.sync()
         return batch.written(tokens)
@@ -165,6 +199,18 @@ class FolderStorage(FolderIndex):
             self._skipped = listing.skipped
             while batch := list(islice(listed, SCAN_COUNT)):
                 yield [key for key, _ in batch], [token for _, token in batch]
+
+    def metadata(self, keys: Sequence[str]) -> list[Metadata | None]:
+        """Return what `meta` names of the file of each key; None if there is none.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        with self._reading() as (tree, naming):
+            if tree is None:
+                return [None] * len(keys)
+            files = self._files(tree, naming)
+            return [shown_metadata(status, self._meta) for status in map(files.status, keys)]
 
     def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the current token of each key; None where nothing is, an empty one where something is that has none.
@@ -206,15 +252,35 @@ class FolderStorage(FolderIndex):
         Raises:
             StorageError: the folder cannot be written.
         """
+        return self._write_stream(key, parts, expect)
+
+    def write_stream_with_metadata(
+        self, key: str, parts: Iterator[bytes], metadata: Metadata | None, expect: Sequence[bytes | None] | None = None
+    ) -> Written:
+        """Write as `write_stream` does; a new file gets what `meta` names of `metadata`.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        return self._write_stream(key, parts, expect, [metadata])
+
+    def _write_stream(
+        self,
+        key: str,
+        parts: Iterator[bytes],
+        expect: Sequence[bytes | None] | None,
+        metadata: Sequence[Metadata | None] | None = None,
+    ) -> Written:
         batch = Batch([key], expect=expect)
         with self._writing() as tree, Staging(tree) as staging:
             naming = self._naming or self._probed(staging)
             tree.folds = naming.folds
             files = self._files(tree, naming)
-            staged = files.stage_parts(staging, parts)
+            beside, install = self._beside(files, [key], metadata)
+            staged = files.stage_parts(staging, parts, *(column[0] for column in beside))
             try:
                 wanted = ANY if expect is None else expect[0]
-                token = attempt(batch, key, files.install, staging, staged, key, wanted)
+                token = attempt(batch, key, install, staging, staged, key, wanted)
             finally:
                 staging.discard(staged.name)
             MadeDirectories(tree).add(tree.made)
@@ -273,6 +339,16 @@ class FolderStorage(FolderIndex):
 
     def _files(self, tree: SafeTree, naming: Naming) -> ValueFiles:
         return ValueFiles(tree, naming, self._links(tree), self._clock_ns)
+
+    def _beside(
+        self, files: ValueFiles, keys: Sequence[str], metadata: Sequence[Metadata | None] | None
+    ) -> tuple[list[list[Metadata | None]], Callable[..., bytes]]:
+        """Return what the staged files of `keys` get beside their values, and how such files are installed."""
+        if metadata is None:
+            return [], files.install
+        pairs = zip(keys, metadata, strict=True)
+        new = [wanted_metadata(given, self._meta) if files.status(key) is None else None for key, given in pairs]
+        return [new], files.install_new
 
     def _prune(self, tree: SafeTree, files: ValueFiles) -> None:
         if not files.emptied:

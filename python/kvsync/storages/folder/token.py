@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import os
 
-__all__ = ["Content", "content_of", "is_young", "token_of"]
+__all__ = ["COARSE_TICK_NS", "Content", "content_of", "is_young", "token_of"]
 
 TICK_NS = 20_000_000
 """What the kernel's clock may be behind: a file can change twice within that, and show one time."""

@@ -7,11 +7,12 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from kvsync.storages.folder.keyname import VALUE_SUFFIX
+from kvsync.storages.folder.metadata import EXECUTABLE
 from kvsync.storages.folder.paths import paths_of
 from kvsync.storages.folder.replacing import ChangedError, create, remove, replace
 from kvsync.storages.folder.safe_tree import KeyBlockedError, NoValueError, kind_of
 from kvsync.storages.folder.staging import Staged, write_all
-from kvsync.storages.folder.token import content_of, token_of
+from kvsync.storages.folder.token import COARSE_TICK_NS, content_of, token_of
 from kvsync.types import AnyVersion
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kvsync.storages.folder.links import Links
     from kvsync.storages.folder.safe_tree import SafeTree
     from kvsync.storages.folder.staging import Staging
+    from kvsync.types import Metadata
 
 __all__ = ["ValueFiles"]
 
@@ -29,6 +31,7 @@ Wanted: TypeAlias = "bytes | AnyVersion | None"
 UNKNOWN = b""
 """The token of a file that may not be ours any more, or whose times are too coarse to tell."""
 
+PLAIN = 0o666
 _EXACT_NS = 1_000_000
 
 
@@ -97,33 +100,51 @@ class ValueFiles:
         """Return the token of the file that counts, if a key has several."""
         return self._find(key).token
 
-    def stage(self, staging: Staging, value: bytes) -> Staged | OSError:
+    def stage(self, staging: Staging, value: bytes, metadata: Metadata | None = None) -> Staged | OSError:
         """Write a value to an unfinished file, durably; several threads may do this at the same time."""
         try:
-            return self.stage_parts(staging, (value,))
+            return self.stage_parts(staging, (value,), metadata)
         except OSError as error:
             return error
 
-    def stage_parts(self, staging: Staging, parts: Iterable[bytes]) -> Staged:
+    def stage_parts(self, staging: Staging, parts: Iterable[bytes], metadata: Metadata | None = None) -> Staged:
         """Write the parts of a value to an unfinished file, durably; remove it on failure.
+
+        With `metadata`, the file is executable as that says, as far as the umask allows, and has that time.
 
         Raises:
             OSError: it cannot be written.
         """
-        temporary, file = staging.create()
+        executable = 0 if metadata is None else (metadata.executable or 0) & EXECUTABLE
+        temporary, file = staging.create(PLAIN | executable)
         try:
             for part in parts:
                 write_all(file, part)
-            now = self._clock_ns()
-            os.utime(file, ns=(now, now))
-            os.fsync(file)
-            status = os.fstat(file)
-            return Staged(temporary, status, exact=abs(status.st_mtime_ns - now) < _EXACT_NS)
+            return self._dated(temporary, file, metadata)
         except BaseException:
             staging.discard(temporary)
             raise
         finally:
             os.close(file)
+
+    def restage(self, staging: Staging, staged: Staged) -> Staged:
+        """Give an unfinished file the present time."""
+        file = os.open(staged.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staging.directory)
+        try:
+            return self._dated(staged.name, file, None)
+        finally:
+            os.close(file)
+
+    def install_new(self, staging: Staging, staged: Staged | OSError, key: str, wanted: Wanted) -> bytes:
+        """Install a file with the metadata of another; if its key has a file by now, that one's metadata stay.
+
+        Raises:
+            ChangedError: the current file is not the expected one.
+            KeyBlockedError: something prevents the key from being written.
+        """
+        if isinstance(staged, Staged) and self.status(key) is not None:
+            staged = self.restage(staging, staged)
+        return self.install(staging, staged, key, wanted)
 
     def install(self, staging: Staging, staged: Staged | OSError, key: str, wanted: Wanted) -> bytes:
         """Rename a staged file to that of a key, and return its token.
@@ -177,6 +198,18 @@ class ValueFiles:
             else:
                 self._take_away(path, status, staging)
             self.emptied.add(path.rpartition("/")[0])
+
+    def _dated(self, name: str, file: int, metadata: Metadata | None) -> Staged:
+        """Give an unfinished file, which is open, its time, and make it durable."""
+        now = self._clock_ns()
+        carried = metadata.modified_ns if metadata is not None else None
+        modified = now if carried is None else carried
+        os.utime(file, ns=(now, modified))
+        os.fsync(file)
+        status = os.fstat(file)
+        # A carried time may be a tick of the kernel's clock, and the tick of a later write, too, if it is not past.
+        sure = carried is None or carried < now - COARSE_TICK_NS
+        return Staged(name, status, exact=sure and abs(status.st_mtime_ns - modified) < _EXACT_NS)
 
     def prune(self, removable: Callable[[str], bool]) -> list[str]:
         """Remove the directories that are empty after deletes, as far as they are removable; return those.

@@ -45,6 +45,7 @@ from kvsync.testing.conformance.declared import (
 from kvsync.testing.conformance.expiry import ExpiringTransactionTests, ExpiryTests
 from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
 from kvsync.testing.conformance.hooks import HOOKS, DressTests, HinderTests, MisnameTests, SpoilTests
+from kvsync.testing.conformance.metadata import MetadataTests
 from kvsync.testing.conformance.objects import ObjectTests, UniqueVersionTests
 from kvsync.testing.conformance.parts import CopyTests, SizeTests, StreamTests
 from kvsync.testing.conformance.races import (
@@ -85,6 +86,7 @@ class StorageConformance(
     SizeTests,
     StreamTests,
     CopyTests,
+    MetadataTests,
     IdentityTests,
     NestingTests,
     FilesTests,
@@ -203,6 +205,7 @@ CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     SizeTests: _supports(Support.SIZES),
     StreamTests: _supports(Support.STREAMING),
     CopyTests: _supports(Support.COPY),
+    MetadataTests: _supports(Support.METADATA),
     IdentityTests: _supports(Support.IDENTITY),
     NestingTests: _supports(Support.NESTING),
     FilesTests: _supports(Support.FILES),

@@ -27,6 +27,7 @@ from kvsync.storages.contract import (
     has_skipped,
 )
 from kvsync.storages.mapping import MappingStorage
+from kvsync.storages.metadata import SupportsMetadata
 from kvsync.testing.conformance.tools import listing, write
 from kvsync.types import ABSENT, ANY
 
@@ -52,6 +53,7 @@ PROTOCOLS = {
     Support.SIZES: SupportsSizes,
     Support.STREAMING: SupportsStreaming,
     Support.COPY: SupportsCopy,
+    Support.METADATA: SupportsMetadata,
     Support.IDENTITY: SupportsIdentity,
     Support.NESTING: SupportsNesting,
     Support.FILES: SupportsFiles,
