@@ -119,6 +119,14 @@ class TestFolderThatCarriesMetadata(StorageConformance):
         return partial(FolderStorage, tmp_path / "folder", meta=("mode", "mtime"))
 
 
+class TestFolderThatKeepsEmptyDirectories(StorageConformance):
+    expects = EXPECTED
+
+    @pytest.fixture
+    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
+        return partial(FolderStorage, tmp_path / "folder", empty_dirs="keep")
+
+
 class TestLinkToFolder(StorageConformance):
     expects = EXPECTED
 

@@ -57,7 +57,7 @@ _REDIS = "kvsync.storages.redis:open_url"
 
 ADAPTERS = {
     "az": Adapter("az://container/prefix?account=", _BUCKET, "obstore", "az"),
-    "file": Adapter("file:///folder?links=&meta=, or a plain path", "kvsync.storages.folder:open_url"),
+    "file": Adapter("file:///folder?links=&meta=&empty_dirs=, or a plain path", "kvsync.storages.folder:open_url"),
     "gs": Adapter("gs://bucket/prefix", _BUCKET, "obstore", "gs"),
     "lmdb": Adapter("lmdb:///folder", "kvsync.storages.lmdb:open_url", "lmdb", "lmdb"),
     "memory": Adapter("memory:name", "kvsync.storages.mapping:open_url"),

@@ -32,7 +32,7 @@ EXECUTABLE = 0o111
 
 def shown_metadata(status: os.stat_result | None, meta: Collection[str]) -> Metadata | None:
     """Return what `meta` names of a file."""
-    if status is None:
+    if status is None or not stat.S_ISREG(status.st_mode):
         return None
     mode = status.st_mode & EXECUTABLE if "mode" in meta else None
     return Metadata(mode, status.st_mtime_ns if "mtime" in meta else None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kvsync.storages.folder.links import Links
     from kvsync.storages.folder.safe_tree import SafeTree
 
-__all__ = ["MACHINE_FAILURES", "ValueReader", "parts_of"]
+__all__ = ["MACHINE_FAILURES", "ValueReader", "parts_of", "substitute"]
 
 MACHINE_FAILURES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 """What says nothing about one file."""
@@ -43,12 +43,18 @@ class ValueReader:
         """Return a value; if it changes while it is read, try once more, then give up for now."""
         for _attempt in range(2):
             file = self.open_value(key)
+            if file is None:
+                return self.without_file(key)
             if not isinstance(file, int):
                 return file
             value = _whole(file)
             if value is not None:
                 return value
         return Unreadable(CHANGES)
+
+    def without_file(self, key: str) -> bytes | Unreadable | None:  # noqa: ARG002
+        """Return what is at a key that has no file."""
+        return None
 
     def open_value(self, key: str) -> int | Unreadable | None:
         """Open the file of a key for reading; return None where nothing is. The caller closes it."""
@@ -59,7 +65,7 @@ class ValueReader:
         except KeyBlockedError:
             return None  # no file can be that of this key
         except OSError as error:
-            return _unreadable(error)
+            return substitute(error)
 
     def _opened(self, key: str) -> int | None:
         """Open the first file of a key.
@@ -75,7 +81,7 @@ class ValueReader:
                 file = self._open_path(self._links.target(path))
             except IsADirectoryError:
                 # With values below, it is a part of the folder's structure, which has replaced the value of this key.
-                empty = empty or (None if self._tree.holds_files(path) else path)
+                empty = empty or (path if self._is_no_value(path) else None)
             else:
                 if file is not None:
                     return file
@@ -83,6 +89,10 @@ class ValueReader:
             message = f"an empty directory is at {empty!r:.300}"
             raise NoValueError(message)
         return None
+
+    def _is_no_value(self, path: str) -> bool:
+        """Return whether the directory at the path of a key is there in its place, and not for other keys."""
+        return not self._tree.holds_files(path)
 
     def _open_path(self, path: str) -> int | None:
         """Open a regular file, and nothing else."""
@@ -124,7 +134,7 @@ def parts_of(file: int) -> Iterator[bytes]:
             size += len(part)
             yield part
     except OSError as error:
-        raise TornRead(_unreadable(error).reason) from error
+        raise TornRead(substitute(error).reason) from error
     if token_of(before) != token_of(os.fstat(file)) or size != before.st_size:
         raise TornRead(CHANGES)
 
@@ -151,7 +161,7 @@ def _read_all(file: int, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _unreadable(error: OSError) -> Unreadable:
+def substitute(error: OSError) -> Unreadable:
     """Return a substitute for a value whose file fails; a failure of the whole machine remains an error."""
     if error.errno in MACHINE_FAILURES:
         raise error

@@ -52,6 +52,7 @@ class SafeTree:
         folds: the file system treats different names as equal. Then a name exists only if its directory lists exactly
             that name.
         made: the directories that `make` created.
+        announce: is told each directory before it is made.
         renamed: {version token: the one before}, of files that were renamed here: a rename moves the change time.
     """
 
@@ -61,6 +62,7 @@ class SafeTree:
         self._root = root
         self._open: dict[str, int] = {"": root}
         self.made: list[str] = []
+        self.announce: Callable[[str], None] | None = None
         self._touched: set[str] = set()
         self._listed: dict[str, set[str]] = {}
 
@@ -111,6 +113,8 @@ class SafeTree:
             opened = self.directory(below)
             if opened is None:
                 self._clear_way(parent, name, displace=displace)
+                if self.announce is not None:
+                    self.announce(below)
                 with contextlib.suppress(FileExistsError):  # somebody else created it
                     os.mkdir(name, dir_fd=here)
                     self.made.append(below)

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from kvsync.storages.folder.safe_tree import SafeTree
 
-__all__ = ["DISPLACED", "Staged", "Staging", "stage_all", "write_all"]
+__all__ = ["DISPLACED", "Staged", "Staging", "stage_all", "unfinished_directories", "write_all"]
 
 STAGING = f"{RESERVED}/tmp"  # noqa: S108 - below the folder itself
 DISPLACED = f"{RESERVED}/displaced"
 OUTGOING = "out-"
+MAKING = "making-"
 ATTEMPTS = 8
 WRITERS = 8
 GROUP_COUNT = 128
@@ -66,6 +67,7 @@ class Staging:
 
     def __init__(self, tree: SafeTree) -> None:
         self._tree = tree
+        self._making: tuple[str, int] | None = None
         self._outgoing = f"{OUTGOING}{secrets.token_hex(8)}-"
         self.directory = self._locked()
         for _attempt in range(ATTEMPTS):
@@ -84,6 +86,8 @@ class Staging:
         # The descriptor is a duplicate: closing it would not release the lock.
         fcntl.flock(self.directory, fcntl.LOCK_UN)
         os.close(self.directory)
+        if self._making is not None:  # what failed may have left directories: the next writer removes them
+            os.close(self._making[1])
 
     @staticmethod
     def remove_unused(tree: SafeTree) -> bool:
@@ -116,6 +120,24 @@ class Staging:
         """Return a new name for a file that is taken from its place in the folder."""
         return f"{self._outgoing}{next(_numbers):x}"
 
+    def announce(self, path: str) -> None:
+        """Note, durably, a directory that is about to be made for a file: it is no value while it is empty."""
+        if self._making is None:
+            name = f"{MAKING}{secrets.token_hex(8)}"
+            self._making = name, os.open(name, _CREATE, 0o666, dir_fd=self.directory)
+        _, file = self._making
+        os.write(file, os.fsencode(path) + b"\0")
+        os.fsync(file)
+        os.fsync(self.directory)
+
+    def forget_announced(self) -> None:
+        """Forget the directories that were announced: all of them are made, or gone."""
+        if self._making is not None:
+            name, file = self._making
+            os.close(file)
+            self.discard(name)
+            self._making = None
+
     def keep(self, name: str) -> str:
         """Keep a file that was taken from its place and belongs nowhere now; return its path in the folder."""
         os.rename(name, name, src_dir_fd=self.directory, dst_dir_fd=self._tree.make(DISPLACED))
@@ -141,6 +163,12 @@ class Staging:
             return False
         return True
 
+    def _unmake(self, name: str) -> None:
+        """Remove the directories that a crash left empty."""
+        for path in sorted(_announced(self.directory, name), key=len, reverse=True):
+            self._tree.prune(path, path.__eq__)
+        self.discard(name)
+
     def _locked(self) -> int:
         """Return a descriptor of the directory, with a shared lock; clean up first if nobody is writing."""
         self.directory = os.dup(self._tree.make(STAGING))
@@ -152,6 +180,8 @@ class Staging:
             for name in os.listdir(self.directory):
                 if name.startswith(OUTGOING):
                     self.keep(name)
+                elif name.startswith(MAKING):
+                    self._unmake(name)
                 else:
                     self.discard(name)
         try:
@@ -160,6 +190,22 @@ class Staging:
             os.close(self.directory)
             raise
         return self.directory
+
+
+def unfinished_directories(tree: SafeTree) -> set[str]:
+    """Return the directories that a writer is making, or was making when it crashed."""
+    here = tree.directory(STAGING)
+    names = [] if here is None else [name for name in os.listdir(here) if name.startswith(MAKING)]
+    return set().union(*(_announced(here, name) for name in names if here is not None))
+
+
+def _announced(directory: int, name: str) -> set[str]:
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return set()
+    with open(file, "rb") as opened:
+        return set(map(os.fsdecode, opened.read().split(b"\0")[:-1]))
 
 
 def stage_all(

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
+from kvsync.errors import UsageError
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
+from kvsync.storages.folder.empty import KeepingFiles, KeepingListing, KeepingReader, WaryReader
 from kvsync.storages.folder.failure import attempt, storage_errors
 from kvsync.storages.folder.index import FolderIndex
 from kvsync.storages.folder.keyname import Naming
@@ -30,7 +33,7 @@ from kvsync.storages.folder.made import MadeDirectories, is_needed
 from kvsync.storages.folder.marked import MarkedFiles
 from kvsync.storages.folder.metadata import shown_metadata, wanted_metadata
 from kvsync.storages.folder.options import checked_meta
-from kvsync.storages.folder.reading import ValueReader, parts_of
+from kvsync.storages.folder.reading import parts_of
 from kvsync.storages.folder.staging import Staging, stage_all
 from kvsync.storages.folder.token import is_young
 from kvsync.storages.folder.values import ValueFiles
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from kvsync.storages.contract import Storage
+    from kvsync.storages.folder.reading import ValueReader
     from kvsync.storages.folder.safe_tree import SafeTree
     from kvsync.types import AnyVersion, Metadata, Skipped, Unreadable
 
@@ -57,6 +61,7 @@ class FolderStorage(FolderIndex):
         create: create the folder at the first write; until then it reads as empty.
         meta: "mode" and "mtime", any of the two: what a new file gets of the file that its value comes from, in another
             folder with this option.
+        empty_dirs: "keep" takes an empty directory for the value of a key that ends with `/`.
         links: "follow" reads and writes through symbolic links that stay in the folder.
         clock_ns: returns wall-clock nanoseconds, the modification time of the files that we write.
     """
@@ -84,10 +89,15 @@ class FolderStorage(FolderIndex):
         create: bool = True,
         links: Literal["skip", "follow"] = "skip",
         meta: Collection[str] = (),
+        empty_dirs: Literal["ignore", "keep"] = "ignore",
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         super().__init__(path, create=create)
         self._follow = links == "follow"
+        self._keeps = empty_dirs == "keep"
+        if self._follow and self._keeps:
+            message = "links=follow and empty_dirs=keep cannot be combined: leave one of them out"
+            raise UsageError(message, storage=self.name)
         self._clock_ns = clock_ns
         self._skipped: tuple[Skipped, ...] = ()
         self._meta = checked_meta(meta, self.name)
@@ -113,7 +123,7 @@ class FolderStorage(FolderIndex):
         with self._reading() as (tree, naming):
             if tree is None:
                 return [None] * len(keys)
-            reader = ValueReader(tree, naming, self._links(tree))
+            reader = self._reader(tree, naming)
             return [reader.read(key) for key in keys]
 
     def write(
@@ -151,17 +161,12 @@ class FolderStorage(FolderIndex):
             return Written(tokens=())
         batch = Batch(keys, values, expect)
         tokens: list[bytes | None] = []
-        with self._writing() as tree, Staging(tree) as staging:
-            naming = self._naming or self._probed(staging)
-            tree.folds = naming.folds
-            files = self._files(tree, naming)
+        with self._changing(batch) as (files, staging):
             beside, install = self._beside(files, keys, metadata)
             with contextlib.closing(stage_all(partial(files.stage, staging), staging, values, *beside)) as all_staged:
                 for position, staged in enumerate(all_staged):
                     key, wanted = keys[position], ANY if expect is None else expect[position]
                     tokens.append(attempt(batch, key, install, staging, staged, key, wanted))
-            MadeDirectories(tree).add(tree.made)
-            tree.sync()
         return batch.written(tokens)
 
     def delete(self, keys: Sequence[str], expect: Sequence[bytes | None] | None = None) -> Written:
@@ -194,7 +199,7 @@ class FolderStorage(FolderIndex):
         with self._reading() as (tree, naming):
             if tree is None:
                 return
-            listing = Listing(tree, naming, self._links(tree))
+            listing = (KeepingListing if self._keeps else Listing)(tree, naming, self._links(tree))
             listed = listing.walk(self._files(tree, naming))
             self._skipped = listing.skipped
             while batch := list(islice(listed, SCAN_COUNT)):
@@ -233,7 +238,7 @@ class FolderStorage(FolderIndex):
             if tree is None:
                 return [None] * len(keys)
             files = self._files(tree, naming)
-            return [None if status is None else status.st_size for status in map(files.status, keys)]
+            return [_size(status) for status in map(files.status, keys)]
 
     def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
         """Return the parts of a value, or None.
@@ -243,8 +248,14 @@ class FolderStorage(FolderIndex):
             TornRead: from the iterator: the file changed meanwhile, or its rest cannot be read.
         """
         with self._reading() as (tree, naming):
-            file = None if tree is None else ValueReader(tree, naming, self._links(tree)).open_value(key)
-        return self._parts(file) if isinstance(file, int) else file
+            if tree is None:
+                return None
+            reader = self._reader(tree, naming)
+            file = reader.open_value(key)
+            found = reader.without_file(key) if file is None else file
+        if isinstance(found, bytes):
+            return iter(())
+        return self._parts(found) if isinstance(found, int) else found
 
     def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
         """Write a value from its parts; nothing is written if `parts` raises.
@@ -272,10 +283,7 @@ class FolderStorage(FolderIndex):
         metadata: Sequence[Metadata | None] | None = None,
     ) -> Written:
         batch = Batch([key], expect=expect)
-        with self._writing() as tree, Staging(tree) as staging:
-            naming = self._naming or self._probed(staging)
-            tree.folds = naming.folds
-            files = self._files(tree, naming)
+        with self._changing(batch) as (files, staging):
             beside, install = self._beside(files, [key], metadata)
             staged = files.stage_parts(staging, parts, *(column[0] for column in beside))
             try:
@@ -283,8 +291,6 @@ class FolderStorage(FolderIndex):
                 token = attempt(batch, key, install, staging, staged, key, wanted)
             finally:
                 staging.discard(staged.name)
-            MadeDirectories(tree).add(tree.made)
-            tree.sync()
         return batch.written([token])
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
@@ -337,8 +343,11 @@ class FolderStorage(FolderIndex):
     def _links(self, tree: SafeTree) -> Links:
         return Links(tree, os.path.realpath(self.absolute_path) if self._follow else "", follow=self._follow)
 
+    def _reader(self, tree: SafeTree, naming: Naming) -> ValueReader:
+        return (KeepingReader if self._keeps else WaryReader)(tree, naming, self._links(tree))
+
     def _files(self, tree: SafeTree, naming: Naming) -> ValueFiles:
-        return ValueFiles(tree, naming, self._links(tree), self._clock_ns)
+        return (KeepingFiles if self._keeps else ValueFiles)(tree, naming, self._links(tree), self._clock_ns)
 
     def _beside(
         self, files: ValueFiles, keys: Sequence[str], metadata: Sequence[Metadata | None] | None
@@ -350,6 +359,18 @@ class FolderStorage(FolderIndex):
         new = [wanted_metadata(given, self._meta) if files.status(key) is None else None for key, given in pairs]
         return [new], files.install_new
 
+    @contextlib.contextmanager
+    def _changing(self, batch: Batch) -> Iterator[tuple[ValueFiles, Staging]]:
+        """Give what writes files; make what was written durable in the end."""
+        with self._writing() as tree, Staging(tree) as staging:
+            naming = self._naming or self._probed(staging)
+            tree.folds = naming.folds
+            files = self._files(tree, naming)
+            files.begin(staging)
+            yield files, staging
+            MadeDirectories(tree).add(tree.made)
+            files.finish(staging, all_done=not batch.refused)
+
     def _prune(self, tree: SafeTree, files: ValueFiles) -> None:
         if not files.emptied:
             return
@@ -358,3 +379,10 @@ class FolderStorage(FolderIndex):
         if any(path in made for path in removed):
             with Staging(tree) as staging:
                 made.discard(removed, staging)
+
+
+def _size(status: os.stat_result | None) -> int | None:
+    """Return the size of the value that a file is, or an empty directory."""
+    if status is None:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import os
 
-__all__ = ["COARSE_TICK_NS", "Content", "content_of", "is_young", "token_of"]
+__all__ = ["COARSE_TICK_NS", "Content", "content_of", "directory_token", "is_young", "token_of"]
 
 TICK_NS = 20_000_000
 """What the kernel's clock may be behind: a file can change twice within that, and show one time."""
@@ -19,6 +19,7 @@ COARSE_TICK_NS = 2_020_000_000
 _SECOND_NS = 1_000_000_000
 _token = struct.Struct("<qqQQ")
 _pack = _token.pack
+_directory = struct.Struct("<cQ")
 
 
 class Content(NamedTuple):
@@ -46,6 +47,11 @@ def token_of(status: os.stat_result) -> bytes:
         return _pack(_wrapped(modified), _wrapped(changed), size, number)
 
 
+def directory_token(status: os.stat_result) -> bytes:
+    """Return the version token of an empty directory: its inode. Its times move with entries that come and go."""
+    return _directory.pack(b"d", status.st_ino)
+
+
 def is_young(token: bytes, now_ms: int) -> bool:
     """Return whether a file may have changed once more, up to `now_ms`, and still have this token.
 
@@ -54,7 +60,7 @@ def is_young(token: bytes, now_ms: int) -> bool:
     (False, True)
     """
     if len(token) != _token.size:
-        return True
+        return len(token) != _directory.size  # all empty directories have one value
     modified, changed = _times(token)
     now = now_ms * 1_000_000
     coarse = modified % _SECOND_NS == 0 and changed % _SECOND_NS == 0

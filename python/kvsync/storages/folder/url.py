@@ -22,10 +22,16 @@ def open_url(url: str) -> FolderStorage:
         UsageError: the URL names a host, or a parameter that is not known.
     """
     parsed = parse_url(url)
-    options = parsed.options("links", "meta")
+    options = parsed.options("empty_dirs", "links", "meta")
     links = choice(options, "links", ("skip", "follow"), storage=str(parsed))
+    empty_dirs = choice(options, "empty_dirs", ("ignore", "keep"), storage=str(parsed))
     meta = options["meta"].split(",") if options.get("meta") else ()
     if parsed.authority not in {"", "localhost"} or not parsed.path:
         message = "a folder's URL has three slashes and an absolute path: file:///dir"
         raise UsageError(message, storage=str(parsed))
-    return FolderStorage(parsed.path, links=cast("Literal['skip', 'follow']", links), meta=meta)
+    return FolderStorage(
+        parsed.path,
+        links=cast("Literal['skip', 'follow']", links),
+        meta=meta,
+        empty_dirs=cast("Literal['ignore', 'keep']", empty_dirs),
+    )

@@ -12,7 +12,7 @@ from kvsync.storages.folder.paths import paths_of
 from kvsync.storages.folder.replacing import ChangedError, create, remove, replace
 from kvsync.storages.folder.safe_tree import KeyBlockedError, NoValueError, kind_of
 from kvsync.storages.folder.staging import Staged, write_all
-from kvsync.storages.folder.token import COARSE_TICK_NS, content_of, token_of
+from kvsync.storages.folder.token import COARSE_TICK_NS, content_of, directory_token, token_of
 from kvsync.types import AnyVersion
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kvsync.storages.folder.staging import Staging
     from kvsync.types import Metadata
 
-__all__ = ["ValueFiles"]
+__all__ = ["Found", "ValueFiles", "Wanted"]
 
 Wanted: TypeAlias = "bytes | AnyVersion | None"
 
@@ -35,7 +35,7 @@ PLAIN = 0o666
 _EXACT_NS = 1_000_000
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """What exists at the paths of a key.
 
     Attributes:
@@ -43,16 +43,27 @@ class _Found(NamedTuple):
         files: the files among them.
         others: what else is there, for people.
         blocked: what makes it impossible to say what is at a path.
+        empty: the empty directory that is the value, where such are values.
     """
 
     paths: list[str]
     files: list[tuple[str, os.stat_result]]
     others: dict[str, str]
     blocked: NoValueError | None
+    empty: tuple[str, os.stat_result] | None = None
 
     @property
     def token(self) -> bytes | None:
-        return token_of(self.files[0][1]) if self.files else None
+        """The token of the value."""
+        if self.files:
+            return token_of(self.files[0][1])
+        return None if self.empty is None else directory_token(self.empty[1])
+
+    @property
+    def status(self) -> os.stat_result | None:
+        """The status of the file, or the empty directory."""
+        entry = self.files[0] if self.files else self.empty
+        return None if entry is None else entry[1]
 
 
 class ValueFiles:
@@ -65,13 +76,19 @@ class ValueFiles:
         self._clock_ns = clock_ns
         self.emptied: set[str] = set()
 
+    def begin(self, staging: Staging) -> None:
+        """Begin to write."""
+
+    def finish(self, staging: Staging, *, all_done: bool) -> None:  # noqa: ARG002
+        """Make what was written durable; `all_done`: nothing was refused."""
+        self._tree.sync()
+
     def status(self, key: str) -> os.stat_result | None:
-        """Return the status of the file of a key, or None."""
+        """Return the status of the file of a key, or of its empty directory, or None."""
         try:
-            found = self._find(key)
+            return self._find(key).status
         except (KeyBlockedError, OSError):
             return None
-        return found.files[0][1] if found.files else None
 
     def whereabouts(self, key: str) -> tuple[list[str], list[os.stat_result]]:
         """Return the paths of a key, without links, and the statuses of the files there."""
@@ -93,7 +110,7 @@ class ValueFiles:
         except KeyBlockedError:
             return None  # no file can be that of this key
         plain = found.paths[0]
-        is_empty = plain in found.others and not found.files and not self._tree.holds_files(plain)
+        is_empty = plain in found.others and not found.files and self._is_no_value(plain)
         return UNKNOWN if is_empty else found.token
 
     def winner(self, key: str) -> bytes | None:
@@ -223,8 +240,16 @@ class ValueFiles:
         self.emptied.clear()
         return removed
 
-    def _find(self, key: str) -> _Found:
-        found = _Found([], [], {}, None)
+    def _is_no_value(self, path: str) -> bool:
+        """Return whether the directory at the path of a key is there in its place, and not for other keys."""
+        return not self._tree.holds_files(path)
+
+    def _clear(self, path: str) -> bool:
+        """Remove a directory with nothing but directories in it; return whether it is gone."""
+        return self._tree.remove_empty(path)
+
+    def _find(self, key: str) -> Found:
+        found = Found([], [], {}, None)
         for plain in paths_of(self._naming, key):
             try:
                 path = self._links.target(plain)
@@ -240,7 +265,7 @@ class ValueFiles:
                 found.others[path] = kind_of(status.st_mode)
         return found
 
-    def _check_nothing_else(self, found: _Found) -> None:
+    def _check_nothing_else(self, found: Found) -> None:
         """Check that a key without a file has no entry of another kind, where its value may be hidden.
 
         Raises:
@@ -254,12 +279,12 @@ class ValueFiles:
                 message = f"{found.others[path]} is at {path!r:.300}"
                 raise NoValueError(message)
 
-    def _choose(self, found: _Found) -> str:
+    def _choose(self, found: Found) -> str:
         """Return the path for a value: its current path, its plain path, or next to the directory of that name."""
         plain = found.paths[0]
         if found.files and found.files[0][0] != plain + VALUE_SUFFIX:
             return found.files[0][0]
-        if found.others.get(plain) == "a directory" and self._tree.remove_empty(plain):
+        if found.others.get(plain) == "a directory" and self._clear(plain):
             del found.others[plain]
         if plain not in found.others:
             if found.files:  # the directory is gone, so the value gets its plain name back
@@ -282,7 +307,7 @@ class ValueFiles:
             beside = path + VALUE_SUFFIX
             status = self._tree.status(beside) if self._naming.is_suffixed(beside) else None
             if status is not None and stat.S_ISREG(status.st_mode):
-                if self._tree.status(path) is not None and not self._tree.remove_empty(path):
+                if self._tree.status(path) is not None and not self._clear(path):
                     break
                 self._tree.move(beside, path)
                 removed.append(path)
@@ -292,10 +317,11 @@ class ValueFiles:
     def _compare(self, token: bytes | None, wanted: Wanted) -> None:
         if isinstance(wanted, AnyVersion):
             return
-        while token != wanted:
+        for _rename in range(len(self._tree.renamed) + 1):
+            if token == wanted:
+                return
             token = self._tree.renamed.get(token) if token is not None else None
-            if token is None:
-                raise ChangedError
+        raise ChangedError
 
     def _unlink_links(self, key: str) -> bool:
         """Delete the links at the paths of a key; return whether there are any."""
