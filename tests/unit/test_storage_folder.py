@@ -449,3 +449,16 @@ def test_two_who_make_one_directory_at_once_both_have_it(
     monkeypatch.setattr(f"kvsync.storages.folder.safe_tree.{moment}", late)
     assert not storage.write(["a/ours"], [b"1"]).refused
     assert storage.read(["a/ours", "a/theirs"]) == [b"1", b"2"]
+
+
+def test_a_system_that_writes_less_than_it_is_given_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As before a disk is full. Each part of a large value was then written over the beginning of the file."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, bytes(data[:3000])))
+    storage = FolderStorage(tmp_path)
+    parts = [bytes([number]) * 10_000 for number in range(5)]
+    assert storage.write_stream("large", iter(parts)).refused == ()
+    assert storage.write(["small"], [parts[0]]).refused == ()
+    assert storage.read(["large", "small"]) == [b"".join(parts), parts[0]]

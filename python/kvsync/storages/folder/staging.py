@@ -53,13 +53,10 @@ class Staged(NamedTuple):
 
 
 def write_all(file: int, data: bytes) -> None:
-    """Write all of `data`, in as many calls as necessary."""
-    if os.write(file, data) == len(data):
-        return
-    os.lseek(file, 0, os.SEEK_SET)
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+    """Write all of `data` where the file stands, in as many calls as necessary."""
+    written = os.write(file, data)
+    while written < len(data):
+        written += os.write(file, memoryview(data)[written:])
 
 
 class Staging:
@@ -126,7 +123,7 @@ class Staging:
             name = f"{MAKING}{secrets.token_hex(8)}"
             self._making = name, os.open(name, _CREATE, 0o666, dir_fd=self.directory)
         _, file = self._making
-        os.write(file, os.fsencode(path) + b"\0")
+        write_all(file, os.fsencode(path) + b"\0")
         os.fsync(file)
         os.fsync(self.directory)
 
