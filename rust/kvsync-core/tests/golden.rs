@@ -179,7 +179,7 @@ fn change(out: &mut Writer<'_>, key: &str, numbers: &[u64], value: &[u8]) {
 fn lease() -> Vec<u8> {
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    out.map(7);
+    out.map(10);
     text(&mut out, "name", "lease");
     text(&mut out, "state", "released");
     bin(&mut out, "token", &NONCE);
@@ -187,6 +187,13 @@ fn lease() -> Vec<u8> {
     number(&mut out, "renewals", 4);
     number(&mut out, "acquired", 1_700_000_000_000);
     number(&mut out, "expires", 1_700_000_060_000);
+    text(
+        &mut out,
+        "machine",
+        "golden 01234567-89ab-cdef-0123-456789abcdef pid:[4026531836] time:[4026531834]",
+    );
+    number(&mut out, "pid", 4711);
+    number(&mut out, "started", 123_456);
     envelope::seal(Kind::Lease, &body, false)
 }
 
