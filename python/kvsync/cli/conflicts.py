@@ -45,6 +45,8 @@ def _loser(conflict: Conflict, source: str, target: str, planned: bool) -> str: 
     if planned:
         return "the other value would be kept"
     commands = [_restore(conflict, storage) for storage, _ in _lost(conflict, source, target)]
+    if not commands and conflict.lost_as:
+        return "the other value cannot be read now, and is kept as soon as it can be"
     if not commands:
         return "the other value was not kept"
     return f"the other value is kept, and `{' or '.join(commands)}` puts it back"

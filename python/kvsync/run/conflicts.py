@@ -16,6 +16,7 @@ from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
 from kvsync.run.commit import log_local, record_written
 from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
+from kvsync.run.unkept import note
 from kvsync.run.values import READ_COUNT, values_of
 from kvsync.storages.contract import has_expiry
 from kvsync.types import ANY, Change, Conflict
@@ -80,12 +81,14 @@ class Verdicts:
         at: decisions to log, by the side that holds, or is given, the outcome.
         lost: where losing values were kept, by key.
         refused: keys whose decided value could not be written.
+        noted: losing changes whose value could not be read.
     """
 
     decided: list[tuple[Conflict, Verdict]] = field(default_factory=list)
     at: dict[str, list[Decision]] = field(default_factory=lambda: {"source": [], "target": []})
     lost: dict[str, list[str]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    noted: set[Change] = field(default_factory=set)
 
     def commit(self, pair: Pair, options: Options, environment: Environment) -> bool:
         """Log the decisions, each on its own side; return whether there were any."""
@@ -115,8 +118,11 @@ class Verdicts:
             for conflict, verdict in self.decided
         ]
 
-    def keep_lost(self, pair: Pair) -> None:
-        """Store every losing value, not yet stored, in the storage that holds it, before it is overwritten."""
+    def keep_lost(self, pair: Pair, environment: Environment) -> None:
+        """Store every losing value, not yet stored, in the storage that holds it, before it is overwritten.
+
+        One that cannot be read now is noted, to be stored as soon as it can.
+        """
         for side in pair:
             losers = [
                 _change(conflict, side.label)
@@ -127,14 +133,22 @@ class Verdicts:
             if losers and side.lease is not None:
                 # One transaction where the storage has them: thousands of commits would take seconds.
                 with transaction(side):
-                    self._keep(side, losers)
+                    self._keep(side, losers, environment)
 
-    def _keep(self, side: Side, losers: Sequence[Change]) -> None:
+    def _keep(self, side: Side, losers: Sequence[Change], environment: Environment) -> None:
+        unread: list[Change] = []
         for start in range(0, len(losers), READ_COUNT):
             ensure_leased(side)
             for change, value in values_of(side, losers[start : start + READ_COUNT]):
-                if value is not None:
+                if isinstance(value, bytes):
                     self._store(side, LostValue.of(change, value))
+                elif value is not None and change not in self.noted:
+                    unread.append(change)
+        if unread:
+            self.noted.update(unread)
+            name = note(side, unread, environment)
+            for change in unread:
+                self.lost.setdefault(change.key, []).append(name)
 
     def _store(self, side: Side, lost: LostValue) -> None:
         name = lost.name
@@ -283,8 +297,8 @@ def _held(batch: Sequence[Conflict], pair: Pair, now_ms: int) -> dict[str, tuple
 
     One that has expired is not, even where the storage still has it: a side that keeps expiry would decide the same.
     """
-    at_source = dict(values_of(pair.source, [conflict.source for conflict in batch]))
-    at_target = dict(values_of(pair.target, [conflict.target for conflict in batch]))
+    at_source = _readable(pair.source, [conflict.source for conflict in batch])
+    at_target = _readable(pair.target, [conflict.target for conflict in batch])
     held: dict[str, tuple[bytes | None, bytes | None] | None] = {}
     for conflict in batch:
         values = at_source[conflict.source], at_target[conflict.target]
@@ -293,6 +307,10 @@ def _held(batch: Sequence[Conflict], pair: Pair, now_ms: int) -> dict[str, tuple
         moved = moved or conflict.source.expired(now_ms) or conflict.target.expired(now_ms)
         held[conflict.key] = None if moved else values
     return held
+
+
+def _readable(side: Side, changes: Sequence[Change]) -> dict[Change, bytes | None]:
+    return {change: value if isinstance(value, bytes) else None for change, value in values_of(side, changes)}
 
 
 # Committing

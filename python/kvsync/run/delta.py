@@ -111,11 +111,11 @@ def _resolve(
     verdicts = decide(conflicts, options.conflict, pair, environment.now_ms())
     keep_expiries(verdicts, found, pair, environment.now_ms())
     if options.keep_lost:
-        verdicts.keep_lost(pair)
+        verdicts.keep_lost(pair, environment)
     if verdicts.commit(pair, options, environment):
         found = calculate(pair, pull(pair))
     if verdicts.refused and options.keep_lost:
-        verdicts.keep_lost(pair)
+        verdicts.keep_lost(pair, environment)
     return found, verdicts.report()
 
 

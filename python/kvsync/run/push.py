@@ -21,6 +21,7 @@ from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.release import Applied, finalise
 from kvsync.run.transfer import NOT_THERE, Reader, transfer
+from kvsync.run.unkept import keep_noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,6 +100,8 @@ def _move(
     """Move values; return what is missing since it could not be applied, and how many changes were."""
     if not len(moving):
         return [], 0
+    if taker.lease is not None and taker.log.manifest.knowledge.missing:
+        keep_noted(taker)
     outcome = transfer(
         Reader(giver.storage, giver.given, partial(_version_of, giver)),
         carrying(giver.storage, taker.storage),

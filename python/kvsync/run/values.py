@@ -18,15 +18,17 @@ READ_COUNT = 64
 """Values read at a time."""
 
 
-def values_of(side: Side, changes: Sequence[Change]) -> Iterator[tuple[Change, bytes | None]]:
-    """Yield each change with the value that it names, or None where that is not what is stored."""
+def values_of(side: Side, changes: Sequence[Change]) -> Iterator[tuple[Change, bytes | Unreadable | None]]:
+    """Yield each change with the value that it names; None where another one or nothing is stored."""
     for start in range(0, len(changes), READ_COUNT):
         batch = changes[start : start + READ_COUNT]
         values = _read_pending(side, [change.key for change in batch])
         digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
         for change, value in zip(batch, values, strict=True):
-            fits = isinstance(value, bytes) and next(digests) == change.digest
-            yield change, value if fits and isinstance(value, bytes) else None
+            if isinstance(value, bytes) and next(digests) != change.digest:
+                yield change, None
+            else:
+                yield change, value
 
 
 def _read_pending(side: Side, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
