@@ -364,22 +364,26 @@ def test_changes_on_both_sides_end_equal(left: Path, right: Path, seed: int) -> 
         assert (again.pushed, again.pulled, again.committed) == (0, 0, (0, 0))
 
 
+def changed_trees(place: Path) -> tuple[Path, Path, Environment]:
+    """Return two equal trees, of which the first one is then changed."""
+    left, right = place / "left", place / "right"
+    (left / "first").mkdir(parents=True)
+    put(left / "last/x")
+    right.mkdir()
+    environment = virtual_environment()
+    kvsync.sync(keeping(left), keeping(right), scan=True, environment=environment)
+    put(left / "first/x")
+    (left / "last/x").unlink()
+    (left / "new/deep").mkdir(parents=True)
+    put(left / "made/for/a")
+    return left, right, environment
+
+
 def test_crashes_lose_no_directory_and_invent_none(tmp_path: Path) -> None:
     numbers = iter(range(10_000))
 
     def world() -> tuple[Path, Path, Environment]:
-        place = tmp_path / str(next(numbers))
-        place.mkdir()
-        left, right = place / "left", place / "right"
-        (left / "first").mkdir(parents=True)
-        put(left / "last/x")
-        right.mkdir()
-        environment = virtual_environment()
-        kvsync.sync(keeping(left), keeping(right), scan=True, environment=environment)
-        put(left / "first/x")
-        (left / "last/x").unlink()
-        (left / "new/deep").mkdir(parents=True)
-        return left, right, environment
+        return changed_trees(tmp_path / str(next(numbers)))
 
     def run(made: tuple[Path, Path, Environment], fault: Fault) -> None:
         left, right, environment = made
@@ -391,3 +395,54 @@ def test_crashes_lose_no_directory_and_invent_none(tmp_path: Path) -> None:
         result = kvsync.sync(keeping(left), keeping(right), scan=True, wait_seconds=200, environment=environment)
         assert result.conflicts == [], fault
         assert tree(left) == tree(right) == before, fault
+
+
+class CrashedError(BaseException):
+    """The process is dead."""
+
+
+def crash_at(number: int, patch: pytest.MonkeyPatch, below: Path) -> None:
+    """Crash before the change of that number which is made below a folder, and let nothing change afterwards."""
+    counted = iter(range(number))
+
+    def dying(change: Callable[..., object]) -> Callable[..., object]:
+        def changed(*arguments: object, **places: int) -> object:
+            place = next((where for where in places.values() if isinstance(where, int)), None)
+            if place is None or not os.readlink(f"/proc/self/fd/{place}").startswith(str(below)):
+                return change(*arguments, **places)
+            if next(counted, None) is None:
+                raise CrashedError
+            return change(*arguments, **places)
+
+        return changed
+
+    for name in ("mkdir", "rmdir", "rename", "unlink", "link"):
+        patch.setattr(os, name, dying(getattr(os, name)))
+    patch.setattr("kvsync.storages.folder.replacing.exchange", lambda *_, **__: False)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="cannot tell where a change is made")
+def test_a_crash_before_any_change_of_the_disk_is_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1000):
+        left, right, environment = changed_trees(tmp_path / str(number))
+        before = tree(left)
+        with monkeypatch.context() as patch:
+            crash_at(number, patch, right)
+            try:
+                kvsync.sync(keeping(left), keeping(right), scan=True, environment=environment)
+            except CrashedError:
+                crashed = True
+            else:
+                crashed = False
+        assert set(listing(keeping(right))) <= {"first/", "first/x", "last/", "last/x", "new/deep/", "made/for/a"}, (
+            number
+        )
+        result = kvsync.sync(keeping(left), keeping(right), scan=True, wait_seconds=200, environment=environment)
+        assert (result.conflicts, result.missing) == ([], []), number
+        there = {name: data for name, data in tree(right).items() if name != "last/%"}  # is still the value of `last/`
+        assert tree(left) == there == before, number
+        assert list(listing(keeping(right))) == list(listing(keeping(left))), number
+        if not crashed:
+            assert number > 20
+            return
+    pytest.fail("it never ended")

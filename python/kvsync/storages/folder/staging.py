@@ -170,23 +170,26 @@ class Staging:
         """Return a descriptor of the directory, with a shared lock; clean up first if nobody is writing."""
         self.directory = os.dup(self._tree.make(STAGING))
         try:
-            fcntl.flock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pass  # somebody is writing, so the files may be theirs
-        else:
-            for name in os.listdir(self.directory):
-                if name.startswith(OUTGOING):
-                    self.keep(name)
-                elif name.startswith(MAKING):
-                    self._unmake(name)
-                else:
-                    self.discard(name)
-        try:
+            self._clean_up()
             fcntl.flock(self.directory, fcntl.LOCK_SH)
         except BaseException:
-            os.close(self.directory)
+            os.close(self.directory)  # or else an exclusive lock would stay
             raise
         return self.directory
+
+    def _clean_up(self) -> None:
+        """Remove what a crash left, or keep it, unless somebody is writing: then the files may be theirs."""
+        try:
+            fcntl.flock(self.directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return
+        for name in os.listdir(self.directory):
+            if name.startswith(OUTGOING):
+                self.keep(name)
+            elif name.startswith(MAKING):
+                self._unmake(name)
+            else:
+                self.discard(name)
 
 
 def unfinished_directories(tree: SafeTree) -> set[str]:
