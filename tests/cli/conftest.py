@@ -83,7 +83,7 @@ def launch() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         environment = {**os.environ, "PYTHONPATH": PACKAGE_ROOT, "PYTHONUTF8": "1", **(variables or {})}
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
         command = [sys.executable, *program, *arguments]
-        with heard(signal.SIGINT):
+        with heard(signal.SIGINT), heard(signal.SIGHUP):
             child = subprocess.Popen(command, encoding="utf-8", env=environment, **streams)
         children.append(child)
         return child

@@ -148,7 +148,7 @@ def test_the_histories_find_a_value_overwritten_unknown(name: str, monkeypatch: 
 
 
 def test_the_histories_find_losing_values_that_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conflicts.Verdicts, "keep_lost", lambda _self, _pair: None)
+    monkeypatch.setattr(conflicts.Verdicts, "keep_lost", lambda _self, _pair, _environment: None)
     assert any("lost without a trace" in alarm(history.edited, seed) for seed in range(SEEDS))
 
 
