@@ -46,8 +46,15 @@ class LostValue:
 
     def encode(self) -> bytes:
         """Return the sealed object."""
-        fields: dict[str, object] = {"name": self.name}
-        fields.update((field, getattr(self, field)) for field in FIELDS)
+        fields: dict[str, object] = {
+            "name": self.name,
+            "key": self.key,
+            "origin": self.origin,
+            "stamp": self.stamp,
+            "flags": self.flags,
+            "digest": self.digest,
+            "value": self.value,
+        }
         return pack(KIND_LOST, fields)
 
     @classmethod

@@ -244,9 +244,8 @@ def keep_expiries(verdicts: Verdicts, found: Delta, pair: Pair, now_ms: int) -> 
     Its own change says that the value never expires, which is all that it can say. Were it the greater, a first run
     with a storage that keeps no expiry would take the expiry off all values that both have.
     """
-    for one, other in _pairs(found):
-        if not (one.expires or other.expires):
-            continue
+    expiring = [(source, target) for source, target in found.conflicts if source[6] or target[6]]
+    for one, other in ((Change._make(source), Change._make(target)) for source, target in expiring):
         for unsure, sure, side, peer in (
             (one, other, pair.source, pair.target),
             (other, one, pair.target, pair.source),
