@@ -57,6 +57,11 @@ LEFT JOIN pg_collation l ON l.oid = i.indcollation[0]
 WHERE i.indrelid = to_regclass(%s) AND a.attname = %s AND i.indnkeyatts = 1
   AND i.indisunique AND i.indisvalid AND i.indpred IS NULL
 """
+# A table of just our columns, and nothing runs when it is written. To ask what runs takes four times as long.
+_IS_PLAIN = """
+SELECT relkind = 'r' AND NOT (relhastriggers OR relhasrules OR relrowsecurity OR relhassubclass) AND relnatts = %s
+FROM pg_class WHERE oid = to_regclass(%s)
+"""
 _STATE = """
 WITH RECURSIVE parts AS (
     SELECT to_regclass(%s)::oid AS id
@@ -101,9 +106,13 @@ class TableState:
 
 def find_state(connection: Connection[Any], table: Table) -> TableState:
     """Return what a table is like now: somebody may add a trigger at any time."""
-    query = f"SELECT NOT EXISTS (SELECT 1 FROM {table.identifier}), found.* FROM ({_STATE}) AS found"  # noqa: S608
-    name = table.identifier
-    row = connection.execute(query, (name, name, name, list(table.names.columns))).fetchone()
+    name, columns = table.identifier, list(table.names.columns)
+    is_empty = f"NOT EXISTS (SELECT 1 FROM {name})"  # noqa: S608
+    row = connection.execute(f"SELECT {is_empty}, ({_IS_PLAIN})", (len(columns), name)).fetchone()
+    if row is not None and row[1]:
+        return TableState(empty=row[0])
+    query = f"SELECT {is_empty}, found.* FROM ({_STATE}) AS found"  # noqa: S608
+    row = connection.execute(query, (name, name, name, columns)).fetchone()
     return TableState(*row) if row is not None else TableState()
 
 
