@@ -215,12 +215,21 @@ class Segment:
             UsageError: The result is more than the format holds.
         """
 
-    def encode(self, name: str, compress: bool = False) -> bytes:
+    def encode(self, name: str, compress: bool = False, note: bytes | None = None) -> bytes:
         """Return the whole object. The first one that was asked for is remembered.
+
+        Args:
+            name: Of the object.
+            compress: Whether to store a zstd frame where that is smaller.
+            note: What to note beside the changes; nothing where it is None.
 
         Raises:
             UsageError: A column passes 4 GiB.
         """
+
+    @property
+    def note(self) -> bytes:
+        """What the object noted beside the changes; empty for a segment that was not decoded."""
 
     def __len__(self) -> int:
         """Return the number of changes."""
@@ -299,6 +308,13 @@ class Segment:
 
         Raises:
             UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
+
+    def renamed(self, spans: Sequence[tuple[int, int, int, int]]) -> Segment:
+        """Return the same changes, with another origin for some.
+
+        Args:
+            spans: (origin, first stamp, last stamp, new origin); of several that hold a change the first counts.
         """
 
 @final

@@ -16,6 +16,14 @@ pub struct Span {
     pub last: u64,
 }
 
+impl Span {
+    /// Whether the span holds a change.
+    #[must_use]
+    pub const fn holds(&self, origin: u64, stamp: u64) -> bool {
+        self.origin == origin && self.first <= stamp && stamp <= self.last
+    }
+}
+
 /// A set of changes: a version vector with exceptions, in its one normal form.
 ///
 /// The vector covers every change of an origin up to a stamp. The exceptions are the changes held beyond

@@ -72,7 +72,9 @@ impl Hasher {
     }
 }
 
-/// The digest of the newest changes of all keys, little-endian. It detects accidents, not forgery.
+/// The digest of the values that some newest changes leave, little-endian. It detects accidents, not forgery.
+///
+/// Neither deletes nor values that expire are in it: a log may forget them, at a time of its own.
 ///
 /// ```
 /// use kvsync_core::digest;
@@ -83,15 +85,11 @@ impl Hasher {
 pub fn of_newest<'a>(newest: impl Iterator<Item = Row<'a>>) -> [u8; 16] {
     let mut buffer = Vec::new();
     let mut sum = 0_u128;
-    for row in newest {
+    for row in newest.filter(|row| !row.deletes() && row.expires == 0) {
         buffer.clear();
         buffer.extend_from_slice(&(row.key.len() as u64).to_le_bytes());
         buffer.extend_from_slice(row.key);
-        buffer.extend_from_slice(&row.origin.to_le_bytes());
         buffer.extend_from_slice(&row.stamp.to_le_bytes());
-        buffer.push(row.flags);
-        buffer.extend_from_slice(&row.size.to_le_bytes());
-        buffer.extend_from_slice(&row.expires.to_le_bytes());
         buffer.extend_from_slice(row.digest);
         sum = sum.wrapping_add(XxHash3_128::oneshot(&buffer));
     }

@@ -7,6 +7,9 @@ use crate::error::Result;
 use crate::pack::Reader;
 use crate::row::DIGEST_BYTES;
 
+/// The name of the last column, which belongs to no change.
+pub(crate) const NOTE: &str = "note";
+
 /// A segment's facts, and the ranges of its columns in the bytes around it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layout {
@@ -23,6 +26,8 @@ pub(crate) struct Layout {
     pub(crate) digest: Range<usize>,
     pub(crate) key_size: Range<usize>,
     pub(crate) key: Range<usize>,
+    /// What the writer noted beside the changes; empty but in an intent.
+    pub(crate) note: Range<usize>,
     pub(crate) key_marks: Vec<usize>,
     pub(crate) totals: Totals,
 }
@@ -37,7 +42,7 @@ pub(crate) struct Totals {
 
 impl Layout {
     /// The columns in the order of the format.
-    pub(crate) fn columns(&self) -> [(&'static str, &Range<usize>); 8] {
+    pub(crate) fn columns(&self) -> [(&'static str, &Range<usize>); 9] {
         [
             ("stamp", &self.stamp),
             ("origin", &self.origin),
@@ -47,10 +52,11 @@ impl Layout {
             ("digest", &self.digest),
             ("key_size", &self.key_size),
             ("key", &self.key),
+            (NOTE, &self.note),
         ]
     }
 
-    fn columns_mut(&mut self) -> [(&'static str, &mut Range<usize>); 8] {
+    fn columns_mut(&mut self) -> [(&'static str, &mut Range<usize>); 9] {
         [
             ("stamp", &mut self.stamp),
             ("origin", &mut self.origin),
@@ -60,13 +66,14 @@ impl Layout {
             ("digest", &mut self.digest),
             ("key_size", &mut self.key_size),
             ("key", &mut self.key),
+            (NOTE, &mut self.note),
         ]
     }
 
     /// Read the facts and ranges of a body; nothing but their form is checked.
     pub(crate) fn read(body: &[u8], name: &str) -> Result<Self> {
         let mut reader = Reader::new(body, HEADER_BYTES);
-        reader.map(13)?;
+        reader.map(14)?;
         let count = reader.name_and_count(name, DIGEST_BYTES)?;
         reader.key("origins")?;
         let origins = read_numbers(&mut reader)?;

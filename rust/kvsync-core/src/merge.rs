@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
 use crate::build::Builder;
+use crate::cover::Span;
 use crate::digest;
 use crate::error::Result;
 use crate::row::Row;
@@ -137,6 +138,22 @@ impl View<'_> {
             if keys.peek() != Some(&row.key) {
                 builder.push(&row);
             }
+        }
+        builder.finish()
+    }
+
+    /// The same changes, with another origin for those in some spans; of several spans that hold a change the first
+    /// counts.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) where a column passes 4 GiB.
+    pub fn renamed(&self, spans: &[(Span, u64)]) -> Result<Segment<Vec<u8>>> {
+        let mut builder = Builder::default();
+        for mut row in self {
+            if let Some((_, name)) = spans.iter().find(|(span, _)| span.holds(row.origin, row.stamp)) {
+                row.origin = *name;
+            }
+            builder.push(&row);
         }
         builder.finish()
     }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use crate::check;
 use crate::envelope::{self, HEADER_BYTES, Kind};
 use crate::error::Result;
-use crate::layout::Layout;
+use crate::layout::{Layout, NOTE};
 use crate::pack::Writer;
 use crate::view::View;
 
@@ -73,7 +73,15 @@ impl<B: AsRef<[u8]>> Segment<B> {
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) where a column passes 4 GiB.
     pub fn encode(&self, name: &str, compress: bool) -> Result<Vec<u8>> {
-        let encoding = self.encoding(name)?;
+        self.encode_with(name, self.note(), compress)
+    }
+
+    /// Encode the whole object with another note.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) where a column passes 4 GiB.
+    pub fn encode_with(&self, name: &str, note: &[u8], compress: bool) -> Result<Vec<u8>> {
+        let encoding = self.encoding(name, note)?;
         let mut object = vec![0; encoding.len()];
         encoding.write(&mut object);
         if compress {
@@ -82,19 +90,26 @@ impl<B: AsRef<[u8]>> Segment<B> {
         Ok(object)
     }
 
+    /// What its writer noted beside the changes; empty but in an intent.
+    #[must_use]
+    pub fn note(&self) -> &[u8] {
+        &self.bytes.as_ref()[self.layout.note.clone()]
+    }
+
     /// Prepare the uncompressed object, so that it is written once, into memory of the caller's choice.
     ///
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) where a column passes 4 GiB.
-    pub fn encoding(&self, name: &str) -> Result<Encoding<'_>> {
+    pub fn encoding<'a>(&'a self, name: &str, note: &'a [u8]) -> Result<Encoding<'a>> {
         let mut pieces = vec![Cow::Owned(self.encode_facts(name)?)];
         for (key, range) in self.layout.columns() {
+            let column = if key == NOTE { note } else { &self.bytes.as_ref()[range.clone()] };
             let mut head = Vec::new();
             let mut out = Writer(&mut head);
             out.str(key)?;
-            out.bin_head(range.len())?;
+            out.bin_head(column.len())?;
             pieces.push(Cow::Owned(head));
-            pieces.push(Cow::Borrowed(&self.bytes.as_ref()[range.clone()]));
+            pieces.push(Cow::Borrowed(column));
         }
         Ok(Encoding(pieces))
     }
@@ -104,7 +119,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
         let layout = &self.layout;
         let mut object = vec![0; HEADER_BYTES];
         let mut out = Writer(&mut object);
-        out.map(13);
+        out.map(14);
         out.str("name")?;
         out.str(name)?;
         out.str("count")?;
@@ -128,7 +143,7 @@ impl<B: AsRef<[u8]>> Segment<B> {
 /// use kvsync_core::Segment;
 ///
 /// let segment = Segment::from_rows(Vec::new())?;
-/// let encoding = segment.encoding("segment/0000000000000001-0")?;
+/// let encoding = segment.encoding("segment/0000000000000001-0", b"")?;
 /// let mut object = vec![0; encoding.len()];
 /// encoding.write(&mut object);
 /// assert_eq!(object, segment.encode("segment/0000000000000001-0", false)?);

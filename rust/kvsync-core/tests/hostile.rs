@@ -15,7 +15,7 @@ struct Parts {
     origins: Vec<u64>,
     maxima: Vec<u64>,
     stamp_base: u64,
-    columns: [Vec<u8>; 8],
+    columns: [Vec<u8>; 9],
     tail: Vec<u8>,
 }
 
@@ -29,7 +29,7 @@ const DIGEST: usize = 5;
 const KEY_SIZE: usize = 6;
 const KEY: usize = 7;
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "name",
     "count",
     "origins",
@@ -43,11 +43,12 @@ const NAMES: [&str; 13] = [
     "digest",
     "key_size",
     "key",
+    "note",
 ];
 
 fn valid() -> Parts {
     Parts {
-        entries: 13,
+        entries: 14,
         keys: NAMES,
         count: 3,
         origins: vec![4, 9],
@@ -62,6 +63,7 @@ fn valid() -> Parts {
             [[1; 32], [0; 32], [2; 32]].concat(),
             vec![1, 2, 3],
             "aéég".into(),
+            vec![7, 7],
         ],
         tail: vec![],
     }
@@ -207,7 +209,7 @@ fn an_empty_segment_has_one_form() {
         origins: vec![],
         maxima: vec![],
         stamp_base: 0,
-        columns: [const { vec![] }; 8],
+        columns: [const { vec![] }; 9],
         ..valid()
     };
     assert!(parse(&body(&empty)).is_ok());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use kvsync_core::{BatchLimits, NewValues, Provenance, Row, View};
+use kvsync_core::{BatchLimits, NewValues, Provenance, Row, Span, View};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PySequence, PyString};
@@ -26,6 +26,7 @@ pub(crate) struct Segment {
 
 struct Object {
     name: String,
+    note: Vec<u8>,
     compress: bool,
     bytes: Py<PyBytes>,
 }
@@ -53,12 +54,18 @@ impl Segment {
         self.core.view()
     }
 
-    fn encode_anew<'py>(&self, py: Python<'py>, name: &str, compress: bool) -> PyResult<Bound<'py, PyBytes>> {
+    fn encode_anew<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        note: &[u8],
+        compress: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         if compress {
-            let object = py.detach(|| self.core.encode(name, true));
+            let object = py.detach(|| self.core.encode_with(name, note, true));
             return Ok(PyBytes::new(py, &object.map_err(raise)?));
         }
-        let encoding = self.core.encoding(name).map_err(raise)?;
+        let encoding = self.core.encoding(name, note).map_err(raise)?;
         PyBytes::new_with(py, encoding.len(), |object| {
             py.detach(|| encoding.write(object));
             Ok(())
@@ -124,15 +131,23 @@ impl Segment {
         Py::new(py, built(py.detach(|| kvsync_core::Segment::merge(&views)))?)
     }
 
-    #[pyo3(signature = (name, compress = false))]
-    fn encode<'py>(&self, py: Python<'py>, name: &str, compress: bool) -> PyResult<Bound<'py, PyBytes>> {
-        let object = self.object.get();
-        if let Some(object) = object.filter(|object| object.name == name && object.compress == compress) {
+    #[pyo3(signature = (name, compress = false, note = None))]
+    fn encode<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        compress: bool,
+        note: Option<&[u8]>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let note = note.unwrap_or_default();
+        let same = |object: &&Object| object.name == name && object.compress == compress && object.note == note;
+        if let Some(object) = self.object.get().filter(same) {
             return Ok(object.bytes.bind(py).clone());
         }
-        let bytes = self.encode_anew(py, name, compress)?;
+        let bytes = self.encode_anew(py, name, note, compress)?;
         self.object.get_or_init(|| Object {
             name: name.to_owned(),
+            note: note.to_vec(),
             compress,
             bytes: bytes.clone().unbind(),
         });
@@ -175,6 +190,11 @@ impl Segment {
     #[getter]
     fn expiring(&self) -> usize {
         self.view().expiring()
+    }
+
+    #[getter]
+    fn note<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.core.note())
     }
 
     fn batches(&self, count_max: usize, bytes_max: u64) -> PyResult<Vec<(usize, usize)>> {
@@ -234,6 +254,14 @@ impl Segment {
         let keys = arguments::keys(&items)?;
         let view = self.view();
         built(py.detach(|| view.without(&keys)))
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
+    fn renamed(&self, py: Python<'_>, spans: Vec<(u64, u64, u64, u64)>) -> PyResult<Self> {
+        let named = |&(origin, first, last, name)| (Span { origin, first, last }, name);
+        let spans: Vec<_> = spans.iter().map(named).collect();
+        let view = self.view();
+        built(py.detach(|| view.renamed(&spans)))
     }
 }
 
