@@ -243,6 +243,10 @@ class Segment:
         """The greatest stamp, 0 without changes."""
 
     @property
+    def stamp_min(self) -> int:
+        """The least stamp, 0 without changes."""
+
+    @property
     def value_bytes(self) -> int:
         """The sum of the sizes of all values, in bytes."""
 

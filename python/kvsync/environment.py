@@ -53,8 +53,12 @@ class Environment:
         return self.random.randbytes(16)
 
     def replica_id(self) -> int:
-        """Return a fresh random replica id, never 0."""
-        return self.random.getrandbits(64) or 1
+        """Return a fresh random replica id, from 1 to 2^63 - 1: greater numbers are names of branches."""
+        return self.random.getrandbits(63) or 1
+
+    def mark(self) -> int:
+        """Return 64 fresh random bits that no other life of a replica draws."""
+        return self.random.getrandbits(64)
 
     def is_gone(self, process: Process) -> bool:
         """Whether a process is known to have ended: then it writes nothing more."""

@@ -91,7 +91,7 @@ def status(storage: Storage) -> Status:
         segments=len(manifest.segments),
         index_bytes=sum(entry.size for entry in manifest.segments),
         missing={entry.change.key: entry.reason for entry in manifest.knowledge.missing},
-        peers=tuple(manifest.peers or ()),
+        peers=tuple(manifest.peers),
         lease=read_lease(storage),
         guarantee=storage.capabilities.tier,
     )

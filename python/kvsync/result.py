@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from kvsync.types import Conflict
 
-__all__ = ["MissingKey", "Progress", "SyncResult", "UnreadableKey"]
+__all__ = ["Life", "MissingKey", "Progress", "SyncResult", "UnreadableKey"]
 
 
 class MissingKey(NamedTuple):
@@ -33,6 +33,28 @@ class UnreadableKey(NamedTuple):
     key: str
     side: str
     reason: str
+
+
+class Life(NamedTuple):
+    """A storage that was restored from a backup, or copied and used on, as this run found out.
+
+    Attributes:
+        storage: its name.
+        side: which of the two it is.
+        compared: how many keys were compared again, since nobody can say which changes of them are known.
+        conflicts: how many of them both lives had changed.
+    """
+
+    storage: str
+    side: str
+    compared: int
+    conflicts: int
+
+    def __str__(self) -> str:
+        """Return a sentence for people."""
+        keys = f"{self.compared} key{' was' if self.compared == 1 else 's were'} compared again"
+        conflicts = f"{self.conflicts} conflict{'' if self.conflicts == 1 else 's'} kept"
+        return f"{self.storage} was restored from a backup or copied; {keys}, {conflicts}"
 
 
 class Progress(NamedTuple):
@@ -57,6 +79,7 @@ class SyncResult:
         committed: local changes logged by this run, in the source and in the target.
         conflicts: every key that both sides had changed, with the decision.
         missing: keys whose newest value one side does not hold, and why.
+        lives: storages that turned out to have been restored or copied.
         unreadable: keys where a scan found something that it could not read, and why.
         operations: how often each storage operation was called, by side and name.
         guarantee: the tier of the weaker storage, "T1" to "T4".
@@ -73,6 +96,7 @@ class SyncResult:
     committed: tuple[int, int] = (0, 0)
     conflicts: list[Conflict] = field(default_factory=list)
     missing: list[MissingKey] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
     unreadable: list[UnreadableKey] = field(default_factory=list)
     operations: dict[str, Counter[str]] = field(default_factory=dict)
     guarantee: Tier = Tier.ADVISORY

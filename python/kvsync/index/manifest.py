@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import UsageError
+from kvsync.index.histories import pack_entries, pack_history, unpack_entries, unpack_history
 from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
-from kvsync.native import KIND_MANIFEST, Cover, Segment, checksum
+from kvsync.native import KIND_MANIFEST, Segment, checksum
 from kvsync.replica.knowledge import Knowledge, Missing
+from kvsync.replica.peers import FORGOTTEN, REPLACED, Peer
 from kvsync.types import Change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kvsync.errors import IndexDamagedError
-    from kvsync.replica.checkpoints import Checkpoints
+    from kvsync.native import Cover
+    from kvsync.replica.history import History
 
 __all__ = ["Manifest", "RememberedIntent", "SegmentEntry"]
 
@@ -26,13 +30,14 @@ FIELDS = (
     "generation",
     "nonce",
     "clock",
-    "vector",
+    "chains",
     "exceptions",
     "missing",
     "unreconciled",
-    "checkpoints",
     "segments",
     "peers",
+    "gone",
+    "collected",
     "intents",
     "garbage",
     "digest",
@@ -89,11 +94,12 @@ class Manifest(NamedTuple):
         clock: greatest stamp seen.
         knowledge: what is logged here, or beaten by what is logged, and what of that is not held.
         segments: oldest to newest.
-        peers: {replica: version vector} that each known peer has acknowledged.
+        peers: {replica: what it has acknowledged} of each known one, also of those that only peers have met.
+        gone: {replica: why} of ids that no storage goes by any more (`kvsync.replica.peers`).
+        collected: {origin: greatest stamp} of the deletes that are no longer logged here.
         intents: of holders that lost their lease.
         garbage: names of objects to remove.
         digest: of the newest changes, 16 bytes, or None where it is not known.
-        checkpoints: of this replica's own history (`kvsync.replica.checkpoints`).
         inventory: nonce of the inventory that is in step with this log; empty where none is.
         lease: version of the lease object that this write released, being its holder's last; empty where none.
     """
@@ -104,23 +110,37 @@ class Manifest(NamedTuple):
     clock: int
     knowledge: Knowledge
     segments: tuple[SegmentEntry, ...] = ()
-    peers: Mapping[int, Mapping[int, int]] | None = None
+    peers: Mapping[int, Peer] = MappingProxyType({})
+    gone: Mapping[int, int] = MappingProxyType({})
+    collected: Mapping[int, int] = MappingProxyType({})
     intents: tuple[RememberedIntent, ...] = ()
     garbage: tuple[str, ...] = ()
     digest: bytes | None = None
-    checkpoints: Checkpoints = ()
     inventory: bytes = b""
     lease: bytes = b""
 
     @classmethod
     def fresh(cls, replica: int) -> Manifest:
         """Return the manifest of a replica that nobody has met yet."""
-        return cls(replica, 0, b"", 0, Knowledge(Cover()))
+        return cls(replica, 0, b"", 0, Knowledge())
 
     @property
     def cover(self) -> Cover:
         """Version vector with its exceptions."""
         return self.knowledge.cover
+
+    @property
+    def history(self) -> History:
+        """How far every origin's history is known, and what proves it."""
+        return self.knowledge.history
+
+    @property
+    def named_origins(self) -> set[int]:
+        """The origins of all changes that are named here or in a segment."""
+        listed = {origin for entry in self.segments for origin, _ in entry.maxima}
+        missing = {entry.change.origin for entry in self.knowledge.missing}
+        unreconciled = {change.origin for change in self.knowledge.unreconciled}
+        return listed | missing | unreconciled | {span.origin for span in self.history.exceptions}
 
     def without_past_intents(self, now_ms: int) -> Manifest:
         """Return the manifest with the intents that nobody needs any more as garbage."""
@@ -134,6 +154,7 @@ class Manifest(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the sealed object."""
+        chains, exceptions = pack_history(self.history)
         return pack(
             KIND_MANIFEST,
             {
@@ -142,13 +163,17 @@ class Manifest(NamedTuple):
                 "generation": self.generation,
                 "nonce": self.nonce,
                 "clock": self.clock,
-                "vector": _pairs(self.cover.vector),
-                "exceptions": [list(span) for span in self.cover.exceptions],
+                "chains": chains,
+                "exceptions": exceptions,
                 "missing": [[*entry.change, entry.reason, entry.held] for entry in self.knowledge.missing],
                 "unreconciled": self.knowledge.unreconciled,
-                "checkpoints": self.checkpoints,
                 "segments": self.segments,
-                "peers": [[replica, _pairs(vector)] for replica, vector in sorted((self.peers or {}).items())],
+                "peers": [
+                    [replica, peer.name, peer.seen, pack_entries(peer.entries)]
+                    for replica, peer in sorted(self.peers.items())
+                ],
+                "gone": _pairs(self.gone),
+                "collected": _pairs(self.collected),
                 "intents": self.intents,
                 "garbage": self.garbage,
                 "digest": self.digest,
@@ -183,7 +208,6 @@ class _Reader:
         replica, generation = self.uint("replica"), self.uint("generation")
         if not replica or not generation:
             raise self.error("replica or generation")
-        peers = self.rows("peers", 2)
         return Manifest(
             replica=replica,
             generation=generation,
@@ -191,11 +215,12 @@ class _Reader:
             clock=self.uint("clock"),
             knowledge=self.knowledge(),
             segments=tuple(self.segment(row) for row in self.rows("segments", 6)),
-            peers={self.number(row[0], "peers"): self.vector(row[1], "peers") for row in peers},
+            peers=self.peers(),
+            gone=self.gone(),
+            collected=self.vector(self.fields["collected"], "collected"),
             intents=tuple(self.intent(row) for row in self.rows("intents", 2)),
             garbage=self.names("garbage"),
             digest=None if self.fields["digest"] is None else self.fixed("digest", NONCE_BYTES),
-            checkpoints=self.checkpoints(),
             inventory=self.fixed("inventory", NONCE_BYTES, 0),
             lease=self.binary("lease"),
         )
@@ -259,30 +284,31 @@ class _Reader:
         names = [(change.key, change.dot) for change in unreconciled]
         if any(name >= following for name, following in pairwise(names)):
             raise self.error("unreconciled")
-        return Knowledge(self.cover(), missing, unreconciled)
+        return Knowledge(self.history(), missing, unreconciled)
 
-    def cover(self) -> Cover:
-        spans = self.rows("exceptions", 3)
-        exceptions = [
-            (self.number(origin, "exceptions"), self.number(first, "exceptions"), self.number(last, "exceptions"))
-            for origin, first, last in spans
-        ]
-        if any(first > last for _, first, last in exceptions):
-            raise self.error("exceptions")
-        cover = Cover(self.vector(self.fields["vector"], "vector"), exceptions)
-        if cover.exceptions != exceptions:
-            raise self.error("exceptions")
-        return cover
+    def history(self) -> History:
+        history = unpack_history(self.fields["chains"], self.fields["exceptions"])
+        if history is None:
+            raise self.error("chains or exceptions")
+        return history
 
-    def checkpoints(self) -> Checkpoints:
-        rows = self.rows("checkpoints", 2)
-        points = [(self.number(number, "checkpoints"), self.number(stamp, "checkpoints")) for number, stamp in rows]
-        before = (0, 0)
-        for point in points:
-            if point[0] <= before[0] or point[1] <= before[1]:
-                raise self.error("checkpoints")
-            before = point
-        return tuple(points)
+    def peers(self) -> dict[int, Peer]:
+        peers: dict[int, Peer] = {}
+        last = 0
+        for replica, name, seen, column in self.rows("peers", 4):
+            entries = unpack_entries(column)
+            number = self.number(replica, "peers")
+            if number <= last or type(name) is not str or entries is None:
+                raise self.error("peers")
+            peers[number] = Peer(name, self.number(seen, "peers"), entries)
+            last = number
+        return peers
+
+    def gone(self) -> dict[int, int]:
+        gone = self.vector(self.fields["gone"], "gone")
+        if not set(gone.values()) <= {REPLACED, FORGOTTEN}:
+            raise self.error("gone")
+        return gone
 
     def segment(self, row: list[object]) -> SegmentEntry:
         name, maxima, length, size, check, inline = row

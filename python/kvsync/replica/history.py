@@ -1,72 +1,177 @@
-"""Signs that a replica's history is not what its peers remember: it was restored, or copied and used since.
+"""What a replica knows of every origin's history: chains of points, and changes that are known ahead of them.
 
-A peer knows a replica up to one of its checkpoints (`kvsync.replica.checkpoints`). A peer that claims anything else
-remembers a life that this storage does not. Its newest stamp may be later than what is claimed, so version vectors
-alone do not show it. Where the claim may name a checkpoint that was dropped, what lies between the last kept one before
-it and the claim is compared, which is about as much as happened since.
+The last point of a chain is how far a history is known: it stands for the entry of a version vector. A change that is
+known *ahead* of it, since recovery found it applied, carries the point of its giver that proves it.
+
+Every transition returns a new value and reads nothing but its arguments.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.replica.checkpoints import certain_below
-from kvsync.replica.segments import changes_of
+from kvsync.native import Cover
+from kvsync.replica.points import OTHER_COUNT, OWN_COUNT, Chain, Point, branch_name, extended, least_at, merged, thinned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from kvsync.index.manifest import Manifest
-    from kvsync.replica.log import Log
     from kvsync.types import Change
 
-__all__ = ["digests_differ", "is_forked", "is_rolled_back"]
+__all__ = ["History", "Rename", "VectorException"]
 
 
-def digests_differ(one: Manifest, other: Manifest) -> bool:
-    """Whether two logs that claim to know the same changes are known to differ."""
-    both_known = one.digest is not None and other.digest is not None
-    return both_known and one.cover == other.cover and one.digest != other.digest
+class VectorException(NamedTuple):
+    """Changes that are known ahead of the chain of their origin: every stamp from `first` to `last`.
 
-
-def is_rolled_back(one: Manifest, other: Manifest) -> bool:
-    """Whether `other` claims more of `one`'s own history than `one` has."""
-    own = one.replica
-    if other.cover.vector.get(own, 0) > one.cover.vector.get(own, 0):
-        return True
-    exceptions = [(own, last) for origin, _, last in other.cover.exceptions if origin == own]
-    return not all(one.cover.covers(origin, stamp) for origin, stamp in exceptions)
-
-
-def is_forked(one: Log, other: Log) -> bool:
-    """Whether `other` met `one` in a life that this storage does not remember.
-
-    Raises:
-        IndexDamagedError: a segment that has to be compared fails its checks.
+    `point` is the least one of the giver's chain at or after them.
     """
-    own = one.manifest.replica
-    claimed = other.manifest.cover.vector.get(own, 0)
-    if not claimed or claimed == one.manifest.cover.vector.get(own, 0):
-        return False
-    certain = certain_below(one.manifest.checkpoints, claimed)
-    if certain is None:
-        return False
-    claimed_changes = _changes_between(other, own, certain, claimed)
-    own_changes = _changes_between(one, own, certain, claimed)
-    return _lacks_any(one, claimed_changes) or _lacks_any(other, own_changes)
+
+    origin: int
+    first: int
+    last: int
+    point: Point
 
 
-def _changes_between(log: Log, origin: int, after: int, until: int) -> list[Change]:
-    """Return the logged changes of `origin` with stamps after `after` and up to `until`.
+class Rename(NamedTuple):
+    """Logged changes, those of `origin` with stamps from `first` to `last`, that get another origin: `name`."""
 
-    Of several changes of one key in a segment only the newest is logged there.
+    origin: int
+    first: int
+    last: int
+    name: int
+
+    def holds(self, change: Change) -> bool:
+        """Whether a change gets the name."""
+        return self.origin == change.origin and self.first <= change.stamp <= self.last
+
+
+@dataclass(frozen=True)
+class History:
+    """What is known of every origin's history.
+
+    Attributes:
+        chains: {origin: chain}, ascending by origin.
+        exceptions: ascending by origin and stamp; none reaches into another, nor into the chain of its origin.
     """
-    entries = [entry for entry in log.manifest.segments if dict(entry.maxima).get(origin, 0) > after]
-    changes = (change for segment in log.segments(entries) for change in changes_of(segment))
-    return [change for change in changes if change.origin == origin and after < change.stamp <= until]
+
+    chains: Mapping[int, Chain] = field(default_factory=dict)
+    exceptions: tuple[VectorException, ...] = ()
+
+    @cached_property
+    def cover(self) -> Cover:
+        """The same as a version vector with exceptions, without what proves it."""
+        vector = {origin: chain[-1].stamp for origin, chain in self.chains.items()}
+        return Cover(vector, [(span.origin, span.first, span.last) for span in self.exceptions])
+
+    @cached_property
+    def entries(self) -> dict[int, Point]:
+        """How far each history is known."""
+        return {origin: chain[-1] for origin, chain in self.chains.items()}
+
+    def says_same(self, other: History) -> bool:
+        """Whether both know the same; the older points that prove it may differ."""
+        return self.entries == other.entries and self.exceptions == other.exceptions
+
+    def point_at(self, origin: int, stamp: int) -> Point | None:
+        """Return the least point that proves a known change, or None for one that is not known."""
+        for span in self.exceptions:
+            if span.origin == origin and span.first <= stamp <= span.last:
+                return span.point
+        return least_at(self.chains.get(origin, ()), stamp)
+
+    def committed(self, origin: int, stamp: int, mark: int) -> History:
+        """Take in changes of a replica's own up to `stamp`: its history gets a point."""
+        chain = extended(self.chains.get(origin, ()), stamp, mark)
+        return History(dict(sorted({**self.chains, origin: chain}.items())), self.exceptions)
+
+    def with_exceptions(self, spans: Iterable[VectorException]) -> History:
+        """Take in changes that are known ahead of the chain of their origin."""
+        known = self.chains
+        fresh = [span for span in spans if not self.cover.covers(span.origin, span.first)]
+        fresh = [span for span in fresh if span.origin not in known or span.first > known[span.origin][-1].stamp]
+        return History(self.chains, _joined([*self.exceptions, *fresh])) if fresh else self
+
+    def merged(self, other: History) -> History:
+        """Take in what another replica knows: of each history the greater point, and all points of both."""
+        chains = dict(self.chains)
+        for origin, chain in other.chains.items():
+            own = chains.get(origin)
+            chains[origin] = chain if own is None else merged(own, chain)
+        return History(dict(sorted(chains.items()))).with_exceptions([*self.exceptions, *other.exceptions])
+
+    def without(self, origins: Collection[int]) -> History:
+        """Forget the histories of some origins."""
+        if not origins:
+            return self
+        return History(
+            {origin: chain for origin, chain in self.chains.items() if origin not in origins}, self.exceptions
+        )
+
+    def restricted(self, origins: Collection[int], stamp_min: int) -> History:
+        """Return the part that proves changes of some origins, with stamps from `stamp_min` on."""
+        chains = {
+            origin: tuple(point for point in chain if point.stamp >= stamp_min)
+            for origin, chain in self.chains.items()
+            if origin in origins
+        }
+        spans = tuple(span for span in self.exceptions if span.origin in origins)
+        return History({origin: chain for origin, chain in chains.items() if chain}, spans)
+
+    def thinned(self, own: int, stood_at: Callable[[int], Collection[Point | None]]) -> History:
+        """Drop older points; `stood_at` gives the points of an origin at which known replicas stand."""
+        chains = {
+            origin: thinned(chain, OWN_COUNT if origin == own else OTHER_COUNT, partial(stood_at, origin))
+            for origin, chain in self.chains.items()
+        }
+        return History(chains, self.exceptions) if chains != self.chains else self
+
+    def branched(self, origin: int, proven: Point | None) -> tuple[History, Rename]:
+        """Make what lies after the last `proven` point (None: everything) a history of its own, under a new name."""
+        entry = self.chains[origin][-1]
+        name = branch_name(origin, entry)
+        floor = proven.stamp if proven is not None else -1
+        kept = tuple(point for point in self.chains[origin] if point.stamp <= floor)
+        chains = {**self.chains, origin: kept, name: self.chains.get(name, (entry,))}
+        known = {each: chain for each, chain in sorted(chains.items()) if chain}
+        return History(known, self.exceptions), Rename(origin, floor + 1, entry.stamp, name)
+
+    def settled(self, by: History) -> tuple[History, tuple[Rename, ...]]:
+        """Hold the changes ahead against a history that reaches them: it proves them, or they are of another life.
+
+        Those that are not proven get a name of their own, and stay ahead. Those that our own history proves are no
+        longer ahead of it.
+        """
+        spans: list[VectorException] = []
+        renames: list[Rename] = []
+        for span in self.exceptions:
+            chain = by.chains.get(span.origin, ())
+            reached = chain[-1].stamp if chain else -1
+            if reached < span.first or (reached >= span.last and span.point in chain):
+                spans += [] if by is self and reached >= span.first else [span]
+                continue
+            name = branch_name(span.origin, span.point)
+            last = min(span.last, reached)
+            renames.append(Rename(span.origin, span.first, last, name))
+            spans.append(VectorException(name, span.first, last, span.point))
+            if last < span.last:
+                spans.append(span._replace(first=last + 1))
+        if not renames and len(spans) == len(self.exceptions):
+            return self, ()
+        return History(self.chains).with_exceptions(spans), tuple(renames)
 
 
-def _lacks_any(log: Log, changes: Sequence[Change]) -> bool:
-    """Whether one of `changes` is neither logged nor beaten."""
-    newest = log.newest([change.key for change in changes]) if changes else []
-    return any(own is None or own.order < change.order for change, own in zip(changes, newest, strict=True))
+def _joined(spans: Iterable[VectorException]) -> tuple[VectorException, ...]:
+    """Return spans in order, those joined that touch and have one point; of two that overlap, the first stays whole."""
+    joined: list[VectorException] = []
+    for span in sorted(spans):
+        last = joined[-1] if joined else None
+        if last is None or last.origin != span.origin or span.first > last.last + 1:
+            joined.append(span)
+        elif span.point == last.point:
+            joined[-1] = last._replace(last=max(last.last, span.last))
+        elif span.last > last.last:
+            joined.append(span._replace(first=max(span.first, last.last + 1)))
+    return tuple(joined)

@@ -1,10 +1,8 @@
-"""What a replica knows of changes: its version vector, and the exceptions to it, as one immutable value.
+"""What a replica knows of changes, as one immutable value.
 
-A change is *known* to a replica that has logged it, or a change of the same key that beats it. The version vector says
-which changes are known, and three lists say where it says too much or too little:
+A change is *known* to a replica that has logged it, or a change of the same key that beats it. The history says which
+changes are known, and two lists say where it says too much:
 
-- `cover` has *exceptions*: changes that are known although the vector does not reach them. Recovery logs what a crashed
-  run had already applied, while the vector stays where it was.
 - `missing`: changes that are known and whose value is not held here. Every run tries to get those values.
 - `unreconciled`: changes that are known, and were replaced here by somebody who did not know of them. No vector shows
   that conflict, so it has to be remembered until a peer that holds the change is met.
@@ -16,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.replica.history import History, Rename, VectorException
 from kvsync.types import Change
 
 if TYPE_CHECKING:
@@ -45,16 +44,25 @@ class Knowledge(NamedTuple):
     """What a replica knows.
 
     Attributes:
-        cover: the version vector with its exceptions.
+        history: how far every origin's history is known, and what proves it.
         missing: ascending by key, at most one a key.
         unreconciled: ascending by key and name.
     """
 
-    cover: Cover
+    history: History = History()
     missing: tuple[Missing, ...] = ()
     unreconciled: tuple[Change, ...] = ()
 
+    @property
+    def cover(self) -> Cover:
+        """The version vector with its exceptions."""
+        return self.history.cover
+
     # Questions
+
+    def says_same(self, other: Knowledge) -> bool:
+        """Whether both say the same; what proves it may differ."""
+        return self[1:] == other[1:] and self.history.says_same(other.history)
 
     def has_reconciled(self, change: Change) -> bool:
         """Whether a change is known here, and either its value was held or its conflict was decided."""
@@ -67,7 +75,7 @@ class Knowledge(NamedTuple):
 
     def has_nothing_for(self, other: Knowledge) -> bool:
         """Whether two replicas have nothing to exchange: both know the same, and no value is missing."""
-        if self.cover != other.cover or self.missing or other.missing:
+        if self.missing or other.missing or not self.history.says_same(other.history):
             return False
         if not self.unreconciled and not other.unreconciled:
             return True
@@ -108,47 +116,65 @@ class Knowledge(NamedTuple):
 
     # Transitions
 
-    def adopt(self, applied: Sequence[Change]) -> Knowledge:
-        """Take in what a crashed run had already applied; the vector does not move.
+    def adopt(
+        self, applied: Sequence[Change], exceptions: Sequence[VectorException], *, replica: int, mark: int
+    ) -> Knowledge:
+        """Take in what a crashed run had already applied.
 
-        Whether the crashed run knew of what is missing here is not known, so that becomes unreconciled.
+        What that run was about to log as changes of this `replica` is logged so now. For others, which are known
+        `ahead`, the history does not move. Whether the crashed run knew of what is missing here is not known, so that
+        becomes unreconciled.
         """
-        if not applied:
-            return self
+        own = max((change.stamp for change in applied if change.origin == replica), default=0)
+        history = self.history.with_exceptions(exceptions)
+        history = history.committed(replica, own, mark) if own else history
         missing, unreconciled = self._supersede(self.missing, applied, applied)
-        return Knowledge(self.cover.with_dots([change.dot for change in applied]), _by_key(missing), unreconciled)
+        return Knowledge(history, _by_key(missing), unreconciled)
 
-    def commit(self, local: Segment, applied: Sequence[Change] = (), *, replica: int) -> Knowledge:
-        """Take in changes that were made here, by `replica`.
+    def commit(
+        self,
+        local: Segment,
+        applied: Sequence[Change] = (),
+        exceptions: Sequence[VectorException] = (),
+        *,
+        replica: int,
+        mark: int,
+    ) -> Knowledge:
+        """Take in changes that were made here, by `replica`; `mark` is fresh.
 
-        `local` also holds those changes of interrupted runs that a scan found `applied`. A change to a missing key was
-        made without knowing of the missing one, so that becomes unreconciled.
+        `local` also holds those changes of interrupted runs that a scan found `applied`, which are known `ahead`. A
+        change to a missing key was made without knowing of the missing one, so that becomes unreconciled.
         """
-        cover = self.cover.with_dots([change.dot for change in applied]) if applied else self.cover
+        history = self.history.with_exceptions(exceptions)
         own = local.maxima.get(replica, 0)
-        if own:
-            cover = cover.with_stamp(replica, own)
+        history = history.committed(replica, own, mark) if own else history
         if not self.missing and not self.unreconciled:
-            return Knowledge(cover)
+            return Knowledge(history)
         rows = local.find([entry.change.key for entry in self.missing])
         replacing = [Change._make(row) for row in rows if row is not None]
         missing, unreconciled = self._supersede(self.missing, replacing, applied)
-        return Knowledge(cover, _by_key(missing), unreconciled)
+        return Knowledge(history, _by_key(missing), unreconciled)
+
+    def renamed(self, renames: Collection[Rename]) -> Knowledge:
+        """Give changes that are named here the names that they get in the log."""
+        missing = [entry._replace(change=_renamed(entry.change, renames)) for entry in self.missing]
+        unreconciled = [_renamed(change, renames) for change in self.unreconciled]
+        return Knowledge(self.history, tuple(missing), _by_name(unreconciled))
 
     def receive(
         self,
-        cover: Cover,
+        history: History,
         received: Collection[Segment],
         failed: Sequence[Missing],
         unreconciled: Iterable[Change],
     ) -> Knowledge:
-        """Take in what a peer gave: `received` was applied, but for what `failed`; both sides now know `cover`."""
+        """Take in what a peer gave: `received` was applied, but for what `failed`; both sides now know `history`."""
         missing: list[Missing] = list(self.missing)
         for segment in received:
             if missing:
                 rows = segment.find([entry.change.key for entry in missing])
                 missing = [entry for entry, row in zip(missing, rows, strict=True) if row is None]
-        return Knowledge(cover, _by_key([*missing, *failed]), _by_name(unreconciled))
+        return Knowledge(history, _by_key([*missing, *failed]), _by_name(unreconciled))
 
     def _supersede(
         self, missing: Iterable[Missing], by: Sequence[Change], applied: Sequence[Change]
@@ -171,3 +197,8 @@ def _by_key(entries: Iterable[Missing]) -> tuple[Missing, ...]:
 
 def _by_name(changes: Iterable[Change]) -> tuple[Change, ...]:
     return tuple(sorted(set(changes), key=lambda change: (change.key, change.dot)))
+
+
+def _renamed(change: Change, renames: Collection[Rename]) -> Change:
+    name = next((rename.name for rename in renames if rename.holds(change)), change.origin)
+    return change._replace(origin=name)

@@ -6,15 +6,18 @@ a holder that did not release it rewrites the manifest first, so that the old ho
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index import compaction
+from kvsync.index.histories import pack_note
 from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
-from kvsync.index.objects import MANIFEST, damaged, segment_name, store_if
+from kvsync.index.objects import MANIFEST, segment_name, store_if
 from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
-from kvsync.replica.checkpoints import extended
+from kvsync.replica.intents import LATE_WRITE_SECONDS, FoundIntent, Intent
+from kvsync.replica.lives import having_met
+from kvsync.replica.peers import REPLACED
 from kvsync.replica.segments import Segments, first_uncovered
 from kvsync.replica.session import read_manifest, session
 from kvsync.storages.contract import ObjectMismatch, has_transaction
@@ -24,30 +27,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kvsync.environment import Environment
+    from kvsync.replica.history import History, Rename
     from kvsync.replica.knowledge import Knowledge
+    from kvsync.replica.lives import Standing
     from kvsync.replica.session import Found
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
 
-__all__ = ["LATE_WRITE_SECONDS", "Intent", "Log"]
+__all__ = ["Log"]
 
 GARBAGE_COUNT_MAX = 16
 """Unlisted objects that may pile up before one call removes them."""
 
-LATE_WRITE_SECONDS = 600
-"""How long after its lease was taken over a holder's last write may still land."""
-
 COMPRESS_COUNT = 2000
 """Segments of fewer changes are stored uncompressed: most of their bytes are digests, and compressing the rest takes
 longer than sending it. Compaction merges them into larger ones."""
-
-
-class Intent(NamedTuple):
-    """What a run is about to write to a storage, stored there under the name that the next manifest would list."""
-
-    name: str
-    segment: Segment
-    data: bytes
 
 
 class Log:
@@ -126,44 +120,18 @@ class Log:
             for key, row in zip(keys, self.newest(keys), strict=True)
         ]
 
-    def load_intent(self, name: str) -> Segment | None:
-        """Return what an intent lists, or None where it is gone.
+    def load_intent(self, name: str) -> FoundIntent | None:
+        """Return an intent that another run left, or None where it is gone.
 
         Raises:
             IndexDamagedError: it fails its checks.
         """
-        return self._segments.load(name) if self.names is None or name in self.names else None
+        segment = self._segments.load(name) if self.may_have(name) else None
+        return None if segment is None else FoundIntent.of(segment, self.manifest.replica, self.storage.name, name)
 
     def next_intent_name(self) -> str:
         """Return the name under which whoever holds the lease writes its next intent."""
         return segment_name(self.manifest.generation + 1)
-
-    def remembered_intents(self) -> list[tuple[Segment, int]]:
-        """Return the intents of holders that lost their lease and may still write, each with when they lost it.
-
-        The time is in wall-clock milliseconds.
-        """
-        now_ms = self.environment.now_ms()
-        current = [intent for intent in self.manifest.intents if intent.until_ms > now_ms]
-        loaded = [(self.load_intent(intent.name), intent.until_ms) for intent in current]
-        return [(intent, until_ms - LATE_WRITE_SECONDS * 1000) for intent, until_ms in loaded if intent is not None]
-
-    def require_no_remains(self) -> None:
-        """Make sure that a storage without a manifest is a new one; nothing is asked where there is a manifest.
-
-        A first run that crashed may have left objects of generation 1. Only a manifest can have listed later ones.
-
-        Raises:
-            IndexDamagedError: its manifest is gone.
-        """
-        if self.manifest.generation:
-            return
-        names = self.storage.objects()
-        self.names = frozenset(names)
-        listed = [name for name in names if name.startswith("segment/") and name >= segment_name(2)]
-        if listed:
-            what = f"is missing, though the log that it listed is there ({listed[-1]})"
-            raise damaged(self.storage.name, MANIFEST, what)
 
     def may_have(self, name: str) -> bool:
         """Whether an index object may be there; certain only where the objects were listed."""
@@ -171,8 +139,10 @@ class Log:
 
     # Writing
 
-    def intend(self, segment: Segment) -> Intent | None:
+    def intend(self, segment: Segment, giver: History) -> Intent | None:
         """Write down what is about to be written to the storage; None where a transaction makes that needless.
+
+        `giver` proves changes that come from another storage; of those that are made here there is nothing to prove.
 
         Raises:
             StorageError: an intent is there already.
@@ -180,7 +150,7 @@ class Log:
         if has_transaction(self.storage) or not len(segment):
             return None
         name = self.next_intent_name()
-        data = self._encoded(name, segment)
+        data = self._encoded(name, segment, pack_note(giver.restricted(segment.maxima, segment.stamp_min)))
         self.has_open_intent = not self.dry
         self._create(name, data)
         return Intent(name, segment, data)
@@ -199,23 +169,21 @@ class Log:
 
     def write(
         self,
-        replica: int,
         segment: Segment,
         knowledge: Knowledge,
         *,
         intent: Intent | None = None,
-        peer: Manifest | None = None,
+        peer: tuple[str, Manifest] | None = None,
         inventory: bytes = b"",
         lease: bytes = b"",
     ) -> None:
         """Log `segment`, move to `knowledge`, and write the next manifest.
 
         Args:
-            replica: the id under which this storage stamps changes from now on.
             segment: what was applied; may be empty.
             knowledge: what is known and held with it.
             intent: what was to be applied, if it was written down.
-            peer: manifest of the replica that acknowledged this log's changes.
+            peer: name and manifest of the storage that knows the same then.
             inventory: nonce of the inventory that is in step with the log then.
             lease: version of the lease object that this write releases.
 
@@ -224,23 +192,26 @@ class Log:
             StorageError: the storage failed.
         """
         manifest = self._with_intended(segment, intent) if len(segment) or intent is not None else self.manifest
-        peers = dict(manifest.peers or {})
-        if peer is not None and peer.generation:
-            peers[peer.replica] = peer.cover.vector
-        checkpoints = manifest.checkpoints if replica == manifest.replica else ()
-        self._write_next(
-            manifest._replace(
-                replica=replica,
-                knowledge=knowledge,
-                peers=peers,
-                checkpoints=checkpoints,
-                inventory=inventory,
-                lease=lease,
-            )
-        )
+        manifest = manifest._replace(knowledge=knowledge, inventory=inventory, lease=lease)
+        self._write_next(manifest if peer is None else having_met(manifest, *peer))
 
-    def adopt(self, name: str, intent: Segment, applied: Sequence[Change], *, remember: bool) -> None:
-        """Log what a crashed run had `applied` of its intent, as exceptions to the version vector.
+    def become(self, standing: Standing) -> None:
+        """Write what a meeting with another life makes of this replica: other origins, and a fresh id if it needs one.
+
+        Raises:
+            LockLostError: another holder wrote the manifest.
+        """
+        manifest = self.manifest
+        manifest = manifest._replace(knowledge=manifest.knowledge._replace(history=standing.history))
+        manifest = self._renamed(manifest, standing.renames)
+        if standing.needs_id:
+            gone = {**manifest.gone, manifest.replica: REPLACED}
+            peers = {replica: peer for replica, peer in manifest.peers.items() if replica != manifest.replica}
+            manifest = manifest._replace(replica=self.environment.replica_id(), gone=gone, peers=peers)
+        self._write_next(manifest._replace(lease=b""))
+
+    def adopt(self, name: str, intent: FoundIntent, applied: Sequence[Change], *, remember: bool) -> None:
+        """Log what a crashed run had `applied` of its intent.
 
         `remember` the intent where its holder's last write may still land.
 
@@ -249,11 +220,14 @@ class Log:
         """
         until_ms = self.environment.now_ms() + LATE_WRITE_SECONDS * 1000
         manifest = self.manifest
+        knowledge = manifest.knowledge.adopt(
+            applied, intent.exceptions(applied), replica=manifest.replica, mark=self.environment.mark()
+        )
         manifest = manifest._replace(
-            clock=max(manifest.clock, intent.stamp_max),
+            clock=max(manifest.clock, intent.segment.stamp_max),
             intents=(*manifest.intents, RememberedIntent(name, until_ms)) if remember else manifest.intents,
             garbage=manifest.garbage if remember else (*manifest.garbage, name),
-            knowledge=manifest.knowledge.adopt(applied),
+            knowledge=knowledge,
             lease=b"",
         )
         if applied:
@@ -302,9 +276,9 @@ class Log:
 
     # Making the next manifest
 
-    def _encoded(self, name: str, segment: Segment) -> bytes:
+    def _encoded(self, name: str, segment: Segment, note: bytes = b"") -> bytes:
         remote = self.storage.capabilities.distance == "network"
-        return segment.encode(name, remote and len(segment) >= COMPRESS_COUNT)
+        return segment.encode(name, remote and len(segment) >= COMPRESS_COUNT, note)
 
     def _with_intended(self, segment: Segment, intent: Intent | None) -> Manifest:
         """Return the manifest with `segment` listed: as the intent itself, where that is what was applied."""
@@ -334,27 +308,45 @@ class Log:
 
     def _merged(self, manifest: Manifest, start: int, stop: int) -> Manifest:
         """Return the manifest with segments [start, stop) as one."""
-        old = manifest.segments[start:stop]
-        segment = Segment.merge(self.segments(old))
+        return self._replacing(manifest, start, stop, Segment.merge(self.segments(manifest.segments[start:stop])))
+
+    def _replacing(self, manifest: Manifest, start: int, stop: int, segment: Segment) -> Manifest:
+        """Return the manifest with another segment in place of segments [start, stop)."""
         name = self._fresh_name()
-        rest = manifest._replace(
-            segments=manifest.segments[:start],
-            garbage=(*manifest.garbage, *(entry.name for entry in old if entry.inline is None)),
-        )
+        old = (entry.name for entry in manifest.segments[start:stop] if entry.inline is None)
+        rest = manifest._replace(segments=manifest.segments[:start], garbage=(*manifest.garbage, *old))
         listed = self._listing(rest, segment, name, self._encoded(name, segment), stored=False)
         return listed._replace(segments=(*listed.segments, *manifest.segments[stop:]))
+
+    def _settled(self, manifest: Manifest) -> Manifest:
+        """Return the manifest with its exceptions held against its own history, and without points to spare."""
+        history, renames = manifest.history.settled(manifest.history)
+        manifest = self._renamed(manifest, renames)
+        peers = manifest.peers.values()
+        history = history.thinned(manifest.replica, lambda origin: {peer.entries.get(origin) for peer in peers})
+        return manifest._replace(knowledge=manifest.knowledge._replace(history=history))
+
+    def _renamed(self, manifest: Manifest, renames: Sequence[Rename]) -> Manifest:
+        """Return the manifest with other origins for some changes, in its log and in what it says of single ones."""
+        if not renames:
+            return manifest
+        manifest = manifest._replace(knowledge=manifest.knowledge.renamed(renames))
+        affected = (any(_reaches(entry, rename) for rename in renames) for entry in manifest.segments)
+        start = next((i for i, is_affected in enumerate(affected) if is_affected), len(manifest.segments))
+        if start == len(manifest.segments):
+            return manifest
+        segment = Segment.merge(self.segments(manifest.segments[start:])).renamed(renames)
+        return self._replacing(manifest, start, len(manifest.segments), segment)
 
     def _write_next(self, manifest: Manifest) -> None:
         """Write the next generation: tiers merged, garbage removed, clock past all that is known."""
         if not self.dry:
             manifest = self._tidied(manifest)
-        own, vector = manifest.replica, manifest.cover.vector
-        met = {known.get(own, 0) for known in (manifest.peers or {}).values()}
+        manifest = self._settled(manifest)
         manifest = manifest._replace(
             generation=manifest.generation + 1,
             nonce=self.environment.nonce(),
-            clock=max(manifest.clock, *vector.values(), 0),
-            checkpoints=extended(manifest.checkpoints, vector.get(own, 0), met),
+            clock=max(manifest.clock, *manifest.cover.vector.values(), 0),
             digest=self._digest(manifest.segments),
         )
         if not self.dry:
@@ -396,3 +388,7 @@ class Log:
         except ObjectMismatch:
             message = f"{name} already exists, left by an interrupted run; run again to recover it"
             raise StorageError(message, storage=self.storage.name) from None
+
+
+def _reaches(entry: SegmentEntry, rename: Rename) -> bool:
+    return any(origin == rename.origin and stamp >= rename.first for origin, stamp in entry.maxima)

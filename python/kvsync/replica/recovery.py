@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.digesting import Digested, digests
 from kvsync.expiry import may_be_gone
+from kvsync.index.objects import MANIFEST, damaged, segment_name
 from kvsync.lease import Previous
 from kvsync.storages.contract import has_expiry
 from kvsync.types import Change, Unreadable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from kvsync.replica.log import Log
     from kvsync.storages.contract import Storage
 
-__all__ = ["FoundValue", "applied", "recover"]
+__all__ = ["FoundValue", "applied", "recover", "require_no_remains"]
 
 COMPARE_COUNT = 4096
 COMPARE_BYTES = 8 << 20
@@ -76,9 +77,29 @@ def recover(log: Log, previous: PreviousHolder) -> None:
         if previous.how is Previous.LOST:
             log.fence(name if previous.may_write else "")
         return
-    done, all_read = find_applied(log, intent)
+    done, all_read = find_applied(log, intent.segment)
+    done = [change for change in done if intent.is_proven(change)]
     # What cannot be read now may have been applied, too: a scan that can read it must not take it for a new change.
-    log.adopt(name, intent, done, remember=(previous.may_write or not all_read) and len(done) < len(intent))
+    remember = (previous.may_write or not all_read) and len(done) < len(intent.segment)
+    log.adopt(name, intent, done, remember=remember)
+
+
+def require_no_remains(log: Log) -> None:
+    """Make sure that a storage without a manifest is a new one; nothing is asked where there is a manifest.
+
+    A first run that crashed may have left objects of generation 1. Only a manifest can have listed later ones.
+
+    Raises:
+        IndexDamagedError: its manifest is gone.
+    """
+    if log.manifest.generation:
+        return
+    names = log.storage.objects()
+    log.names = frozenset(names)
+    listed = [name for name in names if name.startswith("segment/") and name >= segment_name(2)]
+    if listed:
+        what = f"is missing, though the log that it listed is there ({listed[-1]})"
+        raise damaged(log.storage.name, MANIFEST, what)
 
 
 def find_applied(log: Log, intent: Segment) -> tuple[list[Change], bool]:

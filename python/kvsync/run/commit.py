@@ -15,6 +15,7 @@ from kvsync.digesting import BATCH_BYTES, BATCH_COUNT, Digested, read_batches
 from kvsync.errors import RefusedError, UsageError
 from kvsync.expiry import expires_ms, unexpiring, write_until
 from kvsync.native import Given, Segment, stamp_after
+from kvsync.replica.history import History
 from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.scan import scan, stamped
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.options import Options
-    from kvsync.replica.log import Intent
+    from kvsync.replica.history import VectorException
+    from kvsync.replica.intents import Intent
     from kvsync.run.side import Side
     from kvsync.types import Refusal
 
@@ -76,7 +78,7 @@ def commit_found(side: Side) -> Side:
     segment = Segment.from_rows([*found.local, *found.applied])
     with transaction(side):
         ensure_leased(side)
-        log_local(side, segment, applied=found.applied)
+        log_local(side, segment, applied=found.applied, exceptions=found.exceptions)
     return replace(side, committed=side.committed + len(found.local))
 
 
@@ -85,12 +87,15 @@ def log_local(
     segment: Segment,
     *,
     applied: Sequence[Change] = (),
+    exceptions: Sequence[VectorException] = (),
     intent: Intent | None = None,
     release_token: bytes = b"",
 ) -> None:
     """Log changes that were made here, together with those of interrupted runs that were found applied."""
-    knowledge = side.log.manifest.knowledge.commit(segment, applied, replica=side.origin)
-    side.log.write(side.origin, segment, knowledge, intent=intent, lease=release_token)
+    mark = side.log.environment.mark()
+    known = side.log.manifest.knowledge
+    knowledge = known.commit(segment, applied, exceptions, replica=side.origin, mark=mark)
+    side.log.write(segment, knowledge, intent=intent, lease=release_token)
     if release_token and side.lease is not None:
         side.lease.mark_released()
 
@@ -267,7 +272,7 @@ def _write_given(
     """Write the caller's values, after the intent to do so; return that, what was refused, and new version tokens."""
     ensure_leased(side)
     if not has_transaction(side.storage):
-        intent = side.log.intend(taken.segment)
+        intent = side.log.intend(taken.segment, History())
         return intent, *_write_values(side, taken.given, environment)
     if len(taken.given) <= BATCH_COUNT:
         return None, *_write_values(side, taken.given, environment)

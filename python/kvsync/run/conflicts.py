@@ -13,6 +13,8 @@ from kvsync.expiry import write_until
 from kvsync.index.lost import LostValue
 from kvsync.native import DECISION, INEXACT, TOMBSTONE, Segment, digest_values, stamp_after
 from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
+from kvsync.replica.history import History
+from kvsync.replica.points import is_branch
 from kvsync.run.commit import log_local, record_written
 from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
@@ -219,6 +221,9 @@ def greatest(found: Delta) -> tuple[list[Change], list[Change]]:
 def decide(conflicts: Sequence[Conflict], policy: Policy, pair: Pair, now_ms: int) -> Verdicts:
     """Ask the policy about each conflict; nothing is written.
 
+    Two sides that claim to know the same and do not are `in_doubt`: then every outcome becomes a decision, so that it
+    reaches those who know as much.
+
     Raises:
         ConflictError: the policy is "fail" and something is left to decide.
         UsageError: a callable policy gave no verdict.
@@ -234,7 +239,9 @@ def decide(conflicts: Sequence[Conflict], policy: Policy, pair: Pair, now_ms: in
         for conflict in batch:
             if conflict.key in missing:
                 held[conflict.key] = None
-            _enter(verdicts, conflict, policy, held)
+            # What one life decided stays decided, whoever is called source now: both lives may have met others since.
+            applied = "latest" if _is_of_a_branch(conflict) else policy
+            _enter(verdicts, conflict, applied, held, anew=pair.in_doubt)
     return verdicts
 
 
@@ -258,7 +265,12 @@ def keep_expiries(verdicts: Verdicts, found: Delta, pair: Pair, now_ms: int) -> 
 
 
 def _enter(
-    verdicts: Verdicts, conflict: Conflict, policy: Policy, held: Mapping[str, tuple[bytes | None, bytes | None] | None]
+    verdicts: Verdicts,
+    conflict: Conflict,
+    policy: Policy,
+    held: Mapping[str, tuple[bytes | None, bytes | None] | None],
+    *,
+    anew: bool,
 ) -> None:
     values = held.get(conflict.key, (None, None))
     if values is None:
@@ -270,13 +282,17 @@ def _enter(
         verdict = _as_side(conflict, verdict)
     if verdict.side is None:
         verdicts.at["source"].append(Decision.of_value(conflict.key, verdict.value))
-    elif verdict.side != newer(conflict.source, conflict.target):
+    elif anew or verdict.side != newer(conflict.source, conflict.target):
         verdicts.at[verdict.side].append(Decision.of_change(_change(conflict, verdict.side)))
     if verdict.copy is not None and values is not None:
         kept = values[0] if verdict.copy == "source" else values[1]
         loser = _change(conflict, verdict.copy)
         verdicts.at["source"].append(Decision.of_value(conflict_copy(loser), kept, loser.expires))
     verdicts.decided.append((conflict, verdict))
+
+
+def _is_of_a_branch(conflict: Conflict) -> bool:
+    return is_branch(conflict.source.origin) or is_branch(conflict.target.origin)
 
 
 def _as_side(conflict: Conflict, verdict: Verdict) -> Verdict:
@@ -330,7 +346,7 @@ def _commit_decisions(
     written: dict[str, bytes | None] = {}
     with transaction(side):
         ensure_leased(side)
-        intent = side.log.intend(segment) if writes else None
+        intent = side.log.intend(segment, History()) if writes else None
         if writes and side.lease is not None:
             refused, written = _write_decided(side, writes, options)
             segment = segment.without(sorted(refused))

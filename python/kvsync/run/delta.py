@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.expiry import unexpiring
 from kvsync.native import Cover, Segment, delta
+from kvsync.replica.points import is_branch
 from kvsync.run.conflicts import (
     Reconciled,
     conflicts_of,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.native import Delta
     from kvsync.options import Options
+    from kvsync.replica.history import History
     from kvsync.run.pull import Pulled
     from kvsync.run.side import Pair, Side
     from kvsync.types import Conflict
@@ -59,13 +61,13 @@ class Exchange:
     Attributes:
         to_source, to_target: what each side gets.
         conflicts: every conflict with what was decided.
-        cover: what both sides know afterwards.
+        history: what both sides know afterwards.
     """
 
     to_source: Inbound
     to_target: Inbound
     conflicts: list[Conflict]
-    cover: Cover
+    history: History
 
 
 def exchange_of(pair: Pair, pulled: Pulled, options: Options, environment: Environment) -> Exchange:
@@ -78,7 +80,7 @@ def exchange_of(pair: Pair, pulled: Pulled, options: Options, environment: Envir
     found = calculate(pair, pulled)
     unseen, reconciled = unreconciled_conflicts(pair)
     now_ms = environment.now_ms()
-    conflicts = [*conflicts_of(found, now_ms), *unseen, *_conflicts_in_doubt(pair, pulled, now_ms)]
+    conflicts = [*conflicts_of(found, now_ms), *unseen]
     decided: list[Conflict] = []
     if conflicts or found.conflicts:
         found, decided = _resolve(pair, conflicts, found, options, environment)
@@ -89,19 +91,8 @@ def calculate(pair: Pair, pulled: Pulled) -> Delta:
     """Return what each side misses, and where both sides changed a key."""
     if pair.in_doubt:
         nothing = Cover()
-        return delta(pulled.source, pulled.target, nothing, nothing, ordered=True)
+        return delta(pulled.source, pulled.target, nothing, nothing)
     return delta(pulled.source, pulled.target, pair.source.log.manifest.cover, pair.target.log.manifest.cover)
-
-
-def _conflicts_in_doubt(pair: Pair, pulled: Pulled, now_ms: int) -> list[Conflict]:
-    """Return the conflicts of two logs that are compared in full, which by itself shows none.
-
-    The vectors of a restored side do not say all that it lacks. But what both sides changed since is known to neither.
-    """
-    if not pair.in_doubt:
-        return []
-    source, target = pair.source.log.manifest.cover, pair.target.log.manifest.cover
-    return conflicts_of(delta(pulled.source, pulled.target, source, target), now_ms)
 
 
 def _resolve(
@@ -137,8 +128,20 @@ def _exchange(pair: Pair, found: Delta, reconciled: Reconciled, conflicts: list[
         _inbound(source, source_copy, source_log, backfill_source, [*left_source, *learnt_source], now_ms),
         _inbound(target, target_copy, target_log, backfill_target, [*left_target, *learnt_target], now_ms),
         conflicts,
-        at_source.cover.union(at_target.cover),
+        _known_after(pair, source_log, target_log),
     )
+
+
+def _known_after(pair: Pair, to_source: Segment, to_target: Segment) -> History:
+    """Return what both sides know once each has logged what it gets, without the branches that neither log names."""
+    source, target = pair.source.log.manifest, pair.target.log.manifest
+    history = source.history.merged(target.history)
+    branches = {origin for origin in history.chains if is_branch(origin)}
+    if not branches:
+        return history
+    named = {origin for segment in (to_source, to_target) for origin in segment.maxima}
+    named |= source.named_origins | target.named_origins
+    return history.without(branches - named)
 
 
 def _copied_and_logged(

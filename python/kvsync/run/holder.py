@@ -11,7 +11,7 @@ from kvsync.index.objects import LEASE
 from kvsync.lease import Acquirer, LeaseRecord, LeaseState
 from kvsync.process import Presence
 from kvsync.replica.log import Log
-from kvsync.replica.recovery import recover
+from kvsync.replica.recovery import recover, require_no_remains
 from kvsync.run.lock import is_released_by_manifest
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def unlock(storage: Storage, environment: Environment, *, force: bool = False) -
     lease = Acquirer(storage, environment, UNLOCK_SECONDS).seize(there)
     try:
         log = Log.read(storage, environment)
-        log.require_no_remains()
+        require_no_remains(log)
         recover(log, lease.previous)
         lease.mark_settled()
     finally:

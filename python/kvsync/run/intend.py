@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kvsync.run.lock import ensure_leased
 
 if TYPE_CHECKING:
-    from kvsync.replica.log import Intent
+    from kvsync.replica.intents import Intent
     from kvsync.run.delta import Exchange
     from kvsync.run.side import Pair
 
@@ -28,9 +28,10 @@ def intend(pair: Pair, exchange: Exchange) -> Intents:
         LockLostError: a lease was taken over; nothing was written.
     """
     stored = []
-    for side, inbound in ((pair.target, exchange.to_target), (pair.source, exchange.to_source)):
+    source, target = pair
+    for side, giver, inbound in ((target, source, exchange.to_target), (source, target, exchange.to_source)):
         if len(inbound.log):
             ensure_leased(side)
-        stored.append(side.log.intend(inbound.log))
-    target, source = stored
-    return Intents(source, target)
+        stored.append(side.log.intend(inbound.log, giver.log.manifest.history))
+    at_target, at_source = stored
+    return Intents(at_source, at_target)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.environment import utc
 from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, SameStorageError, StorageError
 from kvsync.lease import Acquirer, Held, Lease, LeaseRecord, Previous
 from kvsync.probe import require_conditions
 from kvsync.process import Presence
-from kvsync.replica.history import digests_differ, is_forked, is_rolled_back
+from kvsync.replica.lives import compare, digests_differ, has_second_life
 from kvsync.replica.log import Log
-from kvsync.replica.recovery import recover
+from kvsync.replica.recovery import recover, require_no_remains
 from kvsync.replica.session import read_manifest
 from kvsync.run.side import Pair, Side
 from kvsync.storages.contract import ObjectMismatch, has_transaction
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.options import Options
     from kvsync.replica.session import Found
+    from kvsync.run.side import Label
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Version
 
@@ -38,7 +39,6 @@ __all__ = ["Settled", "ensure_leased", "identify", "is_released_by_manifest", "l
 BACKOFF_SECONDS_MIN = 0.01
 BACKOFF_SECONDS_MAX = 2.0
 
-Label: TypeAlias = Literal["source", "target"]
 LABELS: tuple[Label, ...] = ("source", "target")
 
 
@@ -125,30 +125,26 @@ def transaction(side: Side) -> AbstractContextManager[None]:
 def opened(storages: Sequence[Storage], environment: Environment) -> Pair:
     """Return both sides for a preview: without leases, and with logs that grow in memory only."""
     logs = [Log.read(storage, environment, dry=True) for storage in storages]
-    source, target = (
-        Side(label, log.storage, log, log.manifest.replica) for label, log in zip(LABELS, logs, strict=True)
-    )
+    source, target = (Side(label, log.storage, log) for label, log in zip(LABELS, logs, strict=True))
     return Pair(source, target)
 
 
-def identify(pair: Pair, environment: Environment) -> Pair:
-    """Give a side whose history is not what the other remembers a new id, which is always safe, and note the doubt."""
-    source, target = pair
-    in_doubt = digests_differ(source.log.manifest, target.log.manifest)
-    if source.origin == target.origin:
-        target = replace(target, origin=environment.replica_id())
-        in_doubt = True
-    sides = []
-    for one, other in ((source, target), (target, source)):
-        named_already = one.origin != one.log.manifest.replica
-        if not named_already and (
-            is_rolled_back(one.log.manifest, other.log.manifest) or is_forked(one.log, other.log)
-        ):
-            sides.append(replace(one, origin=environment.replica_id()))
-            in_doubt = True
-        else:
-            sides.append(one)
-    return Pair(sides[0], sides[1], in_doubt)
+def identify(pair: Pair) -> Pair:
+    """Compare the lives that both sides know, and write what becomes of each: before anything else is logged.
+
+    Raises:
+        LockLostError: a lease was taken over; nothing was written.
+    """
+    in_doubt = digests_differ(pair.source.log.manifest, pair.target.log.manifest)
+    one, other = compare(pair.source.log.manifest, pair.target.log.manifest)
+    found = []
+    for side, standing, peer in ((pair.source, one, other), (pair.target, other, one)):
+        if has_second_life(standing, peer):
+            found.append(side.label)
+        if not standing.is_as_before:
+            ensure_leased(side)
+            side.log.become(standing)
+    return replace(pair, in_doubt=in_doubt, second_lives=tuple(found))
 
 
 # Acquiring
@@ -291,14 +287,14 @@ def _open(
     found = leased.found if leased.is_certain else read_manifest(storage)
     log = Log(storage, environment, found, fresh_id=fresh_id)
     if found is None:
-        log.require_no_remains()
+        require_no_remains(log)
         if storage.capabilities.conditions == "claimed":
             require_conditions(lease)
     recover(log, lease.previous)
     lease.mark_settled()
     _refuse_drift(log, options.max_drift_seconds)
     others = tuple(other for other in leases if other is not lease)
-    return Side(LABELS[number], storage, log, log.manifest.replica, lease, others)
+    return Side(LABELS[number], storage, log, lease, others)
 
 
 def _refuse_drift(log: Log, max_drift_seconds: float) -> None:

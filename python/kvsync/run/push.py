@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kvsync.environment import Environment
-    from kvsync.native import Cover, Segment
+    from kvsync.native import Segment
     from kvsync.options import Options
-    from kvsync.replica.log import Intent
+    from kvsync.replica.history import History
+    from kvsync.replica.intents import Intent
     from kvsync.run.delta import Exchange, Inbound
     from kvsync.run.intend import Intents
     from kvsync.run.side import Pair, Side
@@ -57,14 +58,14 @@ def push(pair: Pair, exchange: Exchange, intents: Intents, options: Options, env
         StorageError: a storage failed as a whole.
     """
     source, target = pair
-    apply = partial(_apply, cover=exchange.cover, options=options, environment=environment)
+    apply = partial(_apply, history=exchange.history, options=options, environment=environment)
     at_target = apply(source, target, exchange.to_target, intents.target)
     try:
         at_source = apply(target, source, exchange.to_source, intents.source)
     except BaseException:
         if not at_target.finalised:
             with suppress(KvsyncError):  # the error that stopped the run is the one to report
-                finalise(at_target, source.log.manifest, environment)
+                finalise(at_target, source, environment)
         raise
     return Pushed(at_target, at_source)
 
@@ -75,7 +76,7 @@ def _apply(
     inbound: Inbound,
     intent: Intent | None,
     *,
-    cover: Cover,
+    history: History,
     options: Options,
     environment: Environment,
 ) -> Applied:
@@ -84,13 +85,13 @@ def _apply(
     with transaction(taker) if len(inbound.moving) else nullcontext():
         failed, count = _move(giver, taker, inbound.moving, options, environment)
         knowledge = taker.log.manifest.knowledge.receive(
-            cover, (inbound.log, inbound.backfill), failed, inbound.unreconciled
+            history, (inbound.log, inbound.backfill), failed, inbound.unreconciled
         )
         wrote, manifest = len(inbound.moving) > 0, taker.log.manifest
-        moved = len(inbound.log) > 0 or knowledge != manifest.knowledge or taker.origin != manifest.replica
+        moved = len(inbound.log) > 0 or not knowledge.says_same(manifest.knowledge)
         applied = Applied(taker, count, inbound.log, knowledge, intent, wrote=wrote, moved=moved)
         if not waits:
-            finalise(applied, giver.log.manifest, environment)
+            finalise(applied, giver, environment)
     return replace(applied, finalised=not waits)
 
 

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kvsync.environment import Environment
-    from kvsync.index.manifest import Manifest
+    from kvsync.replica.intents import Intent
     from kvsync.replica.knowledge import Knowledge
-    from kvsync.replica.log import Intent
     from kvsync.run.side import Side
 
 __all__ = ["Applied", "finalise", "release"]
@@ -55,14 +54,14 @@ class Applied:
         return cls(side, 0, Segment.from_rows([]), side.log.manifest.knowledge, None, wrote=False, moved=False)
 
 
-def finalise(applied: Applied, peer: Manifest | None, environment: Environment, *, acknowledge: bool = False) -> None:
+def finalise(applied: Applied, peer: Side | None, environment: Environment, *, acknowledge: bool = False) -> None:
     """Log what was applied, move to what is known now, and release the lease with that where it can be.
 
     Nothing is written where nothing has changed.
 
     Args:
         applied: what the side got.
-        peer: the manifest of the other side, which has acknowledged what it knows.
+        peer: the other side, which knows the same then.
         environment: randomness.
         acknowledge: write that even where nothing else has changed, if the lease is released by it: then it takes no
             request of its own.
@@ -81,11 +80,10 @@ def finalise(applied: Applied, peer: Manifest | None, environment: Environment, 
     if not due and inventory == manifest.inventory:
         return
     side.log.write(
-        side.origin,
         applied.log,
         applied.knowledge,
         intent=applied.intent,
-        peer=peer,
+        peer=None if peer is None else (peer.storage.name, peer.log.manifest),
         inventory=inventory,
         lease=token,
     )
@@ -119,7 +117,7 @@ def release(applied: Sequence[Applied], environment: Environment) -> None:
     for one, other in zip(applied, reversed(applied), strict=True):
         if not one.finalised:
             try:
-                finalise(one, other.side.log.manifest, environment, acknowledge=acknowledge)
+                finalise(one, other.side, environment, acknowledge=acknowledge)
             except Exception as error:  # noqa: BLE001 - raised below, once the other side is finalised
                 errors.append(error)
     if errors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from kvsync.scan import Scan
     from kvsync.storages.contract import Storage
 
-__all__ = ["Pair", "Side"]
+__all__ = ["Label", "Pair", "Side"]
+
+Label: TypeAlias = Literal["source", "target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,6 @@ class Side:
         label: which of the two.
         storage: the storage.
         log: its log.
-        origin: the id under which this side stamps its changes in this run.
         lease: held for the run; None in a preview, which writes nothing.
         other_leases: of the other storages of the run, to be kept alive meanwhile.
         scan: what a scan found here, where one was made.
@@ -36,10 +37,9 @@ class Side:
         unexpiring: how many given values stay here past their time, since this storage cannot keep it.
     """
 
-    label: Literal["source", "target"]
+    label: Label
     storage: Storage
     log: Log
-    origin: int
     lease: Lease | None = None
     other_leases: tuple[Lease, ...] = ()
     scan: Scan | None = None
@@ -49,6 +49,11 @@ class Side:
     committed: int = 0
     unexpiring: int = 0
 
+    @property
+    def origin(self) -> int:
+        """The id under which this side stamps its changes."""
+        return self.log.manifest.replica
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -56,12 +61,14 @@ class Pair:
 
     Attributes:
         source, target: the two sides.
-        in_doubt: the history of one side is not what the other remembers, so the two logs are compared in full.
+        in_doubt: both claim to know the same and hold different values, so the two logs are compared in full.
+        second_lives: the sides that turned out to have been restored or copied.
     """
 
     source: Side
     target: Side
     in_doubt: bool = False
+    second_lives: tuple[Label, ...] = ()
 
     def __iter__(self) -> Iterator[Side]:
         """Yield source and target."""

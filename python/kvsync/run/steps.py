@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
 from kvsync.native import digest_values
-from kvsync.result import MissingKey, SyncResult, UnreadableKey
+from kvsync.result import Life, MissingKey, SyncResult, UnreadableKey
 from kvsync.run.commit import checked, commit_found, commit_given, find_changes
 from kvsync.run.delta import exchange_of
 from kvsync.run.forecast import effective, still_missing
@@ -85,7 +85,7 @@ def sync(
             result = _result(storages)
             result.hint = "" if sides.logged else _hint(source, target)
             return result
-        pair = _identified(sides, basis, environment)
+        pair = _identified(sides, basis)
         pair = _commit(pair, changes, options, environment, basis)  # 2
         pulled = pull(pair)  # 3
         exchange = exchange_of(pair, pulled, options, environment)  # 4
@@ -114,9 +114,8 @@ def preview(
     if nonces[0] and nonces[0] == nonces[1]:
         message = "source and target are the same storage, or exact copies; run without dry_run to find out which"
         raise SameStorageError(message, storage=target.name)
-    pair = identify(pair, environment)
     replicas = tuple(side.origin for side in pair)
-    pair = _commit(pair, changes, options, environment)
+    pair = _commit(identify(pair), changes, options, environment)
     exchange = exchange_of(pair, pull(pair), options, environment)
     basis = Basis(nonces, replicas, tuple(_fingerprint(side) for side in pair))
     result = _result(storages, pair, exchange)
@@ -155,12 +154,12 @@ def compact(storage: Storage, options: Options, environment: Environment) -> tup
         return side.log.compact(partial(ensure_leased, side))
 
 
-def _identified(sides: Sequence[Side], basis: Basis | None, environment: Environment) -> Pair:
+def _identified(sides: Sequence[Side], basis: Basis | None) -> Pair:
     """Return both sides, with what their histories tell, once it is sure that the basis still holds."""
     source, target = sides
     if basis is not None and basis.nonces != (source.log.manifest.nonce, target.log.manifest.nonce):
         raise _stale("another run wrote to one of the storages")
-    return identify(Pair(source, target), environment)
+    return identify(Pair(source, target))
 
 
 def _commit(
@@ -232,6 +231,9 @@ def _result(
     inbound = exchange.to_source, exchange.to_target
     result.committed = (pair.source.committed, pair.target.committed)
     result.conflicts = exchange.conflicts
+    compared = sum(len(inbound.log) for inbound in (exchange.to_source, exchange.to_target))
+    sides = [side for side in pair if side.label in pair.second_lives]
+    result.lives = [Life(side.storage.name, side.label, compared, len(exchange.conflicts)) for side in sides]
     result.unreadable = [
         UnreadableKey(key, side.label, reason)
         for side in pair

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.expiry import may_be_gone
+from kvsync.replica.intents import remembered_intents
 from kvsync.replica.recovery import applied
 from kvsync.storages.contract import has_expiry
 from kvsync.types import Change
@@ -12,6 +13,7 @@ from kvsync.types import Change
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kvsync.replica.history import VectorException
     from kvsync.replica.log import Log
     from kvsync.replica.recovery import FoundValue
 
@@ -42,8 +44,12 @@ def expired(log: Log, absent: Sequence[str], now_ms: int) -> set[str]:
     return keys | {key for key, change in logged if change is not None and may_be_gone(change.expires, now_ms)}
 
 
-def late_writes(log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str], now_ms: int) -> list[Change]:
+def late_writes(
+    log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str], now_ms: int
+) -> tuple[list[Change], list[VectorException]]:
     """Return the changes of interrupted runs that account for what was found: what they meant to write or to fill in.
+
+    Those that were not known yet become exceptions.
 
     A run that lost its lease meant to replace what its key held then. Once a newer change of the key is logged, that is
     replaced already, and what the run meant to write accounts for nothing: somebody has made the same change again.
@@ -59,14 +65,16 @@ def late_writes(log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str]
     missing = [entry.change for entry in log.manifest.knowledge.missing]
     done = {change.key: change for change in missing if found(change, now_ms)}
     candidates = [*puts, *deletes]
-    intents = log.remembered_intents()
+    exceptions: dict[str, list[VectorException]] = {}
+    intents = remembered_intents(log)
     newest = log.newest(candidates) if intents else []
     cover = log.manifest.cover
     for intent, lost_ms in intents:
-        for row, logged in zip(intent.find(candidates), newest, strict=True):
+        for row, logged in zip(intent.segment.find(candidates), newest, strict=True):
             change = None if row is None else Change._make(row)
             if change is None or cover.covers(*change.dot) or (logged is not None and change.order <= logged.order):
                 continue
-            if found(change, lost_ms):
+            if found(change, lost_ms) and intent.is_proven(change):
                 done[change.key] = change
-    return list(done.values())
+                exceptions[change.key] = intent.exceptions([change])
+    return list(done.values()), [span for spans in exceptions.values() for span in spans]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.native import Inventory
+    from kvsync.replica.history import VectorException
     from kvsync.replica.log import Log
     from kvsync.replica.recovery import FoundValue
     from kvsync.scan.baseline import Baseline
@@ -40,6 +41,7 @@ class Scan:
     Attributes:
         found: changes made outside kvsync.
         applied: changes of interrupted runs that turned out to be in the storage.
+        exceptions: those of them that were not known yet.
         current: every key with its token and digest, as it is now.
         nonce: of the stored inventory, where `current` is still that; else empty.
         reread: how many values were read again and are unchanged, but for their tokens.
@@ -52,6 +54,7 @@ class Scan:
 
     found: Unstamped
     applied: list[Change]
+    exceptions: list[VectorException]
     current: Inventory
     nonce: bytes
     reread: int
@@ -135,7 +138,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
     deletes = [key for key in seen.absent if key not in by_expiry]
     known = len(seen.baseline.inventory)
     check_budget(log.storage.name, budget, known, deletes, seen.overwritten, emptied=seen.is_empty)
-    late = attribution.late_writes(log, seen.puts, deletes, now_ms)
+    late, exceptions = attribution.late_writes(log, seen.puts, deletes, now_ms)
     attributed = {change.key for change in late}
     puts = {key: value for key, value in seen.puts.items() if key not in attributed}
     times = log.storage.modified_ms(list(puts)) if puts else []
@@ -144,6 +147,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
     return Scan(
         found,
         late,
+        exceptions,
         current=seen.inventory(),
         nonce=log.manifest.inventory if unchanged else b"",
         reread=len(seen.found) - len(seen.puts),

@@ -74,6 +74,12 @@ impl<'a> View<'a> {
         origins.zip(layout.maxima.iter().copied())
     }
 
+    /// The least stamp, 0 where there is none.
+    #[must_use]
+    pub const fn stamp_min(&self) -> u64 {
+        self.layout.stamp_base
+    }
+
     /// The greatest stamp, 0 where there is none.
     #[must_use]
     pub fn stamp_max(&self) -> u64 {

@@ -173,6 +173,11 @@ impl Segment {
     }
 
     #[getter]
+    fn stamp_min(&self) -> u64 {
+        self.view().stamp_min()
+    }
+
+    #[getter]
     fn value_bytes(&self) -> u64 {
         self.view().value_bytes()
     }

@@ -1,0 +1,76 @@
+"""Intents: what a run is about to write to a storage, and what its giver could prove of these changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from kvsync.index.histories import unpack_note
+from kvsync.replica.history import History, VectorException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from kvsync.native import Segment
+    from kvsync.replica.log import Log
+    from kvsync.types import Change
+
+__all__ = ["LATE_WRITE_SECONDS", "FoundIntent", "Intent", "remembered_intents"]
+
+LATE_WRITE_SECONDS: Final = 600
+"""How long after its lease was taken over a holder's last write may still land."""
+
+
+class Intent(NamedTuple):
+    """What this run is about to write to a storage, stored there under the name that the next manifest would list."""
+
+    name: str
+    segment: Segment
+    data: bytes
+
+
+class FoundIntent(NamedTuple):
+    """What another run was about to write to a storage.
+
+    Attributes:
+        segment: the changes.
+        giver: what the storage that they come from could prove of them. It proves nothing of what was about to be
+            committed here: that was to become this replica's own.
+        own: the id of this replica.
+    """
+
+    segment: Segment
+    giver: History
+    own: int
+
+    @classmethod
+    def of(cls, segment: Segment, own: int, storage: str, name: str) -> FoundIntent:
+        """Read what a stored intent says beside its changes.
+
+        Raises:
+            IndexDamagedError: it is not what the format says.
+        """
+        return cls(segment, unpack_note(segment.note, storage, name), own)
+
+    def is_proven(self, change: Change) -> bool:
+        """Whether one of the changes may be logged: it is our own, or its giver could prove that it is known."""
+        return change.origin == self.own or self.giver.point_at(*change.dot) is not None
+
+    def exceptions(self, changes: Iterable[Change]) -> list[VectorException]:
+        """Return the exceptions that some of the changes become, but for our own."""
+        points = ((change, self.giver.point_at(*change.dot)) for change in changes if change.origin != self.own)
+        return [
+            VectorException(change.origin, change.stamp, change.stamp, point)
+            for change, point in points
+            if point is not None
+        ]
+
+
+def remembered_intents(log: Log) -> list[tuple[FoundIntent, int]]:
+    """Return the intents of holders that lost their lease and may still write, each with when they lost it.
+
+    The time is in wall-clock milliseconds.
+    """
+    now_ms = log.environment.now_ms()
+    current = [intent for intent in log.manifest.intents if intent.until_ms > now_ms]
+    loaded = [(log.load_intent(intent.name), intent.until_ms) for intent in current]
+    return [(intent, until_ms - LATE_WRITE_SECONDS * 1000) for intent, until_ms in loaded if intent is not None]

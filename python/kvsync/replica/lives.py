@@ -1,0 +1,108 @@
+"""Lives: which part of what two replicas know of a history is of one life, and what becomes of the rest.
+
+A storage that is put back from a backup, or copied and used on, has two lives under one replica id. Nobody can say
+which of them goes on, so neither is thrown away: what cannot be proven to be of the same life becomes a *branch*, an
+origin of its own, from the last common point on. Then its changes are news to whoever knows the other life, and what
+both lives changed is a conflict like any other. A doubt only ever makes a replica claim less. So a false alarm costs a
+conflict that is told, and never a value.
+
+The rules, and what is lost without each of them, are in docs/lives.md; tests/model has them as a model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.replica.peers import Peer, merged_gone, merged_peers
+from kvsync.replica.points import common
+
+if TYPE_CHECKING:
+    from kvsync.index.manifest import Manifest
+    from kvsync.replica.history import History, Rename
+
+__all__ = ["Standing", "compare", "digests_differ", "has_second_life", "having_met"]
+
+
+class Standing(NamedTuple):
+    """What becomes of one replica when it meets another.
+
+    Attributes:
+        replica: its id so far.
+        history: what it claims to know from now on.
+        renames: its logged changes that get another origin.
+        needs_id: it has to go on under a fresh id.
+    """
+
+    replica: int
+    history: History
+    renames: tuple[Rename, ...] = ()
+    needs_id: bool = False
+
+    @property
+    def is_as_before(self) -> bool:
+        """Whether nothing is to be done."""
+        return not (self.renames or self.needs_id)
+
+    def branched(self, origin: int, other: Standing) -> Standing:
+        """Make a branch of what this replica knows of an origin and cannot prove to the other."""
+        proven = common(self.history.chains[origin], other.history.chains[origin])
+        history, rename = self.history.branched(origin, proven)
+        return self._replace(
+            history=history, renames=(*self.renames, rename), needs_id=self.needs_id or origin == self.replica
+        )
+
+    def settled(self, other: Standing) -> Standing:
+        """Hold the exceptions against the other's history."""
+        history, renames = self.history.settled(other.history)
+        return self._replace(history=history, renames=(*self.renames, *renames))
+
+    def identified(self, other: Standing, *, is_gone: bool) -> Standing:
+        """Find out whether this replica can go on under its id: not if somebody knows more of its history."""
+        own = self.history.entries.get(self.replica)
+        claimed = other.history.entries.get(self.replica)
+        is_behind = claimed is not None and (own is None or claimed.stamp > own.stamp)
+        chain = self.history.chains.get(self.replica, ())
+        exceptions = [*self.history.exceptions, *other.history.exceptions]
+        is_unproven = any(span.origin == self.replica and span.point not in chain for span in exceptions)
+        return self._replace(needs_id=self.needs_id or is_behind or is_unproven or is_gone)
+
+
+def compare(source: Manifest, target: Manifest) -> tuple[Standing, Standing]:
+    """Compare what two replicas know of every history, and return what becomes of each of them."""
+    one, other = Standing(source.replica, source.history), Standing(target.replica, target.history)
+    for origin in sorted(one.history.chains.keys() & other.history.chains.keys()):
+        mine, theirs = one.history.chains[origin], other.history.chains[origin]
+        if mine[-1] == theirs[-1]:
+            continue
+        if mine[-1].rank < theirs[-1].rank:
+            one = one if mine[-1] in theirs else one.branched(origin, other)
+        else:
+            other = other if theirs[-1] in mine else other.branched(origin, one)
+    one, other = one.settled(other), other.settled(one)
+    gone = {*source.gone, *target.gone}
+    is_one = source.replica == target.replica
+    return (
+        one.identified(other, is_gone=source.replica in gone),
+        other.identified(one, is_gone=target.replica in gone or is_one),
+    )
+
+
+def digests_differ(one: Manifest, other: Manifest) -> bool:
+    """Whether two replicas that claim to know the same are known to hold different values."""
+    if one.digest is None or other.digest is None or one.digest == other.digest:
+        return False
+    return not one.history.exceptions and one.history.says_same(other.history)
+
+
+def has_second_life(own: Standing, other: Standing) -> bool:
+    """Whether a replica turned out to have been restored or copied: its history is not what the other remembers."""
+    return own.needs_id or any(rename.origin == own.replica for rename in other.renames)
+
+
+def having_met(manifest: Manifest, name: str, met: Manifest) -> Manifest:
+    """Return the manifest of a replica that knows the same as another one now, with what that one knows of peers."""
+    gone = merged_gone(manifest.gone, met.gone)
+    others = {replica: peer for replica, peer in met.peers.items() if replica != manifest.replica}
+    seen = max(manifest.clock, met.clock, *manifest.cover.vector.values(), 0)
+    others[met.replica] = Peer(name, seen, manifest.history.entries)
+    return manifest._replace(peers=merged_peers(manifest.peers, others, gone), gone=gone)

@@ -1,0 +1,53 @@
+"""Peers: the replicas that one knows of, and how far each of them is known to know every history.
+
+Also those that only peers have met: whoever holds two lives against each other, or collects deletes, has to reckon with
+all of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kvsync.replica.points import Point
+
+__all__ = ["FORGOTTEN", "REPLACED", "Peer", "merged_gone", "merged_peers"]
+
+REPLACED: Final = 1
+"""Why an id is gone: its storage goes by a fresh one."""
+
+FORGOTTEN: Final = 2
+"""Why an id is gone: somebody said that its storage does not come back."""
+
+
+class Peer(NamedTuple):
+    """What is known of another replica.
+
+    Attributes:
+        name: of its storage, as it was named in the run that met it; for people.
+        seen: the stamp at which that was so.
+        entries: {origin: point} up to which it knew each history then.
+    """
+
+    name: str
+    seen: int
+    entries: Mapping[int, Point]
+
+
+def merged_gone(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
+    """Return why ids are gone, by what two replicas know: that it was replaced counts more."""
+    return {replica: min(gone.get(replica, FORGOTTEN) for gone in (one, other)) for replica in sorted({*one, *other})}
+
+
+def merged_peers(own: Mapping[int, Peer], others: Mapping[int, Peer], gone: Mapping[int, int]) -> dict[int, Peer]:
+    """Return the peers of `own` and of `others`, each as it was seen last, without those that were replaced.
+
+    Forgotten ones stay, since they may come back: then points prove what they know.
+    """
+    peers = dict(own)
+    for replica, peer in others.items():
+        if replica not in peers or peers[replica].seen <= peer.seen:
+            peers[replica] = peer
+    return {replica: peer for replica, peer in sorted(peers.items()) if gone.get(replica) != REPLACED}
