@@ -135,12 +135,16 @@ class Manifest(NamedTuple):
         return self.knowledge.history
 
     @property
+    def listed_origins(self) -> set[int]:
+        """The origins of the changes in all segments, also of those that are beaten by now."""
+        return {origin for entry in self.segments for origin, _ in entry.maxima}
+
+    @property
     def named_origins(self) -> set[int]:
-        """The origins of all changes that are named here or in a segment."""
-        listed = {origin for entry in self.segments for origin, _ in entry.maxima}
+        """The origins of the changes that this manifest itself names."""
         missing = {entry.change.origin for entry in self.knowledge.missing}
         unreconciled = {change.origin for change in self.knowledge.unreconciled}
-        return listed | missing | unreconciled | {span.origin for span in self.history.exceptions}
+        return missing | unreconciled | {span.origin for span in self.history.exceptions}
 
     def without_past_intents(self, now_ms: int) -> Manifest:
         """Return the manifest with the intents that nobody needs any more as garbage."""

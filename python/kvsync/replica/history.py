@@ -16,7 +16,7 @@ from kvsync.native import Cover
 from kvsync.replica.points import OTHER_COUNT, OWN_COUNT, Chain, Point, branch_name, extended, least_at, merged, thinned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from kvsync.types import Change
 
@@ -147,20 +147,47 @@ class History:
         spans: list[VectorException] = []
         renames: list[Rename] = []
         for span in self.exceptions:
-            chain = by.chains.get(span.origin, ())
-            reached = chain[-1].stamp if chain else -1
-            if reached < span.first or (reached >= span.last and span.point in chain):
-                spans += [] if by is self and reached >= span.first else [span]
+            unproven = by.unproven(span)
+            if not unproven:
+                is_known = by is self and self.reaches(span.origin) >= span.last
+                spans += [] if is_known else [span]
                 continue
             name = branch_name(span.origin, span.point)
-            last = min(span.last, reached)
-            renames.append(Rename(span.origin, span.first, last, name))
-            spans.append(VectorException(name, span.first, last, span.point))
-            if last < span.last:
-                spans.append(span._replace(first=last + 1))
+            renames += [Rename(span.origin, first, last, name) for first, last in unproven]
+            spans += [span._replace(origin=name, first=first, last=last) for first, last in unproven]
+            spans += [span._replace(first=first, last=last) for first, last in _left(span, unproven)]
         if not renames and len(spans) == len(self.exceptions):
             return self, ()
         return History(self.chains).with_exceptions(spans), tuple(renames)
+
+    def reaches(self, origin: int) -> int:
+        """Return the stamp up to which an origin's history is known; -1 where it is not known at all."""
+        chain = self.chains.get(origin)
+        return chain[-1].stamp if chain else -1
+
+    def unproven(self, span: VectorException) -> list[tuple[int, int]]:
+        """Return the stamps of an exception, as ranges, that this history knows and cannot prove to be the same."""
+        chain = self.chains.get(span.origin, ())
+        if span.point in chain:
+            return []
+        reached = min(self.reaches(span.origin), span.last)
+        ranges = [(span.first, reached)] if reached >= span.first else []
+        for other in self.exceptions:
+            first, last = max(span.first, other.first, reached + 1), min(span.last, other.last)
+            if other.origin == span.origin and other.point != span.point and first <= last:
+                ranges.append((first, last))
+        return ranges
+
+
+def _left(span: VectorException, taken: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the stamps of an exception that are not in the ranges `taken`, which ascend and do not overlap."""
+    first = span.first
+    for start, stop in taken:
+        if first < start:
+            yield first, start - 1
+        first = stop + 1
+    if first <= span.last:
+        yield first, span.last
 
 
 def _joined(spans: Iterable[VectorException]) -> tuple[VectorException, ...]:

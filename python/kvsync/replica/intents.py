@@ -33,8 +33,7 @@ class FoundIntent(NamedTuple):
 
     Attributes:
         segment: the changes.
-        giver: what the storage that they come from could prove of them. It proves nothing of what was about to be
-            committed here: that was to become this replica's own.
+        giver: what the storage that they come from could prove of them; nothing, where they were made here.
         own: the id of this replica.
     """
 
@@ -51,13 +50,20 @@ class FoundIntent(NamedTuple):
         """
         return cls(segment, unpack_note(segment.note, storage, name), own)
 
-    def is_proven(self, change: Change) -> bool:
-        """Whether one of the changes may be logged: it is our own, or its giver could prove that it is known."""
-        return change.origin == self.own or self.giver.point_at(*change.dot) is not None
+    @property
+    def is_own(self) -> bool:
+        """Whether the changes were made here; that run may have been the first one, under an id that nobody knows."""
+        return not self.giver.chains and not self.giver.exceptions
+
+    def as_logged(self, change: Change) -> Change | None:
+        """Return one of the changes as it may be logged, or None where its giver could not prove that it is known."""
+        if self.is_own:
+            return change._replace(origin=self.own)
+        return change if self.giver.point_at(*change.dot) is not None else None
 
     def exceptions(self, changes: Iterable[Change]) -> list[VectorException]:
-        """Return the exceptions that some of the changes become, but for our own."""
-        points = ((change, self.giver.point_at(*change.dot)) for change in changes if change.origin != self.own)
+        """Return the exceptions that some of the changes become; none where they were made here."""
+        points = ((change, self.giver.point_at(*change.dot)) for change in changes)
         return [
             VectorException(change.origin, change.stamp, change.stamp, point)
             for change, point in points

@@ -18,6 +18,7 @@ from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.intents import LATE_WRITE_SECONDS, FoundIntent, Intent
 from kvsync.replica.lives import having_met
 from kvsync.replica.peers import REPLACED
+from kvsync.replica.points import is_branch
 from kvsync.replica.segments import Segments, first_uncovered
 from kvsync.replica.session import read_manifest, session
 from kvsync.storages.contract import ObjectMismatch, has_transaction
@@ -367,6 +368,12 @@ class Log:
         if len(garbage) >= GARBAGE_COUNT_MAX:
             self.storage.remove(garbage, ANY)
             manifest = manifest._replace(garbage=tuple(name for name in manifest.garbage if name not in garbage))
+        known = manifest.history.chains.keys() | manifest.named_origins
+        forgotten = {origin for origin in manifest.listed_origins - known if is_branch(origin)}
+        if forgotten:  # what they are named by is beaten, but would be taken for news until it is merged away
+            names = (forgotten & dict(entry.maxima).keys() for entry in manifest.segments)
+            start = next(i for i, found in enumerate(names) if found)
+            manifest = self._merged(manifest, start, len(manifest.segments))
         while span := compaction.merges(manifest.segments) or compaction.overflow(manifest.segments):
             manifest = self._merged(manifest, *span)
         return manifest

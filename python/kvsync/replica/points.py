@@ -36,7 +36,7 @@ __all__ = [
 OWN_COUNT: Final = 32
 """How many of the newest points of a replica's own history are all kept."""
 
-OTHER_COUNT: Final = 4
+OTHER_COUNT: Final = 8
 """How many of the newest points of any other history are all kept."""
 
 BRANCH_BIT: Final = 1 << 63

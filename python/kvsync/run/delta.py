@@ -16,6 +16,7 @@ from kvsync.run.conflicts import (
     keep_expiries,
     unreconciled_conflicts,
 )
+from kvsync.run.names import shared_names
 from kvsync.run.pull import pull
 from kvsync.types import Change
 
@@ -115,8 +116,11 @@ def _exchange(pair: Pair, found: Delta, reconciled: Reconciled, conflicts: list[
     to_source, to_target = greatest(found)
     source, target = pair
     at_source, at_target = source.log.manifest.knowledge, target.log.manifest.knowledge
-    source_copy, source_log = _copied_and_logged(source, found.to_a, to_source, found.log_a)
-    target_copy, target_log = _copied_and_logged(target, found.to_b, to_target, found.log_b)
+    for_source, for_target = shared_names(pair, found.to_a, found.to_b)
+    source_log_only = Segment.merge([found.log_a, for_source.greater]) if len(for_source.greater) else found.log_a
+    target_log_only = Segment.merge([found.log_b, for_target.greater]) if len(for_target.greater) else found.log_b
+    source_copy, source_log = _copied_and_logged(source, for_source.news, to_source, source_log_only)
+    target_copy, target_log = _copied_and_logged(target, for_target.news, to_target, target_log_only)
     left_source = at_source.unreconciled_after(source_log, at_target, reconciled.source)
     left_target = at_target.unreconciled_after(target_log, at_source, reconciled.target)
     # A change learnt from a peer that has not reconciled it is unreconciled here too.
@@ -133,15 +137,20 @@ def _exchange(pair: Pair, found: Delta, reconciled: Reconciled, conflicts: list[
 
 
 def _known_after(pair: Pair, to_source: Segment, to_target: Segment) -> History:
-    """Return what both sides know once each has logged what it gets, without the branches that neither log names."""
+    """Return what both sides know once each has logged what it gets, without the branches that nobody needs.
+
+    A branch goes once no log names it. If one side alone knows it, and has no change of it for the other, then what its
+    log names is beaten.
+    """
     source, target = pair.source.log.manifest, pair.target.log.manifest
     history = source.history.merged(target.history)
     branches = {origin for origin in history.chains if is_branch(origin)}
     if not branches:
         return history
-    named = {origin for segment in (to_source, to_target) for origin in segment.maxima}
-    named |= source.named_origins | target.named_origins
-    return history.without(branches - named)
+    shared = source.history.chains.keys() & target.history.chains.keys()
+    listed = (source.listed_origins | target.listed_origins) & shared
+    named = source.named_origins | target.named_origins | to_source.maxima.keys() | to_target.maxima.keys()
+    return history.without(branches - listed - named)
 
 
 def _copied_and_logged(

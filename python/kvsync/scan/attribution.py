@@ -71,10 +71,10 @@ def late_writes(
     cover = log.manifest.cover
     for intent, lost_ms in intents:
         for row, logged in zip(intent.segment.find(candidates), newest, strict=True):
-            change = None if row is None else Change._make(row)
+            change = None if row is None else intent.as_logged(Change._make(row))
             if change is None or cover.covers(*change.dot) or (logged is not None and change.order <= logged.order):
                 continue
-            if found(change, lost_ms) and intent.is_proven(change):
+            if found(change, lost_ms):
                 done[change.key] = change
                 exceptions[change.key] = intent.exceptions([change])
     return list(done.values()), [span for spans in exceptions.values() for span in spans]
