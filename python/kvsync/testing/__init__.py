@@ -1,4 +1,6 @@
-"""For those who test a storage or against one: a conformance suite, crashes, and storages that count, fail and wait.
+"""For those who test a storage or against one.
+
+A conformance suite, crashes, random histories, and storages that count, fail and wait.
 
 `kvsync.testing.conformance.StorageConformance` needs pytest; the rest needs nothing.
 """
@@ -11,6 +13,7 @@ from kvsync.testing.crash import crashes
 from kvsync.testing.expiring import ExpiringStorage
 from kvsync.testing.faults import FAULT_MODES, Fault, FaultError, FaultMode, FaultyStorage, Killed
 from kvsync.testing.latency import LatencyStorage
+from kvsync.testing.simulation import SimulationError, simulate
 from kvsync.testing.virtual import virtual_environment
 
 __all__ = [
@@ -23,7 +26,9 @@ __all__ = [
     "FaultyStorage",
     "Killed",
     "LatencyStorage",
+    "SimulationError",
     "WrappedStorage",
     "crashes",
+    "simulate",
     "virtual_environment",
 ]

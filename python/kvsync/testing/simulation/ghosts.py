@@ -1,0 +1,173 @@
+"""What the simulator knows and the engine never sees: where each write came from, and what became of it.
+
+A *head* is what a storage holds at a key: the write whose value is there, or the deletes that emptied it. The *past* of
+a write is the heads that its application saw, and their pasts. A write is *due* until the last disk that holds it or
+something that was made from it is destroyed: it may not vanish untold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from kvsync.native import digest_values
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from kvsync.testing.simulation.events import Wrote
+
+__all__ = ["NOTHING", "Ghosts", "Heads", "Holding"]
+
+Heads: TypeAlias = "dict[str, frozenset[int]]"
+NOTHING: frozenset[int] = frozenset()
+"""The head of a key that never was written."""
+
+
+@dataclass
+class Holding:
+    """What a storage holds, and what kvsync knows of that.
+
+    Attributes:
+        heads: what is there, by key.
+        unseen: of keys that were written behind kvsync's back, what its index says instead.
+        before: of the same keys, what was there before the first such write.
+        doubtful: keys that a run which failed may have changed: a delete there may pass for what that run did.
+    """
+
+    heads: Heads = field(default_factory=dict)
+    unseen: Heads = field(default_factory=dict)
+    before: Heads = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
+
+    @property
+    def known(self) -> Heads:
+        """What the index says is there."""
+        return {**self.heads, **self.unseen}
+
+    def copy(self) -> Holding:
+        """Return a copy, for a backup or a clone."""
+        return Holding(dict(self.heads), dict(self.unseen), dict(self.before), set(self.doubtful))
+
+    def at(self, key: str) -> frozenset[int]:
+        """Return the head of a key."""
+        return self.heads.get(key, NOTHING)
+
+    def hide(self, key: str, before: frozenset[int]) -> None:
+        """Note that kvsync does not know of what is at a key now."""
+        self.unseen.setdefault(key, before)
+        self.before.setdefault(key, before)
+
+    def reveal(self, key: str) -> None:
+        """Note that kvsync knows what is at a key."""
+        self.unseen.pop(key, None)
+        self.before.pop(key, None)
+
+    def reveal_all(self) -> None:
+        """Note that a scan has finished."""
+        self.unseen, self.before, self.doubtful = {}, {}, set()
+
+
+@dataclass
+class Ghosts:
+    """The writes of a history.
+
+    Attributes:
+        writes: all that happened or were tried, by number.
+        parents: what each of them saw at its key.
+        real: those that happened, and were not undone before anybody could see them.
+        due: those that may not vanish untold.
+        told: those that a run reported as the loser of a conflict, or kept.
+    """
+
+    writes: dict[int, Wrote] = field(default_factory=dict)
+    parents: dict[int, frozenset[int]] = field(default_factory=dict)
+    due: set[int] = field(default_factory=set)
+    told: set[int] = field(default_factory=set)
+    real: set[int] = field(default_factory=set)
+    of_value: dict[bytes, int] = field(default_factory=dict)
+    of_digest: dict[bytes, int] = field(default_factory=dict)
+
+    def tries(self, wrote: Wrote, seen: frozenset[int]) -> None:
+        """Note a write that is about to happen, and what its application sees at its key."""
+        self.writes[wrote.number] = wrote
+        self.parents[wrote.number] = seen
+        value = wrote.value
+        if value is not None:
+            self.of_value[value] = wrote.number
+            self.of_digest[digest_values([value])[0]] = wrote.number
+
+    def happened(self, number: int) -> None:
+        """Note that a write took effect."""
+        self.due.add(number)
+        self.real.add(number)
+
+    def overwritten(self, number: int) -> None:
+        """Note that an application replaced its own write before anybody else could see it."""
+        self.due.discard(number)
+
+    def past(self, numbers: Iterable[int]) -> set[int]:
+        """Return these writes and all that they were made from."""
+        seen: set[int] = set()
+        todo = list(numbers)
+        while todo:
+            number = todo.pop()
+            if number not in seen:
+                seen.add(number)
+                todo += self.parents[number]
+        return seen
+
+    def destroyed(self, held: set[int]) -> None:
+        """Excuse what only a destroyed disk held; what a backup brought back is due again. `held` is on some disk."""
+        self.due &= self.past(held | self.told)
+        self.due |= held & self.real
+
+    def lost(self, held: set[int]) -> set[int]:
+        """Return what has vanished untold."""
+        return self.due - self.past(held | self.told)
+
+    def are_related(self, one: frozenset[int], other: frozenset[int]) -> bool:
+        """Whether one head was made from the other."""
+        return bool(one and other) and (one <= self.past(other) or other <= self.past(one))
+
+    def heads_of(self, values: Mapping[str, bytes], before: Heads, partner: Heads, *, finished: bool = False) -> Heads:
+        """Return the heads of a storage that holds these values, from its own and its partner's before a run.
+
+        A value tells its write. Nothing does not tell its deletes: they are those that were there before, or those of
+        the partner. Where neither held anything, a run that `finished` has merged their deletes.
+
+        Raises:
+            KeyError: nobody ever wrote that value.
+        """
+        heads: Heads = {key: frozenset({self.of_value[value]}) for key, value in values.items()}
+        for key in before.keys() | partner.keys():
+            if key not in heads:
+                own, other = before.get(key, NOTHING), partner.get(key, NOTHING)
+                if self.deleted(own):
+                    heads[key] = self._merged(own | other) if finished and self.deleted(other) else own
+                else:
+                    heads[key] = other if self.deleted(other) and other else self._deletes(key)
+        return heads
+
+    def learn_unseen(self, unseen: Heads, partner: Heads) -> None:
+        """Note what a run that did not look for unlogged writes made of their keys, in what kvsync knows there."""
+        for key, head in unseen.items():
+            other = partner.get(key, NOTHING)
+            if self.deleted(head) and self.deleted(other):
+                unseen[key] = self._merged(head | other)
+            elif head <= self.past(other):
+                unseen[key] = other
+
+    def _merged(self, deletes: frozenset[int]) -> frozenset[int]:
+        """Note that deletes of one key became one: whoever sees any of them has seen all."""
+        for number in deletes if len(deletes) > 1 else ():
+            self.parents[number] |= deletes
+        return deletes
+
+    def deleted(self, head: frozenset[int]) -> bool:
+        """Whether nothing is there: all writes of a head are deletes."""
+        return all(self.writes[number].deletes for number in head)
+
+    def _deletes(self, key: str) -> frozenset[int]:
+        """Return all deletes of a key that are due: a guess, where a delete was known and had not been applied."""
+        return frozenset(n for n in self.due - self.told if self.writes[n].deletes and self.writes[n].key == key)

@@ -1,0 +1,83 @@
+"""What a run told its caller, taken down: losers of conflicts, and whether their values were kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import kvsync
+from kvsync.testing.simulation.ghosts import NOTHING
+from kvsync.testing.simulation.world import BrokenPromiseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kvsync.result import SyncResult
+    from kvsync.testing.simulation.ghosts import Ghosts, Heads
+    from kvsync.testing.simulation.world import Place, World
+    from kvsync.types import Change, Conflict
+
+__all__ = ["take_down", "take_down_kept"]
+
+
+def take_down(world: World, result: SyncResult, source: Heads, target: Heads) -> str:
+    """Note what a run told; return it in words. `source` and `target` are what the sides held before.
+
+    Raises:
+        BrokenPromiseError: a losing value was not kept.
+    """
+    words = [f"{result.pushed} pushed, {result.pulled} pulled"]
+    words += [_conflict(world, conflict, source, target) for conflict in result.conflicts]
+    for missing in result.missing:
+        world.count("told missing")
+        words.append(f"{missing.key} is missing in the {missing.side}")
+    return "; ".join(words)
+
+
+def take_down_kept(world: World, places: Sequence[Place]) -> None:
+    """Note what is kept in the storages of a run that did not live to tell.
+
+    A losing delete has nothing to be kept: what either side had deleted counts as told.
+    """
+    for place in places:
+        for lost in kvsync.lost(place.disk.open()):
+            world.ghosts.told.add(world.ghosts.of_digest[lost.digest])
+        for head in place.holding.heads.values():
+            world.ghosts.told |= {number for number in head if world.ghosts.writes[number].deletes}
+
+
+def _conflict(world: World, conflict: Conflict, source: Heads, target: Heads) -> str:
+    world.count("conflicts")
+    ghosts = world.ghosts
+    sides = {
+        "source": _written(ghosts, conflict.source, source.get(conflict.key, NOTHING)),
+        "target": _written(ghosts, conflict.target, target.get(conflict.key, NOTHING)),
+    }
+    if ghosts.are_related(sides["source"], sides["target"]):
+        world.count("false conflicts")
+    losers = [side for side in sides if side != conflict.winner]
+    for side in losers:
+        ghosts.told |= sides[side]
+        held = source if side == "source" else target
+        _check_kept(ghosts, conflict, sides[side], held.get(conflict.key, NOTHING))
+    won = names(ghosts, sides[conflict.winner]) if conflict.winner in sides else "a new value"
+    lost = ", ".join(names(ghosts, sides[side]) for side in losers)
+    return f"conflict at {conflict.key}: {won} wins, {lost} loses"
+
+
+def _written(ghosts: Ghosts, change: Change, held: frozenset[int]) -> frozenset[int]:
+    """Return the writes that a logged change stands for."""
+    if not change.deletes:
+        return frozenset({ghosts.of_digest[change.digest]})
+    return frozenset(number for number in held if ghosts.writes[number].deletes)
+
+
+def _check_kept(ghosts: Ghosts, conflict: Conflict, loser: frozenset[int], held: frozenset[int]) -> None:
+    lost_values = [number for number in loser & held if not ghosts.writes[number].deletes]
+    if lost_values and not (conflict.lost_as or conflict.kept_as):
+        text = f"{names(ghosts, frozenset(lost_values))} lost a conflict at {conflict.key}, and was not kept"
+        raise BrokenPromiseError("losing value not kept", text)
+
+
+def names(ghosts: Ghosts, numbers: frozenset[int]) -> str:
+    """Return writes in words."""
+    return "/".join(ghosts.writes[number].name for number in sorted(numbers)) or "nothing"

@@ -1,0 +1,250 @@
+"""The world of a history: its storages and their machines, virtual time, and what the simulator knows."""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kvsync.environment import Environment
+from kvsync.process import Presence, Process
+from kvsync.testing.simulation.ghosts import NOTHING, Ghosts, Holding
+from kvsync.testing.simulation.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kvsync.testing.faults import Fault
+    from kvsync.testing.simulation.disks import Disk, MakeDisk
+    from kvsync.testing.simulation.events import Event, History
+    from kvsync.testing.simulation.ghosts import Heads
+    from kvsync.testing.simulation.wire import CutOff
+
+__all__ = ["NAMES", "WAIT_SECONDS", "Backup", "BrokenPromiseError", "Place", "World"]
+
+NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
+START = 1_700_000_000.0
+WAIT_SECONDS = 200.0
+"""Longer than a lease's life, so that a dead holder with a fast clock is seen to be dead."""
+LATE_SECONDS = 600.0
+"""A write that was cut off does not land after that."""
+
+
+class BrokenPromiseError(AssertionError):
+    """A history broke a promise.
+
+    Attributes:
+        kind: which promise, in two or three words that are the same for all histories that break it.
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Backup(NamedTuple):
+    """A copy of a disk, the place that it is of, and what that and its partner in a run held before it."""
+
+    of: int
+    copy: Any
+    holding: Holding
+    partner: Heads
+
+
+@dataclass
+class Place:
+    """A storage, and the clock of the machine beside it.
+
+    Attributes:
+        holding: what it holds, as the simulator knows it.
+        is_damaged: its index was tampered with since it was last new.
+    """
+
+    number: int
+    kind: str
+    disk: Disk
+    skew: float = 0.0
+    holding: Holding = field(default_factory=Holding)
+    is_damaged: bool = False
+
+    @property
+    def name(self) -> str:
+        return NAMES[self.number]
+
+    def empty(self) -> None:
+        """Let a new, empty storage take the place."""
+        self.disk.empty()
+        self.holding = Holding()
+        self.is_damaged = False
+
+
+@dataclass
+class World:
+    """Everything that a history happens in.
+
+    Attributes:
+        lines: the story so far, by the number of the event.
+        backups: all backups, by the number of the event that took them.
+        cut_off: writes that may still land and when they were cut off, by the number of the run's event.
+        alive: runs that were cut off, and whose processes still run.
+        counts: how often something happened or was told, for the report.
+        older: what objects of the indexes held at backups, by place and name.
+        meetings: how often two places met at the end.
+    """
+
+    history: History
+    places: list[Place]
+    now: float = START
+    ghosts: Ghosts = field(default_factory=Ghosts)
+    lines: dict[int, str] = field(default_factory=dict)
+    backups: dict[int, Backup] = field(default_factory=dict)
+    cut_off: dict[int, tuple[float, CutOff]] = field(default_factory=dict)
+    alive: set[int] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
+    older: dict[tuple[int, str], list[bytes]] = field(default_factory=dict)
+    meetings: int = 0
+
+    @classmethod
+    def of(cls, history: History, kinds: dict[str, MakeDisk], directory: str) -> World:
+        """Return a new world, with new disks below `directory`."""
+        places = [
+            Place(number, kind, kinds[kind](os.path.join(directory, NAMES[number])))
+            for number, kind in enumerate(history.kinds)
+        ]
+        return cls(history, places)
+
+    def count(self, what: str, times: int = 1) -> None:
+        """Count something for the report."""
+        if times:
+            self.counts[what] = self.counts.get(what, 0) + times
+
+    def tell(self, event: Event, text: str) -> None:
+        """Add the line of an event to the story."""
+        self.lines[event.number] = text
+
+    def tell_ending(self) -> None:
+        """Add the line after which only the last meetings come."""
+        self.lines[1_000_000] = "everybody meets until nothing moves"
+
+    # Machines
+
+    def environment(self, at: Place, run: int) -> Environment:
+        """Return where a run on the machine of a place gets time and randomness from, and what it sees of others."""
+        process = Process(f"machine {at.number}", run + 1, 0)
+
+        def presence(other: Process) -> Presence:
+            if other.machine != process.machine:
+                return Presence.ELSEWHERE
+            return Presence.RUNNING if other.pid - 1 in self.alive or other == process else Presence.GONE
+
+        return Environment(
+            clock=lambda: self.now + at.skew,
+            monotonic=lambda: self.now,
+            sleep=self.pass_time,
+            random=random.Random(self.history.seed << 20 ^ run),  # noqa: S311 - repeatable on purpose
+            process=lambda: process,
+            presence=presence,
+        )
+
+    def pass_time(self, seconds: float) -> None:
+        """Let seconds pass."""
+        self.now += seconds
+
+    @contextmanager
+    def wires(self, places: Sequence[Place], fault: Fault) -> Iterator[list[Wire]]:
+        """Open storages behind one fault; close them at the end, in whatever way it ends."""
+        with ExitStack() as stack:
+            wires = [Wire(place.disk.open(), fault, place.number, place.name) for place in places]
+            for wire in wires:
+                stack.enter_context(closing(wire))
+            yield wires
+
+    # What the storages hold
+
+    def observe(self, places: Sequence[Place], *, finished: bool, scanned: bool = False) -> None:
+        """Look at what places hold after a run over one of them or two.
+
+        A run that `finished` and `scanned` saw what was written behind its back. What one that failed wrote may be as
+        unknown to the next one.
+        """
+        holdings = [place.holding for place in places]
+        before = [holding.heads for holding in holdings]
+        known = before if scanned else [holding.known for holding in holdings]
+        partners = known[::-1] if len(places) == 2 else [{}]
+        for place, own, partner in zip(places, before, partners, strict=True):
+            place.holding.heads = self.heads_of(place.disk.values(), own, partner, finished=finished)
+            if not finished:
+                self._doubt(place.holding, own, partner)
+            elif scanned:
+                place.holding.reveal_all()
+            else:
+                self.ghosts.learn_unseen(place.holding.unseen, partner)
+
+    @staticmethod
+    def _doubt(holding: Holding, before: Heads, partner: Heads) -> None:
+        """Note after a run that failed that the next one may not know what it did."""
+        for key in before.keys() | partner.keys() | holding.heads.keys():
+            own = before.get(key, NOTHING)
+            if holding.at(key) != own:
+                holding.hide(key, own)
+            if own != partner.get(key, NOTHING):
+                holding.doubtful.add(key)
+
+    def heads_of(self, values: dict[str, bytes], own: Heads, partner: Heads, *, finished: bool = False) -> Heads:
+        """Return the heads of what somebody holds.
+
+        Raises:
+            BrokenPromiseError: a value is there that nobody wrote.
+        """
+        try:
+            return self.ghosts.heads_of(values, own, partner, finished=finished)
+        except KeyError as error:
+            text = f"the value {error.args[0]!r} is there, and nobody wrote it"
+            raise BrokenPromiseError("invented value", text) from None
+
+    def held(self, *, but: Place | None = None) -> set[int]:
+        """Return the writes that some storage holds, `but` one."""
+        places = [place for place in self.places if place is not but]
+        return {number for place in places for head in place.holding.heads.values() for number in head}
+
+    def back_up(self, event: Event, at: Place, partner: Place | None = None) -> None:
+        """Take a backup of a place, in the middle of a run with `partner` as it may be."""
+        copy = at.disk.copy()
+        self.backups[event.number] = Backup(
+            at.number, copy, at.holding.copy(), partner.holding.heads if partner else {}
+        )
+
+    def restore(self, at: Place, copy: Any, holding: Holding, partner: Heads) -> None:
+        """Put the bytes of a place back to a copy, and excuse what only its old ones held."""
+        at.disk.put_back(copy)
+        at.holding = holding.copy()
+        at.holding.heads = self.heads_of(at.disk.values(), holding.heads, partner)
+        self._doubt(at.holding, holding.heads, partner)
+        self.replaced(at)
+
+    def replaced(self, at: Place) -> None:
+        """Note that the bytes of a place were replaced: what only its old ones held is excused."""
+        self.cut_off = {run: late for run, late in self.cut_off.items() if late[1].at != at.number}
+        self.ghosts.destroyed(self.held())
+
+    def give_up(self, run: int, *, ends: bool, wires: Sequence[Wire]) -> None:
+        """Note that a run was killed: its process has ended, or was cut off."""
+        if ends:
+            return
+        self.alive.add(run)
+        for wire in wires:
+            if wire.cut_off is not None:
+                self.cut_off[run] = (self.now, wire.cut_off)
+
+    def land(self, run: int) -> Place | None:
+        """Let the write land at which a run was cut off, if there is one and it is not too late; return where."""
+        when, late = self.cut_off.pop(run, (0.0, None))
+        if late is None or self.now - when > LATE_SECONDS:
+            return None
+        place = self.places[late.at]
+        with closing(place.disk.open()) as storage:
+            getattr(storage, late.method)(*late.arguments)
+        self.observe([place], finished=False)
+        return place
