@@ -243,6 +243,10 @@ class Segment:
         """The greatest stamp, 0 without changes."""
 
     @property
+    def passing(self) -> dict[int, int]:
+        """The least stamp of each origin among deletes and values that expire, ascending by origin."""
+
+    @property
     def stamp_min(self) -> int:
         """The least stamp, 0 without changes."""
 
@@ -309,6 +313,21 @@ class Segment:
 
     def without(self, keys: Sequence[str]) -> Segment:
         """Return the segment without some keys, given in any order.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
+
+    def collected(self, limits: dict[int, int], expired_ms: int, keep: Sequence[str]) -> tuple[Segment, dict[int, int]]:
+        """Return the segment without deletes and expired values that nobody needs any more.
+
+        Args:
+            limits: {origin: stamp} up to which its changes may go.
+            expired_ms: When a value has to have expired to go; wall-clock milliseconds.
+            keep: Keys whose changes stay.
+
+        Returns:
+            The segment, and the greatest stamp of each origin of the changes that went.
 
         Raises:
             UsageError: A key is not a str, or has no UTF-8 encoding.

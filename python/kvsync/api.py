@@ -51,6 +51,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     lease_seconds: float = 60.0,
     wait_seconds: float = 10.0,
     max_drift_seconds: float = 86_400.0,
+    tombstone_grace: str | float = "30d",
     on_progress: OnProgress | None = None,
     clock: Callable[[], float] = time.time,
     environment: Environment | None = None,
@@ -77,6 +78,8 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         lease_seconds: how long a lease lasts without renewal.
         wait_seconds: how long to wait for a lease that somebody else holds.
         max_drift_seconds: how far in the future a stamp may lie.
+        tombstone_grace: how long deletes stay logged although all known replicas have them: seconds, or a number with
+            a unit, such as "30d". It should exceed the age of the backups that are restored.
         on_progress: called with a `Progress` after each batch.
         clock: returns wall-clock seconds; stamps and lease expiry use it.
         environment: replaces time, sleep and randomness, for simulations; overrides `clock`.
@@ -108,6 +111,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         lease_seconds=lease_seconds,
         wait_seconds=wait_seconds,
         max_drift_seconds=max_drift_seconds,
+        tombstone_grace=tombstone_grace,
         on_progress=on_progress,
     )
     environment = environment or Environment(clock=clock)

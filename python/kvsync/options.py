@@ -20,6 +20,9 @@ LEASE_SECONDS_MIN = 0.1
 """A shorter lease would expire before a batch is written."""
 
 
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Options of a run.
@@ -34,6 +37,8 @@ class Options:
         lease_seconds: how long a lease lasts without renewal.
         wait_seconds: how long to wait for a lease that somebody else holds.
         max_drift_seconds: how far in the future a stamp may lie.
+        tombstone_grace: how long deletes stay logged although all known replicas have them: seconds, or a number with
+            a unit, such as "30d". It should exceed the age of the backups that are restored.
         on_progress: called after each batch.
     """
 
@@ -45,8 +50,10 @@ class Options:
     lease_seconds: float = 60.0
     wait_seconds: float = 10.0
     max_drift_seconds: float = 86_400.0
+    tombstone_grace: str | float = "30d"
     on_progress: OnProgress | None = None
     budget: Budget = field(init=False)
+    grace_ms: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Check all options.
@@ -76,3 +83,21 @@ class Options:
             message = f"max_delete must be a number of keys or a percentage such as '60%', not {self.max_delete!r}"
             raise UsageError(message) from None
         object.__setattr__(self, "budget", budget)
+        object.__setattr__(self, "grace_ms", _milliseconds(self.tombstone_grace))
+
+
+def _milliseconds(grace: str | float) -> int:
+    """Return a time that is given in seconds, or as a number with a unit.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    number, unit = (grace[:-1], grace[-1:]) if isinstance(grace, str) else (grace, "s")
+    try:
+        seconds = float(number) * UNIT_SECONDS[unit]
+    except (KeyError, TypeError, ValueError):
+        seconds = -1.0
+    if not 0 <= seconds < inf or isinstance(grace, bool):
+        message = f"tombstone_grace must be a number of seconds, or one with a unit such as '30d', not {grace!r}"
+        raise UsageError(message)
+    return int(seconds * 1000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.environment import utc
 from kvsync.storages.contract import Tier
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from kvsync.types import Conflict
 
-__all__ = ["Life", "MissingKey", "Progress", "SyncResult", "UnreadableKey"]
+__all__ = ["Life", "MaybeDeleted", "MissingKey", "Progress", "SyncResult", "UnreadableKey"]
 
 
 class MissingKey(NamedTuple):
@@ -57,6 +58,35 @@ class Life(NamedTuple):
         return f"{self.storage} was restored from a backup or copied; {keys}, {conflicts}"
 
 
+class MaybeDeleted(NamedTuple):
+    """Values of one side that the other does not have, and may have deleted: it no longer remembers so old deletes.
+
+    The values stay, and are copied; delete them again if they were deleted.
+
+    Attributes:
+        storage: the name of the storage that held them.
+        peer: the name of the other one.
+        side: which of the two held them.
+        before: up to when the other one has forgotten its deletes; wall-clock seconds.
+        keys: ascending.
+    """
+
+    storage: str
+    peer: str
+    side: str
+    before: float
+    keys: list[str]
+
+    def __str__(self) -> str:
+        """Return a sentence for people."""
+        count = len(self.keys)
+        values = "1 value" if count == 1 else f"{count} values"
+        return (
+            f"{values} of {self.storage} {'was' if count == 1 else 'were'} not in {self.peer}, which no longer "
+            f"remembers its deletes up to {utc(self.before)}; delete what was deleted there once more"
+        )
+
+
 class Progress(NamedTuple):
     """How far a run is: `done` of `total` changes are applied, in one `direction` ("push" or "pull")."""
 
@@ -79,6 +109,7 @@ class SyncResult:
         committed: local changes logged by this run, in the source and in the target.
         conflicts: every key that both sides had changed, with the decision.
         missing: keys whose newest value one side does not hold, and why.
+        maybe_deleted: values of one side that the other may have deleted before it forgot so.
         lives: storages that turned out to have been restored or copied.
         unreadable: keys where a scan found something that it could not read, and why.
         operations: how often each storage operation was called, by side and name.
@@ -97,6 +128,7 @@ class SyncResult:
     conflicts: list[Conflict] = field(default_factory=list)
     missing: list[MissingKey] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
+    maybe_deleted: list[MaybeDeleted] = field(default_factory=list)
     unreadable: list[UnreadableKey] = field(default_factory=list)
     operations: dict[str, Counter[str]] = field(default_factory=dict)
     guarantee: Tier = Tier.ADVISORY

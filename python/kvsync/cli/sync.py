@@ -13,7 +13,7 @@ from kvsync.cli.conflicts import conflict_lines, restore_commands
 from kvsync.cli.json_fields import conflict_fields, key_fields
 from kvsync.cli.left_behind import left_behind, left_lines
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, flag
-from kvsync.cli.output import Output, counted
+from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
@@ -43,6 +43,7 @@ def sync(
     dry_run: Annotated[bool, flag(help="Count what would be done, and write nothing.")] = False,
     lease: LeaseOptions = NO_LEASE,
     max_drift_seconds: Annotated[float, Parameter(help="How far in the future a change may be stamped.")] = 86_400.0,
+    tombstone_grace: Annotated[str, Parameter(help="How long deletes stay logged that all replicas have.")] = "30d",
     output: Output = PLAIN,
 ) -> int:
     """Make two storages equal, both ways, moving only what changed.
@@ -71,6 +72,7 @@ def sync(
             lease_seconds=lease.lease_seconds,
             wait_seconds=lease.wait_seconds,
             max_drift_seconds=max_drift_seconds,
+            tombstone_grace=tombstone_grace,
             on_progress=on_progress,
         )
     seconds = time.perf_counter() - started
@@ -95,6 +97,11 @@ def _fields(result: SyncResult, seconds: float, *, dry_run: bool) -> dict[str, o
             for conflict in result.conflicts
         ],
         "missing": [key_fields(missing) for missing in result.missing],
+        "restored": [{"storage": redact(life.storage), "compared": life.compared} for life in result.lives],
+        "maybe_deleted": [
+            {"storage": redact(each.storage), "peer": redact(each.peer), "before": each.before, "keys": each.keys}
+            for each in result.maybe_deleted
+        ],
         "unreadable": [key_fields(unreadable) for unreadable in result.unreadable],
         "operations": {side: dict(counter) for side, counter in result.operations.items()},
         "guarantee": result.guarantee,
@@ -122,9 +129,13 @@ def _lines(result: SyncResult, *, dry_run: bool) -> Iterator[str]:
 def _alarms(result: SyncResult, policy: str, *, dry_run: bool) -> Iterator[str]:
     yield from conflict_lines(result.conflicts, result.source, result.target, policy, planned=dry_run)
     yield from left_lines(result.missing, result.unreadable)
+    for doubt in result.maybe_deleted:
+        yield f"  check      {redact(str(doubt))}"
+        yield from first_of((f"             {key!r}" for key in doubt.keys), len(doubt.keys))
 
 
 def _last_lines(result: SyncResult, seconds: float, *, dry_run: bool) -> Iterator[str]:
+    yield from (f"  restored   {redact(str(life))}" for life in result.lives)
     yield from expiry_line(result.expiry_ignored)
     yield from place_lines(result.created, result.notes, result.hint, will=dry_run)
     yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'defined by its adapter')}"

@@ -38,6 +38,7 @@ FIELDS = (
     "peers",
     "gone",
     "collected",
+    "collected_ms",
     "intents",
     "garbage",
     "digest",
@@ -59,6 +60,8 @@ class SegmentEntry(NamedTuple):
         name: of the object, below `.kvsync/`.
         maxima: (origin, greatest stamp), ascending by origin.
         length: number of changes.
+        passing: (origin, least stamp) of those that leave nothing some day: deletes, and values that expire.
+        passing_length: how many these are.
         size: bytes of the encoded segment.
         checksum: of the encoded segment.
         inline: the encoded segment, where the manifest holds it; else None.
@@ -67,14 +70,25 @@ class SegmentEntry(NamedTuple):
     name: str
     maxima: tuple[tuple[int, int], ...]
     length: int
+    passing: tuple[tuple[int, int], ...]
+    passing_length: int
     size: int
     checksum: int
     inline: bytes | None
 
     @classmethod
-    def of(cls, name: str, maxima: Mapping[int, int], count: int, data: bytes, *, inline: bool) -> SegmentEntry:
-        """Describe the encoded segment `data`."""
-        return cls(name, tuple(_pairs(maxima)), count, len(data), checksum(data), data if inline else None)
+    def of(cls, name: str, segment: Segment, data: bytes, *, inline: bool) -> SegmentEntry:
+        """Describe a segment that was encoded as `data`."""
+        return cls(
+            name,
+            tuple(_pairs(segment.maxima)),
+            len(segment),
+            tuple(_pairs(segment.passing)),
+            segment.tombstones + segment.expiring,
+            len(data),
+            checksum(data),
+            data if inline else None,
+        )
 
 
 class RememberedIntent(NamedTuple):
@@ -96,7 +110,8 @@ class Manifest(NamedTuple):
         segments: oldest to newest.
         peers: {replica: what it has acknowledged} of each known one, also of those that only peers have met.
         gone: {replica: why} of ids that no storage goes by any more (`kvsync.replica.peers`).
-        collected: {origin: greatest stamp} of the deletes that are no longer logged here.
+        collected: {origin: greatest stamp} of the changes that left nothing, and are no longer logged here.
+        collected_ms: when a large log was last searched for such changes, in wall-clock milliseconds.
         intents: of holders that lost their lease.
         garbage: names of objects to remove.
         digest: of the newest changes, 16 bytes, or None where it is not known.
@@ -113,6 +128,7 @@ class Manifest(NamedTuple):
     peers: Mapping[int, Peer] = MappingProxyType({})
     gone: Mapping[int, int] = MappingProxyType({})
     collected: Mapping[int, int] = MappingProxyType({})
+    collected_ms: int = 0
     intents: tuple[RememberedIntent, ...] = ()
     garbage: tuple[str, ...] = ()
     digest: bytes | None = None
@@ -178,6 +194,7 @@ class Manifest(NamedTuple):
                 ],
                 "gone": _pairs(self.gone),
                 "collected": _pairs(self.collected),
+                "collected_ms": self.collected_ms,
                 "intents": self.intents,
                 "garbage": self.garbage,
                 "digest": self.digest,
@@ -218,10 +235,11 @@ class _Reader:
             nonce=self.fixed("nonce", NONCE_BYTES),
             clock=self.uint("clock"),
             knowledge=self.knowledge(),
-            segments=tuple(self.segment(row) for row in self.rows("segments", 6)),
+            segments=tuple(self.segment(row) for row in self.rows("segments", 8)),
             peers=self.peers(),
             gone=self.gone(),
             collected=self.vector(self.fields["collected"], "collected"),
+            collected_ms=self.uint("collected_ms"),
             intents=tuple(self.intent(row) for row in self.rows("intents", 2)),
             garbage=self.names("garbage"),
             digest=None if self.fields["digest"] is None else self.fixed("digest", NONCE_BYTES),
@@ -315,12 +333,22 @@ class _Reader:
         return gone
 
     def segment(self, row: list[object]) -> SegmentEntry:
-        name, maxima, length, size, check, inline = row
-        if type(name) is not str or not (is_uint(length) and is_uint(size) and is_uint(check)):
+        name, maxima, length, passing, passing_length, size, check, inline = row
+        if type(name) is not str:
             raise self.error("segments")
         if inline is not None and (type(inline) is not bytes or len(inline) != size or checksum(inline) != check):
             raise self.error("segments")
-        return SegmentEntry(name, tuple(self.vector(maxima, "segments").items()), length, size, check, inline)
+        greatest, least = (tuple(self.vector(pairs, "segments").items()) for pairs in (maxima, passing))
+        return SegmentEntry(
+            name,
+            greatest,
+            self.number(length, "segments"),
+            least,
+            self.number(passing_length, "segments"),
+            self.number(size, "segments"),
+            self.number(check, "segments"),
+            inline,
+        )
 
     def intent(self, row: list[object]) -> RememberedIntent:
         name, until_ms = row

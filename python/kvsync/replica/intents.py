@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvsync.index.histories import unpack_note
 from kvsync.replica.history import History, VectorException
+from kvsync.replica.points import branch_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,20 +56,25 @@ class FoundIntent(NamedTuple):
         """Whether the changes were made here; that run may have been the first one, under an id that nobody knows."""
         return not self.giver.chains and not self.giver.exceptions
 
-    def as_logged(self, change: Change) -> Change | None:
-        """Return one of the changes as it may be logged, or None where its giver could not prove that it is known."""
-        if self.is_own:
-            return change._replace(origin=self.own)
-        return change if self.giver.point_at(*change.dot) is not None else None
+    def logged(self, changes: Iterable[Change], known: History) -> tuple[list[Change], list[VectorException]]:
+        """Return those of its changes that may be logged, by the names that they get, and the exceptions they become.
 
-    def exceptions(self, changes: Iterable[Change]) -> list[VectorException]:
-        """Return the exceptions that some of the changes become; none where they were made here."""
-        points = ((change, self.giver.point_at(*change.dot)) for change in changes)
-        return [
-            VectorException(change.origin, change.stamp, change.stamp, point)
-            for change, point in points
-            if point is not None
-        ]
+        What was made here becomes our own, and no exception. Of others, a change that our history reaches and cannot
+        prove is of another life; one that its giver could not prove stays out.
+        """
+        if self.is_own:
+            return [change._replace(origin=self.own) for change in changes], []
+        logged: list[Change] = []
+        exceptions: list[VectorException] = []
+        for change in changes:
+            point = self.giver.point_at(*change.dot)
+            if point is None:
+                continue
+            is_other = known.reaches(change.origin) >= change.stamp and point not in known.chains[change.origin]
+            origin = branch_name(change.origin, point) if is_other else change.origin
+            logged.append(change._replace(origin=origin))
+            exceptions.append(VectorException(origin, change.stamp, change.stamp, point))
+        return logged, exceptions
 
 
 def remembered_intents(log: Log) -> list[tuple[FoundIntent, int]]:

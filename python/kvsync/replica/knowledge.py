@@ -155,6 +155,19 @@ class Knowledge(NamedTuple):
         missing, unreconciled = self._supersede(self.missing, replacing, applied)
         return Knowledge(history, _by_key(missing), unreconciled)
 
+    def restamp(self, local: Segment, *, replica: int, mark: int) -> Knowledge:
+        """Take in changes that get a fresh stamp of `replica`, and leave what they left before.
+
+        What is missing stays so, under its new name.
+        """
+        history = self.history.committed(replica, local.maxima[replica], mark)
+        rows = local.find([entry.change.key for entry in self.missing])
+        missing = tuple(
+            entry if row is None else entry._replace(change=Change._make(row))
+            for entry, row in zip(self.missing, rows, strict=True)
+        )
+        return Knowledge(history, missing, self.unreconciled)
+
     def renamed(self, renames: Collection[Rename]) -> Knowledge:
         """Give changes that are named here the names that they get in the log."""
         missing = [entry._replace(change=_renamed(entry.change, renames)) for entry in self.missing]

@@ -13,14 +13,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.replica.collection import merged_floor
 from kvsync.replica.peers import Peer, merged_gone, merged_peers
 from kvsync.replica.points import common
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kvsync.index.manifest import Manifest
     from kvsync.replica.history import History, Rename
 
-__all__ = ["Standing", "compare", "digests_differ", "has_second_life", "having_met"]
+__all__ = ["Met", "Standing", "compare", "digests_differ", "has_second_life", "having_met"]
+
+
+class Met(NamedTuple):
+    """Another replica that one meets in a run.
+
+    Attributes:
+        name: of its storage, for people.
+        manifest: as it stood.
+        history: what it knows, by what this run knows.
+        is_level: both know the same now, so what one of them has collected binds the other, too.
+    """
+
+    name: str
+    manifest: Manifest
+    history: History
+    is_level: bool
 
 
 class Standing(NamedTuple):
@@ -29,12 +48,14 @@ class Standing(NamedTuple):
     Attributes:
         replica: its id so far.
         history: what it claims to know from now on.
+        collected: its floor from now on (`kvsync.replica.collection`).
         renames: its logged changes that get another origin.
         needs_id: it has to go on under a fresh id.
     """
 
     replica: int
     history: History
+    collected: Mapping[int, int]
     renames: tuple[Rename, ...] = ()
     needs_id: bool = False
 
@@ -47,9 +68,15 @@ class Standing(NamedTuple):
         """Make a branch of what this replica knows of an origin and cannot prove to the other."""
         proven = common(self.history.chains[origin], other.history.chains[origin])
         history, rename = self.history.branched(origin, proven)
-        return self._replace(
-            history=history, renames=(*self.renames, rename), needs_id=self.needs_id or origin == self.replica
-        )
+        collected = dict(self.collected)
+        floor = collected.pop(origin, 0)
+        if floor >= rename.first:
+            collected[rename.name] = max(floor, collected.get(rename.name, 0))
+            floor = rename.first - 1
+        if floor > 0:
+            collected[origin] = floor
+        needs_id = self.needs_id or origin == self.replica
+        return Standing(self.replica, history, collected, (*self.renames, rename), needs_id)
 
     def settled(self, other: Standing) -> Standing:
         """Hold the exceptions against the other's history."""
@@ -69,7 +96,8 @@ class Standing(NamedTuple):
 
 def compare(source: Manifest, target: Manifest) -> tuple[Standing, Standing]:
     """Compare what two replicas know of every history, and return what becomes of each of them."""
-    one, other = Standing(source.replica, source.history), Standing(target.replica, target.history)
+    one = Standing(source.replica, source.history, source.collected)
+    other = Standing(target.replica, target.history, target.collected)
     for origin in sorted(one.history.chains.keys() & other.history.chains.keys()):
         mine, theirs = one.history.chains[origin], other.history.chains[origin]
         if mine[-1] == theirs[-1]:
@@ -99,10 +127,11 @@ def has_second_life(own: Standing, other: Standing) -> bool:
     return own.needs_id or any(rename.origin == own.replica for rename in other.renames)
 
 
-def having_met(manifest: Manifest, name: str, met: Manifest) -> Manifest:
-    """Return the manifest of a replica that knows the same as another one now, with what that one knows of peers."""
-    gone = merged_gone(manifest.gone, met.gone)
-    others = {replica: peer for replica, peer in met.peers.items() if replica != manifest.replica}
-    seen = max(manifest.clock, met.clock, *manifest.cover.vector.values(), 0)
-    others[met.replica] = Peer(name, seen, manifest.history.entries)
-    return manifest._replace(peers=merged_peers(manifest.peers, others, gone), gone=gone)
+def having_met(manifest: Manifest, met: Met) -> Manifest:
+    """Return the manifest of a replica that has met another one, with what that one knows of peers."""
+    gone = merged_gone(manifest.gone, met.manifest.gone)
+    others = {replica: peer for replica, peer in met.manifest.peers.items() if replica != manifest.replica}
+    seen = max(manifest.clock, met.manifest.clock, *manifest.cover.vector.values(), 0)
+    others[met.manifest.replica] = Peer(met.name, seen, met.history.entries)
+    collected = merged_floor(manifest.collected, met.manifest.collected) if met.is_level else manifest.collected
+    return manifest._replace(peers=merged_peers(manifest.peers, others, gone), gone=gone, collected=collected)

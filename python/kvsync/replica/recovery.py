@@ -78,7 +78,6 @@ def recover(log: Log, previous: PreviousHolder) -> None:
             log.fence(name if previous.may_write else "")
         return
     done, all_read = find_applied(log, intent.segment)
-    done = [logged for change in done if (logged := intent.as_logged(change)) is not None]
     # What cannot be read now may have been applied, too: a scan that can read it must not take it for a new change.
     remember = (previous.may_write or not all_read) and len(done) < len(intent.segment)
     log.adopt(name, intent, done, remember=remember)

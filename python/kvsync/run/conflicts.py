@@ -239,8 +239,9 @@ def decide(conflicts: Sequence[Conflict], policy: Policy, pair: Pair, now_ms: in
         for conflict in batch:
             if conflict.key in missing:
                 held[conflict.key] = None
-            # What one life decided stays decided, whoever is called source now: both lives may have met others since.
-            applied = "latest" if _is_of_a_branch(conflict) else policy
+            # Both lives may have met others since, where "source" and "target" meant somebody else.
+            overruled = policy in ("source", "target") and _is_of_a_branch(conflict)
+            applied = "latest" if overruled else policy
             _enter(verdicts, conflict, applied, held, anew=pair.in_doubt)
     return verdicts
 

@@ -15,7 +15,8 @@ from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, SameStor
 from kvsync.lease import Acquirer, Held, Lease, LeaseRecord, Previous
 from kvsync.probe import require_conditions
 from kvsync.process import Presence
-from kvsync.replica.lives import compare, digests_differ, has_second_life
+from kvsync.replica.collection import floor_above
+from kvsync.replica.lives import Standing, compare, digests_differ, has_second_life
 from kvsync.replica.log import Log
 from kvsync.replica.recovery import recover, require_no_remains
 from kvsync.replica.session import read_manifest
@@ -147,6 +148,20 @@ def identify(pair: Pair) -> Pair:
     return replace(pair, in_doubt=in_doubt, second_lives=tuple(found))
 
 
+def settle(pair: Pair) -> None:
+    """Hold what scans found late against the other side's history, as `identify` did with what was known before.
+
+    Raises:
+        LockLostError: a lease was taken over; nothing was written.
+    """
+    for side, other in ((pair.source, pair.target), (pair.target, pair.source)):
+        manifest = side.log.manifest
+        history, renames = manifest.history.settled(other.log.manifest.history)
+        if renames:
+            ensure_leased(side)
+            side.log.become(Standing(manifest.replica, history, manifest.collected, renames))
+
+
 # Acquiring
 
 
@@ -162,7 +177,7 @@ def _acquire(
             read_manifest(storage) if may_be_equal or storage.capabilities.lease_stays else None for storage in storages
         ]
         if may_be_equal and _nothing_to_do(*seen):
-            return Settled(any(found is not None and found[0].segments for found in seen))
+            return Settled(any(found is not None and found[0].history.chains for found in seen))
         outcome = _attempt_all(acquirers, seen, environment)
         if not isinstance(outcome, LockHeldError):
             return outcome
@@ -180,6 +195,8 @@ def _nothing_to_do(source: Found, target: Found) -> bool:
         return source is target
     one, other = source[0], target[0]
     if one.replica == other.replica or digests_differ(one, other):
+        return False
+    if floor_above(one, other) or floor_above(other, one):
         return False
     return one.knowledge.has_nothing_for(other.knowledge)
 
@@ -285,7 +302,7 @@ def _open(
     lease = leased.lease
     storage = lease.storage
     found = leased.found if leased.is_certain else read_manifest(storage)
-    log = Log(storage, environment, found, fresh_id=fresh_id)
+    log = Log(storage, environment, found, fresh_id=fresh_id, grace_ms=options.grace_ms)
     if found is None:
         require_no_remains(log)
         if storage.capabilities.conditions == "claimed":

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvsync.native import Segment
+from kvsync.replica.lives import Met
 from kvsync.run.lock import ensure_leased
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kvsync.environment import Environment
+    from kvsync.replica.history import History
     from kvsync.replica.intents import Intent
     from kvsync.replica.knowledge import Knowledge
     from kvsync.run.side import Side
@@ -83,12 +85,17 @@ def finalise(applied: Applied, peer: Side | None, environment: Environment, *, a
         applied.log,
         applied.knowledge,
         intent=applied.intent,
-        peer=None if peer is None else (peer.storage.name, peer.log.manifest),
+        peer=None if peer is None else _level(peer, applied.knowledge.history),
         inventory=inventory,
         lease=token,
     )
     if token and side.lease is not None:
         side.lease.mark_released()
+
+
+def _level(peer: Side, history: History) -> Met:
+    """Return the other side, which knows the same now."""
+    return Met(peer.storage.name, peer.log.manifest, history, is_level=True)
 
 
 def _release_token(side: Side) -> bytes:

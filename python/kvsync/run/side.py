@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kvsync.lease import Lease
     from kvsync.native import Given
     from kvsync.replica.log import Log
+    from kvsync.run.floor import Doubts
     from kvsync.scan import Scan
     from kvsync.storages.contract import Storage
 
@@ -62,6 +63,7 @@ class Pair:
     Attributes:
         source, target: the two sides.
         in_doubt: both claim to know the same and hold different values, so the two logs are compared in full.
+        doubts: values of which nobody can know whether they were deleted.
         second_lives: the sides that turned out to have been restored or copied.
     """
 
@@ -69,6 +71,7 @@ class Pair:
     target: Side
     in_doubt: bool = False
     second_lives: tuple[Label, ...] = ()
+    doubts: Sequence[Doubts] = ()
 
     def __iter__(self) -> Iterator[Side]:
         """Yield source and target."""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
 from kvsync.native import digest_values
-from kvsync.result import Life, MissingKey, SyncResult, UnreadableKey
+from kvsync.result import Life, MaybeDeleted, MissingKey, SyncResult, UnreadableKey
 from kvsync.run.commit import checked, commit_found, commit_given, find_changes
 from kvsync.run.delta import exchange_of
+from kvsync.run.floor import reconcile
 from kvsync.run.forecast import effective, still_missing
 from kvsync.run.intend import intend
-from kvsync.run.lock import Settled, ensure_leased, identify, lock, opened
+from kvsync.run.lock import Settled, ensure_leased, identify, lock, opened, settle
 from kvsync.run.pull import pull
 from kvsync.run.push import push
 from kvsync.run.release import Applied, finalise, release
@@ -175,9 +176,12 @@ def _commit(
         source, target = find_changes((source, target), options, environment)
     if basis is not None and basis.scans != (_fingerprint(source), _fingerprint(target)):
         raise _stale("values in one of the storages have changed")
-    source, target = commit_found(source), commit_found(target)
+    pair = replace(pair, source=commit_found(source), target=commit_found(target))
+    settle(pair)
+    pair = replace(pair, doubts=reconcile(pair, environment))
+    source, target = pair
     last = not pair.in_doubt and not options.scan and _are_settled(source.log.manifest, target.log.manifest)
-    return replace(pair, source=commit_given(source, changes, environment, last=last), target=target)
+    return replace(pair, source=commit_given(source, changes, environment, last=last, peer=target))
 
 
 def _are_settled(source: Manifest, target: Manifest) -> bool:
@@ -198,7 +202,7 @@ def _stale(why: str) -> StalePlanError:
 
 
 def _is_logged(pair: Pair) -> bool:
-    return any(side.log.manifest.segments for side in pair)
+    return any(side.log.manifest.history.chains for side in pair)
 
 
 def _hint(source: Storage, target: Storage) -> str:
@@ -233,6 +237,11 @@ def _result(
     result.conflicts = exchange.conflicts
     compared = sum(len(inbound.log) for inbound in (exchange.to_source, exchange.to_target))
     sides = [side for side in pair if side.label in pair.second_lives]
+    names = {side.label: side.storage.name for side in pair}
+    result.maybe_deleted = [
+        MaybeDeleted(names[label], names["target" if label == "source" else "source"], label, before_ms / 1000, keys)
+        for label, before_ms, keys in pair.doubts
+    ]
     result.lives = [Life(side.storage.name, side.label, compared, len(exchange.conflicts)) for side in sides]
     result.unreadable = [
         UnreadableKey(key, side.label, reason)

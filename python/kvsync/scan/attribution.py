@@ -68,13 +68,14 @@ def late_writes(
     exceptions: dict[str, list[VectorException]] = {}
     intents = remembered_intents(log)
     newest = log.newest(candidates) if intents else []
-    cover = log.manifest.cover
+    history = log.manifest.history
     for intent, lost_ms in intents:
-        for row, logged in zip(intent.segment.find(candidates), newest, strict=True):
-            change = None if row is None else intent.as_logged(Change._make(row))
-            if change is None or cover.covers(*change.dot) or (logged is not None and change.order <= logged.order):
-                continue
-            if found(change, lost_ms):
-                done[change.key] = change
-                exceptions[change.key] = intent.exceptions([change])
+        for row, newest_row in zip(intent.segment.find(candidates), newest, strict=True):
+            logged, spans = intent.logged([] if row is None else [Change._make(row)], history)
+            for change in logged:
+                is_known = history.cover.covers(*change.dot)
+                is_beaten = newest_row is not None and change.order <= newest_row.order
+                if not is_known and not is_beaten and found(change, lost_ms):
+                    done[change.key] = change
+                    exceptions[change.key] = spans
     return list(done.values()), [span for spans in exceptions.values() for span in spans]

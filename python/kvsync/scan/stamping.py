@@ -69,7 +69,7 @@ class Times(NamedTuple):
         """Sort what a scan found."""
         times = list(zip(side.modified_ms, side.puts, strict=True))
         undated = [key for time, key in times if time is None]
-        old, recent = (undated, []) if not side.log.manifest.segments else ([], undated)
+        old, recent = (undated, []) if not side.log.manifest.history.chains else ([], undated)
         recent += [key for time, key in times if time is not None and time > now_ms]
         dated = sorted((time, key) for time, key in times if time is not None and time <= now_ms)
         return cls(old, dated, [*recent, *side.deletes])

@@ -1,8 +1,8 @@
 //! Sorted changes merged: the greatest change of each key wins.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
 use crate::build::Builder;
 use crate::cover::Span;
@@ -140,6 +140,35 @@ impl View<'_> {
             }
         }
         builder.finish()
+    }
+
+    /// The same changes without those that leave nothing and that nobody needs any more, and the greatest stamp of each
+    /// origin among these.
+    ///
+    /// Such a change is a delete, or a value that had expired by `expired_ms`, of an origin and up to a stamp in
+    /// `limits`, whose key is not in `keep`.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) where a column passes 4 GiB.
+    pub fn collected(
+        &self,
+        limits: &BTreeMap<u64, u64>,
+        expired_ms: u64,
+        keep: &HashSet<&[u8]>,
+    ) -> Result<(Segment<Vec<u8>>, BTreeMap<u64, u64>)> {
+        let mut builder = Builder::default();
+        let mut collected = BTreeMap::new();
+        for row in self {
+            let leaves_nothing = row.deletes() || (0 < row.expires && row.expires <= expired_ms);
+            let allowed = limits.get(&row.origin).is_some_and(|limit| row.stamp <= *limit);
+            if leaves_nothing && allowed && !keep.contains(row.key) {
+                let greatest = collected.entry(row.origin).or_insert(0);
+                *greatest = row.stamp.max(*greatest);
+            } else {
+                builder.push(&row);
+            }
+        }
+        Ok((builder.finish()?, collected))
     }
 
     /// The same changes, with another origin for those in some spans; of several spans that hold a change the first

@@ -1,5 +1,6 @@
 //! The columns of a segment, and a walk over its changes in key order.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::column::{self, Column};
@@ -72,6 +73,20 @@ impl<'a> View<'a> {
         let layout = self.layout;
         let origins = layout.origins.iter().copied();
         origins.zip(layout.maxima.iter().copied())
+    }
+
+    /// The least stamp of each origin among deletes and values that expire, ascending by origin.
+    #[must_use]
+    pub fn passing(&self) -> BTreeMap<u64, u64> {
+        let mut least = BTreeMap::new();
+        if self.tombstones() + self.expiring() == 0 {
+            return least;
+        }
+        for row in self.iter().filter(|row| row.deletes() || row.expires != 0) {
+            let stamp = least.entry(row.origin).or_insert(row.stamp);
+            *stamp = row.stamp.min(*stamp);
+        }
+        least
     }
 
     /// The least stamp, 0 where there is none.

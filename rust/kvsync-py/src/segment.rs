@@ -1,6 +1,6 @@
 //! `Segment`: an immutable sorted set of changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
 use kvsync_core::{BatchLimits, NewValues, Provenance, Row, Span, View};
@@ -173,6 +173,11 @@ impl Segment {
     }
 
     #[getter]
+    fn passing(&self) -> BTreeMap<u64, u64> {
+        self.view().passing()
+    }
+
+    #[getter]
     fn stamp_min(&self) -> u64 {
         self.view().stamp_min()
     }
@@ -259,6 +264,22 @@ impl Segment {
         let keys = arguments::keys(&items)?;
         let view = self.view();
         built(py.detach(|| view.without(&keys)))
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
+    fn collected(
+        &self,
+        py: Python<'_>,
+        limits: BTreeMap<u64, u64>,
+        expired_ms: u64,
+        keep: &Bound<'_, PySequence>,
+    ) -> PyResult<(Self, BTreeMap<u64, u64>)> {
+        let items = arguments::items(keep)?;
+        let keep: HashSet<&[u8]> = arguments::keys(&items)?.into_iter().map(str::as_bytes).collect();
+        let view = self.view();
+        let found = py.detach(|| view.collected(&limits, expired_ms, &keep));
+        let (segment, collected) = found.map_err(raise)?;
+        Ok((segment.into(), collected))
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]

@@ -1,0 +1,161 @@
+"""Rewriting: the next manifest of a log made from the one before, its segments listed, merged, renamed or collected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+from kvsync.index import compaction
+from kvsync.index.manifest import SegmentEntry
+from kvsync.index.objects import segment_name, store_if
+from kvsync.native import Segment
+from kvsync.replica import collection
+from kvsync.replica.points import is_branch
+from kvsync.storages.contract import ObjectMismatch
+from kvsync.types import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kvsync.environment import Environment
+    from kvsync.index.manifest import Manifest
+    from kvsync.replica.history import Rename
+    from kvsync.replica.segments import Segments
+    from kvsync.storages.contract import Storage
+
+__all__ = ["Rewriting"]
+
+COMPRESS_COUNT = 2000
+"""Segments of fewer changes are stored uncompressed: most of their bytes are digests, and compressing the rest takes
+longer than sending it. Compaction merges them into larger ones."""
+
+
+class Rewriting:
+    """Makes manifests, and stores the segments that they list and are too large for them.
+
+    Args:
+        storage: where the log lives.
+        environment: gives it time and randomness.
+        segments: those that are read or written in this run.
+        dry: nothing is stored.
+    """
+
+    def __init__(self, storage: Storage, environment: Environment, segments: Segments, *, dry: bool) -> None:
+        self._storage = storage
+        self._environment = environment
+        self._segments = segments
+        self._dry = dry
+
+    # Segments
+
+    def encoded(self, name: str, segment: Segment, note: bytes = b"") -> bytes:
+        """Return a segment as it is stored in this storage."""
+        remote = self._storage.capabilities.distance == "network"
+        return segment.encode(name, remote and len(segment) >= COMPRESS_COUNT, note)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Store a new object.
+
+        Raises:
+            StorageError: it is there already.
+        """
+        if self._dry:
+            return
+        try:
+            store_if(self._storage, name, data, ABSENT)
+        except ObjectMismatch:
+            message = f"{name} already exists, left by an interrupted run; run again to recover it"
+            raise StorageError(message, storage=self._storage.name) from None
+
+    def listing(self, manifest: Manifest, segment: Segment, name: str = "") -> Manifest:
+        """Return the manifest with one more segment, after storing it unless it is small."""
+        name = name or self._fresh_name(manifest)
+        data = self.encoded(name, segment)
+        inline = len(data) <= compaction.INLINE_BYTES_MAX
+        if not inline:
+            self.create(name, data)
+        return self._with_entry(manifest, segment, SegmentEntry.of(name, segment, data, inline=inline))
+
+    def listing_stored(self, manifest: Manifest, segment: Segment, name: str, data: bytes) -> Manifest:
+        """Return the manifest with one more segment, which is stored already."""
+        inline = len(data) <= compaction.INLINE_BYTES_MAX
+        manifest = manifest._replace(garbage=(*manifest.garbage, name)) if inline else manifest
+        return self._with_entry(manifest, segment, SegmentEntry.of(name, segment, data, inline=inline))
+
+    def _with_entry(self, manifest: Manifest, segment: Segment, entry: SegmentEntry) -> Manifest:
+        self._segments.keep(entry, segment)
+        clock = max(manifest.clock, segment.stamp_max)
+        return manifest._replace(segments=(*manifest.segments, entry), clock=clock)
+
+    def _fresh_name(self, manifest: Manifest) -> str:
+        # Random, so that a holder that lost its lease can never write an object that we list.
+        return segment_name(manifest.generation + 1, self._environment.random.getrandbits(63) + 1)
+
+    # Whole manifests
+
+    def merged(self, manifest: Manifest, start: int, stop: int) -> Manifest:
+        """Return the manifest with segments [start, stop) as one."""
+        segments = self._segments.of(manifest.segments[start:stop])
+        return self._replacing(manifest, start, stop, Segment.merge(segments))
+
+    def settled(self, manifest: Manifest) -> Manifest:
+        """Return the manifest with its exceptions held against its own history, and without points to spare."""
+        history, renames = manifest.history.settled(manifest.history)
+        manifest = self.renamed(manifest, renames)
+        peers = manifest.peers.values()
+        history = history.thinned(manifest.replica, lambda origin: {peer.entries.get(origin) for peer in peers})
+        return manifest._replace(knowledge=manifest.knowledge._replace(history=history))
+
+    def renamed(self, manifest: Manifest, renames: Sequence[Rename]) -> Manifest:
+        """Return the manifest with other origins for some changes, in its log and in what it says of single ones."""
+        if not renames:
+            return manifest
+        manifest = manifest._replace(knowledge=manifest.knowledge.renamed(renames))
+        affected = (any(_reaches(entry, rename) for rename in renames) for entry in manifest.segments)
+        start = next((i for i, is_affected in enumerate(affected) if is_affected), len(manifest.segments))
+        if start == len(manifest.segments):
+            return manifest
+        segment = Segment.merge(self._segments.of(manifest.segments[start:])).renamed(renames)
+        return self._replacing(manifest, start, len(manifest.segments), segment)
+
+    def tidied(self, manifest: Manifest) -> Manifest:
+        """Return the manifest with its tiers merged."""
+        manifest = self._without_forgotten(manifest)
+        while span := compaction.merges(manifest.segments) or compaction.overflow(manifest.segments):
+            manifest = self.merged(manifest, *span)
+        return manifest
+
+    def collected(self, manifest: Manifest, grace_ms: int) -> Manifest:
+        """Return the manifest without changes that left nothing, and that all replicas have known for long enough."""
+        now_ms = self._environment.now_ms()
+        known = collection.limits(manifest, collection.stamp_of(now_ms - grace_ms))
+        if self._dry or not collection.is_due(manifest, known, now_ms, grace_ms):
+            return manifest
+        segments = self._segments.of(manifest.segments)
+        segment, floor = collection.collect(self._storage, manifest, segments, known, now_ms - grace_ms)
+        manifest = manifest._replace(collected=floor, collected_ms=now_ms)
+        return self._replacing(manifest, 0, len(manifest.segments), segment)
+
+    def _without_forgotten(self, manifest: Manifest) -> Manifest:
+        """Merge segments that name a branch which the history no longer has.
+
+        What names it is beaten there, but would be taken for news until it is merged away.
+        """
+        known = manifest.history.chains.keys() | manifest.named_origins
+        forgotten = {origin for origin in manifest.listed_origins - known if is_branch(origin)}
+        if not forgotten:
+            return manifest
+        names = (forgotten & dict(entry.maxima).keys() for entry in manifest.segments)
+        start = next(i for i, found in enumerate(names) if found)
+        return self.merged(manifest, start, len(manifest.segments))
+
+    def _replacing(self, manifest: Manifest, start: int, stop: int, segment: Segment) -> Manifest:
+        """Return the manifest with another segment, if it has changes, in place of segments [start, stop)."""
+        old = (entry.name for entry in manifest.segments[start:stop] if entry.inline is None)
+        rest = manifest._replace(segments=manifest.segments[:start], garbage=(*manifest.garbage, *old))
+        listed = self.listing(rest, segment) if len(segment) else rest
+        return listed._replace(segments=(*listed.segments, *manifest.segments[stop:]))
+
+
+def _reaches(entry: SegmentEntry, rename: Rename) -> bool:
+    return any(origin == rename.origin and stamp >= rename.first for origin, stamp in entry.maxima)
