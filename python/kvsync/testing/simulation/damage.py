@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from kvsync.testing.simulation.ghosts import Holding
+from kvsync.testing.simulation.ghosts import NOTHING, Holding
 from kvsync.types import ANY
 
 if TYPE_CHECKING:
@@ -15,17 +15,23 @@ if TYPE_CHECKING:
 
 __all__ = ["damage", "forget_index", "remember_objects"]
 
+LOG = frozenset({"manifest", "segment", "inventory"})
+DAMAGED = {"flip": LOG, "older": LOG, "remove": LOG, "swap": frozenset({"segment", "inventory"})}
+"""Which objects. With the manifest of another storage a storage claims a log that it never had, and only the budget
+tells: docs/correctness.md."""
+
 
 def damage(world: World, event: Damage) -> str:
     """Damage an object; return what was done in words, nothing if there was nothing to damage."""
     place, other = world.places[event.at], world.places[event.other]
     with closing(place.disk.open()) as storage, closing(other.disk.open()) as theirs:
-        names = [name for name in storage.objects() if name.partition("/")[0] in {"manifest", "segment", "inventory"}]
+        names = [name for name in storage.objects() if name.partition("/")[0] in DAMAGED[event.way]]
         if not names:
             return ""
         name = names[int(event.which * len(names))]
         done = _damage(world, event, name, storage, theirs)
-    place.is_damaged = place.is_damaged or bool(done)
+    if done:
+        place.is_damaged = place.was_damaged = True
     return f"in {place.name}, {done}" if done else ""
 
 
@@ -75,5 +81,7 @@ def forget_index(world: World, place: Place) -> None:
         storage.remove(storage.objects(), ANY)
     place.is_damaged = False
     place.holding = Holding(world.heads_of(place.disk.values(), {}, {}))
+    for key in place.holding.heads:
+        place.holding.hide(key, NOTHING)
     world.ghosts.destroyed(world.held())
     world.count("indexes removed")

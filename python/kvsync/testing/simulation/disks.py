@@ -174,8 +174,9 @@ class SqliteDisk(_FileDisk):
     def __init__(self, directory: str) -> None:
         os.makedirs(directory)
         self.path = os.path.join(directory, "values.db")
-        self.url = f"sqlite://{self.path}"
+        self.url = f"sqlite:///{self.path}"
         self._copies = 0
+        self._make()
 
     def copy(self) -> str:
         self._copies += 1
@@ -185,10 +186,20 @@ class SqliteDisk(_FileDisk):
         return copy
 
     def put_back(self, copy: str) -> None:
-        self.empty()
+        self._remove()
         shutil.copyfile(copy, self.path)
 
     def empty(self) -> None:
+        self._remove()
+        self._make()
+
+    def _make(self) -> None:
+        """Make the file, which the first write does otherwise: a backup needs one."""
+        with closing(self.open()) as storage:
+            storage.write(["made"], [b""])
+            storage.delete(["made"])
+
+    def _remove(self) -> None:
         for suffix in ("", "-wal", "-shm", "-journal"):
             if os.path.exists(self.path + suffix):
                 os.unlink(self.path + suffix)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import kvsync
 from kvsync.errors import ConflictError, IndexDamagedError, KvsyncError
 from kvsync.testing.faults import FaultError, Killed
-from kvsync.testing.simulation.damage import damage, forget_index
+from kvsync.testing.simulation.damage import damage, forget_index, remember_objects
 from kvsync.testing.simulation.events import (
     BackUp,
     Clone,
@@ -31,6 +32,7 @@ from kvsync.types import Delete, Put
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from kvsync.result import SyncResult
     from kvsync.testing.simulation.events import Crash, Event, Wrote
     from kvsync.testing.simulation.ghosts import Heads
     from kvsync.testing.simulation.wire import Wire
@@ -92,7 +94,7 @@ def _unlogged(world: World, place: Place, wrote: Wrote) -> None:
     before, known = holding.before[wrote.key], holding.unseen[wrote.key]
     # A delete of what nobody else saw leaves what was there before, or what kvsync had already taken the key for.
     undone = wrote.deletes and (world.ghosts.deleted(before) or world.ghosts.deleted(known))
-    holding.heads[wrote.key] = known if undone and only_here else frozenset({wrote.number})
+    holding.heads[wrote.key] = frozenset({wrote.number})
     if not undone and not (wrote.deletes and wrote.key in holding.doubtful):
         world.ghosts.happened(wrote.number)
 
@@ -155,9 +157,12 @@ def _sync(world: World, event: Sync) -> None:
     world.tell(event, meet(world, event)[1])
 
 
-def meet(world: World, event: Sync) -> tuple[Any, str]:
+def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
     """Sync two places; return the result, if the run came to its end, and what happened in words."""
     source, target = world.places[event.source], world.places[event.target]
+    if source.was_damaged or target.was_damaged:
+        # The index may know less than is there, and only a scan looks.
+        event = replace(event, scan=True)
     before = _try(world, source, event.given)
     held = source.holding.heads, target.holding.heads
 
@@ -249,6 +254,8 @@ def _taker(world: World, event: Sync, places: Sequence[Place]) -> Callable[[int]
 def _back_up(world: World, event: BackUp) -> None:
     place = world.places[event.at]
     world.back_up(event, place)
+    if any(isinstance(each, Damage) for each in world.history.events):
+        remember_objects(world, place)
     world.tell(event, f"{place.name} is backed up")
 
 
@@ -266,7 +273,7 @@ def _clone(world: World, event: Clone) -> None:
     place, model = world.places[event.at], world.places[event.of]
     if place.kind != model.kind:
         return
-    place.is_damaged = model.is_damaged
+    place.is_damaged, place.was_damaged = model.is_damaged, model.was_damaged
     world.restore(place, model.disk.copy(), model.holding, {})
     world.count("clones")
     world.tell(event, f"{place.name} is replaced by a copy of {model.name}, index and all")

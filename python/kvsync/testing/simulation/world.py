@@ -59,7 +59,8 @@ class Place:
 
     Attributes:
         holding: what it holds, as the simulator knows it.
-        is_damaged: its index was tampered with since it was last new.
+        is_damaged: its index was tampered with, and not removed since.
+        was_damaged: its index was ever tampered with since it was last new.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Place:
     skew: float = 0.0
     holding: Holding = field(default_factory=Holding)
     is_damaged: bool = False
+    was_damaged: bool = False
 
     @property
     def name(self) -> str:
@@ -77,7 +79,7 @@ class Place:
         """Let a new, empty storage take the place."""
         self.disk.empty()
         self.holding = Holding()
-        self.is_damaged = False
+        self.is_damaged = self.was_damaged = False
 
 
 @dataclass
