@@ -32,6 +32,9 @@ def damage(world: World, event: Damage) -> str:
         done = _damage(world, event, name, storage, theirs)
     if done:
         place.is_damaged = place.was_damaged = True
+        if name == "manifest":
+            # Nothing may be left that shows it, so this counts as the loss of what only the index told.
+            _forget(world, place)
     return f"in {place.name}, {done}" if done else ""
 
 
@@ -80,8 +83,12 @@ def forget_index(world: World, place: Place) -> None:
     with closing(place.disk.open()) as storage:
         storage.remove(storage.objects(), ANY)
     place.is_damaged = False
+    _forget(world, place)
+    world.count("indexes removed")
+
+
+def _forget(world: World, place: Place) -> None:
     place.holding = Holding(world.heads_of(place.disk.values(), {}, {}))
     for key in place.holding.heads:
         place.holding.hide(key, NOTHING)
     world.ghosts.destroyed(world.held())
-    world.count("indexes removed")

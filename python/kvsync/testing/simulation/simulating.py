@@ -139,7 +139,7 @@ def simulate(
     histories: int = 100,
     *,
     seed: int = 0,
-    storages: Sequence[str] = ("dict",),
+    storages: Sequence[str | MakeDisk] = ("dict",),
     hazards: Collection[Hazard] = HAZARDS,
     policies: Sequence[PolicyName] = POLICIES,
     raises: bool = True,
@@ -152,7 +152,7 @@ def simulate(
     Args:
         histories: how many.
         seed: the seed of the first one; the next one has the next number.
-        storages: which kinds: names in `DISKS`.
+        storages: which kinds: names in `DISKS`, or classes of disks of your own. A history has one kind, or a mix.
         hazards: what may go wrong: names in `HAZARDS`.
         policies: the conflict policies of the runs.
         raises: raise an error at the first history that breaks a promise; otherwise report all of them.
@@ -166,17 +166,22 @@ def simulate(
     >>> simulate(5, hazards=("crashes",)).histories
     5
     """
-    simulator = Simulator(Setting(tuple(storages), frozenset(hazards), tuple(policies)), DISKS)
+    disks = dict(_named(storage) for storage in storages)
+    simulator = Simulator(Setting(tuple(disks), frozenset(hazards), tuple(policies)), disks)
     report = Report()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", KvsyncWarning)
-        told: set[str] = set()
         for number in range(seed, seed + histories):
             failure = simulator.play(number, report, tells=raises)
             if failure is not None and raises:
                 raise SimulationError(failure)
-            told |= {failure.kind} if failure else set()
     return report
+
+
+def _named(storage: str | MakeDisk) -> tuple[str, MakeDisk]:
+    if isinstance(storage, str):
+        return storage, DISKS[storage]
+    return getattr(storage, "__name__", repr(storage)), storage
 
 
 def _numbered(world: World, ending: str) -> str:
