@@ -7,6 +7,8 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 WORKERS ?= 2
 
 HISTORIES ?= 100000
+# Not yet: restores, clones (docs/correctness.md, R2).
+HAZARDS ?= unlogged,crashes,newcomers,late,clocks,damage
 
 .PHONY: demo test test-rust test-python test-azure check bench fuzz simulate clean
 
@@ -37,6 +39,10 @@ bench: $(VENV)/built $(VENV)/group-bench benches/pouchdb/node_modules
 	KVSYNC_BENCH=full $(BIN)/python -m pytest -q -p no:cacheprovider benches
 
 simulate: $(VENV)/built
+	$(BIN)/python -m kvsync.testing.simulation --histories $(HISTORIES) --seed 1000000 --workers $(WORKERS) \
+		--storages dict,bucket,database --hazards $(HAZARDS)
+	$(BIN)/python -m kvsync.testing.simulation --histories $$(($(HISTORIES) / 100)) --seed 1000000 --workers $(WORKERS) \
+		--storages folder,sqlite,dict --hazards $(HAZARDS)
 	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS)
 	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS) --expiring
 

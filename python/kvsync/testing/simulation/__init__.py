@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from kvsync.testing.simulation.disks import DISKS, Disk, MakeDisk
+from kvsync.testing.simulation.disks import DISKS, Disk, FolderDisk, MakeDisk, SqliteDisk
 from kvsync.testing.simulation.schedule import HAZARDS, Hazard
 from kvsync.testing.simulation.simulating import Failure, Report, SimulationError, simulate
 
-__all__ = ["DISKS", "HAZARDS", "Disk", "Failure", "Hazard", "MakeDisk", "Report", "SimulationError", "simulate"]
+__all__ = [
+    "DISKS",
+    "HAZARDS",
+    "Disk",
+    "Failure",
+    "FolderDisk",
+    "Hazard",
+    "MakeDisk",
+    "Report",
+    "SimulationError",
+    "SqliteDisk",
+    "simulate",
+]
