@@ -190,3 +190,5 @@ class History:
     kinds: tuple[str, ...]
     edges: tuple[tuple[int, int], ...]
     events: tuple[Event, ...]
+    grace: str = "30d"
+    """The runs' `tombstone_grace`."""

@@ -170,7 +170,8 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         changes = [_change(wrote) for wrote in event.given]
         scans: dict[str, Any] = {"scan": True, "max_delete": "100%"} if event.scan else {"guard": event.guard}
         one, other = wires
-        return kvsync.sync(one, other, changes, conflict=event.conflict, max_drift_seconds=1e9, **scans, **options)
+        drift: dict[str, Any] = {"max_drift_seconds": 1e9, "tombstone_grace": world.history.grace}
+        return kvsync.sync(one, other, changes, conflict=event.conflict, **drift, **scans, **options)
 
     result, ending = _run(world, event, [source, target], event.crash, call)
     _settle_given(world, source, event.given, before, [source, target], finished=result is not None)

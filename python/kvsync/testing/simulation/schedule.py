@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["HAZARDS", "Hazard", "Setting", "draw"]
 
-Hazard: TypeAlias = Literal["unlogged", "crashes", "restores", "clones", "newcomers", "late", "clocks", "damage"]
+Hazard: TypeAlias = Literal[
+    "unlogged", "crashes", "restores", "clones", "newcomers", "late", "clocks", "collection", "damage"
+]
 HAZARDS: tuple[Hazard, ...] = get_args(Hazard)
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
 PLACES = (2, 3, 3, 4, 5, 6)
 EVENTS = (8, 15, 25, 40)
+GRACES = ("0s", "0s", "10s")
 PAUSES = (0.0, 0.001, 1.0, 1.0, 30.0)
 JUMPS = (-3600.0, -60.0, -0.5, 0.5, 60.0, 3600.0)
 
@@ -68,7 +71,9 @@ def draw(seed: int, setting: Setting) -> History:
     dealer = _Dealer(chance, setting, kinds, edges)
     for _ in range(chance.choice(EVENTS)):
         dealer.deal()
-    return History(seed, kinds, tuple(dict.fromkeys(tuple(sorted(edge)) for edge in edges)), tuple(dealer.events))  # type: ignore[misc]
+    pairs = tuple(dict.fromkeys((min(edge), max(edge)) for edge in edges))
+    grace = chance.choice(GRACES) if "collection" in setting.hazards else "30d"
+    return History(seed, kinds, pairs, tuple(dealer.events), grace)
 
 
 def _kinds(chance: random.Random, setting: Setting, count: int) -> tuple[str, ...]:

@@ -30,6 +30,15 @@ def take_down(world: World, result: SyncResult, source: Heads, target: Heads) ->
     for missing in result.missing:
         world.count("told missing")
         words.append(f"{missing.key} is missing in the {missing.side}")
+    for life in result.lives:
+        world.count("told restored")
+        words.append(f"the {life.side} was restored or copied")
+    for doubt in result.maybe_deleted:
+        held, peer = (source, target) if doubt.side == "source" else (target, source)
+        for key in doubt.keys:
+            world.count("told maybe deleted")
+            world.ghosts.told |= held.get(key, NOTHING) | peer.get(key, NOTHING)
+        words.append(f"{', '.join(doubt.keys)} of the {doubt.side} may have been deleted")
     return "; ".join(words)
 
 
