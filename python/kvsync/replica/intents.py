@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kvsync.native import Segment
-    from kvsync.replica.log import Log
     from kvsync.types import Change
 
-__all__ = ["LATE_WRITE_SECONDS", "FoundIntent", "Intent", "remembered_intents"]
+__all__ = ["LATE_WRITE_SECONDS", "FoundIntent", "Intent"]
 
 LATE_WRITE_SECONDS: Final = 600
 """How long after its lease was taken over a holder's last write may still land."""
@@ -75,14 +74,3 @@ class FoundIntent(NamedTuple):
             logged.append(change._replace(origin=origin))
             exceptions.append(VectorException(origin, change.stamp, change.stamp, point))
         return logged, exceptions
-
-
-def remembered_intents(log: Log) -> list[tuple[FoundIntent, int]]:
-    """Return the intents of holders that lost their lease and may still write, each with when they lost it.
-
-    The time is in wall-clock milliseconds.
-    """
-    now_ms = log.environment.now_ms()
-    current = [intent for intent in log.manifest.intents if intent.until_ms > now_ms]
-    loaded = [(log.load_intent(intent.name), intent.until_ms) for intent in current]
-    return [(intent, until_ms - LATE_WRITE_SECONDS * 1000) for intent, until_ms in loaded if intent is not None]

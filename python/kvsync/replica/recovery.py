@@ -13,6 +13,7 @@ from kvsync.digesting import Digested, digests
 from kvsync.expiry import may_be_gone
 from kvsync.index.objects import MANIFEST, damaged, segment_name
 from kvsync.lease import Previous
+from kvsync.replica.intents import LATE_WRITE_SECONDS
 from kvsync.storages.contract import has_expiry
 from kvsync.types import Change, Unreadable
 
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
     from kvsync.lease import PreviousHolder
     from kvsync.native import Segment
+    from kvsync.replica.intents import FoundIntent
     from kvsync.replica.log import Log
     from kvsync.storages.contract import Storage
 
-__all__ = ["FoundValue", "applied", "recover", "require_no_remains"]
+__all__ = ["FoundValue", "applied", "recover", "remembered_intents", "require_no_remains"]
 
 COMPARE_COUNT = 4096
 COMPARE_BYTES = 8 << 20
@@ -81,6 +83,17 @@ def recover(log: Log, previous: PreviousHolder) -> None:
     # What cannot be read now may have been applied, too: a scan that can read it must not take it for a new change.
     remember = (previous.may_write or not all_read) and len(done) < len(intent.segment)
     log.adopt(name, intent, done, remember=remember)
+
+
+def remembered_intents(log: Log) -> list[tuple[FoundIntent, int]]:
+    """Return the intents of holders that lost their lease and may still write, each with when they lost it.
+
+    The time is in wall-clock milliseconds.
+    """
+    now_ms = log.environment.now_ms()
+    current = [intent for intent in log.manifest.intents if intent.until_ms > now_ms]
+    loaded = [(log.load_intent(intent.name), intent.until_ms) for intent in current]
+    return [(intent, until_ms - LATE_WRITE_SECONDS * 1000) for intent, until_ms in loaded if intent is not None]
 
 
 def require_no_remains(log: Log) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.expiry import may_be_gone
-from kvsync.replica.intents import remembered_intents
-from kvsync.replica.recovery import applied
+from kvsync.replica.recovery import applied, remembered_intents
 from kvsync.storages.contract import has_expiry
 from kvsync.types import Change
 
