@@ -240,11 +240,12 @@ SEGMENT_FIELDS: Final = {
     "digest": bytes,
     "key_size": bytes,
     "key": bytes,
+    "note": bytes,
 }
 
 
-def encode_segment(rows: Sequence[Row], name: str, *, compress: bool = False) -> bytes:
-    """Return the one encoding of a set of changes under a name; `rows` ascend by key."""
+def encode_segment(rows: Sequence[Row], name: str, note: bytes = b"", *, compress: bool = False) -> bytes:
+    """Return the one encoding of a set of changes under a name, with a note; `rows` ascend by key."""
     if not ascending([row[0] for row in rows]):
         raise ValueError("rows have to ascend by key")
     keys = [row[0].encode() for row in rows]
@@ -265,12 +266,18 @@ def encode_segment(rows: Sequence[Row], name: str, *, compress: bool = False) ->
         "digest": b"".join(row[5] for row in rows),
         "key_size": pack_numbers([len(key) for key in keys]),
         "key": b"".join(keys),
+        "note": note,
     }
     return seal(KIND_SEGMENT, msgpack.packb(body), compress=compress)
 
 
 def decode_segment(data: bytes, name: str) -> Segment:
     """Return the rows of a segment after every check that the format asks for."""
+    return decode_noted(data, name)[0]
+
+
+def decode_noted(data: bytes, name: str) -> tuple[Segment, bytes]:
+    """Return the rows of a segment, and what it notes beside them."""
     body = unpack(unseal(KIND_SEGMENT, data), name, SEGMENT_FIELDS)
     count, flags = body["count"], body["flags"]
     if len(flags) != count:
@@ -286,7 +293,7 @@ def decode_segment(data: bytes, name: str) -> Segment:
     greatest = maxima(rows)
     if list(greatest) != body["origins"] or list(greatest.values()) != body["max"]:
         refuse("origins and their greatest stamps are not exact")
-    return rows
+    return rows, body["note"]
 
 
 def read_origins(body: Mapping[str, Any]) -> list[int]:
@@ -427,9 +434,17 @@ class Delta:
     conflicts: list[tuple[Row, Row]] = field(default_factory=list)
 
 
-def delta(
-    a: Sequence[Segment], b: Sequence[Segment], cover_a: Cover, cover_b: Cover, *, ordered: bool = False
-) -> Delta:
+def renamed(rows: Segment, spans: Sequence[tuple[int, int, int, int]]) -> Segment:
+    """Return the rows with another origin for those in a span, (origin, first stamp, last stamp, other origin)."""
+
+    def name(origin: int, stamp: int) -> int:
+        held = (other for each, first, last, other in spans if each == origin and first <= stamp <= last)
+        return next(held, origin)
+
+    return [(row[0], name(row[1], row[2]), *row[2:]) for row in rows]
+
+
+def delta(a: Sequence[Segment], b: Sequence[Segment], cover_a: Cover, cover_b: Cover) -> Delta:
     """Return what each side misses; the newest change of a key is found before coverage is asked."""
     from_a = {row[0]: row for row in cover_b.uncovered(merge(a))}
     from_b = {row[0]: row for row in cover_a.uncovered(merge(b))}
@@ -439,33 +454,32 @@ def delta(
     )
     for key, row in from_a.items():
         if key in from_b:
-            settle(found, row, from_b[key], ordered=ordered)
+            settle(found, row, from_b[key])
     for side in (found.to_a, found.to_b):  # pairs came after the others, and segments ascend by key
         side.sort()
     return found
 
 
-def settle(found: Delta, a: Row, b: Row, *, ordered: bool) -> None:
+def settle(found: Delta, a: Row, b: Row) -> None:
     """Decide what becomes of a key that both sides changed without knowing of each other."""
     if a == b:
         return
-    there = effect(a) == effect(b) and a[6] == b[6]
-    if not there and not ordered:
+    if effect(a) != effect(b) or a[6] != b[6]:
         found.conflicts.append((a, b))
     elif order(a) > order(b):
-        (found.log_b if there else found.to_b).append(a)
+        found.log_b.append(a)
     else:
-        (found.log_a if there else found.to_a).append(b)
+        found.log_a.append(b)
 
 
 def newest_digest(segments: Sequence[Segment]) -> bytes:
-    """Return the digest of the newest change of each key, as the manifest keeps it."""
+    """Return the digest of the values that the newest changes leave for good, as the manifest keeps it."""
     total = 0
-    for key, origin, stamp, flags, size, digest, expires in merge(segments):
+    for key, _, stamp, flags, _, digest, expires in merge(segments):
+        if flags & TOMBSTONE or expires:
+            continue
         raw = key.encode()
-        numbers = struct.pack("<QQBQQ", origin, stamp, flags, size, expires)
-        change = struct.pack("<Q", len(raw)) + raw + numbers + digest
-        total += xxhash.xxh3_128_intdigest(change)
+        total += xxhash.xxh3_128_intdigest(struct.pack("<Q", len(raw)) + raw + struct.pack("<Q", stamp) + digest)
     return (total % 2**128).to_bytes(16, "little")
 
 

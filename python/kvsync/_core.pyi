@@ -435,7 +435,6 @@ def delta(
     b: Sequence[Segment],
     cover_a: Cover,
     cover_b: Cover,
-    ordered: bool = False,
 ) -> Delta:
     """Compare the newest changes of two sides by what the other side holds.
 
@@ -444,7 +443,6 @@ def delta(
         b: Segments of side B, among them every one with a change that A may miss.
         cover_a: The changes that A holds.
         cover_b: The changes that B holds.
-        ordered: Whether the greater of two concurrent changes of a key wins, instead of being a conflict.
 
     Raises:
         IndexDamagedError: A change to be sent has a key that is reserved for the index.

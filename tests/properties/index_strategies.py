@@ -47,6 +47,7 @@ any_times = st.one_of(st.just(0), times)
 digests = st.one_of(st.sampled_from(DIGESTS), st.binary(min_size=32, max_size=32))
 flags = st.integers(0, 7)
 stored = st.dictionaries(keys, st.one_of(st.none(), st.binary(max_size=50)), max_size=8)
+notes = st.one_of(st.just(b""), st.binary(max_size=300))
 names = st.one_of(st.just("segment/0000000000000001-0"), st.text(max_size=40))
 
 

@@ -41,17 +41,17 @@ def outcome(read: Callable[[], T], damaged: type[Exception], newer: type[Excepti
         return "damaged"
 
 
-def native_rows(data: bytes, name: str) -> reference.Segment:
-    """Return the rows that the core reads."""
+def native_segment(data: bytes, name: str) -> tuple[reference.Segment, bytes]:
+    """Return the rows and the note that the core reads."""
     segment = _core.Segment.decode(data, name)
-    return segment.rows(0, len(segment))
+    return segment.rows(0, len(segment)), segment.note
 
 
 def read_segment(data: bytes, name: str = NAME) -> reference.Segment | str:
-    """Return the outcome of both readers of segments, which is one and the same."""
-    ours = outcome(lambda: native_rows(data, name), IndexDamagedError, FormatError)
-    assert ours == outcome(lambda: reference.decode_segment(data, name), reference.DamagedError, reference.NewerError)
-    return ours
+    """Return the rows that both readers of segments read, or why not: the outcome of both is one and the same."""
+    ours = outcome(lambda: native_segment(data, name), IndexDamagedError, FormatError)
+    assert ours == outcome(lambda: reference.decode_noted(data, name), reference.DamagedError, reference.NewerError)
+    return ours if isinstance(ours, str) else ours[0]
 
 
 def native_inventory(data: bytes) -> bytes:
@@ -105,6 +105,11 @@ def test_garbage_in_a_good_envelope_is_refused(stored: bytes, flags: int, length
     assert read_segment(envelope(stored, flags=flags, length=length)) == "damaged"
 
 
+def encoded(rows: reference.Segment, note: bytes, *, compress: bool = False) -> bytes:
+    """Return a segment of rows and a note."""
+    return reference.encode_segment(rows, NAME, note, compress=compress)
+
+
 def mutations(data: bytes) -> st.SearchStrategy[bytes]:
     """Draw `data` with a few bytes overwritten, cut out or put in."""
     edit = st.tuples(
@@ -122,13 +127,13 @@ def mutations(data: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(edit, min_size=1, max_size=3).map(apply)
 
 
-@given(some.segments.flatmap(lambda rows: mutations(reference.encode_segment(rows, NAME))))
+@given(st.tuples(some.segments, some.notes).flatmap(lambda parts: mutations(encoded(*parts))))
 def test_mutated_segments(data: bytes) -> None:
     read_segment(data)
     read_segment(with_checksum(data))
 
 
-@given(some.segments.flatmap(lambda rows: mutations(reference.encode_segment(rows, NAME, compress=True))))
+@given(st.tuples(some.segments, some.notes).flatmap(lambda parts: mutations(encoded(*parts, compress=True))))
 def test_mutated_compressed_segments(data: bytes) -> None:
     read_segment(data)
     read_segment(with_checksum(data))
@@ -141,7 +146,7 @@ def test_mutated_inventories(data: bytes) -> None:
 
 
 def test_every_byte_replaced_with_the_checksum_made_right() -> None:
-    data = reference.encode_segment(ROWS, NAME)
+    data = reference.encode_segment(ROWS, NAME, b"note")
     for at in range(len(data)):
         for byte in (
             0,
@@ -161,7 +166,7 @@ def test_every_byte_replaced_with_the_checksum_made_right() -> None:
 
 
 def test_every_byte_cut_out_or_doubled_with_the_checksum_made_right() -> None:
-    data = reference.encode_segment(ROWS, NAME)
+    data = reference.encode_segment(ROWS, NAME, b"note")
     for at in range(24, len(data)):
         for stored in (data[24:at] + data[at + 1 :], data[24 : at + 1] + data[at:], data[24:at]):
             assert read_segment(envelope(stored)) == "damaged"
@@ -284,8 +289,12 @@ ODD_VALUES: list[Any] = [
 @pytest.mark.parametrize("key", reference.SEGMENT_FIELDS)
 def test_odd_values_in_a_segment(key: str, value: object) -> None:
     found = read_segment(envelope(pack(changed(segment_map(), **{key: value}))))
-    never = (key, value) == ("expires", b"")
-    assert found == ([(*row[:-1], 0) for row in ROWS] if never else "damaged")
+    if (key, value) == ("expires", b""):
+        assert found == [(*row[:-1], 0) for row in ROWS]
+    elif key == "note" and type(value) is bytes:
+        assert found == ROWS
+    else:
+        assert found == "damaged"
     read_segment(envelope(pack(changed(segment_map([]), **{key: value}))))
 
 

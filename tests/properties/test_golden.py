@@ -20,6 +20,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 OBJECTS = sorted(path for path in GOLDEN.rglob("*") if path.is_file() and path.read_bytes()[:4] == b"kvsy")
 SEGMENTS = [path for path in OBJECTS if path.read_bytes()[4] == reference.KIND_SEGMENT]
 EXPIRING = [path for path in SEGMENTS if path.stem == "segment-expires"]
+NOTED = [path for path in SEGMENTS if path.stem == "segment-note"]
 INVENTORIES = [path for path in OBJECTS if path.read_bytes()[4] == reference.KIND_INVENTORY]
 
 
@@ -49,6 +50,7 @@ def native(kind: int, data: bytes, name: str) -> object:
 def test_there_are_golden_objects() -> None:
     assert SEGMENTS
     assert EXPIRING
+    assert NOTED
     assert INVENTORIES
 
 
@@ -65,11 +67,12 @@ def test_the_reference_opens_the_envelope(path: Path) -> None:
 def test_the_reference_reads_segments(path: Path) -> None:
     data = path.read_bytes()
     name = stock_map(data)["name"]
-    rows = reference.decode_segment(data, name)
+    rows, note = reference.decode_noted(data, name)
     segment = _core.Segment.decode(data, name)
     assert segment.rows(0, len(segment)) == rows
-    plain = reference.encode_segment(rows, name)
-    assert segment.encode(name) == plain
+    assert segment.note == note
+    plain = reference.encode_segment(rows, name, note)
+    assert segment.encode(name, note=note) == plain
     assert data[6] & 1 or data == plain
 
 

@@ -49,15 +49,20 @@ def test_envelopes_open_on_the_other_side(*, kind: int, body: bytes, compress: b
     assert _core.checksum(ours) == int.from_bytes(ours[16:24], "little")
 
 
-@given(some.segments, some.names)
-def test_a_segment_has_one_encoding(rows: reference.Segment, name: str) -> None:
+@given(some.segments, some.names, some.notes)
+def test_a_segment_has_one_encoding(rows: reference.Segment, name: str, note: bytes) -> None:
     assert native(rows).encode(name) == reference.encode_segment(rows, name)
+    assert native(rows).encode(name, note=note) == reference.encode_segment(rows, name, note)
 
 
-@given(rows=some.segments, name=some.names, compress=st.booleans())
-def test_segments_are_read_by_the_other_side(*, rows: reference.Segment, name: str, compress: bool) -> None:
-    assert reference.decode_segment(native(rows).encode(name, compress), name) == rows
-    assert rows_of(_core.Segment.decode(reference.encode_segment(rows, name, compress=compress), name)) == rows
+@given(rows=some.segments, name=some.names, note=some.notes, compress=st.booleans())
+def test_segments_are_read_by_the_other_side(
+    *, rows: reference.Segment, name: str, note: bytes, compress: bool
+) -> None:
+    assert reference.decode_noted(native(rows).encode(name, compress, note), name) == (rows, note)
+    read = _core.Segment.decode(reference.encode_segment(rows, name, note, compress=compress), name)
+    assert (rows_of(read), read.note) == (rows, note)
+    assert native(rows).note == b""
 
 
 @given(some.segments, some.names, some.names)
@@ -142,13 +147,16 @@ def test_what_was_given_comes_apart_in_the_order_of_its_segment(
     assert kept.part(len(kept), len(kept) + 1) == ([], [], None if lasting else [], [])
 
 
-@given(some.segments, st.lists(st.tuples(st.sampled_from(["a", "b"]), st.booleans()), max_size=5))
+ASKED = st.tuples(st.sampled_from(["a", "b"]), st.booleans(), st.sampled_from([None, b"", b"note"]))
+
+
+@given(some.segments, st.lists(ASKED, max_size=5))
 def test_an_object_is_the_one_asked_for_whatever_was_asked_for_before(
-    rows: reference.Segment, asked: list[tuple[str, bool]]
+    rows: reference.Segment, asked: list[tuple[str, bool, bytes | None]]
 ) -> None:
     segment = native(rows)
-    for name, compress in asked:
-        assert segment.encode(name, compress) == native(rows).encode(name, compress)
+    for name, compress, note in asked:
+        assert segment.encode(name, compress, note) == native(rows).encode(name, compress, note)
 
 
 @given(some.segments, st.integers(1, 5), st.one_of(st.integers(0, 500), st.integers(0, 2**63)))
@@ -208,10 +216,6 @@ def test_a_row_of_a_delete_has_no_expiry() -> None:
 def test_the_same_value_with_another_expiry_is_not_there() -> None:
     mine = native([("a", 7, 1001, 0, 3, b"\x01" * 32, 5000), ("b", 7, 1002, 0, 3, b"\x01" * 32, 0)])
     theirs = native([("a", 9, 1000, 0, 3, b"\x01" * 32, 0), ("b", 9, 1003, 0, 3, b"\x01" * 32, 5000)])
-    found = _core.delta([mine], [theirs], _core.Cover(), _core.Cover(), ordered=True)
-    assert rows_of(found.to_a) == theirs.find(["b"])
-    assert rows_of(found.to_b) == mine.find(["a"])
-    assert (len(found.log_a), len(found.log_b), found.conflicts) == (0, 0, [])
     found = _core.delta([mine], [theirs], _core.Cover(), _core.Cover())
     assert found.conflicts == list(zip(rows_of(mine), rows_of(theirs), strict=True))
     assert not any(map(len, (found.to_a, found.to_b, found.log_a, found.log_b)))
@@ -236,8 +240,7 @@ def test_merge_of_anything(log: list[reference.Segment]) -> None:
 def test_changes_of_one_name_that_differ(a: list[reference.Segment], b: list[reference.Segment]) -> None:
     assert rows_of(_core.Segment.merge([native(rows) for rows in a])) == reference.merge(a)
     assert _core.newest_digest([native(rows) for rows in a]) == reference.newest_digest(a)
-    check_delta(a, b, ({}, []), ({}, []), ordered=False)
-    check_delta(a, b, ({}, []), ({}, []), ordered=True)
+    check_delta(a, b, ({}, []), ({}, []))
 
 
 @given(some.segments)
@@ -245,22 +248,49 @@ def test_newest_digest_of_anything(rows: reference.Segment) -> None:
     assert _core.newest_digest([native(rows)]) == reference.newest_digest([rows])
 
 
+RENAMES = st.tuples(some.small_origins, some.small_stamps, some.small_stamps, st.integers(1, 5)).map(
+    lambda span: (span[0], *sorted(span[1:3]), span[3])
+)
+
+
+@given(some.small_segments, st.lists(RENAMES, max_size=4))
+def test_renamed_changes_have_another_origin_and_are_otherwise_the_same(
+    rows: reference.Segment, spans: list[tuple[int, int, int, int]]
+) -> None:
+    found = native(rows).renamed(spans)
+    assert rows_of(found) == reference.renamed(rows, spans)
+    assert found.encode("s") == reference.encode_segment(reference.renamed(rows, spans), "s")
+    assert _core.newest_digest([found]) == _core.newest_digest([native(rows)])
+
+
+@given(some.segments, some.origins, st.integers(1, some.U64_MAX))
+def test_the_digest_tells_nothing_of_who_made_a_value_and_of_what_does_not_stay(
+    rows: reference.Segment, origin: int, now: int
+) -> None:
+    stay = [row for row in rows if not row[3] & reference.TOMBSTONE and not row[6]]
+    assert _core.newest_digest([native(rows)]) == _core.newest_digest([native(stay)])
+    others = [(key, origin, stamp, 0, size, digest, 0) for key, _, stamp, _, size, digest, _ in stay]
+    assert _core.newest_digest([native(others)]) == _core.newest_digest([native(stay)])
+    for at, (key, _, stamp, flags, size, digest, _) in enumerate(stay):
+        gone = [*stay[:at], *stay[at + 1 :]]
+        later = [*stay[:at], (key, origin, stamp ^ now, flags, size, digest, 0), *stay[at + 1 :]]
+        for other in (gone, later):
+            assert _core.newest_digest([native(other)]) != _core.newest_digest([native(stay)])
+
+
 def check_delta(
     a: list[reference.Segment],
     b: list[reference.Segment],
     cover_a: tuple[some.Vector, list[reference.Span]],
     cover_b: tuple[some.Vector, list[reference.Span]],
-    *,
-    ordered: bool,
 ) -> None:
     """Compare every output of both deltas."""
-    expected = reference.delta(a, b, reference.Cover.of(*cover_a), reference.Cover.of(*cover_b), ordered=ordered)
+    expected = reference.delta(a, b, reference.Cover.of(*cover_a), reference.Cover.of(*cover_b))
     found = _core.delta(
         [native(rows) for rows in a],
         [native(rows) for rows in b],
         native_cover(cover_a),
         native_cover(cover_b),
-        ordered,
     )
     assert rows_of(found.to_a) == expected.to_a
     assert rows_of(found.to_b) == expected.to_b
@@ -269,16 +299,14 @@ def check_delta(
     assert found.conflicts == expected.conflicts
 
 
-@given(a=some.logs, b=some.logs, cover_a=some.covers, cover_b=some.covers, ordered=st.booleans())
+@given(some.logs, some.logs, some.covers, some.covers)
 def test_delta(
-    *,
     a: list[reference.Segment],
     b: list[reference.Segment],
     cover_a: tuple[some.Vector, list[reference.Span]],
     cover_b: tuple[some.Vector, list[reference.Span]],
-    ordered: bool,
 ) -> None:
-    check_delta(a, b, cover_a, cover_b, ordered=ordered)
+    check_delta(a, b, cover_a, cover_b)
 
 
 @given(st.lists(some.segments, max_size=3), st.lists(some.segments, max_size=3), some.wide_covers)
@@ -287,8 +315,8 @@ def test_delta_of_wide_numbers(
     b: list[reference.Segment],
     cover: tuple[some.Vector, list[reference.Span]],
 ) -> None:
-    check_delta(a, b, cover, ({}, []), ordered=False)
-    check_delta(a, b, ({}, []), cover, ordered=True)
+    check_delta(a, b, cover, ({}, []))
+    check_delta(a, b, ({}, []), cover)
 
 
 @given(some.logs, some.logs, some.covers, some.covers)

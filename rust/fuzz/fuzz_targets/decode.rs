@@ -48,7 +48,8 @@ fn segment(body: &[u8]) {
         before = Some(row.key);
         builder.push(&row);
     }
-    let built = builder.finish().unwrap().encode(NAME, false).unwrap();
+    let built = builder.finish().unwrap();
+    let built = built.encode_with(NAME, parsed.note(), false).unwrap();
     assert_eq!(built, parsed.encode(NAME, false).unwrap());
     same(&built[HEADER_BYTES..], body);
 }

@@ -23,12 +23,13 @@ const POOL_MAX: usize = 512;
 const LENGTH_MAX: usize = 2000;
 /// Starting threads takes longer than all other work, so only some objects are decoded by several threads as well.
 const THREADED_EVERY: u64 = 50;
-const SEEDS: [(&str, Kind); 6] = [
+const SEEDS: [(&str, Kind); 7] = [
     ("segment-empty", Kind::Segment),
     ("segment-small", Kind::Segment),
     ("segment-expires", Kind::Segment),
     ("segment-origins-3", Kind::Segment),
     ("segment-zstd", Kind::Segment),
+    ("segment-note", Kind::Segment),
     ("inventory", Kind::Inventory),
 ];
 
@@ -190,13 +191,12 @@ fn segment(parsed: &Segment<&[u8]>) -> Vec<u8> {
             segments: &[same],
             cover: &none,
         },
-        ordered: false,
     };
     if let Ok(delta) = delta(sides, Workers::ALONE) {
         assert_eq!(delta.conflict_a.view().len(), 0);
         assert!(delta.to_b.view().len() <= rows.len());
     }
-    let object = built.encode(NAME, false).unwrap();
+    let object = built.encode_with(NAME, parsed.note(), false).unwrap();
     assert_eq!(object, parsed.encode(NAME, false).unwrap());
     object
 }

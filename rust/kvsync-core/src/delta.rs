@@ -40,7 +40,7 @@ pub struct Side<'a> {
 /// use kvsync_core::{Cover, Side, Sides, Workers, delta};
 ///
 /// let side = Side { segments: &[], cover: &Cover::default() };
-/// let delta = delta(Sides { a: side, b: side, ordered: false }, Workers::ALONE)?;
+/// let delta = delta(Sides { a: side, b: side }, Workers::ALONE)?;
 /// assert!(delta.to_a.view().is_empty() && delta.conflict_a.view().is_empty());
 /// # Ok::<(), kvsync_core::Error>(())
 /// ```
@@ -50,8 +50,6 @@ pub struct Sides<'a> {
     pub a: Side<'a>,
     /// Side B.
     pub b: Side<'a>,
-    /// Whether the greater of two concurrent changes of a key wins, instead of being a conflict.
-    pub ordered: bool,
 }
 
 /// What each side misses of the other.
@@ -94,7 +92,6 @@ pub enum SingleSegment {
 /// let sides = Sides {
 ///     a: Side { segments: &[log.view()], cover: &holds_all },
 ///     b: Side { segments: &[], cover: &holds_first },
-///     ordered: false,
 /// };
 /// let delta = delta(sides, Workers::new(2))?;
 /// assert!(delta.to_b.view().iter().map(|row| row.stamp).eq([101]));
@@ -118,7 +115,7 @@ pub fn delta(sides: Sides<'_>, workers: Workers) -> Result<Delta> {
     let ranges = split_by_keys(both, threads);
     let parts = workers::run(threads, ranges.len(), |range| {
         let (a, b) = &ranges[range];
-        DeltaBuilder::of_range([a, b], sides.ordered)
+        DeltaBuilder::of_range([a, b])
     });
     let parts: Vec<DeltaBuilder> = parts.into_iter().collect::<Result<_>>()?;
     join(threads, &parts)
@@ -138,7 +135,6 @@ pub fn delta(sides: Sides<'_>, workers: Workers) -> Result<Delta> {
 /// let sides = Sides {
 ///     a: Side { segments: &[log.view()], cover: &holds_all },
 ///     b: Side { segments: &[], cover: &holds_nothing },
-///     ordered: false,
 /// };
 /// assert_eq!(single_segment(sides)?, Some(SingleSegment::ToB(0)));
 /// # Ok::<(), kvsync_core::Error>(())
@@ -175,7 +171,7 @@ fn single_missing(segments: &[View<'_>], receiver: &Side<'_>) -> Result<Option<u
 
 /// The changes of each of A's segments that B misses, then of each of B's segments that A misses.
 fn missing_of_both(sides: &Sides<'_>, workers: Workers) -> Result<Vec<Positions>> {
-    let Sides { a, b, .. } = sides;
+    let Sides { a, b } = sides;
     let views = || a.segments.iter().chain(b.segments);
     let stamped_bytes = views().map(|view| view.layout.stamp.len() + view.layout.origin.len());
     let threads = workers.threads_for(stamped_bytes.sum());
@@ -217,14 +213,14 @@ struct DeltaBuilder {
 }
 
 impl DeltaBuilder {
-    fn of_range([a, b]: [&KeyRange<'_>; 2], ordered: bool) -> Result<Self> {
+    fn of_range([a, b]: [&KeyRange<'_>; 2]) -> Result<Self> {
         let mut delta = Self::default();
         if let ([(a, for_b)], [(b, for_a)]) = (a.views(), b.views()) {
             let for_b = PickedRows::new(*a, for_b.clone());
             let for_a = PickedRows::new(*b, for_a.clone());
-            delta.compare_pair(&EqualRuns::new([*a, *b]), [for_b, for_a], ordered)?;
+            delta.compare_pair(&EqualRuns::new([*a, *b]), [for_b, for_a])?;
         } else {
-            delta.compare([NewestMissing::new(a), NewestMissing::new(b)], ordered)?;
+            delta.compare([NewestMissing::new(a), NewestMissing::new(b)])?;
         }
         Ok(delta)
     }
@@ -241,7 +237,7 @@ impl DeltaBuilder {
         ]
     }
 
-    fn compare<'a>(&mut self, rows: [impl Iterator<Item = Row<'a>>; 2], ordered: bool) -> Result<()> {
+    fn compare<'a>(&mut self, rows: [impl Iterator<Item = Row<'a>>; 2]) -> Result<()> {
         let [mut for_b, mut for_a] = rows.map(Iterator::peekable);
         loop {
             let order = match (for_b.peek(), for_a.peek()) {
@@ -252,17 +248,12 @@ impl DeltaBuilder {
             };
             let row_a = for_b.next_if(|_| order.is_le());
             let row_b = for_a.next_if(|_| order.is_ge());
-            self.add(row_a.as_ref(), row_b.as_ref(), ordered)?;
+            self.add(row_a.as_ref(), row_b.as_ref())?;
         }
     }
 
     /// Compare two segments; runs of changes that are equal in both are skipped as a whole.
-    fn compare_pair(
-        &mut self,
-        equal_runs: &EqualRuns<'_>,
-        [mut for_b, mut for_a]: [PickedRows<'_>; 2],
-        ordered: bool,
-    ) -> Result<()> {
+    fn compare_pair(&mut self, equal_runs: &EqualRuns<'_>, [mut for_b, mut for_a]: [PickedRows<'_>; 2]) -> Result<()> {
         let (mut next_a, mut next_b) = (for_b.next(), for_a.next());
         let mut reach = REACH_MAX;
         while let (Some(row_a), Some(row_b)) = (&next_a, &next_b) {
@@ -276,7 +267,7 @@ impl DeltaBuilder {
             } else {
                 let order = row_a.key.cmp(row_b.key);
                 let row_a = order.is_le().then_some(row_a);
-                self.add(row_a, order.is_ge().then_some(row_b), ordered)?;
+                self.add(row_a, order.is_ge().then_some(row_b))?;
                 order
             };
             reach = next_reach(&run);
@@ -287,34 +278,29 @@ impl DeltaBuilder {
                 next_b = for_a.next();
             }
         }
-        self.compare(
-            [next_a.into_iter().chain(for_b), next_b.into_iter().chain(for_a)],
-            ordered,
-        )
+        self.compare([next_a.into_iter().chain(for_b), next_b.into_iter().chain(for_a)])
     }
 
-    fn add(&mut self, a: Option<&Row<'_>>, b: Option<&Row<'_>>, ordered: bool) -> Result<()> {
+    fn add(&mut self, a: Option<&Row<'_>>, b: Option<&Row<'_>>) -> Result<()> {
         if let Some(row) = a.or(b) {
             key::check_sent(row.key)?;
         }
         match (a, b) {
             (Some(row), None) => self.to_b.push(row),
             (None, Some(row)) => self.to_a.push(row),
-            (Some(row_a), Some(row_b)) => self.add_both(row_a, row_b, ordered),
+            (Some(row_a), Some(row_b)) => self.add_both(row_a, row_b),
             (None, None) => {}
         }
         Ok(())
     }
 
-    fn add_both(&mut self, a: &Row<'_>, b: &Row<'_>, ordered: bool) {
+    fn add_both(&mut self, a: &Row<'_>, b: &Row<'_>) {
         // The same value with another expiry has to be written again.
         let same_value = a.same_effect(b) && a.expires == b.expires;
         match a.order(b) {
             Ordering::Equal => {}
             Ordering::Greater if same_value => self.log_b.push(a),
             Ordering::Less if same_value => self.log_a.push(b),
-            Ordering::Greater if ordered => self.to_b.push(a),
-            Ordering::Less if ordered => self.to_a.push(b),
             _ => {
                 self.conflict_a.push(a);
                 self.conflict_b.push(b);

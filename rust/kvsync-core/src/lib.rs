@@ -29,7 +29,6 @@
 //! let sides = Sides {
 //!     a: Side { segments: &[], cover: &mine },
 //!     b: Side { segments: &[log.view()], cover: &theirs },
-//!     ordered: false,
 //! };
 //! let missing = delta(sides, Workers::ALONE)?.to_a;
 //! assert!(missing.view().iter().map(|row| row.key).eq([b"b"]));

@@ -103,7 +103,11 @@ impl<B: AsRef<[u8]>> Segment<B> {
     pub fn encoding<'a>(&'a self, name: &str, note: &'a [u8]) -> Result<Encoding<'a>> {
         let mut pieces = vec![Cow::Owned(self.encode_facts(name)?)];
         for (key, range) in self.layout.columns() {
-            let column = if key == NOTE { note } else { &self.bytes.as_ref()[range.clone()] };
+            let column = if key == NOTE {
+                note
+            } else {
+                &self.bytes.as_ref()[range.clone()]
+            };
             let mut head = Vec::new();
             let mut out = Writer(&mut head);
             out.str(key)?;

@@ -23,6 +23,10 @@ const NONCE: [u8; 16] = *b"0123456789abcdef";
 struct Change(String, u64, u64, u8, &'static [u8], u64);
 
 fn segment(name: &str, changes: &[Change], compress: bool) -> Vec<u8> {
+    noted(name, changes, b"", compress)
+}
+
+fn noted(name: &str, changes: &[Change], note: &[u8], compress: bool) -> Vec<u8> {
     let digests: Vec<_> = changes
         .iter()
         .map(|change| match change.3 & TOMBSTONE {
@@ -40,7 +44,7 @@ fn segment(name: &str, changes: &[Change], compress: bool) -> Vec<u8> {
         digest,
     });
     let built = Segment::from_rows(rows.collect()).unwrap();
-    built.encode(name, compress).unwrap()
+    built.encode_with(name, note, compress).unwrap()
 }
 
 fn small() -> Vec<Change> {
@@ -104,29 +108,74 @@ fn inventory() -> Vec<u8> {
 fn pairs(out: &mut Writer<'_>, key: &str, pairs: &[(u64, u64)]) {
     out.str(key).unwrap();
     out.array(pairs.len()).unwrap();
-    for (origin, stamp) in pairs {
+    for (left, right) in pairs {
+        out.array(2).unwrap();
+        out.uint(*left);
+        out.uint(*right);
+    }
+}
+
+/// Number, stamp and mark.
+type Point = [u64; 3];
+
+const POINTS: [Point; 3] = [
+    [1, STAMP + 2, 0x1111_2222_3333_4444],
+    [3, STAMP + 9, 0],
+    [2, STAMP + 6, u64::MAX],
+];
+
+/// The name of a branch.
+const BRANCH: u64 = 1 << 63 | 7;
+
+/// Some 64-bit numbers, one after another.
+fn words<'a>(numbers: impl IntoIterator<Item = &'a u64>) -> Vec<u8> {
+    numbers.into_iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+fn chains(out: &mut Writer<'_>, chains: &[(u64, &[Point])]) {
+    out.array(chains.len()).unwrap();
+    for (origin, points) in chains {
         out.array(2).unwrap();
         out.uint(*origin);
-        out.uint(*stamp);
+        out.bin(&words(points.as_flattened())).unwrap();
     }
+}
+
+/// What the giver of some changes can prove of them.
+fn note() -> Vec<u8> {
+    let mut note = Vec::new();
+    let mut out = Writer(&mut note);
+    out.array(2).unwrap();
+    chains(&mut out, &[(1, &POINTS[..1]), (7, &POINTS[..2])]);
+    out.array(1).unwrap();
+    out.array(6).unwrap();
+    uints(
+        &mut out,
+        &[u64::MAX, STAMP + (5 << 32), STAMP + (5 << 32), 8, STAMP + (6 << 32), 77],
+    );
+    note
 }
 
 fn manifest() -> Vec<u8> {
     let inline = segment("segment/0000000000000001-0", &small(), false);
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    // A map of 17: segments and inventories have fewer entries, so the writer knows only short maps.
-    out.0.extend([0xde, 0, 17]);
+    // A map of 18: segments and inventories have fewer entries, so the writer knows only short maps.
+    out.0.extend([0xde, 0, 18]);
     text(&mut out, "name", "manifest");
     number(&mut out, "replica", 7);
     number(&mut out, "generation", 3);
     bin(&mut out, "nonce", &NONCE);
     number(&mut out, "clock", STAMP + 9);
-    pairs(&mut out, "vector", &[(7, STAMP + 9), (9, STAMP)]);
+    out.str("chains").unwrap();
+    chains(
+        &mut out,
+        &[(7, &POINTS[..2]), (9, &[[4, STAMP, 5]]), (BRANCH, &POINTS[2..])],
+    );
     out.str("exceptions").unwrap();
     out.array(1).unwrap();
-    out.array(3).unwrap();
-    uints(&mut out, &[9, STAMP + 5, STAMP + 6]);
+    out.array(6).unwrap();
+    uints(&mut out, &[9, STAMP + 5, STAMP + 6, 6, STAMP + 8, 99]);
     out.str("missing").unwrap();
     out.array(1).unwrap();
     out.array(9).unwrap();
@@ -137,7 +186,6 @@ fn manifest() -> Vec<u8> {
     out.array(1).unwrap();
     out.array(7).unwrap();
     change(&mut out, "b", &[9, STAMP, 0, 3], b"two");
-    pairs(&mut out, "checkpoints", &[(1, STAMP + 2), (3, STAMP + 9)]);
     out.str("segments").unwrap();
     out.array(1).unwrap();
     out.array(6).unwrap();
@@ -149,11 +197,14 @@ fn manifest() -> Vec<u8> {
     out.bin(&inline).unwrap();
     out.str("peers").unwrap();
     out.array(1).unwrap();
-    out.array(2).unwrap();
+    out.array(4).unwrap();
     out.uint(9);
-    out.array(1).unwrap();
-    out.array(2).unwrap();
-    uints(&mut out, &[7, STAMP + 2]);
+    out.str("folder:copy").unwrap();
+    out.uint(STAMP + 2);
+    out.bin(&words(&[7, 1, STAMP + 2, POINTS[0][2], 9, 4, STAMP, 5]))
+        .unwrap();
+    pairs(&mut out, "gone", &[(5, 1), (6, 2)]);
+    pairs(&mut out, "collected", &[(7, STAMP + 1)]);
     out.str("intents").unwrap();
     out.array(1).unwrap();
     out.array(2).unwrap();
@@ -243,6 +294,7 @@ fn goldens() -> Vec<(&'static str, Kind, Vec<u8>)> {
         ("segment-origins-3", Kind::Segment, of(&several())),
         ("segment-origins-300", Kind::Segment, of(&many(300, 300))),
         ("segment-zstd", Kind::Segment, segment(name, &many(300, 3), true)),
+        ("segment-note", Kind::Segment, noted(name, &several(), &note(), false)),
         ("inventory", Kind::Inventory, inventory()),
         ("manifest", Kind::Manifest, manifest()),
         ("lease", Kind::Lease, lease()),
@@ -371,7 +423,6 @@ fn the_origin_column_of_300_is_two_bytes_wide_and_usable() {
                 cover: &none,
             },
             b: Side { segments: &[], cover },
-            ordered: false,
         };
         delta(sides, Workers::ALONE).unwrap().to_b.view().len()
     };

@@ -10,7 +10,7 @@ use kvsync_core::{Error, Inventory, Kind, Reason, Segment};
 #[derive(Clone)]
 struct Parts {
     entries: u8,
-    keys: [&'static str; 13],
+    keys: [&'static str; 14],
     count: u64,
     origins: Vec<u64>,
     maxima: Vec<u64>,
@@ -28,6 +28,7 @@ const EXPIRES: usize = 4;
 const DIGEST: usize = 5;
 const KEY_SIZE: usize = 6;
 const KEY: usize = 7;
+const NOTE: usize = 8;
 
 const NAMES: [&str; 14] = [
     "name",
@@ -129,8 +130,8 @@ fn keys_must_ascend_and_be_text() {
 
 #[test]
 fn maps_are_exactly_as_described() {
-    refused(|parts| parts.entries = 12);
-    refused(|parts| parts.entries = 14);
+    refused(|parts| parts.entries = 13);
+    refused(|parts| parts.entries = 15);
     refused(|parts| parts.tail = vec![0xc0]);
     for place in 0..NAMES.len() {
         refused(|parts| parts.keys[place] = "other");
@@ -253,6 +254,35 @@ fn the_column_of_expiries_is_empty_unless_a_value_expires() {
     for length in [1, 2, 4, 5, 9, 25, 48] {
         refused(|parts| parts.columns[EXPIRES] = vec![0xff; length]);
     }
+}
+
+#[test]
+fn a_note_is_any_bytes_and_nothing_else() {
+    for length in [0, 1, 255, 256, 70_000] {
+        let mut noted = valid();
+        noted.columns[NOTE] = vec![0xc1; length];
+        let sealed = envelope::seal(Kind::Segment, &body(&noted), false);
+        assert_eq!(parse(&body(&noted)).unwrap(), sealed);
+    }
+    let valid = body(&valid());
+    let head = valid.len() - 4;
+    assert_eq!(valid[head..], [0xc4, 2, 7, 7]);
+    let others: [&[u8]; 8] = [
+        &[],
+        &[0xc0],
+        &[0xa2, 7, 7],
+        &[0x92, 7, 7],
+        &[0xc4, 1, 7, 7],
+        &[0xc4, 3, 7, 7],
+        &[0xc6, 0xff, 0xff, 0xff, 0xff, 7, 7],
+        &[0xc7, 2, 7, 7, 7],
+    ];
+    for other in others {
+        let damaged = [&valid[..head], other].concat();
+        assert!(matches!(parse(&damaged), Err(Error::Damaged { .. })), "{other:x?}");
+    }
+    let longer = [&valid[..head], &[0xc6, 0, 0, 0, 2, 7, 7]].concat();
+    assert_eq!(parse(&longer).unwrap()[HEADER_BYTES..], valid);
 }
 
 #[test]

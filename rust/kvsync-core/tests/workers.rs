@@ -142,12 +142,7 @@ fn objects_of(found: &Delta) -> [Vec<u8>; 6] {
     })
 }
 
-fn compare_by(
-    workers: Workers,
-    [a, b]: [&[View<'_>]; 2],
-    [cover_a, cover_b]: [&Cover; 2],
-    ordered: bool,
-) -> Result<Delta, Error> {
+fn compare_by(workers: Workers, [a, b]: [&[View<'_>]; 2], [cover_a, cover_b]: [&Cover; 2]) -> Result<Delta, Error> {
     let sides = Sides {
         a: Side {
             segments: a,
@@ -157,7 +152,6 @@ fn compare_by(
             segments: b,
             cover: cover_b,
         },
-        ordered,
     };
     delta(sides, workers)
 }
@@ -182,7 +176,6 @@ proptest! {
         share in any_log(400),
         covers in [any_cover(), any_cover()],
         knows_nothing: [bool; 2],
-        ordered: bool,
         workers in any_workers(),
     ) {
         let with = |logs: &[Vec<Change>]| -> Vec<_> { logs.iter().chain([&share]).map(|log| segment(log)).collect() };
@@ -191,8 +184,8 @@ proptest! {
         let b: Vec<_> = b.iter().map(Segment::view).collect();
         let cover = |side: usize| if knows_nothing[side] { Cover::default() } else { covers[side].clone() };
         let [cover_a, cover_b] = [cover(0), cover(1)];
-        let whole = compare_by(Workers::ALONE, [&a, &b], [&cover_a, &cover_b], ordered).unwrap();
-        let parts = compare_by(workers, [&a, &b], [&cover_a, &cover_b], ordered).unwrap();
+        let whole = compare_by(Workers::ALONE, [&a, &b], [&cover_a, &cover_b]).unwrap();
+        let parts = compare_by(workers, [&a, &b], [&cover_a, &cover_b]).unwrap();
         prop_assert_eq!(objects_of(&parts), objects_of(&whole));
     }
 
@@ -362,7 +355,7 @@ fn the_first_reserved_key_is_refused_by_any_thread() {
         [&[], &[forged.view(), forged.view()]],
     ];
     for side in sides {
-        let found = compare_by(Workers::new(3).with_share(1), side, [&nothing, &nothing], false);
+        let found = compare_by(Workers::new(3).with_share(1), side, [&nothing, &nothing]);
         assert_eq!(found.err(), Some(Error::ForgedKey { key: key(700) }));
     }
 }

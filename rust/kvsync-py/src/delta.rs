@@ -66,23 +66,19 @@ fn empty(py: Python<'_>) -> PyResult<Py<Segment>> {
 
 /// Compare two sides by what the other side holds.
 #[pyfunction]
-#[pyo3(signature = (a, b, cover_a, cover_b, ordered = false))]
 #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
-#[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
 pub(crate) fn delta(
     py: Python<'_>,
     a: Vec<Py<Segment>>,
     b: Vec<Py<Segment>>,
     cover_a: &Cover,
     cover_b: &Cover,
-    ordered: bool,
 ) -> PyResult<Delta> {
     let (views_a, views_b) = (views(&a), views(&b));
     let side = |segments, cover| Side { segments, cover };
     let sides = Sides {
         a: side(&views_a, &cover_a.0),
         b: side(&views_b, &cover_b.0),
-        ordered,
     };
     match py.detach(|| single_segment(sides)).map_err(raise)? {
         Some(SingleSegment::ToA(place)) => Delta::of_single(py, b[place].clone_ref(py), empty(py)?),

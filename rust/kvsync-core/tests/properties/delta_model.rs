@@ -7,16 +7,15 @@ use kvsync_core::{Cover, Delta, Error, Side, Sides, View, Workers, delta};
 
 use crate::model::{Change, Log, Model, changes, newest, row};
 
-pub(crate) fn compare(logs: [&[View<'_>]; 2], covers: [&Cover; 2], ordered: bool) -> Result<Delta, Error> {
-    delta(sides(logs, covers, ordered), Workers::ALONE)
+pub(crate) fn compare(logs: [&[View<'_>]; 2], covers: [&Cover; 2]) -> Result<Delta, Error> {
+    delta(sides(logs, covers), Workers::ALONE)
 }
 
-pub(crate) fn sides<'a>([a, b]: [&'a [View<'a>]; 2], [cover_a, cover_b]: [&'a Cover; 2], ordered: bool) -> Sides<'a> {
+pub(crate) fn sides<'a>([a, b]: [&'a [View<'a>]; 2], [cover_a, cover_b]: [&'a Cover; 2]) -> Sides<'a> {
     let side = |segments, cover| Side { segments, cover };
     Sides {
         a: side(a, cover_a),
         b: side(b, cover_b),
-        ordered,
     }
 }
 
@@ -28,7 +27,7 @@ pub(crate) fn missing(log: &[(String, Change)], cover: &Cover) -> Model {
 }
 
 /// The six lists of a delta, given what each side misses.
-pub(crate) fn expected_delta(for_a: &Model, for_b: &Model, ordered: bool) -> [Log; 6] {
+pub(crate) fn expected_delta(for_a: &Model, for_b: &Model) -> [Log; 6] {
     let mut expected: [Log; 6] = std::array::from_fn(|_| Log::new());
     for key in for_a.keys().chain(for_b.keys()).collect::<BTreeSet<_>>() {
         let (place, change) = match (for_b.get(key), for_a.get(key)) {
@@ -40,14 +39,8 @@ pub(crate) fn expected_delta(for_a: &Model, for_b: &Model, ordered: bool) -> [Lo
                 let there = same && mine.expires == theirs.expires;
                 match left.order(&right) {
                     Ordering::Equal => continue,
-                    order if there || ordered => {
-                        let base = if there { 2 } else { 0 };
-                        if order == Ordering::Greater {
-                            (base + 1, *mine)
-                        } else {
-                            (base, *theirs)
-                        }
-                    }
+                    Ordering::Greater if there => (3, *mine),
+                    Ordering::Less if there => (2, *theirs),
                     _ => {
                         expected[4].push((key.clone(), *mine));
                         (5, *theirs)

@@ -10,7 +10,7 @@ use crate::model::{Change, Log, any_cover, any_log, by, changes, key_list, logge
 /// The position of the segment of `given` that is the whole delta from `given` to `taker`.
 fn single(given: &[View<'_>], taker: &[View<'_>], cover: &Cover) -> Result<Option<usize>, Error> {
     let all = Cover::new((0..4).map(|origin| (origin, u64::MAX)).collect(), Vec::new()).unwrap();
-    Ok(match single_segment(sides([given, taker], [&all, cover], false))? {
+    Ok(match single_segment(sides([given, taker], [&all, cover]))? {
         Some(SingleSegment::ToB(place)) => Some(place),
         _ => None,
     })
@@ -26,18 +26,17 @@ proptest! {
         share in any_log(60),
         cover_a in any_cover(),
         cover_b in any_cover(),
-        ordered: bool,
     ) {
         let with = |logs: &[Log]| -> Vec<Log> { logs.iter().cloned().chain([share.clone()]).collect() };
         let (a, b) = (with(&a), with(&b));
         let for_b = missing(&a.concat(), &cover_b);
         let for_a = missing(&b.concat(), &cover_a);
-        let expected = expected_delta(&for_a, &for_b, ordered);
+        let expected = expected_delta(&for_a, &for_b);
         let segments = |logs: &[Log]| -> Vec<_> { logs.iter().map(|log| segment(log)).collect() };
         let (a, b) = (segments(&a), segments(&b));
         let a: Vec<_> = a.iter().map(Segment::view).collect();
         let b: Vec<_> = b.iter().map(Segment::view).collect();
-        let found = compare([&a, &b], [&cover_a, &cover_b], ordered).unwrap();
+        let found = compare([&a, &b], [&cover_a, &cover_b]).unwrap();
         prop_assert_eq!(lists(found), expected);
     }
 
@@ -52,7 +51,7 @@ proptest! {
         let (a, b) = (segments(&a), segments(&b));
         let a: Vec<_> = a.iter().map(Segment::view).collect();
         let b: Vec<_> = b.iter().map(Segment::view).collect();
-        let found = lists(compare([&a, &b], [&cover_a, &cover_b], false).unwrap());
+        let found = lists(compare([&a, &b], [&cover_a, &cover_b]).unwrap());
         let only = single(&a, &b, &cover_b).unwrap();
         if let Some(place) = only {
             prop_assert_eq!(&found[1], &changes(a[place]));
@@ -80,13 +79,13 @@ fn a_reserved_key_in_a_log_is_not_sent() {
     });
     let forged = builder.finish().unwrap();
     let none = Cover::default();
-    let outcome = compare([&[], &[forged.view()]], [&none, &none], false);
+    let outcome = compare([&[], &[forged.view()]], [&none, &none]);
     let key = "x/.KVSYNC/manifest".to_owned();
     assert_eq!(outcome.unwrap_err(), Error::ForgedKey { key: key.clone() });
     let only = single(&[forged.view()], &[], &none);
     assert_eq!(only.unwrap_err(), Error::ForgedKey { key });
     let known = none.with_stamp(1, 1);
-    assert!(compare([&[], &[forged.view()]], [&known, &none], false).is_ok());
+    assert!(compare([&[], &[forged.view()]], [&known, &none]).is_ok());
 }
 
 #[test]
@@ -99,16 +98,16 @@ fn a_newer_covered_change_hides_an_older_missing_one_far_away() {
     let new = logged(&some, &vec![None; some.len()], None, by(2, 10_000, 0)).unwrap();
     let cover = Cover::default().with_stamp(2, 20_000);
     let log = [old.view(), new.view()];
-    let found = compare([&log, &[]], [&Cover::default(), &cover], false).unwrap();
+    let found = compare([&log, &[]], [&Cover::default(), &cover]).unwrap();
     assert_eq!(found.to_b.view().len(), keys.len() - some.len());
     let known = Cover::default().with_stamp(1, 4_000);
-    let found = compare([&log, &[]], [&Cover::default(), &known], false).unwrap();
+    let found = compare([&log, &[]], [&Cover::default(), &known]).unwrap();
     let late = keys[4_000..].len() + keys[..4_000].iter().step_by(301).count();
     assert_eq!(found.to_b.view().len(), late);
 }
 
 #[test]
-fn the_same_value_with_another_expiry_is_written_again() {
+fn the_same_value_with_another_expiry_is_a_conflict() {
     let change = |stamp, expires| Change {
         origin: 1,
         stamp,
@@ -118,7 +117,7 @@ fn the_same_value_with_another_expiry_is_written_again() {
         digest: [7; DIGEST_BYTES],
     };
     let nothing = Cover::default();
-    let found = |a: &[Change], b: &[Change], ordered| {
+    let found = |a: &[Change], b: &[Change]| {
         let log = |changes: &[Change]| -> Vec<_> {
             let one = |change: &Change| segment(&[("k".to_owned(), *change)]);
             changes.iter().map(one).collect()
@@ -126,24 +125,21 @@ fn the_same_value_with_another_expiry_is_written_again() {
         let (a, b) = (log(a), log(b));
         let a: Vec<_> = a.iter().map(Segment::view).collect();
         let b: Vec<_> = b.iter().map(Segment::view).collect();
-        lists(compare([&a, &b], [&nothing, &nothing], ordered).unwrap()).map(|list| list.len())
+        lists(compare([&a, &b], [&nothing, &nothing]).unwrap()).map(|list| list.len())
     };
     let older = change(1, 7);
-    for ordered in [false, true] {
-        for (mine, theirs, plain) in [
-            (change(5, 9), change(6, 0), [1, 0, 0, 0, 0, 0]),
-            (change(5, 0), change(6, 9), [1, 0, 0, 0, 0, 0]),
-            (change(6, 8), change(5, 9), [0, 1, 0, 0, 0, 0]),
-            (change(5, 8), change(5, 9), [1, 0, 0, 0, 0, 0]),
-            (change(6, 9), change(5, 9), [0, 0, 0, 1, 0, 0]),
-            (change(5, 0), change(6, 0), [0, 0, 1, 0, 0, 0]),
-            (change(5, 9), change(5, 9), [0; 6]),
-        ] {
-            let undecided = !ordered && plain[0] + plain[1] > 0;
-            let expected = if undecided { [0, 0, 0, 0, 1, 1] } else { plain };
-            assert_eq!(found(&[mine], &[theirs], ordered), expected);
-            assert_eq!(found(&[older, mine], &[theirs], ordered), expected);
-        }
+    let conflict = [0, 0, 0, 0, 1, 1];
+    for (mine, theirs, expected) in [
+        (change(5, 9), change(6, 0), conflict),
+        (change(5, 0), change(6, 9), conflict),
+        (change(6, 8), change(5, 9), conflict),
+        (change(5, 8), change(5, 9), conflict),
+        (change(6, 9), change(5, 9), [0, 0, 0, 1, 0, 0]),
+        (change(5, 0), change(6, 0), [0, 0, 1, 0, 0, 0]),
+        (change(5, 9), change(5, 9), [0; 6]),
+    ] {
+        assert_eq!(found(&[mine], &[theirs]), expected);
+        assert_eq!(found(&[older, mine], &[theirs]), expected);
     }
 }
 
@@ -165,9 +161,9 @@ fn few_missing_changes_may_turn_into_many() {
         other[place].1.digest[0] = 0;
     }
     let cover = Cover::default().with_stamp(1, 35);
-    let expected = expected_delta(&missing(&other, &cover), &missing(&log, &cover), false);
+    let expected = expected_delta(&missing(&other, &cover), &missing(&log, &cover));
     let (a, b) = (segment(&log), segment(&other));
-    let found = compare([&[a.view()], &[b.view()]], [&cover, &cover], false).unwrap();
+    let found = compare([&[a.view()], &[b.view()]], [&cover, &cover]).unwrap();
     assert_eq!(lists(found), expected);
 }
 
@@ -190,7 +186,7 @@ fn a_reserved_key_is_refused_amid_equal_changes() {
         (0..length).for_each(|place| builder.push(&row(&key(place), &change)));
         let same = builder.finish().unwrap();
         let nothing = Cover::default();
-        let found = compare([&[same.view()], &[same.view()]], [&nothing, &nothing], true).map(lists);
+        let found = compare([&[same.view()], &[same.view()]], [&nothing, &nothing]).map(lists);
         let refused = |at| Err(Error::ForgedKey { key: key(at) });
         let expected = forged.map_or(Ok([const { Log::new() }; 6]), refused);
         assert_eq!(found, expected);

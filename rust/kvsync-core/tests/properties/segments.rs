@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kvsync_core::{
-    ArgumentFault, BatchLimits, Error, Kind, NO_DIGEST, NewValues, Newest, Positions, Row, Segment, Staged, TOMBSTONE,
-    View, Workers, digest, envelope,
+    ArgumentFault, BatchLimits, Error, Kind, NO_DIGEST, NewValues, Newest, Positions, Row, Segment, Span, Staged,
+    TOMBSTONE, View, Workers, digest, envelope,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -43,6 +43,84 @@ proptest! {
         prop_assert_eq!(view.tombstones(), built.tombstones());
         prop_assert_eq!(view.value_bytes(), built.value_bytes());
         prop_assert_eq!(view.expiring(), built.expiring());
+    }
+
+    #[test]
+    fn a_note_is_kept_beside_the_changes_and_changes_nothing_else(
+        log in any_log(60),
+        note in vec(any::<u8>(), 0..300),
+        other in vec(any::<u8>(), 0..300),
+        compress: bool,
+    ) {
+        let built = segment(&log);
+        prop_assert_eq!(built.note(), b"");
+        let object = built.encode_with("s", &note, compress).unwrap();
+        prop_assert_eq!(&built.encode_with("s", b"", compress).unwrap(), &built.encode("s", compress).unwrap());
+        let body = envelope::open(Kind::Segment, &object).unwrap();
+        let parsed = Segment::parse(body, 0, "s").unwrap();
+        prop_assert_eq!(parsed.note(), &note);
+        prop_assert_eq!(changes(parsed.view()), changes(built.view()));
+        prop_assert_eq!(&parsed.encode("s", compress).unwrap(), &object);
+        let replaced = parsed.encode_with("s", &other, compress).unwrap();
+        prop_assert_eq!(&replaced, &built.encode_with("s", &other, compress).unwrap());
+        prop_assert_eq!(replaced == object, note == other);
+        let encoding = parsed.encoding("s", &other).unwrap();
+        let mut plain = vec![0; encoding.len()];
+        encoding.write(&mut plain);
+        prop_assert_eq!(plain, built.encode_with("s", &other, false).unwrap());
+        let alone = Segment::merge(&[parsed.view()]).unwrap();
+        prop_assert_eq!(alone.note(), b"");
+    }
+
+    #[test]
+    fn renaming_gives_other_origins_and_changes_nothing_else(
+        log in any_log(200),
+        spans in vec((0_u64..4, 0_u64..30, 0_u64..20, prop_oneof![0_u64..4, Just(1 << 63), Just(u64::MAX)]), 0..5),
+    ) {
+        let built = segment(&log);
+        let span = |&(origin, first, more, name)| (Span { origin, first, last: first + more }, name);
+        let spans: Vec<(Span, u64)> = spans.iter().map(span).collect();
+        let mut expected: Log = newest(&log).into_iter().collect();
+        for (_, change) in &mut expected {
+            let inside = |span: &Span| span.origin == change.origin && (span.first..=span.last).contains(&change.stamp);
+            if let Some((_, name)) = spans.iter().find(|(span, _)| inside(span)) {
+                change.origin = *name;
+            }
+        }
+        let renamed = built.view().renamed(&spans).unwrap();
+        prop_assert_eq!(changes(renamed.view()), expected.clone());
+        prop_assert_eq!(renamed.encode("s", false).unwrap(), segment(&expected).encode("s", false).unwrap());
+        let none = built.view().renamed(&[]).unwrap();
+        prop_assert_eq!(none.encode("s", false).unwrap(), built.encode("s", false).unwrap());
+        prop_assert_eq!(digest::of_newest(renamed.view().iter()), digest::of_newest(built.view().iter()));
+    }
+
+    #[test]
+    fn the_digest_is_of_values_that_stay_alone(log in any_log(200), other_origin in 4_u64..9, other_flags in 0_u8..4) {
+        let digest_of = |log: &Log| digest::of_newest(segment(log).view().iter());
+        let model: Log = newest(&log).into_iter().collect();
+        let stays = |change: &Change| change.flags & TOMBSTONE == 0 && change.expires == 0;
+        let staying: Log = model.iter().filter(|(_, change)| stays(change)).cloned().collect();
+        prop_assert_eq!(digest_of(&model), digest_of(&staying));
+        let mut others = staying.clone();
+        for (_, change) in &mut others {
+            (change.origin, change.flags) = (other_origin, other_flags << 1);
+        }
+        prop_assert_eq!(digest_of(&others), digest_of(&staying));
+        for place in 0..staying.len().min(20) {
+            let with = |edit: fn(&mut (String, Change))| {
+                let mut edited = staying.clone();
+                edit(&mut edited[place]);
+                digest_of(&edited)
+            };
+            let edited = [
+                with(|(key, _)| key.push('\u{7f}')),
+                with(|(_, change)| change.stamp ^= 1 << 20),
+                with(|(_, change)| change.digest[31] ^= 1),
+                with(|(_, change)| change.expires = 1),
+            ];
+            prop_assert!(edited.iter().all(|edited| *edited != digest_of(&staying)));
+        }
     }
 
     #[test]

@@ -95,12 +95,11 @@ proptest! {
         pair in any_similar_pair(),
         cover_a in pair_cover(),
         cover_b in pair_cover(),
-        ordered: bool,
     ) {
         let [a, b] = &pair;
-        let expected = expected_delta(&missing(b, &cover_a), &missing(a, &cover_b), ordered);
+        let expected = expected_delta(&missing(b, &cover_a), &missing(a, &cover_b));
         let (a, b) = (segment(a), segment(b));
-        let found = compare([&[a.view()], &[b.view()]], [&cover_a, &cover_b], ordered).unwrap();
+        let found = compare([&[a.view()], &[b.view()]], [&cover_a, &cover_b]).unwrap();
         prop_assert_eq!(lists(found), expected);
     }
 }
@@ -120,7 +119,7 @@ fn delta_of_similar_logs(rows: usize, edit: &Edit) -> [Log; 6] {
     edit.apply(&mut other);
     let (a, b) = (segment(&log), segment(&other));
     let nothing = Cover::default();
-    lists(compare([&[a.view()], &[b.view()]], [&nothing, &nothing], false).unwrap())
+    lists(compare([&[a.view()], &[b.view()]], [&nothing, &nothing]).unwrap())
 }
 
 #[test]
