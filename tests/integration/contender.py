@@ -43,8 +43,8 @@ def main(url: str, name: str, rounds: int, folder: Path) -> None:
             token = side.lease.release_token if number % 2 else b""
             if token:
                 turn.unlink()
-            knowledge = manifest.knowledge.commit(logged, replica=manifest.replica)
-            side.log.write(manifest.replica, logged, knowledge, lease=token)
+            knowledge = manifest.knowledge.commit(logged, replica=manifest.replica, mark=environment.mark())
+            side.log.write(logged, knowledge, lease=token)
             if token:
                 side.lease.mark_released()
             else:

@@ -37,7 +37,7 @@ SOUND_MISSING = push._missing
 SOUND_EXAMINE = CheckLog.examine
 
 
-def forget_what_was_applied(self: Log, name: str, _intent: Segment, _applied: object, *, remember: bool) -> None:
+def forget_what_was_applied(self: Log, name: str, _intent: object, _applied: object, *, remember: bool) -> None:
     self._write_next(self.manifest._replace(garbage=(*self.manifest.garbage, name), lease=b""))
 
 
@@ -48,9 +48,8 @@ def only_uncovered_segments(self: Log, known: Cover) -> list[Segment]:
 
 
 def vector_before_values(giver: Any, taker: Any, inbound: Any, intent: Any, **options: Any) -> release.Applied:
-    taker.log.write(
-        taker.origin, inbound.log, taker.log.manifest.knowledge._replace(cover=options["cover"]), intent=intent
-    )
+    knowledge = taker.log.manifest.knowledge._replace(history=options["history"])
+    taker.log.write(inbound.log, knowledge, intent=intent)
     nothing_left = dataclasses.replace(inbound, log=Segment.from_rows([]))
     return SOUND_APPLY(giver, taker, nothing_left, None, **options)
 
@@ -73,7 +72,7 @@ def certain_though_taken_later(acquirer: Acquirer, seen: Found) -> lock.Leased |
 
 PLANTS: dict[str, tuple[object, str, Callable[..., Any], tuple[Any, ...]]] = {
     "what a crashed run applied is not adopted": (Log, "adopt", forget_what_was_applied, history.POLICIES),
-    "no intent is written": (Log, "intend", lambda _self, _segment: None, history.POLICIES),
+    "no intent is written": (Log, "intend", lambda _self, _segment, _giver: None, history.POLICIES),
     "covered segments in between are not read": (Log, "segments_since", only_uncovered_segments, ("latest",)),
     "the vector moves before the values": (push, "_apply", vector_before_values, ("latest",)),
     "a decision is stamped by the local clock alone": (

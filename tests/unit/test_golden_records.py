@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from kvsync.index.histories import unpack_note
 from kvsync.index.lost import LostValue
 from kvsync.index.manifest import Manifest, RememberedIntent
 from kvsync.lease import LeaseRecord, LeaseState
-from kvsync.native import digest_values
+from kvsync.native import Segment, digest_values
+from kvsync.replica.peers import FORGOTTEN, REPLACED, Peer
+from kvsync.replica.points import Point, is_branch
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+STAMP = 1_700_000_000_000 << 16
+FIRST = Point(1, STAMP + 2, 0x1111_2222_3333_4444)
 
 
 @pytest.mark.parametrize("version", ["v1"])
@@ -25,10 +30,34 @@ def test_a_manifest(version: str) -> None:
     assert [(change.key, change.origin) for change in knowledge.unreconciled] == [("b", 9)]
     assert manifest.intents == (RememberedIntent("segment/0000000000000002-0", 1_700_000_600_000),)
     assert manifest.segments[0].inline is not None
-    assert [number for number, _ in manifest.checkpoints] == [1, 3]
+    assert manifest.history.chains == {
+        7: (FIRST, Point(3, STAMP + 9, 0)),
+        9: (Point(4, STAMP, 5),),
+        1 << 63 | 7: (Point(2, STAMP + 6, 2**64 - 1),),
+    }
+    assert [is_branch(origin) for origin in manifest.history.chains] == [False, False, True]
+    assert [tuple(span) for span in manifest.history.exceptions] == [(9, STAMP + 5, STAMP + 6, (6, STAMP + 8, 99))]
+    assert manifest.cover.vector == {7: STAMP + 9, 9: STAMP, 1 << 63 | 7: STAMP + 6}
+    assert manifest.cover.exceptions == [(9, STAMP + 5, STAMP + 6)]
+    assert manifest.peers == {9: Peer("folder:copy", STAMP + 2, {7: FIRST, 9: Point(4, STAMP, 5)})}
+    assert manifest.gone == {5: REPLACED, 6: FORGOTTEN}
+    assert manifest.collected == {7: STAMP + 1}
     assert manifest.inventory == b"fedcba9876543210"
     assert manifest.lease == b"0123456789abcdef0123456789abcdef"
     assert manifest.encode() == (GOLDEN / version / "manifest.bin").read_bytes()
+
+
+@pytest.mark.parametrize("version", ["v1"])
+def test_the_note_of_an_intent(version: str) -> None:
+    name = "segment/0000000000000001-0"
+    segment = Segment.decode((GOLDEN / version / "segment-note.bin").read_bytes(), name)
+    giver = unpack_note(segment.note, "golden", name)
+    assert giver.chains == {1: (FIRST,), 7: (FIRST, Point(3, STAMP + 9, 0))}
+    far = STAMP + (5 << 32)
+    assert [tuple(span) for span in giver.exceptions] == [(2**64 - 1, far, far, (8, STAMP + (6 << 32), 77))]
+    rows = segment.rows(0, len(segment))
+    assert {row[1] for row in rows} == {1, 7, 2**64 - 1}
+    assert all(giver.point_at(row[1], row[2]) for row in rows)
 
 
 @pytest.mark.parametrize("version", ["v1"])

@@ -21,7 +21,8 @@ from kvsync.lease import (
     Previous,
     PreviousHolder,
 )
-from kvsync.native import KIND_LEASE, Cover, Segment, seal
+from kvsync.native import KIND_LEASE, Segment, seal
+from kvsync.replica.history import History
 from kvsync.options import Options
 from kvsync.process import UNKNOWN, Presence, Process
 from kvsync.replica.knowledge import Knowledge
@@ -331,8 +332,8 @@ def end(lease: Lease, time: Time, stamp: int = 1) -> None:
     """Write a manifest as the last thing that is done with a lease."""
     log = Log.read(lease.storage, time.environment)
     replica, token = log.manifest.replica, lease.release_token
-    knowledge = log.manifest.knowledge._replace(cover=log.manifest.cover.with_stamp(replica, stamp))
-    log.write(replica, Segment.from_rows([]), knowledge, lease=token)
+    history = log.manifest.history.committed(replica, stamp, mark=stamp)
+    log.write(Segment.from_rows([]), log.manifest.knowledge._replace(history=history), lease=token)
     assert token
     lease.mark_released()
 
@@ -374,7 +375,7 @@ def test_a_manifest_releases_no_other_lease(staying: MappingStorage, time: Time)
         token = lease.release_token
         lease.renew()
         log = Log.read(staying, time.environment)
-        log.write(7, Segment.from_rows([]), Knowledge(Cover({7: 1})), lease=token)
+        log.write(Segment.from_rows([]), Knowledge(History().committed(7, 1, mark=1)), lease=token)
         with pytest.raises(kvsync.LockHeldError), time.take(staying):
             pass
         assert read_lease(staying) is not None

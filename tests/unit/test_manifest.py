@@ -9,10 +9,14 @@ import pytest
 
 import kvsync
 from kvsync.environment import Environment
+from kvsync.index.histories import pack_note, unpack_note
 from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
-from kvsync.native import KIND_LEASE, KIND_MANIFEST, Cover, Segment, seal
+from kvsync.native import KIND_LEASE, KIND_MANIFEST, Segment, seal
+from kvsync.replica.history import History, VectorException
 from kvsync.replica.knowledge import Knowledge, Missing
 from kvsync.replica.log import Log
+from kvsync.replica.peers import FORGOTTEN, REPLACED, Peer
+from kvsync.replica.points import Point
 from kvsync.storages.mapping import MappingStorage
 from kvsync.types import Change
 
@@ -22,13 +26,21 @@ if TYPE_CHECKING:
 SEGMENT = Segment.from_values(["a", "b"], [b"1", None], 5, 10)
 DATA = SEGMENT.encode("segment/0000000000000001-0")
 
+LAST = 2**64 - 1
 FULL = Manifest(
-    replica=2**64 - 1,
+    replica=2**63 - 1,
     generation=7,
     nonce=bytes(range(16)),
     clock=2**63,
     knowledge=Knowledge(
-        Cover({1: 2**64 - 1, 5: 11}, [(5, 20, 25), (9, 1, 1)]),
+        History(
+            {1: (Point(1, 5, 0), Point(9, LAST, LAST)), 5: (Point(3, 11, 7),), LAST: (Point(LAST, 1, 2),)},
+            (
+                VectorException(5, 20, 25, Point(7, 30, 8)),
+                VectorException(5, 26, 26, Point(8, 31, 8)),
+                VectorException(9, 1, 1, Point(1, 1, 1)),
+            ),
+        ),
         (Missing(Change("ключ", 5, 11, 0, 3, b"d" * 32, 1_700_086_400_000), "no room", b"h" * 32),),
         (Change("other", 5, 12, 0, 3, b"e" * 32), Change("other", 6, 1, 1, 0, bytes(32))),
     ),
@@ -36,11 +48,15 @@ FULL = Manifest(
         SegmentEntry.of("segment/0000000000000001-0", SEGMENT.maxima, 2, DATA, inline=True),
         SegmentEntry.of("segment/0000000000000002-a", SEGMENT.maxima, 2, DATA, inline=False),
     ),
-    peers={3: {1: 2}, 4: {}},
+    peers={
+        3: Peer("folder:a", 77, {1: Point(1, 5, 0), LAST: Point(4, 5, LAST)}),
+        4: Peer("", 0, {}),
+    },
+    gone={3: FORGOTTEN, 8: REPLACED},
+    collected={1: 5, 5: 0},
     intents=(RememberedIntent("segment/0000000000000003-0", 1_700_000_000_000),),
     garbage=("segment/0000000000000004-0", "segment/0000000000000005-0"),
     digest=b"0123456789abcdef",
-    checkpoints=((1, 5), (9, 77)),
     inventory=b"fedcba9876543210",
     lease=b"a version",
 )
@@ -60,8 +76,7 @@ def decode(body: Any) -> Manifest:
 def test_it_reads_back(manifest: Manifest) -> None:
     read = Manifest.decode(manifest.encode(), "x")
     for name in Manifest._fields:
-        expected = getattr(manifest, name)
-        assert getattr(read, name) == ({} if name == "peers" and expected is None else expected)
+        assert getattr(read, name) == getattr(manifest, name)
     assert read.encode() == manifest.encode()
 
 
@@ -76,7 +91,7 @@ def test_every_generation_has_a_nonce_of_its_own() -> None:
     log = Log.read(storage, Environment())
     nonces = set()
     for generation in range(1, 4):
-        log.write(7, Segment.from_rows([]), Knowledge(Cover({7: generation})))
+        log.write(Segment.from_rows([]), Knowledge(History({7: (Point(1, generation, 1),)})))
         assert log.manifest.generation == generation
         nonces.add(log.manifest.nonce)
     assert len(nonces) == 3
@@ -118,13 +133,14 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("field", "path"),
     [
-        ("vector", (0, 0)),
-        ("vector", (0, 1)),
+        ("chains", (0, 0)),
+        ("chains", (0, 1)),
         ("exceptions", (0, 0)),
         ("exceptions", (0, 1)),
         ("exceptions", (0, 2)),
-        ("checkpoints", (0, 0)),
-        ("checkpoints", (0, 1)),
+        ("exceptions", (0, 3)),
+        ("exceptions", (0, 4)),
+        ("exceptions", (0, 5)),
         ("segments", (0, 0)),
         ("segments", (0, 1)),
         ("segments", (0, 2)),
@@ -133,6 +149,14 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
         ("segments", (0, 5)),
         ("peers", (0, 0)),
         ("peers", (0, 1)),
+        ("peers", (0, 2)),
+        ("peers", (0, 3)),
+        ("gone", (0,)),
+        ("gone", (0, 0)),
+        ("gone", (0, 1)),
+        ("collected", (0,)),
+        ("collected", (0, 0)),
+        ("collected", (0, 1)),
         ("missing", (0, 0)),
         ("missing", (0, 1)),
         ("missing", (0, 2)),
@@ -159,6 +183,7 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
 def test_every_part_of_a_field_of_a_wrong_type_is_refused(field: str, path: tuple[int, ...], value: Any) -> None:
     text = (field, path) in {
         ("segments", (0, 0)),
+        ("peers", (0, 1)),
         ("missing", (0, 0)),
         ("missing", (0, 7)),
         ("intents", (0, 0)),
@@ -206,15 +231,115 @@ def test_extension_types_are_refused(value: Any) -> None:
         decode(body_of(FULL) | {"clock": value})
 
 
-def test_vectors_ascend() -> None:
-    for vector in ([[2, 1], [1, 1]], [[1, 1], [1, 2]]):
-        with pytest.raises(kvsync.IndexDamagedError):
-            decode(body_of(FULL) | {"vector": vector})
+def refused(field: str, value: Any) -> None:
+    with pytest.raises(kvsync.IndexDamagedError, match=field):
+        decode(body_of(FULL) | {field: value})
+
+
+def words(*numbers: int) -> bytes:
+    return b"".join(number.to_bytes(8, "little") for number in numbers)
+
+
+def test_origins_and_replicas_ascend() -> None:
+    point, entry = words(1, 1, 1), words(1, 1, 1, 1)
+    for rows in ([[2, point], [1, point]], [[1, point], [1, point]], [[0, point]]):
+        refused("chains", rows)
+    for rows in ([[2, "", 0, entry], [1, "", 0, entry]], [[1, "", 0, entry]] * 2, [[0, "", 0, entry]]):
+        refused("peers", rows)
+    for field in ("gone", "collected"):
+        refused(field, [[2, 1], [1, 1]])
+        refused(field, [[1, 1], [1, 1]])
+
+
+def test_points_ascend_and_are_whole() -> None:
+    good = words(1, 1, 0, 3, 2, LAST)
+    assert decode(body_of(EMPTY) | {"chains": [[1, good]]}).history.chains == {1: (Point(1, 1, 0), Point(3, 2, LAST))}
+    for column in (
+        b"",
+        good[:-1],
+        good + b"\0",
+        good[:-8],
+        words(0, 1, 1),
+        words(1, 0, 1),
+        words(1, 1, 1, 1, 2, 1),
+        words(2, 1, 1, 1, 2, 1),
+        words(1, 2, 1, 2, 2, 1),
+        words(1, 2, 1, 2, 1, 1),
+    ):
+        refused("chains", [[1, column]])
+
+
+def test_exceptions_ascend_ahead_of_their_chains_and_are_joined() -> None:
+    chains = [[1, words(1, 10, 5)]]
+    body = body_of(EMPTY) | {"chains": chains}
+    for rows in (
+        [[1, 11, 12, 2, 12, 1]],
+        [[1, 11, 12, 2, 12, 1], [1, 13, 13, 3, 14, 1]],
+        [[1, 11, 12, 2, 12, 1], [1, 14, 14, 3, 14, 1]],
+        [[1, 11, 12, 2, 15, 1], [1, 14, 14, 2, 15, 1]],
+        [[2, 0, 0, 1, 0, 0]],
+        [[2, 1, LAST, 1, LAST, 0]],
+    ):
+        assert [[*span[:3], *span.point] for span in decode(body | {"exceptions": rows}).history.exceptions] == rows
+    for rows in (
+        [[1, 11, 12, 2, 11, 1]],
+        [[1, 12, 11, 2, 12, 1]],
+        [[1, 10, 12, 2, 12, 1]],
+        [[1, 9, 9, 2, 12, 1]],
+        [[0, 11, 12, 2, 12, 1]],
+        [[1, 11, 12, 2, 15, 1], [1, 13, 13, 2, 15, 1]],
+        [[1, 11, 12, 2, 15, 1], [1, 12, 13, 3, 15, 1]],
+        [[1, 11, 12, 2, 15, 1], [1, 11, 12, 2, 15, 1]],
+        [[1, 14, 14, 2, 15, 1], [1, 11, 12, 2, 15, 1]],
+        [[2, 1, 1, 1, 1, 1], [1, 11, 12, 2, 15, 1]],
+    ):
+        with pytest.raises(kvsync.IndexDamagedError, match="exceptions"):
+            decode(body | {"exceptions": rows})
+
+
+def test_entries_of_peers_ascend_and_are_whole() -> None:
+    good = words(1, 1, 1, 0, 2, 3, 4, LAST)
+    peers = decode(body_of(EMPTY) | {"peers": [[3, "x", 5, good]]}).peers
+    assert peers == {3: Peer("x", 5, {1: Point(1, 1, 0), 2: Point(3, 4, LAST)})}
+    assert decode(body_of(EMPTY) | {"peers": [[3, "x", 5, b""]]}).peers == {3: Peer("x", 5, {})}
+    for column in (
+        good[:-1],
+        good[:-8],
+        good + b"\0",
+        words(0, 1, 1, 1),
+        words(1, 0, 1, 1),
+        words(1, 1, 0, 1),
+        words(1, 1, 1, 1, 1, 2, 2, 2),
+        words(2, 1, 1, 1, 1, 2, 2, 2),
+    ):
+        refused("peers", [[3, "x", 5, column]])
+
+
+@pytest.mark.parametrize("why", [0, 3, LAST])
+def test_an_id_is_gone_for_a_known_reason(why: int) -> None:
+    refused("gone", [[1, why]])
+
+
+def test_what_an_intent_notes_is_read_back_and_nothing_else_is() -> None:
+    history = FULL.history
+    note = pack_note(history)
+    assert unpack_note(note, "the storage", "segment/x") == history
+    assert pack_note(History()) == b""
+    assert unpack_note(b"", "the storage", "segment/x") == History()
+    chains, exceptions = msgpack.unpackb(note)
+    twice = [[1, words(1, 1, 1)]] * 2
+    for odd in ([], [chains], [chains, exceptions, 1], [exceptions, chains], [twice, []], None, 1, {}, {1: 2}, "ab"):
+        with pytest.raises(kvsync.IndexDamagedError, match="note"):
+            unpack_note(msgpack.packb(odd), "the storage", "segment/x")
+    for data in (note[:-1], note + b"\0", b"\xc1", b"\x92" * 2000, b"\x81\x90\x90", b"\xd9\x01\xff"):
+        with pytest.raises(kvsync.IndexDamagedError) as raised:
+            unpack_note(data, "the storage", "segment/x")
+        assert (raised.value.storage, raised.value.name) == ("the storage", "segment/x")
 
 
 def test_a_missing_delete_has_no_expiry() -> None:
     entry = Missing(Change("gone", 5, 11, 1, 0, bytes(32)), "held back")
-    body = body_of(FULL._replace(knowledge=Knowledge(Cover(), (entry,))))
+    body = body_of(FULL._replace(knowledge=Knowledge(History(), (entry,))))
     assert decode(body).knowledge.missing == (entry,)
     body["missing"][0][6] = 1
     with pytest.raises(kvsync.IndexDamagedError):
