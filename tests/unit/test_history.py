@@ -1,4 +1,4 @@
-"""The points of a replica's own history: which are kept, and what a peer's claim says."""
+"""Histories of storages that were put back from a backup, or copied and used on."""
 
 from __future__ import annotations
 
@@ -7,47 +7,9 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.replica.checkpoints import EXACT_COUNT, Checkpoints, certain_below, extended
-
-STAMPS = st.lists(st.integers(1, 2**64 - 1), max_size=400)
-
-
-@given(STAMPS)
-def test_points_ascend_and_the_newest_are_all_there(stamps: list[int]) -> None:
-    points: Checkpoints = ()
-    seen: list[int] = []
-    for stamp in stamps:
-        points = extended(points, stamp)
-        if stamp > (seen[-1] if seen else 0):
-            seen.append(stamp)
-    assert all(one < other for one, other in itertools.pairwise(points))
-    assert [stamp for _, stamp in points][-EXACT_COUNT:] == seen[-EXACT_COUNT:]
-    assert {stamp for _, stamp in points} <= set(seen)
-    assert all(certain_below(points, stamp) is None for _, stamp in points)
-
-
-def test_their_number_grows_with_the_logarithm() -> None:
-    points: Checkpoints = ()
-    for stamp in range(1, 100_001):
-        points = extended(points, stamp)
-    assert len(points) < 100
-    # From any claim on, the last kept point before it is at most a third of the claim's age further back.
-    for claimed in range(1_000, 100_000, 97):
-        certain = certain_below(points, claimed)
-        assert certain is None or claimed - certain <= (100_000 - claimed) / 3 + 1
-
-
-def test_a_point_that_a_peer_acknowledged_stays() -> None:
-    points: Checkpoints = ()
-    for stamp in range(1, 5_000):
-        points = extended(points, stamp, {77} if stamp < 4_000 else ())
-        assert stamp < 77 or stamp >= 4_000 or (77, 77) in points
-    assert (77, 77) not in points
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -22,9 +22,9 @@ from kvsync.lease import (
     PreviousHolder,
 )
 from kvsync.native import KIND_LEASE, Segment, seal
-from kvsync.replica.history import History
 from kvsync.options import Options
 from kvsync.process import UNKNOWN, Presence, Process
+from kvsync.replica.history import History
 from kvsync.replica.knowledge import Knowledge
 from kvsync.replica.log import Log
 from kvsync.replica.session import read_manifest
