@@ -8,8 +8,10 @@ Every transition returns a new value and reads nothing but its arguments.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.native import Cover
@@ -89,10 +91,25 @@ class History:
 
     def with_exceptions(self, spans: Iterable[VectorException]) -> History:
         """Take in changes that are known ahead of the chain of their origin."""
-        known = self.chains
-        fresh = [span for span in spans if not self.cover.covers(span.origin, span.first)]
-        fresh = [span for span in fresh if span.origin not in known or span.first > known[span.origin][-1].stamp]
+        fresh = [
+            span._replace(first=first, last=last)
+            for span in spans
+            for first, last in _left(span, self._known_within(span))
+        ]
         return History(self.chains, _joined([*self.exceptions, *fresh])) if fresh else self
+
+    def _known_within(self, span: VectorException) -> list[tuple[int, int]]:
+        """Return which stamps of a span are known already, as ranges."""
+        reached = self.reaches(span.origin)
+        known = [(0, reached)] if reached >= span.first else []
+        # The last exception that begins before the span may reach into it.
+        start = max(0, bisect_left(self.exceptions, span[:2], key=lambda each: each[:2]) - 1)
+        for other in islice(self.exceptions, start, None):
+            if (other.origin, other.first) > (span.origin, span.last):
+                break
+            if other.origin == span.origin and other.last >= span.first:
+                known.append((other.first, other.last))
+        return known
 
     def merged(self, other: History) -> History:
         """Take in what another replica knows: of each history the greater point, and all points of both."""
