@@ -15,7 +15,7 @@ from kvsync.index.objects import MANIFEST, segment_name, store_if
 from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.intents import LATE_WRITE_SECONDS, FoundIntent, Intent
-from kvsync.replica.lives import having_met
+from kvsync.replica.lives import Met, having_met
 from kvsync.replica.peers import REPLACED
 from kvsync.replica.rewriting import Rewriting
 from kvsync.replica.segments import Segments, first_uncovered
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.replica.history import History
     from kvsync.replica.knowledge import Knowledge
-    from kvsync.replica.lives import Met, Standing
+    from kvsync.replica.lives import Standing
     from kvsync.replica.session import Found
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
@@ -49,6 +49,7 @@ class Log:
         manifest: as it stands in the storage; generation 0 where there is none yet.
         dry: the log grows in memory only, for a preview.
         grace_ms: how long deletes stay logged although all replicas know them.
+        peer: the log of the other side, once it is known which of its claims can be believed.
         names: of all index objects, where they were listed since there was no manifest; else None.
         has_open_intent: an intent of ours may be stored that no manifest of ours has followed.
     """
@@ -66,6 +67,7 @@ class Log:
         self.storage = storage
         self.environment = environment
         self.dry = dry
+        self.peer: Log | None = None
         self.grace_ms = grace_ms
         self.names: frozenset[str] | None = None
         self.has_open_intent = False
@@ -180,7 +182,7 @@ class Log:
         knowledge: Knowledge,
         *,
         intent: Intent | None = None,
-        peer: Met | None = None,
+        is_level: bool = False,
         inventory: bytes = b"",
         lease: bytes = b"",
     ) -> None:
@@ -190,7 +192,7 @@ class Log:
             segment: what was applied; may be empty.
             knowledge: what is known and held with it.
             intent: what was to be applied, if it was written down.
-            peer: the other replica of this run, and what it knows then.
+            is_level: the other side of the run knows the same then.
             inventory: nonce of the inventory that is in step with the log then.
             lease: version of the lease object that this write releases.
 
@@ -200,9 +202,7 @@ class Log:
         """
         manifest = self._with_intended(segment, intent) if len(segment) or intent is not None else self.manifest
         manifest = manifest._replace(knowledge=knowledge, inventory=inventory, lease=lease)
-        if peer is not None:
-            manifest = self._rewriting.collected(having_met(manifest, peer), self.grace_ms)
-        self._write_next(manifest)
+        self._write_next(manifest, is_level=is_level)
 
     def become(self, standing: Standing) -> None:
         """Write what a meeting with another life makes of this replica: other origins, and a fresh id if it needs one.
@@ -292,8 +292,13 @@ class Log:
         manifest = self.manifest._replace(garbage=(*self.manifest.garbage, intent.name))
         return self._rewriting.listing(manifest, segment) if len(segment) else manifest
 
-    def _write_next(self, manifest: Manifest) -> None:
+    def _write_next(self, manifest: Manifest, *, is_level: bool = False) -> None:
         """Write the next generation: tiers merged, garbage removed, clock past all that is known."""
+        if self.peer is not None:
+            name, other = self.peer.storage.name, self.peer.manifest
+            history = manifest.history if is_level else other.history
+            manifest = having_met(manifest, Met(name, other, history, is_level))
+            manifest = self._rewriting.collected(manifest, self.grace_ms)
         manifest = self._rewriting.settled(manifest)
         if not self.dry:
             manifest = self._rewriting.tidied(self._with_little_garbage(manifest))

@@ -16,7 +16,6 @@ from kvsync.errors import RefusedError, UsageError
 from kvsync.expiry import expires_ms, unexpiring, write_until
 from kvsync.native import Given, Segment, stamp_after
 from kvsync.replica.history import History
-from kvsync.replica.lives import Met
 from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.scan import scan, stamped
@@ -92,7 +91,6 @@ def log_local(
     restamped: bool = False,
     intent: Intent | None = None,
     release_token: bytes = b"",
-    peer: Met | None = None,
 ) -> None:
     """Log changes that were made here, together with those of interrupted runs that were found applied.
 
@@ -104,18 +102,12 @@ def log_local(
         knowledge = known.restamp(segment, replica=side.origin, mark=mark)
     else:
         knowledge = known.commit(segment, applied, exceptions, replica=side.origin, mark=mark)
-    side.log.write(segment, knowledge, intent=intent, lease=release_token, peer=peer)
+    side.log.write(segment, knowledge, intent=intent, lease=release_token)
     if release_token and side.lease is not None:
         side.lease.mark_released()
 
 
 # What the caller gives
-
-
-def met(peer: Side) -> Met:
-    """Return the other side as it stands."""
-    manifest = peer.log.manifest
-    return Met(peer.storage.name, manifest, manifest.history, is_level=False)
 
 
 @dataclass(frozen=True)
@@ -139,13 +131,11 @@ def commit_given(
     *,
     last: bool = False,
     read_again: bool = True,
-    peer: Side | None = None,
 ) -> Side:
     """Write the caller's values, then log them.
 
     Where this is the `last` that is done with the side, logging them releases its lease, if a manifest can: what is
-    given is pushed from memory. Not where values are stored already, and are `read_again` to be pushed. That manifest
-    says, too, what the `peer` of the run knows.
+    given is pushed from memory. Not where values are stored already, and are `read_again` to be pushed.
 
     Raises:
         UsageError: a change is malformed, or names a value as stored that is not there.
@@ -160,7 +150,7 @@ def commit_given(
         log_local(side, taken.segment)
     else:
         releases = last and not (taken.stored and read_again)
-        _write_and_log(side, taken, environment, releases=releases, peer=peer if last else None)
+        _write_and_log(side, taken, environment, releases=releases)
     return replace(
         side,
         given=taken.given,
@@ -171,7 +161,7 @@ def commit_given(
     )
 
 
-def _write_and_log(side: Side, taken: Taken, environment: Environment, *, releases: bool, peer: Side | None) -> None:
+def _write_and_log(side: Side, taken: Taken, environment: Environment, *, releases: bool) -> None:
     """Write the caller's values and log what was written; `releases`: the lease is released with that.
 
     Raises:
@@ -184,7 +174,7 @@ def _write_and_log(side: Side, taken: Taken, environment: Environment, *, releas
         if len(logged):
             releases = releases and not refusals and side.scan is None
             token = side.lease.release_token if releases and side.lease is not None else b""
-            log_local(side, logged, intent=intent, release_token=token, peer=None if peer is None else met(peer))
+            log_local(side, logged, intent=intent, release_token=token)
             record_written(side, logged, written, logged.expired(environment.now_ms()))
         else:
             side.log.delete_intent(intent)

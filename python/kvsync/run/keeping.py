@@ -83,7 +83,7 @@ def restore(storage: Storage, key: str, from_id: str | None, options: Options, e
         value = find(storage, key, from_id)
         _keep_current(side, value, environment)
         side = commit_given(side, [Put(key, value.value)], environment, last=True, read_again=False)
-        finalise(Applied.nothing(side), None, environment)
+        finalise(Applied.nothing(side), environment)
     return value
 
 

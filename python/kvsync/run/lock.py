@@ -145,6 +145,7 @@ def identify(pair: Pair) -> Pair:
         if not standing.is_as_before:
             ensure_leased(side)
             side.log.become(standing)
+    pair.source.log.peer, pair.target.log.peer = pair.target.log, pair.source.log
     return replace(pair, in_doubt=in_doubt, second_lives=tuple(found))
 
 

@@ -59,13 +59,14 @@ def push(pair: Pair, exchange: Exchange, intents: Intents, options: Options, env
     """
     source, target = pair
     apply = partial(_apply, history=exchange.history, options=options, environment=environment)
-    at_target = apply(source, target, exchange.to_target, intents.target)
+    gives = len(exchange.to_source.log) > 0
+    at_target = apply(source, target, exchange.to_target, intents.target, acknowledge=gives)
     try:
-        at_source = apply(target, source, exchange.to_source, intents.source)
+        at_source = apply(target, source, exchange.to_source, intents.source, acknowledge=at_target.moved)
     except BaseException:
         if not at_target.finalised:
             with suppress(KvsyncError):  # the error that stopped the run is the one to report
-                finalise(at_target, source, environment)
+                finalise(at_target, environment)
         raise
     return Pushed(at_target, at_source)
 
@@ -79,6 +80,7 @@ def _apply(
     history: History,
     options: Options,
     environment: Environment,
+    acknowledge: bool,
 ) -> Applied:
     """Move what `taker` misses, and finalise it unless its lease is released by that."""
     waits = taker.lease is not None and bool(taker.lease.release_token)
@@ -91,7 +93,7 @@ def _apply(
         moved = len(inbound.log) > 0 or not knowledge.says_same(manifest.knowledge)
         applied = Applied(taker, count, inbound.log, knowledge, intent, wrote=wrote, moved=moved)
         if not waits:
-            finalise(applied, giver, environment)
+            finalise(applied, environment, acknowledge=acknowledge)
     return replace(applied, finalised=not waits)
 
 

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvsync.native import Segment
-from kvsync.replica.lives import Met
 from kvsync.run.lock import ensure_leased
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kvsync.environment import Environment
-    from kvsync.replica.history import History
     from kvsync.replica.intents import Intent
     from kvsync.replica.knowledge import Knowledge
     from kvsync.run.side import Side
@@ -56,24 +54,23 @@ class Applied:
         return cls(side, 0, Segment.from_rows([]), side.log.manifest.knowledge, None, wrote=False, moved=False)
 
 
-def finalise(applied: Applied, peer: Side | None, environment: Environment, *, acknowledge: bool = False) -> None:
+def finalise(applied: Applied, environment: Environment, *, acknowledge: bool = False) -> None:
     """Log what was applied, move to what is known now, and release the lease with that where it can be.
 
     Nothing is written where nothing has changed.
 
     Args:
         applied: what the side got.
-        peer: the other side, which knows the same then.
         environment: randomness.
-        acknowledge: write that even where nothing else has changed, if the lease is released by it: then it takes no
-            request of its own.
+        acknowledge: write that even where nothing else has changed, if the lease is released by it, so that it takes no
+            request of its own; or if the other side was not known so far.
 
     Raises:
         LockLostError: the lease was taken over; nothing was written.
     """
     side = applied.side
     manifest = side.log.manifest
-    due = applied.moved or (acknowledge and _release_token(side) != b"")
+    due = applied.moved or (acknowledge and (_release_token(side) != b"" or _is_news(side)))
     if not due and side.scan is None:
         return
     ensure_leased(side)
@@ -85,7 +82,7 @@ def finalise(applied: Applied, peer: Side | None, environment: Environment, *, a
         applied.log,
         applied.knowledge,
         intent=applied.intent,
-        peer=None if peer is None else _level(peer, applied.knowledge.history),
+        is_level=True,
         inventory=inventory,
         lease=token,
     )
@@ -93,9 +90,10 @@ def finalise(applied: Applied, peer: Side | None, environment: Environment, *, a
         side.lease.mark_released()
 
 
-def _level(peer: Side, history: History) -> Met:
-    """Return the other side, which knows the same now."""
-    return Met(peer.storage.name, peer.log.manifest, history, is_level=True)
+def _is_news(side: Side) -> bool:
+    """Whether a side has not written yet that it knows the other one, which it must not forget deletes without."""
+    peer = side.log.peer
+    return peer is not None and peer.manifest.replica not in side.log.manifest.peers
 
 
 def _release_token(side: Side) -> bytes:
@@ -121,10 +119,10 @@ def release(applied: Sequence[Applied], environment: Environment) -> None:
     """
     errors: list[Exception] = []
     acknowledge = any(one.moved for one in applied)
-    for one, other in zip(applied, reversed(applied), strict=True):
+    for one in applied:
         if not one.finalised:
             try:
-                finalise(one, other.side, environment, acknowledge=acknowledge)
+                finalise(one, environment, acknowledge=acknowledge)
             except Exception as error:  # noqa: BLE001 - raised below, once the other side is finalised
                 errors.append(error)
     if errors:

@@ -143,7 +143,7 @@ def commit_and_look(
             (side,) = find_changes((side,), options, environment)
             side = commit_found(side)
         side = commit_given(side, changes, environment, last=True, read_again=False)
-        finalise(Applied.nothing(side), None, environment)
+        finalise(Applied.nothing(side), environment)
     return side.committed, dict(side.scan.unreadable) if side.scan is not None else {}
 
 
@@ -181,7 +181,7 @@ def _commit(
     pair = replace(pair, doubts=reconcile(pair, environment))
     source, target = pair
     last = not pair.in_doubt and not options.scan and _are_settled(source.log.manifest, target.log.manifest)
-    return replace(pair, source=commit_given(source, changes, environment, last=last, peer=target))
+    return replace(pair, source=commit_given(source, changes, environment, last=last))
 
 
 def _are_settled(source: Manifest, target: Manifest) -> bool:
