@@ -80,6 +80,7 @@ class SqliteFile(Restorable):
         saved = self.fresh()
         saved.mkdir()
         self._copy(self.path, saved / "app.db")
+        assert (saved / "app.db-wal").stat().st_size > 0
         return saved
 
     def put_back(self, saved: Path) -> None:

@@ -1,4 +1,4 @@
-"""Storages put back from a backup, and copies that are used, as people make them of each kind. A third meets them first.
+"""Storages put back from a backup, and copies that are used, as people make them. A third meets them first.
 
 In the end all hold the same. Each write of either life is there, or was told as beaten and is kept. Nothing that was
 deleted came back.

@@ -84,6 +84,21 @@ def test_a_file_and_a_directory_of_one_name_are_both_kept(story: Story) -> None:
     assert bucket.values() == {"test_file": b"file"}
 
 
+def test_a_name_that_sorts_between_a_directory_and_its_files_moves_once(story: Story) -> None:
+    """aws/aws-cli#431: `foo.txt` sorts before `foo/`, but the directory `foo` before `foo.txt`. Two listings that were
+    compared side by side fell out of step: the file was deleted in the bucket and uploaded again with each sync. Here
+    both are in the order of their bytes."""
+    values = {"foo.txt": b"1", "foo/foo2.txt": b"2", "foo-bar/x": b"3", "foo": b"4"}
+    folder, bucket = story.place("folder", kind="folder"), story.place("bucket", kind="s3")
+    for key in ("foo.txt", "foo/foo2.txt", "foo-bar/x"):
+        folder.put(key, values[key])
+    bucket.put("foo", values["foo"])
+    assert told(story.sync(folder, bucket)) == (3, 1, 0, 0, 0)
+    for _ in range(2):
+        assert told(story.sync(folder, bucket)) == (0, 0, 0, 0, 0)
+    assert bucket.values() == values
+
+
 def test_a_key_that_is_too_long_for_one_side_is_named_and_stops_no_other(story: Story) -> None:
     """apache/couchdb-couch-replicator#54: one document id of over 8,000 bytes made a replication crash and start
     again, for ever; none of the others arrived. Here that key is named each time, the command ends with 1, and all
