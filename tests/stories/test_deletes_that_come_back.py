@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from places import DictPlace, FolderPlace, Hooked
 from telling import HOUR, conflicts, kept, missing, moved, told
 
@@ -199,3 +200,58 @@ def test_a_deleted_note_that_nobody_edited_beats_the_copies_of_it(story: Story) 
     assert [place.values() for place in (hub, *browsers)] == [{"stays": b"1"}] * 5
     assert conflicts(*results) == []
     assert kept(hub, *browsers) == []
+
+
+def test_a_node_that_was_down_for_longer_than_any_grace_revives_nothing(story: Story) -> None:
+    """scylladb/scylladb#4277: a node was down for longer than tombstones are kept. When it came back, the others had
+    forgotten the deletes, and took its old rows for new ones. Here a delete is known until all who are known have it,
+    and what the node wrote itself arrives."""
+    a, b, down = story.place("a", {"row": b"1", "x": b"1"}), story.place("b"), story.place("down", kind="sqlite")
+    story.round(a, b, down)
+    kvsync.commit(a.target, [Delete("row")], environment=story.clock.environment)
+    for month in range(12):
+        story.clock.sleep(30 * 24 * HOUR)
+        a.put("x", b"%d" % month)
+        story.sync(a, b)
+    down.put("its own", b"1")
+    results = [story.sync(down, b), story.sync(a, down), story.sync(a, b)]
+    assert a.values() == b.values() == down.values() == {"x": b"11", "its own": b"1"}
+    assert conflicts(*results) == []
+
+
+def test_a_device_behind_another_one_revives_nothing(story: Story) -> None:
+    """syncthing/syncthing#10023: deletes are forgotten after six months, so a device that comes back later brings the
+    files back; that is known, and taken as the price. Here a device counts, too, that others know of only through one
+    of them."""
+    desktop, laptop = story.place("desktop", {"file": b"1", "x": b"1"}, "folder"), story.place("laptop")
+    tablet = story.place("tablet", kind="sqlite")
+    for _ in range(2):
+        story.sync(desktop, laptop)
+        story.sync(laptop, tablet)
+    story.sync(desktop, laptop)
+    desktop.delete("file")
+    for month in range(8):
+        story.clock.sleep(30 * 24 * HOUR)
+        desktop.put("x", b"%d" % month)
+        story.sync(desktop, laptop)
+    assert conflicts(story.sync(tablet, laptop), story.sync(desktop, laptop)) == []
+    assert desktop.values() == laptop.values() == tablet.values() == {"x": b"7"}
+
+
+@pytest.mark.xfail(strict=True, reason="needs tombstone collection")
+def test_deletes_that_everybody_knows_do_not_pile_up(story: Story) -> None:
+    """apache/couchdb#1505: deleted documents are kept for good, so each new client fetches the deletes of years
+    before it is of use. Here a delete that all replicas have, and that is older than the grace, is in nobody's log
+    any more."""
+    places = [story.place("a", {f"k{number}": b"1" for number in range(20)}), story.place("b"), story.place("c")]
+    story.round(*places)
+    deletes = [Delete(f"k{number}") for number in range(15)]
+    kvsync.commit(places[0].target, deletes, environment=story.clock.environment)
+    for week in range(8):
+        story.round(*places)
+        story.clock.sleep(7 * 24 * HOUR)
+        places[0].put("week", b"%d" % week)
+    story.round(*places)
+    left = {"week": b"7"} | {f"k{number}": b"1" for number in range(15, 20)}
+    assert [place.values() for place in places] == [left] * 3
+    assert [change.key for place in places for change in kvsync.log(place.target) if change.deletes] == []

@@ -85,9 +85,8 @@ def test_a_file_and_a_directory_of_one_name_are_both_kept(story: Story) -> None:
 
 
 def test_a_name_that_sorts_between_a_directory_and_its_files_moves_once(story: Story) -> None:
-    """aws/aws-cli#431: `foo.txt` sorts before `foo/`, but the directory `foo` before `foo.txt`. Two listings that were
-    compared side by side fell out of step: the file was deleted in the bucket and uploaded again with each sync. Here
-    both are in the order of their bytes."""
+    """aws/aws-cli#431: a file `foo.txt` beside a directory `foo` was deleted in the bucket and uploaded again, with
+    each sync. Here both sides are listed in the order of their bytes, in which `foo.txt` comes before `foo/`."""
     values = {"foo.txt": b"1", "foo/foo2.txt": b"2", "foo-bar/x": b"3", "foo": b"4"}
     folder, bucket = story.place("folder", kind="folder"), story.place("bucket", kind="s3")
     for key in ("foo.txt", "foo/foo2.txt", "foo-bar/x"):
