@@ -1,4 +1,4 @@
-"""Storages that are saved, put back and copied as their users do it: files, dumps, templates, objects."""
+"""Storages that are saved, put back and copied as their users do it: files, dumps, objects."""
 
 from __future__ import annotations
 
@@ -193,30 +193,36 @@ class OwnPostgresPlace(PostgresPlace):
             return cursor.fetchall() if cursor.description else []
 
 
-class PostgresTemplate(Restorable):
-    """A database, made from another as its template."""
+class PostgresDump(Restorable):
+    """A database, by `pg_dump` and `pg_restore`."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.made: list[str] = []
-        self.database = self._make("template0")
-        self.place = OwnPostgresPlace(self.database)
+        self.place: OwnPostgresPlace = self._database(f"app{os.getpid()}x{next(_numbers)}")
 
-    def _make(self, template: str, name: str = "") -> str:
-        name = name or f"app{os.getpid()}x{next(_numbers)}"
-        running("postgres").run(f"CREATE DATABASE {name} TEMPLATE {template}")
+    def _database(self, name: str) -> OwnPostgresPlace:
+        running("postgres").run(f"CREATE DATABASE {name} TEMPLATE template0")
         self.made.append(name)
-        return name
+        return OwnPostgresPlace(name)
 
-    def save(self) -> str:
-        return self._make(self.database)
+    @staticmethod
+    def _program(name: str, *arguments: str) -> None:
+        subprocess.run([str(running("postgres").programs / name), *arguments], check=True)
 
-    def put_back(self, saved: str) -> None:
-        running("postgres").run(f"DROP DATABASE {self.database} WITH (FORCE)")
-        self._make(saved, self.database)
+    def save(self) -> Path:
+        saved = self.fresh()
+        self._program("pg_dump", "-Fc", "-f", str(saved), self.place.url)
+        return saved
 
-    def copy(self, saved: str) -> Place:
-        return OwnPostgresPlace(self._make(saved))
+    def put_back(self, saved: Path) -> None:
+        running("postgres").run(f"DROP DATABASE {self.made[0]} WITH (FORCE)")
+        self._program("pg_restore", "-d", self._database(self.made[0]).url, str(saved))
+
+    def copy(self, saved: Path) -> Place:
+        other = self._database(f"copy{os.getpid()}x{next(_numbers)}")
+        self._program("pg_restore", "-d", other.url, str(saved))
+        return other
 
     def close(self) -> None:
         running("postgres").run(*(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in self.made))
@@ -281,7 +287,7 @@ def restorable(kind: str, folder: Path, clock: Callable[[], float]) -> Restorabl
     kinds: dict[str, type[Restorable]] = {
         "sqlite": SqliteFile,
         "redis": RedisDump,
-        "postgres": PostgresTemplate,
+        "postgres": PostgresDump,
         "s3": Bucket,
         "lmdb": LmdbDirectory,
     }

@@ -229,6 +229,22 @@ def test_a_storage_that_is_put_back_twice(story: Story) -> None:
     assert database.values() == peer.values() == {f"row {number}": b"%d" % number for number in range(6)}
 
 
+def test_a_deleted_file_that_is_put_back_with_its_old_time_arrives(story: Story) -> None:
+    """haiwen/seafile-client#1131: a file that had been deleted was restored on the server, and did not come to the
+    client by any means. Here what is put back is a new value, though it bears its old time, and goes to all others."""
+    server, client = story.place("server", NOTES, "folder"), story.place("client", kind="sqlite")
+    assert isinstance(server, FolderPlace)
+    story.sync(server, client)
+    shutil.copy2(server.path / "note 1", story.folder / "note 1")
+    server.delete("note 1")
+    story.sync(server, client)
+    assert "note 1" not in client.values()
+    shutil.copy2(story.folder / "note 1", server.path / "note 1")
+    assert told(story.sync(server, client)) == (1, 0, 0, 0, 0)
+    assert told(story.sync(server, client)) == (0, 0, 0, 0, 0)
+    assert server.values() == client.values() == NOTES
+
+
 def test_a_change_given_before_the_restore_is_not_forgotten(story: Story) -> None:
     """rqlite/rqlite#1717: after a recovery, a node could be sent an old snapshot, and rows that had been acknowledged
     were gone. Here what one peer acknowledged is in its log, and comes back from there."""
