@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from places import Clock, DictPlace, Place, SqlitePlace
+from places import Clock, DictPlace, Place, SqlitePlace, make
 from restorable import KINDS, Restorable, restorable
 
 import kvsync
+from kvsync import Put
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,3 +215,19 @@ def test_both_lives_went_on_for_long_before_they_met(folder: Path, kind: str) ->
     assert values == {**expected(values["both"]), **made, "deleted": b"0"}
     assert set(three.conflicts) == {"both"}
     assert three.kept(three.third, three.place, three.peer) == {("both", other_of(values["both"]))}
+
+
+@pytest.mark.parametrize("scan", [False, True])
+@pytest.mark.parametrize("kind", ["folder", "sqlite"])
+@pytest.mark.xfail(strict=True, reason="needs lives")
+def test_who_only_gave_remembers_to_whom(folder: Path, kind: str, scan: bool) -> None:
+    """A storage that got nothing in a run wrote no manifest, so it did not know who had taken its changes: it let go of
+    the points at which those stand, and would collect tombstones without asking them."""
+    clock = Clock()
+    giver = make(kind, folder, "giver")
+    kvsync.commit(giver.target, [Put("k", b"1")], environment=clock.environment)
+    takers = [make(kind, folder, f"taker{number}") for number in range(2)]
+    for taker in takers:
+        kvsync.sync(giver.target, taker.target, scan=scan, environment=clock.environment)
+    known = {kvsync.status(taker.target).replica for taker in takers}
+    assert set(kvsync.status(giver.target).peers) == known
