@@ -10,9 +10,16 @@ from places import Blind, DictPlace, FolderPlace, Hooked, Picky, SqlitePlace
 from telling import command, missing, told, unreadable
 
 import kvsync
+from kvsync.storages.wrapper import WrappedStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
     from telling import Story
+
+    from kvsync.storages.contract import Storage
+    from kvsync.types import Unreadable
 
 
 def test_a_download_under_way_is_not_passed_on_in_part(story: Story) -> None:
@@ -35,6 +42,40 @@ def test_a_download_under_way_is_not_passed_on_in_part(story: Story) -> None:
     assert whole.count(b"more") > 1
     assert told(story.sync(laptop, server)) == (1, 0, 0, 0, 0)
     assert server.values() == {"x": b"1", "master.zip": whole}
+
+
+class Rewritten(WrappedStorage):
+    """A storage in which a value is written anew, of the same size, when it is about to be moved."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self.rewrite: list[Callable[[], object]] = []
+
+    def read_stream(self, key: str) -> Iterator[bytes] | Unreadable | None:
+        if self.rewrite:
+            self.rewrite.pop()()
+        return super().read_stream(key)
+
+
+def test_a_large_file_that_changes_under_way_is_not_a_mixture(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    """syncthing/syncthing#1780: a file of 25 GB was transferred while it was being made. Size and name were right in
+    the end, the content was not. Here what was moved is compared with the digest that was logged, before it has its
+    name."""
+    for module in ("run.transfer", "digesting"):
+        monkeypatch.setattr(f"kvsync.{module}.LARGE_BYTES", 1000)
+    source, target = story.place("source", {"big": b"1" * 5000}, "folder"), story.place("target", kind="folder")
+    with source.storage() as storage:
+        moving = Rewritten(storage)
+        kvsync.sync(moving, target.target, scan=True, environment=story.clock.environment)
+        assert target.values() == {"big": b"1" * 5000}
+        source.put("big", b"2" * 5000)
+        kvsync.commit(source.target, scan=True, environment=story.clock.environment)
+        moving.rewrite.append(lambda: source.put("big", b"2" * 2500 + b"3" * 2500))
+        result = kvsync.sync(moving, target.target, environment=story.clock.environment)
+    assert missing(result) == [("big", "target")]
+    assert target.values() == {"big": b"1" * 5000}
+    assert told(story.sync(source, target)) == (1, 0, 0, 0, 0)
+    assert target.values() == {"big": b"2" * 2500 + b"3" * 2500}
 
 
 def test_a_value_that_one_side_refuses_is_not_skipped_for_good(story: Story) -> None:

@@ -231,7 +231,8 @@ def test_a_storage_that_is_put_back_twice(story: Story) -> None:
 
 def test_a_deleted_file_that_is_put_back_with_its_old_time_arrives(story: Story) -> None:
     """haiwen/seafile-client#1131: a file that had been deleted was restored on the server, and did not come to the
-    client by any means. Here what is put back is a new value, though it bears its old time, and goes to all others."""
+    client by any means. Here what is put back is a new value, though it bears its old time, and goes to all
+    others."""
     server, client = story.place("server", NOTES, "folder"), story.place("client", kind="sqlite")
     assert isinstance(server, FolderPlace)
     story.sync(server, client)
