@@ -189,7 +189,7 @@ class Manifest(NamedTuple):
                 "unreconciled": self.knowledge.unreconciled,
                 "segments": self.segments,
                 "peers": [
-                    [replica, peer.name, peer.seen, pack_entries(peer.entries)]
+                    [replica, peer.name, peer.seen, pack_entries(peer.entries), pack_entries(peer.offered)]
                     for replica, peer in sorted(self.peers.items())
                 ],
                 "gone": _pairs(self.gone),
@@ -317,12 +317,12 @@ class _Reader:
     def peers(self) -> dict[int, Peer]:
         peers: dict[int, Peer] = {}
         last = 0
-        for replica, name, seen, column in self.rows("peers", 4):
-            entries = unpack_entries(column)
+        for replica, name, seen, known, told in self.rows("peers", 5):
+            entries, offered = unpack_entries(known), unpack_entries(told)
             number = self.number(replica, "peers")
-            if number <= last or type(name) is not str or entries is None:
+            if number <= last or type(name) is not str or entries is None or offered is None:
                 raise self.error("peers")
-            peers[number] = Peer(name, self.number(seen, "peers"), entries)
+            peers[number] = Peer(name, self.number(seen, "peers"), entries, offered)
             last = number
         return peers
 

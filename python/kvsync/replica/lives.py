@@ -132,6 +132,8 @@ def having_met(manifest: Manifest, met: Met) -> Manifest:
     gone = merged_gone(manifest.gone, met.manifest.gone)
     others = {replica: peer for replica, peer in met.manifest.peers.items() if replica != manifest.replica}
     seen = max(manifest.clock, met.manifest.clock, *manifest.cover.vector.values(), 0)
-    others[met.manifest.replica] = Peer(met.name, seen, met.history.entries)
+    entries = met.history.entries
+    offered = {origin: point for origin, point in manifest.history.entries.items() if entries.get(origin) != point}
+    others[met.manifest.replica] = Peer(met.name, seen, entries, offered)
     collected = merged_floor(manifest.collected, met.manifest.collected) if met.is_level else manifest.collected
     return manifest._replace(peers=merged_peers(manifest.peers, others, gone), gone=gone, collected=collected)

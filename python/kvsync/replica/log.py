@@ -50,6 +50,7 @@ class Log:
         dry: the log grows in memory only, for a preview.
         grace_ms: how long deletes stay logged although all replicas know them.
         peer: the log of the other side, once it is known which of its claims can be believed.
+        has_named_peer: a manifest of this run says what the peer knows, or is about to know.
         names: of all index objects, where they were listed since there was no manifest; else None.
         has_open_intent: an intent of ours may be stored that no manifest of ours has followed.
     """
@@ -68,6 +69,7 @@ class Log:
         self.environment = environment
         self.dry = dry
         self.peer: Log | None = None
+        self.has_named_peer = False
         self.grace_ms = grace_ms
         self.names: frozenset[str] | None = None
         self.has_open_intent = False
@@ -294,6 +296,7 @@ class Log:
 
     def _write_next(self, manifest: Manifest, *, is_level: bool = False) -> None:
         """Write the next generation: tiers merged, garbage removed, clock past all that is known."""
+        self.has_named_peer = self.peer is not None
         if self.peer is not None:
             name, other = self.peer.storage.name, self.peer.manifest
             history = manifest.history if is_level else other.history

@@ -6,6 +6,7 @@ all of them.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from kvsync.replica.points import Point
 
-__all__ = ["FORGOTTEN", "REPLACED", "Peer", "merged_gone", "merged_peers"]
+__all__ = ["FORGOTTEN", "REPLACED", "Peer", "merged_gone", "merged_peers", "points_of_peers"]
 
 REPLACED: Final = 1
 """Why an id is gone: its storage goes by a fresh one."""
@@ -29,11 +30,13 @@ class Peer(NamedTuple):
         name: of its storage, as it was named in the run that met it; for people.
         seen: the stamp at which that was so.
         entries: {origin: point} up to which it knew each history then.
+        offered: {origin: point} up to which it may know others since: a run was about to tell it.
     """
 
     name: str
     seen: int
     entries: Mapping[int, Point]
+    offered: Mapping[int, Point] = MappingProxyType({})
 
 
 def merged_gone(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
@@ -51,3 +54,8 @@ def merged_peers(own: Mapping[int, Peer], others: Mapping[int, Peer], gone: Mapp
         if replica not in peers or peers[replica].seen <= peer.seen:
             peers[replica] = peer
     return {replica: peer for replica, peer in sorted(peers.items()) if gone.get(replica) != REPLACED}
+
+
+def points_of_peers(peers: Mapping[int, Peer], origin: int) -> set[Point | None]:
+    """Return the points of an origin at which peers may stand."""
+    return {points.get(origin) for peer in peers.values() for points in (peer.entries, peer.offered)}

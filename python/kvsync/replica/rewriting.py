@@ -103,7 +103,9 @@ class Rewriting:
         history, renames = manifest.history.settled(manifest.history)
         manifest = self.renamed(manifest, renames)
         peers = manifest.peers.values()
-        history = history.thinned(manifest.replica, lambda origin: {peer.entries.get(origin) for peer in peers})
+        history = history.thinned(
+            manifest.replica, lambda origin: {p for peer in peers for p in peer.stands_at(origin)}
+        )
         return manifest._replace(knowledge=manifest.knowledge._replace(history=history))
 
     def renamed(self, manifest: Manifest, renames: Sequence[Rename]) -> Manifest:

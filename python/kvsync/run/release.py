@@ -63,7 +63,7 @@ def finalise(applied: Applied, environment: Environment, *, acknowledge: bool = 
         applied: what the side got.
         environment: randomness.
         acknowledge: write that even where nothing else has changed, if the lease is released by it, so that it takes no
-            request of its own; or if the other side was not known so far.
+            request of its own; or if it does not say yet what the other side knows.
 
     Raises:
         LockLostError: the lease was taken over; nothing was written.
@@ -91,9 +91,8 @@ def finalise(applied: Applied, environment: Environment, *, acknowledge: bool = 
 
 
 def _is_news(side: Side) -> bool:
-    """Whether a side has not written yet that it knows the other one, which it must not forget deletes without."""
-    peer = side.log.peer
-    return peer is not None and peer.manifest.replica not in side.log.manifest.peers
+    """Whether a side has not written in this run what the other one knows; it must not forget that it gave."""
+    return side.log.peer is not None and not side.log.has_named_peer
 
 
 def _release_token(side: Side) -> bytes:
