@@ -102,10 +102,7 @@ class Rewriting:
         """Return the manifest with its exceptions held against its own history, and without points to spare."""
         history, renames = manifest.history.settled(manifest.history)
         manifest = self.renamed(manifest, renames)
-        peers = manifest.peers.values()
-        history = history.thinned(
-            manifest.replica, lambda origin: {p for peer in peers for p in peer.stands_at(origin)}
-        )
+        history = history.thinned(manifest.replica, partial(points_of_peers, manifest.peers))
         return manifest._replace(knowledge=manifest.knowledge._replace(history=history))
 
     def renamed(self, manifest: Manifest, renames: Sequence[Rename]) -> Manifest:
