@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
@@ -10,6 +11,7 @@ from kvsync.index.manifest import SegmentEntry
 from kvsync.index.objects import segment_name, store_if
 from kvsync.native import Segment
 from kvsync.replica import collection
+from kvsync.replica.peers import points_of_peers
 from kvsync.replica.points import is_branch
 from kvsync.storages.contract import ObjectMismatch
 from kvsync.types import ABSENT
