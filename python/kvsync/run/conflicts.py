@@ -7,7 +7,7 @@ that holds the chosen value. From there on a run only ever pushes the greatest s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from kvsync.expiry import write_until
 from kvsync.index.lost import LostValue
@@ -24,25 +24,19 @@ from kvsync.storages.contract import has_expiry
 from kvsync.types import ANY, Change, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from kvsync.environment import Environment
     from kvsync.native import Delta
     from kvsync.options import Options
     from kvsync.policy import Policy
+    from kvsync.run.clashes import Overwritten
     from kvsync.run.guard import Guard
     from kvsync.run.side import Pair, Side
 
-__all__ = ["Reconciled", "Verdicts", "conflicts_of", "decide", "greatest", "keep_expiries", "unreconciled_conflicts"]
+__all__ = ["Verdicts", "decide", "keep_expiries"]
 
 NO_DIGEST = bytes(32)
-
-
-class Reconciled(NamedTuple):
-    """Names of unreconciled changes of each side whose conflict this run decides."""
-
-    source: frozenset[tuple[int, int]] = frozenset()
-    target: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,58 +162,13 @@ class Verdicts:
         return verdict
 
 
-# Which conflicts there are
-
-
-def conflicts_of(found: Delta, now_ms: int) -> list[Conflict]:
-    """Return the true conflicts of a delta, ascending by key.
-
-    Where both changes leave nothing by now, deleted or expired, there is nothing to decide: the greater is logged. Nor
-    where both leave the same value for another time: the greater is applied.
-    """
-    return [
-        Conflict(source.key, source, target)
-        for source, target in _pairs(found)
-        if source.outcome != target.outcome
-        and not (_leaves_nothing(source, now_ms) and _leaves_nothing(target, now_ms))
-    ]
-
-
-def unreconciled_conflicts(pair: Pair) -> tuple[list[Conflict], Reconciled]:
-    """Return conflicts that no vector shows: a side replaced a change without knowing of it, and the other knows it."""
-    conflicts: list[Conflict] = []
-    reconciled = []
-    for side, peer in ((pair.source, pair.target), (pair.target, pair.source)):
-        known = peer.log.manifest.knowledge
-        changes = [change for change in side.log.manifest.knowledge.unreconciled if known.has_reconciled(change)]
-        reconciled.append(frozenset(change.dot for change in changes))
-        if not changes:
-            continue
-        keys = [change.key for change in changes]
-        for change, own, other in zip(changes, side.log.newest(keys), peer.log.newest(keys), strict=True):
-            # Where the other side's newest is a later change, somebody has reconciled the two.
-            if own is None or other is None or other.dot != change.dot or own.outcome == other.outcome:
-                continue
-            conflicts.append(Conflict(change.key, *((own, other) if side is pair.source else (other, own))))
-    return conflicts, Reconciled(*reconciled)
-
-
-def greatest(found: Delta) -> tuple[list[Change], list[Change]]:
-    """Return the greatest change of each conflicting key, by the side that misses it: (to source, to target)."""
-    to_source, to_target = [], []
-    for source, target in _pairs(found):
-        if newer(source, target) == "source":
-            to_target.append(source)
-        else:
-            to_source.append(target)
-    return to_source, to_target
-
-
 # Deciding
 
 
-def decide(conflicts: Sequence[Conflict], policy: Policy, pair: Pair, now_ms: int) -> Verdicts:
-    """Ask the policy about each conflict; nothing is written.
+def decide(
+    conflicts: Sequence[Conflict], overwritten: Sequence[Overwritten], policy: Policy, pair: Pair, now_ms: int
+) -> Verdicts:
+    """Ask the policy about each conflict; nothing is written. What is `overwritten` is decided already.
 
     Two sides that claim to know the same and do not are `in_doubt`: then every outcome becomes a decision, so that it
     reaches those who know as much.
@@ -243,6 +192,7 @@ def decide(conflicts: Sequence[Conflict], policy: Policy, pair: Pair, now_ms: in
             overruled = policy in ("source", "target") and _is_of_a_branch(conflict)
             applied = "latest" if overruled else policy
             _enter(verdicts, conflict, applied, held, anew=pair.in_doubt)
+    verdicts.decided += [(each.conflict, Verdict(each.winner)) for each in overwritten]
     return verdicts
 
 
@@ -398,14 +348,5 @@ def _admitted(
     return [keys[i] for i in admitted], [expect[i] for i in admitted] if expect is not None else None
 
 
-def _leaves_nothing(change: Change, now_ms: int) -> bool:
-    return change.deletes or change.expired(now_ms)
-
-
 def _change(conflict: Conflict, side: str | None) -> Change:
     return conflict.source if side == "source" else conflict.target
-
-
-def _pairs(found: Delta) -> Iterator[tuple[Change, Change]]:
-    for source, target in found.conflicts:
-        yield Change._make(source), Change._make(target)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from kvsync.expiry import unexpiring
 from kvsync.native import Cover, Segment, delta
 from kvsync.replica.points import is_branch
-from kvsync.run.conflicts import (
+from kvsync.run.clashes import (
+    Overwritten,
     Reconciled,
     conflicts_of,
-    decide,
     greatest,
-    keep_expiries,
+    overwritten_unseen,
     unreconciled_conflicts,
 )
+from kvsync.run.conflicts import decide, keep_expiries
 from kvsync.run.names import shared_names
 from kvsync.run.pull import pull
 from kvsync.types import Change
@@ -82,9 +83,10 @@ def exchange_of(pair: Pair, pulled: Pulled, options: Options, environment: Envir
     unseen, reconciled = unreconciled_conflicts(pair)
     now_ms = environment.now_ms()
     conflicts = [*conflicts_of(found, now_ms), *unseen]
+    overwritten = overwritten_unseen(pair, found)
     decided: list[Conflict] = []
-    if conflicts or found.conflicts:
-        found, decided = _resolve(pair, conflicts, found, options, environment)
+    if conflicts or found.conflicts or overwritten:
+        found, decided = _resolve(pair, conflicts, overwritten, found, options, environment)
     return _exchange(pair, found, reconciled, decided, environment.now_ms())
 
 
@@ -97,10 +99,15 @@ def calculate(pair: Pair, pulled: Pulled) -> Delta:
 
 
 def _resolve(
-    pair: Pair, conflicts: Sequence[Conflict], found: Delta, options: Options, environment: Environment
+    pair: Pair,
+    conflicts: Sequence[Conflict],
+    overwritten: Sequence[Overwritten],
+    found: Delta,
+    options: Options,
+    environment: Environment,
 ) -> tuple[Delta, list[Conflict]]:
     """Decide conflicts and commit what was decided; return what each side misses then, and the conflicts."""
-    verdicts = decide(conflicts, options.conflict, pair, environment.now_ms())
+    verdicts = decide(conflicts, overwritten, options.conflict, pair, environment.now_ms())
     keep_expiries(verdicts, found, pair, environment.now_ms())
     if options.keep_lost:
         verdicts.keep_lost(pair, environment)
