@@ -1,0 +1,127 @@
+"""Random histories: what applications, runs, backups and owners of storages do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from model.lives import FORGOTTEN
+from model.parts import PARTS
+from model.run import commit, run
+from model.verdict import verdict
+from model.world import Options, World
+
+if TYPE_CHECKING:
+    from model.replica import Replica
+
+
+@dataclass
+class History:
+    """A history under way.
+
+    Attributes:
+        edges: pairs of storages that are synced.
+        backups: (number of a storage, copy of it).
+    """
+
+    world: World
+    keys: list[str]
+    edges: list[tuple[int, int]]
+    backups: list[tuple[int, Replica]] = field(default_factory=list)
+
+
+def play(
+    seed: int, options: Options, parts: frozenset[str] = PARTS, *, story: bool = False
+) -> tuple[World, str | None]:
+    """Play the history of a seed; return its world and what was wrong at its end, or None."""
+    world = World(seed, options, parts)
+    world.story = [] if story else None
+    history = _begin(world)
+    for _ in range(world.random.choice([8, 15, 25, 40])):
+        _event(history)
+    return world, verdict(world)
+
+
+def _begin(world: World) -> History:
+    random = world.random
+    count = random.choice([2, 3, 3, 4, 5])
+    world.replicas = [world.new_replica() for _ in range(count)]
+    keys = [f"k{i}" for i in range(random.choice([1, 2, 3, 4]))]
+    tree = [(i, random.randrange(i)) for i in range(1, count)]
+    more = [(i, j) for i in range(count) for j in range(i) if random.random() < 0.3]
+    return History(world, keys, tree + more)
+
+
+def _event(history: History) -> None:
+    world, random = history.world, history.world.random
+    world.time += random.choice([0, 1, 1, 2, 10])
+    if world.flights and random.random() < 0.3:
+        world.land()
+    number = random.randrange(len(world.replicas))
+    replica, what = world.replicas[number], random.random()
+    if what < 0.34:
+        world.write(replica, random.choice(history.keys), deletes=random.random() < 0.35)
+    elif what < 0.40:
+        commit(world, replica)
+    elif what < 0.72:
+        source, target = random.sample(random.choice(history.edges), 2)
+        run(world, world.replicas[source], world.replicas[target], world.options.crash)
+    elif what < 0.82:
+        history.backups.append((number, replica.copy()))
+        world.note("backup", number)
+    elif what < 0.92:
+        _restore_or_copy(history, number, restores=what < 0.89)
+    elif what < 0.935:
+        _replace_or_forget(history, number)
+    elif what < 0.97:
+        _long_life(history)
+    elif world.timed and random.random() < 0.3:
+        replica.clock += 50
+        world.note("clock runs ahead", number)
+
+
+def _restore_or_copy(history: History, number: int, *, restores: bool) -> None:
+    world = history.world
+    if not world.options.restores:
+        return
+    if restores and history.backups:
+        number, backup = world.random.choice(history.backups)
+        world.note("restore", number)
+        world.replace(number, backup)
+    elif not restores and len(world.replicas) > 2:
+        to = world.random.choice([i for i in range(len(world.replicas)) if i != number])
+        world.note("copy", number, to)
+        world.replace(to, world.replicas[number])
+
+
+def _replace_or_forget(history: History, number: int) -> None:
+    """Have a new storage take a place, with something in it; or have a peer forgotten."""
+    world, random = history.world, history.world.random
+    if not world.options.newcomers:
+        return
+    if random.random() < 0.4:
+        world.note("newcomer", number)
+        world.replace(number, world.new_replica())
+        for key in history.keys:
+            if random.random() < 0.5:
+                world.write(world.replicas[number], key)
+        return
+    replica, other = world.replicas[number], random.choice(world.replicas)
+    if other.id != replica.id:
+        world.note("forget", world.number(other), "by", number)
+        replica.gone[other.id] = FORGOTTEN
+
+
+def _long_life(history: History) -> None:
+    """Have two or three storages be busy while the others are away."""
+    world, random = history.world, history.world.random
+    first, second = random.choice(history.edges)
+    third = random.randrange(len(world.replicas))
+    for _ in range(random.choice([3, 8, 20, 40])):
+        world.time += 1
+        replicas = world.replicas
+        world.write(replicas[first], random.choice(history.keys), deletes=random.random() < 0.3)
+        if random.random() < 0.5:
+            run(world, replicas[first], replicas[second], world.options.crash / 3)
+        elif third != second and random.random() < 0.5:
+            run(world, replicas[second], replicas[third], world.options.crash / 3)
