@@ -68,6 +68,8 @@ def _may_go(world: World, replica: Replica, key: str, change: Change, peers: lis
         return False
     if key in replica.missing and "missing-tombstone" in world.parts:
         return False
+    if "unreconciled-tombstone" in world.parts and any(key == other for other, _ in replica.unreconciled.values()):
+        return False
     if world.options.collect == "eager":
         return world.random.random() < 0.5
     return all(_acknowledged(world, replica, change, peer) for peer in peers)

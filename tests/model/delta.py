@@ -119,7 +119,7 @@ def _find_doubts(world: World, exchange: Exchange, sides: tuple[Replica, Replica
         if not doubt.covered:
             _keep_in_doubt(world, exchange, other, i, doubt)
         elif "covered" in world.parts:
-            _delete_covered(world, exchange, other, i, doubt)
+            _delete_covered(world, exchange, sides, i, doubt)
 
 
 def _keep_in_doubt(world: World, exchange: Exchange, other: Replica, i: int, doubt: Doubt) -> None:
@@ -133,14 +133,17 @@ def _keep_in_doubt(world: World, exchange: Exchange, other: Replica, i: int, dou
         exchange.parts[i].outcomes[key] = Outcome.of(change)
 
 
-def _delete_covered(world: World, exchange: Exchange, other: Replica, i: int, doubt: Doubt) -> None:
+def _delete_covered(
+    world: World, exchange: Exchange, sides: tuple[Replica, Replica], i: int, doubt: Doubt
+) -> None:
     """Take over a delete that was collected: the other side held the change once."""
     key, change = doubt.key, doubt.change
+    holder, other = sides[i], sides[1 - i]
     if change.value:
         world.counts["deleted again"] += 1
         write = world.ghost.write(graves_of(other, key), deletes=True, due=False)
         exchange.parts[1 - i].outcomes[key] = Outcome(ABSENT, write, decided=True, inexact=True)
-    elif "old-tombstone" in world.parts:
+    elif "old-tombstone" in world.parts and not (key in holder.missing and "missing-tombstone" in world.parts):
         exchange.parts[i].dropped.add(key)
 
 

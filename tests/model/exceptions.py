@@ -23,7 +23,7 @@ def point_of(world: World, giver: Replica, change: Change) -> Point:
     if "least" not in world.parts:
         return giver.vector[change.origin]
     later = (point for point in giver.points[change.origin] if point.stamp >= change.stamp)
-    return min(later, key=lambda point: point.stamp)
+    return min(later, key=lambda point: point.stamp, default=giver.entry(change.origin))
 
 
 def knows(world: World, replica: Replica, change: Change, giver: Replica) -> bool:

@@ -119,7 +119,7 @@ def _write(world: World, one: Inbound, known: Merged, log: dict[str, Change], un
     for key, intended in one.planned.items():
         side.missing.pop(key, None)
         record(world, side, key, intended.change)
-    for key in one.backfill:
+    for key in one.backfill.keys() & log.keys():
         side.missing.pop(key, None)
         record(world, side, key, side.log[key])
     side.missing.update(one.failed)

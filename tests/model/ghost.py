@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from model.changes import Change
     from model.replica import Replica
 
 
@@ -95,6 +96,10 @@ def present(replicas: Iterable[Replica]) -> set[int]:
     for replica in replicas:
         there.update(cell.write for cell in replica.store.values())
         there.update(change.write for key, change in replica.log.items() if replica.holds(key, change))
-        there.update(change.write for change in replica.log.values() if not change.value)
+        there.update(change.write for key, change in replica.log.items() if _is_deleted(replica, key, change))
         there.update(write for _, write in replica.graves)
     return there
+
+
+def _is_deleted(replica: Replica, key: str, change: Change) -> bool:
+    return not change.value and key not in replica.missing

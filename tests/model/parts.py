@@ -45,6 +45,8 @@ DESCRIBED = {
     "unreconciled": "a missing change that was replaced unknown is remembered",
     "unreconciled-names": "names of unreconciled changes follow a branch",
     "missing-tombstone": "a tombstone that could not be applied is not collected",
+    "unreconciled-tombstone": "a tombstone that replaced a change unknown is not collected",
+    "keep-held": "what is held instead of a missing value is kept when somebody replaces that who did not know it",
     "missing-restamp": "a value that is missing stays so under a fresh stamp",
     # Late writes
     "late": "intents of runs that may still write are remembered",

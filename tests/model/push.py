@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from model.delta import has_reconciled
 from model.exceptions import point_of
-from model.replica import Cell, Intended, Missing
+from model.recording import put
+from model.replica import Intended, Missing
 
 if TYPE_CHECKING:
     from model.changes import Change
@@ -44,6 +46,7 @@ def plan(world: World, sides: tuple[Replica, Replica], exchange: Exchange) -> tu
     for key in sorted(news[0] | news[1]):
         _plan_key(world, inbound, key, news)
     for one in inbound:
+        _keep_held(world, one, exchange)
         one.backfill = {key: entry.change for key, entry in one.side.missing.items() if _may_fill(one, key)}
     return inbound
 
@@ -60,6 +63,18 @@ def _plan_key(world: World, inbound: tuple[Inbound, Inbound], key: str, news: li
         greater = max(ours, theirs, key=world.order).origin
         for one in inbound:
             one.same[key] = greater
+
+
+def _keep_held(world: World, one: Inbound, exchange: Exchange) -> None:
+    """Keep what is held in place of a missing value, where that is replaced by somebody who did not know of it."""
+    for key in one.planned.keys() & one.side.missing.keys() if "keep-held" in world.parts else ():
+        missing = one.side.missing[key].change
+        replaced = one.planned[key].change.value != missing.value
+        if replaced and one.side.found(key) and not has_reconciled(one.giver, missing):
+            held = one.side.store[key].write
+            exchange.told.add(held)
+            exchange.beaten.append((one.planned[key].change.write, held))
+            world.counts["held instead, and kept"] += 1
 
 
 def _may_fill(one: Inbound, key: str) -> bool:
@@ -100,6 +115,7 @@ def _apply(world: World, one: Inbound, key: str, change: Change) -> None:
     """Write one value, unless it cannot be had, or somebody else wrote at its key, or the storage refuses it."""
     there = one.side.found(key)
     if there == change.value:
+        put(world, one.side, key, change)
         return
     lacking = bool(change.value) and (key in one.giver.missing or one.giver.found(key) != change.value)
     edited = there != one.side.expected(key)
@@ -107,4 +123,4 @@ def _apply(world: World, one: Inbound, key: str, change: Change) -> None:
         world.counts["left missing"] += 1
         one.failed[key] = Missing(change, one.side.expected(key))
     else:
-        one.side.store[key] = Cell(change.value, change.write)
+        put(world, one.side, key, change)

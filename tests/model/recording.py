@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 
 def record(world: World, replica: Replica, key: str, change: Change) -> None:
-    """Log a change. (Ghost: if its outcome is there already, that was made by this change, too.)"""
+    """Log a change. (Ghost: what is there, if that is its outcome, was made by this change.)"""
     replica.log[key] = change
     if replica.found(key) == change.value:
-        if key in replica.store:
-            world.ghost.link(change.write, replica.store[key].write)
-        replica.store[key] = Cell(change.value, change.write)
+        put(world, replica, key, change)
+
+
+def put(world: World, replica: Replica, key: str, change: Change) -> None:
+    """Write a value. (Ghost: if it is there already, it was made by this change, too.)"""
+    cell = replica.store.get(key)
+    if cell is not None and cell.value == change.value:
+        world.ghost.link(change.write, cell.write)
+    replica.store[key] = Cell(change.value, change.write)
 
 
 def log_over_missing(world: World, replica: Replica, key: str) -> None:

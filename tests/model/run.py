@@ -75,6 +75,7 @@ def _compare(world: World, sides: Sides) -> bool:
     changed = compare_lives(world, source, target)
     for side, after in zip(sides, (source, target), strict=True):
         world.step(*sides)
+        after.store = side.store
         side.become(after)
     return changed
 

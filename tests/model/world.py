@@ -121,10 +121,7 @@ class World:
     def step(self, *sides: Replica) -> None:
         """Between two writes of a run: it may end here, or an application may write."""
         if sides and self.happens(self.options.race):
-            side = self.random.choice(sides)
-            keys = sorted({key for one in sides for key in one.log})
-            if keys:
-                self.write(side, self.random.choice(keys), deletes=self.random.random() < 0.3)
+            self._race(self.random.choice(sides))
         if self._until_cut is None:
             return
         if self._until_cut == 0:
@@ -132,6 +129,23 @@ class World:
             self.counts["crashes"] += 1
             raise Cut
         self._until_cut -= 1
+
+    def _race(self, replica: Replica) -> None:
+        """Have an application write while a run is under way."""
+        if not replica.log:
+            return
+        key = self.random.choice(sorted(replica.log))
+        cell = replica.store.get(key)
+        deletes = self.random.random() < 0.3
+        if deletes and (cell is None or not cell.value or not self._is_logged(cell.write)):
+            return
+        parents = [cell.write] if cell else []
+        value = ABSENT if deletes else len(self.ghost.parents) + 1
+        replica.store[key] = Cell(value, self.ghost.write(parents, deletes=deletes))
+        self.note("write meanwhile", self.number(replica), key, replica.store[key])
+
+    def _is_logged(self, write: int) -> bool:
+        return any(change.write == write for replica in self.replicas for change in replica.log.values())
 
     # Applications
 
