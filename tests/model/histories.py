@@ -57,38 +57,48 @@ def _event(history: History) -> None:
     world.time += random.choice([0, 1, 1, 2, 10])
     if world.flights and random.random() < 0.3:
         world.land()
-    number = random.randrange(len(world.replicas))
-    replica, what = world.replicas[number], random.random()
-    if what < 0.34:
-        world.write(replica, random.choice(history.keys), deletes=random.random() < 0.35)
-    elif what < 0.40:
-        commit(world, replica)
-    elif what < 0.72:
-        source, target = random.sample(random.choice(history.edges), 2)
-        run(world, world.replicas[source], world.replicas[target], world.options.crash)
-    elif what < 0.82:
-        history.backups.append((number, replica.copy()))
-        world.note("backup", number)
-    elif what < 0.92:
-        _restore_or_copy(history, number, restores=what < 0.89)
-    elif what < 0.935:
-        _replace_or_forget(history, number)
-    elif what < 0.97:
-        _long_life(history)
-    elif world.timed and random.random() < 0.3:
-        replica.clock += 50
+    (what,) = random.choices(EVENTS, DENSE if world.options.dense else USUAL)
+    what(history, random.randrange(len(world.replicas)))
+
+
+def _write(history: History, number: int) -> None:
+    world, random = history.world, history.world.random
+    world.write(world.replicas[number], random.choice(history.keys), deletes=random.random() < 0.35)
+
+
+def _commit(history: History, number: int) -> None:
+    commit(history.world, history.world.replicas[number])
+
+
+def _run(history: History, _: int) -> None:
+    world, random = history.world, history.world.random
+    source, target = random.sample(random.choice(history.edges), 2)
+    run(world, world.replicas[source], world.replicas[target], world.options.crash)
+
+
+def _back_up(history: History, number: int) -> None:
+    history.backups.append((number, history.world.replicas[number].copy()))
+    history.world.note("backup", number)
+
+
+def _run_clock_ahead(history: History, number: int) -> None:
+    world = history.world
+    if world.timed and world.random.random() < 0.3:
+        world.replicas[number].clock += 50
         world.note("clock runs ahead", number)
 
 
-def _restore_or_copy(history: History, number: int, *, restores: bool) -> None:
+def _restore(history: History, _: int) -> None:
     world = history.world
-    if not world.options.restores:
-        return
-    if restores and history.backups:
+    if world.options.restores and history.backups:
         number, backup = world.random.choice(history.backups)
         world.note("restore", number)
         world.replace(number, backup)
-    elif not restores and len(world.replicas) > 2:
+
+
+def _copy(history: History, number: int) -> None:
+    world = history.world
+    if world.options.restores and len(world.replicas) > 2:
         to = world.random.choice([i for i in range(len(world.replicas)) if i != number])
         world.note("copy", number, to)
         world.replace(to, world.replicas[number])
@@ -112,7 +122,7 @@ def _replace_or_forget(history: History, number: int) -> None:
         replica.gone[other.id] = FORGOTTEN
 
 
-def _long_life(history: History) -> None:
+def _long_life(history: History, _: int) -> None:
     """Have two or three storages be busy while the others are away."""
     world, random = history.world, history.world.random
     first, second = random.choice(history.edges)
@@ -125,3 +135,9 @@ def _long_life(history: History) -> None:
             run(world, replicas[first], replicas[second], world.options.crash / 3)
         elif third != second and random.random() < 0.5:
             run(world, replicas[second], replicas[third], world.options.crash / 3)
+
+
+EVENTS = (_write, _commit, _run, _back_up, _restore, _copy, _replace_or_forget, _long_life, _run_clock_ahead)
+USUAL = (34, 6, 32, 10, 7, 3, 2, 4, 2)
+DENSE = (30, 20, 24, 9, 12, 4, 2, 0, 2)
+"""How often each event happens: long lives between restores, or many restores."""

@@ -70,7 +70,8 @@ def _parser() -> argparse.ArgumentParser:
             number = float if option.type == "float" else int
             parser.add_argument(f"--{option.name.replace('_', '-')}", type=number, default=option.default)
         elif option.type == "bool":
-            parser.add_argument(f"--no-{option.name}", dest=option.name, action="store_false")
+            flag, action = ("--no-", "store_false") if option.default else ("--", "store_true")
+            parser.add_argument(f"{flag}{option.name}", dest=option.name, action=action)
     return parser
 
 

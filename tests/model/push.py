@@ -9,6 +9,7 @@ from model.delta import has_reconciled
 from model.exceptions import point_of
 from model.recording import put
 from model.replica import Intended, Missing
+from model.world import Cut
 
 if TYPE_CHECKING:
     from model.changes import Change
@@ -66,15 +67,26 @@ def _plan_key(world: World, inbound: tuple[Inbound, Inbound], key: str, news: li
 
 
 def _keep_held(world: World, one: Inbound, exchange: Exchange) -> None:
-    """Keep what is held in place of a missing value, where that is replaced by somebody who did not know of it."""
-    for key in one.planned.keys() & one.side.missing.keys() if "keep-held" in world.parts else ():
-        missing = one.side.missing[key].change
-        replaced = one.planned[key].change.value != missing.value
-        if replaced and one.side.found(key) and not has_reconciled(one.giver, missing):
+    """Keep what a change is about to replace that was made in ignorance of it, though no vector shows that.
+
+    It was, where a missing change stands between the two whose value its maker never held: whoever has that value, and
+    could make it a conflict, may be gone for good.
+    """
+    for key, intended in one.planned.items() if "keep-held" in world.parts else ():
+        if key in one.side.store and one.side.found(key) != intended.change.value and _is_ignorant(one, key):
             held = one.side.store[key].write
             exchange.told.add(held)
-            exchange.beaten.append((one.planned[key].change.write, held))
+            exchange.beaten.append((intended.change.write, held))
             world.counts["held instead, and kept"] += 1
+
+
+def _is_ignorant(one: Inbound, key: str) -> bool:
+    if key in one.side.missing:
+        return not has_reconciled(one.giver, one.side.missing[key].change)
+    logged = one.side.log.get(key)
+    return logged is not None and any(
+        key == other and logged.stamp <= change.stamp for other, change in one.giver.unreconciled.values()
+    )
 
 
 def _may_fill(one: Inbound, key: str) -> bool:
@@ -100,15 +112,21 @@ def push(world: World, inbound: tuple[Inbound, Inbound]) -> None:
     todo = [(one, key, intended.change) for one in inbound for key, intended in one.planned.items()]
     todo += [(one, key, change) for one in inbound for key, change in one.backfill.items()]
     world.random.shuffle(todo)
-    for one, key, change in todo:
+    for i, (one, key, change) in enumerate(todo):
         try:
             world.step(one.side, one.giver)
-        except Exception:
-            if key in one.planned and world.happens(world.options.late):
-                world.leave_in_flight(one.side, key, one.planned[key])
+        except Cut:
+            _leave_in_flight(world, todo[i:])
             raise
         _apply(world, one, key, change)
     world.step(*(one.side for one in inbound))
+
+
+def _leave_in_flight(world: World, rest: list[tuple[Inbound, str, Change]]) -> None:
+    """Have some of what a cut run had still to write be written later."""
+    for one, key, _ in rest:
+        if key in one.planned and world.happens(world.options.late):
+            world.leave_in_flight(one.side, key, one.planned[key])
 
 
 def _apply(world: World, one: Inbound, key: str, change: Change) -> None:

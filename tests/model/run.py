@@ -99,6 +99,7 @@ def _log_outcomes(world: World, sides: Sides, exchange: Exchange) -> None:
         for side in sides:
             side.clock = max(side.clock, clock)
         copies = {key: outcome for key, outcome in exchange.copies.items() if sides[0].found(key) != outcome.value}
+        world.ghost.told.update(outcome.write for outcome in copies.values())
         commit_given(world, sides[0], copies)
         exchange.parts[0].outcomes.update(copies)
     for side, part in zip(sides, exchange.parts, strict=True):
