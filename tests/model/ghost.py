@@ -76,7 +76,7 @@ class Ghost:
         """Whether a value is there though its delete was known, and neither was told."""
         graves = {write for replica in replicas for _, write in replica.graves} - self.told
         values = {change.write for change in replicas[0].log.values() if change.value} - self.told
-        return any(value in self.ancestors(graves - self._beaten_by(value)) for value in values)
+        return any(value in self.ancestors(graves - self._beaten_by(value) - self.ancestors([value])) for value in values)
 
     def _beaten_by(self, write: int) -> set[int]:
         """Return what a write was told to have beaten, what that was made from, and what that had beaten."""

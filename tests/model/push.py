@@ -124,8 +124,10 @@ def push(world: World, inbound: tuple[Inbound, Inbound]) -> None:
 
 def _leave_in_flight(world: World, rest: list[tuple[Inbound, str, Change]]) -> None:
     """Have some of what a cut run had still to write be written later."""
-    for one, key, _ in rest:
-        if key in one.planned and world.happens(world.options.late):
+    for one, key in [(one, key) for one, key, _ in rest if key in one.planned]:
+        there = one.side.found(key)
+        admitted = there == one.side.expected(key) and there != one.planned[key].change.value
+        if admitted and world.happens(world.options.late):
             world.leave_in_flight(one.side, key, one.planned[key])
 
 

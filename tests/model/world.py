@@ -146,7 +146,7 @@ class World:
         if deletes and not (cell and cell.value and replica.expected(key) and self._is_logged(cell.write)):
             return
         parents = [cell.write] if cell else []
-        value = ABSENT if deletes else len(self.ghost.parents) + 1
+        value = ABSENT if deletes else len(self.ghost.parents) + 1 + self.options.contents
         replica.store[key] = Cell(value, self.ghost.write(parents, deletes=deletes))
         self.note("write meanwhile", self.number(replica), key, replica.store[key])
 
