@@ -49,7 +49,7 @@ def collect(world: World, replica: Replica) -> None:
     """Drop the tombstones that everybody who counts is known to have."""
     if world.options.collect == "none":
         return
-    peers = [peer for id_, peer in replica.peers.items() if _counts(world, replica, id_, peer)]
+    peers = [peer for id_, peer in replica.peers.items() if counts(world, replica, id_, peer)]
     for key, change in list(replica.log.items()):
         if not change.value and _may_go(world, replica, key, change, peers):
             del replica.log[key]
@@ -58,7 +58,8 @@ def collect(world: World, replica: Replica) -> None:
             world.counts["collected"] += 1
 
 
-def _counts(world: World, replica: Replica, id_: int, peer: Peer) -> bool:
+def counts(world: World, replica: Replica, id_: int, peer: Peer) -> bool:
+    """Whether tombstones and dead origins have to wait for a peer."""
     known = peer.met or "known" in world.parts
     return known and id_ != replica.id and id_ not in replica.gone
 

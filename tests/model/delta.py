@@ -142,7 +142,7 @@ def _delete_covered(
     if change.value:
         world.counts["deleted again"] += 1
         write = world.ghost.write(graves_of(other, key), deletes=True, due=False)
-        exchange.parts[1 - i].outcomes[key] = Outcome(ABSENT, write, decided=True, inexact=True)
+        exchange.parts[1 - i].outcomes[key] = Outcome(ABSENT, write, inexact=True)
     elif "old-tombstone" in world.parts and not (key in holder.missing and "missing-tombstone" in world.parts):
         exchange.parts[i].dropped.add(key)
 

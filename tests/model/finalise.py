@@ -9,8 +9,9 @@ from model.changes import Change, Dot
 from model.collection import collect, merged_floor
 from model.delta import has_reconciled
 from model.exceptions import prove
-from model.lives import FORGOTTEN, unused_branches
+from model.lives import FORGOTTEN, strike_same_place, unused_branches
 from model.points import thin
+from model.pruning import prune
 from model.recording import record, rename
 from model.replica import Peer
 
@@ -85,6 +86,9 @@ def finalise(
         used = {change.origin for log in logs for change in log.values()}
         for origin in unused_branches(used, set(known.vector)):
             del known.vector[origin], known.points[origin]
+    if "prune" in world.parts:
+        for one in inbound:
+            prune(world, one.side, one.giver, known, _used(known, logs, unreconciled))
     clock = max(side.clock for side in sides)
     dropped = {
         (key, side.log[key].write) for side, part in zip(sides, exchange.parts, strict=True) for key in part.dropped
@@ -99,6 +103,13 @@ def finalise(
             collect(world, one.side)
         world.step(*sides)
     return moved or before != tuple(side.state() for side in sides)
+
+
+def _used(known: Merged, logs: list[dict[str, Change]], unreconciled: tuple[Unreconciled, ...]) -> set[int]:
+    """Return the origins whose name something bears."""
+    used = {change.origin for log in logs for change in log.values()}
+    used.update(origin for origin, _ in known.exceptions)
+    return used | {origin for entries in unreconciled for origin, _ in entries}
 
 
 def _log_after(one: Inbound, exchange: Exchange, i: int) -> dict[str, Change]:
@@ -141,7 +152,9 @@ def _acknowledge(world: World, one: Inbound, known: Merged) -> None:
         met = {id_ for id_, peer in side.peers.items() if peer.met}
         side.peers = {id_: peer._replace(met=id_ in met) for id_, peer in known.peers.items() if id_ != side.id}
         side.gone = dict(known.gone)
-    side.peers[giver.id] = Peer(side.clock, dict(known.vector), met=True)
+    side.peers[giver.id] = Peer(side.clock, dict(known.vector), met=True, place=giver.place)
+    if "place" in world.parts:
+        strike_same_place(side, giver)
     side.points = {origin: thin(world, side, origin, points) for origin, points in side.points.items()}
 
 

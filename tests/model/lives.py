@@ -13,16 +13,18 @@ if TYPE_CHECKING:
     from model.replica import Replica
     from model.world import World
 
-REPLACED, FORGOTTEN = 1, 2
-"""Why an id is gone."""
+REPLACED, FORGOTTEN, STRUCK = 1, 2, 3
+"""Why an id is gone: its replica took another, somebody said so, or another one was met in its place."""
 
 
 def compare_lives(world: World, source: Replica, target: Replica) -> bool:
     """Make all that the two sides claim true of one history an origin; return whether anything changed."""
     changed = False
     if source.id == target.id and "same-id" in world.parts:
-        target.id = world.new_id()
+        target.id, target.place = world.new_id(), world.new_id()
         changed = True
+    elif source.place == target.place and "place" in world.parts:
+        target.place = world.new_id()
     tips = [side.vector.get(side.id) for side in (source, target)]
     for origin in sorted(source.vector.keys() & target.vector.keys()):
         changed = _compare_origin(world, source, target, origin) or changed
@@ -30,7 +32,7 @@ def compare_lives(world: World, source: Replica, target: Replica) -> bool:
         changed = prove(world, side, against=other) or changed
     for side, other, tip in ((source, target, tips[0]), (target, source, tips[1])):
         if _needs_fresh_id(world, side, other, tip):
-            take_fresh_id(world, side)
+            take_fresh_id(world, side, other)
             changed = True
     return changed
 
@@ -116,13 +118,25 @@ def _needs_fresh_id(world: World, side: Replica, other: Replica, tip: Point | No
     return any(origin == side.id and point not in own for (origin, _), point in claimed)
 
 
-def take_fresh_id(world: World, side: Replica) -> None:
+def take_fresh_id(world: World, side: Replica, other: Replica) -> None:
     """Go on under a new id; the old one is an origin like any other from now on."""
     world.counts["fresh ids"] += 1
+    if STRUCK in {side.gone.get(side.id), other.gone.get(side.id)} and "place" in world.parts:
+        # Somebody else is alive in this place, so this is a copy.
+        side.place = world.new_id()
     if "replaced" in world.parts:
         side.gone[side.id] = REPLACED
         side.peers.pop(side.id, None)
     side.id = world.new_id()
+
+
+def strike_same_place(side: Replica, met: Replica) -> None:
+    """Take other ids in the place of a replica that was met for former ones of it, which a restore has undone."""
+    for id_, peer in list(side.peers.items()):
+        if id_ not in {met.id, side.id} and peer.place == met.place:
+            side.gone.setdefault(id_, STRUCK)
+            if side.gone[id_] != FORGOTTEN:
+                del side.peers[id_]
 
 
 def unused_branches(used: set[int], origins: set[int]) -> set[int]:

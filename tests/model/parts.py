@@ -32,6 +32,8 @@ DESCRIBED = {
     "acknowledged-marks": "an acknowledgement counts only if its point is in the list",
     "known": "peers that are known through others count",
     "replaced": "an id that was given up counts no more",
+    "place": "a replica that is met strikes former ids in its place",
+    "prune": "dead origins are forgotten once all who count are past them",
     "retain": "the points at which forgotten replicas stand are kept",
     # Crashes
     "adopt": "what a cut run applied is adopted; without, it is taken for local changes",

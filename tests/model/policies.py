@@ -33,14 +33,19 @@ def judge(
         raise Refused
     if lacking:
         return Verdict(greater)
-    if any(is_branch(change.origin) for change in changes) and "branch-policy" in world.parts:
-        world.counts["policy overruled"] += policy in {"source", "target"}
-        return Verdict(greater)
     if policy in {"source", "target"}:
-        return Verdict(0 if policy == "source" else 1)
+        return _of_side(world, policy, changes, greater)
     winner = _later(changes, greater)
     copies = policy == "keep-both" and bool(changes[1 - winner].value) and "~" not in key
     return Verdict(winner, copies=copies)
+
+
+def _of_side(world: World, policy: str, changes: tuple[Change, Change], greater: int) -> Verdict:
+    """Let one side win, unless a branch is in it: which of its changes are the later ones, the policy cannot mean."""
+    if any(is_branch(change.origin) for change in changes) and "branch-policy" in world.parts:
+        world.counts["policy overruled"] += 1
+        return Verdict(greater)
+    return Verdict(0 if policy == "source" else 1)
 
 
 def _later(changes: tuple[Change, Change], greater: int) -> int:

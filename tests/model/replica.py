@@ -40,11 +40,12 @@ class Missing(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """What another replica knew when this one heard of it last; `met`: from itself."""
+    """What another replica knew when this one heard of it last; `met`: from itself; `place`: where it is."""
 
     clock: int
     vector: Vector
     met: bool
+    place: int = 0
 
 
 @dataclass(slots=True)
@@ -68,6 +69,7 @@ class Replica:
         unreconciled: changes that were replaced here by somebody who did not know of them.
         peers: what is known of other replicas.
         gone: ids that nobody will use again.
+        emptied: for each dead origin the number of the own commit after which nothing bore its name here.
         graves: ghost state: (key, write) of the tombstones that were dropped.
     """
 
@@ -87,6 +89,7 @@ class Replica:
     unreconciled: dict[Dot, tuple[str, Change]] = field(default_factory=dict)
     peers: dict[int, Peer] = field(default_factory=dict)
     gone: dict[int, int] = field(default_factory=dict)
+    emptied: dict[int, int] = field(default_factory=dict)
     graves: set[tuple[str, int]] = field(default_factory=set)
 
     def copy(self) -> Replica:

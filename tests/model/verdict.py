@@ -18,7 +18,21 @@ def verdict(world: World) -> str | None:
     """Let all replicas meet; return what is wrong then, or None."""
     if not settle(world):
         return "never quiet"
+    _count_what_is_left(world)
     return _unequal(world.replicas) or _unheld(world.replicas) or _lost(world)
+
+
+def _count_what_is_left(world: World) -> None:
+    """Count what a long life would pile up."""
+    alive = {replica.id for replica in world.replicas}
+    for replica in world.replicas:
+        world.counts["left: origins"] += len(replica.vector)
+        world.counts["left: floors"] += len(replica.collected)
+        world.counts["left: exceptions"] += len(replica.exceptions)
+        world.counts["left: unreconciled"] += len(replica.unreconciled)
+        world.counts["left: tombstones"] += sum(not change.value for change in replica.log.values())
+        world.counts["left: peers that are no more"] += len(replica.peers.keys() - alive - replica.gone.keys())
+        world.counts["left: gone"] += len(replica.gone)
 
 
 def settle(world: World) -> bool:
