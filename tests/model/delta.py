@@ -133,9 +133,7 @@ def _keep_in_doubt(world: World, exchange: Exchange, other: Replica, i: int, dou
         exchange.parts[i].outcomes[key] = Outcome.of(change)
 
 
-def _delete_covered(
-    world: World, exchange: Exchange, sides: tuple[Replica, Replica], i: int, doubt: Doubt
-) -> None:
+def _delete_covered(world: World, exchange: Exchange, sides: tuple[Replica, Replica], i: int, doubt: Doubt) -> None:
     """Take over a delete that was collected: the other side held the change once."""
     key, change = doubt.key, doubt.change
     holder, other = sides[i], sides[1 - i]

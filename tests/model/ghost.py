@@ -74,9 +74,16 @@ class Ghost:
 
     def revived(self, replicas: list[Replica]) -> bool:
         """Whether a value is there though its delete was known, and neither was told."""
-        graves = {write for replica in replicas for _, write in replica.graves} - self.told
-        values = {change.write for change in replicas[0].log.values() if change.value} - self.told
-        return any(value in self.ancestors(graves - self._beaten_by(value) - self.ancestors([value])) for value in values)
+        graves = set[tuple[str, int]]().union(*(replica.graves for replica in replicas))
+        return any(
+            change.value and change.write not in self.told and self._is_revived(key, change.write, graves)
+            for key, change in replicas[0].log.items()
+        )
+
+    def _is_revived(self, key: str, write: int, graves: set[tuple[str, int]]) -> bool:
+        deletes = {delete for grave, delete in graves if grave == key}
+        deletes -= self.told | self._beaten_by(write) | self.ancestors([write])
+        return write in self.ancestors(deletes)
 
     def _beaten_by(self, write: int) -> set[int]:
         """Return what a write was told to have beaten, what that was made from, and what that had beaten."""

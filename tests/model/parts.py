@@ -20,6 +20,7 @@ DESCRIBED = {
     "content-order": "equal stamps are ordered by content; without, by name",
     "equal": "two deletes are no conflict",
     "digest": "equal vectors over different values are noticed",
+    "same-edit": "an edit that the other side has logged is not logged again as new",
     "branch-policy": "where a branch's name is in a conflict, the greater change wins whatever the policy",
     # Tombstones
     "floor": "what was collected is compared with what the other side has seen",

@@ -22,7 +22,9 @@ ANY_POLICY = Options(crash=0.3, policies=POLICIES, inexact=0.6, contents=3, give
 
 
 @pytest.mark.parametrize(
-    "options", [DENSE, CUT, EAGER, USUAL, ROUGH, LATE, ANY_POLICY], ids=["dense", "cut", "eager", "usual", "rough", "late", "any"]
+    "options",
+    [DENSE, CUT, EAGER, USUAL, ROUGH, LATE, ANY_POLICY],
+    ids=["dense", "cut", "eager", "usual", "rough", "late", "any"],
 )
 def test_nothing_is_lost(options: Options) -> None:
     report = play_all(range(400), options)
