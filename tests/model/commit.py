@@ -83,7 +83,7 @@ def _landed_late(world: World, side: Replica, key: str) -> bool:
 
 
 def _is_logged_there(world: World, side: Replica, other: Replica, key: str) -> bool:
-    """Whether the other side has logged the very edit that is found here, as a backup's is by the life that was lost."""
+    """Whether the other side has logged the very edit that is found here, as the life that a backup lost had."""
     change = other.log.get(key)
     if change is None or change.value != side.found(key) or key in side.missing or knows(world, side, change, other):
         return False

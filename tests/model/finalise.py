@@ -74,35 +74,54 @@ def _merged_peers(world: World, one: Replica, other: Replica, gone: dict[int, in
     return {id_: peer for id_, peer in peers.items() if id_ not in gone or (retained and gone[id_] == FORGOTTEN)}
 
 
-def finalise(
-    world: World, inbound: tuple[Inbound, Inbound], exchange: Exchange, before: tuple[object, ...], *, moved: bool
-) -> bool:
-    """Write both sides, either first; return whether anything moved."""
-    sides = tuple(one.side for one in inbound)
-    known = merged(world, *sides)
-    unreconciled = _unreconciled(world, inbound, exchange)
-    logs = [_log_after(one, exchange, i) for i, one in enumerate(inbound)]
-    if "drop" in world.parts:
-        used = {change.origin for log in logs for change in log.values()}
-        for origin in unused_branches(used, set(known.vector)):
-            del known.vector[origin], known.points[origin]
-    if "prune" in world.parts:
-        for one in inbound:
-            prune(world, one.side, one.giver, known, _used(known, logs, unreconciled))
-    clock = max(side.clock for side in sides)
-    dropped = {
-        (key, side.log[key].write) for side, part in zip(sides, exchange.parts, strict=True) for key in part.dropped
-    }
-    for i in world.random.sample((0, 1), 2):
-        one = inbound[i]
-        _write(world, one, known, logs[i], unreconciled[i])
-        one.side.clock = clock
-        one.side.graves |= dropped
-        if moved or before != tuple(side.state() for side in sides):
-            _acknowledge(world, one, known)
-            collect(world, one.side)
-        world.step(*sides)
-    return moved or before != tuple(side.state() for side in sides)
+class Final:
+    """The last writes of a run, prepared before values move: what both sides will know does not depend on that."""
+
+    def __init__(
+        self,
+        world: World,
+        inbound: tuple[Inbound, Inbound],
+        exchange: Exchange,
+        before: tuple[object, ...],
+        *,
+        moved: bool,
+    ) -> None:
+        self.world = world
+        self.inbound = inbound
+        self.exchange = exchange
+        self.before = before
+        self.sides = inbound[0].side, inbound[1].side
+        self.clock = max(side.clock for side in self.sides)
+        self.known = merged(world, *self.sides)
+        self.unreconciled = _unreconciled(world, inbound, exchange)
+        self.logs = [_log_after(one, exchange, i) for i, one in enumerate(inbound)]
+        self._moved = moved
+        self._drop_unused()
+
+    def _drop_unused(self) -> None:
+        known = self.known
+        if "drop" in self.world.parts:
+            used = {change.origin for log in self.logs for change in log.values()}
+            for origin in unused_branches(used, set(known.vector)):
+                del known.vector[origin], known.points[origin]
+        for one in self.inbound if "prune" in self.world.parts else ():
+            prune(self.world, one.side, one.giver, known, _used(known, self.logs, self.unreconciled))
+
+    def moved(self) -> bool:
+        """Whether anything has changed on either side."""
+        return self._moved or self.before != tuple(side.state() for side in self.sides)
+
+    def write(self, i: int) -> None:
+        """Write one side."""
+        one, dropped = self.inbound[i], self.exchange.parts[i].dropped
+        graves = {(key, one.side.log[key].write) for key in dropped}
+        _write(self.world, one, self.known, self.logs[i], self.unreconciled[i])
+        one.side.clock = self.clock
+        one.side.graves |= graves
+        if self.moved():
+            _acknowledge(self.world, one, self.known)
+            collect(self.world, one.side)
+        self.world.step(*self.sides)
 
 
 def _used(known: Merged, logs: list[dict[str, Change]], unreconciled: tuple[Unreconciled, ...]) -> set[int]:

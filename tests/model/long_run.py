@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from model.histories import play
-from model.parts import DESCRIBED, PARTS
+from model.parts import DESCRIBED, EXTRA, PARTS
 from model.policies import POLICIES
 from model.world import Options
 
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("count", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--off", nargs="*", default=[], choices=sorted(DESCRIBED), metavar="PART")
+    parser.add_argument("--on", nargs="*", default=[], choices=sorted(EXTRA), metavar="PART")
     parser.add_argument("--story", action="store_true")
     parser.add_argument("--collect", choices=["acked", "eager", "none"], default="acked")
     parser.add_argument("--policies", nargs="*", choices=POLICIES, default=["latest"])
@@ -81,7 +82,8 @@ def main() -> int:
     options = Options(**{option.name: arguments[option.name] for option in fields(Options)})
     seeds = range(arguments["seed"], arguments["seed"] + arguments["count"])
     started = time.monotonic()
-    report = play_all(seeds, options, PARTS - set(arguments["off"]), story=arguments["story"])
+    parts = (PARTS | set(arguments["on"])) - set(arguments["off"])
+    report = play_all(seeds, options, parts, story=arguments["story"])
     sys.stdout.write(f"{report}\n  {time.monotonic() - started:.0f} s\n")
     return 1 if report.bad else 0
 

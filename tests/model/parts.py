@@ -1,4 +1,4 @@
-"""The parts of the rules, each of which can be switched off."""
+"""The parts of the rules, each of which can be switched off, and some that can be switched on."""
 
 from __future__ import annotations
 
@@ -55,4 +55,7 @@ DESCRIBED = {
     "late": "intents of runs that may still write are remembered",
     "late-proof": "what a scan adopts from them is proven against the other side, too",
 }
-PARTS = frozenset(DESCRIBED)
+EXTRA = frozenset({"prune", "same-edit"})
+"""Parts that hold as well, and cost more than they are worth: pruning makes doubts, and edits are rarely found."""
+
+PARTS = frozenset(DESCRIBED) - EXTRA

@@ -107,7 +107,7 @@ def intend(world: World, inbound: tuple[Inbound, Inbound], exchange: Exchange) -
         world.step(one.side, one.giver)
 
 
-def push(world: World, inbound: tuple[Inbound, Inbound]) -> None:
+def push(world: World, inbound: list[Inbound]) -> None:
     """Write the values."""
     todo = [(one, key, intended.change) for one in inbound for key, intended in one.planned.items()]
     todo += [(one, key, change) for one in inbound for key, change in one.backfill.items()]
@@ -119,7 +119,7 @@ def push(world: World, inbound: tuple[Inbound, Inbound]) -> None:
             _leave_in_flight(world, todo[i:])
             raise
         _apply(world, one, key, change)
-    world.step(*(one.side for one in inbound))
+    world.step(inbound[0].side, inbound[0].giver)
 
 
 def _leave_in_flight(world: World, rest: list[tuple[Inbound, str, Change]]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from model.changes import ABSENT
 from model.commit import commit_found, commit_given, log_outcomes
 from model.delta import Outcome, exchange_of
-from model.finalise import finalise
+from model.finalise import Final
 from model.lives import compare_lives
 from model.policies import Refused
 from model.push import intend, plan, push
@@ -16,6 +16,7 @@ from model.world import Cut
 
 if TYPE_CHECKING:
     from model.delta import Exchange
+    from model.push import Inbound
     from model.replica import Replica
     from model.world import World
 
@@ -56,9 +57,21 @@ def _steps(world: World, sides: Sides) -> bool:
     _log_outcomes(world, sides, exchange)
     inbound = plan(world, sides, exchange)
     intend(world, inbound, exchange)
-    push(world, inbound)
     moved = moved or any(one.planned for one in inbound)
-    return finalise(world, inbound, exchange, before, moved=moved)
+    final = Final(world, inbound, exchange, before, moved=moved)
+    _apply(world, inbound, final)
+    return final.moved()
+
+
+def _apply(world: World, inbound: tuple[Inbound, Inbound], final: Final) -> None:
+    """Move values and finalise: each side as soon as it has what it gets, or both at the end."""
+    first, second = world.random.sample((0, 1), 2)
+    early = world.random.random() < 0.3
+    push(world, [inbound[first]] if early else list(inbound))
+    final.write(first)
+    if early:
+        push(world, [inbound[second]])
+    final.write(second)
 
 
 def _recover(world: World, sides: Sides) -> bool:
