@@ -43,6 +43,7 @@ simulate: $(VENV)/built
 		--storages dict,bucket,database --hazards $(HAZARDS)
 	$(BIN)/python -m kvsync.testing.simulation --histories $$(($(HISTORIES) / 100)) --seed 1000000 --workers $(WORKERS) \
 		--storages folder,sqlite,dict --hazards $(HAZARDS)
+	$(BIN)/python tests/model/long_run.py $(HISTORIES) --mixed
 	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS)
 	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS) --expiring
 

@@ -37,7 +37,7 @@ def play(
     world = World(seed, options, parts)
     world.story = [] if story else None
     history = _begin(world)
-    for _ in range(world.random.choice([8, 15, 25, 40])):
+    for _ in range(world.random.choice([25, 40, 60] if options.dense else [8, 15, 25, 40])):
         _event(history)
     return world, verdict(world)
 

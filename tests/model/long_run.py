@@ -1,4 +1,4 @@
-"""Play many histories and count: `python tests/model/long_run.py COUNT [--off PART ...] [--seed S] [--crash P] ...`.
+"""Play many histories and count: `python tests/model/long_run.py COUNT [--off PART ...] [--seed S] [--mixed] ...`.
 
 Prints how many histories were bad, by what was wrong, with the first seed of each; then all counts. Exits 1 if any was
 bad. With --story, prints what happened in each history.
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from model.histories import play
 from model.parts import DESCRIBED, EXTRA, PARTS
 from model.policies import POLICIES
-from model.world import Options
+from model.world import Options, mixed
 
 
 @dataclass
@@ -39,12 +39,12 @@ class Report:
 
 
 def play_all(
-    seeds: range, options: Options, parts: frozenset[str] = PARTS, *, story: bool = False, stop: bool = False
+    seeds: range, options: Options | None, parts: frozenset[str] = PARTS, *, story: bool = False, stop: bool = False
 ) -> Report:
-    """Play the histories of some seeds, to the first bad one if `stop`."""
+    """Play the histories of some seeds, with mixed options where none are given; to the first bad one if `stop`."""
     report = Report()
     for seed in seeds:
-        world, wrong = play(seed, options, parts, story=story)
+        world, wrong = play(seed, options or mixed(seed), parts, story=story)
         report.histories += 1
         report.counts += world.counts
         if wrong is not None:
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--off", nargs="*", default=[], choices=sorted(DESCRIBED), metavar="PART")
     parser.add_argument("--on", nargs="*", default=[], choices=sorted(EXTRA), metavar="PART")
+    parser.add_argument("--mixed", action="store_true", help="let the seed choose all that follows")
     parser.add_argument("--story", action="store_true")
     parser.add_argument("--collect", choices=["acked", "eager", "none"], default="acked")
     parser.add_argument("--policies", nargs="*", choices=POLICIES, default=["latest"])
@@ -83,7 +84,7 @@ def main() -> int:
     seeds = range(arguments["seed"], arguments["seed"] + arguments["count"])
     started = time.monotonic()
     parts = (PARTS | set(arguments["on"])) - set(arguments["off"])
-    report = play_all(seeds, options, parts, story=arguments["story"])
+    report = play_all(seeds, None if arguments["mixed"] else options, parts, story=arguments["story"])
     sys.stdout.write(f"{report}\n  {time.monotonic() - started:.0f} s\n")
     return 1 if report.bad else 0
 

@@ -54,6 +54,24 @@ class Options:
     newest_points: int = 2
 
 
+def mixed(seed: int) -> Options:
+    """Return options in which everything may happen, or not, as the seed says."""
+    random = Random(-seed - 1)
+    every = ("latest", "source", "target", "keep-both", "fail")
+    return Options(
+        collect=random.choice(["acked", "acked", "eager"]),
+        crash=random.choice([0, 0.3, 0.6]),
+        refuse=random.choice([0, 0, 0.15]),
+        race=random.choice([0, 0, 0.05]),
+        late=random.choice([0, 0.8]),
+        given=random.choice([0, 0.4]),
+        inexact=random.choice([0, 0.6]),
+        contents=random.choice([0, 0, 0, 3]),
+        policies=random.choice([("latest",), every, every]),
+        dense=random.random() < 0.6,
+    )
+
+
 class Cut(Exception):
     """A run ends here, between two of its writes."""
 
