@@ -25,8 +25,10 @@ def write_if(writer: Writer) -> None:
 def delete_if(writer: Writer) -> None:
     """Delete the rows of `writer.batch` that have the expected tokens; refuse those that have others."""
     _refuse_changed(writer, list(_expected(writer)), deletes=True)
+    expected = _expected(writer)
     # Nothing locks a row that is absent. If one that is expected to be absent appears now, it stays.
-    writer.delete([key for key, token in _expected(writer).items() if token is not None])
+    writer.refuse_hidden([key for key, token in expected.items() if token is None])
+    writer.delete([key for key, token in expected.items() if token is not None])
 
 
 def _refuse_changed(writer: Writer, looked_up: list[str], *, deletes: bool = False) -> None:
@@ -36,6 +38,7 @@ def _refuse_changed(writer: Writer, looked_up: list[str], *, deletes: bool = Fal
     for key, token in tokens.items():
         if not token:
             batch.refuse(key, NULL_VALUE)
+    writer.refuse_barred([key for key in looked_up if key not in tokens and _expected(writer)[key] is not None])
     batch.compare([tokens.get(key) for key in batch.keys], deletes=deletes)
     batch.drop_refused()
 

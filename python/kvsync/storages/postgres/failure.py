@@ -10,7 +10,7 @@ from kvsync.storages.wording import plain
 if TYPE_CHECKING:
     from psycopg import Error
 
-__all__ = ["failure", "is_about_a_row", "is_passing", "refusal", "unreached"]
+__all__ = ["failure", "is_about_a_row", "is_about_all", "is_passing", "refusal", "unreached"]
 
 # By SQLSTATE, or its class; the first match counts.
 _ADVICE = {
@@ -32,6 +32,7 @@ _ADVICE = {
     "58": "the server's machine failed: look at its log",
     "XX": "the database may be damaged: look at the server's log",
 }
+READ_ONLY = "25006"
 _ABOUT_ROWS = {"22", "23", "44", "54", "P0"}
 _ABOUT_ALL = ("08", "25", "40", "53", "55P03", "57", "58", "XX")
 _UNREACHED = "check that the server runs, and the URL's host, port, user, password and TLS parameters"
@@ -61,6 +62,12 @@ def is_about_a_row(error: Error, *, policies: bool) -> bool:
         return True
     # A function was running: a trigger may raise any error.
     return bool(error.diag.context) and state != "" and not state.startswith(_ABOUT_ALL)
+
+
+def is_about_all(error: Error) -> bool:
+    """Whether the error says nothing about single rows: the connection, the server or others failed."""
+    state = error.sqlstate or ""
+    return state != READ_ONLY and (state == "" or state.startswith(_ABOUT_ALL))
 
 
 def refusal(error: Error) -> str:

@@ -46,12 +46,20 @@ class Rows:
 
     def stored(self, keys: Sequence[str]) -> dict[str, tuple[bytes | None, int]]:
         """Return the SHA-256 of existing values, None for NULL, and when they expire; including expired rows."""
-        found = self.ask(self.table.select_stored, self._storable(keys))
+        found = self.ask(self.table.select_stored, self._raw(keys))
         return {self.text(key): (digest, due) for key, digest, due in found}
+
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """Return the keys that have a row, including expired ones."""
+        return {self.text(key) for (key,) in self.ask(self.table.select_keys, self._raw(keys))}
+
+    def storable(self, keys: Sequence[str]) -> list[str]:
+        """Return the keys that the key column can store."""
+        return [key for key in keys if self.table.key.refuses(key) is None]
 
     def tokens(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Lock rows and return the tokens of their values; an empty one for NULL."""
-        rows = self.ask(self.table.lock, self._storable(keys))
+        rows = self.ask(self.table.lock, self._raw(keys))
         found = [self.text(row[0]) for row in rows]
         return dict(zip(found, self._tokens(found, rows), strict=True))
 
@@ -81,13 +89,13 @@ class Rows:
         return self.connection.cursor(binary=True).execute(statement, (raw,)).fetchall() if raw else []
 
     def _by_key(self, statement: str, keys: Sequence[str]) -> dict[str, Any]:
-        rows = self.ask(statement, self._storable(keys))
+        rows = self.ask(statement, self._raw(keys))
         return {key.decode(): value for key, value in rows} if self.table.key.binary else dict(rows)
 
-    def _storable(self, keys: Sequence[str]) -> list[Any]:
+    def _raw(self, keys: Sequence[str]) -> list[Any]:
         if self.table.key.plain and are_plain(keys):
             return list(keys)
-        return [self.raw(key) for key in keys if self.table.key.refuses(key) is None]
+        return [self.raw(key) for key in self.storable(keys)]
 
     def _tokens(self, keys: Sequence[str], rows: Sequence[Any]) -> list[bytes]:
         digests = self._digests(keys, rows)

@@ -33,6 +33,7 @@ from kvsync.storages.expiry import write_unexpiring, written_with_digests
 from kvsync.storages.postgres.conditions import delete_if, write_if
 from kvsync.storages.postgres.connections import Connections, library
 from kvsync.storages.postgres.database import Database
+from kvsync.storages.postgres.hidden import find_hidden, may_hide
 from kvsync.storages.postgres.index import VERSION_BYTES
 from kvsync.storages.postgres.names import Names
 from kvsync.storages.postgres.rows import NULL_VALUE, Rows
@@ -101,18 +102,26 @@ class PostgresStorage:
     def read(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`, in their order; None for a key that is absent.
 
+        A row that row-level security hides from this role is not absent; see `kvsync.storages.postgres.hidden`.
+
         Raises:
             StorageError: the database cannot be read.
         """
 
-        def work(connection: Connection[Any]) -> dict[str, bytes | None]:
+        def work(connection: Connection[Any]) -> tuple[dict[str, bytes | None], bool]:
             table = self._tables.find(connection)
-            return Rows(connection, table).select(keys) if table is not None and keys else {}
+            if table is None or not keys:
+                return {}, False
+            found = Rows(connection, table).select(keys)
+            return found, len(found) < len(keys) and may_hide(connection, table)
 
-        found = self._database.call(work)
-        if None not in found.values():
+        found, may_be_hidden = self._database.call(work)
+        if None not in found.values() and not may_be_hidden:
             return [found.get(key) for key in keys]
-        return [Unreadable(NULL_VALUE) if key in found and found[key] is None else found.get(key) for key in keys]
+        reasons = {key: NULL_VALUE for key, value in found.items() if value is None}
+        if may_be_hidden:
+            reasons |= self._hidden([key for key in dict.fromkeys(keys) if key not in found])
+        return [Unreadable(reasons[key]) if key in reasons else found.get(key) for key in keys]
 
     def write(
         self, keys: Sequence[str], values: Sequence[bytes], expect: Sequence[bytes | None] | None = None
@@ -297,6 +306,13 @@ class PostgresStorage:
     def close(self) -> None:
         """Close the connections; an uncommitted transaction is undone."""
         self._connections.close()
+
+    def _hidden(self, keys: Sequence[str]) -> dict[str, str]:
+        def work(connection: Connection[Any]) -> dict[str, str]:
+            table = self._tables.find(connection)
+            return find_hidden(self._psycopg, Rows(connection, table), keys) if table is not None else {}
+
+        return self._database.call(work, writes=True)
 
     def _write(self, make: Callable[[], Batch]) -> Batch:
         def work(writer: Writer) -> None:

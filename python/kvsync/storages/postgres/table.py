@@ -102,6 +102,11 @@ class Table:
         return f"SELECT {self._shown_key}, {self._bytes} FROM {self.identifier} WHERE {self._among}"  # noqa: S608
 
     @property
+    def select_keys(self) -> str:
+        """The query for those of an array of keys that have a row, including expired ones."""
+        return f"SELECT {self._shown_key} FROM {self.identifier} WHERE {self._among}"  # noqa: S608 - checked names
+
+    @property
     def select_stored(self) -> str:
         """The query for the SHA-256 of what an array of keys holds, including expired rows, and when it expires."""
         due = self.expires.due if self.expires else "0"

@@ -11,10 +11,11 @@ from kvsync.storages.batch import NOT_EXPECTED, Batch
 from kvsync.storages.postgres.catalogue import TableState
 from kvsync.storages.postgres.connections import atomic
 from kvsync.storages.postgres.failure import is_about_a_row, refusal
+from kvsync.storages.postgres.hidden import find_hidden
 from kvsync.storages.postgres.rows import NULL_VALUE, Rows, are_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import ModuleType
 
     from kvsync.storages.postgres.table import Table
@@ -26,6 +27,7 @@ VALUE_BYTES_MAX = (1 << 30) - (1 << 16)
 """A field is limited to 1 GiB, and the message around it needs some room, too."""
 FEATURE_NOT_SUPPORTED = "0A000"
 
+_UNCHANGEABLE = "row-level security does not let this role change the row"
 _UNDELETED = "a trigger, rule or policy of the table keeps the row"
 
 Part = dict[str, tuple[Any, Any]]
@@ -61,6 +63,16 @@ class Writer:
         part = self._acceptable(values)
         if not self._loaded(part):
             self._each(part, self._create)
+
+    def refuse_hidden(self, keys: Sequence[str]) -> None:
+        """Refuse the keys at which no row is visible, and one may be."""
+        self._refuse(self._hidden(keys))
+
+    def refuse_barred(self, keys: Sequence[str]) -> None:
+        """Refuse the keys whose rows could not be locked, since policies hide them, or do not let them be changed."""
+        if self.state.policies and keys:
+            self._refuse(self._unchangeable(keys))
+            self._refuse(self._hidden([key for key in keys if key not in self.batch.refused]))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete rows unconditionally."""
@@ -148,7 +160,8 @@ class Writer:
         if self.state.rules:
             return self._put_plainly(part)
         if self._required is not None:
-            return self._returned(part, self._table.update_rows(expired=False))[0]
+            reasons, others = self._returned(part, self._table.update_rows(expired=False))
+            return reasons | self._unchangeable(others)
         return self._unkept(part, self._run(self._table.upsert(careful=self._careful), part).rowcount)
 
     def _put_plainly(self, part: Part) -> dict[str, str]:
@@ -178,7 +191,16 @@ class Writer:
         removed = self.rows.connection.cursor(binary=True).execute(self._table.delete, (keys,)).rowcount
         if removed == len(part) and not self.state.interferes:
             return {}
-        return dict.fromkeys(self.rows.times(list(part)), _UNDELETED)
+        kept = dict.fromkeys(self.rows.times(list(part)), _UNDELETED)
+        if removed + len(kept) == len(part):
+            return kept
+        return kept | self._hidden([key for key in part if key not in kept])
+
+    def _unchangeable(self, keys: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(self.rows.select(keys), _UNCHANGEABLE) if self.state.policies else {}
+
+    def _hidden(self, keys: Sequence[str]) -> dict[str, str]:
+        return find_hidden(self.psycopg, self.rows, keys) if self.state.policies else {}
 
     def _run(self, statement: str, part: Part) -> Any:
         arrays: list[list[Any]] = [[raw for raw, _ in part.values()], [value for _, value in part.values()]]
