@@ -313,6 +313,32 @@ def test_the_rights_that_are_listed_are_enough(tmp_path: Path) -> None:
         storage.close()
 
 
+@pytest.mark.parametrize(
+    "denied",
+    [
+        'publish: {deny: ["$JS.API.DIRECT.GET.>"]}',
+        'publish: {deny: ["$JS.API.STREAM.MSG.GET.>"]}',
+        'publish: {deny: ["$JS.API.CONSUMER.>"]}',
+        'publish: {deny: ["$KV.b.secret"]}, subscribe: {deny: ["$KV.b.secret"]}',
+    ],
+    ids=["many values", "one value", "listing", "one subject"],
+)
+def test_a_value_that_a_user_may_not_see_any_more_is_no_delete(tmp_path: Path, denied: str) -> None:
+    config = tmp_path / "nats.conf"
+    config.write_text("authorization { users: [{user: me, password: hunter2}] }")
+    data = {"a": b"1", "secret": b"2"}
+    with NatsServer(tmp_path / "nats", more=("-c", str(config))) as server:
+        url = f"nats://me:hunter2@127.0.0.1:{server.port}/b?timeout=2"
+        kvsync.sync(data, url, scan=True)
+        config.write_text(f"authorization {{ users: [{{user: me, password: hunter2, permissions: {{{denied}}}}}] }}")
+        server.stop()
+        server.start()
+        with contextlib.suppress(StorageError):
+            kvsync.sync(data, url, scan=True)
+    assert data["a"] == b"1"
+    assert data["secret"] == b"2"
+
+
 def test_credentials_that_are_not_there(own_server: NatsServer, tmp_path: Path) -> None:
     storage = open_url(f"nats://127.0.0.1:{own_server.port}/b?credentials={tmp_path}/s3cret.creds")
     with pytest.raises(StorageError, match=r"credentials|nkeys"):

@@ -208,6 +208,26 @@ def test_a_user_that_may_not(redis_server: RedisServer, prefix: str) -> None:
         guest.store("manifest", b"M", ABSENT)
 
 
+@pytest.mark.parametrize("right", ["%W~", "%R~", ""], ids=["write", "read", "nothing"])
+@pytest.mark.parametrize("gone", [False, True], ids=["it is there", "it was deleted"])
+def test_a_value_that_a_user_may_not_see_any_more_is_no_delete(
+    redis_server: RedisServer, prefix: str, right: str, gone: bool
+) -> None:
+    """The server lists keys that a user may not read."""
+    redis_server.ask("ACL", "SETUSER", "app", "reset", "on", ">pw", f"~{prefix}*", "+@all")
+    url = f"redis://app:pw@127.0.0.1:{redis_server.port}/0?prefix={prefix}"
+    data = {"a": b"1", "secret": b"2"}
+    kvsync.sync(data, url, scan=True)
+    rights = [f"~{prefix}a", f"~{prefix}.kvsync*", *([f"{right}{prefix}secret"] if right else [])]
+    assert redis_server.ask("ACL", "SETUSER", "app", "resetkeys", *rights).startswith(b"+OK")
+    if gone:
+        redis_server.ask("DEL", f"{prefix}secret")
+    seen_gone = gone and right == "%R~"
+    with contextlib.nullcontext() if seen_gone else pytest.raises(StorageError, match="allow the user"):
+        kvsync.sync(data, url, scan=True)
+    assert data.get("secret") == (None if seen_gone else b"2")
+
+
 def test_a_database_that_is_not_there(redis_server: RedisServer) -> None:
     with pytest.raises(StorageError, match="no database of that number"):
         open_url(redis_server.url.removesuffix("/0") + "/77").read(["a"])
