@@ -13,7 +13,8 @@ from kvsync.probe import Probe, probe
 from kvsync.replica.log import Log
 from kvsync.replica.session import read_manifest
 from kvsync.run.holder import read_lease, try_lease
-from kvsync.storages.contract import Tier, has_dry_probe, has_skipped
+from kvsync.storages.contract import Tier, has_dry_probe, has_skipped, has_streaming
+from kvsync.storages.limits import has_limits
 from kvsync.storages.overlap import folder_around
 from kvsync.types import Unreadable
 
@@ -40,6 +41,7 @@ class Diagnosis:
         probe: how it handled conditional writes; None if that could not be tested.
         unmade: what the first run will create here, if nothing could be tested without creating it; else empty.
         skipped: entries that a scan skips, since they are not values or their names cannot be keys.
+        limits: what this table, bucket or server does not keep as given, or may lose by itself, one sentence each.
         notes: what else to know, one sentence each.
         wrong: the problems, one sentence each, with what to do; empty if there are none.
     """
@@ -50,6 +52,7 @@ class Diagnosis:
     probe: Probe | None = None
     unmade: str = ""
     skipped: tuple[Skipped, ...] = ()
+    limits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
@@ -77,6 +80,8 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
         return found
     _note(found, lambda: read_lease(storage))
     _note(found, lambda: _look(found, storage))
+    if has_limits(storage):
+        _note(found, lambda: found.limits.extend(storage.limits()))
     if folder := folder_around(storage):
         found.notes.append(
             f"its files are in the folder {folder!r:.300}, which kvsync syncs: a run of the two leaves them out, and "
@@ -93,7 +98,7 @@ def _look(found: Diagnosis, storage: Storage) -> None:
     """List a storage, as far as that reads no values, and note what a run would leave behind."""
     unsure: list[str] = []
     for keys, tokens in storage.scan():
-        unsure += [key for key, token in zip(keys, tokens, strict=True) if not token]
+        unsure += [key for key, token in zip(keys, tokens, strict=True) if not token or _is_shut(storage, key)]
         if storage.capabilities.tokens == "blake3":
             break  # the rest would take reading every value
     unsure = unsure[:LOOKED_AT_MAX]
@@ -103,6 +108,13 @@ def _look(found: Diagnosis, storage: Storage) -> None:
     found.skipped = storage.skipped if has_skipped(storage) else ()
     _look_at_known(found, storage)
     found.wrong += [f"{entry.name!r} is left behind: {entry.reason}" for entry in found.skipped if not entry.harmless]
+
+
+def _is_shut(storage: Storage, key: str) -> bool:
+    """Whether a value on a disk cannot be opened, which its token does not tell; elsewhere nothing is asked."""
+    if storage.capabilities.distance != "disk" or not has_streaming(storage):
+        return False
+    return isinstance(storage.read_stream(key), Unreadable)
 
 
 def _look_at_known(found: Diagnosis, storage: Storage) -> None:

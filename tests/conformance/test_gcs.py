@@ -28,7 +28,15 @@ class TestGcs(StorageConformance):
         conditions="claimed",
         lease_stays=True,
         supports=frozenset(Support)
-        - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.FILES, Support.COPY, Support.DRY_PROBE},
+        - {
+            Support.TRANSACTION,
+            Support.METADATA,
+            Support.EXPIRY,
+            Support.FILES,
+            Support.COPY,
+            Support.DRY_PROBE,
+            Support.LIMITS,
+        },
     )
 
     @pytest.fixture

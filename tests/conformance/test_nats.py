@@ -26,7 +26,7 @@ EXPECTED = Capabilities(
     Tier.CONDITIONAL,
     distance="network",
     tokens=OpaqueTokens(racy_ms=0),
-    supports=frozenset({Support.TOKENS, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE}),
+    supports=frozenset({Support.TOKENS, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE, Support.LIMITS}),
 )
 
 

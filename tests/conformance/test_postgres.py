@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXPECTED = Capabilities(
     Tier.TRANSACTIONAL,
     distance="network",
-    supports=frozenset({Support.TRANSACTION, Support.DRY_PROBE, Support.IDENTITY, Support.SKIPPED}),
+    supports=frozenset({Support.TRANSACTION, Support.DRY_PROBE, Support.IDENTITY, Support.SKIPPED, Support.LIMITS}),
 )
 EXPIRING = replace(EXPECTED, supports=EXPECTED.supports | {Support.EXPIRY})
 

@@ -25,9 +25,9 @@ EXPECTED = Capabilities(
     Tier.CONDITIONAL,
     distance="network",
     lease_stays=True,
-    supports=frozenset({Support.IDENTITY, Support.NESTING, Support.EXPIRY, Support.SKIPPED}),
+    supports=frozenset({Support.IDENTITY, Support.NESTING, Support.EXPIRY, Support.SKIPPED, Support.LIMITS}),
 )
-HASH = replace(EXPECTED, supports=frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED}))
+HASH = replace(EXPECTED, supports=frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.LIMITS}))
 
 numbers = itertools.count()
 

@@ -33,7 +33,7 @@ EXPECTED = Capabilities(
     supports=frozenset(Support)
     - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.FILES, Support.DRY_PROBE},
 )
-IN_MEMORY = replace(EXPECTED, supports=EXPECTED.supports - {Support.HOST, Support.COPY})
+IN_MEMORY = replace(EXPECTED, supports=EXPECTED.supports - {Support.HOST, Support.COPY, Support.LIMITS})
 
 
 def deny(monkeypatch: pytest.MonkeyPatch, path: str) -> None:

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 EXPECTED = Capabilities(
     Tier.TRANSACTIONAL,
     distance="mapped",
-    supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SKIPPED, Support.DRY_PROBE}),
+    supports=frozenset(
+        {
+            Support.TRANSACTION,
+            Support.IDENTITY,
+            Support.FILES,
+            Support.SKIPPED,
+            Support.DRY_PROBE,
+            Support.LIMITS,
+        }
+    ),
 )
 EXPIRING = replace(EXPECTED, supports=EXPECTED.supports | {Support.EXPIRY})
 

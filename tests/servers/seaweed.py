@@ -69,19 +69,27 @@ class SeaweedServer(Server):
                 urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10).close()  # noqa: S310
 
     def set_versioning(self, bucket: str, state: str) -> None:
-        """Enable or suspend the versioning of a bucket; the client signs URLs of objects alone."""
+        """Enable or suspend the versioning of a bucket."""
+        space = "http://s3.amazonaws.com/doc/2006-03-01/"
+        body = f'<VersioningConfiguration xmlns="{space}"><Status>{state}</Status></VersioningConfiguration>'
+        self._put(bucket, "versioning", body)
+
+    def set_lifecycle(self, bucket: str, rules: str) -> None:
+        """Set the rules of a bucket's lifecycle."""
+        self._put(bucket, "lifecycle", rules)
+
+    def _put(self, bucket: str, what: str, body: str) -> None:
+        """Set something of a bucket; the client signs URLs of objects alone."""
         signer = S3Store(
             bucket,
-            endpoint=f"{self.endpoint}/{bucket}?versioning=&x-id=",
+            endpoint=f"{self.endpoint}/{bucket}?{what}=&x-id=",
             access_key_id=ACCESS_KEY,
             secret_access_key=SECRET_KEY,
             region=REGION,
             virtual_hosted_style_request=True,
             client_options={"allow_http": True},
         )
-        url = obstore.sign(signer, "PUT", "PutBucketVersioning", timedelta(minutes=1))
-        space = "http://s3.amazonaws.com/doc/2006-03-01/"
-        body = f'<VersioningConfiguration xmlns="{space}"><Status>{state}</Status></VersioningConfiguration>'
+        url = obstore.sign(signer, "PUT", "kvsync", timedelta(minutes=1))
         with urllib.request.urlopen(urllib.request.Request(url, body.encode(), method="PUT"), timeout=10):  # noqa: S310
             pass
 

@@ -27,6 +27,7 @@ from kvsync.storages.contract import (
     has_tokens,
     has_transaction,
 )
+from kvsync.storages.limits import has_limits
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.metadata import has_metadata
 from kvsync.storages.wrapper import WrappedStorage, innermost
@@ -52,6 +53,7 @@ CHECKS: dict[Support, Callable[[Storage], bool]] = {
     Support.HOST: has_host,
     Support.SKIPPED: has_skipped,
     Support.DRY_PROBE: has_dry_probe,
+    Support.LIMITS: has_limits,
 }
 
 
@@ -76,6 +78,7 @@ class RemoteStorage:
         self.unmade = True
         self.contains = ["a volume"]
         self.files = 3
+        self.limits = {"requests": 10}
         self.inner = MappingStorage({})
         self.ignores_conditions = ignores_conditions
         self.stored: list[str] = []

@@ -54,6 +54,7 @@ def _fields(found: Diagnosis) -> dict[str, object]:
         "unmade": redact(found.unmade) or None,
         "healthy": found.healthy,
         "skipped": [entry._asdict() for entry in found.skipped],
+        "limits": [redact(text) for text in found.limits],
         "notes": [redact(text) for text in found.notes],
         "wrong": [redact(text) for text in found.wrong],
         "round_trip_seconds": found.round_trip_seconds,
@@ -87,6 +88,8 @@ def _lines(found: Diagnosis) -> Iterator[str]:
         yield f"  skipped, not values           {len(skipped)}{more}, such as {first.name!r:.200}: {first.reason}"
     if found.unmade:
         yield f"  not created yet               {redact(found.unmade)}; the first run creates it, so nothing was tested"
+    for text in found.limits:
+        yield f"  limit                         {redact(text)}"
     for text in found.notes:
         yield f"  note                          {redact(text)}"
 

@@ -29,6 +29,7 @@ from kvsync.storages.contract import (
     Tier,
     TornRead,
 )
+from kvsync.storages.limits import SupportsLimits
 from kvsync.storages.metadata import SupportsMetadata
 from kvsync.storages.registry import ADAPTERS, factory, schemes
 from kvsync.storages.url import redact, scheme_of
@@ -45,6 +46,7 @@ __all__ = [
     "SupportsFiles",
     "SupportsHost",
     "SupportsIdentity",
+    "SupportsLimits",
     "SupportsMetadata",
     "SupportsNesting",
     "SupportsSizes",

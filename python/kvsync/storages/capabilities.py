@@ -37,6 +37,7 @@ class Support(StrEnum):
     HOST = "host"
     SKIPPED = "skipped"
     DRY_PROBE = "dry_probe"
+    LIMITS = "limits"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from kvsync.storages.contract import (
     SupportsTokens,
     SupportsTransaction,
 )
+from kvsync.storages.limits import SupportsLimits
 from kvsync.storages.metadata import SupportsMetadata
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class _Complete(
     SupportsHost,
     SupportsSkipped,
     SupportsDryProbe,
+    SupportsLimits,
     Protocol,
 ):
     """A storage with every optional method."""
@@ -56,8 +58,8 @@ class WrappedStorage:
     since some storages learn from their server what they can do, unless they were set here.
 
     `begin` and `commit` are the operations of a transaction. `origin`, `contains`, `files`, `unmade`, `dry_probe`,
-    `close` and the attributes are no operations: they send no request, are asked before a run, or happen in a killed
-    process, too.
+    `limits`, `close` and the attributes are no operations: they send no request, are asked outside of a run, or happen
+    in a killed process, too.
     """
 
     _capabilities: Capabilities | None = None
@@ -235,6 +237,10 @@ class WrappedStorage:
     def dry_probe(self) -> AbstractContextManager[str]:
         """Forward `SupportsDryProbe.dry_probe`."""
         return self._complete.dry_probe()
+
+    def limits(self) -> list[str]:
+        """Forward `SupportsLimits.limits`."""
+        return self._complete.limits()
 
 
 def innermost(storage: Storage) -> Storage:

@@ -10,17 +10,16 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
-from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
 from kvsync.errors import StorageError
 from kvsync.storages.bucket.client import DeniedError, Meta, tag_of
 from kvsync.storages.bucket.name import decode
+from kvsync.storages.bucket.signing import signed_url
 from kvsync.storages.bucket.workers import map_concurrently
 from kvsync.storages.contract import RESERVED
-from kvsync.storages.extras import client
 from kvsync.storages.skips import Skips
 
 if TYPE_CHECKING:
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Listed", "Listing"]
 
 PAGE_COUNT = 1000
-SIGNED_FOR = timedelta(minutes=5)
 TIMEOUT_SECONDS = 60
 NO_KEY = "no key has an object of this name, which clients confuse with others: rename it"
 ATTEMPTS = 4
@@ -165,7 +163,7 @@ def _asked(bucket: Bucket, begin: str) -> Iterator[tuple[str, Listed]]:
 
 
 def _page(bucket: Bucket, begin: str, following: str | None) -> Page:
-    url = bucket.sent(lambda: _signed(bucket, begin, following))
+    url = bucket.sent(lambda: signed_url(bucket, _query(begin, following)))
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(PAUSE_SECONDS * 2**attempt)
@@ -182,29 +180,9 @@ def _page(bucket: Bucket, begin: str, following: str | None) -> Page:
     raise StorageError(message, storage=bucket.name) from None
 
 
-def _signed(bucket: Bucket, begin: str, following: str | None) -> str:
-    """Return the signed URL of a listing.
-
-    obstore signs the URLs of objects only. So its endpoint is set to the URL of the listing with one more, meaningless
-    parameter, to which obstore appends the object's name.
-    """
-    config = dict(bucket.store.config)
-    name = config.pop("bucket")
-    endpoint = config.pop("endpoint", None) or f"https://s3.{config.get('region', 'us-east-1')}.amazonaws.com"
-    if str(config.pop("virtual_hosted_style_request", "")).lower() != "true":
-        endpoint = f"{endpoint.rstrip('/')}/{name}"
+def _query(begin: str, following: str | None) -> dict[str, str]:
     query = {"list-type": "2", "encoding-type": "url", "max-keys": str(PAGE_COUNT), "prefix": begin}
-    if following is not None:
-        query["continuation-token"] = following
-    signer = type(bucket.store)(
-        name,
-        config={**config, "endpoint": f"{endpoint}?{urlencode(query, quote_via=quote)}&x-id="},
-        virtual_hosted_style_request=True,
-        client_options=bucket.store.client_options,
-        credential_provider=bucket.store.credential_provider,
-    )
-    signed = client("obstore", "s3").sign(signer, "GET", "ListObjectsV2", SIGNED_FOR)
-    return str(signed)
+    return query if following is None else {**query, "continuation-token": following}
 
 
 def _parsed(document: bytes) -> Page:

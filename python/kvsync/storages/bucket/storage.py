@@ -17,6 +17,7 @@ from kvsync.storages.batch import Batch
 from kvsync.storages.bucket.client import Bucket
 from kvsync.storages.bucket.copying import Copier
 from kvsync.storages.bucket.index import INDEX, BucketIndex
+from kvsync.storages.bucket.lifecycle import lifecycle_limits
 from kvsync.storages.bucket.listing import Listing
 from kvsync.storages.bucket.listing_cache import ListingCache
 from kvsync.storages.bucket.location import CONCURRENCY, Location, are_one_bucket, without_retries
@@ -111,7 +112,8 @@ class BucketStorage:
             lease_stays=True,
             supports=_SUPPORTS
             | ({Support.COPY} if self._copier.location is not None else set())
-            | ({Support.HOST} if host is not None else set()),
+            | ({Support.HOST} if host is not None else set())
+            | ({Support.LIMITS} if self._bucket.service.scheme == "s3" else set()),
         )
         self._concurrency = concurrency
         self._closed = False
@@ -134,6 +136,14 @@ class BucketStorage:
     def skipped(self) -> tuple[Skipped, ...]:
         """Objects that the last scan skipped because their names are not those of any key."""
         return self._listing.skips.all
+
+    def limits(self) -> list[str]:
+        """Return what the bucket does to objects by itself.
+
+        Raises:
+            StorageError: it cannot be asked.
+        """
+        return list(lifecycle_limits(self._bucket))
 
     # Values
 

@@ -255,7 +255,11 @@ class FolderStorage(FolderIndex):
             found = reader.without_file(key) if file is None else file
         if isinstance(found, bytes):
             return iter(())
-        return self._parts(found) if isinstance(found, int) else found
+        if not isinstance(found, int):
+            return found
+        parts = self._parts(found)
+        next(parts)
+        return parts
 
     def write_stream(self, key: str, parts: Iterator[bytes], expect: Sequence[bytes | None] | None = None) -> Written:
         """Write a value from its parts; nothing is written if `parts` raises.
@@ -335,6 +339,7 @@ class FolderStorage(FolderIndex):
 
     def _parts(self, file: int) -> Iterator[bytes]:
         try:
+            yield b""  # a generator that was never begun would not close the file
             with storage_errors(self.name):
                 yield from parts_of(file)
         finally:

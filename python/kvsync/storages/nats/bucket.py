@@ -39,6 +39,10 @@ MULTI_VERSION = (2, 11)
 """From this version on, a request can name many subjects, and a message can have a time to live."""
 
 
+_DROPS = "the bucket drops values by itself ({}): each looks like a delete, which spreads"
+_IN_MEMORY = "the bucket is in the server's memory: after a restart it is gone, and what was not synced is lost"
+
+
 class BucketGoneError(StorageError):
     """The bucket does not exist any more."""
 
@@ -46,7 +50,8 @@ class BucketGoneError(StorageError):
 class Info(NamedTuple):
     """What a bucket reports about itself.
 
-    `born` stands for the time of its creation: revisions of another bucket of the same name mean nothing here.
+    `born` stands for the time of its creation: revisions of another bucket of the same name mean nothing here. `limits`
+    says what it may lose by itself, one sentence each.
     """
 
     born: bytes
@@ -54,6 +59,7 @@ class Info(NamedTuple):
     direct: bool
     marker_ttl: bool
     message_bytes_max: int
+    limits: tuple[str, ...]
 
 
 class Ack(NamedTuple):
@@ -226,6 +232,8 @@ class Bucket:
     def _learn(self, session: Session, answer: Mapping[str, Any]) -> Info:
         config = answer["config"]
         self._check(session, config)
+        drops = "; ".join(_drops(config))
+        fleeting = config.get("storage") == "memory"
         limit = int(config.get("max_msg_size", -1))
         info = Info(
             born=digest_values([str(answer["created"]).encode()])[0][:8],
@@ -233,6 +241,7 @@ class Bucket:
             direct=bool(config.get("allow_direct")) and session.version >= MULTI_VERSION,
             marker_ttl=bool(config.get("allow_msg_ttl")),
             message_bytes_max=min(session.payload_bytes_max, limit if limit > 0 else session.payload_bytes_max),
+            limits=(*([_DROPS.format(drops)] if drops else []), *([_IN_MEMORY] if fleeting else [])),
         )
         self._known = (session, info)
         return info
@@ -249,10 +258,7 @@ class Bucket:
         if self.prefix + ">" not in config.get("subjects", ()):
             message = f"the stream {self.stream} is not a bucket: name another one"
             raise UsageError(message, storage=session.name)
-        limits = [name for name in ("max_bytes", "max_msgs") if int(config.get(name, -1)) > 0]
-        drops = [f"{name} with discard=old" for name in limits if config.get("discard") == "old"]
-        if int(config.get("max_age", 0)) > 0:
-            drops.append("a time to live (max_age)")
+        drops = _drops(config)
         if drops and not self.evicting:
             message = (
                 f"the bucket {self.name!r} drops values by itself ({', '.join(drops)}), and each would look like a "
@@ -294,3 +300,10 @@ class Bucket:
     def failure(session: Session, error: RefusedError) -> StorageError:
         """Return the storage's error for one of the server's."""
         return session.error(f"the server refuses ({error}, error {error.code}): fix that and run again")
+
+
+def _drops(config: Mapping[str, Any]) -> list[str]:
+    """Return the settings by which a bucket drops values."""
+    limits = [name for name in ("max_bytes", "max_msgs") if int(config.get(name, -1)) > 0]
+    drops = [f"{name} with discard=old" for name in limits if config.get("discard") == "old"]
+    return [*drops, "a time to live (max_age)"] if int(config.get("max_age", 0)) > 0 else drops

@@ -100,7 +100,7 @@ class NatsStorage:
         Tier.CONDITIONAL,
         distance="network",
         tokens=OpaqueTokens(racy_ms=0),
-        supports=frozenset({Support.TOKENS, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE}),
+        supports=frozenset({Support.TOKENS, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE, Support.LIMITS}),
     )
 
     def __init__(
@@ -223,6 +223,15 @@ class NatsStorage:
         if not keys:
             return []
         return self._link.call(lambda session: self._values.modified_ms(session, keys))
+
+    def limits(self) -> list[str]:
+        """Return what the bucket may lose by itself.
+
+        Raises:
+            StorageError: the server does not answer.
+        """
+        info = self._link.call(self._bucket.info)
+        return list(info.limits) if info is not None else []
 
     def unmade(self) -> str:
         """Return that the bucket does not exist, if so.

@@ -35,6 +35,7 @@ from kvsync.storages.postgres.connections import Connections, library
 from kvsync.storages.postgres.database import Database
 from kvsync.storages.postgres.hidden import find_hidden, may_hide
 from kvsync.storages.postgres.index import VERSION_BYTES
+from kvsync.storages.postgres.limits import limits_of
 from kvsync.storages.postgres.names import Names
 from kvsync.storages.postgres.rows import NULL_VALUE, Rows
 from kvsync.storages.postgres.tables import Tables
@@ -84,7 +85,7 @@ class PostgresStorage:
         self.identity = identity or ""
         self._psycopg = library()
         self._names = names = names or Names()
-        supports = {Support.TRANSACTION, Support.DRY_PROBE, Support.SKIPPED}
+        supports = {Support.TRANSACTION, Support.DRY_PROBE, Support.SKIPPED, Support.LIMITS}
         supports |= {Support.IDENTITY} if identity is not None else set()
         supports |= {Support.EXPIRY} if names.expires is not None else set()
         self.capabilities = Capabilities(Tier.TRANSACTIONAL, distance="network", supports=frozenset(supports))
@@ -283,6 +284,19 @@ class PostgresStorage:
         """
         with self._database.transaction():
             yield
+
+    def limits(self) -> list[str]:
+        """Return what the table does not keep as given, and may lose by itself.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+
+        def work(connection: Connection[Any]) -> list[str]:
+            table = self._tables.find(connection)
+            return list(limits_of(connection, table)) if table is not None else []
+
+        return self._database.call(work)
 
     def unmade(self) -> str:
         """Return that the table does not exist, if so.

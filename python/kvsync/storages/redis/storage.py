@@ -36,6 +36,7 @@ from kvsync.storages.redis.conditions import COMMAND_COUNT, delete_if, pieces, w
 from kvsync.storages.redis.errors import ErrorTexts
 from kvsync.storages.redis.fields import FieldValues
 from kvsync.storages.redis.index import ObjectHash
+from kvsync.storages.redis.limits import limits_of
 from kvsync.storages.redis.link import ServerLink, check_given
 from kvsync.storages.redis.listing import Listing
 from kvsync.storages.redis.strings import StringValues
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisStorage", "open_url"]
 
-_SUPPORTS = frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED})
+_SUPPORTS = frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.LIMITS})
 
 EXPIRES_MAX = 1 << 53
 """The latest time that scripts represent exactly, in 285,000 years."""
@@ -304,6 +305,14 @@ class RedisStorage:
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return None for each key: Redis does not record it."""
         return [None] * len(keys)
+
+    def limits(self) -> list[str]:
+        """Return what the server may lose by itself.
+
+        Raises:
+            StorageError: it cannot be asked.
+        """
+        return list(limits_of(self._traits))
 
     def close(self) -> None:
         """Close the connections that were opened here."""

@@ -57,11 +57,29 @@ class ServerTraits:
             self.reports_expiry = self._do_report([expiry for _, expiry in replies])
         if not self._evicting:
             policies = [_policy(info) for info, _ in replies]
-            if None in policies:  # some users may ask one, and not the other
-                asked = self._ask(("INFO", "memory"), ("CONFIG GET", "maxmemory-policy"))
-                policies = [_policy(info) or _policy(config) for info, config in asked]
-            self._refuse_eviction(policies)
+            self._refuse_eviction(self.policies() if None in policies else policies)
         self._admitted = True
+
+    def policies(self) -> list[str | None]:
+        """Return each server's policy of eviction; None for one that does not tell it.
+
+        Raises:
+            StorageError: a server cannot be asked.
+        """
+        # Some users may ask one, and not the other.
+        asked = self._ask(("INFO", "memory"), ("CONFIG GET", "maxmemory-policy"))
+        return [_policy(info) or _policy(config) for info, config in asked]
+
+    def forgets(self) -> bool:
+        """Return whether a server tells that it writes nothing to a disk.
+
+        Raises:
+            StorageError: a server cannot be asked.
+        """
+        asked = self._ask(("INFO", "persistence"), ("CONFIG GET", "save"))
+        return any(
+            str(_texts(info).get("aof_enabled")) == "0" and _texts(config).get("save") == "" for info, config in asked
+        )
 
     def _refuse_eviction(self, policies: Sequence[str | None]) -> None:
         """Refuse servers of which one may evict keys by its policy, or does not tell it (None).

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.sqlite.table import Table
 
-__all__ = ["Column", "Schema", "inspect"]
+__all__ = ["Column", "Schema", "inspect", "needed_columns"]
 
 SAMPLE_COUNT = 1_000
 """In so many rows, times are looked at to see whether their unit can be right."""
@@ -129,7 +129,7 @@ def inspect(connection: sqlite3.Connection, table: Table) -> Schema | None:
         textual=value.affinity is Affinity.TEXT or any(part in value.declared.upper() for part in TEXTUAL),
         numeric=value.affinity not in {Affinity.TEXT, Affinity.BLOB},
         watched=watched,
-        upserts=not watched and kind is not KeyKind.BLOB and not _needs_others(columns, roles),
+        upserts=not watched and kind is not KeyKind.BLOB and not _needed(columns, roles),
         paged=kind is KeyKind.TEXT and utf8,
         key_required=_is_rowid(columns, key) or key.required or (strict and key.place_in_key > 0),
         expires=expires,
@@ -180,10 +180,19 @@ def _roles(connection: sqlite3.Connection, table: Table, columns: list[Column]) 
     return roles
 
 
-def _needs_others(columns: list[Column], roles: _Roles) -> bool:
-    """Whether a new row needs a value in a column that kvsync does not write."""
+def needed_columns(connection: sqlite3.Connection, table: Table) -> list[str]:
+    """Return the columns of a table that exists for which kvsync has no value, and a new row needs one.
+
+    Raises:
+        UsageError: the table is not suitable.
+    """
+    columns = _columns(connection, table, strict=False)
+    return _needed(columns, _roles(connection, table, columns))
+
+
+def _needed(columns: list[Column], roles: _Roles) -> list[str]:
     others = [column for column in columns if column not in roles and not _is_rowid(columns, column)]
-    return any(column.required and not column.default for column in others)
+    return [column.name for column in others if column.required and not column.default and not column.generated]
 
 
 def _column(columns: list[Column], table: Table, name: str, option: str) -> Column:

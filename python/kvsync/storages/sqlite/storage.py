@@ -25,6 +25,7 @@ from kvsync.storages.dry_probe import rolled_back
 from kvsync.storages.path import absolute
 from kvsync.storages.sqlite.database import Database
 from kvsync.storages.sqlite.index import VERSION_BYTES, Index
+from kvsync.storages.sqlite.limits import limits_of
 from kvsync.storages.sqlite.listing import Listing
 from kvsync.storages.sqlite.rows import Rows
 from kvsync.storages.sqlite.table import Table
@@ -65,7 +66,16 @@ class SqliteStorage:
     capabilities = Capabilities(
         Tier.TRANSACTIONAL,
         distance="mapped",
-        supports=frozenset({Support.TRANSACTION, Support.IDENTITY, Support.FILES, Support.SKIPPED, Support.DRY_PROBE}),
+        supports=frozenset(
+            {
+                Support.TRANSACTION,
+                Support.IDENTITY,
+                Support.FILES,
+                Support.SKIPPED,
+                Support.DRY_PROBE,
+                Support.LIMITS,
+            }
+        ),
     )
 
     def __init__(
@@ -220,6 +230,15 @@ class SqliteStorage:
         """Return the paths of the database, and of what SQLite keeps beside it."""
         path = os.path.realpath(self._absolute_path)
         return [path, *(path + suffix for suffix in BESIDE)]
+
+    def limits(self) -> list[str]:
+        """Return what the table does not keep as given.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with self._database.reading(self._rows) as connection:
+            return [] if connection is None else list(limits_of(connection, self._rows))
 
     def unmade(self) -> str:
         """Return that the database, or its table, does not exist, if so.

@@ -39,6 +39,7 @@ from kvsync.testing.conformance.declared import (
     FilesTests,
     HostTests,
     IdentityTests,
+    LimitsTests,
     NestingTests,
     SkippedTests,
 )
@@ -93,6 +94,7 @@ class StorageConformance(
     HostTests,
     SkippedTests,
     DryProbeTests,
+    LimitsTests,
     ObjectRaceTests,
     DeleteRaceTests,
     ValueRaceTests,
@@ -212,6 +214,7 @@ CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     HostTests: _supports(Support.HOST),
     SkippedTests: _supports(Support.SKIPPED),
     DryProbeTests: _supports(Support.DRY_PROBE),
+    LimitsTests: _supports(Support.LIMITS),
     ObjectRaceTests: _conditional,
     DeleteRaceTests: lambda suite: _conditional(suite) and not suite.expects.lease_stays,
     ValueRaceTests: _guards_values,

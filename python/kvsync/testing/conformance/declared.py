@@ -26,6 +26,7 @@ from kvsync.storages.contract import (
     has_nesting,
     has_skipped,
 )
+from kvsync.storages.limits import SupportsLimits, has_limits
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.metadata import SupportsMetadata
 from kvsync.testing.conformance.tools import listing, write
@@ -42,6 +43,7 @@ __all__ = [
     "FilesTests",
     "HostTests",
     "IdentityTests",
+    "LimitsTests",
     "NestingTests",
     "SkippedTests",
 ]
@@ -60,6 +62,7 @@ PROTOCOLS = {
     Support.HOST: SupportsHost,
     Support.SKIPPED: SupportsSkipped,
     Support.DRY_PROBE: SupportsDryProbe,
+    Support.LIMITS: SupportsLimits,
 }
 
 
@@ -173,3 +176,17 @@ class DryProbeTests:
             assert listing(handle) == {}
         storage.store("manifest", b"1", ABSENT)
         assert another.objects() == ["manifest"]
+
+
+class LimitsTests:
+    """`SupportsLimits`: what a storage does not keep as given is told, in sentences, without writing anything."""
+
+    def test_limits_are_sentences_and_nothing_is_written(self, storage: Storage, another: Storage) -> None:
+        assert has_limits(storage)
+        assert has_limits(another)
+        assert all(isinstance(sentence, str) and sentence for sentence in storage.limits())
+        assert listing(another) == {}
+        assert another.objects() == []
+        write(storage, {"a": b"1"})
+        assert storage.limits() == another.limits()
+        assert set(listing(another)) == {"a"}
