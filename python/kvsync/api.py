@@ -10,7 +10,7 @@ from kvsync import inspection
 from kvsync.doctor import diagnose
 from kvsync.environment import Environment
 from kvsync.errors import KvsyncWarning
-from kvsync.opening import check_slip, opened, opened_pair
+from kvsync.opening import check_slip, may_make, opened, opened_pair
 from kvsync.options import Options
 from kvsync.plan import Plan
 from kvsync.run import holder, steps
@@ -116,7 +116,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     )
     environment = environment or Environment(clock=clock)
     changes = changes if isinstance(changes, tuple) else checked(changes)
-    with opened_pair(source, target, create, given=bool(changes)) as pair:
+    with opened_pair(source, target, create, given=may_make(changes)) as pair:
         if dry_run:
             result = steps.preview(pair.source, pair.target, changes, options, environment).result
         else:
@@ -154,12 +154,12 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     options = Options(conflict=conflict, scan=scan, max_delete=max_delete)
     environment = environment or Environment(clock=clock)
     changes = changes if isinstance(changes, tuple) else checked(changes)
-    with opened_pair(source, target, create, given=bool(changes)) as pair:
+    with opened_pair(source, target, create, given=may_make(changes)) as pair:
         preview = steps.preview(pair.source, pair.target, changes, options, environment)
         preview.result.created, preview.result.notes = pair.unmade, pair.notes
 
     def apply() -> SyncResult:
-        with opened_pair(source, target, create, given=bool(changes)) as pair:
+        with opened_pair(source, target, create, given=may_make(changes)) as pair:
             result = steps.sync(pair.source, pair.target, changes, options, environment, preview.basis)
             result.created, result.notes = pair.made, pair.notes
             return result
@@ -192,7 +192,7 @@ def commit(
     """
     options = Options(scan=scan, max_delete=max_delete, lease_seconds=lease_seconds, wait_seconds=wait_seconds)
     changes = checked(changes)
-    with opened(storage, new=bool(changes)) as one:
+    with opened(storage, new=may_make(changes)) as one:
         return steps.commit(one, changes, options, environment or Environment(clock=clock))
 
 

@@ -16,6 +16,7 @@ from kvsync.run.holder import read_lease, try_lease
 from kvsync.storages.contract import Tier, has_dry_probe, has_skipped, has_streaming
 from kvsync.storages.limits import has_limits
 from kvsync.storages.overlap import folder_around
+from kvsync.storages.wording import shown
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
@@ -104,10 +105,12 @@ def _look(found: Diagnosis, storage: Storage) -> None:
     unsure = unsure[:LOOKED_AT_MAX]
     for key, value in zip(unsure, storage.read(unsure) if unsure else [], strict=True):
         if isinstance(value, Unreadable):
-            found.wrong.append(f"the value of {key!r} cannot be read: {value.reason}")
+            found.wrong.append(f"the value of {shown(key)} cannot be read: {value.reason}")
     found.skipped = storage.skipped if has_skipped(storage) else ()
     _look_at_known(found, storage)
-    found.wrong += [f"{entry.name!r} is left behind: {entry.reason}" for entry in found.skipped if not entry.harmless]
+    found.wrong += [
+        f"{shown(entry.name)} is left behind: {entry.reason}" for entry in found.skipped if not entry.harmless
+    ]
 
 
 def _is_shut(storage: Storage, key: str) -> bool:
@@ -124,7 +127,7 @@ def _look_at_known(found: Diagnosis, storage: Storage) -> None:
         return
     for change in Log.read(storage, Environment(), dry=True).newest(sorted(reasons)):
         if change is not None and not change.deletes:
-            found.wrong.append(f"there was a value at {change.key!r}, and now {reasons[change.key]}")
+            found.wrong.append(f"there was a value at {shown(change.key)}, and now {reasons[change.key]}")
 
 
 def _test(found: Diagnosis, storage: Storage, environment: Environment) -> None:

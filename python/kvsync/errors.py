@@ -96,12 +96,18 @@ class RefusedError(StorageError):
 
     Attributes:
         refused: every refused key, with the reason; `key` is the first of them.
+
+    Args:
+        storage: its name.
+        refused: the refusals.
+        others: how many changes were logged.
     """
 
-    def __init__(self, *, storage: str, refused: Sequence[Refusal]) -> None:
+    def __init__(self, *, storage: str, refused: Sequence[Refusal], others: int = 0) -> None:
         first = refused[0]
         more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-        message = f"could not change {first.key!r}{more}: {first.reason}; the other changes were logged"
+        rest = "; the other changes were logged" if others else ""
+        message = f"could not change {first.key!r}{more}: {first.reason}{rest}"
         super().__init__(message, storage=storage, key=first.key)
         self.refused = list(refused)
 

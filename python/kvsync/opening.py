@@ -16,15 +16,19 @@ from kvsync.storages.slips import likely_meaning
 from kvsync.storages.url import scheme_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from kvsync.storages import Target
     from kvsync.storages.contract import Storage
+    from kvsync.types import Delete, Put
 
-__all__ = ["Create", "Opened", "check_create", "check_slip", "opened", "opened_pair", "slip_of", "unmade"]
+__all__ = ["Create", "Opened", "check_create", "check_slip", "may_make", "opened", "opened_pair", "slip_of", "unmade"]
 
 Create: TypeAlias = Literal["auto", "target", "both", "none"]
-"""Which storage of a run may be new: "auto" means the target, and the source if changes are given."""
+"""Which storage of a run may be new: "auto" means the target, and the source if changes are given, with values."""
+
+
+BOTH = ' (in Python also create="both")'
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,11 @@ class Opened:
             for storage in (self.source, self.target)
             if (keys := left_out(storage))
         ]
+
+
+def may_make(changes: Sequence[Put | Delete]) -> bool:
+    """Return whether changes may go to a storage that does not exist: there are some, and none is stored there."""
+    return bool(changes) and all(change.deletes or change.value is not None for change in changes)
 
 
 def check_create(create: Create) -> None:
@@ -90,7 +99,7 @@ def opened_pair(source: Target, target: Target, create: Create, *, given: bool) 
         source: the source.
         target: the target.
         create: which of them may be new.
-        given: whether the call gives changes, which are written to the source.
+        given: whether the call gives changes that make the source.
 
     Raises:
         UsageError: one is named wrongly.
@@ -100,8 +109,8 @@ def opened_pair(source: Target, target: Target, create: Create, *, given: bool) 
     check_create(create)
     ours: list[Storage] = []
     try:
-        first, no_source = _open(source, ours, new=create == "both" or (create == "auto" and given))
-        second, no_target = _open(target, ours, new=create != "none")
+        first, no_source = _open(source, ours, new=create == "both" or (create == "auto" and given), way_out=BOTH)
+        second, no_target = _open(target, ours, new=create != "none", way_out=BOTH)
         one, other = separated(first, second)
         absent = {"source": no_source, "target": no_target} if no_source or no_target else {}
         yield Opened(one, other, {side: what for side, what in absent.items() if what})
@@ -109,7 +118,7 @@ def opened_pair(source: Target, target: Target, create: Create, *, given: bool) 
         _close(ours)
 
 
-def _open(target: Target, ours: list[Storage], *, new: bool) -> tuple[Storage, str]:
+def _open(target: Target, ours: list[Storage], *, new: bool, way_out: str = "") -> tuple[Storage, str]:
     """Open a storage; return it, and what of it does not exist. Add it to `ours` if it is to be closed."""
     storage, owned = open_storage(target, create=new)
     if owned:
@@ -119,7 +128,7 @@ def _open(target: Target, ours: list[Storage], *, new: bool) -> tuple[Storage, s
         return storage, ""
     check_slip(target)
     if not new:
-        message = f'{what} does not exist: check the spelling, or create or mount it (in Python also create="both")'
+        message = f"{what} does not exist: check the spelling, or create or mount it{way_out}"
         raise StorageError(message, storage=storage.name)
     return storage, what
 

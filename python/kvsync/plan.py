@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvsync.replica.segments import changes_of
+from kvsync.storages.wording import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -139,8 +140,8 @@ class Plan:
         lines += _listed("to source", self.to_source, self.to_source_count)
         lines += _first_of((f"  conflict {c.key!r}: {c.winner} wins" for c in self.conflicts), len(self.conflicts))
         for title, entries in (("missing", self.missing), ("unreadable", self.unreadable)):
-            shown = (f"  {title} {entry.key!r} in the {entry.side}: {entry.reason}" for entry in entries)
-            lines += _first_of(shown, len(entries))
+            named = (f"  {title} {shown(entry.key)} in the {entry.side}: {entry.reason}" for entry in entries)
+            lines += _first_of(named, len(entries))
         if self.expiry_ignored:
             values = "1 value" if self.expiry_ignored == 1 else f"{self.expiry_ignored} values"
             lines.append(f"expiry: {values} will stay after expiring: the storage does not support expiry")

@@ -221,3 +221,21 @@ def test_on_a_terminal(on_terminal: Terminals, run: Run, lost_in_sqlite: str) ->
     code, shown = on_terminal("lost", lost_in_sqlite, "--discard", "--all", answer="y\n")
     assert code == DONE
     assert run("lost", lost_in_sqlite, "--json").json["lost"] == []
+
+
+def test_restoring_to_and_fro_keeps_each_value_once(run: Run, lost_in_sqlite: str) -> None:
+    """Each time added a copy of a value that was kept already."""
+    for expected in (THEIRS, b"mine", THEIRS, b"mine", THEIRS):
+        assert run("restore", lost_in_sqlite, "a").code == DONE
+        assert row("a") == expected
+    values = [base64.b64decode(lost["value_base64"]) for lost in run("lost", lost_in_sqlite, "a", "--json").json["lost"]]
+    assert sorted(values) == sorted([THEIRS, b"mine"])
+
+
+def test_a_restore_that_is_refused_speaks_of_no_other_changes(run: Run, lost_in_sqlite: str) -> None:
+    with closing(sqlite3.connect("app.db")) as connection, connection:
+        connection.execute("CREATE TRIGGER no BEFORE UPDATE ON kv BEGIN SELECT RAISE(ABORT, 'not now'); END")
+    said = run("restore", lost_in_sqlite, "a")
+    assert said.code == FAILED
+    assert "not now" in said.err
+    assert "other changes" not in said.err

@@ -52,8 +52,8 @@ SQLITE: dict[str, tuple[list[str], list[str]]] = {
     ),
     "columns": (
         [
-            "CREATE TABLE kv (key INTEGER PRIMARY KEY, value TEXT UNIQUE, owner TEXT NOT NULL, "
-            "size INTEGER NOT NULL AS (length(value)))",
+            "CREATE TABLE kv (key INTEGER PRIMARY KEY, value TEXT UNIQUE, owner TEXT NOT NULL)",
+            "ALTER TABLE kv ADD COLUMN size INTEGER AS (length(value))",
         ],
         [
             "(owner): rows that exist are updated, and new keys are refused",
@@ -102,8 +102,8 @@ POSTGRES: dict[str, tuple[list[str], list[str]]] = {
     ),
     "columns": (
         [
-            "CREATE UNLOGGED TABLE SPACE.kv (key uuid PRIMARY KEY, value varchar(9) UNIQUE, owner text NOT NULL, "
-            "size int GENERATED ALWAYS AS (length(value)) STORED)",
+            "CREATE UNLOGGED TABLE SPACE.kv (key uuid PRIMARY KEY, value varchar(9) UNIQUE, owner text NOT NULL)",
+            "ALTER TABLE SPACE.kv ADD size int GENERATED ALWAYS AS (length(value)) STORED",
         ],
         [
             "(owner): rows that exist are updated, and new keys are refused",
@@ -197,7 +197,7 @@ ONE_RULE = RULES.partition("<Rule><ID>all")[0] + "</LifecycleConfiguration>"
 
 
 def test_rules_of_a_lifecycle() -> None:
-    found = list(lifecycle.limits_of(ET.fromstring(RULES), "app/"))
+    found = list(lifecycle.limits_of(ET.fromstring(RULES), "app/"))  # noqa: S314 - our own
     check(found, "('tmp') deletes objects by itself", "('all') moves objects to another storage class")
 
 
@@ -208,7 +208,9 @@ def test_limits_of_s3(seaweed_server: SeaweedServer) -> None:
         assert limits(url) == []
         seaweed_server.set_lifecycle(bucket, ONE_RULE)
         check(limits(url), "('tmp') deletes objects by itself")
-        check(limits(url.replace("secret_access_key=", "secret_access_key=x")), "cannot be found out (the server answers")
+        check(
+            limits(url.replace("secret_access_key=", "secret_access_key=x")), "cannot be found out (the server answers"
+        )
     finally:
         seaweed_server.remove_bucket(bucket)
 
@@ -245,3 +247,23 @@ def test_doctor_names_files_that_cannot_be_opened(tmp_path: Path, monkeypatch: p
     (sentence,) = found.wrong
     assert "the value of 'b' cannot be read" in sentence
     assert "denied" in sentence
+
+
+def test_names_that_are_no_keys_are_escaped_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    r"""The name `bad\xff` was shown as `bad\\xff`."""
+    folder, peer = tmp_path / "folder", tmp_path / "peer"
+    folder.mkdir()
+    peer.mkdir()
+    (folder / "good").write_bytes(b"1")
+    with open(os.fsencode(folder) + b"/bad\xff", "wb"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
+        connection.execute("CREATE TABLE kv (key, value BLOB)")
+        connection.execute("CREATE UNIQUE INDEX one ON kv (key)")
+        connection.execute("INSERT INTO kv VALUES (x'626164FF', x'00')")
+        connection.commit()
+    for storage in (str(folder), f"sqlite:///{tmp_path}/app.db"):
+        for words in (["doctor", storage], ["sync", storage, str(peer)], ["commit", storage, "--scan"]):
+            main(words)
+            told = capsys.readouterr()
+            assert r"'bad\xff'" in told.out + told.err, words

@@ -326,3 +326,24 @@ def test_two_names_of_one_table_share_one_log() -> None:
     """`table=KV` beside `kv` had two logs, and two leases, for one table."""
     kvsync.commit("sqlite:///app.db?table=KV", [Put("a", b"1")])
     assert [change.key for change in kvsync.log("sqlite:///app.db?table=kv")] == ["a"]
+
+
+@pytest.mark.parametrize("new", ["new", "sqlite:///new.db", "sqlite:///app.db?table=new", "lmdb:///new"])
+def test_a_value_that_is_said_to_be_stored_makes_no_storage(new: str) -> None:
+    """The call was refused, and left an empty database behind."""
+    before = left()
+    for call in (
+        lambda: kvsync.commit(new, [Put("k")]),
+        lambda: kvsync.sync(new, "notes", [Put("other", b"1"), Put("k")]),
+        lambda: kvsync.plan(new, "notes", [Put("k")]),
+    ):
+        with pytest.raises(StorageError, match="does not exist: check the spelling"):
+            call()
+    assert left() == before
+
+
+def test_a_hint_names_only_what_the_call_has() -> None:
+    with pytest.raises(StorageError, match="or create or mount it$"):
+        kvsync.commit("new", [Put("k")])
+    with pytest.raises(StorageError, match='create="both"'):
+        kvsync.sync("new", "notes", scan=True)

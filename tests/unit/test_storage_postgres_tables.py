@@ -682,3 +682,17 @@ def test_reasons_are_printed_whole(postgres_server: PostgresServer, schema: str)
     assert (missing.key, missing.side) == ("b", "target")
     assert "the column is jsonb: PostgreSQL shows another text for this value" in missing.reason
     assert Unreadable not in map(type, data.values())
+
+
+def test_two_columns_of_values_are_two_storages(
+    table: Callable[..., PostgresStorage], postgres_server: PostgresServer, schema: str
+) -> None:
+    """The second one was compared with the log of the first: every value counted as overwritten."""
+    table("key text PRIMARY KEY, name bytea, mail bytea", "INSERT INTO SCHEMA.kv VALUES ('a', '1', '2')")
+    url = f"{postgres_server.url}?schema={schema}&value="
+    one: dict[str, bytes] = {}
+    other: dict[str, bytes] = {}
+    for _ in range(2):
+        kvsync.sync(one, f"{url}name", scan=True)
+        kvsync.sync(other, f"{url}mail", scan=True)
+        assert (one["a"], other["a"]) == (b"1", b"2")

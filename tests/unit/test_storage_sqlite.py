@@ -16,6 +16,7 @@ from storage_stories import (
     two_tables_have_an_index_each,
 )
 
+import kvsync
 from kvsync.errors import StorageError, UsageError
 from kvsync.storages.sqlite import SqliteStorage, open_url
 from kvsync.storages.sqlite.failure import failure
@@ -287,3 +288,23 @@ def test_only_the_lease_is_written_without_waiting_for_the_disk(tmp_path: Path) 
 
 def test_a_relative_path_is_that_of_the_time_of_its_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path_goes_on_meaning_the_same("sqlite:///", tmp_path, monkeypatch)
+
+
+def test_two_columns_of_values_are_two_storages(tmp_path: Path) -> None:
+    """The second one was compared with the log of the first: every value counted as overwritten."""
+    path = tmp_path / "app.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE t (id TEXT PRIMARY KEY, name BLOB, mail BLOB)")
+        connection.execute("INSERT INTO t VALUES ('a', x'01', x'02'), ('b', x'03', x'04')")
+    names, mails = f"sqlite:///{path}?table=t&key=id&value=name", f"sqlite:///{path}?table=t&key=id&value=MAIL"
+    one: dict[str, bytes] = {}
+    other: dict[str, bytes] = {}
+    for _ in range(2):
+        kvsync.sync(one, names, scan=True)
+        kvsync.sync(other, mails, scan=True)
+        assert (one["a"], one["b"], other["a"], other["b"]) == (b"\1", b"\3", b"\2", b"\4")
+    other["a"] = b"new"
+    assert kvsync.sync(other, mails, scan=True).pushed == 1
+    assert kvsync.sync(one, names, scan=True).pulled == 0
+    with pytest.raises(kvsync.SameStorageError):
+        kvsync.sync(mails, mails.replace("MAIL", "mail"), scan=True)

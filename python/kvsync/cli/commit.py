@@ -7,9 +7,11 @@ from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import NO_LEASE, PLAIN
 from kvsync.cli.targets import opened
 from kvsync.environment import Environment
+from kvsync.opening import may_make
 from kvsync.options import Options
 from kvsync.run.steps import commit_and_look
 from kvsync.storages import redact
+from kvsync.storages.wording import shown
 
 __all__ = ["commit"]
 
@@ -32,12 +34,12 @@ def commit(
         lease_seconds=lease.lease_seconds,
         wait_seconds=lease.wait_seconds,
     )
-    with opened(storage, new=bool(changes)) as one:
+    with opened(storage, new=may_make(changes)) as one:
         count, unread = commit_and_look(one, changes, options, Environment())
         name = redact(one.name)
     unreadable = [{"key": key, "reason": redact(reason)} for key, reason in unread.items()]
     output.result({"storage": name, "committed": count, "unreadable": unreadable})
     output.say(f"{name}: {counted(count, 'change')} logged")
-    lines = (f"  unreadable {key!r}: {redact(reason)}" for key, reason in unread.items())
+    lines = (f"  unreadable {shown(key)}: {redact(reason)}" for key, reason in unread.items())
     output.alarm_all(first_of(lines, len(unread)), title=name)
     return left_behind(output, [], unread)

@@ -14,6 +14,7 @@ from kvsync.errors import StorageError
 from kvsync.opening import unmade
 from kvsync.storages import redact
 from kvsync.storages.contract import SKIPPED_MAX, Storage, Support
+from kvsync.storages.wording import shown
 
 __all__ = ["doctor"]
 
@@ -85,7 +86,7 @@ def _lines(found: Diagnosis) -> Iterator[str]:
     skipped = [entry for entry in found.skipped if entry.harmless]
     if skipped:
         first, more = skipped[0], " or more" if len(skipped) >= SKIPPED_MAX else ""
-        yield f"  skipped, not values           {len(skipped)}{more}, such as {first.name!r:.200}: {first.reason}"
+        yield f"  skipped, not values           {len(skipped)}{more}, such as {shown(first.name):.200}: {first.reason}"
     if found.unmade:
         yield f"  not created yet               {redact(found.unmade)}; the first run creates it, so nothing was tested"
     for text in found.limits:

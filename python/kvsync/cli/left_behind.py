@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.output import counted, first_of
 from kvsync.storages import redact
+from kvsync.storages.wording import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence, Sized
@@ -24,7 +25,7 @@ def left_lines(missing: Sequence[MissingKey], unreadable: Sequence[UnreadableKey
 
 
 def _line(title: str, entry: MissingKey | UnreadableKey) -> str:
-    return f"  {title:<10} {entry.key!r} in the {entry.side}: {redact(entry.reason)}"
+    return f"  {title:<10} {shown(entry.key)} in the {entry.side}: {redact(entry.reason)}"
 
 
 def left_behind(output: Output, missing: Sized, unreadable: Sized, *, planned: bool = False) -> int:

@@ -13,6 +13,7 @@ from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN, expiry_line, place_lines
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
+from kvsync.opening import may_make
 from kvsync.plan import Plan
 from kvsync.storages import redact
 from kvsync.types import Change
@@ -36,7 +37,7 @@ def plan(
     there are keys that an earlier run could not move, or that cannot be read.
     """
     changes = read_changes(run.changes)
-    with opened_pair(source, target, new=True, given=bool(changes)) as (one, other), catch_warnings():
+    with opened_pair(source, target, new=True, given=may_make(changes)) as (one, other), catch_warnings():
         simplefilter("ignore", KvsyncWarning)  # the hint is part of what is shown
         found = api.plan(one, other, changes, conflict=run.conflict, scan=run.scans, max_delete=run.max_delete)
     output.result(_fields(found) if output.json else {})

@@ -17,6 +17,7 @@ from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
+from kvsync.opening import may_make
 from kvsync.result import SyncResult
 from kvsync.storages import Tier, redact
 
@@ -55,7 +56,7 @@ def sync(
     changes = read_changes(run.changes)
     started = time.perf_counter()
     with (
-        opened_pair(source, target, new=True, given=bool(changes), asks=not dry_run) as (one, other),
+        opened_pair(source, target, new=True, given=may_make(changes), asks=not dry_run) as (one, other),
         shown_progress(output) as on_progress,
         catch_warnings(),
     ):

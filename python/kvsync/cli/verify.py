@@ -11,6 +11,7 @@ from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened_pair
 from kvsync.storages import redact
+from kvsync.storages.wording import shown
 
 __all__ = ["verify"]
 
@@ -59,7 +60,7 @@ def _lines(found: inspection.Verification) -> Iterator[str]:
     ):
         if keys:
             yield f"  {title}: {counted(len(keys), 'key')}"
-            yield from first_of((f"    {key!r}" for key in keys), len(keys))
+            yield from first_of((f"    {shown(key)}" for key in keys), len(keys))
     yield from left_lines([], found.unreadable)
     for name, keys in found.unlogged.items():
         if keys:

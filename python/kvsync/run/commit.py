@@ -179,7 +179,7 @@ def _write_and_log(side: Side, taken: Taken, environment: Environment, *, releas
         else:
             side.log.delete_intent(intent)
     if refusals:
-        raise RefusedError(storage=side.storage.name, refused=refusals)
+        raise RefusedError(storage=side.storage.name, refused=refusals, others=len(logged))
 
 
 def record_written(side: Side, segment: Segment, written: Mapping[str, bytes | None], emptied: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvsync.errors import IndexDamagedError, StorageError, UsageError
@@ -112,6 +113,17 @@ def _keep_current(side: Side, value: LostValue, environment: Environment) -> Non
     ensure_leased(side)
     lost = LostValue.of(_change_of(side, value.key, current, environment), current)
     side.storage.store(lost.name, lost.encode(), ANY)
+    # Restoring to and fro would keep the same two values again and again.
+    if copies := [name for name in _copies(side.storage, lost) if name != lost.name]:
+        side.storage.remove(copies, ANY)
+
+
+def _copies(storage: Storage, lost: LostValue) -> list[str]:
+    """Return the names under which a value is kept for its key."""
+    found: list[str] = []
+    with suppress(IndexDamagedError):  # what is damaged stays, and is told where somebody asks for it
+        found.extend(one.name for one in kept(storage, lost.key) if one.digest == lost.digest)
+    return found
 
 
 def _change_of(side: Side, key: str, current: bytes, environment: Environment) -> Change:

@@ -122,7 +122,9 @@ def _impossible(keys: list[str]) -> dict[str, Skipped]:
         # A reserved name in ASCII is spelt like that; only other scripts can disguise it.
         if not text.isascii() or RESERVED[1:] in text.lower():
             found |= {
-                key: Skipped(f"{key!r:.400}", why, harmless=False) for key in some if (why := _why_impossible(key))
+                key: Skipped(repr(key)[1:-1][:400], why, harmless=False)
+                for key in some
+                if (why := _why_impossible(key))
             }
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.storages.contract import SKIPPED_MAX
+from kvsync.storages.wording import escaped
 from kvsync.types import Skipped
 
 if TYPE_CHECKING:
@@ -46,5 +47,5 @@ class Skips:
             try:
                 keys.append(name.decode())
             except UnicodeDecodeError:
-                self.add(f"{name!r:.200}", NO_TEXT, harmless=harmless)
+                self.add(escaped(name), NO_TEXT, harmless=harmless)
         return keys

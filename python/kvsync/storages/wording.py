@@ -1,10 +1,10 @@
-"""Client libraries' texts, without what tells a reader nothing."""
+"""Names, and client libraries' texts, as people read them."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["plain"]
+__all__ = ["escaped", "plain", "shown"]
 
 _REPLACED = (
     (re.compile(r"\[?\bErrno -?\d+\]? "), ""),
@@ -30,3 +30,21 @@ def plain(text: str) -> str:
     for pattern, replacement in _REPLACED:
         text = pattern.sub(replacement, text)
     return text
+
+
+def escaped(name: bytes, limit: int = 200) -> str:
+    r"""Return a name that is not UTF-8 as a text, at most so many characters of it.
+
+    >>> print(escaped(b"bad\xff"))
+    bad\xff
+    """
+    return repr(name)[2:-1][:limit]
+
+
+def shown(name: str) -> str:
+    r"""Return a key or another name in quotation marks, on one line; a backslash stays one.
+
+    >>> print(shown("a\\b"), shown("line\n"), shown(escaped(b"bad\xff")))
+    'a\b' 'line\n' 'bad\xff'
+    """
+    return repr(name).replace("\\\\", "\\")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from kvsync.storages.contract import RESERVED, SKIPPED_MAX
 from kvsync.storages.folder.keyname import is_reserved
 from kvsync.storages.folder.links import DanglingLinkError
-from kvsync.storages.folder.paths import paths_of
+from kvsync.storages.folder.paths import PATH_BYTES_MAX, paths_of
 from kvsync.storages.folder.reading import MACHINE_FAILURES
 from kvsync.storages.folder.safe_tree import KeyBlockedError, kind_of
 from kvsync.storages.folder.token import token_of
+from kvsync.storages.wording import escaped
 from kvsync.types import Skipped
 
 if TYPE_CHECKING:
@@ -137,8 +138,8 @@ class Listing:
         try:
             path.encode()
         except UnicodeEncodeError:
-            shown = repr(path.encode(errors="surrogateescape"))[2:-1]
-            self._skip(shown, "its name is not UTF-8, so it cannot be a key: rename or move it", harmless=False)
+            name = escaped(path.encode(errors="surrogateescape"), PATH_BYTES_MAX)
+            self._skip(name, "its name is not UTF-8, so it cannot be a key: rename or move it", harmless=False)
             return False
         return True
 

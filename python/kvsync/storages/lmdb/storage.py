@@ -31,6 +31,7 @@ from kvsync.storages.lmdb.refusals import IS_DATABASE, refuse_changed, refuse_im
 from kvsync.storages.lmdb.values import DAMAGED, Values, parts
 from kvsync.storages.path import absolute
 from kvsync.storages.skips import NO_TEXT, Skips
+from kvsync.storages.wording import escaped
 from kvsync.types import Unreadable, Written
 
 if TYPE_CHECKING:
@@ -334,6 +335,6 @@ def _listed(keys: Sequence[bytes], values: Sequence[bytes], skips: Skips) -> tup
         return texts, tokens  # type: ignore[return-value]
     for key, text in zip(keys, texts, strict=True):
         if text is None:
-            skips.add(f"{key!r:.200}", NO_TEXT, harmless=False)
+            skips.add(escaped(key), NO_TEXT, harmless=False)
     pairs = [(text, token) for text, token in zip(texts, tokens, strict=True) if text is not None]
     return [text for text, _ in pairs], [token for _, token in pairs]

@@ -26,16 +26,18 @@ LEASE = "lease"
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The statements over the index objects of one table.
+    """The statements over the index objects of one storage.
 
     The version of an object is a random number, so that an object that is removed and created again gets another one.
 
     Attributes:
+        schema: where the table of all indices is.
+        owner: names the storage among all of the schema.
         run: runs one statement that writes, and returns how many rows it wrote.
     """
 
     schema: str
-    table: str
+    owner: str
     run: Callable[[Connection[Any], str, Mapping[str, Any] | Sequence[Any]], int]
 
     @property
@@ -57,7 +59,7 @@ class Index:
     def load(self, connection: Connection[Any], name: str) -> Stored | None:
         """Return an object, or None."""
         query = f"SELECT data, version FROM {self.identifier} WHERE tbl = %s AND name = %s"  # noqa: S608
-        row = connection.cursor(binary=True).execute(query, (self.table, name)).fetchone()
+        row = connection.cursor(binary=True).execute(query, (self.owner, name)).fetchone()
         if row is None:
             return None
         if not isinstance(row[0], bytes) or not isinstance(row[1], int):
@@ -71,7 +73,7 @@ class Index:
         Raises:
             ObjectMismatch: it does not have the expected version; nothing was written.
         """
-        values = {"tbl": self.table, "name": name, "data": data, "version": _number(version)}
+        values = {"tbl": self.owner, "name": name, "data": data, "version": _number(version)}
         if isinstance(expect, bytes):
             values["old"] = _number(expect)
         if self.run(connection, self._write(name, expect), values) != 1:
@@ -103,18 +105,18 @@ class Index:
         """
         statement = f"DELETE FROM {self.identifier} WHERE tbl = %s AND name = ANY (%s)"  # noqa: S608
         if isinstance(expect, bytes):
-            values = (self.table, [*names], _number(expect))
+            values = (self.owner, [*names], _number(expect))
             if self.run(connection, f"{statement} AND version = %s", values) != 1:
                 raise ObjectMismatch(names[0])
         elif expect is ANY:
-            self.run(connection, statement, (self.table, [*names]))
+            self.run(connection, statement, (self.owner, [*names]))
         elif present := sorted(set(names) & set(self.names(connection))):
             raise ObjectMismatch(present[0])
 
     def names(self, connection: Connection[Any]) -> list[str]:
         """Return the names of all objects, ascending."""
         query = f"SELECT name FROM {self.identifier} WHERE tbl = %s ORDER BY name"  # noqa: S608
-        return [str(row[0]) for row in connection.execute(query, (self.table,))]
+        return [str(row[0]) for row in connection.execute(query, (self.owner,))]
 
 
 def _number(version: bytes) -> int | None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from kvsync.errors import UsageError
+from kvsync.storages.columns import owner_of
 
 __all__ = ["INDEX_TABLE", "Names", "quoted"]
 
@@ -61,6 +62,11 @@ class Names:
     def columns(self) -> set[str]:
         """The columns that are ours."""
         return {name for what in _COLUMNS if (name := getattr(self, what)) is not None}
+
+    @property
+    def owner(self) -> str:
+        """The name of the storage among all of the schema: of its table, and its columns if they are not the usual."""
+        return owner_of(self.table, self.key, self.value)
 
     @property
     def unit_ms(self) -> int:

@@ -9,6 +9,7 @@ from kvsync.native import digest_values
 from kvsync.storages.contract import SKIPPED_MAX
 from kvsync.storages.expiry import tokens_of
 from kvsync.storages.postgres.table import INLINE_BYTES
+from kvsync.storages.wording import escaped
 from kvsync.types import Skipped
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _with_keys(rows: Sequence[Any], skipped: list[Skipped]) -> tuple[list[Any], 
             keys.append(key)
             kept.append(row)
         elif len(skipped) < SKIPPED_MAX:
-            skipped.append(Skipped(repr(row[0])[:200] if row[0] is not None else "NULL", reason, harmless=False))
+            skipped.append(Skipped(escaped(row[0]) if row[0] is not None else "NULL", reason, harmless=False))
     return kept, keys
 
 

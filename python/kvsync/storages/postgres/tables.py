@@ -100,7 +100,7 @@ class Tables:
         """Return the statements for the index objects; their table need not exist."""
         if self._schema is None:
             self.find(connection)
-        return Index(str(self._schema), self._names.table, self._connections.run)
+        return Index(str(self._schema), self._names.owner, self._connections.run)
 
     def make_index(self, connection: Connection[Any]) -> None:
         """Create the table of the index objects."""

@@ -68,7 +68,7 @@ class Location:
             host = host if host.startswith(("/", "@")) else "localhost"
         port = given.get("port") or os.environ.get("PGPORT", "5432")
         database = given.get("dbname") or os.environ.get("PGDATABASE") or given.get("user", "")
-        return f"postgresql:{host.lower()}:{port}/{database}?{self.names.schema or ''}.{self.names.table}"
+        return f"postgresql:{host.lower()}:{port}/{database}?{self.names.schema or ''}.{self.names.owner}"
 
 
 def open_url(url: str) -> PostgresStorage:

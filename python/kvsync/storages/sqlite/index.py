@@ -26,7 +26,7 @@ class Index:
     """The statements for the objects of one table of values.
 
     Args:
-        owner: the name of the table of values.
+        owner: names the storage among all of the database.
     """
 
     name = INDEX_TABLE

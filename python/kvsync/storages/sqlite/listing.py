@@ -10,6 +10,7 @@ from kvsync.storages.contract import SKIPPED_MAX
 from kvsync.storages.sqlite.fetch import bytes_of, fetch
 from kvsync.storages.sqlite.keys import Raw, is_text, reserved
 from kvsync.storages.sqlite.rows import FETCH_COUNT, SCAN_BYTES, SCAN_COUNT, Found, Rows, shown_class
+from kvsync.storages.wording import escaped
 from kvsync.types import Skipped
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Listing:
 
     def _skip_raw(self, raw: object) -> None:
         if isinstance(raw, str | bytes):
-            self._skip(repr(bytes_of(raw) if isinstance(raw, str) else raw), "its key is not UTF-8")
+            self._skip(escaped(bytes_of(raw) if isinstance(raw, str) else raw), "its key is not UTF-8")
         else:
             self._skip(repr(raw), f"its key is {shown_class(raw)}")
 

@@ -97,14 +97,13 @@ class SqliteStorage:
         self._rows = Rows(self.table, clock)
         self._listing = Listing(self._rows)
         self.name = name or f"sqlite:///{self.path}"
-        name_of_table = self.table.name.lower()  # to SQLite, `KV` is `kv`
-        self.identity = f"sqlite:{os.path.realpath(self.path)}?{name_of_table}"
+        self.identity = f"sqlite:{os.path.realpath(self.path)}?{self.table.owner}"
         self._random_bytes = random_bytes
         self._absolute_path = absolute(self.path)  # opened on first use
         self._database = Database(
             self._absolute_path, self.name, prepare=self._rows.prepare, busy_timeout=busy_timeout, sleep=sleep
         )
-        self._index = Index(name_of_table)
+        self._index = Index(self.table.owner)
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from kvsync.errors import UsageError
+from kvsync.storages.columns import owner_of
 from kvsync.storages.sqlite.times import Unit
 
 __all__ = ["INDEX_TABLE", "Table"]
@@ -52,6 +53,14 @@ class Table:
             if other != what:
                 message = f"{other} and {what} are both {name!r}: name {len(named)} columns"
                 raise UsageError(message)
+
+    @property
+    def owner(self) -> str:
+        """The name of the storage among all of the database: of its table, and its columns if they are not the usual.
+
+        To SQLite, `KV` is `kv`.
+        """
+        return owner_of(self.name.lower(), self.key.lower(), self.value.lower())
 
     @property
     def create(self) -> str:
