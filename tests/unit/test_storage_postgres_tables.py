@@ -345,7 +345,7 @@ def test_a_run_names_what_is_null_or_has_no_key(
         assert {entry.key: entry.reason.split(":")[0] for entry in result.unreadable} == {
             "empty": "its row holds NULL",
             "NULL": "the row has no key",
-            r"b'\xff\x00'": "the row's key is not UTF-8",
+            r"\xff\x00": "the row's key is not UTF-8",
         }
     data["empty"] = b"mine"
     result = kvsync.sync(data, url, scan=True)

@@ -247,7 +247,7 @@ def test_names_that_are_no_text_are_named(cluster: RedisCluster, storage: RedisS
         client.set(prefix.encode() + b"\xff", "x")
     storage.write(["a"], [b"1"])
     assert list(listing(storage)) == ["a"]
-    assert [(entry.name, entry.harmless) for entry in storage.skipped] == [("b'\\xff'", False)]
+    assert [(entry.name, entry.harmless) for entry in storage.skipped] == [("\\xff", False)]
 
 
 def test_of_many_conditional_writers_one_wins(cluster: RedisCluster, prefix: str) -> None:
