@@ -228,7 +228,8 @@ def test_restoring_to_and_fro_keeps_each_value_once(run: Run, lost_in_sqlite: st
     for expected in (THEIRS, b"mine", THEIRS, b"mine", THEIRS):
         assert run("restore", lost_in_sqlite, "a").code == DONE
         assert row("a") == expected
-    values = [base64.b64decode(lost["value_base64"]) for lost in run("lost", lost_in_sqlite, "a", "--json").json["lost"]]
+    kept = run("lost", lost_in_sqlite, "a", "--json").json["lost"]
+    values = [base64.b64decode(lost["value_base64"]) for lost in kept]
     assert sorted(values) == sorted([THEIRS, b"mine"])
 
 

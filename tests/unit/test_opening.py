@@ -343,7 +343,7 @@ def test_a_value_that_is_said_to_be_stored_makes_no_storage(new: str) -> None:
 
 
 def test_a_hint_names_only_what_the_call_has() -> None:
-    with pytest.raises(StorageError, match="or create or mount it$"):
+    with pytest.raises(StorageError, match=r"or create or mount it$"):
         kvsync.commit("new", [Put("k")])
     with pytest.raises(StorageError, match='create="both"'):
         kvsync.sync("new", "notes", scan=True)

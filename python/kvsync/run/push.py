@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kvsync.digesting import digests
 from kvsync.errors import KvsyncError
 from kvsync.expiry import may_be_gone
+from kvsync.native import Segment
 from kvsync.replica.knowledge import Missing
 from kvsync.result import Progress
 from kvsync.run.carrying import carrying
@@ -22,21 +23,25 @@ from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.release import Applied, finalise
 from kvsync.run.transfer import NOT_THERE, Reader, transfer
 from kvsync.run.unkept import keep_noted
+from kvsync.storages.contract import has_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kvsync.environment import Environment
-    from kvsync.native import Segment
     from kvsync.options import Options
     from kvsync.replica.history import History
     from kvsync.replica.intents import Intent
     from kvsync.run.delta import Exchange, Inbound
     from kvsync.run.intend import Intents
     from kvsync.run.side import Pair, Side
+    from kvsync.run.transfer import Outcome
     from kvsync.types import Change
 
 __all__ = ["Pushed", "push"]
+
+AGAIN_COUNT = 4096
+"""If more changes were refused, that is not because of each other."""
 
 NEITHER = "neither side holds its value: sync with a storage that does"
 
@@ -105,19 +110,34 @@ def _move(
         return [], 0
     if taker.lease is not None and taker.log.manifest.knowledge.missing:
         keep_noted(taker)
-    outcome = transfer(
+    move = partial(
+        transfer,
         Reader(giver.storage, giver.given, partial(_version_of, giver)),
         carrying(giver.storage, taker.storage),
-        moving,
-        guard_of(taker, options),
+        guard=guard_of(taker, options),
         before_write=partial(ensure_leased, taker),
-        on_batch=_progress(len(moving), taker, options),
         record_tokens=taker.scan is not None,
         now_ms=environment.now_ms,
     )
+    outcome = move(moving, on_batch=_progress(len(moving), taker, options))
+    if has_transaction(taker.storage):
+        _move_again(move, outcome)
     if taker.scan is not None and outcome.tokens is not None:
         taker.scan.record(outcome.tokens)
     return _missing(taker, _explained(giver, taker, outcome.failed), environment.now_ms()), outcome.applied
+
+
+def _move_again(move: Callable[..., Outcome], outcome: Outcome) -> None:
+    """Try once more what was refused, as long as something else was applied since: it may have been in the way.
+
+    A table may have a unique index on its values. A value that moves from one key to another is refused then, until
+    the row of the other one is changed or deleted.
+    """
+    applied = outcome.applied
+    while applied and 0 < len(outcome.failed) <= AGAIN_COUNT:
+        again = move(Segment.from_rows([change for change, _ in outcome.failed]), on_batch=lambda _count: None)
+        outcome.take(again)
+        applied = again.applied
 
 
 def _explained(giver: Side, taker: Side, failed: Sequence[tuple[Change, str]]) -> list[tuple[Change, str]]:

@@ -43,6 +43,13 @@ class Outcome:
     failed: list[tuple[Change, str]] = field(default_factory=list)
     tokens: dict[str, tuple[bytes, bytes] | None] | None = None
 
+    def take(self, again: Outcome) -> None:
+        """Take in what became of the failed changes, which were tried again."""
+        self.applied += again.applied
+        self.failed = again.failed
+        if self.tokens is not None:
+            self.tokens |= again.tokens or {}
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:

@@ -16,8 +16,8 @@ __all__ = [
     "of_keys",
     "of_required",
     "of_triggers",
+    "of_unique_values",
     "of_values",
-    "of_whole_values",
 ]
 
 SHOWN_COUNT = 5
@@ -69,9 +69,9 @@ def of_values(kind: str) -> list[str]:
     return [f"its values are of the type {kind}: what that type does not show unchanged is refused by its key"]
 
 
-def of_whole_values() -> list[str]:
+def of_unique_values() -> list[str]:
     """Return the limit of a value column with a unique index."""
-    return ["no two rows have the same value: where values move between keys, it can take a second run"]
+    return ["no two rows have the same value: values that change places are refused by their keys"]
 
 
 def _shown(names: Iterable[str]) -> list[str]:

@@ -64,7 +64,7 @@ def limits_of(connection: Connection[Any], table: Table) -> Iterator[str]:
     yield from limit.of_generated(generated)
     yield from _of_types(table)
     if unique:
-        yield from limit.of_whole_values()
+        yield from limit.of_unique_values()
     if unlogged:
         yield "the table is UNLOGGED: the server empties it after a crash, which looks as if all keys were deleted"
     for other, action in connection.execute(_REFERENCES, (name,)):

@@ -31,7 +31,7 @@ def limits_of(connection: sqlite3.Connection, rows: Rows) -> Iterator[str]:
     if schema.textual or schema.numeric:
         yield from limit.of_values("text in UTF-8" if schema.textual else _declared(columns, table.value))
     if _is_unique(connection, table.name, table.value):
-        yield from limit.of_whole_values()
+        yield from limit.of_unique_values()
     yield from _references(connection, name)
 
 
