@@ -59,7 +59,7 @@ SQLITE: dict[str, tuple[list[str], list[str]]] = {
             "(owner): rows that exist are updated, and new keys are refused",
             "calculates columns of each row (size)",
             "keys are of the type integer",
-            "values are of the type text in UTF-8",
+            "values are texts: bytes that are not UTF-8",
             "values that change places are refused",
         ],
     ),
@@ -136,6 +136,7 @@ POSTGRES: dict[str, tuple[list[str], list[str]]] = {
             "rows of SPACE.r refer to is not deleted",
         ],
     ),
+    "texts": (["CREATE TABLE SPACE.kv (key text PRIMARY KEY, value text)"], ["values are texts"]),
     "parts": (
         [
             "CREATE TABLE SPACE.kv (key text PRIMARY KEY, value bytea) PARTITION BY HASH (key)",

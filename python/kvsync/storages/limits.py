@@ -15,6 +15,7 @@ __all__ = [
     "of_generated",
     "of_keys",
     "of_required",
+    "of_texts",
     "of_triggers",
     "of_unique_values",
     "of_values",
@@ -67,6 +68,11 @@ def of_keys(kind: str) -> list[str]:
 def of_values(kind: str) -> list[str]:
     """Return the limit of a value column that does not take all bytes."""
     return [f"its values are of the type {kind}: what that type does not show unchanged is refused by its key"]
+
+
+def of_texts() -> list[str]:
+    """Return the limit of a value column of texts."""
+    return ["its values are texts: bytes that are not UTF-8 are refused by their key"]
 
 
 def of_unique_values() -> list[str]:

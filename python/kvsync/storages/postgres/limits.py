@@ -74,7 +74,9 @@ def limits_of(connection: Connection[Any], table: Table) -> Iterator[str]:
 def _of_types(table: Table) -> Iterator[str]:
     if not table.key.binary and not table.key.plain:
         yield from limit.of_keys(_shown(table.key.type or table.key.kind, table.key.length_max))
-    if not table.value.binary:
+    if table.value.plain:
+        yield from limit.of_texts()
+    elif not table.value.binary:
         yield from limit.of_values(_shown(table.value.type or table.value.kind, table.value.length_max))
 
 

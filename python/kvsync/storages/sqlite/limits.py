@@ -28,8 +28,10 @@ def limits_of(connection: sqlite3.Connection, rows: Rows) -> Iterator[str]:
     yield from limit.of_generated(column[1] for column in columns if column[6] in {2, 3})
     if schema.keys is KeyKind.INTEGER:
         yield from limit.of_keys("integer")
-    if schema.textual or schema.numeric:
-        yield from limit.of_values("text in UTF-8" if schema.textual else _declared(columns, table.value))
+    if schema.textual:
+        yield from limit.of_texts()
+    elif schema.numeric:
+        yield from limit.of_values(_declared(columns, table.value))
     if _is_unique(connection, table.name, table.value):
         yield from limit.of_unique_values()
     yield from _references(connection, name)
