@@ -243,7 +243,19 @@ def test_a_trigger_runs_and_is_undone(
     assert table.run("SELECT * FROM SPACE.audit") == []
 
 
+OTHER_KEY = (
+    "CREATE FUNCTION SPACE.other() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+    "NEW.key := NEW.key || '!'; RETURN NEW; END $$"
+)
+
 UNKNOWABLE = {
+    "a trigger that changes keys": (
+        PLAIN,
+        f"{BY_KEY} WITH CHECK (true)",
+        "INSERT INTO SPACE.kv VALUES ('h1', '1')",
+        OTHER_KEY,
+        "CREATE TRIGGER other BEFORE INSERT ON SPACE.kv FOR EACH ROW EXECUTE FUNCTION SPACE.other()",
+    ),
     "no right to insert": (PLAIN, ALL, f"REVOKE INSERT ON SPACE.kv FROM {SECURED}"),
     "a database that is read": (PLAIN, ALL, f"ALTER ROLE {SECURED} SET default_transaction_read_only = on"),
     "no policy to insert": (PLAIN, "CREATE POLICY p ON SPACE.kv FOR SELECT USING (true)"),
@@ -260,6 +272,7 @@ UNKNOWABLE = {
         ALL,
         "INSERT INTO SPACE.kv VALUES ('k', '1', 's')",
     ),
+    "tables that inherit": (PLAIN, ALL, "CREATE TABLE SPACE.child () INHERITS (SPACE.kv)"),
     "a column to fill in an empty table": (f"{PLAIN}, slug text NOT NULL", ALL),
 }
 
@@ -273,7 +286,7 @@ def test_where_nobody_can_find_out_nothing_is_a_delete(
 ) -> None:
     table = guarded(*statements)
     try:
-        found = opening(table.url).read(["x", "y", "z"])
+        found = opening(table.url).read(["h1", "y", "z"])
     finally:
         postgres_server.run(f"ALTER ROLE {SECURED} RESET default_transaction_read_only")
     for one in found:

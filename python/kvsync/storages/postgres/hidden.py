@@ -53,9 +53,9 @@ indexes AS (
     LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] AND a.attname = %s
 )
 SELECT (SELECT array_agg(name) FROM indexes WHERE of_key),
-       NOT EXISTS (SELECT 1 FROM indexes WHERE NOT of_key)
-       AND NOT EXISTS (SELECT 1 FROM parts JOIN pg_class c ON c.oid = parts.id WHERE c.relhasrules)
-       AND NOT EXISTS (SELECT 1 FROM parts JOIN pg_trigger g ON g.tgrelid = parts.id WHERE NOT g.tgisinternal)
+       EXISTS (SELECT 1 FROM indexes WHERE NOT of_key),
+       EXISTS (SELECT 1 FROM parts JOIN pg_class c ON c.oid = parts.id WHERE c.relhasrules)
+       OR EXISTS (SELECT 1 FROM parts JOIN pg_trigger g ON g.tgrelid = parts.id WHERE NOT g.tgisinternal)
 """
 _EMPTY = "''"
 _BY_KIND = {
@@ -68,6 +68,12 @@ _BY_KIND = {
     "numeric": "0",
     "uuid": "'00000000-0000-0000-0000-000000000000'",
 }
+
+
+_INHERITED = """
+SELECT EXISTS (SELECT 1 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent
+               WHERE c.oid = to_regclass(%s) AND c.relkind <> 'p')
+"""
 
 
 def may_hide(connection: Connection[Any], table: Table) -> bool:
@@ -84,7 +90,12 @@ def find_hidden(psycopg: ModuleType, rows: Rows, keys: Sequence[str]) -> dict[st
     """
     seen = rows.present(keys)
     absent = [key for key in rows.storable(keys) if key not in seen]
-    return _Trial(psycopg, rows, *_prepared(rows)).hidden(absent) if absent else {}
+    if not absent:
+        return {}
+    inherited = rows.connection.execute(_INHERITED, (rows.table.identifier,)).fetchone()
+    if inherited is not None and inherited[0]:
+        return dict.fromkeys(absent, _UNKNOWN.format("other tables inherit from it, and no unique index spans them"))
+    return _Trial(psycopg, rows, *_prepared(rows)).hidden(absent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +117,16 @@ class _Trial:
     Attributes:
         statement: inserts an array of keys.
         of_key: the unique indexes that are on the key alone.
-        alone: nothing else can keep a row out in silence: no other unique index, no trigger, no rule.
+        others: there are other ones, which can keep a row out, too.
+        hooks: there are triggers or rules, which can ignore a row, or change its key.
     """
 
     psycopg: ModuleType
     rows: Rows
     statement: str
     of_key: frozenset[str]
-    alone: bool
+    others: bool
+    hooks: bool
 
     def hidden(self, keys: Sequence[str]) -> dict[str, str]:
         """Return the keys at which no row can be inserted, and the reason; try many at once where all are alike."""
@@ -125,7 +138,7 @@ class _Trial:
                 found.update(dict.fromkeys(part, why) if (why := self._why(part)) else {})
                 continue
             count = self._count(part)
-            if count == 0 and self.alone:
+            if count == 0 and not self.others and not self.hooks:
                 found.update(dict.fromkeys(part, HIDDEN))
             elif count != len(part):
                 half = len(part) // 2
@@ -144,7 +157,7 @@ class _Trial:
     def _why(self, keys: Sequence[str]) -> str:
         """Return why the row of one key cannot be inserted; empty if it can be."""
         try:
-            return "" if self._insert(keys, "") else _UNKNOWN.format("a trigger or rule ignores new rows")
+            return "" if self._insert(keys, "") else _UNKNOWN.format("a trigger or rule ignores or changes new rows")
         except self.psycopg.Error as error:
             if is_about_all(error):
                 raise
@@ -155,15 +168,17 @@ class _Trial:
     def _insert(self, keys: Sequence[str], otherwise: str) -> int:
         connection, raw = self.rows.connection, [self.rows.raw(key) for key in keys]
         with connection.transaction(force_rollback=True):
-            return connection.cursor(binary=True).execute(f"{self.statement} {otherwise}", (raw,)).rowcount
+            count = connection.cursor(binary=True).execute(f"{self.statement} {otherwise}", (raw,)).rowcount
+            return min(count, len(self.rows.present(keys))) if self.hooks else count
 
 
-def _prepared(rows: Rows) -> tuple[str, frozenset[str], bool]:
-    """Return the statement that inserts keys, the indexes on the key alone, and whether only they keep rows out."""
+def _prepared(rows: Rows) -> tuple[str, frozenset[str], bool, bool]:
+    """Return the statement that inserts keys, the indexes on the key alone, and whether others, or hooks, exist."""
     table, connection = rows.table, rows.connection
     columns = [_Column(*row) for row in connection.execute(_COLUMNS, (table.identifier,))]
     key = table.names.key
-    of_key, alone = connection.execute(_INDEXES, (table.identifier, table.identifier, key)).fetchone() or ((), False)
+    found = connection.execute(_INDEXES, (table.identifier, table.identifier, key)).fetchone()
+    of_key, others, hooks = found or ((), True, True)
     filled = {column.name: said for column in columns if (said := _filled(table, column))}
     likened = ", ".join(quoted(column.name) for column in columns if filled.get(column.name, "").startswith("like_it."))
     source = f"unnest({table.key.array}) WITH ORDINALITY AS given (key, number)"
@@ -173,7 +188,7 @@ def _prepared(rows: Rows) -> tuple[str, frozenset[str], bool]:
         f"INSERT INTO {table.identifier} ({', '.join(map(quoted, filled))}) OVERRIDING SYSTEM VALUE "  # noqa: S608
         f"SELECT {', '.join(filled.values())} FROM {source}"
     )
-    return statement, frozenset(of_key), bool(alone)
+    return statement, frozenset(of_key), others, hooks
 
 
 def _filled(table: Table, column: _Column) -> str:
