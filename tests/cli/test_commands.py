@@ -584,6 +584,7 @@ def test_storages_are_listed_with_what_to_install(run: Run, monkeypatch: pytest.
     monkeypatch.setattr(registry, "entry_points", lambda *, group: [point])
     monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "redis" else object())
     ended = run("storages").out
+    assert len({line.index(state) for line in ended.splitlines() for state in ("  ready",) if state in line}) == 1
     assert "pip install 'kvsync[redis]'" in ended
     assert "from their_package:open_url" in ended
     found = {entry["scheme"]: entry for entry in run("storages", "--json").json["storages"]}

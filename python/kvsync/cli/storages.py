@@ -29,8 +29,9 @@ def _fields(scheme: str, adapter: Adapter) -> dict[str, object]:
 
 
 def _lines(found: dict[str, Adapter]) -> Iterator[str]:
+    names, forms = (max(map(len, column)) + 2 for column in (found, [adapter.form for adapter in found.values()]))
     for scheme, adapter in found.items():
-        yield f"{scheme:12}{adapter.form:48}{_state(scheme, adapter)}"
+        yield f"{scheme:{names}}{adapter.form:{forms}}{_state(scheme, adapter)}"
 
 
 def _state(scheme: str, adapter: Adapter) -> str:
