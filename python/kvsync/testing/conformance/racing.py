@@ -8,10 +8,11 @@ import random
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from threading import Barrier
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pytest
 
@@ -47,12 +48,15 @@ __all__ = [
 ]
 
 Reopen: TypeAlias = "Callable[[], Storage]"
-Attempt: TypeAlias = "Callable[[Storage], bool]"
+Attempt: TypeAlias = "Callable[[Storage], bool | None]"
 
 THREADS = 8
 PROCESSES = 3
 SECONDS = 0.5
-"""How long a race runs."""
+"""How long a race runs at most."""
+
+REFUSALS = 200
+"""A race ends once so many attempts were refused: by then writers have met often enough for an update to be lost."""
 
 START_SECONDS = 0.3
 """How long before a race its processes are told, so that all of them are ready."""
@@ -61,11 +65,10 @@ SUSPENDED = 0.02
 """At how many of all lines a racing thread is suspended."""
 
 SUSPENDED_SECONDS = 1e-5
-TURNS_MAX = 200
 COUNTER = "counter"
 
 
-# What one racer attempts: each returns whether it succeeded.
+# What one racer attempts: each returns whether it succeeded, or None where there was nothing to attempt.
 
 
 def replace_object(storage: Storage) -> bool:
@@ -108,11 +111,11 @@ def create_value(storage: Storage, turn: int, racer: int) -> bool:
     return not storage.write([f"new {turn}"], [b"%d" % racer], [None]).refused
 
 
-def pass_object_on(storage: Storage) -> bool:
+def pass_object_on(storage: Storage) -> bool | None:
     """Remove an object on condition; who removed it is alone until it has created it again, one higher."""
     stored = storage.load("lease")
     if stored is None:
-        return False
+        return None
     try:
         storage.remove(["lease"], stored.version)
     except ObjectMismatch:
@@ -122,18 +125,33 @@ def pass_object_on(storage: Storage) -> bool:
     return True
 
 
-def repeat(storage: Storage, attempt: Attempt, deadline: float) -> int:
-    """Attempt something until `deadline`; return how often it succeeded."""
+class Refusals(Protocol):
+    """How many attempts of a race were refused, whoever made them; a few that coincide may count as one."""
+
+    value: int
+
+
+@dataclass
+class ThreadRefusals:
+    """The same, between threads."""
+
+    value: int = 0
+
+
+def repeat(storage: Storage, attempt: Attempt, deadline: float, refusals: Refusals) -> int:
+    """Attempt something until `deadline`, or until attempts were refused often; return how often it succeeded."""
     succeeded = 0
-    while time.time() < deadline:
-        succeeded += attempt(storage)
+    while refusals.value < REFUSALS and time.time() < deadline:
+        outcome = attempt(storage)
+        succeeded += outcome is True
+        refusals.value += outcome is False
     return succeeded
 
 
 def reopen_and_repeat(reopen: Reopen, attempt: Attempt, deadline: float) -> int:
-    """Attempt something with a handle of its own."""
+    """Attempt something with a handle of its own, in one of the processes that race."""
     with contextlib.closing(reopen()) as storage:
-        return repeat(storage, attempt, deadline)
+        return repeat(storage, attempt, deadline, _joined[0])
 
 
 def create_in_turns(reopen: Reopen, racer: int, start: float, turns: int) -> list[bool]:
@@ -173,10 +191,11 @@ def suspended_often(racer: int) -> Iterator[None]:
 def race_threads(handles: Sequence[Storage], attempt: Attempt) -> int:
     """Let many threads attempt the same, each with one of the handles; return how often they succeeded in all."""
     deadline = time.time() + SECONDS
+    refusals = ThreadRefusals()
 
     def racing(racer: int) -> int:
         with suspended_often(racer):
-            return repeat(handles[racer], attempt, deadline)
+            return repeat(handles[racer], attempt, deadline, refusals)
 
     with ThreadPoolExecutor(len(handles)) as pool:
         return sum(pool.map(racing, range(len(handles))))
@@ -196,7 +215,7 @@ def race_in_turns(
 
     with ThreadPoolExecutor(len(handles)) as pool:
         deadline = time.time() + SECONDS
-        for turn in range(TURNS_MAX):
+        for turn in range(REFUSALS // (len(handles) - 1)):
             won = list(pool.map(racing, racers, [turn] * len(handles)))
             yield turn, [racer for racer in racers if won[racer]]
             if time.time() > deadline:
@@ -205,11 +224,26 @@ def race_in_turns(
 
 # Processes
 
+_joined: list[Refusals] = []
+"""In a process that races: what it shares with the others."""
+
+
+def _join(refusals: Refusals) -> None:
+    _joined.append(refusals)
+
+
+@cache
+def _shared_refusals() -> Refusals:
+    """Return the count that all racing processes share."""
+    refusals: Refusals = get_context("spawn").RawValue("i", 0)
+    return refusals
+
 
 @cache
 def racing_processes() -> list[ProcessPoolExecutor]:
     """Return processes that stay for the whole test run, each in a pool of its own so that none does two parts."""
-    pools = [ProcessPoolExecutor(1, get_context("spawn")) for _ in range(PROCESSES)]
+    spawning = get_context("spawn")
+    pools = [ProcessPoolExecutor(1, spawning, _join, (_shared_refusals(),)) for _ in range(PROCESSES)]
     for ready in [pool.submit(now_ms) for pool in pools]:
         ready.result(120)
     return pools
@@ -230,6 +264,7 @@ def sendable(reopen: Reopen) -> Reopen:
 def race_processes(reopen: Reopen, attempt: Attempt) -> int:
     """Let several processes attempt the same; return how often they succeeded, all together."""
     reopen, pools = sendable(reopen), racing_processes()
+    _shared_refusals().value = 0
     deadline = time.time() + START_SECONDS + SECONDS
     racers = [pool.submit(reopen_and_repeat, reopen, attempt, deadline) for pool in pools]
     return sum(racer.result(120) for racer in racers)
