@@ -10,7 +10,7 @@ HISTORIES ?= 100000
 # Not yet: restores, clones (docs/correctness.md, R2).
 HAZARDS ?= unlogged,crashes,newcomers,late,clocks,damage
 
-.PHONY: demo test test-rust test-python test-azure check bench fuzz simulate clean
+.PHONY: demo test test-rust test-python test-long test-azure check bench fuzz simulate clean
 
 demo: $(VENV)/built
 	$(BIN)/kvsync demo
@@ -22,6 +22,10 @@ test-rust:
 
 test-python: $(VENV)/built $(VENV)/group-test
 	$(BIN)/python -m pytest -q -n $(WORKERS) tests
+
+# More rounds and histories, and every combination of parameters.
+test-long: $(VENV)/built $(VENV)/group-test
+	KVSYNC_TEST_LONG=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests
 
 test-azure: $(VENV)/built $(VENV)/group-test tests/azure/node_modules
 	KVSYNC_TEST_AZURITE=$(CURDIR)/tests/azure/node_modules/.bin/azurite-blob \

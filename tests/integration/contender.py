@@ -1,13 +1,14 @@
-"""One of several processes that want the lease of one storage, again and again; see test_exclusion.py.
+"""Several processes that want the lease of one storage, again and again; see test_exclusion.py.
 
-In its turn it makes a file that must not be there, logs a change, and counts one up in a value: reading, then writing,
-with nothing but the lease to keep others from doing so at the same time.
+In its turn each makes a file that must not be there, logs a change, and counts one up in a value: reading, then
+writing, with nothing but the lease to keep others from doing so at the same time.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from kvsync.environment import Environment
@@ -21,7 +22,26 @@ LEASE_SECONDS = 60.0
 WAIT_SECONDS = 300.0
 
 
-def main(url: str, name: str, rounds: int, folder: Path) -> None:
+def main(url: str, contenders: int, rounds: int, folder: Path) -> int:
+    """Let processes contend, which start at the same time; return how many of them failed."""
+    running = [started(url, f"contender {number}", rounds, folder) for number in range(contenders)]
+    return sum(os.waitpid(child, 0)[1] != 0 for child in running)
+
+
+def started(url: str, name: str, rounds: int, folder: Path) -> int:
+    """Start a process that contends, and return its number."""
+    child = os.fork()
+    if child == 0:
+        try:
+            contend(url, name, rounds, folder)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
+def contend(url: str, name: str, rounds: int, folder: Path) -> None:
     """Take as many turns as asked for."""
     storage, _ = open_storage(url)
     environment = Environment()
@@ -53,4 +73,4 @@ def main(url: str, name: str, rounds: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from contender import COUNTER
 from places import make
+from variants import amount
 
 import kvsync
 from kvsync.storages import open_storage
@@ -19,23 +19,16 @@ if TYPE_CHECKING:
     from places import Place
 
 CONTENDERS = 8
-ROUNDS = int(os.environ.get("KVSYNC_ROUNDS", "200"))
+ROUNDS = amount(40, 200)
 KINDS = ("sqlite", "folder", "redis", "postgres", "s3", "nats", "lmdb")
 
 
 def contend(place: Place, folder: Path, contenders: int = CONTENDERS, rounds: int = ROUNDS) -> None:
     """Let processes take turns until all are done; each must have ended well."""
     program = Path(__file__).with_name("contender.py")
-    running = [
-        subprocess.Popen(
-            [sys.executable, program, place.target, f"contender {number}", str(rounds), folder],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(contenders)
-    ]
-    complaints = [process.communicate(timeout=1200)[1] for process in running]
-    assert [process.returncode for process in running] == [0] * contenders, "\n".join(complaints)
+    command = [sys.executable, program, place.target, str(contenders), str(rounds), folder]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=1200, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)
