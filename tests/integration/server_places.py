@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -18,11 +20,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _numbers = itertools.count(1)
+_turn = threading.Lock()
 
 
 def corner() -> str:
     """Return a name that no other place has."""
     return f"place{os.getpid()}x{next(_numbers)}"
+
+
+@cache
+def redis_pool() -> redis.ConnectionPool:
+    """Return the connections by which all applications write: a new one for each value would cost more than it."""
+    return redis.ConnectionPool.from_url(running("redis").url)
+
+
+@cache
+def postgres_connection() -> psycopg.Connection[Any]:
+    """Return the connection by which all applications write: a new one, too, would cost more than that."""
+    return psycopg.connect(running("postgres").url, autocommit=True, prepare_threshold=None)
 
 
 class RedisPlace(Place):
@@ -33,8 +48,7 @@ class RedisPlace(Place):
         self.target = f"{running('redis').url}?prefix={self.prefix}"
 
     def client(self) -> redis.Redis:
-        client: redis.Redis = redis.Redis.from_url(running("redis").url)
-        return client
+        return redis.Redis(connection_pool=redis_pool())
 
     def put(self, key: str, value: bytes) -> None:
         with self.client() as client:
@@ -76,7 +90,8 @@ class PostgresPlace(Place):
         self.target = f"{running('postgres').url}?schema={self.schema}"
 
     def run(self, statement: str, row: tuple[object, ...] = ()) -> list[Any]:
-        with psycopg.connect(running("postgres").url, autocommit=True) as connection:
+        connection = postgres_connection()
+        with _turn:
             connection.execute(f"SET search_path TO {self.schema}")
             if connection.execute("SELECT to_regclass('kv')").fetchone() == (None,):
                 connection.execute('CREATE TABLE kv (key text COLLATE "C" PRIMARY KEY, value bytea NOT NULL)')
@@ -130,17 +145,20 @@ class S3Place(Place):
     def __init__(self) -> None:
         self.prefix = corner()
         self.target = running("s3").url_of(self.prefix)
+        self.client: S3Store | None = None
 
-    def store(self, prefix: str | None = None) -> S3Store:
-        return S3Store(
+    def store(self) -> S3Store:
+        """Return a client, which takes longer to make than a value to write."""
+        self.client = self.client or S3Store(
             "kvsync",
-            prefix=prefix or self.prefix,
+            prefix=self.prefix,
             endpoint=running("s3").endpoint,
             access_key_id=ACCESS_KEY,
             secret_access_key=SECRET_KEY,
             region="us-east-1",
             client_options={"allow_http": True},
         )
+        return self.client
 
     def put(self, key: str, value: bytes) -> None:
         obstore.put(self.store(), key, value)
