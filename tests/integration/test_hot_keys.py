@@ -1,11 +1,7 @@
-"""A program that overwrites a few keys all the time, beside runs that scan and overwrite them, too: nothing is lost.
-
-`KVSYNC_OVERWRITES=5000` makes it the full test.
-"""
+"""A program that overwrites a few keys all the time, beside runs that scan and overwrite them, too: nothing is lost."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from contextlib import closing
@@ -13,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from places import make
+from variants import amount
 
 import kvsync
 from kvsync.native import digest_values
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
     from kvsync import Conflict
     from kvsync.storages.contract import Storage
 
-COUNT = int(os.environ.get("KVSYNC_OVERWRITES", "300"))
+COUNT = amount(300, 5000)
 KEYS = [f"hot/{number}" for number in range(12)]
 KINDS = ["dict", "sqlite", "redis", "postgres", "s3", "lmdb", "nats"]
 """All but folders, in which programs write without conditions."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import pytest
 from places import DictPlace, Place, SqlitePlace, make
 from server_places import PostgresPlace
+from variants import covering
 
 import kvsync
 from kvsync import Delete, Put
@@ -195,9 +196,7 @@ def test_the_later_action_wins_where_times_are_known(folder: Path, first: str, s
         assert turns == {1}
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(("first", "second", "case", "swapped"), covering(PAIRS, [*CASES], [False, True]))
 def test_the_later_of_two_given_changes_wins(folder: Path, first: str, second: str, case: str, swapped: bool) -> None:
     """Given changes are exact, deletes as well."""
     one, two = place_of(first, folder, "one"), place_of(second, folder, "two")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import pytest
 from places import KINDS, PAIRS, UNLIKE, Clock, DictPlace, Hooked, Place, SqlitePlace, make, plain
+from variants import spread
 
 import kvsync
 from kvsync import Put
@@ -150,8 +151,7 @@ def broken_leases() -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", broken_leases())
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second", "name"), spread(UNLIKE, [*broken_leases()]))
 def test_an_unreadable_lease_is_an_error_until_unlocked(
     folder: Path, clock: Clock, first: str, second: str, name: str
 ) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import blake3
 import pytest
 from places import PAIRS, Clock, Place, make
+from variants import covering
 
 import kvsync
 from kvsync import Delete, Put
@@ -172,9 +173,7 @@ def check_same(one: Place, two: Place, wanted: Expected) -> None:
     assert one.values() == two.values()
 
 
-@pytest.mark.parametrize("scan", [False, True], ids=["given", "scan"])
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(("first", "second", "policy", "scan"), covering(PAIRS, POLICIES, [False, True]))
 def test_every_case_at_once(folder: Path, first: str, second: str, policy: str, scan: bool) -> None:
     """Every case is a key of one run. A second run finds nothing to do and writes nothing."""
     clock = Clock()

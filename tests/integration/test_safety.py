@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from places import KINDS, PAIRS, UNLIKE, Blind, Clock, DictPlace, Hooked, Picky, Place, make, plain
+from variants import covering
 
 import kvsync
 from kvsync import Delete, Put
@@ -53,9 +54,7 @@ class Pair:
 # Budgets
 
 
-@pytest.mark.parametrize("side", ["one", "two"])
-@pytest.mark.parametrize("allowed", ["60%", 5, "5"])
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second", "allowed", "side"), covering(UNLIKE, ["60%", 5, "5"], ["one", "two"]))
 def test_five_of_nine_deleted(folder: Path, first: str, second: str, allowed: str | int, side: str) -> None:
     pair = Pair(folder, first, second)
     place: Place = getattr(pair, side)
@@ -96,9 +95,7 @@ def test_new_keys_need_no_budget() -> None:
     assert kvsync.sync(a, b, scan=True, max_delete=0).pushed == 1000
 
 
-@pytest.mark.parametrize("left", [0, 3])
-@pytest.mark.parametrize("side", ["one", "two"])
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second", "side", "left"), covering(UNLIKE, ["one", "two"], [0, 3]))
 def test_a_side_that_lost_its_values_is_filled_again(
     folder: Path, first: str, second: str, side: str, left: int
 ) -> None:
