@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -25,6 +26,17 @@ pytest.register_assert_rewrite("storage_stories")
 
 # Azure's emulator comes in no wheel, so these are not part of the suite: `make test-azure` brings it and runs them.
 collect_ignore = [] if os.environ.get("KVSYNC_TEST_AZURITE") else ["azure"]
+
+
+def pytest_sessionstart() -> None:
+    """Leave out `fsync` in this process: what it does shows only after a power cut, and thousands wait for the disk."""
+    os.fsync = lambda _: None
+
+
+def pytest_collection_finish() -> None:
+    """Take all that was collected out of the sight of the garbage collector, which went through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

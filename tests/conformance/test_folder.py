@@ -42,12 +42,6 @@ EXPECTED = Capabilities(
 )
 
 
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out `fsync`: what it does shows only after a power cut, and here it would be called 50,000 times."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
 def change_flag(flag: str, path: Path) -> None:
     chattr = shutil.which("chattr")
     if chattr is None or subprocess.run([chattr, flag, str(path)], check=False, capture_output=True).returncode:

@@ -35,8 +35,8 @@ class TestLmdb(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        return partial(LmdbStorage, tmp_path / "kv")
+    def reopen(self, in_memory: Path) -> Callable[[], Storage]:
+        return partial(LmdbStorage, in_memory / "kv")
 
 
 class TestUnnamedDatabase(StorageConformance):
@@ -46,8 +46,8 @@ class TestUnnamedDatabase(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        path = tmp_path / "app.mdb"
+    def reopen(self, in_memory: Path) -> Callable[[], Storage]:
+        path = in_memory / "app.mdb"
         lmdb.open(str(path), subdir=False).close()
         return partial(open_url, f"lmdb:///{path}?db=&map_size=1G")
 
@@ -60,8 +60,8 @@ class TestHandedOver(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def environment(self, tmp_path: Path) -> Iterator[lmdb.Environment]:
-        with lmdb.open(str(tmp_path), max_dbs=8, map_size=1 << 30) as environment:
+    def environment(self, in_memory: Path) -> Iterator[lmdb.Environment]:
+        with lmdb.open(str(in_memory), max_dbs=8, map_size=1 << 30) as environment:
             yield environment
 
     @pytest.fixture
@@ -83,8 +83,8 @@ class TestWrappedLmdb(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        return lambda: CountingStorage(LmdbStorage(tmp_path / "kv"))
+    def reopen(self, in_memory: Path) -> Callable[[], Storage]:
+        return lambda: CountingStorage(LmdbStorage(in_memory / "kv"))
 
 
 class TestWithoutFileLocks(StorageConformance):
@@ -95,7 +95,7 @@ class TestWithoutFileLocks(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Storage]:
+    def reopen(self, in_memory: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Storage]:
         for module in ("environment", "lease"):
             monkeypatch.setattr(f"kvsync.storages.lmdb.{module}.fcntl", None)
-        return partial(LmdbStorage, tmp_path / "kv")
+        return partial(LmdbStorage, in_memory / "kv")

@@ -44,8 +44,8 @@ class TestSqlite(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        return partial(SqliteStorage, tmp_path / "kv.db")
+    def reopen(self, in_memory: Path) -> Callable[[], Storage]:
+        return partial(SqliteStorage, in_memory / "kv.db")
 
 
 class TestMappedTable(StorageConformance):
@@ -55,18 +55,18 @@ class TestMappedTable(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        path = tmp_path / "app.db"
+    def reopen(self, in_memory: Path) -> Callable[[], Storage]:
+        path = in_memory / "app.db"
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, title TEXT UNIQUE, body, stars DEFAULT 0)")
         return partial(open_url, f"sqlite:///{path}?table=notes&key=title&value=body&busy_timeout=30")
 
     @pytest.fixture
-    def run(self, tmp_path: Path) -> Callable[..., list[tuple[object, ...]]]:
+    def run(self, in_memory: Path) -> Callable[..., list[tuple[object, ...]]]:
         """Return a function that executes a statement as an application does."""
 
         def run(statement: str) -> list[tuple[object, ...]]:
-            with closing(sqlite3.connect(tmp_path / "app.db", timeout=30)) as connection, connection:
+            with closing(sqlite3.connect(in_memory / "app.db", timeout=30)) as connection, connection:
                 return connection.execute(statement).fetchall()
 
         return run
@@ -102,8 +102,8 @@ class TestExpiring(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        return partial(open_url, f"sqlite:///{tmp_path}/kv.db?expires=expires&busy_timeout=30")
+    def reopen(self, in_memory: Path) -> Callable[[], Storage]:
+        return partial(open_url, f"sqlite:///{in_memory}/kv.db?expires=expires&busy_timeout=30")
 
 
 class TestMappedExpiring(StorageConformance):
@@ -113,8 +113,8 @@ class TestMappedExpiring(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        path = tmp_path / "app.db"
+    def reopen(self, in_memory: Path) -> Callable[[], Storage]:
+        path = in_memory / "app.db"
         with closing(sqlite3.connect(path)) as connection:
             connection.execute(
                 "CREATE TABLE sessions (id INTEGER PRIMARY KEY, name TEXT UNIQUE, body, "
@@ -133,8 +133,8 @@ class ExistingTable(StorageConformance):
     options = ""
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        path = tmp_path / "app.db"
+    def reopen(self, in_memory: Path) -> Callable[[], Storage]:
+        path = in_memory / "app.db"
         with closing(sqlite3.connect(path)) as connection:
             for statement in self.setup:
                 connection.execute(statement)
@@ -188,5 +188,5 @@ class TestWrappedSqlite(StorageConformance):
     unique_versions = True
 
     @pytest.fixture
-    def reopen(self, tmp_path: Path) -> Callable[[], Storage]:
-        return lambda: CountingStorage(SqliteStorage(tmp_path / "kv.db"))
+    def reopen(self, in_memory: Path) -> Callable[[], Storage]:
+        return lambda: CountingStorage(SqliteStorage(in_memory / "kv.db"))
