@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from kvsync.native import digest_values
@@ -15,6 +16,7 @@ SIZES = [1, 100_000, (1 << 20) + 1]
 """Storages put large values elsewhere: sizes below and above the usual limits."""
 
 
+@cache
 def value_of(size: int, number: int = 0) -> bytes:
     """Return a value of `size` bytes, no part of which occurs twice; another one for each number.
 
