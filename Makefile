@@ -10,6 +10,10 @@ HISTORIES ?= 100000
 # Not yet: restores, clones (docs/correctness.md, R2).
 HAZARDS ?= unlogged,crashes,newcomers,late,clocks,damage
 
+# Each worker gets one half, so that what a module sets up is set up once; who is done first takes from the other one.
+# Many tests start Python anew, and what is compiled is kept for them.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests
+
 .PHONY: demo test test-rust test-python test-long test-azure check bench fuzz simulate clean
 
 demo: $(VENV)/built
@@ -21,11 +25,11 @@ test-rust:
 	cargo test --workspace --release --quiet
 
 test-python: $(VENV)/built $(VENV)/group-test
-	$(BIN)/python -m pytest -q -n $(WORKERS) tests
+	$(PYTEST)
 
 # More rounds and histories, and every combination of parameters.
 test-long: $(VENV)/built $(VENV)/group-test
-	KVSYNC_TEST_LONG=1 $(BIN)/python -m pytest -q -n $(WORKERS) tests
+	KVSYNC_TEST_LONG=1 $(PYTEST)
 
 test-azure: $(VENV)/built $(VENV)/group-test tests/azure/node_modules
 	KVSYNC_TEST_AZURITE=$(CURDIR)/tests/azure/node_modules/.bin/azurite-blob \

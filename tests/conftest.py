@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from budget import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary  # noqa: F401 - hooks
 from servers.running import running, stop_all
 
 if TYPE_CHECKING:
