@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import tempfile
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import folder_in_memory
 
 from kvsync.native import digest_values
 from kvsync.storages.sqlite import SqliteStorage
 from kvsync.testing.conformance import listing
 from kvsync.types import Unreadable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEYS = ["a", "A", "a ", "7", "-7", "007", "1e1", "\uffff", "\U00010000", ""]  # few, so that they meet
 RAW_KEYS: list[Any] = [*KEYS, *(key.encode() for key in KEYS), 7, 7, -7, 10, 1.5, None, b"\xff"]
@@ -119,8 +121,8 @@ def test_what_is_not_refused_is_there_as_given(
     trigger: str,
     calls: list[tuple[dict[str, bytes], bool, str]],
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "a.db"
+    with folder_in_memory() as folder:
+        path = folder / "a.db"
         make(path, encoding, table, rows, trigger)
         with closing(SqliteStorage(path)) as storage:
             for call in calls:
