@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from variants import amount
 
 import history
 
 if TYPE_CHECKING:
     from world import World
 
-CHUNK = 250
-CHUNKS = range(8)
+CHUNK = 125
+CHUNKS = range(amount(4, 64))
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from variants import amount
 
 import lifetimes
 
 CHUNK = 50
-CHUNKS = range(5)
+CHUNKS = range(amount(5, 100))
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
