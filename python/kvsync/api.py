@@ -7,9 +7,10 @@ import warnings
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from kvsync import inspection
+from kvsync.audit import verify as audit
 from kvsync.doctor import diagnose
 from kvsync.environment import Environment
-from kvsync.errors import KvsyncWarning
+from kvsync.errors import KvsyncWarning, UsageError
 from kvsync.opening import check_slip, may_make, opened, opened_pair
 from kvsync.options import Options
 from kvsync.plan import Plan
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, MutableMapping, Sequence
 
+    from kvsync.audit.values import Verification
     from kvsync.doctor import Diagnosis
-    from kvsync.inspection import Status, Verification
+    from kvsync.inspection import Status
     from kvsync.opening import Create
     from kvsync.policy import Policy
     from kvsync.result import OnProgress, SyncResult
@@ -262,17 +264,55 @@ def log(storage: Target, key: str | None = None) -> list[Change]:
         return inspection.log(one, key)
 
 
-def verify(source: Target, target: Target, *, clock: Callable[[], float] = time.time) -> Verification:
-    """Compare all values of two storages, and each storage with its own log; read everything, write nothing.
+def verify(
+    source: Target,
+    target: Target | None = None,
+    *,
+    repair: bool = False,
+    refill: bool = False,
+    max_delete: str | int | None = None,
+    wait_seconds: float = 10.0,
+    clock: Callable[[], float] = time.time,
+    environment: Environment | None = None,
+) -> Verification:
+    """Check every byte of the index of one or two storages, and compare all values with the log and with each other.
 
-    A value that has expired, by `clock` (wall-clock seconds), is no difference if only one side still stores it.
+    Without `repair` and `refill` it reads everything and writes nothing. A value that has expired is no difference if
+    only one side still stores it.
+
+    Args:
+        source: one storage.
+        target: another one to compare it with, or None.
+        repair: mend each index: set aside what is damaged, and where the log is not whole, make a new one of what is
+            left of it and fits the values. No value is touched.
+        refill: take values of the source that are gone, or are not what its log says, for lost. Bring them back from
+            the target, and sync the two. What is overwritten is kept, see `lost`.
+        max_delete: how many values `refill` may overwrite, and its sync may find deleted or overwritten.
+        wait_seconds: how long to wait for a lease that somebody else holds.
+        clock: returns wall-clock seconds.
+        environment: replaces time, sleep and randomness; overrides `clock`.
+
+    Raises:
+        UsageError: `refill` has no target.
+        FormatError: `repair` meets an object that a newer kvsync wrote.
+        BudgetError: `refill` would overwrite more values than allowed.
+        LockError: a lease cannot be had.
+        StorageError: a storage failed.
 
     >>> import kvsync
     >>> kvsync.verify({"x": b"1"}, {"x": b"1"}).equal
     True
     """
+    options = Options(max_delete=max_delete, wait_seconds=wait_seconds)
+    environment = environment or Environment(clock=clock)
+    if target is None:
+        if refill:
+            message = "refill needs a target to bring values back from"
+            raise UsageError(message)
+        with opened(source) as one:
+            return audit.verify(one, None, options, environment, repairs=repair)
     with opened_pair(source, target, "none", given=False) as pair:
-        return inspection.verify(pair.source, pair.target, Environment(clock=clock))
+        return audit.verify(pair.source, pair.target, options, environment, repairs=repair, refills=refill)
 
 
 def compact(

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.audit.values import Verification
 from kvsync.cli.app import app
 from kvsync.cli.exitcodes import DONE, FAILED, LOCKED
 from kvsync.environment import Environment
-from kvsync.inspection import Verification
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.options import Options
 from kvsync.process import UNKNOWN, Process, this_process
@@ -447,6 +447,11 @@ def test_verify(run: Run, pair: Pair) -> None:
         "unreadable": [],
         "expired": [],
         "unlogged": {pair[0]: ["c"], pair[1]: ["a", "b"]},
+        "gone": {pair[0]: [], pair[1]: ["b"]},
+        "intact": True,
+        "findings": [],
+        "mended": [],
+        "notes": [],
     }
 
 

@@ -20,7 +20,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.testing",),
     ("kvsync",),
     ("kvsync.api", "kvsync.losers"),
-    ("kvsync.store", "kvsync.inspection", "kvsync.doctor"),
+    ("kvsync.store", "kvsync.inspection", "kvsync.audit", "kvsync.doctor"),
     ("kvsync.opening",),
     ("kvsync.plan",),
     ("kvsync.run.steps", "kvsync.run.holder", "kvsync.run.keeping"),

@@ -48,10 +48,10 @@ _COMMANDS: tuple[Callable[..., int], ...] = (
     *(sync, plan, verify, status, doctor, log, lost, restore),
     *(commit, compact, unlock, storages, demo),
 )
-_WITH_A_KEY = {log, lost}
-"""Commands with an argument that may be left out, which the help would call `[ARGS]`."""
+_ARGUMENTS = {log: "STORAGE [KEY]", lost: "STORAGE [KEY]", verify: "SOURCE [TARGET]"}
+"""The arguments of commands with one that may be left out, which the help would call `[ARGS]`."""
 
 for _position, _command in enumerate(_COMMANDS):
     _name = _command.__name__
-    _usage = f"Usage: kvsync {_name} [OPTIONS] STORAGE [KEY]" if _command in _WITH_A_KEY else None
+    _usage = f"Usage: kvsync {_name} [OPTIONS] {_ARGUMENTS[_command]}" if _command in _ARGUMENTS else None
     app.command(_command, sort_key=_position, usage=_usage)

@@ -1,44 +1,112 @@
-"""`kvsync verify`: compare all values of two storages."""
+"""`kvsync verify`: check index and values of a storage, compare it with another one, and repair it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated
 
-from kvsync import api, inspection
+from cyclopts import Parameter
+
+from kvsync import api
+from kvsync.audit.findings import Finding
+from kvsync.audit.values import Verification
+from kvsync.cli.confirm import confirmed
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.json_fields import key_fields
 from kvsync.cli.left_behind import left_lines
-from kvsync.cli.options import Source, Target
+from kvsync.cli.options import Source, WaitSeconds, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import PLAIN
-from kvsync.cli.targets import opened_pair
+from kvsync.cli.targets import opened, opened_pair
+from kvsync.errors import UsageError
 from kvsync.storages import redact
+from kvsync.storages.contract import Storage
 from kvsync.storages.wording import shown
 
 __all__ = ["verify"]
 
+REFILL = "Take values of SOURCE that are gone, or not what its log says, for lost: bring them back from TARGET."
+MAX_DELETE = "Stop if --refill would overwrite more than N values, or P%. Default: 50%, but at least 3."
 
-def verify(source: Source, target: Target, /, *, output: Output = PLAIN) -> int:
-    """Compare all values of two storages, and each storage with its own log; exit 1 if the two differ.
 
-    Reads everything, writes nothing.
+def verify(
+    source: Source,
+    target: Annotated[str | None, Parameter(help="Another storage to compare it with.", show_default=False)] = None,
+    /,
+    *,
+    repair: Annotated[bool, flag(help="Mend each index; shows first what that means, and asks.")] = False,
+    refill: Annotated[bool, flag(help=REFILL)] = False,
+    max_delete: Annotated[str | None, Parameter(help=MAX_DELETE, allow_leading_hyphen=True)] = None,
+    yes: Annotated[bool, flag(help="Do not ask for confirmation.")] = False,
+    wait_seconds: WaitSeconds = 10.0,
+    output: Output = PLAIN,
+) -> int:
+    """Check every byte of the index of a storage, and its values against its log; compare it with another one.
+
+    Without --repair and --refill it reads everything and writes nothing.
+    Exit 1 if an index is damaged, or the two storages differ.
     """
-    with opened_pair(source, target) as (one, other):
+    if refill and target is None:
+        message = "--refill needs a TARGET to bring values back from"
+        raise UsageError(message)
+    with _opened(source, target) as (one, other):
         found = api.verify(one, other)
-        names = redact(one.name), redact(other.name)
-    output.result(_fields(found, names))
-    title = " <-> ".join(names)
+        names = redact(one.name), None if other is None else redact(other.name)
+        planned = _planned(found, one.name, refill=refill) if repair or refill else []
+        if planned and not yes and not _is_meant(names[0], planned):
+            output.warn(f"{names[0]}: nothing was repaired")
+            return FAILED
+        if planned:
+            found = api.verify(one, other, repair=True, refill=refill, max_delete=max_delete, wait_seconds=wait_seconds)
+    output.result(_fields(found, *names))
+    title = " <-> ".join(name for name in names if name is not None)
     output.say(title)
-    if found.equal:
-        output.say_all(_lines(found))
+    if found.equal and found.intact:
+        output.say_all(_lines(found, names[1]))
         return DONE
-    output.alarm_all(_lines(found), title=title)
+    output.alarm_all(_lines(found, names[1]), title=title)
     return FAILED
 
 
-def _fields(found: inspection.Verification, names: tuple[str, str]) -> dict[str, object]:
+@contextmanager
+def _opened(source: str, target: str | None) -> Iterator[tuple[Storage, Storage | None]]:
+    if target is None:
+        with opened(source) as one:
+            yield one, None
+    else:
+        with opened_pair(source, target) as pair:
+            yield pair
+
+
+def _planned(found: Verification, name: str, *, refill: bool) -> list[str]:
+    """Return what a repair would do, one line each."""
+    lines = [f"  {_finding_line(finding)}" for finding in found.findings if not finding.harmless]
+    lost = found.unlogged[name] if refill else []
+    if lost:
+        gone = len(found.gone[name])
+        lines.append(
+            f"  {counted(len(lost), 'key')} of {redact(name)} taken for lost ({gone:,} gone, {len(lost) - gone:,} not "
+            "what the log says)"
+        )
+    return lines
+
+
+def _is_meant(name: str, planned: list[str]) -> bool:
+    """Ask on the terminal.
+
+    Raises:
+        UsageError: there is no terminal.
+    """
+    shown = [f"{name}:", *first_of(planned, len(planned))]
+    return confirmed(name, shown, "Repair that?", otherwise=f"{planned[0].strip()}; pass --yes to repair that")
+
+
+def _fields(found: Verification, source: str, target: str | None) -> dict[str, object]:
     return {
-        "source": names[0],
-        "target": names[1],
+        "source": source,
+        "target": target,
         "equal": found.equal,
+        "intact": found.intact,
         "same": found.same,
         "only_source": found.only_source,
         "only_target": found.only_target,
@@ -46,12 +114,37 @@ def _fields(found: inspection.Verification, names: tuple[str, str]) -> dict[str,
         "unreadable": [key_fields(unreadable) for unreadable in found.unreadable],
         "expired": found.expired,
         "unlogged": {redact(name): keys for name, keys in found.unlogged.items()},
+        "gone": {redact(name): keys for name, keys in found.gone.items()},
+        "findings": [_finding_fields(finding) for finding in found.findings],
+        "mended": [_finding_fields(finding) for finding in found.mended],
+        "notes": [redact(note) for note in found.notes],
     }
 
 
-def _lines(found: inspection.Verification) -> Iterator[str]:
-    same = f"{counted(found.same, 'key')} with the same value"
-    yield f"  equal: {same}" if found.equal else f"  NOT EQUAL, but for {same}"
+def _finding_fields(finding: Finding) -> dict[str, object]:
+    return asdict(finding) | {"storage": redact(finding.storage), "mend": finding.mend.value}
+
+
+def _finding_line(finding: Finding) -> str:
+    return f"{redact(finding.storage)}: {finding}"
+
+
+def _lines(found: Verification, target: str | None) -> Iterator[str]:
+    if target is None:
+        yield f"  values     {counted(found.same, 'key')}"
+    else:
+        same = f"{counted(found.same, 'key')} with the same value"
+        yield f"  equal: {same}" if found.equal else f"  NOT EQUAL, but for {same}"
+    yield from _differences(found)
+    yield from left_lines([], found.unreadable)
+    for name, keys in found.unlogged.items():
+        gone = f", {len(found.gone[name]):,} of them gone" if found.gone[name] else ""
+        if keys:
+            yield f"  {redact(name)}: {counted(len(keys), 'key')} changed since the last run{gone}"
+    yield from _index_lines(found)
+
+
+def _differences(found: Verification) -> Iterator[str]:
     for title, keys in (
         ("only in the source", found.only_source),
         ("only in the target", found.only_target),
@@ -61,7 +154,17 @@ def _lines(found: inspection.Verification) -> Iterator[str]:
         if keys:
             yield f"  {title}: {counted(len(keys), 'key')}"
             yield from first_of((f"    {shown(key)}" for key in keys), len(keys))
-    yield from left_lines([], found.unreadable)
-    for name, keys in found.unlogged.items():
-        if keys:
-            yield f"  {redact(name)}: {counted(len(keys), 'key')} changed since the last run"
+
+
+def _index_lines(found: Verification) -> Iterator[str]:
+    for word, findings in (
+        ("note", [finding for finding in found.findings if finding.harmless]),
+        ("mended", found.mended),
+        ("DAMAGED", [finding for finding in found.findings if not finding.harmless]),
+    ):
+        yield from first_of((f"  {word:<9}  {_finding_line(finding)}" for finding in findings), len(findings))
+    yield from (f"  repair     {redact(note)}" for note in found.notes)
+    if found.intact:
+        yield "  index      intact"
+    else:
+        yield "  to repair it, run the same command with --repair"

@@ -23,6 +23,7 @@ __all__ = [
     "is_uint",
     "pack",
     "reading",
+    "reason_of",
     "segment_name",
     "store_if",
     "unpack",
@@ -120,6 +121,12 @@ def damaged(storage: str, name: str, what: str, offset: int | None = None) -> In
     return IndexDamagedError(message, storage=storage, name=name, offset=offset)
 
 
+def reason_of(error: IndexDamagedError) -> str:
+    """Return what is wrong with an object, without its name and the way out."""
+    name = error.name or ""
+    return error.message.removeprefix(f"{name} ").removesuffix(f"; {_way_out(name)}")
+
+
 class reading:  # noqa: N801 - used as `with reading(...)`; a generator would cost four times as much, ten times a run
     """Gives errors of the decoder the object's name, its storage, and what to do.
 
@@ -147,10 +154,7 @@ class reading:  # noqa: N801 - used as `with reading(...)`; a generator would co
 def _way_out(name: str) -> str:
     if name == LEASE:
         return "if no run is under way, take it away with `kvsync unlock`"
-    return (
-        "restore it from a backup, or remove the whole .kvsync index of this storage and sync with scan=True "
-        "to rebuild it"
-    )
+    return "`kvsync verify --repair` (in Python verify(..., repair=True)) shows what that means, and repairs it"
 
 
 def is_uint(value: object) -> TypeGuard[int]:

@@ -35,7 +35,16 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Version
 
-__all__ = ["Settled", "ensure_leased", "identify", "is_released_by_manifest", "lock", "opened", "transaction"]
+__all__ = [
+    "Settled",
+    "ensure_leased",
+    "held_error",
+    "identify",
+    "is_released_by_manifest",
+    "lock",
+    "opened",
+    "transaction",
+]
 
 BACKOFF_SECONDS_MIN = 0.01
 BACKOFF_SECONDS_MAX = 2.0
@@ -213,7 +222,7 @@ def _attempt_all(
             if isinstance(outcome, Held):
                 _refuse_one_storage(acquirer, outcome, acquirers)
                 _give_back([each.lease for each in leased])
-                return _held_error(acquirer.storage, outcome.record, environment)
+                return held_error(acquirer.storage, outcome.record, environment)
             leased.append(outcome)
     except BaseException:
         _give_back([each.lease for each in leased])
@@ -264,7 +273,8 @@ def _refuse_one_storage(acquirer: Acquirer, held: Held, acquirers: Sequence[Acqu
         raise SameStorageError(message, storage=acquirer.storage.name)
 
 
-def _held_error(storage: Storage, record: LeaseRecord, environment: Environment) -> LockHeldError:
+def held_error(storage: Storage, record: LeaseRecord, environment: Environment) -> LockHeldError:
+    """Return the error for a lease that somebody else holds."""
     expires = record.expires / 1000
     if environment.presence(record.process) is Presence.RUNNING:
         message = f"the lease is held by {record.owner}, which is running, until {utc(expires)}; run again later"

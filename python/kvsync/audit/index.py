@@ -1,0 +1,270 @@
+"""Read every byte of a storage's index, and say what is wrong with which object."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kvsync.audit.findings import Finding, Mend
+from kvsync.errors import FormatError, IndexDamagedError
+from kvsync.index.lost import LOST_PREFIX, LostValue
+from kvsync.index.manifest import Manifest
+from kvsync.index.objects import INVENTORY, LEASE, MANIFEST, reason_of, segment_name
+from kvsync.lease import LeaseRecord, LeaseState
+from kvsync.native import Inventory, Segment
+from kvsync.probe import PROBE_PREFIX
+from kvsync.replica.segments import Segments
+from kvsync.run.unkept import UNKEPT_PREFIX
+from kvsync.types import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kvsync.index.manifest import SegmentEntry
+    from kvsync.storages.contract import Storage
+    from kvsync.types import Expectation
+
+__all__ = ["DAMAGED_PREFIX", "SEGMENT_PREFIX", "Index", "generation_of", "look"]
+
+SEGMENT_PREFIX = "segment/"
+DAMAGED_PREFIX = "damaged/"
+"""Where a repair puts what it cannot mend; nothing reads that."""
+
+LOOKS = 3
+"""How often an index is read that another run may be changing meanwhile."""
+
+GENERATION_MAX = 2**63
+"""No manifest was ever written so often: a name with a later generation is none of ours."""
+
+_AT_BYTE = re.compile(r"\A.*?damaged at byte (?=\d)", re.DOTALL)
+"""How the decoder begins what it found, whatever was put before it."""
+
+LOG = "the log is not whole; a repair makes a new one of what is left of it and fits the values"
+INTENT = "what an interrupted run was about to write is not known; the next scan finds what it wrote"
+LOST = "that value had lost a conflict, and cannot be had back; all else is as it was"
+UNKEPT = "values that lost a conflict and could not be read then are not kept once they can be"
+SEEN = "the next scan derives from the log what was there, and reads all values"
+HOLDER = "who holds it is not known; a repair takes it and releases it, and a run that is under way fails by that"
+NEWER = "a newer kvsync wrote it: upgrade kvsync"
+LEFTOVER = "nothing reads it; `kvsync compact` removes it"
+FOREIGN = "nothing reads it"
+
+
+@dataclass(slots=True)
+class Index:
+    """The index of one storage, as far as it can be read.
+
+    Attributes:
+        storage: whose index it is.
+        names: of all its objects.
+        findings: what is wrong with it.
+        data: the bytes of the manifest, readable or not; None where there is none.
+        version: of the manifest.
+        manifest: what it says; None where it is absent or cannot be read.
+        segments: those that it lists and that are intact, oldest to newest.
+    """
+
+    storage: Storage
+    names: list[str]
+    findings: list[Finding] = field(default_factory=list)
+    data: bytes | None = None
+    version: Expectation = ABSENT
+    manifest: Manifest | None = None
+    segments: list[Segment] = field(default_factory=list)
+
+    def find(self, name: str, wrong: str, means: str, mend: Mend) -> None:
+        """Add a finding."""
+        self.findings.append(Finding(self.storage.name, name, wrong, means, mend))
+
+    def read(self, name: str, decode: Callable[[], object], means: str, mend: Mend) -> bool:
+        """Decode an object; where that fails, add the finding. Return whether it did not."""
+        try:
+            decode()
+        except FormatError as error:
+            self.find(name, f"cannot be read: {error.message}", NEWER, Mend.UPGRADE)
+        except IndexDamagedError as error:
+            self.find(name, _AT_BYTE.sub("is damaged at byte ", reason_of(error)), means, mend)
+        else:
+            return True
+        return False
+
+    def mends(self, *kinds: Mend) -> list[Finding]:
+        """Return the findings that are mended in one of these ways."""
+        return [finding for finding in self.findings if finding.mend in kinds]
+
+    @property
+    def listed(self) -> set[str]:
+        """The names of the objects that the manifest lists or remembers."""
+        if self.manifest is None:
+            return set()
+        entries, intents, garbage = self.manifest.segments, self.manifest.intents, self.manifest.garbage
+        return {*(entry.name for entry in entries), *(intent.name for intent in intents), *garbage}
+
+
+def look(storage: Storage, *, alone: bool = False) -> Index:
+    """Read all of an index; `alone` if nobody else can write it meanwhile.
+
+    Raises:
+        StorageError: the storage failed.
+    """
+    index = _look(storage)
+    for _ in range(0 if alone else LOOKS - 1):
+        there = storage.load(MANIFEST)
+        if not index.findings or (ABSENT if there is None else there.version) == index.version:
+            break
+        # Another run was at work: what was missing may have been merged away.
+        index = _look(storage)
+    return index
+
+
+def generation_of(name: str) -> int:
+    """Return the generation in the name of a segment; 0 where it has none.
+
+    >>> generation_of("segment/000000000000001a-0"), generation_of("lease")
+    (26, 0)
+    """
+    digits = name.removeprefix(SEGMENT_PREFIX).partition("-")[0]
+    try:
+        generation = int(digits, 16) if name.startswith(SEGMENT_PREFIX) else 0
+    except ValueError:
+        return 0
+    return generation if 0 < generation < GENERATION_MAX else 0
+
+
+def _look(storage: Storage) -> Index:
+    index = Index(storage, storage.objects())
+    lease = _check_lease(index)
+    _check_manifest(index, lease)
+    _check_inventory(index)
+    known = {MANIFEST, LEASE, INVENTORY}
+    if index.manifest is not None:
+        _check_log(index, index.manifest)
+        known.update(entry.name for entry in index.manifest.segments)
+    for name in index.names:
+        if name not in known:
+            _check_other(index, name)
+    return index
+
+
+# The objects that a run reads first
+
+
+def _check_lease(index: Index) -> LeaseRecord | None:
+    there = index.storage.load(LEASE)
+    records: list[LeaseRecord] = []
+    if there is not None:
+        data = there.data
+        index.read(LEASE, lambda: records.append(LeaseRecord.decode(data, index.storage.name)), HOLDER, Mend.RELEASE)
+    return records[0] if records else None
+
+
+def _check_manifest(index: Index, lease: LeaseRecord | None) -> None:
+    there = index.storage.load(MANIFEST)
+    if there is None:
+        if _had_manifest(index.names, lease):
+            index.find(MANIFEST, "is missing, though objects that it listed are there", LOG, Mend.REBUILD)
+        return
+    index.data, index.version = there
+
+    def decode() -> None:
+        index.manifest = Manifest.decode(there.data, index.storage.name)
+
+    index.read(MANIFEST, decode, LOG, Mend.REBUILD)
+
+
+def _had_manifest(names: list[str], lease: LeaseRecord | None) -> bool:
+    """Whether objects are there that only a storage with a manifest has: more than a first run stores before it."""
+    is_open = lease is not None and lease.state is not LeaseState.RELEASED
+    firsts = {segment_name(1), INVENTORY} if is_open else set()
+    prefixes = (SEGMENT_PREFIX, LOST_PREFIX, UNKEPT_PREFIX)
+    return any((name.startswith(prefixes) or name == INVENTORY) and name not in firsts for name in names)
+
+
+def _check_inventory(index: Index) -> None:
+    there = index.storage.load(INVENTORY)
+    if there is not None:
+        index.read(INVENTORY, lambda: Inventory.decode(there.data), SEEN, Mend.SET_ASIDE)
+    elif index.manifest is not None and index.manifest.inventory:
+        index.find(INVENTORY, "is missing", SEEN, Mend.NOTHING)
+
+
+# The log
+
+
+def _check_log(index: Index, manifest: Manifest) -> None:
+    for wrong in _contradictions(manifest, index.names):
+        index.find(MANIFEST, wrong, LOG, Mend.REBUILD)
+    segments = Segments(index.storage, read_all=True)
+    for entry in manifest.segments:
+
+        def decode(entry: SegmentEntry = entry) -> None:
+            index.segments += segments.of([entry])
+
+        if index.read(entry.name, decode, LOG, Mend.REBUILD):
+            _check_entry(index, entry, index.segments[-1])
+    if not index.mends(Mend.REBUILD, Mend.UPGRADE):
+        _check_missing(index, manifest)
+
+
+def _contradictions(manifest: Manifest, names: list[str]) -> Iterator[str]:
+    """Yield what a manifest says that cannot be so."""
+    stamps = [*manifest.cover.vector.values(), *(stamp for entry in manifest.segments for _, stamp in entry.maxima)]
+    if manifest.clock < max(stamps, default=0):
+        yield "has a clock that is behind what it knows"
+    listed = [entry.name for entry in manifest.segments]
+    if len(set(listed)) < len(listed):
+        yield "lists a segment twice"
+    later = [name for name in (*listed, *names) if generation_of(name) > manifest.generation + (name not in listed)]
+    if later:
+        yield f"is older than {later[-1]}, so it was put back from a backup"
+
+
+def _check_entry(index: Index, entry: SegmentEntry, segment: Segment) -> None:
+    """Compare a segment with what the manifest says of it, beyond its bytes."""
+    if (len(segment), tuple(segment.maxima.items())) != (entry.length, entry.maxima):
+        index.find(MANIFEST, f"says of {entry.name} what is not so", LOG, Mend.REBUILD)
+
+
+def _check_missing(index: Index, manifest: Manifest) -> None:
+    """Check that what is known and not held is logged."""
+    missing = manifest.knowledge.missing
+    keys = [entry.change.key for entry in missing]
+    logged = Segment.merge(index.segments).find(keys) if keys else []
+    for entry, row in zip(missing, logged, strict=True):
+        if row is None or row[2] < entry.change.stamp:
+            index.find(MANIFEST, f"lists {entry.change.key!r} as missing, which is not logged", LOG, Mend.REBUILD)
+
+
+# The others
+
+
+def _check_other(index: Index, name: str) -> None:
+    storage = index.storage.name
+    if name.startswith((DAMAGED_PREFIX, PROBE_PREFIX)):
+        return
+    if name.startswith(SEGMENT_PREFIX):
+        _check_unlisted(index, name)
+    elif name.startswith(LOST_PREFIX):
+        _check_loaded(index, name, lambda data: LostValue.decode(data, name, storage), LOST)
+    elif name.startswith(UNKEPT_PREFIX):
+        _check_loaded(index, name, lambda data: Segment.decode(data, name), UNKEPT)
+    else:
+        index.find(name, "is no object of an index", FOREIGN, Mend.NOTHING)
+
+
+def _check_unlisted(index: Index, name: str) -> None:
+    """Check an intent, or what no manifest lists any more."""
+    manifest = index.manifest
+    if manifest is None:  # a rebuild reads it
+        return
+    if name in {segment_name(manifest.generation + 1), *(intent.name for intent in manifest.intents)}:
+        _check_loaded(index, name, lambda data: Segment.decode(data, name), INTENT)
+    elif name not in manifest.garbage:
+        index.find(name, "is not part of the log", LEFTOVER, Mend.NOTHING)
+
+
+def _check_loaded(index: Index, name: str, decode: Callable[[bytes], object], means: str) -> None:
+    there = index.storage.load(name)
+    if there is not None:
+        index.read(name, lambda: decode(there.data), means, Mend.SET_ASIDE)

@@ -1,0 +1,53 @@
+"""Audit one or two storages, and repair what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kvsync.audit.index import look
+from kvsync.audit.refill import refill
+from kvsync.audit.repair import repair
+from kvsync.audit.values import compare
+from kvsync.run import steps
+
+if TYPE_CHECKING:
+    from kvsync.audit.values import Verification
+    from kvsync.environment import Environment
+    from kvsync.options import Options
+    from kvsync.storages.contract import Storage
+
+__all__ = ["verify"]
+
+
+def verify(
+    source: Storage,
+    target: Storage | None,
+    options: Options,
+    environment: Environment,
+    *,
+    repairs: bool = False,
+    refills: bool = False,
+) -> Verification:
+    """Read every byte of each index and all values, and say what is wrong; see `kvsync.verify`."""
+    storages = [source] if target is None else [source, target]
+    before = [finding for storage in storages for finding in look(storage).findings] if repairs or refills else []
+    notes: list[str] = []
+    if refills and target is not None:
+        notes += [f"{source.name}: {note}" for note in refill(source, target, options, environment)]
+    if repairs or refills:
+        notes += [f"{one.name}: {note}" for one in storages for note in repair(one, options, environment)]
+    if refills and target is not None:
+        notes.append(_sync(source, target, options, environment))
+    result = compare(look(source), None if target is None else look(target), environment)
+    left = set(result.findings)
+    result.mended = [finding for finding in before if not finding.harmless and finding not in left]
+    result.notes = notes
+    return result
+
+
+def _sync(source: Storage, target: Storage, options: Options, environment: Environment) -> str:
+    """Make the two equal, and return what that did."""
+    done = steps.sync(source, target, (), replace(options, scan=True), environment)
+    conflicts = f", with {len(done.conflicts)} conflicts" if done.conflicts else ""
+    return f"synced: {done.pulled} values came to {source.name}, {done.pushed} to {target.name}{conflicts}"
