@@ -25,7 +25,7 @@ def test_examples_in_docstrings(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize(("document", "count"), [("README.md", 5), ("docs/folder-names.md", 1)])
+@pytest.mark.parametrize(("document", "count"), [("README.md", 5), ("docs/folder-names.md", 1), ("docs/repair.md", 1)])
 def test_examples_in_a_document_run_one_after_the_other(document: str, count: int) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == count

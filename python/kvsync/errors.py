@@ -9,12 +9,13 @@ KvsyncError
 ├── LockError             no lease, or no longer: run again later, no data is lost
 │   ├── LockHeldError     somebody else holds the lease: wait, or `kvsync unlock` if the holder is dead
 │   └── LockLostError     our lease expired or was taken over: run again
-├── IndexDamagedError     an index object fails its checks: restore it, or remove the index and scan again
+├── IndexDamagedError     an index object fails its checks: repair it with `kvsync verify --repair`
 │   └── FormatError       an index object was written by a newer kvsync: upgrade
 ├── ClockError            a stamp lies too far in the future: correct the clock that made it
 ├── ConflictError         the policy "fail" found conflicts, so nothing was applied: choose another policy
 ├── BudgetError           a scan found too many keys deleted or overwritten: look at them with `kvsync.plan` and
-│                         max_delete="100%"; if they are intended, raise `max_delete`
+│                         max_delete="100%"; if they are intended, raise `max_delete`; if they were lost, bring them
+│                         back with `kvsync verify --refill`
 └── StalePlanError        a storage has changed since the plan was made: plan again
 ```
 

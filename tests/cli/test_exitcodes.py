@@ -205,11 +205,12 @@ def test_a_folder_that_lost_all_its_files(run: Run, pair: Pair) -> None:
     shutil.rmtree("notes/user")
     for name in ("a", "b"):
         Path("notes", name).unlink()
-    assert_error(run("sync", *pair), BUDGET, "all 3 keys are gone", "--max-delete='100%'", "remove its index too")
+    again = "`kvsync verify notes OTHER --refill`"
+    assert_error(run("sync", *pair), BUDGET, "all 3 keys are gone", "--max-delete='100%'", again)
     assert run("sync", *pair, "--max-delete", "100%").code == DONE
 
 
-def test_a_folder_that_lost_all_its_files_is_filled_again(run: Run, pair: Pair) -> None:
+def test_a_folder_without_its_index_is_filled_again(run: Run, pair: Pair) -> None:
     run("sync", *pair)
     shutil.rmtree("notes/user")
     shutil.rmtree("notes/.kvsync")
@@ -222,7 +223,7 @@ def test_a_folder_that_lost_all_its_files_is_filled_again(run: Run, pair: Pair) 
 def test_a_damaged_index_is_named(run: Run, pair: Pair) -> None:
     run("sync", *pair)
     Path("notes/.kvsync/manifest").write_bytes(b"nonsense")
-    assert_error(run("sync", *pair), FAILED, "where: notes, index object manifest", "next: restore")
+    assert_error(run("sync", *pair), FAILED, "where: notes, index object manifest", "`kvsync verify notes --repair`")
     error = run("status", pair[0], "--json").error
     assert (error["kind"], error["name"]) == ("index-damaged", "manifest")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kvsync.index.manifest import SegmentEntry
+    from kvsync.lease import Lease
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
 
@@ -63,6 +64,7 @@ class Index:
         version: of the manifest.
         manifest: what it says; None where it is absent or cannot be read.
         segments: those that it lists and that are intact, oldest to newest.
+        on_read: called before each object is decoded, to keep a lease.
     """
 
     storage: Storage
@@ -72,6 +74,7 @@ class Index:
     version: Expectation = ABSENT
     manifest: Manifest | None = None
     segments: list[Segment] = field(default_factory=list)
+    on_read: Callable[[], None] = lambda: None
 
     def find(self, name: str, wrong: str, means: str, mend: Mend) -> None:
         """Add a finding."""
@@ -79,6 +82,7 @@ class Index:
 
     def read(self, name: str, decode: Callable[[], object], means: str, mend: Mend) -> bool:
         """Decode an object; where that fails, add the finding. Return whether it did not."""
+        self.on_read()
         try:
             decode()
         except FormatError as error:
@@ -102,14 +106,16 @@ class Index:
         return {*(entry.name for entry in entries), *(intent.name for intent in intents), *garbage}
 
 
-def look(storage: Storage, *, alone: bool = False) -> Index:
-    """Read all of an index; `alone` if nobody else can write it meanwhile.
+def look(storage: Storage, lease: Lease | None = None) -> Index:
+    """Read all of an index; whoever holds its `lease` knows that nobody else writes it meanwhile.
 
     Raises:
         StorageError: the storage failed.
     """
+    if lease is not None:
+        return _look(storage, lease.keep)
     index = _look(storage)
-    for _ in range(0 if alone else LOOKS - 1):
+    for _ in range(LOOKS - 1):
         there = storage.load(MANIFEST)
         if not index.findings or (ABSENT if there is None else there.version) == index.version:
             break
@@ -132,8 +138,8 @@ def generation_of(name: str) -> int:
     return generation if 0 < generation < GENERATION_MAX else 0
 
 
-def _look(storage: Storage) -> Index:
-    index = Index(storage, storage.objects())
+def _look(storage: Storage, on_read: Callable[[], None] = lambda: None) -> Index:
+    index = Index(storage, storage.objects(), on_read=on_read)
     lease = _check_lease(index)
     _check_manifest(index, lease)
     _check_inventory(index)

@@ -1,22 +1,32 @@
-"""Bring lost values back from another storage: what is gone, or is not what the log says, was lost, not changed."""
+"""Bring lost values back from another storage: what is gone, or is not what the log says, was lost, not changed.
+
+Where the other storage holds just the value that the log names, it is written back, and nothing has to be logged. A
+value that is gone, and that the other storage has gone on from, becomes *missing*: the next sync fills it in. If the
+other storage never knew it, the log forgets it by a rebuild: whoever has the value gives it back, and until then the
+key holds what the others have.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.audit.findings import Mend
 from kvsync.audit.holding import leased
 from kvsync.audit.repair import held_by, mend, readable
 from kvsync.audit.values import Logged
-from kvsync.digesting import Digested, digests
-from kvsync.errors import BudgetError
+from kvsync.digesting import Digested, digests, read_batches
+from kvsync.errors import BudgetError, IndexDamagedError
 from kvsync.expiry import CLOCK_SKEW_MS, write_until
 from kvsync.index.lost import LostValue
-from kvsync.native import digest_values
+from kvsync.native import Cover, Segment, digest_values
+from kvsync.replica.knowledge import Missing
+from kvsync.replica.log import Log
 from kvsync.run.look import Look
 from kvsync.types import ANY, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kvsync.audit.index import Index
     from kvsync.audit.values import Held
@@ -27,44 +37,43 @@ if TYPE_CHECKING:
 
 __all__ = ["refill"]
 
-READ_COUNT = 64
-"""Values read at a time."""
+WHY_MISSING = "the value was lost here"
 
 
 class Lost(NamedTuple):
-    """The changes whose value a storage does not hold any more.
+    """The changes whose value a storage does not hold any more, by key.
 
     Attributes:
         gone: nothing is there.
         replaced: another value is there, and the other storage has the one that the log names.
     """
 
-    gone: list[Change]
-    replaced: list[Change]
+    gone: dict[str, Change]
+    replaced: dict[str, Change]
 
 
 def refill(storage: Storage, other: Storage, options: Options, environment: Environment) -> list[str]:
-    """Put back what `other` has of the lost values, and forget the changes of all others; return what was done.
+    """Put back what `other` has of the lost values, and leave all else to the next sync; return what was done.
 
-    What stands in place of a lost value is kept as one that lost a conflict. The next sync fills in what is forgotten.
+    What stands in place of a lost value is kept as one that lost a conflict.
 
     Raises:
         BudgetError: more values than `options.budget` allows would be overwritten; nothing was written.
         LockError: the lease cannot be had.
     """
     with leased(storage, options, environment) as lease:
-        index = readable(storage)
-        held = held_by(index)
+        index = readable(storage, lease)
+        held = held_by(index, lease)
         lost = _lost(index, held, other, environment)
         _check(storage, options, lost, known=len(held.digests) + len(lost.gone))
-        count = sum(
-            _put_back(storage, other, lost.replaced[start : start + READ_COUNT], lease)
-            for start in range(0, len(lost.replaced), READ_COUNT)
-        )
-        notes = (
-            [f"put back {count} values from {other.name}; what was there is kept, see `kvsync lost`"] if count else []
-        )
-        return [*notes, *mend(index, lease, environment, rebuilds=bool(lost.gone))]
+        written = _put_back(storage, other, {**lost.gone, **lost.replaced}, lease)
+        left = [change for key, change in lost.gone.items() if key not in written]
+        known = _cover_of(other, environment)
+        rebuilds = bool(left) and not all(known.covers(*change.dot) for change in left)
+        notes = mend(index, lease, environment, rebuilds=rebuilds)
+        if left and not rebuilds and not index.mends(Mend.REBUILD):
+            _mark_missing(storage, left, lease, environment)
+    return [*_told(written, lost, other), *notes]
 
 
 def _lost(index: Index, held: Held, other: Storage, environment: Environment) -> Lost:
@@ -72,17 +81,17 @@ def _lost(index: Index, held: Held, other: Storage, environment: Environment) ->
     logged = Logged.of(index)
     keys = [key for key in logged.unlike(held, environment.now_ms() + CLOCK_SKEW_MS) if key not in logged.missing]
     changes = [Change._make(row) for row in logged.newest.find(keys) if row is not None]
-    puts = [change for change in changes if not change.deletes]
-    replaced = {change.key: change for change in puts if change.key in held.digests}
-    found = {key: value.digest for key, value in digests(other, list(replaced)) if isinstance(value, Digested)}
+    puts = {change.key: change for change in changes if not change.deletes}
+    replaced = [key for key in puts if key in held.digests]
+    found = {key: value.digest for key, value in digests(other, replaced) if isinstance(value, Digested)}
     return Lost(
-        [change for change in puts if change.key not in held.digests],
-        [change for key, change in replaced.items() if found.get(key) == change.digest],
+        {key: change for key, change in puts.items() if key not in held.digests},
+        {key: puts[key] for key in replaced if found.get(key) == puts[key].digest},
     )
 
 
 def _check(storage: Storage, options: Options, lost: Lost, *, known: int) -> None:
-    keys = [change.key for change in lost.replaced]
+    keys = list(lost.replaced)
     if not options.budget.allows(len(keys), known):
         message = (
             f"{len(keys)} of {known} values are not what the log says and would be overwritten, more than max_delete "
@@ -91,27 +100,72 @@ def _check(storage: Storage, options: Options, lost: Lost, *, known: int) -> Non
         raise BudgetError(message, storage=storage.name, deleted=[], overwritten=keys, known=known)
 
 
-def _put_back(storage: Storage, other: Storage, changes: Sequence[Change], lease: Lease) -> int:
-    """Write values of the other storage over what is there, once that is kept; return how many were written."""
-    keys = [change.key for change in changes]
+def _cover_of(storage: Storage, environment: Environment) -> Cover:
+    """Return what a storage knows: nothing where its index cannot be read."""
+    with suppress(IndexDamagedError):
+        return Log.read(storage, environment, dry=True).manifest.cover
+    return Cover()
+
+
+def _put_back(storage: Storage, other: Storage, changes: Mapping[str, Change], lease: Lease) -> set[str]:
+    """Write the values of the other storage that the log names; return their keys.
+
+    A large one, which is not read as a whole, is left to the sync.
+    """
+    written: set[str] = set()
+    for keys, values in read_batches(other, sorted(changes)):
+        if not isinstance(values, Digested):
+            good = {key: value for key, value in zip(keys, values, strict=True) if isinstance(value, bytes)}
+            named = zip(good, digest_values(list(good.values())), strict=True)
+            fitting = [key for key, digest in named if digest == changes[key].digest]
+            written |= _write(storage, [(changes[key], good[key]) for key in fitting], lease)
+    return written
+
+
+def _write(storage: Storage, rows: Sequence[tuple[Change, bytes]], lease: Lease) -> set[str]:
+    """Write values over what is seen there, once that is kept; return the keys that were written."""
+    keys = [change.key for change, _ in rows]
+    lease.keep()
     seen = dict(Look(storage).at(keys))
-    good: list[tuple[Change, bytes]] = []
-    for change, there, value in zip(changes, storage.read(keys), other.read(keys), strict=True):
-        found = seen[change.key].found
-        if not (isinstance(there, bytes) and isinstance(value, bytes) and isinstance(found, Digested)):
-            continue
-        digest, wanted = digest_values([there, value])
-        if (digest, wanted) == (found.digest, change.digest):
-            lease.keep()
-            kept = LostValue(change.key, change.origin, change.stamp, change.flags, digest, there)
-            storage.store(kept.name, kept.encode(), ANY)
-            good.append((change, value))
+    rows = [(change, value) for change, value in rows if _is_kept(storage, change, seen[change.key].found)]
+    if not rows:
+        return set()
     lease.keep()
     written = write_until(
         storage,
-        [change.key for change, _ in good],
-        [value for _, value in good],
-        [change.expires for change, _ in good],
-        [seen[change.key].token for change, _ in good],
+        [change.key for change, _ in rows],
+        [value for _, value in rows],
+        [change.expires for change, _ in rows],
+        [seen[change.key].token for change, _ in rows],
     )
-    return len(good) - len(written.refused)
+    return {change.key for change, _ in rows} - {refusal.key for refusal in written.refused}
+
+
+def _is_kept(storage: Storage, change: Change, found: object) -> bool:
+    """Keep the value that was seen in place of another one; return whether nothing would be lost then."""
+    if not isinstance(found, Digested):
+        return found is None
+    (there,) = storage.read([change.key])
+    if not isinstance(there, bytes) or digest_values([there]) != [found.digest]:
+        return False
+    kept = LostValue(change.key, change.origin, change.stamp, change.flags, found.digest, there)
+    storage.store(kept.name, kept.encode(), ANY)
+    return True
+
+
+def _mark_missing(storage: Storage, changes: Sequence[Change], lease: Lease, environment: Environment) -> None:
+    """Note that values are known and not held, so that no scan takes them for deleted."""
+    log = Log.read(storage, environment)
+    missing = [*log.manifest.knowledge.missing, *(Missing(change, WHY_MISSING) for change in changes)]
+    missing.sort(key=lambda entry: entry.change.key)
+    lease.keep()
+    nothing = Segment.from_rows([])
+    log.write(log.manifest.replica, nothing, log.manifest.knowledge._replace(missing=tuple(missing)))
+
+
+def _told(written: set[str], lost: Lost, other: Storage) -> list[str]:
+    if not written:
+        return []
+    kept = len(written & lost.replaced.keys())
+    also = f"; the {kept} that were there instead are kept, see `kvsync lost`" if kept else ""
+    return [f"put back {len(written)} values from {other.name}{also}"]

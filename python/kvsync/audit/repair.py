@@ -40,16 +40,16 @@ def repair(storage: Storage, options: Options, environment: Environment) -> list
     if not look(storage).mends(Mend.SET_ASIDE, Mend.RELEASE, Mend.REBUILD, Mend.UPGRADE):
         return []
     with leased(storage, options, environment) as lease:
-        return mend(readable(storage), lease, environment)
+        return mend(readable(storage, lease), lease, environment)
 
 
-def readable(storage: Storage) -> Index:
+def readable(storage: Storage, lease: Lease) -> Index:
     """Read an index whose lease is held.
 
     Raises:
         FormatError: a newer kvsync wrote an object.
     """
-    index = look(storage, alone=True)
+    index = look(storage, lease)
     for finding in index.mends(Mend.UPGRADE):
         raise FormatError(str(finding), storage=storage.name, name=finding.name)
     return index
@@ -63,7 +63,7 @@ def mend(index: Index, lease: Lease, environment: Environment, *, rebuilds: bool
     damaged = [name for name in copied if name != MANIFEST]
     notes: list[str] = []
     if rebuilds:
-        notes += _told(rebuild(index, held_by(index), lease, environment))
+        notes += _told(rebuild(index, held_by(index, lease), lease, environment))
     lease.keep()
     if damaged:
         index.storage.remove(damaged, ANY)
@@ -75,10 +75,10 @@ def mend(index: Index, lease: Lease, environment: Environment, *, rebuilds: bool
     return notes
 
 
-def held_by(index: Index) -> Held:
+def held_by(index: Index, lease: Lease) -> Held:
     """Read all values, also those that a listing leaves out."""
-    held = Held.of(index.storage)
-    held.look_for(Logged.of(index).puts().keys() - held.digests.keys())
+    held = Held.of(index.storage, lease.keep)
+    held.look_for(Logged.of(index).puts().keys() - held.digests.keys(), lease.keep)
     return held
 
 

@@ -13,7 +13,7 @@ from kvsync.result import UnreadableKey
 from kvsync.storages.contract import has_skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from kvsync.audit.findings import Finding
     from kvsync.audit.index import Index
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 __all__ = ["Held", "Logged", "Verification", "compare"]
+
+BATCH_COUNT = 256
+"""Values read between two looks at the lease."""
 
 
 @dataclass(slots=True)
@@ -71,18 +74,20 @@ class Held:
     unreadable: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, storage: Storage) -> Held:
-        """Read all values."""
+    def of(cls, storage: Storage, on_batch: Callable[[], None] = lambda: None) -> Held:
+        """Read all values; `on_batch` keeps a lease meanwhile."""
         held = cls(storage)
         for keys, _ in storage.scan():
-            held.look_for(keys)
+            held.look_for(keys, on_batch)
         if has_skipped(storage):
             held.unreadable.update((entry.name, entry.reason) for entry in storage.skipped if not entry.harmless)
         return held
 
-    def look_for(self, keys: Iterable[str]) -> None:
+    def look_for(self, keys: Iterable[str], on_batch: Callable[[], None] = lambda: None) -> None:
         """Read keys; a listing leaves out what is no value, and proves no absence."""
-        for key, found in digests(self.storage, sorted(keys)):
+        for number, (key, found) in enumerate(digests(self.storage, sorted(keys))):
+            if number % BATCH_COUNT == 0:
+                on_batch()
             if isinstance(found, Digested):
                 self.digests[key] = found
             elif found is not None:

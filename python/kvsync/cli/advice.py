@@ -21,7 +21,7 @@ _NEXT: tuple[tuple[type[BaseException], str], ...] = (
     (errors.LockLostError, "run again; the next run continues where this one stopped"),
     (errors.ConflictError, "choose a policy: --conflict latest, source, target or keep-both"),
     (errors.FormatError, "upgrade kvsync"),
-    (errors.IndexDamagedError, "restore that object from a backup, or remove the whole index and scan again"),
+    (errors.IndexDamagedError, "see what that means, and repair it, with `kvsync verify STORAGE --repair`"),
     (errors.SameStorageError, "name two different storages"),
     (KeyboardInterrupt, "run again; the next run continues where this one stopped"),
     (EndedError, "run again; the next run continues where this one stopped"),
@@ -55,7 +55,10 @@ def _advice(error: BaseException, tokens: Sequence[str], commands: Collection[st
     if isinstance(error, errors.IndexDamagedError) and _concerns_lease(error):
         return "if no run is active, replace it with `kvsync unlock STORAGE`"
     if isinstance(error, errors.IndexDamagedError) and (error.name or "").startswith(LOST_PREFIX):
-        return "only that one value, which had lost a conflict, cannot be had back; all else is intact"
+        return (
+            "only that one value, which had lost a conflict, cannot be had back, and all else is intact; set it aside "
+            "with `kvsync verify STORAGE --repair`"
+        )
     for kind, text in _NEXT:
         if isinstance(error, kind):
             return text
@@ -78,9 +81,12 @@ def _after_budget(error: errors.BudgetError, tokens: Sequence[str]) -> str:
     """Return the command that shows what a run would do, and the option that lets it."""
     allowed = "100%" if error.emptied else str(len(error.deleted) + len(error.overwritten))
     again = f"run again with --max-delete {allowed}"
+    if tokens[:1] == ["verify"]:
+        return f"if they were damaged, and not changed on purpose, {again}"
+    lost = "if the values were lost, bring them back with `kvsync verify STORAGE OTHER --refill`"
     if tokens[:1] not in (["sync"], ["plan"]):
-        return f"check the storage; if this is intended, {again}"
-    return f"look at all of it with `{_plan_of(tokens)}`; if it is intended, {again}"
+        return f"check the storage; {lost}; if this is intended, {again}"
+    return f"look at all of it with `{_plan_of(tokens)}`; {lost}; if it is intended, {again}"
 
 
 def _plan_of(tokens: Sequence[str]) -> str:

@@ -154,7 +154,7 @@ class reading:  # noqa: N801 - used as `with reading(...)`; a generator would co
 def _way_out(name: str) -> str:
     if name == LEASE:
         return "if no run is under way, take it away with `kvsync unlock`"
-    return "`kvsync verify --repair` (in Python verify(..., repair=True)) shows what that means, and repairs it"
+    return "`kvsync verify --repair` (in Python verify with repair=True) shows what that means, and repairs it"
 
 
 def is_uint(value: object) -> TypeGuard[int]:

@@ -72,8 +72,8 @@ def check_budget(
         gone = "the only key is gone" if known == 1 else f"all {known} keys are gone"
         message = (
             f"{gone}. If that is intended, allow it with max_delete='100%'. If not, check that the right storage is "
-            "mounted and named; if it lost its values, remove its index too, as docs/storages.md says, and the next "
-            "run fills it again from the other storage"
+            "mounted and named; if it lost its values, `kvsync verify --refill` (in Python verify with refill=True) "
+            "brings them back from another storage"
         )
     elif not budget.allows(touched, known):
         message = (
