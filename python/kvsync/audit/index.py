@@ -11,7 +11,7 @@ from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.index.lost import LOST_PREFIX, LostValue
 from kvsync.index.manifest import Manifest
 from kvsync.index.objects import INVENTORY, LEASE, MANIFEST, reason_of, segment_name
-from kvsync.lease import LeaseRecord, LeaseState
+from kvsync.lease import LeaseRecord, LeaseState, Previous
 from kvsync.native import Inventory, Segment
 from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.segments import Segments
@@ -113,7 +113,7 @@ def look(storage: Storage, lease: Lease | None = None) -> Index:
         StorageError: the storage failed.
     """
     if lease is not None:
-        return _look(storage, lease.keep)
+        return _look(storage, lease)
     index = _look(storage)
     for _ in range(LOOKS - 1):
         there = storage.load(MANIFEST)
@@ -138,10 +138,16 @@ def generation_of(name: str) -> int:
     return generation if 0 < generation < GENERATION_MAX else 0
 
 
-def _look(storage: Storage, on_read: Callable[[], None] = lambda: None) -> Index:
-    index = Index(storage, storage.objects(), on_read=on_read)
+def _look(storage: Storage, ours: Lease | None = None) -> Index:
+    index = Index(storage, storage.objects())
+    if ours is not None:
+        index.on_read = ours.keep
     lease = _check_lease(index)
-    _check_manifest(index, lease)
+    if ours is not None:
+        was_left_open = ours.previous.how is not Previous.RELEASED
+    else:
+        was_left_open = lease is not None and lease.state is not LeaseState.RELEASED
+    _check_manifest(index, may_be_first=was_left_open)
     _check_inventory(index)
     known = {MANIFEST, LEASE, INVENTORY}
     if index.manifest is not None:
@@ -165,11 +171,11 @@ def _check_lease(index: Index) -> LeaseRecord | None:
     return records[0] if records else None
 
 
-def _check_manifest(index: Index, lease: LeaseRecord | None) -> None:
+def _check_manifest(index: Index, *, may_be_first: bool) -> None:
     there = index.storage.load(MANIFEST)
     if there is None:
-        if _had_manifest(index.names, lease):
-            index.find(MANIFEST, "is missing, though objects that it listed are there", LOG, Mend.REBUILD)
+        if _had_manifest(index.names, may_be_first=may_be_first):
+            index.find(MANIFEST, "is missing, though other objects of the index are there", LOG, Mend.REBUILD)
         return
     index.data, index.version = there
 
@@ -179,12 +185,14 @@ def _check_manifest(index: Index, lease: LeaseRecord | None) -> None:
     index.read(MANIFEST, decode, LOG, Mend.REBUILD)
 
 
-def _had_manifest(names: list[str], lease: LeaseRecord | None) -> bool:
-    """Whether objects are there that only a storage with a manifest has: more than a first run stores before it."""
-    is_open = lease is not None and lease.state is not LeaseState.RELEASED
-    firsts = {segment_name(1), INVENTORY} if is_open else set()
+def _had_manifest(names: list[str], *, may_be_first: bool) -> bool:
+    """Whether objects are there that a storage without a manifest does not have.
+
+    A first run that did not end may have stored its intent; that is recovered without a repair.
+    """
     prefixes = (SEGMENT_PREFIX, LOST_PREFIX, UNKEPT_PREFIX)
-    return any((name.startswith(prefixes) or name == INVENTORY) and name not in firsts for name in names)
+    found = {name for name in names if name.startswith(prefixes) or name == INVENTORY}
+    return bool(found - {segment_name(1)} if may_be_first else found)
 
 
 def _check_inventory(index: Index) -> None:
