@@ -132,7 +132,7 @@ def test_a_damaged_object_says_what_to_do(damaged: Damaged, name: str) -> None:
     with pytest.raises(kvsync.IndexDamagedError) as raised:
         kvsync.log(damaged.one.target)
     assert name in str(raised.value)
-    assert "scan" in str(raised.value)
+    assert "kvsync verify --repair" in str(raised.value)
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "flipped", "cut off", "another's", "older", "longer"])

@@ -118,13 +118,13 @@ WORLDS = {"settled": settled, "killed": killed, "taken over": taken_over}
 def damages(data: dict[str, bytes], known: dict[str, bytes]) -> Iterator[tuple[str, bytes | None]]:
     """Yield index objects with what takes their place: every byte flipped in turn, cut short, swapped, none.
 
-    Of an object that is as `known`, where that was tried, only some bytes are flipped.
+    Of an object that is `known`, since all its bytes were flipped elsewhere, only some are.
     """
     names = [name for name in data if name.startswith(INDEX)]
     for name in names:
         whole = data[name]
         yield name, None
-        for at in range(0, len(whole), 29 if known.get(name) == whole else 1):
+        for at in range(0, len(whole), 1 if name not in known else 29 if known[name] == whole else 7):
             yield name, whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
         for cut in (0, 1, 23, 24, len(whole) // 2, len(whole) - 1):
             yield name, whole[:cut]
@@ -166,7 +166,7 @@ def test_every_damage_is_mended_or_told(make: Callable[[], World]) -> None:
     before = make()
     wanted, garbage = expected(before), garbage_of(before)
     seen: dict[str, set[tuple[object, ...]]] = {}
-    for name, data in damages(before.a, settled().a if make is not settled else {}):
+    for name, data in damages(before.a, {} if make is settled else settled().a):
         world = copy.deepcopy(before)
         if data is None:
             del world.a[name]

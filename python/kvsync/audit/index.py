@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
 
-__all__ = ["DAMAGED_PREFIX", "SEGMENT_PREFIX", "Index", "generation_of", "look"]
+__all__ = ["DAMAGED_PREFIX", "GENERATION_MAX", "SEGMENT_PREFIX", "Index", "generation_of", "look"]
 
 SEGMENT_PREFIX = "segment/"
 DAMAGED_PREFIX = "damaged/"
@@ -43,6 +43,7 @@ _AT_BYTE = re.compile(r"\A.*?damaged at byte (?=\d)", re.DOTALL)
 
 LOG = "the log is not whole; a repair makes a new one of what is left of it and fits the values"
 INTENT = "what an interrupted run was about to write is not known; the next scan finds what it wrote"
+OF_LOG = "what it said of the log is not known any more"
 LOST = "that value had lost a conflict, and cannot be had back; all else is as it was"
 UNKEPT = "values that lost a conflict and could not be read then are not kept once they can be"
 SEEN = "the next scan derives from the log what was there, and reads all values"
@@ -224,12 +225,15 @@ def _check_log(index: Index, manifest: Manifest) -> None:
 def _contradictions(manifest: Manifest, names: list[str]) -> Iterator[str]:
     """Yield what a manifest says that cannot be so."""
     stamps = [*manifest.cover.vector.values(), *(stamp for entry in manifest.segments for _, stamp in entry.maxima)]
+    if manifest.generation >= GENERATION_MAX:
+        yield "has a generation that no manifest ever reached"
     if manifest.clock < max(stamps, default=0):
         yield "has a clock that is behind what it knows"
     listed = [entry.name for entry in manifest.segments]
     if len(set(listed)) < len(listed):
         yield "lists a segment twice"
-    later = [name for name in (*listed, *names) if generation_of(name) > manifest.generation + (name not in listed)]
+    ours = set(listed)
+    later = [name for name in (*listed, *names) if generation_of(name) > manifest.generation + (name not in ours)]
     if later:
         yield f"is older than {later[-1]}, so it was put back from a backup"
 
@@ -270,9 +274,10 @@ def _check_other(index: Index, name: str) -> None:
 def _check_unlisted(index: Index, name: str) -> None:
     """Check an intent, or what no manifest lists any more."""
     manifest = index.manifest
-    if manifest is None:  # a rebuild reads it
-        return
-    if name in {segment_name(manifest.generation + 1), *(intent.name for intent in manifest.intents)}:
+    if manifest is None:
+        # A rebuild reads all that are intact.
+        _check_loaded(index, name, lambda data: Segment.decode(data, name), OF_LOG)
+    elif name in {segment_name(manifest.generation + 1), *(intent.name for intent in manifest.intents)}:
         _check_loaded(index, name, lambda data: Segment.decode(data, name), INTENT)
     elif name not in manifest.garbage:
         index.find(name, "is not part of the log", LEFTOVER, Mend.NOTHING)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.audit.index import SEGMENT_PREFIX, generation_of
+from kvsync.audit.index import GENERATION_MAX, SEGMENT_PREFIX, generation_of
 from kvsync.audit.salvage import salvaged
 from kvsync.expiry import may_be_gone
-from kvsync.index.manifest import Manifest
+from kvsync.index.manifest import Manifest, RememberedIntent
 from kvsync.native import INEXACT, Segment
-from kvsync.replica.log import Log
+from kvsync.replica.log import LATE_WRITE_SECONDS, Log
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.side import Side
 from kvsync.types import ANY, Change
@@ -63,7 +63,7 @@ def rebuild(index: Index, held: Held, lease: Lease, environment: Environment) ->
     newest = Segment.merge(segments)
     kept, dropped = _fitting(segments, newest, held, environment.now_ms())
     kept += _in_place_of_missing(index, {change.key for change in kept}, held)
-    log = _new_log(index, newest.stamp_max, environment)
+    log = _new_log(index, newest.stamp_max, lease, environment)
     side = Side("source", index.storage, log, log.manifest.replica, lease)
     own = Segment.from_rows(list(_renamed(kept, side.origin)))
     with transaction(side):
@@ -74,16 +74,26 @@ def rebuild(index: Index, held: Held, lease: Lease, environment: Environment) ->
     return Rebuilt(log, len(kept), dropped, sorted(unknown))
 
 
-def _new_log(index: Index, stamp_max: int, environment: Environment) -> Log:
+def _new_log(index: Index, stamp_max: int, lease: Lease, environment: Environment) -> Log:
     """Return the log of a new replica, later than all that is there."""
     old = index.manifest
     generations = [generation_of(name) for name in index.names]
+    if old is not None and old.generation < GENERATION_MAX:
+        generations.append(old.generation)
     manifest = Manifest.fresh(environment.replica_id())._replace(
-        generation=max([old.generation if old is not None else 0, *generations]),
+        generation=max(generations, default=0),
         clock=max(old.clock if old is not None else 0, stamp_max),
-        intents=old.intents if old is not None else (),
+        intents=(*(old.intents if old is not None else ()), *_open_intent(index, lease, environment)),
     )
     return Log(index.storage, environment, (manifest, index.version))
+
+
+def _open_intent(index: Index, lease: Lease, environment: Environment) -> Iterator[RememberedIntent]:
+    """Yield the intent of a holder that lost its lease, whose last write may still land: the latest that is there."""
+    names = [name for name in index.names if name.startswith(SEGMENT_PREFIX) and name.endswith("-0")]
+    if lease.previous.may_write and names:
+        until_ms = environment.now_ms() + LATE_WRITE_SECONDS * 1000
+        yield RememberedIntent(max(names, key=generation_of), until_ms)
 
 
 def _fitting(segments: Sequence[Segment], newest: Segment, held: Held, now_ms: int) -> tuple[list[Change], list[str]]:

@@ -15,14 +15,16 @@ from kvsync.audit.findings import Mend
 from kvsync.audit.holding import leased
 from kvsync.audit.repair import held_by, mend, readable
 from kvsync.audit.values import Logged
-from kvsync.digesting import Digested, digests, read_batches
+from kvsync.digesting import Digested, digests
 from kvsync.errors import BudgetError, IndexDamagedError
-from kvsync.expiry import CLOCK_SKEW_MS, write_until
+from kvsync.expiry import CLOCK_SKEW_MS
 from kvsync.index.lost import LostValue
 from kvsync.native import Cover, Segment, digest_values
 from kvsync.replica.knowledge import Missing
 from kvsync.replica.log import Log
+from kvsync.run.carrying import carrying
 from kvsync.run.look import Look
+from kvsync.run.transfer import Reader, transfer
 from kvsync.types import ANY, Change
 
 if TYPE_CHECKING:
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
     from kvsync.lease import Lease
     from kvsync.options import Options
     from kvsync.storages.contract import Storage
+    from kvsync.types import Unreadable
 
 __all__ = ["refill"]
 
 WHY_MISSING = "the value was lost here"
+CHANGES = "it changes at the moment, or cannot be read"
 
 
 class Lost(NamedTuple):
@@ -66,7 +70,8 @@ def refill(storage: Storage, other: Storage, options: Options, environment: Envi
         held = held_by(index, lease)
         lost = _lost(index, held, other, environment)
         _check(storage, options, lost, known=len(held.digests) + len(lost.gone))
-        written = _put_back(storage, other, {**lost.gone, **lost.replaced}, lease)
+        changes = [*lost.gone.values(), *lost.replaced.values()]
+        written = _put_back(storage, other, changes, lease, environment) if changes else set()
         left = [change for key, change in lost.gone.items() if key not in written]
         known = _cover_of(other, environment)
         rebuilds = bool(left) and not all(known.covers(*change.dot) for change in left)
@@ -81,7 +86,8 @@ def _lost(index: Index, held: Held, other: Storage, environment: Environment) ->
     logged = Logged.of(index)
     keys = [key for key in logged.unlike(held, environment.now_ms() + CLOCK_SKEW_MS) if key not in logged.missing]
     changes = [Change._make(row) for row in logged.newest.find(keys) if row is not None]
-    puts = {change.key: change for change in changes if not change.deletes}
+    now_ms = environment.now_ms()
+    puts = {change.key: change for change in changes if not change.deletes and not change.expired(now_ms)}
     replaced = [key for key in puts if key in held.digests]
     found = {key: value.digest for key, value in digests(other, replaced) if isinstance(value, Digested)}
     return Lost(
@@ -107,50 +113,47 @@ def _cover_of(storage: Storage, environment: Environment) -> Cover:
     return Cover()
 
 
-def _put_back(storage: Storage, other: Storage, changes: Mapping[str, Change], lease: Lease) -> set[str]:
-    """Write the values of the other storage that the log names; return their keys.
-
-    A large one, which is not read as a whole, is left to the sync.
-    """
-    written: set[str] = set()
-    for keys, values in read_batches(other, sorted(changes)):
-        if not isinstance(values, Digested):
-            good = {key: value for key, value in zip(keys, values, strict=True) if isinstance(value, bytes)}
-            named = zip(good, digest_values(list(good.values())), strict=True)
-            fitting = [key for key, digest in named if digest == changes[key].digest]
-            written |= _write(storage, [(changes[key], good[key]) for key in fitting], lease)
-    return written
-
-
-def _write(storage: Storage, rows: Sequence[tuple[Change, bytes]], lease: Lease) -> set[str]:
-    """Write values over what is seen there, once that is kept; return the keys that were written."""
-    keys = [change.key for change, _ in rows]
-    lease.keep()
-    seen = dict(Look(storage).at(keys))
-    rows = [(change, value) for change, value in rows if _is_kept(storage, change, seen[change.key].found)]
-    if not rows:
-        return set()
-    lease.keep()
-    written = write_until(
-        storage,
-        [change.key for change, _ in rows],
-        [value for _, value in rows],
-        [change.expires for change, _ in rows],
-        [seen[change.key].token for change, _ in rows],
+def _put_back(
+    storage: Storage, other: Storage, changes: Sequence[Change], lease: Lease, environment: Environment
+) -> set[str]:
+    """Move the values that the log names from the other storage; return the keys of those that it has."""
+    outcome = transfer(
+        Reader(other, None),
+        carrying(other, storage),
+        Segment.from_rows(changes),
+        _KeepFirst(storage, {change.key: change for change in changes}),
+        before_write=lease.keep,
+        on_batch=lambda _: None,
+        record_tokens=False,
+        now_ms=environment.now_ms,
     )
-    return {change.key for change, _ in rows} - {refusal.key for refusal in written.refused}
+    return {change.key for change in changes} - {change.key for change, _ in outcome.failed}
 
 
-def _is_kept(storage: Storage, change: Change, found: object) -> bool:
-    """Keep the value that was seen in place of another one; return whether nothing would be lost then."""
-    if not isinstance(found, Digested):
-        return found is None
-    (there,) = storage.read([change.key])
-    if not isinstance(there, bytes) or digest_values([there]) != [found.digest]:
-        return False
-    kept = LostValue(change.key, change.origin, change.stamp, change.flags, found.digest, there)
-    storage.store(kept.name, kept.encode(), ANY)
-    return True
+class _KeepFirst:
+    """A guard that keeps what is there as a losing value, and lets nothing but that be overwritten."""
+
+    def __init__(self, storage: Storage, changes: Mapping[str, Change]) -> None:
+        self._storage = storage
+        self._changes = changes
+        self._look = Look(storage)
+
+    def examine(self, keys: Sequence[str], *, deletes: bool = False) -> tuple[Sequence[bytes | None], dict[str, str]]:
+        """Expect what is there now; leave alone what cannot be kept, and all that would be deleted."""
+        seen = dict(self._look.at(keys))
+        barred = [key for key in keys if deletes or not self._is_kept(key, seen[key].found)]
+        return [seen[key].token for key in keys], dict.fromkeys(barred, CHANGES)
+
+    def _is_kept(self, key: str, found: Digested | Unreadable | None) -> bool:
+        if not isinstance(found, Digested):
+            return found is None
+        (there,) = self._storage.read([key])
+        if not isinstance(there, bytes) or digest_values([there]) != [found.digest]:
+            return False
+        change = self._changes[key]
+        kept = LostValue(key, change.origin, change.stamp, change.flags, found.digest, there)
+        self._storage.store(kept.name, kept.encode(), ANY)
+        return True
 
 
 def _mark_missing(storage: Storage, changes: Sequence[Change], lease: Lease, environment: Environment) -> None:
