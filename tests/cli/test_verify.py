@@ -106,7 +106,7 @@ def test_lost_values_are_brought_back(run: Run, pair: Pair) -> None:
     assert "3 keys of notes taken for lost (3 gone, 0 not what the log says)" in asked.err
     ended = run("verify", *pair, "--refill", "--yes")
     assert ended.code == DONE
-    assert "  repair     notes: put back 3 values from sqlite:///app.db\n" in ended.out
+    assert "  repair     notes: put back 3 values from sqlite:///app.db: 'a', 'b', 'user/1'\n" in ended.out
     assert Path("notes/user/1").read_bytes() == b"Ada"
 
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.audit.index import GENERATION_MAX, SEGMENT_PREFIX, generation_of
 from kvsync.audit.salvage import salvaged
+from kvsync.errors import IndexDamagedError
 from kvsync.expiry import may_be_gone
 from kvsync.index.manifest import Manifest, RememberedIntent
-from kvsync.native import INEXACT, Segment
+from kvsync.index.objects import INVENTORY
+from kvsync.native import INEXACT, Inventory, Segment
 from kvsync.replica.log import LATE_WRITE_SECONDS, Log
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.side import Side
@@ -45,12 +47,16 @@ class Rebuilt(NamedTuple):
         kept: how many changes it has.
         dropped: keys whose newest change was dropped, since its value is not there.
         unknown: keys with a value that no change accounts for.
+        vanished: keys that the last scan saw, where nothing is, and no change is left that says why.
+        whole: nothing of the old log was unreadable.
     """
 
     log: Log
     kept: int
     dropped: list[str]
     unknown: list[str]
+    vanished: list[str]
+    whole: bool
 
 
 def rebuild(index: Index, held: Held, lease: Lease, environment: Environment) -> Rebuilt:
@@ -70,8 +76,24 @@ def rebuild(index: Index, held: Held, lease: Lease, environment: Environment) ->
         ensure_leased(side)
         log.write(side.origin, own, log.manifest.knowledge.commit(own, replica=side.origin))
         _remove_old(index, log)
-    unknown = held.digests.keys() - {change.key for change in kept}
-    return Rebuilt(log, len(kept), dropped, sorted(unknown))
+    told = {change.key for change in kept}
+    vanished = [key for key in _vanished(index, held) if key not in told and key not in dropped]
+    whole = index.manifest is not None and len(index.segments) == len(index.manifest.segments)
+    return Rebuilt(log, len(kept), dropped, sorted(held.digests.keys() - told), vanished, whole)
+
+
+def _vanished(index: Index, held: Held) -> list[str]:
+    """Return the keys that the last scan saw, and where nothing is now."""
+    there = index.storage.load(INVENTORY)
+    if there is None:
+        return []
+    try:
+        inventory = Inventory.decode(there.data)
+    except IndexDamagedError:
+        return []
+    keys = sorted(held.digests)
+    gone = inventory.compare(keys, [b""] * len(keys))[1]
+    return [key for key in gone if key not in held.unreadable]
 
 
 def _new_log(index: Index, stamp_max: int, lease: Lease, environment: Environment) -> Log:

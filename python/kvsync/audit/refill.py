@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.audit.findings import Mend
 from kvsync.audit.holding import leased
-from kvsync.audit.repair import held_by, mend, readable
+from kvsync.audit.repair import first_of, held_by, mend, readable
 from kvsync.audit.values import Logged
 from kvsync.digesting import Digested, digests
 from kvsync.errors import BudgetError, IndexDamagedError
@@ -28,7 +28,7 @@ from kvsync.run.transfer import Reader, transfer
 from kvsync.types import ANY, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kvsync.audit.index import Index
     from kvsync.audit.values import Held
@@ -166,9 +166,9 @@ def _mark_missing(storage: Storage, changes: Sequence[Change], lease: Lease, env
     log.write(log.manifest.replica, nothing, log.manifest.knowledge._replace(missing=tuple(missing)))
 
 
-def _told(written: set[str], lost: Lost, other: Storage) -> list[str]:
-    if not written:
-        return []
-    kept = len(written & lost.replaced.keys())
-    also = f"; the {kept} that were there instead are kept, see `kvsync lost`" if kept else ""
-    return [f"put back {len(written)} values from {other.name}{also}"]
+def _told(written: set[str], lost: Lost, other: Storage) -> Iterator[str]:
+    """Yield which values were put back, and which of them were something else before."""
+    if written:
+        yield f"put back {len(written)} values from {other.name}: {first_of(sorted(written))}"
+    if kept := sorted(written & lost.replaced.keys()):
+        yield f"these keys had another value, which is kept, see `kvsync lost`: {first_of(kept)}"

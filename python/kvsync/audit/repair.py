@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kvsync.options import Options
     from kvsync.storages.contract import Storage
 
-__all__ = ["held_by", "mend", "readable", "repair"]
+__all__ = ["first_of", "held_by", "mend", "readable", "repair"]
 
 SHOWN_COUNT = 5
 
@@ -71,7 +71,7 @@ def mend(index: Index, lease: Lease, environment: Environment, *, rebuilds: bool
         recover(Log.read(index.storage, environment), lease.previous)
     lease.mark_settled()
     if copied:
-        notes.append(f"copied below .kvsync/{DAMAGED_PREFIX}, where nothing reads them: {_first_of(copied)}")
+        notes.append(f"copied below .kvsync/{DAMAGED_PREFIX}, where nothing reads them: {first_of(copied)}")
     return notes
 
 
@@ -101,16 +101,20 @@ def _told(rebuilt: Rebuilt) -> Iterator[str]:
         f"made a new log with {rebuilt.kept} of the changes that were left; the next sync with each storage compares "
         "all keys, and what both changed since they last met is a conflict"
     )
-    if rebuilt.dropped:
-        yield (
-            "these keys do not hold what their newest change says, so that is forgotten here, and a storage that has "
-            f"it gives it back: {_first_of(rebuilt.dropped)}"
-        )
+    if not rebuilt.whole:
+        yield "a delete that only the old log knew is not known any more, and other storages may bring the value back"
+    for keys, what in (
+        (rebuilt.dropped, "these keys do not hold what their newest change says, so that is forgotten here"),
+        (rebuilt.vanished, "these keys had a value, and what became of it is not known any more"),
+    ):
+        if keys:
+            yield f"{what}, and a storage that has it gives it back: {first_of(keys)}"
     if rebuilt.unknown:
-        values = _first_of(rebuilt.unknown)
+        values = first_of(rebuilt.unknown)
         yield f"no change is left that tells when these values were made; the next scan logs them: {values}"
 
 
-def _first_of(names: Sequence[str]) -> str:
+def first_of(names: Sequence[str]) -> str:
+    """Return the first of some keys or names, and how many more there are."""
     shown = ", ".join(map(repr, names[:SHOWN_COUNT]))
     return shown if len(names) <= SHOWN_COUNT else f"{shown} and {len(names) - SHOWN_COUNT} more"

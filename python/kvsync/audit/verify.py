@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.audit.index import look
 from kvsync.audit.refill import refill
-from kvsync.audit.repair import repair
+from kvsync.audit.repair import first_of, repair
 from kvsync.audit.values import compare
 from kvsync.run import steps
 
@@ -49,5 +49,6 @@ def verify(
 def _sync(source: Storage, target: Storage, options: Options, environment: Environment) -> str:
     """Make the two equal, and return what that did."""
     done = steps.sync(source, target, (), replace(options, scan=True), environment)
-    conflicts = f", with {len(done.conflicts)} conflicts" if done.conflicts else ""
-    return f"synced: {done.pulled} values came to {source.name}, {done.pushed} to {target.name}{conflicts}"
+    told = f"synced: {done.pulled} values came to {source.name}, {done.pushed} to {target.name}"
+    keys = sorted(conflict.key for conflict in done.conflicts)
+    return f"{told}; these keys were conflicts: {first_of(keys)}" if keys else told
