@@ -335,3 +335,29 @@ def test_a_forged_generation_is_found_and_mended() -> None:
     assert [finding.wrong for finding in found.mended] == ["has a generation that no manifest ever reached"]
     assert kvsync.sync(one, other, scan=True, environment=clock.environment).conflicts == []
     assert kvsync.status(one).generation < 10
+
+
+def test_a_delete_that_only_the_lost_log_knew_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compaction, "INLINE_BYTES_MAX", 200)
+    one, other, clock = lost_values()
+    kvsync.commit(one, [kvsync.Delete("k0")], environment=clock.environment)
+    for name in [name for name in one if name.startswith(".kvsync/segment/")]:
+        del one[name]
+    one[".kvsync/manifest"] = one[".kvsync/manifest"][:40]
+    notes = kvsync.verify(one, repair=True, environment=clock.environment).notes
+    assert any("what became of it is not known any more" in note and "'k0'" in note for note in notes)
+    assert any("a delete that only the old log knew" in note for note in notes)
+    kvsync.sync(one, other, scan=True, environment=clock.environment)
+    assert plain(one) == plain(other) == VALUES
+
+
+def test_damaged_segments_beside_a_missing_manifest_are_copied() -> None:
+    one, _, clock = lost_values()
+    name = "segment/0000000000000001-abc"
+    one[f".kvsync/{name}"] = b"nonsense"
+    del one[".kvsync/manifest"]
+    assert kvsync.verify(one, repair=True, environment=clock.environment).intact
+    assert [data for path, data in one.items() if path.startswith(".kvsync/damaged/") and path.endswith(name)] == [
+        b"nonsense"
+    ]
+    assert f".kvsync/{name}" not in one
