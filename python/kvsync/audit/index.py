@@ -98,14 +98,6 @@ class Index:
         """Return the findings that are mended in one of these ways."""
         return [finding for finding in self.findings if finding.mend in kinds]
 
-    @property
-    def listed(self) -> set[str]:
-        """The names of the objects that the manifest lists or remembers."""
-        if self.manifest is None:
-            return set()
-        entries, intents, garbage = self.manifest.segments, self.manifest.intents, self.manifest.garbage
-        return {*(entry.name for entry in entries), *(intent.name for intent in intents), *garbage}
-
 
 def look(storage: Storage, lease: Lease | None = None) -> Index:
     """Read all of an index; whoever holds its `lease` knows that nobody else writes it meanwhile.
