@@ -30,6 +30,10 @@ class Disk(Protocol):
     hold. `put_back` is called only while nothing is open.
     """
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether an application may write now: no transaction keeps it out."""
+
     def open(self) -> Storage:
         """Open the storage; the simulator closes it."""
 
@@ -55,6 +59,10 @@ class DictDisk:
 
     def __init__(self, directory: str = "") -> None:  # noqa: ARG002 - it keeps nothing in files
         self.data: dict[str, bytes] = {}
+
+    @property
+    def is_writable(self) -> bool:
+        return True
 
     def open(self) -> Storage:
         return MappingStorage(self.data)
@@ -103,6 +111,10 @@ class DatabaseDisk(DictDisk):
         super().__init__(directory)
         self.committed: dict[str, bytes] | None = None
 
+    @property
+    def is_writable(self) -> bool:
+        return self.committed is None
+
     def open(self) -> Storage:
         return _TransactionalStorage(self)
 
@@ -133,6 +145,10 @@ class _FileDisk:
     """A disk that is a path: what a URL names there is opened for each use."""
 
     url: str
+
+    @property
+    def is_writable(self) -> bool:
+        return True
 
     def open(self) -> Storage:
         return open_storage(self.url)[0]

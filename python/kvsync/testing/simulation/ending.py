@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.testing.simulation.events import Sync
-from kvsync.testing.simulation.playing import meet
+from kvsync.testing.simulation.running import heading, meet
 from kvsync.testing.simulation.world import BrokenPromiseError
 
 if TYPE_CHECKING:
@@ -48,9 +48,11 @@ def _meet(world: World, edge: tuple[int, int], *, scan: bool = True) -> SyncResu
     world.meetings += 1
     event = Sync(1_000_000 + world.meetings, 1.0, *edge, scan=scan)
     world.pass_time(event.after)
+    world.tell(event, heading(world, event))
     result, told = meet(world, event)
-    if result is None or _moved(result):
-        world.tell(event, told)
+    world.tell(event, told)
+    if result is not None and not _moved(result):
+        del world.lines[event.number]
     # A run that finds damage removes the index; the next one goes on.
     if result is None:
         result, told = meet(world, event)

@@ -29,6 +29,7 @@ __all__ = [
     "TakenMeanwhile",
     "Way",
     "Write",
+    "WrittenMeanwhile",
     "Wrote",
 ]
 
@@ -74,6 +75,14 @@ class TakenMeanwhile(NamedTuple):
     of_target: bool
 
 
+class WrittenMeanwhile(NamedTuple):
+    """A write behind kvsync's back into one side, just before an operation of a run."""
+
+    operation: int
+    of_target: bool
+    wrote: Wrote
+
+
 @dataclass(frozen=True)
 class Event:
     """What all events have: a number that is its own for good, and the seconds that pass before it."""
@@ -112,6 +121,7 @@ class Sync(Event):
     guard: Literal["none", "check"] = "none"
     crash: Crash | None = None
     backup: TakenMeanwhile | None = None
+    meanwhile: tuple[WrittenMeanwhile, ...] = ()
 
 
 @dataclass(frozen=True)

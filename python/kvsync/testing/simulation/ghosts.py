@@ -117,6 +117,10 @@ class Ghosts:
                 todo += self.parents[number]
         return seen
 
+    def made_from(self, head: frozenset[int]) -> set[int]:
+        """Return the writes that were made from just this head."""
+        return {number for number, parents in self.parents.items() if head and parents == head}
+
     def destroyed(self, held: set[int]) -> None:
         """Excuse what only a destroyed disk held; what a backup brought back is due again. `held` is on some disk."""
         self.due &= self.past(held | self.told)

@@ -26,6 +26,7 @@ from kvsync.testing.simulation.events import (
     TakenMeanwhile,
     Way,
     Write,
+    WrittenMeanwhile,
     Wrote,
 )
 
@@ -164,7 +165,8 @@ class _Dealer:
         guard: Literal["none", "check"] = "check" if self.is_edited or self.chance.random() < 0.1 else "none"
         given = self._wrote(self.chance.choice((1, 2))) if self.chance.random() < 0.15 else ()
         policy, crash, backup = self.chance.choice(self.policies), self._crash(), self._taken_meanwhile(source, target)
-        self._add(lambda n: Sync(n, after, source, target, given, policy, scan, guard, crash, backup))
+        meanwhile = self._written_meanwhile({wrote.key for wrote in given})
+        self._add(lambda n: Sync(n, after, source, target, given, policy, scan, guard, crash, backup, meanwhile))
         if crash is not None and not crash.ends:
             self._land(len(self.events), source, target)
 
@@ -174,6 +176,15 @@ class _Dealer:
         of_target = self.chance.random() < 0.5
         self.backups.append((len(self.events) + 1, target if of_target else source))
         return TakenMeanwhile(self.chance.randrange(1, 30), of_target)
+
+    def _written_meanwhile(self, given: set[str]) -> tuple[WrittenMeanwhile, ...]:
+        """Return writes during a run, to keys that it is not given: what its caller says replaces what is there."""
+        if not self.is_edited or self.chance.random() > 0.2:
+            return ()
+        writes = [wrote for wrote in self._wrote(self.chance.choice((1, 2))) if wrote.key not in given]
+        operations = sorted(self.chance.randrange(1, 40) for _ in writes)
+        sides = [self.chance.random() < 0.5 for _ in writes]
+        return tuple(map(WrittenMeanwhile, operations, sides, writes))
 
     def _land(self, run: int, source: int, target: int) -> None:
         """Let a write that was cut off land after somebody else's event; a run that scans then finds it soon."""

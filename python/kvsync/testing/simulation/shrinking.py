@@ -71,7 +71,15 @@ def _simpler(event: Event) -> Iterator[Event]:
     """Yield simpler events of the same kind."""
     plain: dict[str, Any] = {}
     if isinstance(event, Sync):
-        plain = {"given": (), "crash": None, "backup": None, "conflict": "latest", "scan": False, "guard": "none"}
+        plain = {
+            "given": (),
+            "crash": None,
+            "backup": None,
+            "meanwhile": (),
+            "conflict": "latest",
+            "scan": False,
+            "guard": "none",
+        }
         fewer = "given", event.given
     elif isinstance(event, Write):
         plain = {"crash": None}

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["take_down", "take_down_kept"]
 
 
-def take_down(world: World, result: SyncResult, source: Heads, target: Heads) -> str:
-    """Note what a run told; return it in words. `source` and `target` are what the sides held before.
+def take_down(world: World, result: SyncResult, source: Heads, target: Heads, rewritten: set[str]) -> str:
+    """Note what a run told; return it in words.
+
+    `source` and `target` are what the sides held before. What was at the keys that were `rewritten` by applications
+    during the run need not be kept: it was replaced by somebody who saw it.
 
     Raises:
         BrokenPromiseError: a losing value was not kept.
     """
     words = [f"{result.pushed} pushed, {result.pulled} pulled"]
-    words += [_conflict(world, conflict, source, target) for conflict in result.conflicts]
+    words += [_conflict(world, conflict, source, target, rewritten) for conflict in result.conflicts]
     for missing in result.missing:
         world.count("told missing")
         words.append(f"{missing.key} is missing in the {missing.side}")
@@ -54,7 +57,7 @@ def take_down_kept(world: World, places: Sequence[Place]) -> None:
             world.ghosts.told |= {number for number in head if world.ghosts.writes[number].deletes}
 
 
-def _conflict(world: World, conflict: Conflict, source: Heads, target: Heads) -> str:
+def _conflict(world: World, conflict: Conflict, source: Heads, target: Heads, rewritten: set[str]) -> str:
     world.count("conflicts")
     ghosts = world.ghosts
     sides = {
@@ -67,7 +70,8 @@ def _conflict(world: World, conflict: Conflict, source: Heads, target: Heads) ->
     for side in losers:
         ghosts.told |= sides[side]
         held = source if side == "source" else target
-        _check_kept(ghosts, conflict, sides[side], held.get(conflict.key, NOTHING))
+        if conflict.key not in rewritten:
+            _check_kept(ghosts, conflict, sides[side], held.get(conflict.key, NOTHING))
     won = names(ghosts, sides[conflict.winner]) if conflict.winner in sides else "a new value"
     lost = ", ".join(names(ghosts, sides[side]) for side in losers)
     return f"conflict at {conflict.key}: {won} wins, {lost} loses"
@@ -77,7 +81,8 @@ def _written(ghosts: Ghosts, change: Change, held: frozenset[int]) -> frozenset[
     """Return the writes that a logged change stands for."""
     if not change.deletes:
         return frozenset({ghosts.of_digest[change.digest]})
-    return frozenset(number for number in held if ghosts.writes[number].deletes)
+    deletes = frozenset(number for number in held if ghosts.writes[number].deletes)
+    return deletes or frozenset(number for number in ghosts.made_from(held) if ghosts.writes[number].deletes)
 
 
 def _check_kept(ghosts: Ghosts, conflict: Conflict, loser: frozenset[int], held: frozenset[int]) -> None:

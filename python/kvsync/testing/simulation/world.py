@@ -165,16 +165,16 @@ class World:
 
     # What the storages hold
 
-    def observe(self, places: Sequence[Place], *, finished: bool, scanned: bool = False) -> None:
-        """Look at what places hold after a run over one of them or two.
+    def observe(
+        self, places: Sequence[Place], known: Sequence[Heads] = (), *, finished: bool, scanned: bool = False
+    ) -> None:
+        """Look at what places hold after a run over one of them, or two; `known` is what kvsync knew of those before.
 
         A run that `finished` and `scanned` saw what was written behind its back. What one that failed wrote may be as
         unknown to the next one.
         """
-        holdings = [place.holding for place in places]
-        before = [holding.heads for holding in holdings]
-        known = before if scanned else [holding.known for holding in holdings]
-        partners = known[::-1] if len(places) == 2 else [{}]
+        before = [place.holding.heads for place in places]
+        partners = known[::-1] if known else [{}]
         for place, own, partner in zip(places, before, partners, strict=True):
             place.holding.heads = self.heads_of(place.disk.values(), own, partner, finished=finished)
             if not finished:

@@ -1,0 +1,141 @@
+"""Runs of kvsync in a world: with faults, with backups taken and values written in the middle of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import kvsync
+from kvsync.errors import ConflictError, IndexDamagedError, KvsyncError
+from kvsync.testing.faults import FaultError, Killed
+from kvsync.testing.simulation.damage import forget_index
+from kvsync.testing.simulation.events import Sync
+from kvsync.testing.simulation.telling import take_down, take_down_kept
+from kvsync.testing.simulation.wire import fault_of
+from kvsync.testing.simulation.world import WAIT_SECONDS, BrokenPromiseError
+from kvsync.testing.simulation.writing import change_of, in_words, settle_given, try_given, write_unlogged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from kvsync.result import SyncResult
+    from kvsync.testing.simulation.events import Crash, Event
+    from kvsync.testing.simulation.ghosts import Heads
+    from kvsync.testing.simulation.wire import Wire
+    from kvsync.testing.simulation.world import Place, World
+
+__all__ = ["heading", "meet", "run"]
+
+
+def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
+    """Sync two places; return the result, if the run came to its end, and what happened in words."""
+    source, target = world.places[event.source], world.places[event.target]
+    if source.was_damaged or target.was_damaged:
+        # The index may know less than is there, and only a scan looks.
+        event = replace(event, scan=True)
+    before = try_given(world, source, event.given)
+    held = dict(source.holding.heads), dict(target.holding.heads)
+    known = held if event.scan else (source.holding.known, target.holding.known)
+
+    def call(wires: Sequence[Wire], **options: Any) -> Any:
+        changes = [change_of(wrote) for wrote in event.given]
+        scans: dict[str, Any] = {"scan": True, "max_delete": "100%"} if event.scan else {"guard": event.guard}
+        one, other = wires
+        return kvsync.sync(one, other, changes, conflict=event.conflict, max_drift_seconds=1e9, **scans, **options)
+
+    result, ending = run(world, event, [source, target], event.crash, call)
+    settle_given(world, source, event.given, before, [source, target], finished=result is not None)
+    if result is not None:
+        ending = f": {take_down(world, result, *held, {each.wrote.key for each in event.meanwhile})}"
+    else:
+        take_down_kept(world, [source, target])
+    world.observe([source, target], known, finished=result is not None, scanned=event.scan)
+    _hide_meanwhile(world, event, known)
+    return result, heading(world, event) + ending
+
+
+def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads]) -> None:
+    """Note that nobody knows whether a run saw what was written during it."""
+    for each in event.meanwhile:
+        number, key = each.wrote.number, each.wrote.key
+        if number in world.ghosts.parents:
+            holding = world.places[event.target if each.of_target else event.source].holding
+            holding.doubtful.add(key)
+            if number in holding.at(key):
+                holding.hide(key, world.ghosts.parents[number])
+                world.ghosts.learn_unseen(holding.unseen, known[0] if each.of_target else known[1])
+
+
+def heading(world: World, event: Sync) -> str:
+    """Return what is to happen in a run, in words."""
+    words: list[str] = [event.conflict] if event.conflict != "latest" else []
+    words += ["scan"] if event.scan else []
+    words += ["guard"] if event.guard == "check" else []
+    words += [in_words(wrote) for wrote in event.given]
+    for each in event.meanwhile:
+        side = event.target if each.of_target else event.source
+        words.append(
+            f"before operation {each.operation}, {world.places[side].name}: {in_words(each.wrote)} (not logged)"
+        )
+    if event.backup is not None:
+        side = event.target if event.backup.of_target else event.source
+        words.append(f"{world.places[side].name} is backed up before operation {event.backup.operation}")
+    names = f"sync {world.places[event.source].name} -> {world.places[event.target].name}"
+    return names + (f" ({', '.join(words)})" if words else "")
+
+
+def run(
+    world: World, event: Event, places: Sequence[Place], crash: Crash | None, call: Callable[..., Any]
+) -> tuple[Any, str]:
+    """Make a call over some places; return its outcome, None if it failed, and how it ended if so."""
+    fault = fault_of(crash)
+    if isinstance(event, Sync) and (event.backup or event.meanwhile):
+        fault.before = _meddler(world, event, places)
+    environment = world.environment(places[0], event.number)
+    with world.wires(places, fault) as wires:
+        try:
+            outcome = call(wires, wait_seconds=WAIT_SECONDS, environment=environment)
+        except Killed:
+            world.count("crashes")
+            world.give_up(event.number, ends=crash is None or crash.ends, wires=wires)
+            how = "killed" if crash is None or crash.ends else "cut off"
+            return None, f"; it is {how} at operation {fault.count}"
+        except FaultError:
+            world.count("crashes")
+            return None, f"; it fails at operation {fault.count}"
+        except ConflictError as error:
+            return None, f": it refuses {len(error.conflicts)} conflicts"
+        except KvsyncError as error:
+            return None, _refused(world, places, error)
+    return (outcome if outcome is not None else True), ""
+
+
+def _refused(world: World, places: Sequence[Place], error: KvsyncError) -> str:
+    """Return how a run ended that found damage, after removing the damaged indexes.
+
+    Raises:
+        BrokenPromiseError: nothing was damaged.
+    """
+    damaged = [place for place in places if place.is_damaged]
+    if not damaged:
+        name = type(error).__name__
+        raise BrokenPromiseError(name, f"{name}: {error}") from error
+    world.count("damage found")
+    for place in damaged if isinstance(error, IndexDamagedError) else ():
+        forget_index(world, place)
+    return f": {type(error).__name__}: {error}"
+
+
+def _meddler(world: World, event: Sync, places: Sequence[Place]) -> Callable[[int], None]:
+    """Return what happens before each operation of a run: a backup is taken, an application writes."""
+
+    def meddle(operation: int) -> None:
+        for of_target in (False, True):
+            at, partner = places[::-1] if of_target else places
+            if event.backup is not None and event.backup[:2] == (operation, of_target):
+                world.back_up(event, at, partner)
+            if at.disk.is_writable:
+                writes = [each.wrote for each in event.meanwhile if each[:2] == (operation, of_target)]
+                write_unlogged(world, at, writes, partner)
+
+    return meddle
