@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import kvsync
 from kvsync.testing import FAULT_MODES, Fault
-from world import WAIT, ValueFault, World
+from kvsync.testing.simulation.machines import WAIT_SECONDS
+from kvsync.testing.simulation.wire import ValueFault
+from world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +146,7 @@ def meddle(world: World, where: tuple[Replicated, ...], often: float, _operation
 def compact(world: World, at: Replicated, fault: Fault) -> None:
     environment = world.environment(at)
     with world.survives(fault, environment):
-        kvsync.compact(at.wire(fault), wait_seconds=WAIT, environment=environment)
+        kvsync.compact(at.wire(fault), wait_seconds=WAIT_SECONDS, environment=environment)
     world.check(at)
 
 

@@ -16,31 +16,27 @@ from typing import TYPE_CHECKING, Any
 
 import kvsync
 from kvsync import Delete, Put
-from kvsync.environment import Environment
 from kvsync.expiry import may_be_gone
 from kvsync.index.manifest import Manifest
 from kvsync.lease import LeaseState
 from kvsync.native import digest_values
-from kvsync.process import Presence, Process
+from kvsync.process import Process
 from kvsync.replica.points import is_branch
 from kvsync.run.holder import read_lease
 from kvsync.storages.contract import Support
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import Fault, FaultError, FaultyStorage, Killed
+from kvsync.testing.simulation.machines import LATE_SECONDS, START, WAIT_SECONDS, environment_on
 from watch import MANIFEST, Log, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kvsync.environment import Environment
     from kvsync.storages.contract import Storage
     from kvsync.types import Change, Conflict
 
-START = 1_700_000_000.0
 RESERVED = ".kvsync/"
-LATE = 600.0
-"""Virtual seconds after which a write that was cut off does not land any more."""
-WAIT = 200.0
-"""Virtual seconds: longer than a lease's life, so that a dead holder with a fast clock is seen to be dead."""
 
 
 class Wire(FaultyStorage):
@@ -96,23 +92,6 @@ class Wire(FaultyStorage):
             assert Manifest.decode(data, self.name).generation == was + 1
             assert self.inner.load("lease") is not None
         return version
-
-
-@dataclass
-class ValueFault(Fault):
-    """A fault at one of the values that a run writes or deletes.
-
-    left: how many are left, with that one.
-    """
-
-    left: int = 1
-
-    def call(self, method: str, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if method in {"write", "delete"}:
-            self.left -= 1
-            if self.left == 0:
-                self.at = self.count + 1
-        return super().call(method, operation, *args, **kwargs)
 
 
 class TransactionalWire(Wire):
@@ -301,19 +280,13 @@ class World:
         """Return where a run on the machine of a replica gets time and randomness from, and what it sees of others."""
         self.runs += 1
         process = Process(f"machine {at.number}", self.runs, 0)
-
-        def presence(other: Process) -> Presence:
-            if other.machine != process.machine:
-                return Presence.ELSEWHERE
-            return Presence.GONE if other.pid in self.dead else Presence.RUNNING
-
-        return Environment(
+        return environment_on(
+            process,
             clock=lambda: self.now + at.skew,
             monotonic=lambda: self.now,
             sleep=self.pass_time,
-            random=self.random,
-            process=lambda: process,
-            presence=presence,
+            chance=self.random,
+            has_ended=lambda other: other.pid in self.dead,
         )
 
     def pass_time(self, seconds: float) -> None:
@@ -386,7 +359,7 @@ class World:
         environment = self.environment(at)
         with self.survives(fault, environment):
             wire = at.wire(fault or Fault(), at.unsaid)
-            kvsync.commit(wire, at.unsaid, wait_seconds=WAIT, environment=environment)
+            kvsync.commit(wire, at.unsaid, wait_seconds=WAIT_SECONDS, environment=environment)
             at.unsaid = []
             at.failed = False
         self.check(at)
@@ -412,7 +385,7 @@ class World:
         environment = self.environment(one)
         lacking = one.log().held.keys() | other.log().held.keys()
         with self.survives(fault, environment):
-            options = {"wait_seconds": WAIT, "environment": environment, **options}
+            options = {"wait_seconds": WAIT_SECONDS, "environment": environment, **options}
             source = one.wire(fault, options.get("changes", ()))
             result = kvsync.sync(source, other.wire(fault), **options)
         self.check(one)
@@ -455,7 +428,7 @@ class World:
     def land(self) -> list[Replicated]:
         """Let the writes that were cut off land, unless it is too late; return where."""
         landing, self.landing = self.landing, []
-        recent = [(replica, write) for cut_off, replica, write in landing if self.now - cut_off <= LATE]
+        recent = [(replica, write) for cut_off, replica, write in landing if self.now - cut_off <= LATE_SECONDS]
         for _, write in recent:
             write()
         return [replica for replica, _ in recent]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.testing.simulation.events import Sync
 from kvsync.testing.simulation.running import heading, meet
+from kvsync.testing.simulation.telling import names
 from kvsync.testing.simulation.world import BrokenPromiseError
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["end"]
 
 WRITES = frozenset({"write", "delete", "store", "remove"})
+KEPT = "30d"
+"""A `tombstone_grace` that no history outlasts."""
 LONG_SECONDS = 10_000.0
 """After that no lease is held, and no write lands any more."""
 
@@ -83,19 +86,37 @@ def _shown(value: bytes | None) -> str:
 
 
 def _check_nothing_lost(world: World) -> None:
-    lost = world.ghosts.lost(world.held())
+    held = world.held()
+    if world.history.grace != KEPT:
+        # A delete that was collected is held by nobody, and may be beaten by a put that never knew it. What it removed
+        # must not come back.
+        deletes = {number for number in world.ghosts.real if world.ghosts.writes[number].deletes}
+        _check_none_revived(world, deletes)
+        held |= deletes
+    lost = world.ghosts.lost(held)
     if not lost:
         return
     number = min(lost, key=lambda number: (world.ghosts.writes[number].deletes, number))
     wrote = world.ghosts.writes[number]
     head = world.places[0].holding.heads.get(wrote.key, frozenset())
-    final = "/".join(world.ghosts.writes[n].name for n in sorted(head)) or "nothing"
+    final = names(world.ghosts, head)
     if not wrote.deletes:
         text = f"{wrote.name} of {wrote.key} is lost: {final} is there in the end, no conflict was told, nothing kept"
         raise BrokenPromiseError("lost write", text)
     came_back = bool(head & world.ghosts.past([number]))
     text = f"{wrote.name} deleted {wrote.key}, and {final} is there in the end, and nobody was told"
     raise BrokenPromiseError("revived value" if came_back else "lost delete", text)
+
+
+def _check_none_revived(world: World, deletes: set[int]) -> None:
+    """Make sure that no value is there of which a delete that was not told removed it."""
+    for key, head in world.places[0].holding.heads.items():
+        for number in (deletes & world.ghosts.due) - world.ghosts.told:
+            wrote = world.ghosts.writes[number]
+            is_removed = head and not world.ghosts.deleted(head) and head <= world.ghosts.past([number])
+            if wrote.key == key and is_removed:
+                text = f"{wrote.name} deleted {key}, and {names(world.ghosts, head)} is there, and nobody was told"
+                raise BrokenPromiseError("revived value", text)
 
 
 def _check_quiet(world: World) -> None:

@@ -10,9 +10,10 @@ from kvsync.errors import ConflictError, IndexDamagedError, KvsyncError
 from kvsync.testing.faults import FaultError, Killed
 from kvsync.testing.simulation.damage import forget_index
 from kvsync.testing.simulation.events import Sync
+from kvsync.testing.simulation.machines import WAIT_SECONDS
 from kvsync.testing.simulation.telling import take_down, take_down_kept
 from kvsync.testing.simulation.wire import fault_of
-from kvsync.testing.simulation.world import WAIT_SECONDS, BrokenPromiseError
+from kvsync.testing.simulation.world import BrokenPromiseError
 from kvsync.testing.simulation.writing import change_of, in_words, settle_given, try_given, write_unlogged
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
     def call(wires: Sequence[Wire], **options: Any) -> Any:
         changes = [change_of(wrote) for wrote in event.given]
         scans: dict[str, Any] = {"scan": True, "max_delete": "100%"} if event.scan else {"guard": event.guard}
+        limits: dict[str, Any] = {"max_drift_seconds": 1e9, "tombstone_grace": world.history.grace}
         one, other = wires
-        return kvsync.sync(one, other, changes, conflict=event.conflict, max_drift_seconds=1e9, **scans, **options)
+        return kvsync.sync(one, other, changes, conflict=event.conflict, **limits, **scans, **options)
 
     result, ending = run(world, event, [source, target], event.crash, call)
     settle_given(world, source, event.given, before, [source, target], finished=result is not None)

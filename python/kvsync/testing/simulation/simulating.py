@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import tempfile
 import warnings
 from collections import Counter
@@ -93,10 +95,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Simulator:
-    """Plays the histories of a setting; `disks` makes the storages of each kind."""
+    """Plays the histories of a setting; `disks` makes the storages of each kind, in files below `directory` if any."""
 
     setting: Setting
     disks: dict[str, MakeDisk]
+    directory: str
 
     def play(self, seed: int, report: Report, *, tells: bool = True) -> Failure | None:
         """Play the history of a seed; count what happened, and return how it failed. `tells`: with its shrunk story."""
@@ -113,16 +116,19 @@ class Simulator:
 
     def attempt(self, history: History) -> tuple[World, BrokenPromiseError | None]:
         """Play a history; return its world and the promise that it broke."""
-        with tempfile.TemporaryDirectory(prefix="kvsync-simulation-") as directory:
-            world = World.of(history, self.disks, directory)
-            try:
-                for event in history.events:
-                    play(world, event)
-                world.tell_ending()
-                end(world)
-            except BrokenPromiseError as error:
-                return world, error
-            return world, None
+        directory = os.path.join(self.directory, "history")
+        world = World.of(history, self.disks, directory)
+        try:
+            for event in history.events:
+                play(world, event)
+            world.tell_ending()
+            end(world)
+        except BrokenPromiseError as error:
+            return world, error
+        finally:
+            # Most disks have made nothing there.
+            shutil.rmtree(directory, ignore_errors=True)
+        return world, None
 
     def story(self, history: History, kind: str) -> str:
         """Shrink a history that breaks a promise; return what happens in it, line by line."""
@@ -167,10 +173,10 @@ def simulate(
     5
     """
     disks = dict(_named(storage) for storage in storages)
-    simulator = Simulator(Setting(tuple(disks), frozenset(hazards), tuple(policies)), disks)
     report = Report()
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory(prefix="kvsync-simulation-") as directory, warnings.catch_warnings():
         warnings.simplefilter("ignore", KvsyncWarning)
+        simulator = Simulator(Setting(tuple(disks), frozenset(hazards), tuple(policies)), disks, directory)
         for number in range(seed, seed + histories):
             failure = simulator.play(number, report, tells=raises)
             if failure is not None and raises:

@@ -8,28 +8,24 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kvsync.environment import Environment
-from kvsync.process import Presence, Process
+from kvsync.process import Process
 from kvsync.testing.simulation.ghosts import NOTHING, Ghosts, Holding
+from kvsync.testing.simulation.machines import LATE_SECONDS, START, environment_on
 from kvsync.testing.simulation.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kvsync.environment import Environment
     from kvsync.testing.faults import Fault
     from kvsync.testing.simulation.disks import Disk, MakeDisk
     from kvsync.testing.simulation.events import Event, History
     from kvsync.testing.simulation.ghosts import Heads
     from kvsync.testing.simulation.wire import CutOff
 
-__all__ = ["NAMES", "WAIT_SECONDS", "Backup", "BrokenPromiseError", "Place", "World"]
+__all__ = ["NAMES", "Backup", "BrokenPromiseError", "Place", "World"]
 
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
-START = 1_700_000_000.0
-WAIT_SECONDS = 200.0
-"""Longer than a lease's life, so that a dead holder with a fast clock is seen to be dead."""
-LATE_SECONDS = 600.0
-"""A write that was cut off does not land after that."""
 
 
 class BrokenPromiseError(AssertionError):
@@ -135,19 +131,13 @@ class World:
     def environment(self, at: Place, run: int) -> Environment:
         """Return where a run on the machine of a place gets time and randomness from, and what it sees of others."""
         process = Process(f"machine {at.number}", run + 1, 0)
-
-        def presence(other: Process) -> Presence:
-            if other.machine != process.machine:
-                return Presence.ELSEWHERE
-            return Presence.RUNNING if other.pid - 1 in self.alive or other == process else Presence.GONE
-
-        return Environment(
+        return environment_on(
+            process,
             clock=lambda: self.now + at.skew,
             monotonic=lambda: self.now,
             sleep=self.pass_time,
-            random=random.Random(self.history.seed << 20 ^ run),  # noqa: S311 - repeatable on purpose
-            process=lambda: process,
-            presence=presence,
+            chance=random.Random(self.history.seed << 20 ^ run),  # noqa: S311 - repeatable on purpose
+            has_ended=lambda other: other != process and other.pid - 1 not in self.alive,
         )
 
     def pass_time(self, seconds: float) -> None:
