@@ -20,7 +20,8 @@ from kvsync.expiry import may_be_gone
 from kvsync.index.manifest import Manifest, RememberedIntent
 from kvsync.index.objects import INVENTORY
 from kvsync.native import INEXACT, Inventory, Segment
-from kvsync.replica.log import LATE_WRITE_SECONDS, Log
+from kvsync.replica.intents import LATE_WRITE_SECONDS
+from kvsync.replica.log import Log
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.side import Side
 from kvsync.types import ANY, Change
@@ -70,11 +71,12 @@ def rebuild(index: Index, held: Held, lease: Lease, environment: Environment) ->
     kept, dropped = _fitting(segments, newest, held, environment.now_ms())
     kept += _in_place_of_missing(index, {change.key for change in kept}, held)
     log = _new_log(index, newest.stamp_max, lease, environment)
-    side = Side("source", index.storage, log, log.manifest.replica, lease)
+    side = Side("source", index.storage, log, lease)
     own = Segment.from_rows(list(_renamed(kept, side.origin)))
     with transaction(side):
         ensure_leased(side)
-        log.write(side.origin, own, log.manifest.knowledge.commit(own, replica=side.origin))
+        mark = environment.mark()
+        log.write(own, log.manifest.knowledge.commit(own, replica=side.origin, mark=mark))
         _remove_old(index, log)
     told = {change.key for change in kept}
     vanished = [key for key in _vanished(index, held) if key not in told and key not in dropped]

@@ -163,7 +163,7 @@ def _mark_missing(storage: Storage, changes: Sequence[Change], lease: Lease, env
     missing.sort(key=lambda entry: entry.change.key)
     lease.keep()
     nothing = Segment.from_rows([])
-    log.write(log.manifest.replica, nothing, log.manifest.knowledge._replace(missing=tuple(missing)))
+    log.write(nothing, log.manifest.knowledge._replace(missing=tuple(missing)))
 
 
 def _told(written: set[str], lost: Lost, other: Storage) -> Iterator[str]:
