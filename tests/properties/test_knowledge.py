@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from kvsync.native import TOMBSTONE, Cover, Segment, digest_values
+from kvsync.native import TOMBSTONE, Segment, digest_values
+from kvsync.replica.history import Rename, VectorException
 from kvsync.replica.knowledge import Knowledge, Missing
+from kvsync.replica.points import Point
 from kvsync.types import Change
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 COUNT = 3
 KEYS = "abc"
 REPLICAS = st.integers(0, COUNT - 1)
+MARKS = st.integers(0, 2**64 - 1)
 Dot = tuple[int, int]
 
 
@@ -64,8 +67,9 @@ class Replicas(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.models = [Model(number) for number in range(COUNT)]
-        self.values = [Knowledge(Cover()) for _ in range(COUNT)]
+        self.values = [Knowledge() for _ in range(COUNT)]
         self.changes: dict[Dot, Change] = {}
+        self.points: list[list[Point]] = [[] for _ in range(COUNT)]
         self.clock = 0
 
     def change(self, number: int, key: str, content: int) -> Change:
@@ -76,23 +80,53 @@ class Replicas(RuleBasedStateMachine):
         self.changes[change.dot] = change
         return change
 
-    @rule(number=REPLICAS, keys=st.sets(st.sampled_from(KEYS), min_size=1), content=st.integers(0, 2))
-    def commit(self, number: int, keys: set[str], content: int) -> None:
-        """Somebody changes keys of one replica."""
+    @rule(
+        number=REPLICAS,
+        keys=st.sets(st.sampled_from(KEYS), min_size=1),
+        content=st.integers(0, 2),
+        mark=MARKS,
+        crashes=st.booleans(),
+    )
+    def commit(self, *, number: int, keys: set[str], content: int, mark: int, crashes: bool) -> None:
+        """Somebody changes keys of one replica; if that run crashes, the next one adopts what it wrote."""
         local = [self.change(number, key, content) for key in sorted(keys)]
-        self.values[number] = self.values[number].commit(Segment.from_rows(local), replica=number + 1)
+        value = self.values[number]
+        if crashes:
+            self.values[number] = value.adopt(local, [], replica=number + 1, mark=mark)
+        else:
+            self.values[number] = value.commit(Segment.from_rows(local), replica=number + 1, mark=mark)
+        self.points[number].append(Point(len(self.points[number]) + 1, self.clock, mark))
         for change in local:
             self.models[number].log(change)
 
-    @rule(giver=REPLICAS, taker=REPLICAS, keys=st.sets(st.sampled_from(KEYS), min_size=1))
-    def crash(self, giver: int, taker: int, keys: set[str]) -> None:
-        """A run applies some changes, and dies before it writes the manifest; the next one adopts them."""
+    @rule(
+        giver=REPLICAS,
+        taker=REPLICAS,
+        keys=st.sets(st.sampled_from(KEYS), min_size=1),
+        mark=MARKS,
+        lands_late=st.booleans(),
+    )
+    def crash(self, *, giver: int, taker: int, keys: set[str], mark: int, lands_late: bool) -> None:
+        """A run applies some changes, and dies before it writes the manifest: recovery or a scan adopts them."""
         applied = [change for change in self.missed(giver, taker) if change.key in keys and self.holds(giver, change)]
         if giver == taker:
             return
-        self.values[taker] = self.values[taker].adopt(applied)
+        ahead = [VectorException(*change.dot, change.stamp, self.point_of(change)) for change in applied]
+        assert [self.values[giver].history.point_at(*change.dot) for change in applied] == [
+            span.point for span in ahead
+        ]
+        value = self.values[taker]
+        if lands_late:
+            local = Segment.from_rows(applied)
+            self.values[taker] = value.commit(local, applied, ahead, replica=taker + 1, mark=mark)
+        else:
+            self.values[taker] = value.adopt(applied, ahead, replica=taker + 1, mark=mark)
         for change in applied:
             self.models[taker].log(change)
+
+    def point_of(self, change: Change) -> Point:
+        """Return the write that logged a change where it was made: the least point that proves it."""
+        return next(point for point in self.points[change.origin - 1] if point.stamp >= change.stamp)
 
     @precondition(lambda self: self.clock)
     @rule(one=REPLICAS, two=REPLICAS, fails=st.sets(st.tuples(st.integers(0, 1), st.sampled_from(KEYS))))
@@ -115,7 +149,7 @@ class Replicas(RuleBasedStateMachine):
         expected = [self.expected(numbers[i], numbers[1 - i], received[i]) for i in range(2)]
         assert [set(some) for some in lists] == [unreconciled for unreconciled, _ in expected]
         assert [set(some) for some in backfills] == [backfill for _, backfill in expected]
-        cover = before[0].cover.union(before[1].cover)
+        history = before[0].history.merged(before[1].history)
         known = self.models[one].known | self.models[two].known
         for i, number in enumerate(numbers):
             applied = [*received[i], *backfills[i]]
@@ -125,7 +159,7 @@ class Replicas(RuleBasedStateMachine):
             entries = [Missing(change, "failed", self.held(number, change.key)) for change in failed]
             unreconciled = [*lists[i], *learnt[i]]
             backfilled = Segment.from_rows(backfills[i])
-            self.values[number] = before[i].receive(cover, (segments[i], backfilled), entries, unreconciled)
+            self.values[number] = before[i].receive(history, (segments[i], backfilled), entries, unreconciled)
             self.apply(number, applied, entries, unreconciled, known)
 
     def expected(self, taker: int, giver: int, received: list[Change]) -> tuple[set[Change], set[Change]]:
@@ -189,6 +223,18 @@ class Replicas(RuleBasedStateMachine):
                 assert value.has_reconciled(change) == model.has_reconciled(change)
 
     @invariant()
+    def every_change_that_is_known_is_proven(self) -> None:
+        """By the least point of its origin's whole history that reaches it, and in one place: none is ahead in vain."""
+        for value in self.values:
+            for change in self.changes.values():
+                known = value.cover.covers(*change.dot)
+                assert value.history.point_at(*change.dot) == (self.point_of(change) if known else None)
+            for origin, chain in value.history.chains.items():
+                assert chain == tuple(self.points[origin - 1][: len(chain)])
+            for span in value.history.exceptions:
+                assert span.first > value.history.reaches(span.origin)
+
+    @invariant()
     def lists_are_in_order(self) -> None:
         """A manifest that lists them is refused otherwise."""
         for value in self.values:
@@ -219,3 +265,29 @@ class Replicas(RuleBasedStateMachine):
 
 Replicas.TestCase.settings = settings(max_examples=400, stateful_step_count=30, deadline=None)
 TestReplicas = Replicas.TestCase
+
+
+CHANGES = st.builds(
+    Change,
+    st.sampled_from(KEYS),
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.just(0),
+    st.just(1),
+    st.just(b"d" * 32),
+    st.just(0),
+)
+RENAMES = st.builds(Rename, st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(4, 6))
+
+
+@given(st.lists(CHANGES, unique_by=lambda change: change.key), st.sets(CHANGES), st.lists(RENAMES, max_size=3))
+def test_names_follow_those_in_the_log(missing: list[Change], unreconciled: set[Change], renames: list[Rename]) -> None:
+    def named(change: Change) -> Change:
+        spans = [(rename.origin, rename.first, rename.last, rename.name) for rename in renames]
+        return Change._make(Segment.from_rows([change]).renamed(spans).rows(0, 1)[0])
+
+    entries = [Missing(change, "failed", b"h" * 32) for change in sorted(missing)]
+    after = Knowledge(missing=tuple(entries), unreconciled=tuple(sorted(unreconciled))).renamed(renames)
+    assert after.missing == tuple(entry._replace(change=named(entry.change)) for entry in entries)
+    names = {named(change) for change in unreconciled}
+    assert after.unreconciled == tuple(sorted(names, key=lambda change: (change.key, change.dot)))
