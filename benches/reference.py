@@ -444,6 +444,23 @@ def renamed(rows: Segment, spans: Sequence[tuple[int, int, int, int]]) -> Segmen
     return [(row[0], name(row[1], row[2]), *row[2:]) for row in rows]
 
 
+def passing(row: Row) -> bool:
+    """Tell whether a change leaves nothing some day: a delete, or a value that expires."""
+    return bool(row[3] & TOMBSTONE or row[6])
+
+
+def collected(
+    rows: Segment, limits: Mapping[int, int], expired_ms: int, keep: Sequence[str]
+) -> tuple[Segment, dict[int, int]]:
+    """Return the rows without deletes and expired values up to the limits, and the greatest stamp of what went."""
+    gone = [
+        row
+        for row in rows
+        if passing(row) and row[6] <= expired_ms and row[2] <= limits.get(row[1], -1) and row[0] not in keep
+    ]
+    return [row for row in rows if row not in gone], maxima(gone)
+
+
 def delta(a: Sequence[Segment], b: Sequence[Segment], cover_a: Cover, cover_b: Cover) -> Delta:
     """Return what each side misses; the newest change of a key is found before coverage is asked."""
     from_a = {row[0]: row for row in cover_b.uncovered(merge(a))}

@@ -263,6 +263,24 @@ def test_renamed_changes_have_another_origin_and_are_otherwise_the_same(
     assert _core.newest_digest([found]) == _core.newest_digest([native(rows)])
 
 
+@given(
+    some.small_segments,
+    st.dictionaries(some.small_origins, some.small_stamps),
+    st.integers(0, 3),
+    st.lists(some.small_keys, max_size=2),
+)
+def test_what_leaves_nothing_is_collected(
+    rows: reference.Segment, limits: dict[int, int], expired_ms: int, keep: list[str]
+) -> None:
+    found, floor = native(rows).collected(limits, expired_ms, keep)
+    assert (rows_of(found), floor) == reference.collected(rows, limits, expired_ms, keep)
+    assert _core.newest_digest([found]) == _core.newest_digest([native(rows)])
+    stamps: dict[int, set[int]] = {}
+    for row in filter(reference.passing, rows):
+        stamps.setdefault(row[1], set()).add(row[2])
+    assert native(rows).passing == {origin: min(some) for origin, some in sorted(stamps.items())}
+
+
 @given(some.segments, some.origins, st.integers(1, some.U64_MAX))
 def test_the_digest_tells_nothing_of_who_made_a_value_and_of_what_does_not_stay(
     rows: reference.Segment, origin: int, now: int

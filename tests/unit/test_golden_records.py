@@ -8,7 +8,7 @@ import pytest
 
 from kvsync.index.histories import unpack_note
 from kvsync.index.lost import LostValue
-from kvsync.index.manifest import Manifest, RememberedIntent
+from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.native import Segment, digest_values
 from kvsync.replica.peers import FORGOTTEN, REPLACED, Peer
@@ -29,7 +29,6 @@ def test_a_manifest(version: str) -> None:
     assert knowledge.missing[0].held == digest_values([b"older"])[0]
     assert [(change.key, change.origin) for change in knowledge.unreconciled] == [("b", 9)]
     assert manifest.intents == (RememberedIntent("segment/0000000000000002-0", 1_700_000_600_000),)
-    assert manifest.segments[0].inline is not None
     assert manifest.history.chains == {
         7: (FIRST, Point(3, STAMP + 9, 0)),
         9: (Point(4, STAMP, 5),),
@@ -41,7 +40,11 @@ def test_a_manifest(version: str) -> None:
     assert manifest.cover.exceptions == [(9, STAMP + 5, STAMP + 6)]
     assert manifest.peers == {9: Peer("folder:copy", STAMP + 2, {7: FIRST, 9: Point(4, STAMP, 5)})}
     assert manifest.gone == {5: REPLACED, 6: FORGOTTEN}
-    assert manifest.collected == {7: STAMP + 1}
+    assert (manifest.collected, manifest.collected_ms) == ({7: STAMP + 1}, 1_700_000_500_000)
+    (entry,) = manifest.segments
+    assert entry.inline is not None
+    assert entry == SegmentEntry.of(entry.name, Segment.decode(entry.inline, entry.name), entry.inline, inline=True)
+    assert (entry.length, entry.passing, entry.passing_length) == (5, ((7, STAMP + 2),), 2)
     assert manifest.inventory == b"fedcba9876543210"
     assert manifest.lease == b"0123456789abcdef0123456789abcdef"
     assert manifest.encode() == (GOLDEN / version / "manifest.bin").read_bytes()

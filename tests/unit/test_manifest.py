@@ -45,8 +45,8 @@ FULL = Manifest(
         (Change("other", 5, 12, 0, 3, b"e" * 32), Change("other", 6, 1, 1, 0, bytes(32))),
     ),
     segments=(
-        SegmentEntry.of("segment/0000000000000001-0", SEGMENT.maxima, 2, DATA, inline=True),
-        SegmentEntry.of("segment/0000000000000002-a", SEGMENT.maxima, 2, DATA, inline=False),
+        SegmentEntry.of("segment/0000000000000001-0", SEGMENT, DATA, inline=True),
+        SegmentEntry.of("segment/0000000000000002-a", SEGMENT, DATA, inline=False),
     ),
     peers={
         3: Peer("folder:a", 77, {1: Point(1, 5, 0), LAST: Point(4, 5, LAST)}),
@@ -54,6 +54,7 @@ FULL = Manifest(
     },
     gone={3: FORGOTTEN, 8: REPLACED},
     collected={1: 5, 5: 0},
+    collected_ms=1_700_000_000_001,
     intents=(RememberedIntent("segment/0000000000000003-0", 1_700_000_000_000),),
     garbage=("segment/0000000000000004-0", "segment/0000000000000005-0"),
     digest=b"0123456789abcdef",
@@ -103,6 +104,7 @@ FINE: dict[str, Callable[[Any], bool]] = {
     "generation": lambda _value: False,
     "nonce": lambda _value: False,
     "clock": lambda _value: False,
+    "collected_ms": lambda _value: False,
     "name": lambda _value: False,
     "digest": lambda value: value is None,
     "lease": lambda value: type(value) is bytes,
@@ -147,6 +149,8 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
         ("segments", (0, 3)),
         ("segments", (0, 4)),
         ("segments", (0, 5)),
+        ("segments", (0, 6)),
+        ("segments", (0, 7)),
         ("peers", (0, 0)),
         ("peers", (0, 1)),
         ("peers", (0, 2)),
@@ -190,7 +194,7 @@ def test_every_part_of_a_field_of_a_wrong_type_is_refused(field: str, path: tupl
     }
     if value == "text" and (text or field == "garbage"):
         pytest.skip("that is what belongs there")
-    if value is None and (field, path) == ("segments", (0, 5)):
+    if value is None and (field, path) == ("segments", (0, 7)):
         pytest.skip("a segment that lives elsewhere")
     body = body_of(FULL)
     place = body[field]
@@ -362,7 +366,7 @@ def test_missing_and_unreconciled_changes_ascend() -> None:
 def test_an_inline_segment_is_the_one_that_is_listed() -> None:
     body = body_of(FULL)
     entry = body["segments"][0]
-    for at, value in ((3, entry[3] + 1), (4, entry[4] ^ 1), (5, entry[5][:-1])):
+    for at, value in ((5, entry[5] + 1), (6, entry[6] ^ 1), (7, entry[7][:-1])):
         changed = [*entry[:at], value, *entry[at + 1 :]]
         with pytest.raises(kvsync.IndexDamagedError):
             decode(body | {"segments": [changed]})

@@ -160,8 +160,8 @@ fn manifest() -> Vec<u8> {
     let inline = segment("segment/0000000000000001-0", &small(), false);
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    // A map of 18: segments and inventories have fewer entries, so the writer knows only short maps.
-    out.0.extend([0xde, 0, 18]);
+    // A map of 19: segments and inventories have fewer entries, so the writer knows only short maps.
+    out.0.extend([0xde, 0, 19]);
     text(&mut out, "name", "manifest");
     number(&mut out, "replica", 7);
     number(&mut out, "generation", 3);
@@ -188,11 +188,14 @@ fn manifest() -> Vec<u8> {
     change(&mut out, "b", &[9, STAMP, 0, 3], b"two");
     out.str("segments").unwrap();
     out.array(1).unwrap();
-    out.array(6).unwrap();
+    out.array(8).unwrap();
     out.str("segment/0000000000000001-0").unwrap();
-    out.array(1).unwrap();
-    out.array(2).unwrap();
-    uints(&mut out, &[7, STAMP + 9, 5, inline.len() as u64]);
+    for (stamp, count) in [(STAMP + 9, 5), (STAMP + 2, 2)] {
+        out.array(1).unwrap();
+        out.array(2).unwrap();
+        uints(&mut out, &[7, stamp, count]);
+    }
+    out.uint(inline.len() as u64);
     out.uint(envelope::checksum(&inline).unwrap());
     out.bin(&inline).unwrap();
     out.str("peers").unwrap();
@@ -205,6 +208,7 @@ fn manifest() -> Vec<u8> {
         .unwrap();
     pairs(&mut out, "gone", &[(5, 1), (6, 2)]);
     pairs(&mut out, "collected", &[(7, STAMP + 1)]);
+    number(&mut out, "collected_ms", 1_700_000_500_000);
     out.str("intents").unwrap();
     out.array(1).unwrap();
     out.array(2).unwrap();

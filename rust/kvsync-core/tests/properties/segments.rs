@@ -6,7 +6,7 @@ use kvsync_core::{
     ArgumentFault, BatchLimits, Error, Kind, NO_DIGEST, NewValues, Newest, Positions, Row, Segment, Span, Staged,
     TOMBSTONE, View, Workers, digest, envelope,
 };
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use crate::model::{
@@ -93,6 +93,44 @@ proptest! {
         let none = built.view().renamed(&[]).unwrap();
         prop_assert_eq!(none.encode("s", false).unwrap(), built.encode("s", false).unwrap());
         prop_assert_eq!(digest::of_newest(renamed.view().iter()), digest::of_newest(built.view().iter()));
+    }
+
+    #[test]
+    fn what_leaves_nothing_is_collected_up_to_the_limits(
+        log in any_log(200),
+        limits in btree_map(0_u64..4, prop_oneof![0_u64..30, Just(u64::MAX)], 0..5),
+        expired_ms in prop_oneof![Just(0), 1_u64..400, Just(u64::MAX)],
+        kept in vec(any_key(), 0..6),
+    ) {
+        let built = segment(&log);
+        let model: Log = newest(&log).into_iter().collect();
+        let keep = kept.iter().map(String::as_bytes).collect();
+        let (rest, floor) = built.view().collected(&limits, expired_ms, &keep).unwrap();
+        let goes = |(key, change): &&(String, Change)| {
+            let nothing = change.flags & TOMBSTONE != 0 || (1..=expired_ms).contains(&change.expires);
+            nothing && limits.get(&change.origin).is_some_and(|limit| change.stamp <= *limit) && !kept.contains(key)
+        };
+        let left: Log = model.iter().filter(|change| !goes(change)).cloned().collect();
+        prop_assert_eq!(changes(rest.view()), left.clone());
+        prop_assert_eq!(rest.encode("s", false).unwrap(), segment(&left).encode("s", false).unwrap());
+        let mut greatest = BTreeMap::new();
+        for (_, change) in model.iter().filter(goes) {
+            let stamp = greatest.entry(change.origin).or_insert(change.stamp);
+            *stamp = change.stamp.max(*stamp);
+        }
+        prop_assert_eq!(floor, greatest);
+        prop_assert_eq!(digest::of_newest(rest.view().iter()), digest::of_newest(built.view().iter()));
+    }
+
+    #[test]
+    fn passing_changes_are_known_by_their_least_stamp(log in any_log(200)) {
+        let built = segment(&log);
+        let mut least = BTreeMap::new();
+        for (_, change) in newest(&log).iter().filter(|(_, change)| change.flags & TOMBSTONE != 0 || change.expires > 0) {
+            let stamp = least.entry(change.origin).or_insert(change.stamp);
+            *stamp = change.stamp.min(*stamp);
+        }
+        prop_assert_eq!(built.view().passing(), least);
     }
 
     #[test]
