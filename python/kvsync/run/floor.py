@@ -19,32 +19,19 @@ from kvsync.replica.collection import floor_above
 from kvsync.replica.segments import changes_of
 from kvsync.run.commit import log_local
 from kvsync.run.lock import ensure_leased, transaction
+from kvsync.run.side import Doubts
 from kvsync.types import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kvsync.environment import Environment
-    from kvsync.run.side import Label, Pair, Side
+    from kvsync.run.side import Pair, Side
 
-__all__ = ["Doubts", "reconcile"]
+__all__ = ["reconcile"]
 
 NO_DIGEST = bytes(32)
 STAMP_MS_SHIFT = 16
-
-
-class Doubts(NamedTuple):
-    """Keys of one side's values of which nobody can know whether they were deleted, and a delete was collected.
-
-    Attributes:
-        label: the side that held them before this run.
-        before_ms: up to when the other side has collected deletes, in wall-clock milliseconds.
-        keys: ascending.
-    """
-
-    label: Label
-    before_ms: int
-    keys: list[str]
 
 
 class _Unmatched(NamedTuple):

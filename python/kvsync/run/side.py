@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -11,13 +11,26 @@ if TYPE_CHECKING:
     from kvsync.lease import Lease
     from kvsync.native import Given
     from kvsync.replica.log import Log
-    from kvsync.run.floor import Doubts
     from kvsync.scan import Scan
     from kvsync.storages.contract import Storage
 
-__all__ = ["Label", "Pair", "Side"]
+__all__ = ["Doubts", "Label", "Pair", "Side"]
 
 Label: TypeAlias = Literal["source", "target"]
+
+
+class Doubts(NamedTuple):
+    """Keys of one side's values of which nobody can know whether they were deleted, and a delete was collected.
+
+    Attributes:
+        label: the side that held them before this run.
+        before_ms: up to when the other side has collected deletes, in wall-clock milliseconds.
+        keys: ascending.
+    """
+
+    label: Label
+    before_ms: int
+    keys: list[str]
 
 
 @dataclass(frozen=True, slots=True)
