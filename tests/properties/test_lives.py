@@ -92,8 +92,13 @@ class Two(NamedTuple):
         return Two(self.target, self.source)
 
 
-def manifest(replica: int, history: History, gone: Mapping[int, int] | None = None) -> Manifest:
-    return Manifest.fresh(replica)._replace(knowledge=Knowledge(history), gone=gone or {})
+NOTHING: Mapping[int, int] = {}
+
+
+def manifest(
+    replica: int, history: History, gone: Mapping[int, int] = NOTHING, collected: Mapping[int, int] = NOTHING
+) -> Manifest:
+    return Manifest.fresh(replica)._replace(knowledge=Knowledge(history), gone=gone, collected=collected)
 
 
 @st.composite
@@ -101,9 +106,11 @@ def meetings(draw: st.DrawFn, *, ahead: bool = True, forks: bool = True) -> Two:
     """Draw two replicas with different ids that know the same lives."""
     world = draw(worlds(forks=forks))
     source, target = draw(st.permutations([1, 2, 3, 4]))[:2]
-    return Two(
-        manifest(source, draw(histories(world, ahead=ahead))), manifest(target, draw(histories(world, ahead=ahead)))
+    floors = st.dictionaries(st.sampled_from(ORIGINS), st.integers(1, STAMP_MAX))
+    one, other = (
+        manifest(replica, draw(histories(world, ahead=ahead)), collected=draw(floors)) for replica in (source, target)
     )
+    return Two(one, other)
 
 
 def dots_of(history: History, origins: Iterable[int]) -> set[tuple[int, int]]:
@@ -134,7 +141,8 @@ def test_equal_histories_change_nothing(data: st.DataObject) -> None:
     one, other = (History({origin: data.draw(chains((path,))) for origin, path in ends.items()}) for _ in range(2))
     source, target = data.draw(st.permutations([1, 2, 3, 4]))[:2]
     assert one.says_same(other)
-    assert compare(manifest(source, one), manifest(target, other)) == (Standing(source, one), Standing(target, other))
+    found = compare(manifest(source, one), manifest(target, other))
+    assert found == (Standing(source, one, {}), Standing(target, other, {}))
 
 
 @given(st.data())
@@ -169,7 +177,7 @@ def branches(mine: Chain, theirs: Chain) -> bool:
 def test_a_fork_makes_a_branch_of_the_lesser_side_from_the_greatest_common_point(two: Two) -> None:
     for side, other, standing in zip(two, two.swapped, compare(*two), strict=True):
         before, theirs = side.history.chains, other.history.chains
-        expected, renames = dict(before), []
+        expected, renames, floors = dict(before), [], dict(side.collected)
         for origin in sorted(before.keys() & theirs.keys()):
             if branches(before[origin], theirs[origin]):
                 entry = before[origin][-1]
@@ -177,10 +185,14 @@ def test_a_fork_makes_a_branch_of_the_lesser_side_from_the_greatest_common_point
                 upto = before[origin].index(proven) + 1 if proven else 0
                 expected[origin] = before[origin][:upto]
                 expected[branch_name(origin, entry)] = (entry,)
-                first = proven.stamp + 1 if proven else 0
-                renames.append(Rename(origin, first, entry.stamp, branch_name(origin, entry)))
+                stamp = proven.stamp if proven else -1
+                renames.append(Rename(origin, stamp + 1, entry.stamp, branch_name(origin, entry)))
+                if floors.get(origin, 0) > stamp:
+                    floors[branch_name(origin, entry)] = floors.get(origin, 0)
+                    floors[origin] = stamp
         assert standing.history == History({origin: chain for origin, chain in expected.items() if chain})
         assert standing.renames == tuple(renames)
+        assert standing.collected == {origin: floor for origin, floor in floors.items() if floor > 0}
         assert list(standing.history.chains) == sorted(standing.history.chains)
 
 
@@ -199,16 +211,16 @@ def test_no_change_is_forgotten_and_none_is_claimed_anew(two: Two) -> None:
 def test_then_both_are_of_one_life_and_meeting_again_changes_nothing(two: Two) -> None:
     standings = compare(*two)
     one, other = (
-        manifest(fresh if standing.needs_id else standing.replica, standing.history, {standing.replica: REPLACED})
+        manifest(fresh, standing.history, {standing.replica: REPLACED}, standing.collected)
         if standing.needs_id
-        else manifest(standing.replica, standing.history)
+        else manifest(standing.replica, standing.history, collected=standing.collected)
         for fresh, standing in zip(FRESH, standings, strict=True)
     )
     for origin in one.history.chains.keys() & other.history.chains.keys():
         mine, theirs = one.history.chains[origin], other.history.chains[origin]
         assert mine[-1] in theirs or theirs[-1] in mine
     again = compare(one, other)
-    assert again == (Standing(one.replica, one.history), Standing(other.replica, other.history))
+    assert again == tuple(Standing(side.replica, side.history, side.collected) for side in (one, other))
 
 
 @given(meetings())

@@ -14,7 +14,7 @@ from kvsync.index.manifest import SegmentEntry
 
 def entry(count: int, size: int | None = None, *, inline: bool = False) -> SegmentEntry:
     size = count * 60 if size is None else size
-    return SegmentEntry(f"segment/{count}", (), count, size, 0, bytes(size) if inline else None)
+    return SegmentEntry(f"segment/{count}", (), count, (), 0, size, 0, bytes(size) if inline else None)
 
 
 @dataclass

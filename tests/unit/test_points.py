@@ -102,14 +102,14 @@ def test_two_replicas_that_thin_apart_keep_points_in_common() -> None:
                 number = chains[0][-1].number + 1 if chains[0] else 1
                 chains[0] = thinned(extended(chains[0], 10 * number, chance.getrandbits(64)), counts[0])
             if chance.random() < 0.2:
-                one, other = chance.sample(range(3), 2)
-                both = merged(chains[one], chains[other])
-                chains[one], chains[other] = thinned(both, counts[one]), thinned(both, counts[other])
+                giver, taker = chance.sample(range(3), 2)
+                both = merged(chains[giver], chains[taker])
+                chains[giver], chains[taker] = thinned(both, counts[giver]), thinned(both, counts[taker])
             for one, other in itertools.combinations([chain for chain in chains if chain], 2):
                 shared = common(one, other)
                 lesser, greater = sorted((one[-1], other[-1]))
-                number = shared.number if shared is not None else 0
-                assert lesser.number - number <= greater.number - lesser.number
+                stood = shared.number if shared is not None else 0
+                assert lesser.number - stood <= greater.number - lesser.number
 
 
 @given(st.sets(POINTS, max_size=6), st.sets(POINTS, max_size=6), st.sets(POINTS, max_size=3))

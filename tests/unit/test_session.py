@@ -111,7 +111,7 @@ def test_a_damaged_byte_is_seen_although_the_manifest_was_known() -> None:
 
 
 def entry(number: int = 1, size: int = 100) -> SegmentEntry:
-    return SegmentEntry(f"segment/{number}", (), 0, size, 7, None)
+    return SegmentEntry(f"segment/{number}", (), 0, (), 0, size, 7, None)
 
 
 EMPTY = Segment.from_rows([])

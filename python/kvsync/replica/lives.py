@@ -70,7 +70,7 @@ class Standing(NamedTuple):
         history, rename = self.history.branched(origin, proven)
         collected = dict(self.collected)
         floor = collected.pop(origin, 0)
-        if floor >= rename.first:
+        if floor and floor >= rename.first:
             collected[rename.name] = max(floor, collected.get(rename.name, 0))
             floor = rename.first - 1
         if floor > 0:
