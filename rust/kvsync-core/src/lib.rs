@@ -89,7 +89,7 @@ pub use error::{Error, Result};
 pub use inventory::{Difference, Entry, Inventory, NONCE_BYTES, Scanned};
 pub use key::{check_key, is_reserved};
 pub use key_list::KeyList;
-pub use merge::{Newest, newest_digest};
+pub use merge::{Collected, Newest, newest_digest};
 pub use pick::Positions;
 pub use reason::{ArgumentFault, ChangeFault, MsgpackType, Reason};
 pub use row::{DECISION, DIGEST_BYTES, INEXACT, NO_DIGEST, Row, TOMBSTONE};

@@ -116,6 +116,15 @@ impl Segment<Vec<u8>> {
     }
 }
 
+/// What is left of some changes once those that leave nothing are collected.
+#[derive(Debug)]
+pub struct Collected {
+    /// The other changes.
+    pub rest: Segment<Vec<u8>>,
+    /// The greatest stamp of each origin among those that went.
+    pub floor: BTreeMap<u64, u64>,
+}
+
 impl View<'_> {
     /// The segment without some keys, given in any order.
     ///
@@ -142,33 +151,30 @@ impl View<'_> {
         builder.finish()
     }
 
-    /// The same changes without those that leave nothing and that nobody needs any more, and the greatest stamp of each
-    /// origin among these.
+    /// The same changes without those that leave nothing and that nobody needs any more.
     ///
     /// Such a change is a delete, or a value that had expired by `expired_ms`, of an origin and up to a stamp in
     /// `limits`, whose key is not in `keep`.
     ///
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) where a column passes 4 GiB.
-    pub fn collected(
-        &self,
-        limits: &BTreeMap<u64, u64>,
-        expired_ms: u64,
-        keep: &HashSet<&[u8]>,
-    ) -> Result<(Segment<Vec<u8>>, BTreeMap<u64, u64>)> {
+    pub fn collected(&self, limits: &BTreeMap<u64, u64>, expired_ms: u64, keep: &HashSet<&[u8]>) -> Result<Collected> {
         let mut builder = Builder::default();
-        let mut collected = BTreeMap::new();
+        let mut floor = BTreeMap::new();
         for row in self {
             let leaves_nothing = row.deletes() || (0 < row.expires && row.expires <= expired_ms);
             let allowed = limits.get(&row.origin).is_some_and(|limit| row.stamp <= *limit);
             if leaves_nothing && allowed && !keep.contains(row.key) {
-                let greatest = collected.entry(row.origin).or_insert(0);
+                let greatest = floor.entry(row.origin).or_insert(0);
                 *greatest = row.stamp.max(*greatest);
             } else {
                 builder.push(&row);
             }
         }
-        Ok((builder.finish()?, collected))
+        Ok(Collected {
+            rest: builder.finish()?,
+            floor,
+        })
     }
 
     /// The same changes, with another origin for those in some spans; of several spans that hold a change the first

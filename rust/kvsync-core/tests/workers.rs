@@ -245,7 +245,8 @@ fn object_of_keys(keys: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
 
 /// The first fault in the order of the format: UTF-8 of all keys first, then each key beside the one before it.
 fn first_fault(sizes: &[usize], bytes: &[u8], length: usize) -> Option<Error> {
-    let offset = length - bytes.len();
+    // The keys are the last column but for an empty note.
+    let offset = length - b"\xa4note\xc4\0".len() - bytes.len();
     if let Err(fault) = str::from_utf8(bytes) {
         let at = offset + fault.valid_up_to();
         return Some(Error::damaged(at, Reason::KeyNotUtf8));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
-use kvsync_core::{BatchLimits, NewValues, Provenance, Row, Span, View};
+use kvsync_core::{BatchLimits, Collected, NewValues, Provenance, Row, Span, View};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PySequence, PyString};
@@ -278,8 +278,8 @@ impl Segment {
         let keep: HashSet<&[u8]> = arguments::keys(&items)?.into_iter().map(str::as_bytes).collect();
         let view = self.view();
         let found = py.detach(|| view.collected(&limits, expired_ms, &keep));
-        let (segment, collected) = found.map_err(raise)?;
-        Ok((segment.into(), collected))
+        let Collected { rest, floor } = found.map_err(raise)?;
+        Ok((rest.into(), floor))
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kvsync_core::{
-    ArgumentFault, BatchLimits, Error, Kind, NO_DIGEST, NewValues, Newest, Positions, Row, Segment, Span, Staged,
-    TOMBSTONE, View, Workers, digest, envelope,
+    ArgumentFault, BatchLimits, Collected, Error, Kind, NO_DIGEST, NewValues, Newest, Positions, Row, Segment, Span,
+    Staged, TOMBSTONE, View, Workers, digest, envelope,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -105,7 +105,7 @@ proptest! {
         let built = segment(&log);
         let model: Log = newest(&log).into_iter().collect();
         let keep = kept.iter().map(String::as_bytes).collect();
-        let (rest, floor) = built.view().collected(&limits, expired_ms, &keep).unwrap();
+        let Collected { rest, floor } = built.view().collected(&limits, expired_ms, &keep).unwrap();
         let goes = |(key, change): &&(String, Change)| {
             let nothing = change.flags & TOMBSTONE != 0 || (1..=expired_ms).contains(&change.expires);
             nothing && limits.get(&change.origin).is_some_and(|limit| change.stamp <= *limit) && !kept.contains(key)
