@@ -38,7 +38,8 @@ def test_a_manifest(version: str) -> None:
     assert [tuple(span) for span in manifest.history.exceptions] == [(9, STAMP + 5, STAMP + 6, (6, STAMP + 8, 99))]
     assert manifest.cover.vector == {7: STAMP + 9, 9: STAMP, 1 << 63 | 7: STAMP + 6}
     assert manifest.cover.exceptions == [(9, STAMP + 5, STAMP + 6)]
-    assert manifest.peers == {9: Peer("folder:copy", STAMP + 2, {7: FIRST, 9: Point(4, STAMP, 5)})}
+    known = {7: FIRST, 9: Point(4, STAMP, 5)}
+    assert manifest.peers == {9: Peer("folder:copy", STAMP + 2, known, {7: Point(3, STAMP + 9, 0)})}
     assert manifest.gone == {5: REPLACED, 6: FORGOTTEN}
     assert (manifest.collected, manifest.collected_ms) == ({7: STAMP + 1}, 1_700_000_500_000)
     (entry,) = manifest.segments

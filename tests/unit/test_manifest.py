@@ -49,7 +49,7 @@ FULL = Manifest(
         SegmentEntry.of("segment/0000000000000002-a", SEGMENT, DATA, inline=False),
     ),
     peers={
-        3: Peer("folder:a", 77, {1: Point(1, 5, 0), LAST: Point(4, 5, LAST)}),
+        3: Peer("folder:a", 77, {1: Point(1, 5, 0), LAST: Point(4, 5, LAST)}, {1: Point(2, 6, 0)}),
         4: Peer("", 0, {}),
     },
     gone={3: FORGOTTEN, 8: REPLACED},
@@ -155,6 +155,7 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
         ("peers", (0, 1)),
         ("peers", (0, 2)),
         ("peers", (0, 3)),
+        ("peers", (0, 4)),
         ("gone", (0,)),
         ("gone", (0, 0)),
         ("gone", (0, 1)),
@@ -248,7 +249,11 @@ def test_origins_and_replicas_ascend() -> None:
     point, entry = words(1, 1, 1), words(1, 1, 1, 1)
     for rows in ([[2, point], [1, point]], [[1, point], [1, point]], [[0, point]]):
         refused("chains", rows)
-    for rows in ([[2, "", 0, entry], [1, "", 0, entry]], [[1, "", 0, entry]] * 2, [[0, "", 0, entry]]):
+    for rows in (
+        [[2, "", 0, entry, b""], [1, "", 0, entry, b""]],
+        [[1, "", 0, entry, b""]] * 2,
+        [[0, "", 0, entry, b""]],
+    ):
         refused("peers", rows)
     for field in ("gone", "collected"):
         refused(field, [[2, 1], [1, 1]])
@@ -303,9 +308,13 @@ def test_exceptions_ascend_ahead_of_their_chains_and_are_joined() -> None:
 
 def test_entries_of_peers_ascend_and_are_whole() -> None:
     good = words(1, 1, 1, 0, 2, 3, 4, LAST)
-    peers = decode(body_of(EMPTY) | {"peers": [[3, "x", 5, good]]}).peers
-    assert peers == {3: Peer("x", 5, {1: Point(1, 1, 0), 2: Point(3, 4, LAST)})}
-    assert decode(body_of(EMPTY) | {"peers": [[3, "x", 5, b""]]}).peers == {3: Peer("x", 5, {})}
+    known = {1: Point(1, 1, 0), 2: Point(3, 4, LAST)}
+    for columns, peer in (
+        ((good, b""), Peer("x", 5, known, {})),
+        ((b"", good), Peer("x", 5, {}, known)),
+        ((b"", b""), Peer("x", 5, {}, {})),
+    ):
+        assert decode(body_of(EMPTY) | {"peers": [[3, "x", 5, *columns]]}).peers == {3: peer}
     for column in (
         good[:-1],
         good[:-8],
@@ -316,7 +325,8 @@ def test_entries_of_peers_ascend_and_are_whole() -> None:
         words(1, 1, 1, 1, 1, 2, 2, 2),
         words(2, 1, 1, 1, 1, 2, 2, 2),
     ):
-        refused("peers", [[3, "x", 5, column]])
+        refused("peers", [[3, "x", 5, column, b""]])
+        refused("peers", [[3, "x", 5, b"", column]])
 
 
 @pytest.mark.parametrize("why", [0, 3, LAST])

@@ -200,12 +200,13 @@ fn manifest() -> Vec<u8> {
     out.bin(&inline).unwrap();
     out.str("peers").unwrap();
     out.array(1).unwrap();
-    out.array(4).unwrap();
+    out.array(5).unwrap();
     out.uint(9);
     out.str("folder:copy").unwrap();
     out.uint(STAMP + 2);
     out.bin(&words(&[7, 1, STAMP + 2, POINTS[0][2], 9, 4, STAMP, 5]))
         .unwrap();
+    out.bin(&words(&[7, 3, STAMP + 9, 0])).unwrap();
     pairs(&mut out, "gone", &[(5, 1), (6, 2)]);
     pairs(&mut out, "collected", &[(7, STAMP + 1)]);
     number(&mut out, "collected_ms", 1_700_000_500_000);
