@@ -179,7 +179,7 @@ def test_every_byte_cut_out_or_doubled_with_the_checksum_made_right() -> None:
 def test_only_an_intact_object_can_be_newer(version: int) -> None:
     data = envelope(pack(segment_map()), version=version)
     assert read_segment(data) == ("newer" if version > 1 else "damaged")
-    assert read_segment(data[:-1] + b"\0") == "damaged"
+    assert read_segment(data[:-1] + b"\1") == "damaged"
     assert read_segment(envelope(b"", kind=99, version=version, flags=0xFFFF)) == (
         "newer" if version > 1 else "damaged"
     )

@@ -128,7 +128,7 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
         decode(body)
     assert raised.value.storage == "the storage"
     assert raised.value.name == "manifest"
-    assert "scan" in str(raised.value)
+    assert "--repair" in str(raised.value)
 
 
 @pytest.mark.parametrize("value", [None, -1, "text", b"x", 1.5, True, [1], {}], ids=repr)

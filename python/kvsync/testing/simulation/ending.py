@@ -110,8 +110,9 @@ def _check_nothing_lost(world: World) -> None:
 
 def _check_none_revived(world: World, deletes: set[int]) -> None:
     """Make sure that no value is there of which a delete that was not told removed it."""
+    untold = (deletes & world.ghosts.due) - world.ghosts.past(world.ghosts.told)
     for key, head in world.places[0].holding.heads.items():
-        for number in (deletes & world.ghosts.due) - world.ghosts.told:
+        for number in untold:
             wrote = world.ghosts.writes[number]
             is_removed = head and not world.ghosts.deleted(head) and head <= world.ghosts.past([number])
             if wrote.key == key and is_removed:
