@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TRIES = 24
-PAUSE_SECONDS = 0.03
-"""Between two actions: longer than the tick by which file systems take the time."""
+PAUSE_SECONDS = 0.015
+"""Between two actions: longer than the tick by which file systems take the time, 10 ms at most."""
 
 KINDS = ("folder", "dict", "dated dict", "sqlite", "dated sqlite", "redis", "postgres", "dated postgres", "lmdb")
 EXACT = {"folder", "dated dict", "dated sqlite", "dated postgres"}
