@@ -102,7 +102,10 @@ def _told(rebuilt: Rebuilt) -> Iterator[str]:
         "all keys, and what both changed since they last met is a conflict"
     )
     if not rebuilt.whole:
-        yield "a delete that only the old log knew is not known any more, and other storages may bring the value back"
+        yield (
+            "part of the old log may be gone, and a delete that only that part knew is not known any more: other "
+            "storages may bring the value back"
+        )
     for keys, what in (
         (rebuilt.dropped, "these keys do not hold what their newest change says, so that is forgotten here"),
         (rebuilt.vanished, "these keys had a value, and what became of it is not known any more"),
