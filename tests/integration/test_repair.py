@@ -361,3 +361,13 @@ def test_damaged_segments_beside_a_missing_manifest_are_copied() -> None:
         b"nonsense"
     ]
     assert f".kvsync/{name}" not in one
+
+
+def test_a_manifest_that_lists_what_is_no_segment_is_found() -> None:
+    """A run would have removed a losing value as garbage."""
+    one, _, clock = lost_values()
+    manifest = Manifest.decode(one[".kvsync/manifest"], "one")
+    one[".kvsync/manifest"] = manifest._replace(garbage=("lost/1",)).encode()
+    found = kvsync.verify(one, repair=True, environment=clock.environment)
+    assert [finding.wrong for finding in found.mended] == ["lists 'lost/1' as a segment"]
+    assert not Manifest.decode(one[".kvsync/manifest"], "one").garbage

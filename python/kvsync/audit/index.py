@@ -224,6 +224,9 @@ def _contradictions(manifest: Manifest, names: list[str]) -> Iterator[str]:
     listed = [entry.name for entry in manifest.segments]
     if len(set(listed)) < len(listed):
         yield "lists a segment twice"
+    named = [*listed, *(intent.name for intent in manifest.intents), *manifest.garbage]
+    if strangers := [name for name in named if not name.startswith(SEGMENT_PREFIX)]:
+        yield f"lists {strangers[0]!r:.100} as a segment"
     ours = set(listed)
     later = [name for name in (*listed, *names) if generation_of(name) > manifest.generation + (name not in ours)]
     if later:
