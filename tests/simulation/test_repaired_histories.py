@@ -19,7 +19,7 @@ from kvsync.testing import virtual_environment
 if TYPE_CHECKING:
     from kvsync.environment import Environment
 
-SEEDS = 60
+SEEDS = 40
 STEPS = 30
 INDEX = ".kvsync/"
 KEYS = ("a", "b", "c", "d")
