@@ -40,11 +40,6 @@ class Holding:
     before: Heads = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
 
-    @property
-    def known(self) -> Heads:
-        """What the index says is there."""
-        return {**self.heads, **self.unseen}
-
     def copy(self) -> Holding:
         """Return a copy, for a backup or a clone."""
         return Holding(dict(self.heads), dict(self.unseen), dict(self.before), set(self.doubtful))
@@ -102,6 +97,13 @@ class Ghosts:
         self.due.add(number)
         self.real.add(number)
 
+    def known(self, holding: Holding) -> Heads:
+        """Return what an index says is there; where nothing is, a delete that a failed run may have logged."""
+        unseen = {
+            key: head for key, head in holding.unseen.items() if self.deleted(head) or not self.deleted(holding.at(key))
+        }
+        return {**holding.heads, **unseen}
+
     def overwritten(self, number: int) -> None:
         """Note that an application replaced its own write before anybody else could see it."""
         self.due.discard(number)
@@ -153,14 +155,19 @@ class Ghosts:
                     heads[key] = other if self.deleted(other) and other else self._deletes(key)
         return heads
 
-    def learn_unseen(self, unseen: Heads, partner: Heads) -> None:
-        """Note what a run that did not look for unlogged writes made of their keys, in what kvsync knows there."""
-        for key, head in unseen.items():
+    def learn_unseen(self, holding: Holding, partner: Heads) -> None:
+        """Note what a run that did not look for unlogged writes made of their keys, in what kvsync knows there.
+
+        Who wrote where nothing was has seen all deletes that say so, whoever made them.
+        """
+        for key, head in holding.unseen.items():
             other = partner.get(key, NOTHING)
             if self.deleted(head) and self.deleted(other):
-                unseen[key] = self._merged(head | other)
+                holding.unseen[key] = self._merged(head | other)
+                for number in holding.at(key):
+                    self.parents[number] |= other
             elif head <= self.past(other):
-                unseen[key] = other
+                holding.unseen[key] = other
 
     def _merged(self, deletes: frozenset[int]) -> frozenset[int]:
         """Note that deletes of one key became one: whoever sees any of them has seen all."""

@@ -36,7 +36,7 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         event = replace(event, scan=True)
     before = try_given(world, source, event.given)
     held = dict(source.holding.heads), dict(target.holding.heads)
-    known = held if event.scan else (source.holding.known, target.holding.known)
+    known = held if event.scan else (world.ghosts.known(source.holding), world.ghosts.known(target.holding))
 
     def call(wires: Sequence[Wire], **options: Any) -> Any:
         changes = [change_of(wrote) for wrote in event.given]
@@ -48,7 +48,7 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
     result, ending = run(world, event, [source, target], event.crash, call)
     settle_given(world, source, event.given, before, [source, target], finished=result is not None)
     if result is not None:
-        ending = f": {take_down(world, result, *held, {each.wrote.key for each in event.meanwhile})}"
+        ending = f": {take_down(world, result, held, known, {each.wrote.key for each in event.meanwhile})}"
     else:
         take_down_kept(world, [source, target])
     world.observe([source, target], known, finished=result is not None, scanned=event.scan)
@@ -65,7 +65,7 @@ def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads]) -> No
             holding.doubtful.add(key)
             if number in holding.at(key):
                 holding.hide(key, world.ghosts.parents[number])
-                world.ghosts.learn_unseen(holding.unseen, known[0] if each.of_target else known[1])
+                world.ghosts.learn_unseen(holding, known[0] if each.of_target else known[1])
 
 
 def heading(world: World, event: Sync) -> str:

@@ -194,7 +194,7 @@ class _Dealer:
         for _ in range(self.chance.choice((0, 1, 2))):
             self._write(self.chance.choice((source, target)), 1.0)
         self._add(lambda number: Land(number, pause, run))
-        self._add(lambda number: Sync(number, 1.0, source, target, scan=True))
+        self._add(lambda number: Sync(number, 1.0, source, target, scan=True, guard="check"))
 
     def _back_up(self, at: int, after: float) -> None:
         self.backups.append((len(self.events) + 1, at))

@@ -78,7 +78,6 @@ def _simpler(event: Event) -> Iterator[Event]:
             "meanwhile": (),
             "conflict": "latest",
             "scan": False,
-            "guard": "none",
         }
         fewer = "given", event.given
     elif isinstance(event, Write):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import kvsync
 from kvsync.testing.simulation.ghosts import NOTHING
@@ -16,20 +16,22 @@ if TYPE_CHECKING:
     from kvsync.testing.simulation.world import Place, World
     from kvsync.types import Change, Conflict
 
+    Sides: TypeAlias = tuple[Heads, Heads]
+
 __all__ = ["take_down", "take_down_kept"]
 
 
-def take_down(world: World, result: SyncResult, source: Heads, target: Heads, rewritten: set[str]) -> str:
+def take_down(world: World, result: SyncResult, held: Sides, known: Sides, rewritten: set[str]) -> str:
     """Note what a run told; return it in words.
 
-    `source` and `target` are what the sides held before. What was at the keys that were `rewritten` by applications
-    during the run need not be kept: it was replaced by somebody who saw it.
+    `held` is what source and target held before, `known` what their indexes said was there. What was at the keys that
+    were `rewritten` by applications during the run need not be kept: it was replaced by somebody who saw it.
 
     Raises:
         BrokenPromiseError: a losing value was not kept.
     """
     words = [f"{result.pushed} pushed, {result.pulled} pulled"]
-    words += [_conflict(world, conflict, source, target, rewritten) for conflict in result.conflicts]
+    words += [_conflict(world, conflict, held, known, rewritten) for conflict in result.conflicts]
     for missing in result.missing:
         world.count("told missing")
         words.append(f"{missing.key} is missing in the {missing.side}")
@@ -37,10 +39,9 @@ def take_down(world: World, result: SyncResult, source: Heads, target: Heads, re
         world.count("told restored")
         words.append(f"the {life.side} was restored or copied")
     for doubt in result.maybe_deleted:
-        held, peer = (source, target) if doubt.side == "source" else (target, source)
         for key in doubt.keys:
             world.count("told maybe deleted")
-            world.ghosts.told |= held.get(key, NOTHING) | peer.get(key, NOTHING)
+            world.ghosts.told |= {number for heads in (*held, *known) for number in heads.get(key, NOTHING)}
         words.append(f"{', '.join(doubt.keys)} of the {doubt.side} may have been deleted")
     return "; ".join(words)
 
@@ -57,21 +58,20 @@ def take_down_kept(world: World, places: Sequence[Place]) -> None:
             world.ghosts.told |= {number for number in head if world.ghosts.writes[number].deletes}
 
 
-def _conflict(world: World, conflict: Conflict, source: Heads, target: Heads, rewritten: set[str]) -> str:
+def _conflict(world: World, conflict: Conflict, held: Sides, known: Sides, rewritten: set[str]) -> str:
     world.count("conflicts")
     ghosts = world.ghosts
     sides = {
-        "source": _written(ghosts, conflict.source, source.get(conflict.key, NOTHING)),
-        "target": _written(ghosts, conflict.target, target.get(conflict.key, NOTHING)),
+        "source": _written(ghosts, conflict.source, known[0].get(conflict.key, NOTHING)),
+        "target": _written(ghosts, conflict.target, known[1].get(conflict.key, NOTHING)),
     }
     if ghosts.are_related(sides["source"], sides["target"]):
         world.count("false conflicts")
     losers = [side for side in sides if side != conflict.winner]
     for side in losers:
         ghosts.told |= sides[side]
-        held = source if side == "source" else target
         if conflict.key not in rewritten:
-            _check_kept(ghosts, conflict, sides[side], held.get(conflict.key, NOTHING))
+            _check_kept(ghosts, conflict, sides[side], held[side == "target"].get(conflict.key, NOTHING))
     won = names(ghosts, sides[conflict.winner]) if conflict.winner in sides else "a new value"
     lost = ", ".join(names(ghosts, sides[side]) for side in losers)
     return f"conflict at {conflict.key}: {won} wins, {lost} loses"

@@ -172,7 +172,7 @@ class World:
             elif scanned:
                 place.holding.reveal_all()
             else:
-                self.ghosts.learn_unseen(place.holding.unseen, partner)
+                self.ghosts.learn_unseen(place.holding, partner)
 
     @staticmethod
     def _doubt(holding: Holding, before: Heads, partner: Heads) -> None:
