@@ -7,8 +7,6 @@ RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.loc
 WORKERS ?= 2
 
 HISTORIES ?= 100000
-# Not yet: restores, clones (docs/correctness.md, R2).
-HAZARDS ?= unlogged,crashes,newcomers,late,clocks,damage
 
 # Each worker gets one half, so that what a module sets up is set up once; who is done first takes from the other one.
 # Many tests start Python anew, and what is compiled is kept for them.
@@ -48,9 +46,9 @@ bench: $(VENV)/built $(VENV)/group-bench benches/pouchdb/node_modules
 
 simulate: $(VENV)/built
 	$(BIN)/python -m kvsync.testing.simulation --histories $(HISTORIES) --seed 1000000 --workers $(WORKERS) \
-		--storages dict,bucket,database --hazards $(HAZARDS)
+		--storages dict,bucket,database
 	$(BIN)/python -m kvsync.testing.simulation --histories $$(($(HISTORIES) / 100)) --seed 1000000 --workers $(WORKERS) \
-		--storages folder,sqlite,dict --hazards $(HAZARDS)
+		--storages folder,sqlite,dict
 	$(BIN)/python tests/model/long_run.py $(HISTORIES) --mixed
 	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS)
 	$(BIN)/python tests/simulation/long_run.py $(HISTORIES) 1000000 $(WORKERS) --expiring
