@@ -65,7 +65,7 @@ def _attributed(world: World, side: Replica) -> list[str]:
 def _filled_in(world: World, side: Replica, key: str) -> bool:
     """Whether a run that was cut off has filled in the value that was missing."""
     entry = side.missing.get(key)
-    if entry is None or side.found(key) != entry.change.value:
+    if entry is None or key not in side.log or side.found(key) != entry.change.value:
         return False
     del side.missing[key]
     record(world, side, key, side.log[key])

@@ -194,8 +194,9 @@ def _decide(
         exchange.parts[verdict.side].outcomes[key] = Outcome.of(winner, decided=True)
     elif full:
         exchange.parts[verdict.side].outcomes[key] = Outcome.of(winner)
-    if verdict.copies:
-        exchange.copies[f"{key}~{loser.stamp}-{loser.value}"] = Outcome(loser.value, loser.write, decided=True)
+    copy = f"{key}~{loser.stamp}-{loser.value}"
+    if verdict.copies and not any(copy in side.log and "copy-once" in world.parts for side in sides):
+        exchange.copies[copy] = Outcome(loser.value, loser.write, decided=True)
 
 
 def _equal(world: World, one: Change, other: Change) -> bool:

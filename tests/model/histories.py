@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from model.changes import ABSENT
 from model.lives import FORGOTTEN
 from model.parts import PARTS
+from model.replica import Cell
 from model.run import commit, run
 from model.verdict import verdict
 from model.world import Options, World
@@ -92,8 +94,25 @@ def _restore(history: History, _: int) -> None:
     world = history.world
     if world.options.restores and history.backups:
         number, backup = world.random.choice(history.backups)
+        if world.happens(world.options.torn):
+            backup = _with_later_values(history, number, backup)
         world.note("restore", number)
         world.replace(number, backup)
+
+
+def _with_later_values(history: History, number: int, backup: Replica) -> Replica:
+    """Return a backup whose index was copied first, and whose values only later.
+
+    Of a key that such an index has never heard of nobody can tell that it was deleted meanwhile.
+    """
+    position = next(i for i, (_, other) in enumerate(history.backups) if other is backup)
+    later = [other for other_number, other in history.backups[position:] if other_number == number]
+    torn = backup.copy()
+    store = history.world.random.choice(later).store
+    torn.store = {key: cell for key, cell in store.items() if cell.value or key in torn.log}
+    for key in torn.log.keys() - torn.store.keys():
+        torn.store[key] = Cell(ABSENT, history.world.ghost.write([], deletes=True, due=False))
+    return torn
 
 
 def _copy(history: History, number: int) -> None:

@@ -21,6 +21,7 @@ DESCRIBED = {
     "equal": "two deletes are no conflict",
     "digest": "equal vectors over different values are noticed",
     "same-edit": "an edit that the other side has logged is not logged again as new",
+    "copy-once": "a losing value is not copied over what somebody has made of its copy since",
     "branch-policy": "where a branch's name is in a conflict, the greater change wins whatever the policy",
     # Tombstones
     "floor": "what was collected is compared with what the other side has seen",

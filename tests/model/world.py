@@ -35,6 +35,7 @@ class Options:
         policies: one of them decides the conflicts of each run.
         restores: storages are restored and copied.
         newcomers: storages are replaced by new ones, and forgotten.
+        torn: a backup holds an index that is older than its values.
         dense: many restores and copies, and no long lives between them.
         newest_points: how many of the newest points are always kept.
     """
@@ -50,6 +51,7 @@ class Options:
     policies: tuple[str, ...] = ("latest",)
     restores: bool = True
     newcomers: bool = True
+    torn: float = 0.0
     dense: bool = False
     newest_points: int = 2
 
@@ -69,6 +71,7 @@ def mixed(seed: int) -> Options:
         contents=random.choice([0, 0, 0, 3]),
         policies=random.choice([("latest",), every, every]),
         dense=random.random() < 0.6,
+        torn=random.choice([0, 0, 0.5]),
     )
 
 
