@@ -37,6 +37,12 @@ FOUND = [
     ("floor", DENSE, 1),
     ("covered", EAGER, 57),
     ("tell", EAGER, 41),
+    ("branch-floor", EAGER, 1993),
+    ("exception-proof", CUT, 939),
+    ("clock", CUT, 329),
+    ("unreconciled", ROUGH, 6),
+    ("keep-held", ROUGH, 271),
+    ("missing-tombstone", ROUGH, 422),
 ]
 
 
