@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from model.changes import Change
-from model.exceptions import knows, point_of, prove
+from model.exceptions import prove
 from model.points import move_tip
 from model.recording import log_over_missing, record
 from model.recovery import adopt, is_news
@@ -30,11 +30,6 @@ def commit_found(world: World, sides: Sequence[Replica]) -> None:
     A key that was changed on both at a time that nobody knows has one stamp on either side.
     """
     found = [_attributed(world, side) for side in sides]
-    if len(sides) == 2 and "same-edit" in world.parts:
-        found = [
-            [key for key in keys if not _is_logged_there(world, side, other, key)]
-            for keys, side, other in zip(found, sides, reversed(sides), strict=True)
-        ]
     first = max(world.now(sides[0]), *(side.clock + 1 for side in sides))
     places = {key: first + i for i, key in enumerate(sorted({key for keys in found for key in keys}))}
     for side, keys in zip(sides, found, strict=True):
@@ -80,19 +75,6 @@ def _landed_late(world: World, side: Replica, key: str) -> bool:
             prove(world, side)
             return True
     return False
-
-
-def _is_logged_there(world: World, side: Replica, other: Replica, key: str) -> bool:
-    """Whether the other side has logged the very edit that is found here, as the life that a backup lost had."""
-    change = other.log.get(key)
-    if change is None or change.value != side.found(key) or key in side.missing or knows(world, side, change, other):
-        return False
-    intended = Intended(change, point_of(world, other, change))
-    if not is_news(world, side, key, intended):
-        return False
-    world.counts["edits found logged"] += 1
-    adopt(world, side, key, intended)
-    return True
 
 
 def _explains(world: World, side: Replica, late: Late) -> bool:

@@ -20,7 +20,6 @@ DESCRIBED = {
     "content-order": "equal stamps are ordered by content; without, by name",
     "equal": "two deletes are no conflict",
     "digest": "equal vectors over different values are noticed",
-    "same-edit": "an edit that the other side has logged is not logged again as new",
     "copy-once": "a losing value is not copied over what somebody has made of its copy since",
     "branch-policy": "where a branch's name is in a conflict, the greater change wins whatever the policy",
     # Tombstones
@@ -56,7 +55,7 @@ DESCRIBED = {
     "late": "intents of runs that may still write are remembered",
     "late-proof": "what a scan adopts from them is proven against the other side, too",
 }
-EXTRA = frozenset({"prune", "same-edit"})
-"""Parts that hold as well, and cost more than they are worth: pruning makes doubts, and edits are rarely found."""
+EXTRA = frozenset({"prune"})
+"""What holds as well, and costs more than it is worth: pruning makes doubts."""
 
 PARTS = frozenset(DESCRIBED) - EXTRA
