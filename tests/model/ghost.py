@@ -41,7 +41,7 @@ class Ghost:
         return write
 
     def link(self, child: int, parent: int) -> None:
-        """Note that a write stands for another one, too: both had the same outcome, so who was told of one was of both."""
+        """Note that a write stands for another one, too: both had one outcome, so what was told of one was of both."""
         if {child, parent} & self.told and child not in self.deletes:
             self.told |= {child, parent}
         if parent != child and parent not in self.parents[child]:
