@@ -194,6 +194,16 @@ class SqliteDisk(_FileDisk):
         self._copies = 0
         self._make()
 
+    @property
+    def is_writable(self) -> bool:
+        with closing(sqlite3.connect(self.path, timeout=0)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return False
+            connection.rollback()
+            return True
+
     def copy(self) -> str:
         self._copies += 1
         copy = f"{self.path}.copy{self._copies}"
