@@ -119,7 +119,6 @@ def test_put_back_and_not_used(three: Three) -> None:
     assert three.kept(three.third, three.place, three.peer) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="needs lives")
 def test_put_back_and_used_and_a_third_met_it_first(three: Three) -> None:
     """Both lives wrote one key. The third took the new life's, and then met the peer, which has the old one's."""
     three.met()
@@ -155,7 +154,6 @@ def test_put_back_and_used_and_met_by_both_apart(three: Three) -> None:
     assert three.kept(three.third, three.place, three.peer) == {("both", other_of(values["both"]))}
 
 
-@pytest.mark.xfail(strict=True, reason="needs lives")
 def test_a_copy_and_its_original_are_used_and_a_third_met_the_copy_first(three: Three) -> None:
     """The copy was made of a backup, so neither knows of the other; the third meets the copy, then the original."""
     three.met()
@@ -175,7 +173,6 @@ def test_a_copy_and_its_original_are_used_and_a_third_met_the_copy_first(three: 
 
 
 @local
-@pytest.mark.xfail(strict=True, reason="needs lives")
 def test_put_back_twice(three: Three) -> None:
     """Three lives: the first was met by the peer, the second by the third, and the last by nobody yet."""
     three.met()
@@ -194,7 +191,6 @@ def test_put_back_twice(three: Three) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "folder"])
-@pytest.mark.xfail(strict=True, reason="needs lives")
 def test_both_lives_went_on_for_long_before_they_met(folder: Path, kind: str) -> None:
     """Forty runs in each life, with a compaction in between: what both wrote is told, and nothing else is lost."""
     three = Three(kind, folder)
@@ -219,7 +215,6 @@ def test_both_lives_went_on_for_long_before_they_met(folder: Path, kind: str) ->
 
 @pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("kind", ["folder", "sqlite"])
-@pytest.mark.xfail(strict=True, reason="needs lives")
 def test_who_only_gave_remembers_to_whom(folder: Path, kind: str, scan: bool) -> None:
     """A storage that got nothing in a run wrote no manifest, so it did not know who had taken its changes: it let go of
     the points at which those stand, and would collect tombstones without asking them."""

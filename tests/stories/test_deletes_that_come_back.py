@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from places import DictPlace, FolderPlace, Hooked
 from telling import HOUR, conflicts, kept, missing, moved, told
 
@@ -238,7 +237,6 @@ def test_a_device_behind_another_one_revives_nothing(story: Story) -> None:
     assert desktop.values() == laptop.values() == tablet.values() == {"x": b"7"}
 
 
-@pytest.mark.xfail(strict=True, reason="needs tombstone collection")
 def test_deletes_that_everybody_knows_do_not_pile_up(story: Story) -> None:
     """apache/couchdb#1505: deleted documents are kept for good, so each new client fetches the deletes of years
     before it is of use. Here a delete that all replicas have, and that is older than the grace, is in nobody's log

@@ -157,7 +157,6 @@ def test_two_lives_of_one_replica_are_told_apart_by_a_third(story: Story) -> Non
     assert conflicts(*results) == []
 
 
-@pytest.mark.xfail(strict=True, reason="needs lives")
 def test_both_lives_wrote_one_key_and_a_third_met_the_restored_one_first(story: Story) -> None:
     """basho/riak_kv#1070, backup and restore: two values of one key bear the same name in the version vector, so one
     replaces the other without a sibling. Here it is a conflict: one wins everywhere, the other is kept, and told."""

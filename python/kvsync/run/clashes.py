@@ -110,7 +110,8 @@ def _overwritten(taker: Side, giver: Side, received: Segment) -> list[tuple[Chan
         was = held.get(key)
         if was is None and newest is not None and key in open_ and newest.order <= open_[key].order:
             was = newest
-        if was is not None and was.outcome != change.outcome:
+        # Whoever made both knew what it replaced.
+        if was is not None and was.outcome != change.outcome and was.origin != change.origin:
             found.append((was, change))
     return found
 

@@ -147,7 +147,7 @@ def _known_after(pair: Pair, to_source: Segment, to_target: Segment) -> History:
     """Return what both sides know once each has logged what it gets, without the branches that nobody needs.
 
     A branch goes once no log names it. If one side alone knows it, and has no change of it for the other, then what its
-    log names is beaten.
+    log names is beaten. One of which deletes were collected stays: whoever still has them must not bring them again.
     """
     source, target = pair.source.log.manifest, pair.target.log.manifest
     history = source.history.merged(target.history)
@@ -157,7 +157,8 @@ def _known_after(pair: Pair, to_source: Segment, to_target: Segment) -> History:
     shared = source.history.chains.keys() & target.history.chains.keys()
     listed = (source.listed_origins | target.listed_origins) & shared
     named = source.named_origins | target.named_origins | to_source.maxima.keys() | to_target.maxima.keys()
-    return history.without(branches - listed - named)
+    collected = source.collected.keys() | target.collected.keys()
+    return history.without(branches - listed - named - collected)
 
 
 def _copied_and_logged(
