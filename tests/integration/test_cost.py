@@ -70,7 +70,8 @@ def test_one_way(folder: Path, first: str, second: str, given: bool, count: int)
         kvsync.commit(one.target, new)
     result = kvsync.sync(one.target, two.target, new if given else ())
     assert result.pushed == count
-    assert cost(result) <= ONE_WAY_MAX
+    # A source that logs nothing in the run still has to write down whom it gave what.
+    assert cost(result) <= ONE_WAY_MAX + (not given)
 
 
 @pytest.mark.parametrize("count", COUNTS)

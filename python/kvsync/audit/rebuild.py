@@ -22,6 +22,7 @@ from kvsync.index.objects import INVENTORY
 from kvsync.native import INEXACT, Inventory, Segment
 from kvsync.replica.intents import LATE_WRITE_SECONDS
 from kvsync.replica.log import Log
+from kvsync.replica.peers import REPLACED
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.side import Side
 from kvsync.types import ANY, Change
@@ -107,6 +108,7 @@ def _new_log(index: Index, stamp_max: int, lease: Lease, environment: Environmen
     manifest = Manifest.fresh(environment.replica_id())._replace(
         generation=max(generations, default=0),
         clock=max(old.clock if old is not None else 0, stamp_max),
+        gone={old.replica: REPLACED} if old is not None else {},
         intents=(*(old.intents if old is not None else ()), *_open_intent(index, lease, environment)),
     )
     return Log(index.storage, environment, (manifest, index.version))

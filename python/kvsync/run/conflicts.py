@@ -6,7 +6,7 @@ that holds the chosen value. From there on a run only ever pushes the greatest s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from kvsync.expiry import write_until
@@ -50,6 +50,7 @@ class Decision:
     expires: int = 0
     value: bytes | None = None
     writes: bool = False
+    is_copy: bool = False
 
     @classmethod
     def of_value(cls, key: str, value: bytes | None, expires: int = 0) -> Decision:
@@ -192,8 +193,21 @@ def decide(
             overruled = policy in ("source", "target") and _is_of_a_branch(conflict)
             applied = "latest" if overruled else policy
             _enter(verdicts, conflict, applied, held, anew=pair.in_doubt)
+    _leave_known_copies(verdicts, pair)
     verdicts.decided += [(each.conflict, Verdict(each.winner)) for each in overwritten]
     return verdicts
+
+
+def _leave_known_copies(verdicts: Verdicts, pair: Pair) -> None:
+    """Make no copy that either side has logged: an earlier run made it, and somebody may have edited it since."""
+    keys = [decision.key for decision in verdicts.at["source"] if decision.is_copy]
+    if not keys:
+        return
+    logged = zip(keys, *(side.log.newest(keys) for side in pair), strict=True)
+    known = {key for key, *changes in logged if any(change is not None for change in changes)}
+    verdicts.at["source"] = [
+        decision for decision in verdicts.at["source"] if not (decision.is_copy and decision.key in known)
+    ]
 
 
 def keep_expiries(verdicts: Verdicts, found: Delta, pair: Pair, now_ms: int) -> None:
@@ -238,7 +252,8 @@ def _enter(
     if verdict.copy is not None and values is not None:
         kept = values[0] if verdict.copy == "source" else values[1]
         loser = _change(conflict, verdict.copy)
-        verdicts.at["source"].append(Decision.of_value(conflict_copy(loser), kept, loser.expires))
+        copy = replace(Decision.of_value(conflict_copy(loser), kept, loser.expires), is_copy=True)
+        verdicts.at["source"].append(copy)
     verdicts.decided.append((conflict, verdict))
 
 
