@@ -1,5 +1,6 @@
 """Make two key-value storages equal, both ways, moving only what changed."""
 
+from kvsync.absence import accept, forget, peers
 from kvsync.api import (
     commit,
     compact,
@@ -31,6 +32,7 @@ from kvsync.errors import (
     UsageError,
 )
 from kvsync.index.lost import LostValue
+from kvsync.inspection import KnownPeer
 from kvsync.losers import discard, lost, restore
 from kvsync.plan import Plan
 from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
@@ -47,6 +49,7 @@ __all__ = [
     "Diagnosis",
     "FormatError",
     "IndexDamagedError",
+    "KnownPeer",
     "KvsyncError",
     "KvsyncWarning",
     "LockError",
@@ -65,13 +68,16 @@ __all__ = [
     "SyncResult",
     "UnreadableKey",
     "UsageError",
+    "accept",
     "commit",
     "compact",
     "discard",
     "doctor",
+    "forget",
     "log",
     "lost",
     "open",
+    "peers",
     "plan",
     "restore",
     "status",

@@ -221,7 +221,7 @@ def open(  # noqa: A001 - kvsync.open
     return Store(one, Environment(clock=clock), close=owned, on_error=on_error)
 
 
-def status(storage: Target) -> Status:
+def status(storage: Target, *, tombstone_grace: str | float = "30d", clock: Callable[[], float] = time.time) -> Status:
     """Return what kvsync knows about a storage, without writing anything.
 
     >>> import kvsync
@@ -229,7 +229,7 @@ def status(storage: Target) -> Status:
     0
     """
     with opened(storage) as one:
-        return inspection.status(one)
+        return inspection.status(one, Options(tombstone_grace=tombstone_grace).grace_ms, Environment(clock=clock))
 
 
 def doctor(storage: Target, *, environment: Environment | None = None) -> Diagnosis:

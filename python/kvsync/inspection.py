@@ -1,4 +1,4 @@
-"""Read-only views of a storage: status and log."""
+"""Read-only views of a storage: status, peers and log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from kvsync.environment import Environment
 from kvsync.native import Segment
 from kvsync.replica.log import Log
+from kvsync.replica.peers import id_text
 from kvsync.replica.segments import changes_of
+from kvsync.replica.waiting import HeldBack, held_back
 from kvsync.run.holder import read_lease
 
 if TYPE_CHECKING:
@@ -18,7 +20,28 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage, Tier
     from kvsync.types import Change
 
-__all__ = ["Status", "log", "status"]
+__all__ = ["KnownPeer", "Status", "log", "peers", "status"]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPeer:
+    """Another storage that one knows of: it has been synced with it, or with one that knows of it.
+
+    Attributes:
+        id: of its replica, as text.
+        name: of the storage, as it was named in the run that met it.
+        seen: when it was seen last, by the newest change that was known then; wall-clock seconds.
+        forgotten: somebody said that it does not come back, so nothing waits for it (`kvsync.forget`).
+        holds_back: how many deletes and expired values stay logged since it is not known to have them.
+        alone: how many of these wait for nobody else.
+    """
+
+    id: str
+    name: str
+    seen: float
+    forgotten: bool = False
+    holds_back: int = 0
+    alone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +54,7 @@ class Status:
         changes, segments, index_bytes: the size of the log.
         missing: {key: why its newest value is not held}.
         peers: ids of known peers.
+        held_back_by: the peers that deletes and expired values wait for, the one that most wait for first.
         lease: who holds the lease, or how its last holder left it; None if it is free.
         guarantee: the tier of this storage, "T1" to "T4".
     """
@@ -44,13 +68,37 @@ class Status:
     index_bytes: int
     missing: Mapping[str, str]
     peers: tuple[int, ...]
+    held_back_by: tuple[KnownPeer, ...]
     lease: LeaseRecord | None
     guarantee: Tier
 
 
-def status(storage: Storage) -> Status:
+def peers(storage: Storage, grace_ms: int, environment: Environment) -> list[KnownPeer]:
+    """Return the peers that a storage knows of, the one that was seen last first."""
+    return _peers(Log.read(storage, environment, dry=True), grace_ms)
+
+
+def _peers(log: Log, grace_ms: int) -> list[KnownPeer]:
+    manifest = log.manifest
+    held = held_back(log, log.environment.now_ms(), grace_ms)
+    found = (
+        KnownPeer(
+            id_text(replica),
+            peer.name,
+            peer.seen_seconds,
+            replica in manifest.gone,
+            *held.get(replica, HeldBack()),
+        )
+        for replica, peer in manifest.peers.items()
+    )
+    return sorted(found, key=lambda peer: (-peer.seen, peer.id))
+
+
+def status(storage: Storage, grace_ms: int, environment: Environment) -> Status:
     """Return what kvsync knows about `storage`."""
-    manifest = Log.read(storage, Environment(), dry=True).manifest
+    log = Log.read(storage, environment, dry=True)
+    manifest = log.manifest
+    holding = [peer for peer in _peers(log, grace_ms) if peer.holds_back]
     return Status(
         storage=storage.name,
         replica=manifest.replica if manifest.generation else None,
@@ -61,6 +109,7 @@ def status(storage: Storage) -> Status:
         index_bytes=sum(entry.size for entry in manifest.segments),
         missing={entry.change.key: entry.reason for entry in manifest.knowledge.missing},
         peers=tuple(manifest.peers),
+        held_back_by=tuple(sorted(holding, key=lambda peer: (-peer.holds_back, peer.seen, peer.id))),
         lease=read_lease(storage),
         guarantee=storage.capabilities.tier,
     )

@@ -19,11 +19,11 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.cli",),
     ("kvsync.testing",),
     ("kvsync",),
-    ("kvsync.api", "kvsync.losers"),
+    ("kvsync.api", "kvsync.absence", "kvsync.losers"),
     ("kvsync.store", "kvsync.inspection", "kvsync.audit", "kvsync.doctor"),
     ("kvsync.opening",),
     ("kvsync.plan",),
-    ("kvsync.run.steps", "kvsync.run.holder", "kvsync.run.keeping"),
+    ("kvsync.run.steps", "kvsync.run.holder", "kvsync.run.keeping", "kvsync.run.forgetting", "kvsync.run.accepting"),
     ("kvsync.run.push", "kvsync.run.intend"),
     ("kvsync.run.release", "kvsync.run.transfer", "kvsync.run.delta", "kvsync.run.floor", "kvsync.run.forecast"),
     ("kvsync.run.clashes", "kvsync.run.conflicts", "kvsync.run.names", "kvsync.run.pull"),
@@ -33,7 +33,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.run",),
     ("kvsync.options",),
     ("kvsync.scan",),
-    ("kvsync.replica.recovery",),
+    ("kvsync.replica.recovery", "kvsync.replica.waiting"),
     ("kvsync.replica.log",),
     ("kvsync.replica.intents", "kvsync.replica.lives", "kvsync.replica.rewriting"),
     ("kvsync.replica.collection",),
@@ -151,7 +151,7 @@ def test_nothing_outside_the_package_is_needed(name: str) -> None:
 
 def test_time_and_chance_come_from_outside() -> None:
     """Only the environment, defaults of arguments, and storages may name a clock or a source of randomness."""
-    allowed = {"kvsync.environment", "kvsync.api", "kvsync.losers"}
+    allowed = {"kvsync.environment", "kvsync.absence", "kvsync.api", "kvsync.losers"}
     for name, path in MODULES.items():
         if name in allowed or name.startswith(("kvsync.storages", "kvsync.cli", "kvsync.testing")):
             continue

@@ -68,6 +68,8 @@ def _advice(error: BaseException, tokens: Sequence[str], commands: Collection[st
 def _after_usage(error: errors.UsageError, tokens: Sequence[str], commands: Collection[str]) -> str:
     if error.key is not None and tokens[:1] in (["lost"], ["restore"]):
         return "see `kvsync lost STORAGE`"
+    if error.storage is not None and tokens[:1] in (["forget"], ["accept"]):
+        return f"see `kvsync {'peers' if tokens[0] == 'forget' else 'status'} STORAGE`"
     if error.storage is not None and "://" in error.storage and "--" not in error.message:
         return "see `kvsync storages` for the forms of URLs"
     return f"see `{command_of(tokens, commands)} --help`"

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
+from kvsync.cli.accept import accept
 from kvsync.cli.commit import commit
 from kvsync.cli.compact import compact
 from kvsync.cli.demo import demo
 from kvsync.cli.doctor import doctor
+from kvsync.cli.forget import forget
 from kvsync.cli.log import log
 from kvsync.cli.lost import lost
+from kvsync.cli.peers import peers
 from kvsync.cli.plan import plan
 from kvsync.cli.restore import restore
 from kvsync.cli.status import status
@@ -46,10 +49,11 @@ app = App(
 )
 _COMMANDS: tuple[Callable[..., int], ...] = (
     *(sync, plan, verify, status, doctor, log, lost, restore),
+    *(peers, forget, accept),
     *(commit, compact, unlock, storages, demo),
 )
-_ARGUMENTS = {log: "STORAGE [KEY]", lost: "STORAGE [KEY]", verify: "SOURCE [TARGET]"}
-"""The arguments of commands with one that may be left out, which the help would call `[ARGS]`."""
+_ARGUMENTS = {log: "STORAGE [KEY]", lost: "STORAGE [KEY]", verify: "SOURCE [TARGET]", accept: "STORAGE [KEY...]"}
+"""The arguments of commands with some that may be left out, which the help would call `[ARGS]`."""
 
 for _position, _command in enumerate(_COMMANDS):
     _name = _command.__name__

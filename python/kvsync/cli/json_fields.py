@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from kvsync.replica.peers import id_text
 from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
     from kvsync.index.lost import LostValue
+    from kvsync.inspection import KnownPeer
     from kvsync.result import MissingKey, UnreadableKey
     from kvsync.types import Change, Conflict
 
@@ -20,6 +22,7 @@ __all__ = [
     "key_fields",
     "lost_fields",
     "order_text",
+    "peer_fields",
     "stamp_fields",
     "stamp_time",
     "time_text",
@@ -41,15 +44,6 @@ def time_text(seconds: float) -> str | None:
     except (OverflowError, ValueError, OSError):
         return None
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def id_text(replica: int) -> str:
-    """Return a replica's id as it is printed.
-
-    >>> id_text(255)
-    '00000000000000ff'
-    """
-    return f"{replica:016x}"
 
 
 def stamp_time(stamp: int) -> str | None:
@@ -103,6 +97,18 @@ def order_text(conflict: Conflict, policy: str) -> str:
 def key_fields(entry: MissingKey | UnreadableKey) -> dict[str, object]:
     """Return the fields of a key that a run leaves behind."""
     return {"key": entry.key, "side": entry.side, "reason": redact(entry.reason)}
+
+
+def peer_fields(peer: KnownPeer) -> dict[str, object]:
+    """Return the fields of a peer."""
+    return {
+        "id": peer.id,
+        "name": redact(peer.name),
+        "seen": time_text(peer.seen),
+        "forgotten": peer.forgotten,
+        "holds_back": peer.holds_back,
+        "alone": peer.alone,
+    }
 
 
 def lost_fields(value: LostValue) -> dict[str, object]:

@@ -14,6 +14,7 @@ __all__ = [
     "RunOptions",
     "Source",
     "Target",
+    "TombstoneGrace",
     "WaitSeconds",
     "flag",
 ]
@@ -33,6 +34,7 @@ FromId: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+TombstoneGrace: TypeAlias = Annotated[str, Parameter(help="How long deletes stay logged that all replicas have.")]
 WaitSeconds: TypeAlias = Annotated[float, Parameter(help="How long to wait for a lease that somebody else holds.")]
 
 SCAN = "Find what changed since the last scan. Default unless --changes is given."

@@ -1,13 +1,15 @@
 """`kvsync status`: show what kvsync knows about a storage."""
 
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from kvsync import api, inspection
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.json_fields import id_text, stamp_fields, stamp_time, time_text
+from kvsync.cli.json_fields import id_text, peer_fields, stamp_fields, stamp_time, time_text
 from kvsync.cli.options import Location
 from kvsync.cli.output import Output, counted, first_of
+from kvsync.cli.peers import passing
 from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
 from kvsync.lease import LeaseRecord, LeaseState
@@ -67,6 +69,7 @@ def _fields(found: inspection.Status) -> dict[str, object]:
         "index_bytes": found.index_bytes,
         "missing": {key: redact(reason) for key, reason in found.missing.items()},
         "peers": [id_text(peer) for peer in found.peers],
+        "held_back_by": [peer_fields(peer) for peer in found.held_back_by],
         "lease": None if found.lease is None else lease_fields(found.lease),
         "guarantee": found.guarantee,
     }
@@ -84,7 +87,19 @@ def _lines(found: inspection.Status) -> Iterator[str]:
         whose = "its own changes" if origin == found.replica else f"changes of {id_text(origin)}"
         yield f"  knows      {whose} up to {stamp_time(stamp) or 'an unknown time'}"
     yield f"  peers      {', '.join(map(id_text, found.peers)) or 'none'}"
+    yield from _waiting_line(redact(found.storage), found.held_back_by)
     yield f"  lease      {lease_line(found.lease)}"
     missing = (f"  missing    {key!r}: {redact(reason)}" for key, reason in found.missing.items())
     yield from first_of(missing, len(found.missing))
     yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"
+
+
+def _waiting_line(name: str, peers: Sequence[inspection.KnownPeer]) -> Iterator[str]:
+    """Yield who keeps deletes logged that are old enough to go, and what to do about it."""
+    if peers:
+        first, *others = peers
+        also = f", and others for {counted(len(others), 'more peer')}" if others else ""
+        yield (
+            f"  waiting    {passing(first.holds_back)} for {first.id} ({redact(first.name)}){also}: "
+            f"see `kvsync peers {shlex.quote(name)}`"
+        )

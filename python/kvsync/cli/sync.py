@@ -12,7 +12,7 @@ from kvsync.cli.changes import read_changes
 from kvsync.cli.conflicts import conflict_lines, restore_commands
 from kvsync.cli.json_fields import conflict_fields, key_fields
 from kvsync.cli.left_behind import left_behind, left_lines
-from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, flag
+from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, TombstoneGrace, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
@@ -44,7 +44,7 @@ def sync(
     dry_run: Annotated[bool, flag(help="Count what would be done, and write nothing.")] = False,
     lease: LeaseOptions = NO_LEASE,
     max_drift_seconds: Annotated[float, Parameter(help="How far in the future a change may be stamped.")] = 86_400.0,
-    tombstone_grace: Annotated[str, Parameter(help="How long deletes stay logged that all replicas have.")] = "30d",
+    tombstone_grace: TombstoneGrace = "30d",
     output: Output = PLAIN,
 ) -> int:
     """Make two storages equal, both ways, moving only what changed.

@@ -13,12 +13,13 @@ from kvsync.native import Segment
 from kvsync.storages.contract import has_expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from kvsync.index.manifest import Manifest
+    from kvsync.replica.peers import Peer
     from kvsync.storages.contract import Storage
 
-__all__ = ["collect", "floor_above", "is_due", "limits", "merged_floor", "stamp_of"]
+__all__ = ["collect", "counted", "floor_above", "is_due", "limits", "may_pass", "merged_floor", "stamp_of"]
 
 SMALL_BYTES_MAX: Final = 32 << 10
 """A log of up to this size is searched in every run that could find something."""
@@ -40,26 +41,35 @@ def stamp_of(time_ms: int) -> int:
     return max(time_ms, 0) << STAMP_MS_SHIFT
 
 
-def limits(manifest: Manifest, before: int) -> dict[int, int]:
-    """Return {origin: stamp} up to which all replicas are known to know each history, and before which it may go.
+def counted(manifest: Manifest) -> dict[int, Peer]:
+    """Return the peers that deletes wait for: all that are known, also through others, but for those that are gone."""
+    return {replica: peer for replica, peer in manifest.peers.items() if replica not in manifest.gone}
 
-    All replicas are those that this one knows of, also through others, but for those that are gone. What a peer knows
-    counts only where a point proves that it knows the same life.
+
+def limits(manifest: Manifest, before: int, peers: Collection[Peer] | None = None) -> dict[int, int]:
+    """Return {origin: stamp} up to which `peers` are known to know each history, and before which it may go.
+
+    None means all that count. What a peer knows counts only where a point proves that it knows the same life.
     """
-    counted = [peer.entries for replica, peer in manifest.peers.items() if replica not in manifest.gone]
+    known_by = [peer.entries for peer in (counted(manifest).values() if peers is None else peers)]
     found: dict[int, int] = {}
     for origin, chain in manifest.history.chains.items():
-        points = [entries.get(origin) for entries in counted]
+        points = [entries.get(origin) for entries in known_by]
         if all(point in chain for point in points):
             known = min((point.stamp for point in points if point is not None), default=chain[-1].stamp)
             found[origin] = min(known, before - 1)
     return found
 
 
+def may_pass(manifest: Manifest, known: Mapping[int, int]) -> bool:
+    """Whether segments may hold changes that can go; `known` are the limits."""
+    return any(stamp <= known.get(origin, -1) for entry in manifest.segments for origin, stamp in entry.passing)
+
+
 def is_due(manifest: Manifest, known: dict[int, int], now_ms: int, grace_ms: int) -> bool:
     """Whether to search a log for changes that can go; `known` are the limits."""
     passing = sum(entry.passing_length for entry in manifest.segments)
-    if not any(stamp <= known.get(origin, -1) for entry in manifest.segments for origin, stamp in entry.passing):
+    if not may_pass(manifest, known):
         return False
     if sum(entry.size for entry in manifest.segments) <= SMALL_BYTES_MAX:
         return True

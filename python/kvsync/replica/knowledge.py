@@ -168,6 +168,13 @@ class Knowledge(NamedTuple):
         )
         return Knowledge(history, missing, self.unreconciled)
 
+    def accept(self, local: Segment, *, replica: int, mark: int) -> Knowledge:
+        """Take in changes of `replica` that say what is there, in place of what is missing or unreconciled."""
+        history = self.history.committed(replica, local.maxima[replica], mark)
+        keys = {row[0] for row in local.rows(0, len(local))}
+        missing = tuple(entry for entry in self.missing if entry.change.key not in keys)
+        return Knowledge(history, missing, tuple(change for change in self.unreconciled if change.key not in keys))
+
     def renamed(self, renames: Collection[Rename]) -> Knowledge:
         """Give changes that are named here the names that they get in the log."""
         missing = [entry._replace(change=_renamed(entry.change, renames)) for entry in self.missing]

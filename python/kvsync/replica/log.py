@@ -16,7 +16,7 @@ from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.intents import LATE_WRITE_SECONDS, FoundIntent, Intent
 from kvsync.replica.lives import Met, having_met
-from kvsync.replica.peers import REPLACED
+from kvsync.replica.peers import FORGOTTEN, REPLACED
 from kvsync.replica.rewriting import Rewriting
 from kvsync.replica.segments import Segments, first_uncovered
 from kvsync.replica.session import read_manifest, session
@@ -257,6 +257,15 @@ class Log:
         until_ms = self.environment.now_ms() + LATE_WRITE_SECONDS * 1000
         remembered = (RememberedIntent(intent_name, until_ms),) if intent_name else ()
         self._write_next(self.manifest._replace(intents=(*self.manifest.intents, *remembered), lease=b""))
+
+    def forget(self, replica: int) -> None:
+        """Write that a peer does not come back, so that nothing waits for it.
+
+        Raises:
+            LockLostError: another holder wrote the manifest.
+        """
+        gone = {**self.manifest.gone, replica: FORGOTTEN}
+        self._write_next(self.manifest._replace(gone=gone, lease=b""))
 
     def compact(self, before_write: Callable[[], None]) -> tuple[int, int]:
         """Merge all segments into one and remove unlisted objects; return (segments merged, objects removed).

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
     from kvsync.replica.points import Point
 
-__all__ = ["FORGOTTEN", "REPLACED", "Peer", "merged_gone", "merged_peers", "points_of_peers"]
+__all__ = ["FORGOTTEN", "REPLACED", "Peer", "id_text", "merged_gone", "merged_peers", "points_of_peers"]
 
 REPLACED: Final = 1
 """Why an id is gone: its storage goes by a fresh one."""
 
 FORGOTTEN: Final = 2
 """Why an id is gone: somebody said that its storage does not come back."""
+
+STAMP_MS_SHIFT = 16
 
 
 class Peer(NamedTuple):
@@ -37,6 +39,20 @@ class Peer(NamedTuple):
     seen: int
     entries: Mapping[int, Point]
     offered: Mapping[int, Point] = MappingProxyType({})
+
+    @property
+    def seen_seconds(self) -> float:
+        """When it was seen, by the newest change that was known then; wall-clock seconds."""
+        return (self.seen >> STAMP_MS_SHIFT) / 1000
+
+
+def id_text(replica: int) -> str:
+    """Return a replica's id as it is printed.
+
+    >>> id_text(255)
+    '00000000000000ff'
+    """
+    return f"{replica:016x}"
 
 
 def merged_gone(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:

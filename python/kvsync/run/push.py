@@ -21,7 +21,7 @@ from kvsync.run.carrying import carrying
 from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.release import Applied, finalise
-from kvsync.run.transfer import NOT_THERE, Reader, transfer
+from kvsync.run.transfer import CHANGED, NOT_THERE, Reader, transfer
 from kvsync.run.unkept import keep_noted
 from kvsync.storages.contract import has_transaction
 
@@ -43,7 +43,10 @@ __all__ = ["Pushed", "push"]
 AGAIN_COUNT = 4096
 """If more changes were refused, that is not because of each other."""
 
-NEITHER = "neither side holds its value: sync with a storage that does"
+NEITHER = (
+    "neither side holds its value: sync with a storage that does; if none does any more, since that one is gone or was "
+    "restored from a backup, `kvsync accept` makes what is there the newest"
+)
 
 
 class Pushed(NamedTuple):
@@ -142,12 +145,16 @@ def _move_again(move: Callable[..., Outcome], outcome: Outcome) -> None:
 
 def _explained(giver: Side, taker: Side, failed: Sequence[tuple[Change, str]]) -> list[tuple[Change, str]]:
     """Return why changes could not be applied, where their giver misses the values, too: as the taker knew before."""
+    doubtful = [change for change, reason in failed if reason in {NOT_THERE, CHANGED}]
+    if not doubtful:
+        return list(failed)
     lacking = {entry.change.dot for entry in giver.log.manifest.knowledge.missing}
+    # A giver that was restored may never have known the change.
+    newest = zip(doubtful, giver.log.newest([change.key for change in doubtful]), strict=True)
+    lacking.update(change.dot for change, own in newest if own is None or own.dot != change.dot)
+    lacking &= {change.dot for change in doubtful}
     before = {entry.change.dot: entry.reason for entry in taker.log.manifest.knowledge.missing}
-    return [
-        (change, before.get(change.dot, NEITHER) if reason == NOT_THERE and change.dot in lacking else reason)
-        for change, reason in failed
-    ]
+    return [(change, before.get(change.dot, NEITHER) if change.dot in lacking else reason) for change, reason in failed]
 
 
 def _missing(taker: Side, failed: Sequence[tuple[Change, str]], now_ms: int) -> list[Missing]:

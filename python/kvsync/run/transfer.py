@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from kvsync.run.guard import Guard
     from kvsync.storages.contract import Storage
 
-__all__ = ["NOT_THERE", "Outcome", "Reader", "transfer"]
+__all__ = ["CHANGED", "NOT_THERE", "Outcome", "Reader", "transfer"]
 
 NOT_THERE = "it is not there any more"
+CHANGED = "it changed since it was logged"
 """Why the value of a change could not be moved, where its giver does not hold one."""
 
 READ_AHEAD = 2
@@ -364,7 +365,7 @@ def _why(value: bytes | Unreadable | None) -> str:
         return f"it cannot be read: {value.reason}"
     if value is None:
         return NOT_THERE
-    return "it changed since it was logged"
+    return CHANGED
 
 
 def _record(
