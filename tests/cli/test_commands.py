@@ -408,6 +408,7 @@ def test_status(run: Run, pair: Pair) -> None:
         "index_bytes",
         "missing",
         "peers",
+        "held_back_by",
         "lease",
         "guarantee",
     }

@@ -150,4 +150,4 @@ def test_a_value_that_neither_side_holds_keeps_the_reason_why_it_is_missing(tmp_
     assert "NOT NULL" in first.reason
     reasons = {entry.side: entry.reason for entry in kvsync.sync(table, {}, scan=True).missing}
     assert reasons["source"] == first.reason
-    assert reasons["target"] == "neither side holds its value: sync with a storage that does"
+    assert reasons["target"].startswith("neither side holds its value: sync with a storage that does; ")

@@ -21,7 +21,7 @@ from kvsync.run.carrying import carrying
 from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.release import Applied, finalise
-from kvsync.run.transfer import CHANGED, NOT_THERE, Reader, transfer
+from kvsync.run.transfer import CHANGED, NOT_THERE, Reader, lies_with_giver, transfer
 from kvsync.run.unkept import keep_noted
 from kvsync.storages.contract import has_transaction
 
@@ -144,16 +144,17 @@ def _move_again(move: Callable[..., Outcome], outcome: Outcome) -> None:
 
 
 def _explained(giver: Side, taker: Side, failed: Sequence[tuple[Change, str]]) -> list[tuple[Change, str]]:
-    """Return why changes could not be applied, where their giver misses the values, too: as the taker knew before."""
+    """Return why changes could not be applied; where the giver misses their values, too, what the taker said before."""
     doubtful = [change for change, reason in failed if reason in {NOT_THERE, CHANGED}]
     if not doubtful:
         return list(failed)
     lacking = {entry.change.dot for entry in giver.log.manifest.knowledge.missing}
     # A giver that was restored may never have known the change.
     newest = zip(doubtful, giver.log.newest([change.key for change in doubtful]), strict=True)
-    lacking.update(change.dot for change, own in newest if own is None or own.dot != change.dot)
+    lacking.update(change.dot for change, own in newest if own is None or own.outcome != change.outcome)
     lacking &= {change.dot for change in doubtful}
-    before = {entry.change.dot: entry.reason for entry in taker.log.manifest.knowledge.missing}
+    missing = taker.log.manifest.knowledge.missing
+    before = {entry.change.dot: entry.reason for entry in missing if not lies_with_giver(entry.reason)}
     return [(change, before.get(change.dot, NEITHER) if change.dot in lacking else reason) for change, reason in failed]
 
 

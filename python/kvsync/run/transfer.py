@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from kvsync.run.guard import Guard
     from kvsync.storages.contract import Storage
 
-__all__ = ["CHANGED", "NOT_THERE", "Outcome", "Reader", "transfer"]
+__all__ = ["CHANGED", "NOT_THERE", "Outcome", "Reader", "lies_with_giver", "transfer"]
 
 NOT_THERE = "it is not there any more"
 CHANGED = "it changed since it was logged"
+UNREADABLE = "it cannot be read"
 """Why the value of a change could not be moved, where its giver does not hold one."""
 
 READ_AHEAD = 2
@@ -362,10 +363,15 @@ def _note(written: Written, refused: dict[str, str]) -> None:
 
 def _why(value: bytes | Unreadable | None) -> str:
     if isinstance(value, Unreadable):
-        return f"it cannot be read: {value.reason}"
+        return f"{UNREADABLE}: {value.reason}"
     if value is None:
         return NOT_THERE
     return CHANGED
+
+
+def lies_with_giver(reason: str) -> bool:
+    """Whether a change was not applied for the value that its giver had, or had not."""
+    return reason.startswith((NOT_THERE, CHANGED, UNREADABLE))
 
 
 def _record(
