@@ -556,7 +556,22 @@ def test_demo_fails_when_a_check_fails(run: Run, tmp_path: Path, monkeypatch: py
 def test_help_and_version(spawn: Run) -> None:
     ended = spawn("--help")
     assert ended.code == DONE
-    for name in ("sync", "plan", "verify", "status", "log", "lost", "restore", "commit", "compact", "unlock", "demo"):
+    for name in (
+        "sync",
+        "plan",
+        "verify",
+        "status",
+        "log",
+        "lost",
+        "restore",
+        "peers",
+        "forget",
+        "accept",
+        "commit",
+        "compact",
+        "unlock",
+        "demo",
+    ):
         assert f"│ {name} " in ended.out
     assert "Exit codes" in ended.out
     version = spawn("--version")
