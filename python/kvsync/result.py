@@ -37,24 +37,28 @@ class UnreadableKey(NamedTuple):
 
 
 class Life(NamedTuple):
-    """A storage that was restored from a backup, or copied and used on, as this run found out.
+    """A storage that was restored from a backup, copied and used on, or forgotten, as this run found out.
 
     Attributes:
         storage: its name.
         side: which of the two it is.
         compared: how many keys were compared again, since nobody can say which changes of them are known.
         conflicts: how many of them both lives had changed.
+        forgotten: somebody had said that it does not come back (`kvsync.forget`).
     """
 
     storage: str
     side: str
     compared: int
     conflicts: int
+    forgotten: bool = False
 
     def __str__(self) -> str:
         """Return a sentence for people."""
         keys = f"{self.compared} key{' was' if self.compared == 1 else 's were'} compared again"
         conflicts = f"{self.conflicts} conflict{'' if self.conflicts == 1 else 's'} kept"
+        if self.forgotten:
+            return f"{self.storage} had been forgotten, and goes on as a new storage; {keys}, {conflicts}"
         return f"{self.storage} was restored from a backup or copied; {keys}, {conflicts}"
 
 

@@ -99,6 +99,7 @@ def test_what_comes_back_revives_nothing(run: Run, away: str) -> None:
         connection.execute("INSERT INTO kv VALUES ('its own', x'31')")
     ended = run("sync", away, "sqlite:///old.db")
     assert ended.code == DONE
+    assert "  returned   sqlite:///old.db had been forgotten, and goes on as a new storage; " in ended.out
     assert sorted(path.name for path in Path("notes").rglob("*") if path.is_file() and ".kvsync" not in str(path)) == [
         "1",
         "c",

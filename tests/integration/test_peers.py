@@ -114,9 +114,11 @@ def test_a_forgotten_peer_that_comes_back_revives_nothing_and_is_told() -> None:
         world.forget("a", name)
     world.meet("a", "b")
     assert world.deletes("a") == world.deletes("b") == []
-    world.sync("c", "b")
+    (life,) = world.sync("c", "b").lives
+    assert (life.storage, life.forgotten) == ("c", True)
+    assert str(life).startswith("c had been forgotten, and goes on as a new storage; ")
     result = world.sync("c", "a", Put("its own", b"1"))
-    assert (result.conflicts, result.maybe_deleted) == ([], [])
+    assert (result.conflicts, result.maybe_deleted, result.lives) == ([], [], [])
     world.meet("a", "b")
     left = {"k5": b"1", "k6": b"1", "k7": b"1", "its own": b"1"}
     assert world.plain("a") == world.plain("b") == world.plain("c") == left

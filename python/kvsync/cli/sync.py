@@ -98,7 +98,10 @@ def _fields(result: SyncResult, seconds: float, *, dry_run: bool) -> dict[str, o
             for conflict in result.conflicts
         ],
         "missing": [key_fields(missing) for missing in result.missing],
-        "restored": [{"storage": redact(life.storage), "compared": life.compared} for life in result.lives],
+        "restored": [
+            {"storage": redact(life.storage), "compared": life.compared, "forgotten": life.forgotten}
+            for life in result.lives
+        ],
         "maybe_deleted": [
             {"storage": redact(each.storage), "peer": redact(each.peer), "before": each.before, "keys": each.keys}
             for each in result.maybe_deleted
@@ -136,7 +139,7 @@ def _alarms(result: SyncResult, policy: str, *, dry_run: bool) -> Iterator[str]:
 
 
 def _last_lines(result: SyncResult, seconds: float, *, dry_run: bool) -> Iterator[str]:
-    yield from (f"  restored   {redact(str(life))}" for life in result.lives)
+    yield from (f"  {'returned' if life.forgotten else 'restored'}   {redact(str(life))}" for life in result.lives)
     yield from expiry_line(result.expiry_ignored)
     yield from place_lines(result.created, result.notes, result.hint, will=dry_run)
     yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'defined by its adapter')}"

@@ -18,6 +18,7 @@ from kvsync.process import Presence
 from kvsync.replica.collection import floor_above
 from kvsync.replica.lives import Standing, compare, digests_differ, has_second_life
 from kvsync.replica.log import Log
+from kvsync.replica.peers import FORGOTTEN, merged_gone
 from kvsync.replica.recovery import recover, require_no_remains
 from kvsync.replica.session import read_manifest
 from kvsync.run.side import Pair, Side
@@ -146,6 +147,8 @@ def identify(pair: Pair) -> Pair:
         LockLostError: a lease was taken over; nothing was written.
     """
     in_doubt = digests_differ(pair.source.log.manifest, pair.target.log.manifest)
+    gone = merged_gone(pair.source.log.manifest.gone, pair.target.log.manifest.gone)
+    forgotten = tuple(side.label for side in pair if gone.get(side.origin) == FORGOTTEN)
     one, other = compare(pair.source.log.manifest, pair.target.log.manifest)
     found = []
     for side, standing, peer in ((pair.source, one, other), (pair.target, other, one)):
@@ -155,7 +158,7 @@ def identify(pair: Pair) -> Pair:
             ensure_leased(side)
             side.log.become(standing)
     pair.source.log.peer, pair.target.log.peer = pair.target.log, pair.source.log
-    return replace(pair, in_doubt=in_doubt, second_lives=tuple(found))
+    return replace(pair, in_doubt=in_doubt, second_lives=tuple(found), forgotten=forgotten)
 
 
 def settle(pair: Pair) -> None:

@@ -77,13 +77,15 @@ class Pair:
         source, target: the two sides.
         in_doubt: both claim to know the same and hold different values, so the two logs are compared in full.
         doubts: values of which nobody can know whether they were deleted.
-        second_lives: the sides that turned out to have been restored or copied.
+        second_lives: the sides that turned out to have been restored or copied, or to have been forgotten.
+        forgotten: those of them that had been forgotten.
     """
 
     source: Side
     target: Side
     in_doubt: bool = False
     second_lives: tuple[Label, ...] = ()
+    forgotten: tuple[Label, ...] = ()
     doubts: Sequence[Doubts] = ()
 
     def __iter__(self) -> Iterator[Side]:

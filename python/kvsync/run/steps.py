@@ -242,7 +242,10 @@ def _result(
         MaybeDeleted(names[label], names["target" if label == "source" else "source"], label, before_ms / 1000, keys)
         for label, before_ms, keys in pair.doubts
     ]
-    result.lives = [Life(side.storage.name, side.label, compared, len(exchange.conflicts)) for side in sides]
+    result.lives = [
+        Life(side.storage.name, side.label, compared, len(exchange.conflicts), side.label in pair.forgotten)
+        for side in sides
+    ]
     result.unreadable = [
         UnreadableKey(key, side.label, reason)
         for side in pair
