@@ -56,6 +56,10 @@ class Environment:
         """Return a fresh random replica id, from 1 to 2^63 - 1: greater numbers are names of branches."""
         return self.random.getrandbits(63) or 1
 
+    def place(self) -> int:
+        """Return a fresh random place, not 0: it stays with a storage through all ids that it takes."""
+        return self.random.getrandbits(64) or 1
+
     def mark(self) -> int:
         """Return 64 fresh random bits that no other life of a replica draws."""
         return self.random.getrandbits(64)

@@ -11,7 +11,7 @@ from kvsync.index.lost import LostValue
 from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.native import Segment, digest_values
-from kvsync.replica.peers import FORGOTTEN, REPLACED, Peer
+from kvsync.replica.peers import FORGOTTEN, REPLACED, STRUCK, Peer
 from kvsync.replica.points import Point, is_branch
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -22,7 +22,7 @@ FIRST = Point(1, STAMP + 2, 0x1111_2222_3333_4444)
 @pytest.mark.parametrize("version", ["v1"])
 def test_a_manifest(version: str) -> None:
     manifest = Manifest.decode((GOLDEN / version / "manifest.bin").read_bytes(), "golden")
-    assert (manifest.replica, manifest.generation) == (7, 3)
+    assert (manifest.replica, manifest.place, manifest.generation) == (7, 2**64 - 8, 3)
     knowledge = manifest.knowledge
     assert [entry.change.key for entry in knowledge.missing] == ["a"]
     assert [entry.change.expires for entry in knowledge.missing] == [1_700_086_400_000]
@@ -39,8 +39,8 @@ def test_a_manifest(version: str) -> None:
     assert manifest.cover.vector == {7: STAMP + 9, 9: STAMP, 1 << 63 | 7: STAMP + 6}
     assert manifest.cover.exceptions == [(9, STAMP + 5, STAMP + 6)]
     known = {7: FIRST, 9: Point(4, STAMP, 5)}
-    assert manifest.peers == {9: Peer("folder:copy", STAMP + 2, known, {7: Point(3, STAMP + 9, 0)})}
-    assert manifest.gone == {5: REPLACED, 6: FORGOTTEN}
+    assert manifest.peers == {9: Peer("folder:copy", STAMP + 2, known, {7: Point(3, STAMP + 9, 0)}, 99)}
+    assert manifest.gone == {5: REPLACED, 6: FORGOTTEN, 8: STRUCK}
     assert (manifest.collected, manifest.collected_ms) == ({7: STAMP + 1}, 1_700_000_500_000)
     (entry,) = manifest.segments
     assert entry.inline is not None

@@ -15,7 +15,7 @@ from kvsync.native import KIND_LEASE, KIND_MANIFEST, Segment, seal
 from kvsync.replica.history import History, VectorException
 from kvsync.replica.knowledge import Knowledge, Missing
 from kvsync.replica.log import Log
-from kvsync.replica.peers import FORGOTTEN, REPLACED, Peer
+from kvsync.replica.peers import FORGOTTEN, REPLACED, STRUCK, Peer
 from kvsync.replica.points import Point
 from kvsync.storages.mapping import MappingStorage
 from kvsync.types import Change
@@ -29,6 +29,7 @@ DATA = SEGMENT.encode("segment/0000000000000001-0")
 LAST = 2**64 - 1
 FULL = Manifest(
     replica=2**63 - 1,
+    place=LAST,
     generation=7,
     nonce=bytes(range(16)),
     clock=2**63,
@@ -49,10 +50,10 @@ FULL = Manifest(
         SegmentEntry.of("segment/0000000000000002-a", SEGMENT, DATA, inline=False),
     ),
     peers={
-        3: Peer("folder:a", 77, {1: Point(1, 5, 0), LAST: Point(4, 5, LAST)}, {1: Point(2, 6, 0)}),
+        3: Peer("folder:a", 77, {1: Point(1, 5, 0), LAST: Point(4, 5, LAST)}, {1: Point(2, 6, 0)}, 5),
         4: Peer("", 0, {}),
     },
-    gone={3: FORGOTTEN, 8: REPLACED},
+    gone={3: FORGOTTEN, 8: REPLACED, 9: STRUCK},
     collected={1: 5, 5: 0},
     collected_ms=1_700_000_000_001,
     intents=(RememberedIntent("segment/0000000000000003-0", 1_700_000_000_000),),
@@ -101,6 +102,7 @@ def test_every_generation_has_a_nonce_of_its_own() -> None:
 WRONG: list[Any] = [None, -1, "text", b"bytes", 1.5, True, [], [[]], [1], [[1, 2, 3, 4, 5, 6, 7, 8]], {}, {"a": 1}]
 FINE: dict[str, Callable[[Any], bool]] = {
     "replica": lambda _value: False,
+    "place": lambda _value: False,
     "generation": lambda _value: False,
     "nonce": lambda _value: False,
     "clock": lambda _value: False,
@@ -156,6 +158,7 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
         ("peers", (0, 2)),
         ("peers", (0, 3)),
         ("peers", (0, 4)),
+        ("peers", (0, 5)),
         ("gone", (0,)),
         ("gone", (0, 0)),
         ("gone", (0, 1)),
@@ -250,9 +253,9 @@ def test_origins_and_replicas_ascend() -> None:
     for rows in ([[2, point], [1, point]], [[1, point], [1, point]], [[0, point]]):
         refused("chains", rows)
     for rows in (
-        [[2, "", 0, entry, b""], [1, "", 0, entry, b""]],
-        [[1, "", 0, entry, b""]] * 2,
-        [[0, "", 0, entry, b""]],
+        [[2, "", 0, entry, b"", 1], [1, "", 0, entry, b"", 1]],
+        [[1, "", 0, entry, b"", 1]] * 2,
+        [[0, "", 0, entry, b"", 1]],
     ):
         refused("peers", rows)
     for field in ("gone", "collected"):
@@ -310,11 +313,11 @@ def test_entries_of_peers_ascend_and_are_whole() -> None:
     good = words(1, 1, 1, 0, 2, 3, 4, LAST)
     known = {1: Point(1, 1, 0), 2: Point(3, 4, LAST)}
     for columns, peer in (
-        ((good, b""), Peer("x", 5, known, {})),
-        ((b"", good), Peer("x", 5, {}, known)),
-        ((b"", b""), Peer("x", 5, {}, {})),
+        ((good, b""), Peer("x", 5, known, {}, 9)),
+        ((b"", good), Peer("x", 5, {}, known, 9)),
+        ((b"", b""), Peer("x", 5, {}, {}, 9)),
     ):
-        assert decode(body_of(EMPTY) | {"peers": [[3, "x", 5, *columns]]}).peers == {3: peer}
+        assert decode(body_of(EMPTY) | {"peers": [[3, "x", 5, *columns, 9]]}).peers == {3: peer}
     for column in (
         good[:-1],
         good[:-8],
@@ -325,11 +328,11 @@ def test_entries_of_peers_ascend_and_are_whole() -> None:
         words(1, 1, 1, 1, 1, 2, 2, 2),
         words(2, 1, 1, 1, 1, 2, 2, 2),
     ):
-        refused("peers", [[3, "x", 5, column, b""]])
-        refused("peers", [[3, "x", 5, b"", column]])
+        refused("peers", [[3, "x", 5, column, b"", 9]])
+        refused("peers", [[3, "x", 5, b"", column, 9]])
 
 
-@pytest.mark.parametrize("why", [0, 3, LAST])
+@pytest.mark.parametrize("why", [0, 4, LAST])
 def test_an_id_is_gone_for_a_known_reason(why: int) -> None:
     refused("gone", [[1, why]])
 

@@ -105,7 +105,7 @@ def _new_log(index: Index, stamp_max: int, lease: Lease, environment: Environmen
     generations = [generation_of(name) for name in index.names]
     if old is not None and old.generation < GENERATION_MAX:
         generations.append(old.generation)
-    manifest = Manifest.fresh(environment.replica_id())._replace(
+    manifest = Manifest.fresh(environment.replica_id(), environment.place())._replace(
         generation=max(generations, default=0),
         clock=max(old.clock if old is not None else 0, stamp_max),
         gone={old.replica: REPLACED} if old is not None else {},

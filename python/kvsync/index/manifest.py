@@ -12,7 +12,7 @@ from kvsync.index.histories import pack_entries, pack_history, unpack_entries, u
 from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
 from kvsync.native import KIND_MANIFEST, Segment, checksum
 from kvsync.replica.knowledge import Knowledge, Missing
-from kvsync.replica.peers import FORGOTTEN, REPLACED, Peer
+from kvsync.replica.peers import FORGOTTEN, REPLACED, STRUCK, Peer
 from kvsync.types import Change
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = ["Manifest", "RememberedIntent", "SegmentEntry"]
 FIELDS = (
     MANIFEST,
     "replica",
+    "place",
     "generation",
     "nonce",
     "clock",
@@ -103,6 +104,7 @@ class Manifest(NamedTuple):
 
     Attributes:
         replica: random 64-bit id.
+        place: random 64 bits that stay when the id changes; 0 where none were drawn.
         generation: counts the writes of this manifest; 0 stands for one that was never written.
         nonce: 16 bytes, fresh in each write: the fencing token.
         clock: greatest stamp seen.
@@ -134,11 +136,12 @@ class Manifest(NamedTuple):
     digest: bytes | None = None
     inventory: bytes = b""
     lease: bytes = b""
+    place: int = 0
 
     @classmethod
-    def fresh(cls, replica: int) -> Manifest:
+    def fresh(cls, replica: int, place: int = 0) -> Manifest:
         """Return the manifest of a replica that nobody has met yet."""
-        return cls(replica, 0, b"", 0, Knowledge())
+        return cls(replica, 0, b"", 0, Knowledge(), place=place)
 
     @property
     def cover(self) -> Cover:
@@ -180,6 +183,7 @@ class Manifest(NamedTuple):
             {
                 "name": MANIFEST,
                 "replica": self.replica,
+                "place": self.place,
                 "generation": self.generation,
                 "nonce": self.nonce,
                 "clock": self.clock,
@@ -189,7 +193,7 @@ class Manifest(NamedTuple):
                 "unreconciled": self.knowledge.unreconciled,
                 "segments": self.segments,
                 "peers": [
-                    [replica, peer.name, peer.seen, pack_entries(peer.entries), pack_entries(peer.offered)]
+                    [replica, peer.name, peer.seen, pack_entries(peer.entries), pack_entries(peer.offered), peer.place]
                     for replica, peer in sorted(self.peers.items())
                 ],
                 "gone": _pairs(self.gone),
@@ -231,6 +235,7 @@ class _Reader:
             raise self.error("replica or generation")
         return Manifest(
             replica=replica,
+            place=self.uint("place"),
             generation=generation,
             nonce=self.fixed("nonce", NONCE_BYTES),
             clock=self.uint("clock"),
@@ -317,18 +322,18 @@ class _Reader:
     def peers(self) -> dict[int, Peer]:
         peers: dict[int, Peer] = {}
         last = 0
-        for replica, name, seen, known, told in self.rows("peers", 5):
+        for replica, name, seen, known, told, place in self.rows("peers", 6):
             entries, offered = unpack_entries(known), unpack_entries(told)
             number = self.number(replica, "peers")
             if number <= last or type(name) is not str or entries is None or offered is None:
                 raise self.error("peers")
-            peers[number] = Peer(name, self.number(seen, "peers"), entries, offered)
+            peers[number] = Peer(name, self.number(seen, "peers"), entries, offered, self.number(place, "peers"))
             last = number
         return peers
 
     def gone(self) -> dict[int, int]:
         gone = self.vector(self.fields["gone"], "gone")
-        if not set(gone.values()) <= {REPLACED, FORGOTTEN}:
+        if not set(gone.values()) <= {REPLACED, FORGOTTEN, STRUCK}:
             raise self.error("gone")
         return gone
 

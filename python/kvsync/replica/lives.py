@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.replica.collection import merged_floor
-from kvsync.replica.peers import Peer, merged_gone, merged_peers
+from kvsync.replica.peers import STRUCK, Peer, merged_gone, merged_peers, struck
 from kvsync.replica.points import common
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class Standing(NamedTuple):
         collected: its floor from now on (`kvsync.replica.collection`).
         renames: its logged changes that get another origin.
         needs_id: it has to go on under a fresh id.
+        needs_place: it is a copy of a storage that goes on in the same place, so it needs one of its own.
     """
 
     replica: int
@@ -58,11 +59,12 @@ class Standing(NamedTuple):
     collected: Mapping[int, int]
     renames: tuple[Rename, ...] = ()
     needs_id: bool = False
+    needs_place: bool = False
 
     @property
     def is_as_before(self) -> bool:
         """Whether nothing is to be done."""
-        return not (self.renames or self.needs_id)
+        return not (self.renames or self.needs_id or self.needs_place)
 
     def branched(self, origin: int, other: Standing) -> Standing:
         """Make a branch of what this replica knows of an origin and cannot prove to the other."""
@@ -76,7 +78,8 @@ class Standing(NamedTuple):
         if floor > 0:
             collected[origin] = floor
         needs_id = self.needs_id or origin == self.replica
-        return Standing(self.replica, history, collected, (*self.renames, rename), needs_id)
+        renames = (*self.renames, rename)
+        return self._replace(history=history, collected=collected, renames=renames, needs_id=needs_id)
 
     def settled(self, other: Standing) -> Standing:
         """Hold the exceptions against the other's history."""
@@ -107,11 +110,16 @@ def compare(source: Manifest, target: Manifest) -> tuple[Standing, Standing]:
         else:
             other = other if theirs[-1] in mine else other.branched(origin, one)
     one, other = one.settled(other), other.settled(one)
-    gone = {*source.gone, *target.gone}
+    gone = {*source.gone.items(), *target.gone.items()}
+    ids = {replica for replica, _ in gone}
     is_one = source.replica == target.replica
+    is_copy = is_one or (source.place == target.place and source.place > 0)
+    one = one.identified(other, is_gone=source.replica in ids)
+    other = other.identified(one, is_gone=target.replica in ids or is_one)
+    # Whoever is struck and yet alive is a copy: somebody else goes on in its place.
     return (
-        one.identified(other, is_gone=source.replica in gone),
-        other.identified(one, is_gone=target.replica in gone or is_one),
+        one._replace(needs_place=(source.replica, STRUCK) in gone),
+        other._replace(needs_place=is_copy or (target.replica, STRUCK) in gone),
     )
 
 
@@ -134,6 +142,8 @@ def having_met(manifest: Manifest, met: Met) -> Manifest:
     seen = max(manifest.clock, met.manifest.clock, *manifest.cover.vector.values(), 0)
     entries = met.history.entries
     offered = {origin: point for origin, point in manifest.history.entries.items() if entries.get(origin) != point}
-    others[met.manifest.replica] = Peer(met.name, seen, entries, offered)
+    others[met.manifest.replica] = Peer(met.name, seen, entries, offered, met.manifest.place)
+    known = {replica: peer for replica, peer in {**manifest.peers, **others}.items() if replica != manifest.replica}
+    gone = merged_gone(gone, struck(known, met.manifest.replica, met.manifest.place))
     collected = merged_floor(manifest.collected, met.manifest.collected) if met.is_level else manifest.collected
     return manifest._replace(peers=merged_peers(manifest.peers, others, gone), gone=gone, collected=collected)

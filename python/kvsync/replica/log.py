@@ -75,7 +75,10 @@ class Log:
         self.has_open_intent = False
         self.manifest: Manifest
         self._version: Expectation
-        self.manifest, self._version = found or (Manifest.fresh(fresh_id or environment.replica_id()), ABSENT)
+        self.manifest, self._version = found or (
+            Manifest.fresh(fresh_id or environment.replica_id(), environment.place()),
+            ABSENT,
+        )
         self._segments = Segments(storage, read_all=dry)
         self._rewriting = Rewriting(storage, environment, self._segments, dry=dry)
 
@@ -216,6 +219,8 @@ class Log:
         knowledge = manifest.knowledge._replace(history=standing.history)
         manifest = manifest._replace(knowledge=knowledge, collected=dict(sorted(standing.collected.items())))
         manifest = self._rewriting.renamed(manifest, standing.renames)
+        if standing.needs_place:
+            manifest = manifest._replace(place=self.environment.place())
         if standing.needs_id:
             gone = {**manifest.gone, manifest.replica: REPLACED}
             peers = {replica: peer for replica, peer in manifest.peers.items() if replica != manifest.replica}

@@ -14,13 +14,26 @@ if TYPE_CHECKING:
 
     from kvsync.replica.points import Point
 
-__all__ = ["FORGOTTEN", "REPLACED", "Peer", "id_text", "merged_gone", "merged_peers", "points_of_peers"]
+__all__ = [
+    "FORGOTTEN",
+    "REPLACED",
+    "STRUCK",
+    "Peer",
+    "id_text",
+    "merged_gone",
+    "merged_peers",
+    "points_of_peers",
+    "struck",
+]
 
 REPLACED: Final = 1
 """Why an id is gone: its storage goes by a fresh one."""
 
 FORGOTTEN: Final = 2
 """Why an id is gone: somebody said that its storage does not come back."""
+
+STRUCK: Final = 3
+"""Why an id is gone: another one was met in its place, so a restore or a copy has undone it."""
 
 STAMP_MS_SHIFT = 16
 
@@ -33,12 +46,14 @@ class Peer(NamedTuple):
         seen: the stamp at which that was so.
         entries: {origin: point} up to which it knew each history then.
         offered: {origin: point} up to which it may know others since: a run was about to tell it.
+        place: random, and the same through all ids that a storage takes; 0 where it is not known.
     """
 
     name: str
     seen: int
     entries: Mapping[int, Point]
     offered: Mapping[int, Point] = MappingProxyType({})
+    place: int = 0
 
     @property
     def seen_seconds(self) -> float:
@@ -56,12 +71,12 @@ def id_text(replica: int) -> str:
 
 
 def merged_gone(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
-    """Return why ids are gone, by what two replicas know: that it was replaced counts more."""
-    return {replica: min(gone.get(replica, FORGOTTEN) for gone in (one, other)) for replica in sorted({*one, *other})}
+    """Return why ids are gone, by what two replicas know: the first reason in the order above counts."""
+    return {replica: min(gone.get(replica, STRUCK) for gone in (one, other)) for replica in sorted({*one, *other})}
 
 
 def merged_peers(own: Mapping[int, Peer], others: Mapping[int, Peer], gone: Mapping[int, int]) -> dict[int, Peer]:
-    """Return the peers of `own` and of `others`, each as it was seen last, without those that were replaced.
+    """Return the peers of `own` and of `others`, each as it was seen last, without those that were replaced or struck.
 
     Forgotten ones stay, since they may come back: then points prove what they know.
     """
@@ -69,7 +84,16 @@ def merged_peers(own: Mapping[int, Peer], others: Mapping[int, Peer], gone: Mapp
     for replica, peer in others.items():
         if replica not in peers or peers[replica].seen <= peer.seen:
             peers[replica] = peer
-    return {replica: peer for replica, peer in sorted(peers.items()) if gone.get(replica) != REPLACED}
+    return {replica: peer for replica, peer in sorted(peers.items()) if gone.get(replica, FORGOTTEN) == FORGOTTEN}
+
+
+def struck(peers: Mapping[int, Peer], replica: int, place: int) -> dict[int, int]:
+    """Return other ids in the place of a replica that is alive, with why they are gone: they are former ones of it.
+
+    A storage that is restored takes a fresh id. Restored once more, it knows nothing of that one, and nobody goes by it
+    any more.
+    """
+    return {other: STRUCK for other, peer in peers.items() if place and other != replica and peer.place == place}
 
 
 def points_of_peers(peers: Mapping[int, Peer], origin: int) -> set[Point | None]:

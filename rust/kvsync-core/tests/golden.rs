@@ -160,10 +160,11 @@ fn manifest() -> Vec<u8> {
     let inline = segment("segment/0000000000000001-0", &small(), false);
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
-    // A map of 19: segments and inventories have fewer entries, so the writer knows only short maps.
-    out.0.extend([0xde, 0, 19]);
+    // A map of 20: segments and inventories have fewer entries, so the writer knows only short maps.
+    out.0.extend([0xde, 0, 20]);
     text(&mut out, "name", "manifest");
     number(&mut out, "replica", 7);
+    number(&mut out, "place", u64::MAX - 7);
     number(&mut out, "generation", 3);
     bin(&mut out, "nonce", &NONCE);
     number(&mut out, "clock", STAMP + 9);
@@ -200,14 +201,15 @@ fn manifest() -> Vec<u8> {
     out.bin(&inline).unwrap();
     out.str("peers").unwrap();
     out.array(1).unwrap();
-    out.array(5).unwrap();
+    out.array(6).unwrap();
     out.uint(9);
     out.str("folder:copy").unwrap();
     out.uint(STAMP + 2);
     out.bin(&words(&[7, 1, STAMP + 2, POINTS[0][2], 9, 4, STAMP, 5]))
         .unwrap();
     out.bin(&words(&[7, 3, STAMP + 9, 0])).unwrap();
-    pairs(&mut out, "gone", &[(5, 1), (6, 2)]);
+    out.uint(99);
+    pairs(&mut out, "gone", &[(5, 1), (6, 2), (8, 3)]);
     pairs(&mut out, "collected", &[(7, STAMP + 1)]);
     number(&mut out, "collected_ms", 1_700_000_500_000);
     out.str("intents").unwrap();
