@@ -44,6 +44,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.digesting",),
     ("kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost"),
     ("kvsync.pending",),
+    ("kvsync.index.bounds",),
     ("kvsync.index.histories",),
     ("kvsync.index.objects", "kvsync.expiry"),
     ("kvsync.replica.knowledge",),

@@ -27,15 +27,17 @@ SEGMENT = Segment.from_values(["a", "b"], [b"1", None], 5, 10)
 DATA = SEGMENT.encode("segment/0000000000000001-0")
 
 LAST = 2**64 - 1
+LATEST = 2**63 - 1
+MOST = 2**48
 FULL = Manifest(
     replica=2**63 - 1,
     place=LAST,
-    generation=7,
+    generation=MOST,
     nonce=bytes(range(16)),
-    clock=2**63,
+    clock=LATEST,
     knowledge=Knowledge(
         History(
-            {1: (Point(1, 5, 0), Point(9, LAST, LAST)), 5: (Point(3, 11, 7),), LAST: (Point(LAST, 1, 2),)},
+            {1: (Point(1, 5, 0), Point(MOST, LATEST, LAST)), 5: (Point(3, 11, 7),), LAST: (Point(MOST, 1, 2),)},
             (
                 VectorException(5, 20, 25, Point(7, 30, 8)),
                 VectorException(5, 26, 26, Point(8, 31, 8)),
@@ -43,7 +45,7 @@ FULL = Manifest(
             ),
         ),
         (Missing(Change("ключ", 5, 11, 0, 3, b"d" * 32, 1_700_086_400_000), "no room", b"h" * 32),),
-        (Change("other", 5, 12, 0, 3, b"e" * 32), Change("other", 6, 1, 1, 0, bytes(32))),
+        (Change("other", 5, 11, 0, 3, b"e" * 32), Change("other", 9, 1, 1, 0, bytes(32))),
     ),
     segments=(
         SegmentEntry.of("segment/0000000000000001-0", SEGMENT, DATA, inline=True),
@@ -62,7 +64,7 @@ FULL = Manifest(
     inventory=b"fedcba9876543210",
     lease=b"a version",
 )
-EMPTY = Manifest.fresh(7)._replace(generation=1, nonce=bytes(range(16)))
+EMPTY = Manifest.fresh(7)._replace(generation=1, clock=LATEST, nonce=bytes(range(16)))
 
 
 def body_of(manifest: Manifest) -> dict[str, Any]:
@@ -106,6 +108,8 @@ FINE: dict[str, Callable[[Any], bool]] = {
     "generation": lambda _value: False,
     "nonce": lambda _value: False,
     "clock": lambda _value: False,
+    "chains": lambda _value: False,
+    "exceptions": lambda _value: False,
     "collected_ms": lambda _value: False,
     "name": lambda _value: False,
     "digest": lambda value: value is None,
@@ -130,7 +134,7 @@ def test_every_field_of_a_wrong_type_is_refused(field: str, value: Any) -> None:
         decode(body)
     assert raised.value.storage == "the storage"
     assert raised.value.name == "manifest"
-    assert "--repair" in str(raised.value)
+    assert "kvsync verify --repair" in str(raised.value)
 
 
 @pytest.mark.parametrize("value", [None, -1, "text", b"x", 1.5, True, [1], {}], ids=repr)
@@ -290,7 +294,7 @@ def test_exceptions_ascend_ahead_of_their_chains_and_are_joined() -> None:
         [[1, 11, 12, 2, 12, 1], [1, 14, 14, 3, 14, 1]],
         [[1, 11, 12, 2, 15, 1], [1, 14, 14, 2, 15, 1]],
         [[2, 0, 0, 1, 0, 0]],
-        [[2, 1, LAST, 1, LAST, 0]],
+        [[2, 1, LATEST, 1, LATEST, 0]],
     ):
         assert [[*span[:3], *span.point] for span in decode(body | {"exceptions": rows}).history.exceptions] == rows
     for rows in (
@@ -356,7 +360,7 @@ def test_what_an_intent_notes_is_read_back_and_nothing_else_is() -> None:
 
 def test_a_missing_delete_has_no_expiry() -> None:
     entry = Missing(Change("gone", 5, 11, 1, 0, bytes(32)), "held back")
-    body = body_of(FULL._replace(knowledge=Knowledge(History(), (entry,))))
+    body = body_of(FULL._replace(knowledge=Knowledge(FULL.history, (entry,))))
     assert decode(body).knowledge.missing == (entry,)
     body["missing"][0][6] = 1
     with pytest.raises(kvsync.IndexDamagedError):

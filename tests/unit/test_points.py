@@ -13,6 +13,7 @@ from kvsync.replica.points import (
     OWN_COUNT,
     Chain,
     Point,
+    ascends,
     branch_name,
     common,
     extended,
@@ -116,8 +117,24 @@ def test_two_replicas_that_thin_apart_keep_points_in_common() -> None:
 def test_common_and_merged_are_those_of_sets(one: set[Point], other: set[Point], both: set[Point]) -> None:
     mine, theirs = tuple(sorted(one | both)), tuple(sorted(other | both))
     assert common(mine, theirs) == max((one | both) & (other | both), default=None)
-    assert merged(mine, theirs) == tuple(sorted(one | other | both))
+    union = tuple(sorted(one | other | both))
+    if ascends(union):
+        assert merged(mine, theirs) == union
     assert merged(mine, mine) == mine
+
+
+@given(STAMPS, st.sets(POINTS, min_size=1, max_size=6))
+def test_points_that_contradict_a_chain_are_dropped(stamps: list[int], forged: set[Point]) -> None:
+    chain: Chain = ()
+    for each in stamps:
+        chain = extended(chain, each, 0)
+    other = tuple(point for point in sorted(forged) if not chain or point < chain[-1]) + chain[-1:]
+    if chain and ascends(other):
+        both = merged(chain, other)
+        assert ascends(both)
+        assert both == merged(other, chain)
+        assert both[-1] == chain[-1]
+        assert set(chain) & set(other) <= set(both)
 
 
 @given(STAMPS, st.integers(0, U64_MAX))

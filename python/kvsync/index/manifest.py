@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import UsageError
+from kvsync.index import bounds
 from kvsync.index.histories import pack_entries, pack_history, unpack_entries, unpack_history
 from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
 from kvsync.native import KIND_MANIFEST, Segment, checksum
@@ -171,7 +172,7 @@ class Manifest(NamedTuple):
         if not past:
             return self
         return self._replace(
-            intents=tuple(intent for intent in self.intents if intent not in past),
+            intents=tuple(intent for intent in self.intents if intent.until_ms > now_ms),
             garbage=(*self.garbage, *(intent.name for intent in past)),
         )
 
@@ -189,11 +190,20 @@ class Manifest(NamedTuple):
                 "clock": self.clock,
                 "chains": chains,
                 "exceptions": exceptions,
-                "missing": [[*entry.change, entry.reason, entry.held] for entry in self.knowledge.missing],
+                "missing": [
+                    [*entry.change, bounds.shortened(entry.reason), entry.held] for entry in self.knowledge.missing
+                ],
                 "unreconciled": self.knowledge.unreconciled,
                 "segments": self.segments,
                 "peers": [
-                    [replica, peer.name, peer.seen, pack_entries(peer.entries), pack_entries(peer.offered), peer.place]
+                    [
+                        replica,
+                        bounds.shortened(peer.name),
+                        peer.seen,
+                        pack_entries(peer.entries),
+                        pack_entries(peer.offered),
+                        peer.place,
+                    ]
                     for replica, peer in sorted(self.peers.items())
                 ],
                 "gone": _pairs(self.gone),
@@ -215,7 +225,11 @@ class Manifest(NamedTuple):
             IndexDamagedError: it fails its checks.
             FormatError: a newer kvsync wrote it.
         """
-        return _Reader(unpack(KIND_MANIFEST, data, FIELDS, storage), storage).manifest()
+        fields = unpack(KIND_MANIFEST, data, FIELDS, storage)
+        bounds.check_lengths(fields, storage)
+        manifest = _Reader(fields, storage).manifest()
+        bounds.check(manifest, storage)
+        return manifest
 
 
 def _pairs(vector: Mapping[int, int]) -> list[tuple[int, int]]:
@@ -230,13 +244,10 @@ class _Reader:
         self.storage = storage
 
     def manifest(self) -> Manifest:
-        replica, generation = self.uint("replica"), self.uint("generation")
-        if not replica or not generation:
-            raise self.error("replica or generation")
         return Manifest(
-            replica=replica,
+            replica=self.uint("replica"),
             place=self.uint("place"),
-            generation=generation,
+            generation=self.uint("generation"),
             nonce=self.fixed("nonce", NONCE_BYTES),
             clock=self.uint("clock"),
             knowledge=self.knowledge(),

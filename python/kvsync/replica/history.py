@@ -15,14 +15,25 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.native import Cover
-from kvsync.replica.points import OTHER_COUNT, OWN_COUNT, Chain, Point, branch_name, extended, least_at, merged, thinned
+from kvsync.replica.points import (
+    OTHER_COUNT,
+    OWN_COUNT,
+    Chain,
+    Point,
+    branch_name,
+    extended,
+    has_point,
+    least_at,
+    merged,
+    thinned,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from kvsync.types import Change
 
-__all__ = ["History", "Rename", "VectorException"]
+__all__ = ["History", "Rename", "Renames", "VectorException"]
 
 
 class VectorException(NamedTuple):
@@ -48,6 +59,24 @@ class Rename(NamedTuple):
     def holds(self, change: Change) -> bool:
         """Whether a change gets the name."""
         return self.origin == change.origin and self.first <= change.stamp <= self.last
+
+
+class Renames:
+    """Renames, none of which reaches into another, so that a change's name is found, not searched."""
+
+    def __init__(self, renames: Iterable[Rename]) -> None:
+        self._sorted = sorted(renames)
+
+    def reach(self, origin: int, stamp: int) -> bool:
+        """Whether a change of an origin, up to a stamp, may get another name."""
+        at = bisect_left(self._sorted, (origin, stamp + 1))
+        return at > 0 and self._sorted[at - 1].origin == origin
+
+    def named(self, change: Change) -> Change:
+        """Return a change with the origin that it gets."""
+        at = bisect_left(self._sorted, (change.origin, change.stamp + 1))
+        rename = self._sorted[at - 1] if at else None
+        return change._replace(origin=rename.name) if rename is not None and rename.holds(change) else change
 
 
 @dataclass(frozen=True)
@@ -79,9 +108,9 @@ class History:
 
     def point_at(self, origin: int, stamp: int) -> Point | None:
         """Return the least point that proves a known change, or None for one that is not known."""
-        for span in self.exceptions:
-            if span.origin == origin and span.first <= stamp <= span.last:
-                return span.point
+        span = next(self._reaching(origin, stamp, stamp), None)
+        if span is not None:
+            return span.point
         return least_at(self.chains.get(origin, ()), stamp)
 
     def committed(self, origin: int, stamp: int, mark: int) -> History:
@@ -102,14 +131,18 @@ class History:
         """Return which stamps of a span are known already, as ranges."""
         reached = self.reaches(span.origin)
         known = [(0, reached)] if reached >= span.first else []
-        # The last exception that begins before the span may reach into it.
-        start = max(0, bisect_left(self.exceptions, span[:2], key=lambda each: each[:2]) - 1)
-        for other in islice(self.exceptions, start, None):
-            if (other.origin, other.first) > (span.origin, span.last):
-                break
-            if other.origin == span.origin and other.last >= span.first:
-                known.append((other.first, other.last))
+        known += [(other.first, other.last) for other in self._reaching(span.origin, span.first, span.last)]
         return known
+
+    def _reaching(self, origin: int, first: int, last: int) -> Iterator[VectorException]:
+        """Yield the exceptions that reach into a range of stamps; they are found, not searched."""
+        # The last one that begins before the range may reach into it.
+        start = max(0, bisect_left(self.exceptions, (origin, first), key=lambda each: each[:2]) - 1)
+        for other in islice(self.exceptions, start, None):
+            if (other.origin, other.first) > (origin, last):
+                break
+            if other.origin == origin and other.last >= first:
+                yield other
 
     def merged(self, other: History) -> History:
         """Take in what another replica knows: of each history the greater point, and all points of both."""
@@ -184,14 +217,13 @@ class History:
 
     def unproven(self, span: VectorException) -> list[tuple[int, int]]:
         """Return the stamps of an exception, as ranges, that this history knows and cannot prove to be the same."""
-        chain = self.chains.get(span.origin, ())
-        if span.point in chain:
+        if has_point(self.chains.get(span.origin, ()), span.point):
             return []
         reached = min(self.reaches(span.origin), span.last)
         ranges = [(span.first, reached)] if reached >= span.first else []
-        for other in self.exceptions:
+        for other in self._reaching(span.origin, span.first, span.last):
             first, last = max(span.first, other.first, reached + 1), min(span.last, other.last)
-            if other.origin == span.origin and other.point != span.point and first <= last:
+            if other.point != span.point and first <= last:
                 ranges.append((first, last))
         return ranges
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.replica.history import History, Rename, VectorException
+from kvsync.replica.history import History, Rename, Renames, VectorException
 from kvsync.types import Change
 
 if TYPE_CHECKING:
@@ -177,8 +177,9 @@ class Knowledge(NamedTuple):
 
     def renamed(self, renames: Collection[Rename]) -> Knowledge:
         """Give changes that are named here the names that they get in the log."""
-        missing = [entry._replace(change=_renamed(entry.change, renames)) for entry in self.missing]
-        unreconciled = [_renamed(change, renames) for change in self.unreconciled]
+        names = Renames(renames)
+        missing = [entry._replace(change=names.named(entry.change)) for entry in self.missing]
+        unreconciled = [names.named(change) for change in self.unreconciled]
         return Knowledge(self.history, tuple(missing), _by_name(unreconciled))
 
     def receive(
@@ -217,8 +218,3 @@ def _by_key(entries: Iterable[Missing]) -> tuple[Missing, ...]:
 
 def _by_name(changes: Iterable[Change]) -> tuple[Change, ...]:
     return tuple(sorted(set(changes), key=lambda change: (change.key, change.dot)))
-
-
-def _renamed(change: Change, renames: Collection[Rename]) -> Change:
-    name = next((rename.name for rename in renames if rename.holds(change)), change.origin)
-    return change._replace(origin=name)

@@ -11,11 +11,11 @@ The rules, and what is lost without each of them, are in docs/lives.md; tests/mo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvsync.replica.collection import merged_floor
-from kvsync.replica.peers import STRUCK, Peer, merged_gone, merged_peers, struck
-from kvsync.replica.points import common
+from kvsync.replica.peers import REPLACED, STRUCK, Peer, merged_gone, merged_peers, struck
+from kvsync.replica.points import branch_name, common, is_branch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from kvsync.index.manifest import Manifest
     from kvsync.replica.history import History, Rename
 
-__all__ = ["Met", "Standing", "compare", "digests_differ", "has_second_life", "having_met"]
+__all__ = ["Met", "Standing", "compare", "digests_differ", "has_second_life", "having_met", "made_here"]
+
+
+FORMER_IDS_MAX: Final = 1024
+"""How many replaced ids a branch's name is held against; peers may claim any number of them."""
 
 
 class Met(NamedTuple):
@@ -133,6 +137,18 @@ def digests_differ(one: Manifest, other: Manifest) -> bool:
 def has_second_life(own: Standing, other: Standing) -> bool:
     """Whether a replica turned out to have been restored or copied: its history is not what the other remembers."""
     return own.needs_id or any(rename.origin == own.replica for rename in other.renames)
+
+
+def made_here(manifest: Manifest, origin: int) -> bool:
+    """Whether a replica made the changes of an origin itself: under its id, one that it had, or as a branch of those.
+
+    A branch's name is made of the id and of the point up to which it goes, so it can be proven.
+    """
+    ids = [manifest.replica, *(replica for replica, why in manifest.gone.items() if why == REPLACED)]
+    if not is_branch(origin):
+        return origin in ids
+    entry = manifest.history.entries.get(origin)
+    return entry is not None and any(branch_name(replica, entry) == origin for replica in ids[:FORMER_IDS_MAX])
 
 
 def having_met(manifest: Manifest, met: Met) -> Manifest:

@@ -12,6 +12,8 @@ common.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from kvsync.native import digest_values
@@ -24,9 +26,11 @@ __all__ = [
     "OWN_COUNT",
     "Chain",
     "Point",
+    "ascends",
     "branch_name",
     "common",
     "extended",
+    "has_point",
     "is_branch",
     "least_at",
     "merged",
@@ -77,8 +81,24 @@ def extended(chain: Chain, stamp: int, mark: int) -> Chain:
 
 
 def merged(one: Chain, other: Chain) -> Chain:
-    """Return the points of two chains of one life."""
-    return one if one == other else tuple(sorted({*one, *other}))
+    """Return the points of two chains of one life, of which one has the other's last point.
+
+    Where their older points contradict each other somebody forged some, so only those that both have stay as proof.
+
+    >>> merged((Point(1, 10, 7), Point(3, 30, 9)), (Point(2, 20, 8), Point(3, 30, 9)))
+    (Point(number=1, stamp=10, mark=7), Point(number=2, stamp=20, mark=8), Point(number=3, stamp=30, mark=9))
+    """
+    if one == other:
+        return one
+    chain = tuple(sorted({*one, *other}))
+    if ascends(chain):
+        return chain
+    return tuple(sorted({*one} & {*other} | {max(one[-1], other[-1], key=lambda point: point.rank)}))
+
+
+def ascends(chain: Chain) -> bool:
+    """Whether points can be of one life: their numbers and stamps both ascend."""
+    return all(one.number < other.number and one.stamp < other.stamp for one, other in pairwise(chain))
 
 
 def common(one: Chain, other: Chain) -> Point | None:
@@ -88,7 +108,14 @@ def common(one: Chain, other: Chain) -> Point | None:
 
 def least_at(chain: Chain, stamp: int) -> Point | None:
     """Return the least point that has a stamp at or after `stamp`, or None where the chain ends before."""
-    return next((point for point in chain if point.stamp >= stamp), None)
+    at = bisect_left(chain, stamp, key=lambda point: point.stamp)
+    return chain[at] if at < len(chain) else None
+
+
+def has_point(chain: Chain, point: Point) -> bool:
+    """Whether a point is one of a chain."""
+    at = bisect_left(chain, point)
+    return at < len(chain) and chain[at] == point
 
 
 def thinned(chain: Chain, count: int, stood_at: Callable[[], Collection[Point | None]] = tuple) -> Chain:

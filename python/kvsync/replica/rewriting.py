@@ -11,6 +11,7 @@ from kvsync.index.manifest import SegmentEntry
 from kvsync.index.objects import segment_name, store_if
 from kvsync.native import Segment
 from kvsync.replica import collection
+from kvsync.replica.history import Renames
 from kvsync.replica.peers import points_of_peers
 from kvsync.replica.points import is_branch
 from kvsync.storages.contract import ObjectMismatch
@@ -112,7 +113,8 @@ class Rewriting:
         if not renames:
             return manifest
         manifest = manifest._replace(knowledge=manifest.knowledge.renamed(renames))
-        affected = (any(_reaches(entry, rename) for rename in renames) for entry in manifest.segments)
+        names = Renames(renames)
+        affected = (any(names.reach(*dot) for dot in entry.maxima) for entry in manifest.segments)
         start = next((i for i, is_affected in enumerate(affected) if is_affected), len(manifest.segments))
         if start == len(manifest.segments):
             return manifest
@@ -156,7 +158,3 @@ class Rewriting:
         rest = manifest._replace(segments=manifest.segments[:start], garbage=(*manifest.garbage, *old))
         listed = self.listing(rest, segment) if len(segment) else rest
         return listed._replace(segments=(*listed.segments, *manifest.segments[stop:]))
-
-
-def _reaches(entry: SegmentEntry, rename: Rename) -> bool:
-    return any(origin == rename.origin and stamp >= rename.first for origin, stamp in entry.maxima)

@@ -61,6 +61,7 @@ class Segments:
         if wanted:
             objects = [(self._read(entry), entry.name) for entry in wanted]
             for entry, segment in zip(wanted, self._decoded(objects), strict=True):
+                self._require_listed(entry, segment)
                 self.keep(entry, segment)
         return [self._known[entry.name] for entry in entries]
 
@@ -92,6 +93,18 @@ class Segments:
             self._decode(data, entry.name)
             raise damaged(self._storage.name, entry.name, "is not the segment that the manifest lists")
         return data
+
+    def _require_listed(self, entry: SegmentEntry, segment: Segment) -> None:
+        """Refuse a segment that has more, or other, changes than its manifest says: nobody knows those."""
+        for field, listed, there in (
+            ("changes", entry.length, len(segment)),
+            ("maxima", dict(entry.maxima), segment.maxima),
+            ("passing changes", entry.passing_length, segment.tombstones + segment.expiring),
+            ("passing changes", dict(entry.passing), segment.passing),
+        ):
+            if listed != there:
+                what = f"has other {field} than the manifest lists"
+                raise damaged(self._storage.name, entry.name, what)
 
     def _decoded(self, objects: Sequence[tuple[bytes, str]]) -> list[Segment]:
         try:

@@ -14,6 +14,7 @@ from kvsync.index.lost import LostValue
 from kvsync.native import DECISION, INEXACT, TOMBSTONE, Segment, digest_values, stamp_after
 from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
 from kvsync.replica.history import History
+from kvsync.replica.lives import made_here
 from kvsync.replica.points import is_branch
 from kvsync.run.commit import log_local, record_written
 from kvsync.run.guard import guard_of
@@ -189,8 +190,7 @@ def decide(
         for conflict in batch:
             if conflict.key in missing:
                 held[conflict.key] = None
-            # Both lives may have met others since, where "source" and "target" meant somebody else.
-            overruled = policy in ("source", "target") and _is_of_a_branch(conflict)
+            overruled = policy in {"source", "target"} and _means_somebody_else(conflict, policy, pair)
             applied = "latest" if overruled else policy
             _enter(verdicts, conflict, applied, held, anew=pair.in_doubt)
     _leave_known_copies(verdicts, pair)
@@ -257,8 +257,16 @@ def _enter(
     verdicts.decided.append((conflict, verdict))
 
 
-def _is_of_a_branch(conflict: Conflict) -> bool:
-    return is_branch(conflict.source.origin) or is_branch(conflict.target.origin)
+def _means_somebody_else(conflict: Conflict, policy: Policy, pair: Pair) -> bool:
+    """Whether the side that "source" or "target" names did not make its change: of a branch, others may have replaced it since.
+
+    What that side made itself stands, by whatever name: a peer that claims to know more of its history than there is
+    makes a branch of it.
+    """
+    if not (is_branch(conflict.source.origin) or is_branch(conflict.target.origin)):
+        return False
+    side, change = (pair.source, conflict.source) if policy == "source" else (pair.target, conflict.target)
+    return not made_here(side.log.manifest, change.origin)
 
 
 def _as_side(conflict: Conflict, verdict: Verdict) -> Verdict:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.environment import utc
 from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, SameStorageError, StorageError
+from kvsync.index import bounds
 from kvsync.lease import Acquirer, Held, Lease, LeaseRecord, Previous
+from kvsync.native import delta
 from kvsync.probe import require_conditions
 from kvsync.process import Presence
 from kvsync.replica.collection import floor_above
@@ -145,11 +147,15 @@ def identify(pair: Pair) -> Pair:
 
     Raises:
         LockLostError: a lease was taken over; nothing was written.
+        IndexDamagedError: a side claims what it may not, or what its log does not have; nothing was written.
     """
+    _require_room(pair)
     in_doubt = digests_differ(pair.source.log.manifest, pair.target.log.manifest)
     gone = merged_gone(pair.source.log.manifest.gone, pair.target.log.manifest.gone)
     forgotten = tuple(side.label for side in pair if gone.get(side.origin) == FORGOTTEN)
     one, other = compare(pair.source.log.manifest, pair.target.log.manifest)
+    if not (one.is_as_before and other.is_as_before):
+        _require_sound(pair, one, other)
     found = []
     for side, standing, peer in ((pair.source, one, other), (pair.target, other, one)):
         if has_second_life(standing, peer):
@@ -159,6 +165,19 @@ def identify(pair: Pair) -> Pair:
             side.log.become(standing)
     pair.source.log.peer, pair.target.log.peer = pair.target.log, pair.source.log
     return replace(pair, in_doubt=in_doubt, second_lives=tuple(found), forgotten=forgotten)
+
+
+def _require_room(pair: Pair) -> None:
+    """Refuse a side that brings more than the other may take in."""
+    source, target = pair.source.log, pair.target.log
+    bounds.refuse_growth(source.manifest, target.manifest, target.storage.name)
+    bounds.refuse_growth(target.manifest, source.manifest, source.storage.name)
+
+
+def _require_sound(pair: Pair, one: Standing, other: Standing) -> None:
+    """Read what both sides are about to get, so that nothing is written by the claims of one that is not sound."""
+    source, target = one.history.cover, other.history.cover
+    delta(pair.source.log.segments_since(target), pair.target.log.segments_since(source), source, target)
 
 
 def settle(pair: Pair) -> None:
@@ -329,10 +348,12 @@ def _open(
 
 
 def _refuse_drift(log: Log, max_drift_seconds: float) -> None:
-    ahead = (log.manifest.clock >> 16) / 1000 - log.environment.clock()
+    """Refuse a manifest that names a time too far in the future, in any field: no stamp could ever pass it."""
+    newest = bounds.newest(log.manifest)
+    ahead = newest.ms / 1000 - log.environment.clock()
     if ahead > max_drift_seconds:
         message = (
-            f"the newest change is stamped {ahead:.0f} seconds in the future; correct the clock that made it, or raise "
-            "max_drift_seconds"
+            f"the manifest's {newest.field} is stamped {ahead:.0f} seconds in the future; correct the clock that made "
+            "it, or raise max_drift_seconds; if no clock was wrong, somebody forged it: do not sync with this storage"
         )
         raise ClockError(message, storage=log.storage.name)
