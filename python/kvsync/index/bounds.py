@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from kvsync.errors import StorageError
 from kvsync.index.objects import MANIFEST, damaged, field_error
 
 if TYPE_CHECKING:
@@ -24,10 +25,12 @@ __all__ = [
     "LATE_WRITE_SECONDS",
     "Newest",
     "check",
+    "check_bytes",
     "check_history",
     "check_lengths",
     "newest",
     "refuse_growth",
+    "require_writable",
     "shortened",
 ]
 
@@ -77,6 +80,12 @@ OBJECT_NAME: Final = re.compile(r"segment/[0-9a-f]{16}-[0-9a-f]{1,16}")
 """Objects that a manifest lists, remembers, or lists as garbage."""
 
 STAMP_MS_SHIFT: Final = 16
+
+BODY_BYTES_MAX: Final = 256 << 20
+"""Bytes of a manifest, decompressed."""
+
+LENGTH_AT: Final = slice(8, 16)
+"""Where the envelope says how long the body is."""
 
 
 class Listed(Protocol):
@@ -150,6 +159,41 @@ def check_lengths(fields: Mapping[str, object], storage: str) -> None:
         rows = fields[field]
         if type(rows) is list and len(rows) > most:
             raise _too_many(storage, field, len(rows), most)
+
+
+def check_bytes(data: bytes, storage: str) -> None:
+    """Refuse a manifest that says that it is too large, before it is decompressed.
+
+    Raises:
+        IndexDamagedError: it does.
+    """
+    length = int.from_bytes(data[LENGTH_AT], "little")
+    if length > BODY_BYTES_MAX:
+        what = f"claims more than it may: {length:,} bytes, at most {BODY_BYTES_MAX:,}"
+        raise damaged(storage, MANIFEST, what)
+
+
+def require_writable(manifest: Claims, storage: str) -> None:
+    """Make sure that nothing is written that a reader would refuse.
+
+    Raises:
+        StorageError: a field has too many entries.
+    """
+    knowledge = manifest.knowledge
+    counts = {
+        "exceptions": len(knowledge.history.exceptions),
+        "missing": len(knowledge.missing),
+        "unreconciled": len(knowledge.unreconciled),
+        "garbage": len(manifest.garbage),
+        "intents": len(manifest.intents),
+    }
+    for field, count in counts.items():
+        if count > LENGTH_MAX[field]:
+            message = (
+                f"the log would have {count:,} entries in {field}, and at most {LENGTH_MAX[field]:,} can be kept; see "
+                "what is wrong with `kvsync status`, and move fewer keys in a run"
+            )
+            raise StorageError(message, storage=storage)
 
 
 def check(manifest: Claims, storage: str) -> None:
@@ -239,7 +283,12 @@ def _has_known_unreconciled(manifest: Claims) -> bool:
 
 def _has_sound_segments(manifest: Claims) -> bool:
     names = [entry.name for entry in manifest.segments]
-    return _are_object_names(names) and len(set(names)) == len(names) and _logs_what_it_knows(manifest)
+    return (
+        _are_object_names(names)
+        and len(set(names)) == len(names)
+        and all(_generation_of(name) <= manifest.generation for name in names)
+        and _logs_what_it_knows(manifest)
+    )
 
 
 def _logs_what_it_knows(manifest: Claims) -> bool:
@@ -269,6 +318,10 @@ def _has_sound_floor(manifest: Claims) -> bool:
 
 def _are_object_names(names: Iterable[str]) -> bool:
     return all(OBJECT_NAME.fullmatch(name) for name in names)
+
+
+def _generation_of(name: str) -> int:
+    return int(name[8:24], 16)
 
 
 CHECKS: Final[dict[str, Callable[[Claims], bool]]] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
+from kvsync.index.bounds import check_history
 from kvsync.index.objects import field_error, is_uint
 from kvsync.replica.history import History, VectorException
 from kvsync.replica.points import Chain, Point
@@ -58,6 +59,7 @@ def unpack_note(note: bytes, storage: str, name: str) -> History:
     history = unpack_history(*fields) if type(fields) is list and len(fields) == 2 else None  # noqa: PLR2004
     if history is None:
         raise field_error(storage, name, "note")
+    check_history(history, storage, name, "note")
     return history
 
 

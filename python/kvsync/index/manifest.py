@@ -225,6 +225,7 @@ class Manifest(NamedTuple):
             IndexDamagedError: it fails its checks.
             FormatError: a newer kvsync wrote it.
         """
+        bounds.check_bytes(data, storage)
         fields = unpack(KIND_MANIFEST, data, FIELDS, storage)
         bounds.check_lengths(fields, storage)
         manifest = _Reader(fields, storage).manifest()

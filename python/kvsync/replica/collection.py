@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kvsync.native import Segment
+from kvsync.replica.points import has_point
 from kvsync.storages.contract import has_expiry
 
 if TYPE_CHECKING:
@@ -52,13 +53,15 @@ def limits(manifest: Manifest, before: int, peers: Collection[Peer] | None = Non
     None means all that count. What a peer knows counts only where a point proves that it knows the same life.
     """
     known_by = [peer.entries for peer in (counted(manifest).values() if peers is None else peers)]
-    found: dict[int, int] = {}
-    for origin, chain in manifest.history.chains.items():
-        points = [entries.get(origin) for entries in known_by]
-        if all(point in chain for point in points):
-            known = min((point.stamp for point in points if point is not None), default=chain[-1].stamp)
-            found[origin] = min(known, before - 1)
-    return found
+    chains = manifest.history.chains
+    known = {origin: min(chain[-1].stamp, before - 1) for origin, chain in chains.items()}
+    proofs = dict.fromkeys(chains, 0)
+    for entries in known_by:
+        for origin, point in entries.items():
+            if has_point(chains.get(origin, ()), point):
+                proofs[origin] += 1
+                known[origin] = min(known[origin], point.stamp)
+    return {origin: stamp for origin, stamp in known.items() if proofs[origin] == len(known_by)}
 
 
 def may_pass(manifest: Manifest, known: Mapping[int, int]) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.index.bounds import LATE_WRITE_SECONDS
 from kvsync.index.histories import unpack_note
 from kvsync.replica.history import History, VectorException
 from kvsync.replica.points import branch_name
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from kvsync.types import Change
 
 __all__ = ["LATE_WRITE_SECONDS", "FoundIntent", "Intent"]
-
-LATE_WRITE_SECONDS: Final = 600
-"""How long after its lease was taken over a holder's last write may still land."""
 
 
 class Intent(NamedTuple):

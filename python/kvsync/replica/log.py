@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.errors import LockLostError
+from kvsync.index.bounds import require_writable
 from kvsync.index.histories import pack_note
 from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
 from kvsync.index.objects import MANIFEST, segment_name, store_if
@@ -326,6 +327,7 @@ class Log:
             digest=self._digest(manifest.segments),
         )
         if not self.dry:
+            require_writable(manifest, self.storage.name)
             data = manifest.encode()
             try:
                 self._version = store_if(self.storage, MANIFEST, data, self._version)

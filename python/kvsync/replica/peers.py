@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kvsync.replica.points import Point
 
@@ -96,6 +96,16 @@ def struck(peers: Mapping[int, Peer], replica: int, place: int) -> dict[int, int
     return {other: STRUCK for other, peer in peers.items() if place and other != replica and peer.place == place}
 
 
-def points_of_peers(peers: Mapping[int, Peer], origin: int) -> set[Point | None]:
-    """Return the points of an origin at which peers may stand."""
-    return {points.get(origin) for peer in peers.values() for points in (peer.entries, peer.offered)}
+def points_of_peers(peers: Mapping[int, Peer]) -> Callable[[int], set[Point]]:
+    """Return who tells the points of an origin at which peers may stand; all entries are looked at once, if at all."""
+    points: dict[int, set[Point]] = {}
+
+    def of(origin: int) -> set[Point]:
+        if not points:
+            for peer in peers.values():
+                for entries in (peer.entries, peer.offered):
+                    for each, point in entries.items():
+                        points.setdefault(each, set()).add(point)
+        return points.get(origin, set())
+
+    return of

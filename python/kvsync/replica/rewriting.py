@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
@@ -105,7 +104,7 @@ class Rewriting:
         """Return the manifest with its exceptions held against its own history, and without points to spare."""
         history, renames = manifest.history.settled(manifest.history)
         manifest = self.renamed(manifest, renames)
-        history = history.thinned(manifest.replica, partial(points_of_peers, manifest.peers))
+        history = history.thinned(manifest.replica, points_of_peers(manifest.peers))
         return manifest._replace(knowledge=manifest.knowledge._replace(history=history))
 
     def renamed(self, manifest: Manifest, renames: Sequence[Rename]) -> Manifest:

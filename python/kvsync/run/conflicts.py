@@ -258,15 +258,16 @@ def _enter(
 
 
 def _means_somebody_else(conflict: Conflict, policy: Policy, pair: Pair) -> bool:
-    """Whether the side that "source" or "target" names did not make its change: of a branch, others may have replaced it since.
+    """Whether the side that "source" or "target" names did not make its change: others may have replaced a branch's.
 
     What that side made itself stands, by whatever name: a peer that claims to know more of its history than there is
     makes a branch of it.
     """
     if not (is_branch(conflict.source.origin) or is_branch(conflict.target.origin)):
         return False
-    side, change = (pair.source, conflict.source) if policy == "source" else (pair.target, conflict.target)
-    return not made_here(side.log.manifest, change.origin)
+    if policy == "source":
+        return not made_here(pair.source.log.manifest, conflict.source.origin)
+    return not made_here(pair.target.log.manifest, conflict.target.origin)
 
 
 def _as_side(conflict: Conflict, verdict: Verdict) -> Verdict:

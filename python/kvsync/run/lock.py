@@ -149,13 +149,13 @@ def identify(pair: Pair) -> Pair:
         LockLostError: a lease was taken over; nothing was written.
         IndexDamagedError: a side claims what it may not, or what its log does not have; nothing was written.
     """
-    _require_room(pair)
+    _require_sound(pair)
     in_doubt = digests_differ(pair.source.log.manifest, pair.target.log.manifest)
     gone = merged_gone(pair.source.log.manifest.gone, pair.target.log.manifest.gone)
     forgotten = tuple(side.label for side in pair if gone.get(side.origin) == FORGOTTEN)
     one, other = compare(pair.source.log.manifest, pair.target.log.manifest)
     if not (one.is_as_before and other.is_as_before):
-        _require_sound(pair, one, other)
+        _require_exchangeable(pair, one, other)
     found = []
     for side, standing, peer in ((pair.source, one, other), (pair.target, other, one)):
         if has_second_life(standing, peer):
@@ -167,14 +167,19 @@ def identify(pair: Pair) -> Pair:
     return replace(pair, in_doubt=in_doubt, second_lives=tuple(found), forgotten=forgotten)
 
 
-def _require_room(pair: Pair) -> None:
-    """Refuse a side that brings more than the other may take in."""
+def _require_sound(pair: Pair) -> None:
+    """Refuse a side that brings more than the other may take in, or whose manifest has segments in it that are not so.
+
+    Such a segment is read when the manifest is written again at the latest, and by then the other side is written.
+    """
     source, target = pair.source.log, pair.target.log
     bounds.refuse_growth(source.manifest, target.manifest, target.storage.name)
     bounds.refuse_growth(target.manifest, source.manifest, source.storage.name)
+    for log in (source, target):
+        log.segments([entry for entry in log.manifest.segments if entry.inline is not None])
 
 
-def _require_sound(pair: Pair, one: Standing, other: Standing) -> None:
+def _require_exchangeable(pair: Pair, one: Standing, other: Standing) -> None:
     """Read what both sides are about to get, so that nothing is written by the claims of one that is not sound."""
     source, target = one.history.cover, other.history.cover
     delta(pair.source.log.segments_since(target), pair.target.log.segments_since(source), source, target)
