@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 RUST := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock
 WORKERS ?= 2
 
+FORGERIES ?= 10000
 HISTORIES ?= 100000
 
 # Each worker gets one half, so that what a module sets up is set up once; who is done first takes from the other one.
 # Many tests start Python anew, and what is compiled is kept for them.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests
 
-.PHONY: demo test test-rust test-python test-long test-azure check bench fuzz simulate clean
+.PHONY: demo test test-rust test-python test-long test-azure check bench fuzz forge simulate clean
 
 demo: $(VENV)/built
 	$(BIN)/kvsync demo
@@ -43,6 +44,9 @@ check: $(VENV)/built $(VENV)/group-check
 
 bench: $(VENV)/built $(VENV)/group-bench benches/pouchdb/node_modules
 	KVSYNC_BENCH=full $(BIN)/python -m pytest -q -p no:cacheprovider benches
+
+forge: $(VENV)/built
+	$(BIN)/python tests/hostile/forge_many.py $(FORGERIES)
 
 simulate: $(VENV)/built
 	$(BIN)/python -m kvsync.testing.simulation --histories $(HISTORIES) --seed 1000000 --workers $(WORKERS) \

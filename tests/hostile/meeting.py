@@ -12,6 +12,7 @@ from small_worlds import World, index_of, values_of, world_of
 import kvsync
 from kvsync import Put
 from kvsync.environment import Environment
+from kvsync.native import digest_values
 from kvsync.replica.log import Log
 from kvsync.storages.mapping import MappingStorage
 from kvsync.types import Change
@@ -27,6 +28,11 @@ class Outcome:
 
     error: kvsync.KvsyncError | None
     forged: str
+
+    @property
+    def word(self) -> str:
+        """The kind of the error, or that the result was right."""
+        return "right" if self.error is None else type(self.error).__name__
 
 
 def meet(seed: int) -> Outcome:
@@ -44,7 +50,11 @@ def meet(seed: int) -> Outcome:
         result = world.sync(*pair, *changes, conflict=policy)
     except kvsync.KvsyncError as raised:
         error = raised
-    if error is not None:
+    if isinstance(error, kvsync.StorageError):
+        # The storage failed in the middle: what was decided by then is logged.
+        _matches_its_log(world.good)
+        assert set(values_of(world.good).values()) <= {*before.values(), *spoilt.values(), GIVEN.value}
+    elif error is not None:
         _is_untouched(world, before, changes)
     else:
         _is_right(world, before, spoilt, result, changes)
@@ -94,8 +104,6 @@ def _matches_its_log(replica: dict[str, bytes]) -> None:
     log = Log.read(storage, Environment())
     keys = sorted({row[0] for segment in log.all_segments() for row in segment.rows(0, len(segment))})
     missing = {entry.change.key for entry in log.manifest.knowledge.missing}
-    from kvsync.native import digest_values
-
     for key, change in zip(keys, log.newest(keys), strict=True):
         assert change is not None
         if key in missing or change.expires:

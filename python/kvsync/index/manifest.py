@@ -328,7 +328,8 @@ class _Reader:
     def history(self) -> History:
         history = unpack_history(self.fields["chains"], self.fields["exceptions"])
         if history is None:
-            raise self.error("chains or exceptions")
+            is_known = unpack_history(self.fields["chains"], []) is not None
+            raise self.error("exceptions" if is_known else "chains")
         return history
 
     def peers(self) -> dict[int, Peer]:
