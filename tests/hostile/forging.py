@@ -33,13 +33,13 @@ def opened(data: bytes) -> Body:
     """Return the fields of a manifest, its columns as rows."""
     body: Body = msgpack.unpackb(unseal(KIND_MANIFEST, data))
     body["chains"] = [[origin, _rows(column, 3)] for origin, column in body["chains"]]
-    body["peers"] = [[*row[:3], _rows(row[3], 4), _rows(row[4], 4)] for row in body["peers"]]
+    body["peers"] = [[*row[:3], list(row[3]), list(row[4]), *row[5:]] for row in body["peers"]]
     return body
 
 
 def sealed(body: Body) -> bytes:
     """Return a manifest of these fields with a valid checksum, whatever they are."""
-    body = {**body, "chains": _packed_columns(body["chains"], 1), "peers": _packed_columns(body["peers"], 3)}
+    body = {**body, "chains": _packed_chains(body["chains"]), "peers": _packed_peers(body["peers"])}
     return seal(KIND_MANIFEST, msgpack.packb(body, use_bin_type=True))
 
 
@@ -47,10 +47,24 @@ def _rows(column: bytes, width: int) -> list[list[int]]:
     return [list(row) for row in struct.iter_unpack(f"<{width}Q", column)]
 
 
-def _packed_columns(rows: Any, first: int) -> Any:
+def _packed_chains(rows: Any) -> Any:
     if type(rows) is not list:
         return rows
-    return [[*row[:first], *map(_column, row[first:])] if type(row) is list else row for row in rows]
+    return [[*row[:1], *map(_column, row[1:])] if type(row) is list else row for row in rows]
+
+
+def _packed_peers(rows: Any) -> Any:
+    if type(rows) is not list:
+        return rows
+    return [[*row[:3], *map(_places, row[3:5]), *row[5:]] if type(row) is list else row for row in rows]
+
+
+def _places(numbers: Any) -> Any:
+    """Return places in chains as a column; what is something else stays as it is."""
+    try:
+        return bytes(numbers) if type(numbers) is list else numbers
+    except (TypeError, ValueError):
+        return numbers
 
 
 def _column(rows: Any) -> Any:
@@ -226,8 +240,8 @@ class Forger:
 
     def speak_for_peers(self) -> str:
         """Say what other replicas know, the good one among them."""
-        rows = [[origin, *self._tip([origin, chain])] for origin, chain in self.body["chains"]]
-        row = [self.chance.choice(self.ids), "forged", self._stamp(), rows, []]
+        places = [len(chain) for _, chain in self.body["chains"]]
+        row = [self.chance.choice(self.ids), "forged", self._stamp(), places, [], self.chance.choice((0, 1))]
         self.body["peers"] = sorted([each for each in self.body["peers"] if each[0] != row[0]] + [row])
         return f"for {row[0]}"
 
@@ -323,7 +337,7 @@ GROWN: dict[str, Any] = {
     ],
     "missing": lambda self, count: [[*self._change(i), "why", b""] for i in range(count)],
     "unreconciled": lambda self, count: [self._change(i) for i in range(count)],
-    "peers": lambda self, count: [[replica, "x", 1, [[self.ids[0], 1, 1, 1]], []] for replica in self._fresh(count)],
+    "peers": lambda self, count: [[replica, "x", 1, [], [], 0] for replica in self._fresh(count)],
     "gone": lambda self, count: [[replica, 1] for replica in self._fresh(count)],
     "collected": lambda self, count: [[origin, 5] for origin in self._fresh(count)],
     "segments": lambda self, count: [self.body["segments"][0]] * count,

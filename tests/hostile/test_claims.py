@@ -152,7 +152,7 @@ def test_points_between_those_of_a_history_lock_nobody_out() -> None:
 FUTURE: dict[str, Callable[[dict[str, Any], int], Any]] = {
     "clock": lambda _body, _good: LATE,
     "exceptions": lambda body, _good: [[body["replica"], SOON, SOON, 9, LATE, 1]],
-    "peers": lambda body, _good: [[good_row[0], "x", LATE, [], []] for good_row in body["peers"]],
+    "peers": lambda body, _good: [[good_row[0], "x", LATE, [], [], 0] for good_row in body["peers"]],
     "collected": lambda _body, _good: [[5, LATE]],
     "collected_ms": lambda _body, _good: LATE >> 16,
     "intents": lambda _body, _good: [["segment/0000000000000001-0", LATE >> 16]],

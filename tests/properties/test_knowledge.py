@@ -277,7 +277,12 @@ CHANGES = st.builds(
     st.just(b"d" * 32),
     st.just(0),
 )
-RENAMES = st.builds(Rename, st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(4, 6))
+RENAMES = st.builds(
+    lambda origin, ends, name: Rename(origin, min(ends), max(ends), name),
+    st.integers(1, 3),
+    st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    st.integers(4, 6),
+)
 
 
 @given(st.lists(CHANGES, unique_by=lambda change: change.key), st.sets(CHANGES), st.lists(RENAMES, max_size=3))

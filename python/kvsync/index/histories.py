@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -16,10 +15,10 @@ from kvsync.replica.points import Chain, Point
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["pack_entries", "pack_history", "pack_note", "unpack_entries", "unpack_history", "unpack_note"]
+__all__ = ["pack_entries", "pack_history", "pack_note", "places_in", "unpack_entries", "unpack_history", "unpack_note"]
 
 POINT = Struct("<QQQ")
-ENTRY = Struct("<QQQQ")
+WIDTHS = {"B": 8, "H": 16, "I": 32}
 EXCEPTION_WIDTH = 6
 
 
@@ -63,19 +62,40 @@ def unpack_note(note: bytes, storage: str, name: str) -> History:
     return history
 
 
-def pack_entries(entries: Mapping[int, Point]) -> bytes:
-    """Return how far each origin is known as one column."""
-    return b"".join(ENTRY.pack(origin, *point) for origin, point in sorted(entries.items()))
+def pack_entries(entries: Mapping[int, Point], places: Mapping[int, Mapping[Point, int]]) -> bytes:
+    """Return how far each origin is known: for each chain the place of a point in it, as `places_in` numbers them.
+
+    What is no point of a chain proves nothing here, and is left out.
+    """
+    numbers = [points.get(entries[origin], 0) if origin in entries else 0 for origin, points in places.items()]
+    greatest = max(numbers, default=0)
+    if not greatest:
+        return b""
+    code = next(code for code, bits in WIDTHS.items() if greatest < 1 << bits)
+    return Struct(f"<{len(numbers)}{code}").pack(*numbers)
 
 
-def unpack_entries(column: object) -> dict[int, Point] | None:
+def places_in(chains: Mapping[int, Chain]) -> dict[int, dict[Point, int]]:
+    """Return {origin: {point: its place in the chain}}, counted from 1."""
+    return {origin: {point: place for place, point in enumerate(chain, 1)} for origin, chain in chains.items()}
+
+
+def unpack_entries(column: object, chains: Mapping[int, Chain]) -> dict[int, Point] | None:
     """Return what `pack_entries` packed, or None where it is not what the format says."""
-    if type(column) is not bytes or len(column) % ENTRY.size:
+    if type(column) is not bytes:
         return None
-    rows = list(ENTRY.iter_unpack(column))
-    if any(row[0] >= following[0] for row, following in pairwise(rows)) or any(0 in row[:3] for row in rows):
+    if not column:
+        return {}
+    code = next((code for code, bits in WIDTHS.items() if len(column) == len(chains) * bits // 8), None)
+    if code is None:
         return None
-    return {origin: Point(*point) for origin, *point in rows}
+    numbers = Struct(f"<{len(chains)}{code}").unpack(column)
+    pairs = [(number, origin, chain) for number, (origin, chain) in zip(numbers, chains.items(), strict=True) if number]
+    if not pairs or any(number > len(chain) for number, _, chain in pairs):
+        return None
+    found = {origin: chain[number - 1] for number, origin, chain in pairs}
+    least = next(code for code, bits in WIDTHS.items() if max(numbers) < 1 << bits)
+    return found if least == code else None
 
 
 def _chains(rows: object) -> dict[int, Chain] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import UsageError
 from kvsync.index import bounds
-from kvsync.index.histories import pack_entries, pack_history, unpack_entries, unpack_history
+from kvsync.index.histories import pack_entries, pack_history, places_in, unpack_entries, unpack_history
 from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
 from kvsync.native import KIND_MANIFEST, Segment, checksum
 from kvsync.replica.knowledge import Knowledge, Missing
@@ -179,6 +179,7 @@ class Manifest(NamedTuple):
     def encode(self) -> bytes:
         """Return the sealed object."""
         chains, exceptions = pack_history(self.history)
+        places = places_in(self.history.chains) if self.peers else {}
         return pack(
             KIND_MANIFEST,
             {
@@ -200,8 +201,8 @@ class Manifest(NamedTuple):
                         replica,
                         bounds.shortened(peer.name),
                         peer.seen,
-                        pack_entries(peer.entries),
-                        pack_entries(peer.offered),
+                        pack_entries(peer.entries, places),
+                        pack_entries(peer.offered, places),
                         peer.place,
                     ]
                     for replica, peer in sorted(self.peers.items())
@@ -245,15 +246,16 @@ class _Reader:
         self.storage = storage
 
     def manifest(self) -> Manifest:
+        knowledge = self.knowledge()
         return Manifest(
             replica=self.uint("replica"),
             place=self.uint("place"),
             generation=self.uint("generation"),
             nonce=self.fixed("nonce", NONCE_BYTES),
             clock=self.uint("clock"),
-            knowledge=self.knowledge(),
+            knowledge=knowledge,
             segments=tuple(self.segment(row) for row in self.rows("segments", 8)),
-            peers=self.peers(),
+            peers=self.peers(knowledge.history),
             gone=self.gone(),
             collected=self.vector(self.fields["collected"], "collected"),
             collected_ms=self.uint("collected_ms"),
@@ -332,11 +334,11 @@ class _Reader:
             raise self.error("exceptions" if is_known else "chains")
         return history
 
-    def peers(self) -> dict[int, Peer]:
+    def peers(self, history: History) -> dict[int, Peer]:
         peers: dict[int, Peer] = {}
         last = 0
         for replica, name, seen, known, told, place in self.rows("peers", 6):
-            entries, offered = unpack_entries(known), unpack_entries(told)
+            entries, offered = (unpack_entries(column, history.chains) for column in (known, told))
             number = self.number(replica, "peers")
             if number <= last or type(name) is not str or entries is None or offered is None:
                 raise self.error("peers")

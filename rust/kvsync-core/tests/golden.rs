@@ -205,9 +205,8 @@ fn manifest() -> Vec<u8> {
     out.uint(9);
     out.str("folder:copy").unwrap();
     out.uint(STAMP + 2);
-    out.bin(&words(&[7, 1, STAMP + 2, POINTS[0][2], 9, 4, STAMP, 5]))
-        .unwrap();
-    out.bin(&words(&[7, 3, STAMP + 9, 0])).unwrap();
+    out.bin(&[1, 1, 0]).unwrap();
+    out.bin(&[2, 0, 0]).unwrap();
     out.uint(99);
     pairs(&mut out, "gone", &[(5, 1), (6, 2), (8, 3)]);
     pairs(&mut out, "collected", &[(7, STAMP + 1)]);
