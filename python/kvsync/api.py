@@ -79,7 +79,8 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
             "both"; "none". A misspelt name is an error otherwise. (A prefix of Redis or of a bucket always exists.)
         lease_seconds: how long a lease lasts without renewal.
         wait_seconds: how long to wait for a lease that somebody else holds.
-        max_drift_seconds: how far in the future a stamp may lie.
+        max_drift_seconds: how far in the future any time in a manifest may lie: stamps of changes, of what is known of
+            histories and peers, and of what was collected.
         tombstone_grace: how long deletes stay logged although all known replicas have them: seconds, or a number with
             a unit, such as "30d". It should exceed the age of the backups that are restored.
         on_progress: called with a `Progress` after each batch.

@@ -161,7 +161,7 @@ class FormatError(IndexDamagedError):
 
 
 class ClockError(KvsyncError):
-    """A stamp lies further in the future than `max_drift_seconds`."""
+    """A time in a manifest lies further in the future than `max_drift_seconds`."""
 
 
 class ConflictError(KvsyncError):

@@ -87,6 +87,7 @@ UNSOUND: list[tuple[str, dict[str, Any]]] = [
     ("missing", {"missing": [missing(origin=8)]}),
     ("missing", {"missing": [missing(reason="x" * 4097)]}),
     ("unreconciled", {"unreconciled": [missing(stamp=101)[:7]]}),
+    ("unreconciled", {"unreconciled": [["a", 7, 100, LAST, 1, DIGEST, 0]]}),
     ("segments", {"segments": [segment_row("manifest")]}),
     ("segments", {"segments": [segment_row("segment/../lease")]}),
     ("segments", {"segments": [segment_row("segment/0000000000000001-0\n")]}),

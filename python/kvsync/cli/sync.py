@@ -43,7 +43,7 @@ def sync(
     run: RunOptions = NO_RUN,
     dry_run: Annotated[bool, flag(help="Count what would be done, and write nothing.")] = False,
     lease: LeaseOptions = NO_LEASE,
-    max_drift_seconds: Annotated[float, Parameter(help="How far in the future a change may be stamped.")] = 86_400.0,
+    max_drift_seconds: Annotated[float, Parameter(help="How far in the future times in an index may lie.")] = 86_400.0,
     tombstone_grace: TombstoneGrace = "30d",
     output: Output = PLAIN,
 ) -> int:

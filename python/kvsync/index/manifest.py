@@ -390,6 +390,6 @@ class _Reader:
         change = Change(key, number(origin), number(stamp), number(flags), number(size), digest, number(expires))
         try:
             Segment.from_rows([change])
-        except UsageError:
+        except (UsageError, OverflowError):
             raise self.error(field) from None
         return change
