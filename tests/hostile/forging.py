@@ -9,7 +9,7 @@ import msgpack
 from small_worlds import DAY_SECONDS, START_SECONDS, World
 
 import kvsync
-from kvsync.native import KIND_MANIFEST, Segment, checksum, seal, unseal
+from kvsync.native import KIND_LEASE, KIND_MANIFEST, Segment, checksum, seal, unseal
 from kvsync.types import Change
 
 if TYPE_CHECKING:
@@ -305,6 +305,25 @@ class Forger:
         changes[key] = change
         return f"{key:.20}.{name} = {value!r:.30}"
 
+    def rewrite_lease(self) -> str:
+        """Leave a lease, held or not, with any value in one of its fields."""
+        fields: Body = {
+            "name": "lease",
+            "state": self.chance.choice(["held", "released", "interrupted"]),
+            "token": bytes(16),
+            "owner": "somebody",
+            "renewals": 1,
+            "acquired": int(START_SECONDS * 1000),
+            "expires": int(START_SECONDS * 1000) + self.chance.choice([0, 90_000]),
+            "machine": "",
+            "pid": 0,
+            "started": 0,
+        }
+        field = self.chance.choice(list(fields))
+        fields[field] = self.chance.choice([*self.numbers, *STRINGS, *TYPES])
+        self.world.forged[".kvsync/lease"] = seal(KIND_LEASE, msgpack.packb(fields, use_bin_type=True))
+        return f"{field} = {fields[field]!r:.40}"
+
     def swap_values(self) -> str:
         """Change a value behind the log."""
         key = self.chance.choice([each for each in self.world.forged if not each.startswith(".kvsync/")])
@@ -363,5 +382,6 @@ EDITS = (
     *[Forger.say_missing] * 2,
     Forger.list_garbage,
     *[Forger.rewrite_segment] * 6,
+    *[Forger.rewrite_lease] * 2,
     Forger.swap_values,
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forging import Forger
 from small_worlds import World, index_of, values_of, world_of
@@ -16,6 +17,9 @@ from kvsync.native import digest_values
 from kvsync.replica.log import Log
 from kvsync.storages.mapping import MappingStorage
 from kvsync.types import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 WORLD_COUNT = 40
 POLICIES = ("latest", "source", "source", "target", "keep-both")
@@ -43,11 +47,12 @@ def meet(seed: int) -> Outcome:
     policy = chance.choice(POLICIES)
     is_source = chance.random() < 0.75
     changes = [GIVEN] if is_source and chance.random() < 0.4 else []
+    _is_shown(world, chance)
     before, spoilt = dict(world.good), values_of(world.forged)
     pair = (world.good, world.forged) if is_source else (world.forged, world.good)
     error: kvsync.KvsyncError | None = None
     try:
-        result = world.sync(*pair, *changes, conflict=policy)
+        result = world.sync(*pair, *changes, conflict=policy, scan=chance.random() < 0.1, wait_seconds=0)
     except kvsync.KvsyncError as raised:
         error = raised
     if isinstance(error, kvsync.StorageError):
@@ -62,6 +67,21 @@ def meet(seed: int) -> Outcome:
             _source_has_won(world, before, changes, spoilt)
     _goes_on(world)
     return Outcome(error, forged)
+
+
+def _is_shown(world: World, chance: random.Random) -> None:
+    """Whoever only looks at the forged replica gets an error or an answer, and writes nothing."""
+    there = dict(world.forged)
+    looks: list[Callable[[], object]] = [
+        lambda: kvsync.status(world.forged),
+        lambda: kvsync.log(world.forged),
+        lambda: kvsync.verify(world.forged),
+        lambda: kvsync.lost(world.forged),
+        lambda: kvsync.plan(world.good, world.forged, environment=world.environment),
+    ]
+    with suppress(kvsync.KvsyncError):
+        str(chance.choice(looks)())
+    assert world.forged == there
 
 
 def _is_untouched(world: World, before: dict[str, bytes], changes: list[Put]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LATE_WRITE_SECONDS",
+    "TEXT_MAX",
     "Newest",
     "check",
     "check_bytes",

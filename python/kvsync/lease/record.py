@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from kvsync.index.bounds import TEXT_MAX
 from kvsync.index.objects import LEASE, field_error, is_uint, pack, unpack
 from kvsync.native import KIND_LEASE
 from kvsync.process import UNKNOWN, Process
@@ -80,6 +81,8 @@ class LeaseRecord:
         numbers = [fields[name] for name in ("renewals", "acquired", "expires", "pid", "started")]
         if type(token) is not bytes or not (type(state) is type(owner) is type(machine) is str):
             raise field_error(storage, LEASE, "fields")
+        if len(owner) > TEXT_MAX or len(machine) > TEXT_MAX:
+            raise field_error(storage, LEASE, "owner or machine")
         if state not in set(LeaseState):
             raise field_error(storage, LEASE, "state")
         if not all(is_uint(number) for number in numbers):
