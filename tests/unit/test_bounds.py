@@ -132,8 +132,8 @@ def test_each_field_beyond_its_limit_is_refused_by_name(field: str, fields: dict
 ROWS: dict[str, Callable[[int], Any]] = {
     "chains": lambda i: [i + 10, words(1, 1, 1)],
     "exceptions": lambda i: [i + 10, 1, 1, 1, 1, 1],
-    "missing": lambda i: missing(),
-    "unreconciled": lambda i: missing()[:7],
+    "missing": lambda i: [f"a{i}", *missing()[1:]],
+    "unreconciled": lambda i: [f"a{i}", *missing()[1:7]],
     "segments": lambda i: segment_row(f"segment/0000000000000001-{i:x}"),
     "peers": lambda i: peer(i + 10),
     "gone": lambda i: [i + 10, 1],
@@ -177,7 +177,7 @@ def test_the_newest_time_of_any_field_is_found() -> None:
     assert bounds.newest(decode(body(**known, intents=late))) == (240_002, "intents")
 
 
-@pytest.mark.parametrize("field", ["chains", "peers", "gone", "collected"])
+@pytest.mark.parametrize("field", ["chains", "exceptions", "peers", "gone", "collected"])
 def test_nobody_fills_a_manifest_up(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(bounds.LENGTH_MAX, field, 8)
     own = {"chains": [[7, words(1, 100, 5)]]} if field == "chains" else {}
@@ -186,3 +186,13 @@ def test_nobody_fills_a_manifest_up(field: str, monkeypatch: pytest.MonkeyPatch)
     bounds.refuse_growth(more, few, "x")
     with pytest.raises(kvsync.IndexDamagedError, match=f"5 entries in {field}, at most 4"):
         bounds.refuse_growth(few, more, "x")
+
+
+@pytest.mark.parametrize("field", ["exceptions", "missing", "unreconciled", "intents", "garbage"])
+def test_nothing_is_written_that_nobody_would_read(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = decode(body(**{field: [ROWS[field](i) for i in range(5)]}))
+    monkeypatch.setitem(bounds.LENGTH_MAX, field, 4)
+    with pytest.raises(kvsync.StorageError, match=f"entries in {field}, and at most"):
+        bounds.require_writable(manifest, "x")
+    monkeypatch.setitem(bounds.LENGTH_MAX, field, 5)
+    bounds.require_writable(manifest, "x")

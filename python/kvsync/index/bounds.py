@@ -363,9 +363,10 @@ def _too_many(storage: str, field: str, count: int, most: int) -> IndexDamagedEr
     return damaged(storage, MANIFEST, f"claims more than it may: {count:,} entries in {field}, at most {most:,}")
 
 
-def _names(manifest: Claims) -> dict[str, set[int]]:
+def _names(manifest: Claims) -> dict[str, set[object]]:
     return {
         "chains": set(manifest.knowledge.history.chains),
+        "exceptions": set(manifest.knowledge.history.exceptions),
         "peers": set(manifest.peers),
         "gone": set(manifest.gone),
         "collected": set(manifest.collected),

@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.native import Cover
@@ -138,7 +137,8 @@ class History:
         """Yield the exceptions that reach into a range of stamps; they are found, not searched."""
         # The last one that begins before the range may reach into it.
         start = max(0, bisect_left(self.exceptions, (origin, first), key=lambda each: each[:2]) - 1)
-        for other in islice(self.exceptions, start, None):
+        for at in range(start, len(self.exceptions)):
+            other = self.exceptions[at]
             if (other.origin, other.first) > (origin, last):
                 break
             if other.origin == origin and other.last >= first:

@@ -345,7 +345,8 @@ class Log:
         if len(garbage) < GARBAGE_COUNT_MAX:
             return manifest
         self.storage.remove(garbage, ANY)
-        return manifest._replace(garbage=tuple(name for name in manifest.garbage if name not in garbage))
+        removed = set(garbage)
+        return manifest._replace(garbage=tuple(name for name in manifest.garbage if name not in removed))
 
     def _digest(self, entries: Sequence[SegmentEntry]) -> bytes | None:
         """Return the digest of the values where the whole log is at hand, else None."""
