@@ -10,6 +10,7 @@ from places import Clock
 import kvsync
 from kvsync import Delete, Put
 from kvsync.storages.mapping import MappingStorage
+from kvsync.testing import CountingStorage
 
 DAY = 86_400.0
 GRACE = "1d"
@@ -82,6 +83,23 @@ def test_what_is_younger_than_the_grace_waits_for_nobody() -> None:
     world = away()
     peers = kvsync.peers(world.storage("a"), tombstone_grace="30d", clock=world.clock)
     assert {peer.holds_back for peer in peers} == {0}
+
+
+def test_the_log_is_read_only_where_somebody_holds_something_back() -> None:
+    world = World("a", "b", "c")
+    world.sync("a", "b", *(Put(f"k{number}", b"1") for number in range(1000)))
+    world.meet("a", "c")
+    world.meet("a", "b")
+    world.sync("a", "b", Delete("k0"))
+    world.meet("a", "b")
+    storage = CountingStorage(world.storage("a"))
+    assert kvsync.peers(storage, tombstone_grace="365d", clock=world.clock)[0].holds_back == 0
+    assert storage.operations["load"] == 1
+    assert {peer.name: peer.alone for peer in kvsync.peers(storage, tombstone_grace=GRACE, clock=world.clock)} == {
+        "b": 0,
+        "c": 1,
+    }
+    assert storage.operations["load"] > 2
 
 
 def test_a_peer_was_seen_when_it_was_met() -> None:

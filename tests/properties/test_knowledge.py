@@ -124,6 +124,23 @@ class Replicas(RuleBasedStateMachine):
         for change in applied:
             self.models[taker].log(change)
 
+    @rule(number=REPLICAS, keys=st.sets(st.sampled_from(KEYS), min_size=1), mark=MARKS)
+    def accept(self, *, number: int, keys: set[str], mark: int) -> None:
+        """Somebody declares that what one replica holds at some keys is the newest."""
+        model, value = self.models[number], self.values[number]
+        keys &= model.missing.keys() | {change.key for change in model.unreconciled}
+        if not keys:
+            return
+        contents = {digest_values([b"%d" % content])[0]: content for content in (1, 2)} | {b"": 0}
+        local = [self.change(number, key, contents[self.held(number, key)]) for key in sorted(keys)]
+        self.values[number] = value.accept(Segment.from_rows(local), replica=number + 1, mark=mark)
+        self.points[number].append(Point(len(self.points[number]) + 1, self.clock, mark))
+        model.unreconciled = {change for change in model.unreconciled if change.key not in keys}
+        for change in local:
+            model.missing.pop(change.key, None)
+            model.known.add(change.dot)
+            model.newest[change.key] = change
+
     def point_of(self, change: Change) -> Point:
         """Return the write that logged a change where it was made: the least point that proves it."""
         return next(point for point in self.points[change.origin - 1] if point.stamp >= change.stamp)

@@ -29,12 +29,17 @@ class HeldBack(NamedTuple):
 
 
 def held_back(log: Log, now_ms: int, grace_ms: int) -> dict[int, HeldBack]:
-    """Return what each peer that counts holds back of the changes that are older than the grace."""
-    manifest = log.manifest
+    """Return what each peer that counts holds back of the changes that are older than the grace.
+
+    The log is read only where there is such a peer.
+    """
+    manifest, before = log.manifest, stamp_of(now_ms - grace_ms)
     peers = counted(manifest)
-    before = stamp_of(now_ms - grace_ms)
-    if not may_pass(manifest, limits(manifest, before, ())):
-        return dict.fromkeys(peers, HeldBack())
+    found = dict.fromkeys(peers, HeldBack())
+    free = limits(manifest, before, ())
+    holding = [replica for replica, peer in peers.items() if limits(manifest, before, [peer]) != free]
+    if not holding or not may_pass(manifest, free):
+        return found
     logged = Segment.merge(log.all_segments())
 
     def left(among: Collection[Peer]) -> int:
@@ -43,9 +48,7 @@ def held_back(log: Log, now_ms: int, grace_ms: int) -> dict[int, HeldBack]:
         return len(collect(log.storage, manifest, [logged], known, now_ms - grace_ms)[0])
 
     least, most = left(()), left(peers.values())
-    return {
-        replica: HeldBack(
-            left([peer]) - least, most - left([other for number, other in peers.items() if number != replica])
-        )
-        for replica, peer in peers.items()
-    }
+    for replica in holding:
+        others = [peer for number, peer in peers.items() if number != replica]
+        found[replica] = HeldBack(left([peers[replica]]) - least, most - left(others))
+    return found
