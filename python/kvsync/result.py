@@ -151,6 +151,8 @@ class SyncResult:
         if self.unreadable:
             words.append(f"{len(self.unreadable)} unreadable")
         words += [f"created {what}" for what in self.created.values()]
+        words += [f"{life.storage} was restored or copied" for life in self.lives]
+        words += [f"{len(each.keys)} of {each.storage} maybe deleted before" for each in self.maybe_deleted]
         hint = f" ({self.hint})" if self.hint else ""
         return f"{self.source} ⇄ {self.target}: {', '.join(words)}{hint}"
 
