@@ -12,6 +12,7 @@ from kvsync import Delete, Put
 from kvsync.replica.log import Log
 from kvsync.storages import open_storage
 from kvsync.storages.mapping import MappingStorage
+from kvsync.testing import Fault, FaultyStorage, crashes, virtual_environment
 from kvsync.types import Unreadable
 
 Mapping = dict[str, bytes]
@@ -178,3 +179,25 @@ def test_what_cannot_be_read_cannot_be_accepted() -> None:
         kvsync.accept(Flaky(b), None)
     assert error.value.key == "k"
     assert kvsync.log(b) == before
+
+
+def test_a_crash_anywhere_accepts_all_or_nothing() -> None:
+    def make() -> tuple[Mapping, Mapping, Any]:
+        _, b, restored = behind()
+        return b, restored, virtual_environment(2_000_000_000.0)
+
+    def accepting(world: tuple[Mapping, Mapping, Any], fault: Fault) -> None:
+        kvsync.accept(FaultyStorage(MappingStorage(world[0]), fault), None, environment=world[2])
+
+    seen = set()
+    for _, (b, restored, _) in crashes(make, accepting):
+        later = virtual_environment(2_000_010_000.0)
+        accepted = not kvsync.status(b).missing
+        seen.add(accepted)
+        result = kvsync.sync(restored, b, scan=True, environment=later)
+        assert [lack.key for lack in result.missing] == ([] if accepted else ["k", "k"])
+        assert (result.conflicts, b["k"]) == ([], b"v2")
+        kvsync.accept(b, None, environment=later)
+        assert kvsync.sync(restored, b, scan=True, environment=later).missing == []
+        assert plain(restored) == plain(b) == {"k": b"v2", "x": b"1"}
+    assert seen == {False, True}
