@@ -231,6 +231,11 @@ class Forger:
         self.body["gone"] = sorted([*self.body["gone"], [self.chance.choice(self.ids), self.chance.choice([1, 2])]])
         return "an id"
 
+    def take_a_place(self) -> str:
+        """Claim to be in the place of the good replica, or of another one."""
+        self.body["place"] = self.chance.choice([self.good["place"], *(row[5] for row in self.body["peers"])])
+        return str(self.body["place"])
+
     def say_collected(self) -> str:
         """Say that all deletes up to some time were collected."""
         tips = {row[0]: self._tip(row)[1] for row in self.body["chains"]}
@@ -241,7 +246,14 @@ class Forger:
     def speak_for_peers(self) -> str:
         """Say what other replicas know, the good one among them."""
         places = [len(chain) for _, chain in self.body["chains"]]
-        row = [self.chance.choice(self.ids), "forged", self._stamp(), places, [], self.chance.choice((0, 1))]
+        row = [
+            self.chance.choice(self.ids),
+            "forged",
+            self._stamp(),
+            places,
+            [],
+            self.chance.choice((0, self.good["place"])),
+        ]
         self.body["peers"] = sorted([each for each in self.body["peers"] if each[0] != row[0]] + [row])
         return f"for {row[0]}"
 
@@ -377,6 +389,7 @@ EDITS = (
     Forger.claim_inside,
     *[Forger.claim_ahead] * 2,
     Forger.say_gone,
+    Forger.take_a_place,
     *[Forger.say_collected] * 2,
     *[Forger.speak_for_peers] * 2,
     *[Forger.say_missing] * 2,

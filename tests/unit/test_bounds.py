@@ -43,7 +43,7 @@ def segment_row(name: str = "segment/0000000000000001-0", origin: int = 7, stamp
 
 
 def peer(replica: int = 9, name: str = "", seen: int = 1, entry: tuple[int, ...] = (7, 1, 1, 1)) -> list[Any]:
-    return [replica, name, seen, words(*entry), b""]
+    return [replica, name, seen, words(*entry), b"", 0]
 
 
 def missing(origin: int = 7, stamp: int = 100, reason: str = "") -> list[Any]:
@@ -103,7 +103,7 @@ UNSOUND: list[tuple[str, dict[str, Any]]] = [
     ("peers", {"peers": [peer(entry=(7, 1, LATEST + 1, 1))]}),
     ("gone", {"gone": [[0, 1]]}),
     ("gone", {"gone": [[BRANCH, 1]]}),
-    ("gone", {"gone": [[5, 3]]}),
+    ("gone", {"gone": [[5, 4]]}),
     ("collected", {"collected": [[7, 101]]}),
     ("collected", {"collected": [[5, LATEST + 1]]}),
     ("collected_ms", {"collected_ms": 2**47 + 1}),
