@@ -39,7 +39,7 @@ def opened(data: bytes) -> Body:
 
 def sealed(body: Body) -> bytes:
     """Return a manifest of these fields with a valid checksum, whatever they are."""
-    body = {**body, "chains": _packed_chains(body["chains"]), "peers": _packed_peers(body["peers"])}
+    body = {**body, "chains": _packed_chains(body["chains"]), "peers": _packed_peers(body["peers"], body["chains"])}
     return seal(KIND_MANIFEST, msgpack.packb(body, use_bin_type=True))
 
 
@@ -53,16 +53,23 @@ def _packed_chains(rows: Any) -> Any:
     return [[*row[:1], *map(_column, row[1:])] if type(row) is list else row for row in rows]
 
 
-def _packed_peers(rows: Any) -> Any:
+def _packed_peers(rows: Any, chains: Any) -> Any:
     if type(rows) is not list:
         return rows
-    return [[*row[:3], *map(_places, row[3:5]), *row[5:]] if type(row) is list else row for row in rows]
+    return [
+        [*row[:3], *(_places(numbers, chains) for numbers in row[3:5]), *row[5:]] if type(row) is list else row
+        for row in rows
+    ]
 
 
-def _places(numbers: Any) -> Any:
-    """Return places in chains as a column; what is something else stays as it is."""
+def _places(numbers: Any, chains: Any) -> Any:
+    """Return places in chains as a column that fits the chains; what is something else stays as it is."""
+    if type(numbers) is not list:
+        return numbers
     try:
-        return bytes(numbers) if type(numbers) is list else numbers
+        padded = [*numbers, *[0] * (len(chains) - len(numbers))]
+        places = [min(place, len(chain)) for place, (_, chain) in zip(padded, chains, strict=False)]
+        return bytes(places) if any(places) else b""
     except (TypeError, ValueError):
         return numbers
 
