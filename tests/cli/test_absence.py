@@ -81,7 +81,7 @@ def test_forget_says_what_follows(run: Run, away: str) -> None:
     ended = run("forget", away, "sqlite:///old.db")
     assert (ended.code, ended.err) == (DONE, "")
     assert ended.out.splitlines()[0] == f"notes: {old} is forgotten"
-    assert "the next sync that writes drops the deletes" in ended.out
+    assert "the next sync that writes drops the old deletes" in ended.out
     assert "if it comes back, it goes on as a new storage" in ended.out
     assert f"{old}  " in run("peers", away).out
     assert run("peers", away).out.splitlines()[1].endswith("sqlite:///old.db (forgotten)")

@@ -35,6 +35,6 @@ def forget(
         name = redact(one.name)
     output.result({"storage": name, "forgotten": forgotten})
     output.say(f"{name}: {forgotten} is forgotten")
-    output.say("  the next sync that writes drops the deletes that waited for it alone, and tells the other storage")
+    output.say("  the next sync that writes drops the old deletes that waited for it alone, and tells the other side")
     output.say("  if it comes back, it goes on as a new storage; what it holds and may have been deleted is told")
     return DONE
