@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -196,3 +197,12 @@ def test_nothing_is_written_that_nobody_would_read(field: str, monkeypatch: pyte
         bounds.require_writable(manifest, "x")
     monkeypatch.setitem(bounds.LENGTH_MAX, field, 5)
     bounds.require_writable(manifest, "x")
+
+
+def test_the_format_page_names_the_limits() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "index-format.md").read_text(encoding="utf-8")
+    section = page.partition("### Limits")[2].partition("## Lease")[0]
+    for field, most in bounds.LENGTH_MAX.items():
+        assert any(f"`{field}`" in line and f"{most:,}" in line for line in section.splitlines()), field
+    for most in (bounds.POINTS_MAX, bounds.MAXIMA_MAX, bounds.TEXT_MAX, bounds.VERSION_BYTES_MAX):
+        assert f"{most:,}" in section
