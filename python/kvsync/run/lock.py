@@ -146,11 +146,16 @@ def identify(pair: Pair) -> Pair:
     """Compare the lives that both sides know, and write what becomes of each: before anything else is logged.
 
     Raises:
+        IndexDamagedError: one side has the other's manifest, and not its log.
         LockLostError: a lease was taken over; nothing was written.
         IndexDamagedError: a side claims what it may not, or what its log does not have; nothing was written.
     """
     _require_sound(pair)
     in_doubt = digests_differ(pair.source.log.manifest, pair.target.log.manifest)
+    if pair.source.origin == pair.target.origin:
+        # A storage was copied; if it was the manifest alone, what that lists is not there.
+        for side in pair:
+            side.log.all_segments()
     gone = merged_gone(pair.source.log.manifest.gone, pair.target.log.manifest.gone)
     forgotten = tuple(side.label for side in pair if gone.get(side.origin) == FORGOTTEN)
     one, other = compare(pair.source.log.manifest, pair.target.log.manifest)
