@@ -117,7 +117,9 @@ class Log:
         return self.segments(self.manifest.segments)
 
     def newest(self, keys: Sequence[str]) -> list[Change | None]:
-        """Return the newest logged change of each key; reads the whole log."""
+        """Return the newest logged change of each key; reads the whole log, if there is a key."""
+        if not keys:
+            return []
         newest: list[Change | None] = [None] * len(keys)
         for segment in self.all_segments():
             for i, row in enumerate(segment.find(keys)):
