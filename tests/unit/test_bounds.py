@@ -43,8 +43,8 @@ def segment_row(name: str = "segment/0000000000000001-0", origin: int = 7, stamp
     return [name, [[origin, stamp]], 1, [], 0, len(data), checksum(data), data]
 
 
-def peer(replica: int = 9, name: str = "", seen: int = 1, entry: tuple[int, ...] = (7, 1, 1, 1)) -> list[Any]:
-    return [replica, name, seen, words(*entry), b"", 0]
+def peer(replica: int = 9, name: str = "", seen: int = 1, places: bytes = b"\x01") -> list[Any]:
+    return [replica, name, seen, places, b"", 0]
 
 
 def missing(origin: int = 7, stamp: int = 100, reason: str = "") -> list[Any]:
@@ -61,7 +61,7 @@ SOUND: list[dict[str, Any]] = [
     {"missing": [missing(reason="x" * 4096)]},
     {"unreconciled": [missing()[:7]]},
     {"segments": [segment_row(), segment_row("segment/0000000000000001-ffffffffffffffff", stamp=1)]},
-    {"peers": [peer(BRANCH - 1, "x" * 4096, LATEST, (LAST, MOST, LATEST, LAST))]},
+    {"peers": [peer(BRANCH - 1, "x" * 4096, LATEST)]},
     {"gone": [[1, 1], [BRANCH - 1, 2]]},
     {"collected": [[5, LATEST], [7, 100], [BRANCH, LATEST]]},
     {"collected_ms": 2**47},
@@ -100,8 +100,8 @@ UNSOUND: list[tuple[str, dict[str, Any]]] = [
     ("peers", {"peers": [peer(BRANCH)]}),
     ("peers", {"peers": [peer(name="x" * 4097)]}),
     ("peers", {"peers": [peer(seen=LATEST + 1)]}),
-    ("peers", {"peers": [peer(entry=(7, MOST + 1, 1, 1))]}),
-    ("peers", {"peers": [peer(entry=(7, 1, LATEST + 1, 1))]}),
+    ("peers", {"peers": [peer(places=b"\x02")]}),
+    ("peers", {"peers": [peer(places=b"\x01\x01")]}),
     ("gone", {"gone": [[0, 1]]}),
     ("gone", {"gone": [[BRANCH, 1]]}),
     ("gone", {"gone": [[5, 4]]}),
@@ -169,7 +169,6 @@ def test_the_newest_time_of_any_field_is_found() -> None:
     for field, rows in (
         ("exceptions", [[9, 1, 1, 1, 4 * minute, 1]]),
         ("peers", [peer(seen=4 * minute)]),
-        ("peers", [peer(entry=(7, 1, 4 * minute, 1))]),
         ("collected", [[5, 4 * minute]]),
     ):
         assert bounds.newest(decode(body(**known, **{field: rows}))) == (240_000, field)
