@@ -52,7 +52,7 @@ FULL = Manifest(
         SegmentEntry.of("segment/0000000000000002-a", SEGMENT, DATA, inline=False),
     ),
     peers={
-        3: Peer("folder:a", 77, {1: Point(1, 5, 0), LAST: Point(4, 5, LAST)}, {1: Point(2, 6, 0)}, 5),
+        3: Peer("folder:a", 77, {1: Point(1, 5, 0), LAST: Point(MOST, 1, 2)}, {1: Point(MOST, LATEST, LAST)}, 5),
         4: Peer("", 0, {}),
     },
     gone={3: FORGOTTEN, 8: REPLACED, 9: STRUCK},
@@ -313,27 +313,28 @@ def test_exceptions_ascend_ahead_of_their_chains_and_are_joined() -> None:
             decode(body | {"exceptions": rows})
 
 
-def test_entries_of_peers_ascend_and_are_whole() -> None:
-    good = words(1, 1, 1, 0, 2, 3, 4, LAST)
-    known = {1: Point(1, 1, 0), 2: Point(3, 4, LAST)}
-    for columns, peer in (
-        ((good, b""), Peer("x", 5, known, {}, 9)),
-        ((b"", good), Peer("x", 5, {}, known, 9)),
-        ((b"", b""), Peer("x", 5, {}, {}, 9)),
+def test_entries_of_peers_are_places_in_chains() -> None:
+    chains = {1: (Point(1, 5, 0), Point(2, 6, 1)), 5: (Point(3, 11, 7),)}
+    body = body_of(EMPTY._replace(clock=11, knowledge=Knowledge(History(chains))))
+    for column, known in (
+        (b"\2\0", {1: Point(2, 6, 1)}),
+        (b"\1\1", {1: Point(1, 5, 0), 5: Point(3, 11, 7)}),
+        (b"", {}),
     ):
-        assert decode(body_of(EMPTY) | {"peers": [[3, "x", 5, *columns, 9]]}).peers == {3: peer}
-    for column in (
-        good[:-1],
-        good[:-8],
-        good + b"\0",
-        words(0, 1, 1, 1),
-        words(1, 0, 1, 1),
-        words(1, 1, 0, 1),
-        words(1, 1, 1, 1, 1, 2, 2, 2),
-        words(2, 1, 1, 1, 1, 2, 2, 2),
-    ):
-        refused("peers", [[3, "x", 5, column, b"", 9]])
-        refused("peers", [[3, "x", 5, b"", column, 9]])
+        assert decode(body | {"peers": [[3, "x", 5, column, b"", 9]]}).peers == {3: Peer("x", 5, known, {}, 9)}
+        assert decode(body | {"peers": [[3, "x", 5, b"", column, 9]]}).peers == {3: Peer("x", 5, {}, known, 9)}
+    for column in (b"\1", b"\1\0\0", b"\0\0", b"\3\0", b"\0\2", b"\1\0\1\0", b"\1\0\0\0\0\0\0\0"):
+        for columns in ((column, b""), (b"", column)):
+            with pytest.raises(kvsync.IndexDamagedError):
+                decode(body | {"peers": [[3, "x", 5, *columns, 9]]})
+
+
+def test_many_points_take_wider_places() -> None:
+    chain = tuple(Point(number, number, 0) for number in range(1, 301))
+    peers = {3: Peer("x", 5, {1: chain[299]}, {1: chain[0]}, 9)}
+    manifest = EMPTY._replace(clock=300, knowledge=Knowledge(History({1: chain})), peers=peers)
+    assert decode(body_of(manifest)).peers == peers
+    assert [len(column) for column in body_of(manifest)["peers"][0][3:5]] == [2, 1]
 
 
 @pytest.mark.parametrize("why", [0, 4, LAST])
