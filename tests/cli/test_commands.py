@@ -84,6 +84,8 @@ def test_sync_json(run: Run, pair: Pair) -> None:
         "committed",
         "conflicts",
         "missing",
+        "restored",
+        "maybe_deleted",
         "unreadable",
         "operations",
         "expiry_ignored",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import unicodedata
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -213,6 +214,7 @@ def crafted(key: str, stamp: int, value: bytes, name: str) -> bytes:
         "digest": digest_values([value])[0],
         "key_size": bytes([len(raw)]),
         "key": raw,
+        "note": b"",
     }
     return seal(KIND_SEGMENT, msgpack.packb(body))
 
@@ -248,8 +250,10 @@ def plant(mapping: dict[str, bytes], segment: bytes) -> None:
     [entry] = body["segments"]
     row = msgpack.unpackb(segment[24:])
     checksum = int.from_bytes(segment[16:24], "little")
-    body["segments"] = [[entry[0], [[77, row["max"][0]]], 1, len(segment), checksum, segment]]
-    body["vector"] = sorted([*body["vector"], [77, row["max"][0]]])
+    [stamp] = row["max"]
+    body["segments"] = [[entry[0], [[77, stamp]], 1, [], 0, len(segment), checksum, segment]]
+    body["chains"] = sorted([*body["chains"], [77, struct.pack("<QQQ", 1, stamp, 5)]])
+    body["clock"] = max(body["clock"], stamp)
     body["digest"] = None
     mapping[".kvsync/manifest"] = seal(2, msgpack.packb(body))
 

@@ -332,7 +332,9 @@ def test_a_forged_generation_is_found_and_mended() -> None:
     manifest = Manifest.decode(one[".kvsync/manifest"], "one")
     one[".kvsync/manifest"] = manifest._replace(generation=2**64 - 1).encode()
     found = kvsync.verify(one, repair=True, environment=clock.environment)
-    assert [finding.wrong for finding in found.mended] == ["has a generation that no manifest ever reached"]
+    assert [finding.wrong for finding in found.mended] == [
+        "is damaged: its generation is not what the index format allows"
+    ]
     assert kvsync.sync(one, other, scan=True, environment=clock.environment).conflicts == []
     assert kvsync.status(one).generation < 10
 
@@ -369,5 +371,7 @@ def test_a_manifest_that_lists_what_is_no_segment_is_found() -> None:
     manifest = Manifest.decode(one[".kvsync/manifest"], "one")
     one[".kvsync/manifest"] = manifest._replace(garbage=("lost/1",)).encode()
     found = kvsync.verify(one, repair=True, environment=clock.environment)
-    assert [finding.wrong for finding in found.mended] == ["lists 'lost/1' as a segment"]
+    assert [finding.wrong for finding in found.mended] == [
+        "is damaged: its garbage is not what the index format allows"
+    ]
     assert not Manifest.decode(one[".kvsync/manifest"], "one").garbage

@@ -337,7 +337,7 @@ def test_a_stale_plan_is_refused(cause: str) -> None:
             b.update(old)
         case "unlock":
             b[".kvsync/lease"] = b"left behind"
-            assert kvsync.unlock(b)
+            assert kvsync.unlock(b, clock=clock)
     before = plain(a), plain(b)
     with pytest.raises(kvsync.StalePlanError):
         plan.apply()

@@ -302,7 +302,11 @@ RENAMES = st.builds(
 )
 
 
-@given(st.lists(CHANGES, unique_by=lambda change: change.key), st.sets(CHANGES), st.lists(RENAMES, max_size=3))
+@given(
+    st.lists(CHANGES, unique_by=lambda change: change.key),
+    st.sets(CHANGES),
+    st.lists(RENAMES, max_size=3, unique_by=lambda rename: rename.origin),
+)
 def test_names_follow_those_in_the_log(missing: list[Change], unreconciled: set[Change], renames: list[Rename]) -> None:
     def named(change: Change) -> Change:
         spans = [(rename.origin, rename.first, rename.last, rename.name) for rename in renames]

@@ -383,7 +383,9 @@ class World:
         fault = fault or Fault()
         result = None
         environment = self.environment(one)
-        lacking = one.log().held.keys() | other.log().held.keys()
+        # Nor does a policy decide over a value whose missing successor was replaced unseen.
+        unsure = (change.key for side in (one, other) for change in side.log().manifest.knowledge.unreconciled)
+        lacking = one.log().held.keys() | other.log().held.keys() | set(unsure)
         with self.survives(fault, environment):
             options = {"wait_seconds": WAIT_SECONDS, "environment": environment, **options}
             source = one.wire(fault, options.get("changes", ()))

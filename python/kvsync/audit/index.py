@@ -216,17 +216,9 @@ def _check_log(index: Index, manifest: Manifest) -> None:
 
 def _contradictions(manifest: Manifest, names: list[str]) -> Iterator[str]:
     """Yield what a manifest says that cannot be so."""
-    stamps = [*manifest.cover.vector.values(), *(stamp for entry in manifest.segments for _, stamp in entry.maxima)]
-    if manifest.generation >= GENERATION_MAX:
-        yield "has a generation that no manifest ever reached"
-    if manifest.clock < max(stamps, default=0):
-        yield "has a clock that is behind what it knows"
     listed = [entry.name for entry in manifest.segments]
     if len(set(listed)) < len(listed):
         yield "lists a segment twice"
-    named = [*listed, *(intent.name for intent in manifest.intents), *manifest.garbage]
-    if strangers := [name for name in named if not name.startswith(SEGMENT_PREFIX)]:
-        yield f"lists {strangers[0]!r:.100} as a segment"
     ours = set(listed)
     later = [name for name in (*listed, *names) if generation_of(name) > manifest.generation + (name not in ours)]
     if later:

@@ -151,6 +151,11 @@ def made_here(manifest: Manifest, origin: int) -> bool:
     return entry is not None and any(branch_name(replica, entry) == origin for replica in ids[:FORMER_IDS_MAX])
 
 
+def _name_of(met: Met) -> str:
+    """Return the name of a storage, without the address of an object, which says nothing to another process."""
+    return met.name.partition(" at 0x")[0]
+
+
 def having_met(manifest: Manifest, met: Met) -> Manifest:
     """Return the manifest of a replica that has met another one, with what that one knows of peers."""
     gone = merged_gone(manifest.gone, met.manifest.gone)
@@ -158,7 +163,7 @@ def having_met(manifest: Manifest, met: Met) -> Manifest:
     seen = max(manifest.clock, met.manifest.clock, *manifest.cover.vector.values(), 0)
     entries = met.history.entries
     offered = {origin: point for origin, point in manifest.history.entries.items() if entries.get(origin) != point}
-    others[met.manifest.replica] = Peer(met.name, seen, entries, offered, met.manifest.place)
+    others[met.manifest.replica] = Peer(_name_of(met), seen, entries, offered, met.manifest.place)
     known = {replica: peer for replica, peer in {**manifest.peers, **others}.items() if replica != manifest.replica}
     gone = merged_gone(gone, struck(known, met.manifest.replica, met.manifest.place))
     collected = merged_floor(manifest.collected, met.manifest.collected) if met.is_level else manifest.collected
