@@ -9,8 +9,12 @@ Every transition returns a new value and reads nothing but its arguments.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from heapq import heappop, heappush
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.native import Cover
@@ -240,14 +244,25 @@ def _left(span: VectorException, taken: Sequence[tuple[int, int]]) -> Iterator[t
 
 
 def _joined(spans: Iterable[VectorException]) -> tuple[VectorException, ...]:
-    """Return spans in order, those joined that touch and have one point; of two that overlap, the first stays whole."""
+    """Return spans in order, those joined that touch and have one point; a stamp in several of them gets the least.
+
+    So it makes no difference in which order histories are merged, or how often.
+    """
     joined: list[VectorException] = []
-    for span in sorted(spans):
-        last = joined[-1] if joined else None
-        if last is None or last.origin != span.origin or span.first > last.last + 1:
-            joined.append(span)
-        elif span.point == last.point:
-            joined[-1] = last._replace(last=max(last.last, span.last))
-        elif span.last > last.last:
-            joined.append(span._replace(first=max(span.first, last.last + 1)))
+    for origin, each in groupby(sorted(spans), key=attrgetter("origin")):
+        later = deque(each)
+        bounds = sorted({bound for span in later for bound in (span.first, span.last + 1)})
+        reaching: list[tuple[Point, int]] = []  # a heap of the points of the spans so far, and where each ends
+        for first, after in pairwise(bounds):
+            while later and later[0].first == first:
+                span = later.popleft()
+                heappush(reaching, (span.point, span.last))
+            while reaching and reaching[0][1] < first:
+                heappop(reaching)
+            if not reaching:
+                continue
+            point = reaching[0][0]
+            is_joined = joined and joined[-1] == (origin, joined[-1].first, first - 1, point)
+            start = joined.pop().first if is_joined else first
+            joined.append(VectorException(origin, start, after - 1, point))
     return tuple(joined)
