@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from variants import amount
 
 from kvsync.native import TOMBSTONE, Segment, digest_values
 from kvsync.replica.history import Rename, VectorException
@@ -280,7 +281,7 @@ class Replicas(RuleBasedStateMachine):
                     assert not self.models[one].missing
 
 
-Replicas.TestCase.settings = settings(max_examples=400, stateful_step_count=30, deadline=None)
+Replicas.TestCase.settings = settings(max_examples=amount(400, 8000), stateful_step_count=30, deadline=None)
 TestReplicas = Replicas.TestCase
 
 
