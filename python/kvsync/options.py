@@ -93,10 +93,10 @@ def _milliseconds(grace: str | float) -> int:
     Raises:
         UsageError: it is neither.
     """
-    number, unit = (grace[:-1], grace[-1:]) if isinstance(grace, str) else (grace, "s")
+    number, unit = (grace[:-1], grace[-1:]) if isinstance(grace, str) and grace[-1:] in UNIT_SECONDS else (grace, "s")
     try:
         seconds = float(number) * UNIT_SECONDS[unit]
-    except (KeyError, TypeError, ValueError):
+    except (TypeError, ValueError):
         seconds = -1.0
     if not 0 <= seconds < inf or isinstance(grace, bool):
         message = f"tombstone_grace must be a number of seconds, or one with a unit such as '30d', not {grace!r}"

@@ -22,6 +22,12 @@ def test_the_budget_is_parsed(text: Any) -> None:
     assert Options(max_delete=text).budget == Budget.parse(text)
 
 
+@pytest.mark.parametrize(("grace", "milliseconds"), [("0", 0), ("90", 90_000), (90, 90_000), ("1.5m", 90_000)])
+def test_a_grace_is_a_number_of_seconds_or_has_a_unit(grace: Any, milliseconds: int) -> None:
+    """From the command line a number of seconds is a text, too."""
+    assert Options(tombstone_grace=grace).grace_ms == milliseconds
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -32,6 +38,12 @@ def test_the_budget_is_parsed(text: Any) -> None:
         {"wait_seconds": -0.1},
         {"wait_seconds": float("nan")},
         {"max_delete": "lots"},
+        {"tombstone_grace": ""},
+        {"tombstone_grace": "d"},
+        {"tombstone_grace": "30y"},
+        {"tombstone_grace": "-1"},
+        {"tombstone_grace": "inf"},
+        {"tombstone_grace": True},
     ],
     ids=str,
 )
