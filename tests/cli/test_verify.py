@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import kvsync
+from kvsync.audit.refill import refill
 from kvsync.cli.exitcodes import BUDGET, DONE, FAILED, USAGE
+from kvsync.environment import Environment
+from kvsync.options import Options
+from kvsync.storages import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,6 +125,22 @@ def test_a_refill_over_the_budget_says_how_to_go_on(run: Run, pair: Pair) -> Non
     assert run("verify", *pair, "--refill", "--yes", "--max-delete", "2").code == DONE
     assert Path("notes/a").read_bytes() == b"1"
     assert run("lost", "notes", "a", "--json").json["lost"]
+
+
+def test_a_refill_that_was_interrupted_before_its_sync_is_finished_by_the_same_command(run: Run, pair: Pair) -> None:
+    """It found nothing lost any more, so it did nothing, and said that the two are not equal."""
+    run("sync", *pair)
+    Path("notes/a").unlink()
+    kvsync.commit(pair[1], [kvsync.Put("a", b"newer")])
+    # A refill up to its sync: the target knows the lost value no more, so the first storage lists it as missing.
+    notes, other = (open_storage(name)[0] for name in pair)
+    refill(notes, other, Options(), Environment())
+    other.close()
+    assert run("verify", "notes").code == DONE
+    asked = run("verify", *pair, "--refill")
+    assert (asked.code, "both storages are synced; pass --yes" in asked.err) == (USAGE, True)
+    assert run("verify", *pair, "--refill", "--yes").code == DONE
+    assert Path("notes/a").read_bytes() == b"newer"
 
 
 def test_a_refill_needs_a_target(run: Run, pair: Pair) -> None:

@@ -88,6 +88,9 @@ def _planned(found: Verification, name: str, *, refill: bool) -> list[str]:
             f"  {counted(len(lost), 'key')} of {redact(name)} taken for lost ({gone:,} gone, {len(lost) - gone:,} not "
             "what the log says)"
         )
+    elif refill and not found.equal:
+        # A refill that was interrupted has brought back what it could, and not synced yet.
+        lines.append("  nothing is lost, but the values differ: both storages are synced")
     return lines
 
 
