@@ -121,14 +121,19 @@ def _check_none_revived(world: World, deletes: set[int]) -> None:
 
 
 def _check_quiet(world: World) -> None:
-    """Make sure that runs right after write nothing, once all know that the others know."""
+    """Make sure that runs right after write nothing, once all know that the others know.
+
+    They meet in either order in turns: what one has answered, another one may ask it in every round of one order.
+    """
     for place in world.places:
         place.was_damaged = False
+    edges = world.history.edges
     for _ in world.places:
-        written = [_written(_meet(world, edge, scan=False)) for edge in world.history.edges]
+        edges = edges[::-1]
+        written = [_written(_meet(world, edge, scan=False)) for edge in edges]
         if not any(written):
             return
-    edge, still = next((edge, still) for edge, still in zip(world.history.edges, written, strict=True) if still)
+    edge, still = next((edge, still) for edge, still in zip(edges, written, strict=True) if still)
     names = " and ".join(world.places[number].name for number in edge)
     raise BrokenPromiseError("second run writes", f"a second run over {names} still does {', '.join(sorted(still))}")
 

@@ -8,6 +8,7 @@ something that was made from it is destroyed: it may not vanish untold.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from kvsync.native import digest_values
@@ -70,6 +71,7 @@ class Ghosts:
     Attributes:
         writes: all that happened or were tried, by number.
         parents: what each of them saw at its key.
+        merged: deletes that became one with others, by number: whoever sees one of them has seen all.
         real: those that happened, and were not undone before anybody could see them.
         due: those that may not vanish untold.
         told: those that a run reported as the loser of a conflict, or kept.
@@ -77,6 +79,7 @@ class Ghosts:
 
     writes: dict[int, Wrote] = field(default_factory=dict)
     parents: dict[int, frozenset[int]] = field(default_factory=dict)
+    merged: dict[int, frozenset[int]] = field(default_factory=dict)
     due: set[int] = field(default_factory=set)
     told: set[int] = field(default_factory=set)
     real: set[int] = field(default_factory=set)
@@ -108,8 +111,8 @@ class Ghosts:
         """Note that an application replaced its own write before anybody else could see it."""
         self.due.discard(number)
 
-    def past(self, numbers: Iterable[int]) -> set[int]:
-        """Return these writes and all that they were made from."""
+    def past(self, numbers: Iterable[int], *, merged: bool = True) -> set[int]:
+        """Return these writes and all that they were made from, with what was `merged` into those."""
         seen: set[int] = set()
         todo = list(numbers)
         while todo:
@@ -117,6 +120,7 @@ class Ghosts:
             if number not in seen:
                 seen.add(number)
                 todo += self.parents[number]
+                todo += self.merged.get(number, NOTHING) if merged else NOTHING
         return seen
 
     def made_from(self, head: frozenset[int]) -> set[int]:
@@ -124,17 +128,22 @@ class Ghosts:
         return {number for number, parents in self.parents.items() if head and parents == head}
 
     def destroyed(self, held: set[int]) -> None:
-        """Excuse what only a destroyed disk held; what a backup brought back is due again. `held` is on some disk."""
-        self.due &= self.past(held | self.told)
-        self.due |= held & self.real
+        """Excuse what only a destroyed disk held; what a backup brought back is due again. `held` is on some disk.
+
+        A delete that nobody could see holds nothing of what it removed.
+        """
+        happened = held & self.real
+        self.due &= self.past(happened | self.told)
+        self.due |= happened
 
     def lost(self, held: set[int]) -> set[int]:
         """Return what has vanished untold."""
         return self.due - self.past(held | self.told)
 
     def are_related(self, one: frozenset[int], other: frozenset[int]) -> bool:
-        """Whether one head was made from the other."""
-        return bool(one and other) and (one <= self.past(other) or other <= self.past(one))
+        """Whether the application that made one head saw the other."""
+        past = partial(self.past, merged=False)
+        return bool(one and other) and (one <= past(other) or other <= past(one))
 
     def heads_of(self, values: Mapping[str, bytes], before: Heads, partner: Heads, *, finished: bool = False) -> Heads:
         """Return the heads of a storage that holds these values, from its own and its partner's before a run.
@@ -165,20 +174,29 @@ class Ghosts:
             if self.deleted(head) and self.deleted(other):
                 holding.unseen[key] = self._merged(head | other)
                 for number in holding.at(key):
-                    self.parents[number] |= other
+                    self._merge(number, other)
             elif head <= self.past(other):
                 holding.unseen[key] = other
 
     def _merged(self, deletes: frozenset[int]) -> frozenset[int]:
         """Note that deletes of one key became one: whoever sees any of them has seen all."""
         for number in deletes if len(deletes) > 1 else ():
-            self.parents[number] |= deletes
+            self._merge(number, deletes)
         return deletes
+
+    def _merge(self, number: int, deletes: frozenset[int]) -> None:
+        self.merged[number] = self.merged.get(number, NOTHING) | deletes
 
     def deleted(self, head: frozenset[int]) -> bool:
         """Whether nothing is there: all writes of a head are deletes."""
         return all(self.writes[number].deletes for number in head)
 
     def _deletes(self, key: str) -> frozenset[int]:
-        """Return all deletes of a key that are due: a guess, where a delete was known and had not been applied."""
-        return frozenset(n for n in self.due - self.told if self.writes[n].deletes and self.writes[n].key == key)
+        """Return all deletes of a key that may be why nothing is there: a guess, where neither side says which.
+
+        They are those that are due, and those of which nobody knows whether a run saw them.
+        """
+        unsure = self.writes.keys() - self.real
+        return frozenset(
+            n for n in (self.due | unsure) - self.told if self.writes[n].deletes and self.writes[n].key == key
+        )

@@ -65,7 +65,8 @@ def _conflict(world: World, conflict: Conflict, held: Sides, known: Sides, rewri
         "source": _written(ghosts, conflict.source, known[0].get(conflict.key, NOTHING)),
         "target": _written(ghosts, conflict.target, known[1].get(conflict.key, NOTHING)),
     }
-    if ghosts.are_related(sides["source"], sides["target"]):
+    is_decision = conflict.source.decided or conflict.target.decided
+    if not is_decision and ghosts.are_related(sides["source"], sides["target"]):
         world.count("false conflicts")
     losers = [side for side in sides if side != conflict.winner]
     for side in losers:

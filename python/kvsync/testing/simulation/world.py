@@ -217,7 +217,11 @@ class World:
         self.replaced(at)
 
     def replaced(self, at: Place) -> None:
-        """Note that the bytes of a place were replaced: what only its old ones held is excused."""
+        """Note that the bytes of a place were replaced: what only its old ones held is excused.
+
+        Objects of its old index are not put back later: they would be those of an index that is newer than its values.
+        """
+        self.older = {name: copies for name, copies in self.older.items() if name[0] != at.number}
         self.cut_off = {run: late for run, late in self.cut_off.items() if late[1].at != at.number}
         self.ghosts.destroyed(self.held())
 

@@ -1,0 +1,103 @@
+"""Histories that lose nothing, and that a simulator with careless bookkeeping would complain of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.testing.simulation.disks import DISKS
+from kvsync.testing.simulation.events import (
+    BackUp,
+    Clone,
+    Crash,
+    Damage,
+    History,
+    Newcomer,
+    Scan,
+    Sync,
+    Write,
+    WrittenMeanwhile,
+    Wrote,
+)
+from kvsync.testing.simulation.schedule import Setting
+from kvsync.testing.simulation.simulating import Simulator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HISTORIES = {
+    "a delete during a run spreads, and then its storage is replaced": History(
+        seed=7001234,
+        kinds=("bucket", "bucket", "bucket"),
+        edges=((0, 1), (1, 2)),
+        events=(
+            Write(23, 0.001, at=1, writes=(Wrote(17, "k1"),), logged=False),
+            Sync(24, 0.001, source=2, target=1, scan=True, guard="check"),
+            Write(32, 0.001, at=1, writes=(Wrote(25, "k1"),), logged=False),
+            Sync(34, 1.0, 2, 1, scan=True, guard="check", crash=Crash(1, "killed", ends=False, of_values=True)),
+            Sync(
+                41,
+                0.0,
+                source=1,
+                target=0,
+                scan=True,
+                guard="check",
+                meanwhile=(
+                    WrittenMeanwhile(12, of_target=False, wrote=Wrote(36, "k2", deletes=True)),
+                    WrittenMeanwhile(39, of_target=False, wrote=Wrote(37, "k1", deletes=True)),
+                ),
+            ),
+            Clone(43, 0.0, at=1, of=2),
+        ),
+        grace="10s",
+    ),
+    "a value is deleted unseen, and its only copy is replaced": History(
+        seed=20001470,
+        kinds=("database", "dict", "bucket", "dict"),
+        edges=((0, 1), (0, 2), (2, 3)),
+        events=(
+            Write(23, 30.0, at=1, writes=(Wrote(11, "k1"),), logged=False),
+            Clone(24, 30.0, at=3, of=1),
+            Write(25, 0.0, at=1, writes=(Wrote(12, "k1", deletes=True),), logged=False),
+            Write(26, 0.001, at=0, writes=(Wrote(13, "k1"),), logged=True),
+            Clone(28, 1.0, at=3, of=1),
+        ),
+        grace="0s",
+    ),
+    "the manifest of a storage comes after the storage was replaced by an empty one": History(
+        seed=5003,
+        kinds=("database", "database"),
+        edges=((0, 1),),
+        events=(
+            Write(7, 30.0, at=0, writes=(Wrote(8, "k3"),), logged=True),
+            Clone(9, 1.0, at=1, of=0),
+            BackUp(10, 1.0, at=0),
+            Newcomer(15, 0.0, at=0),
+            Scan(16, 0.001, at=0),
+            Damage(20, 0.0, at=0, way="older", which=0.6, where=0.15, other=0),
+        ),
+        grace="10s",
+    ),
+    "a storage answers what a neighbour asks again after every round": History(
+        seed=20000800,
+        kinds=("dict", "dict", "dict", "dict", "bucket"),
+        edges=((0, 1), (0, 2), (1, 3), (1, 4)),
+        events=(
+            Sync(2, 30.0, source=0, target=2, scan=True, guard="check"),
+            Clone(18, 1.0, at=3, of=0),
+            Write(25, 30.0, at=3, writes=(Wrote(7, "k2"),), logged=True),
+            Write(41, 30.0, at=1, writes=(Wrote(19, "k2"),), logged=False),
+            Sync(42, 1.0, source=1, target=3, guard="check"),
+            Write(55, 0.0, at=0, writes=(Wrote(39, "k3"),), logged=True),
+        ),
+        grace="0s",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_a_history_that_loses_nothing_is_no_failure(name: str, tmp_path: Path) -> None:
+    simulator = Simulator(Setting(), DISKS, str(tmp_path))
+    _, broken = simulator.attempt(HISTORIES[name])
+    assert broken is None
