@@ -88,7 +88,8 @@ def forget_index(world: World, place: Place) -> None:
 
 
 def _forget(world: World, place: Place) -> None:
+    before = world.held()
     place.holding = Holding(world.heads_of(place.disk.values(), {}, {}))
     for key in place.holding.heads:
         place.holding.hide(key, NOTHING)
-    world.ghosts.destroyed(world.held())
+    world.ghosts.destroyed(before, world.held())

@@ -127,13 +127,14 @@ class Ghosts:
         """Return the writes that were made from just this head."""
         return {number for number, parents in self.parents.items() if head and parents == head}
 
-    def destroyed(self, held: set[int]) -> None:
-        """Excuse what only a destroyed disk held; what a backup brought back is due again. `held` is on some disk.
+    def destroyed(self, before: set[int], held: set[int]) -> None:
+        """Excuse what only a destroyed disk held; what a backup brought back is due again.
 
-        A delete that nobody could see holds nothing of what it removed.
+        Disks hold what is `held`; they held what they held `before`. What had vanished until then is not excused. A
+        delete that nobody could see holds nothing of what it removed.
         """
         happened = held & self.real
-        self.due &= self.past(happened | self.told)
+        self.due -= self.past(before & self.real) - self.past(happened | self.told)
         self.due |= happened
 
     def lost(self, held: set[int]) -> set[int]:

@@ -128,8 +128,9 @@ def _clone(world: World, event: Clone) -> None:
 
 def _newcomer(world: World, event: Newcomer) -> None:
     place = world.places[event.at]
+    before = world.held()
     place.empty()
-    world.replaced(place)
+    world.replaced(place, before)
     world.count("newcomers")
     world.tell(event, f"a new, empty storage takes the place of {place.name}")
 

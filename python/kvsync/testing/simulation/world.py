@@ -210,20 +210,23 @@ class World:
 
     def restore(self, at: Place, copy: Any, holding: Holding, partner: Heads) -> None:
         """Put the bytes of a place back to a copy, and excuse what only its old ones held."""
+        before = self.held()
         at.disk.put_back(copy)
         at.holding = holding.copy()
         at.holding.heads = self.heads_of(at.disk.values(), holding.heads, partner)
         self._doubt(at.holding, holding.heads, partner)
-        self.replaced(at)
+        self.replaced(at, before)
 
-    def replaced(self, at: Place) -> None:
+    def replaced(self, at: Place, before: set[int]) -> None:
         """Note that the bytes of a place were replaced: what only its old ones held is excused.
+
+        All places together held what they held `before`.
 
         Objects of its old index are not put back later: they would be those of an index that is newer than its values.
         """
         self.older = {name: copies for name, copies in self.older.items() if name[0] != at.number}
         self.cut_off = {run: late for run, late in self.cut_off.items() if late[1].at != at.number}
-        self.ghosts.destroyed(self.held())
+        self.ghosts.destroyed(before, self.held())
 
     def give_up(self, run: int, *, ends: bool, wires: Sequence[Wire]) -> None:
         """Note that a run was killed: its process has ended, or was cut off."""

@@ -39,7 +39,7 @@ def write_unlogged(world: World, place: Place, writes: Sequence[Wrote], partner:
 
 def _note_unlogged(world: World, place: Place, wrote: Wrote) -> None:
     """Note a write that kvsync does not see, over one that it may not have seen either."""
-    holding = place.holding
+    holding, held = place.holding, world.held()
     head = holding.at(wrote.key)
     world.ghosts.tries(wrote, head)
     only_here = head - world.held(but=place) if wrote.key in holding.unseen else NOTHING
@@ -50,7 +50,9 @@ def _note_unlogged(world: World, place: Place, wrote: Wrote) -> None:
     # A delete of what nobody else saw leaves what was there before, or what kvsync had already taken the key for.
     undone = wrote.deletes and (world.ghosts.deleted(before) or world.ghosts.deleted(known))
     holding.heads[wrote.key] = frozenset({wrote.number})
-    if not undone and not (wrote.deletes and wrote.key in holding.doubtful):
+    if undone or (wrote.deletes and wrote.key in holding.doubtful):
+        world.ghosts.destroyed(held, world.held())
+    else:
         world.ghosts.happened(wrote.number)
 
 
