@@ -27,7 +27,8 @@ SOUND = tuple(hazard for hazard in HAZARDS if hazard not in {"restores", "clones
 def test_nothing_is_lost_without_restores() -> None:
     report = simulate(90, storages=MEMORY, hazards=SOUND)
     assert report.histories == 90
-    happened = ("conflicts", "crashes", "newcomers", "damaged", "damage found", "late writes", "told missing")
+    happened = ["conflicts", "crashes", "newcomers", "damaged", "damage found", "late writes", "told missing"]
+    happened += ["forgotten", "told forgotten"]
     assert all(report.counts[what] for what in happened), report
 
 
@@ -45,6 +46,16 @@ def test_nothing_is_lost_when_files_are_restored_and_copied() -> None:
     report = simulate(4, seed=3, storages=("folder", "sqlite"), hazards=("restores", "clones"))
     assert report.counts["restores"]
     assert report.counts["clones"]
+
+
+def test_nothing_is_revived_by_storages_that_were_forgotten() -> None:
+    report = simulate(40, seed=300, hazards=("collection", "forgotten"))
+    assert all(report.counts[what] for what in ("forgotten", "told forgotten", "told maybe deleted")), report
+
+
+def test_nothing_is_in_doubt_among_peers_where_nothing_is_undone() -> None:
+    report = simulate(40, seed=500, hazards=("collection", "crashes"))
+    assert not report.counts["told maybe deleted among peers, nothing undone"], report
 
 
 def nothing_is_kept(self: object, _pair: object, _environment: object) -> None:
@@ -169,7 +180,7 @@ def test_the_command_tells_stories_and_fails(
     monkeypatch.setattr(conflicts.Verdicts, "keep_lost", nothing_is_kept)
     assert __main__.main(["--histories", "30", "--hazards", "unlogged", "--stories", "1"]) == 1
     told = capsys.readouterr().out
-    assert "losing value not kept\n" in told
+    assert re.search(r"\d+ losing value not kept \(seeds: [\d, .]+\)\n", told)
     assert "was not kept" in told
 
 

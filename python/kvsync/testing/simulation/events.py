@@ -19,6 +19,7 @@ __all__ = [
     "Crash",
     "Damage",
     "Event",
+    "Forget",
     "History",
     "Land",
     "Newcomer",
@@ -153,6 +154,18 @@ class Clone(Event):
 
     at: int
     of: int
+
+
+@dataclass(frozen=True)
+class Forget(Event):
+    """A storage is told that one of the peers that it knows does not come back; it may come back all the same.
+
+    `which` chooses the peer, as a part of the whole.
+    """
+
+    at: int
+    which: float
+    crash: Crash | None = None
 
 
 @dataclass(frozen=True)

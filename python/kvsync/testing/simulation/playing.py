@@ -11,6 +11,7 @@ from kvsync.testing.simulation.events import (
     Clone,
     Compact,
     Damage,
+    Forget,
     Land,
     Newcomer,
     PutBack,
@@ -90,6 +91,26 @@ def _compact(world: World, event: Compact) -> None:
     world.tell(event, f"the log of {place.name} is compacted{ending}")
 
 
+def _forget(world: World, event: Forget) -> None:
+    place = world.places[event.at]
+
+    def call(wires: Sequence[Wire], **options: Any) -> str:
+        (wire,) = wires
+        peers = [peer for peer in kvsync.peers(wire) if not peer.forgotten]
+        if not peers:
+            return ""
+        peer = peers[int(event.which * len(peers))]
+        world.tell(event, f"{place.name} is told that {peer.name} does not come back")
+        kvsync.forget(wire, peer.id, **options)
+        return peer.name
+
+    outcome, ending = run(world, event, [place], event.crash, call)
+    if outcome:
+        world.count("forgotten")
+    elif outcome is None:
+        world.tell(event, world.lines.get(event.number, f"{place.name} is asked for its peers") + ending)
+
+
 def _sync(world: World, event: Sync) -> None:
     world.tell(event, heading(world, event))
     world.tell(event, meet(world, event)[1])
@@ -130,6 +151,8 @@ def _newcomer(world: World, event: Newcomer) -> None:
     place = world.places[event.at]
     before = world.held()
     place.empty()
+    for other in world.places:
+        other.known.discard(place.number)
     world.replaced(place, before)
     world.count("newcomers")
     world.tell(event, f"a new, empty storage takes the place of {place.name}")
@@ -168,4 +191,5 @@ PLAYS: dict[type[Event], Callable[[World, Any], None]] = {
     Land: _land,
     SetClock: _set_clock,
     Damage: _damage,
+    Forget: _forget,
 }

@@ -46,8 +46,11 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         return kvsync.sync(one, other, changes, conflict=event.conflict, **limits, **scans, **options)
 
     result, ending = run(world, event, [source, target], event.crash, call)
+    if result is not None and result.maybe_deleted and source.knows(target):
+        world.count("told maybe deleted among peers")
     settle_given(world, source, event.given, before, [source, target], finished=result is not None)
     if result is not None:
+        source.meet(target)
         ending = f": {take_down(world, result, held, known, {each.wrote.key for each in event.meanwhile})}"
     else:
         take_down_kept(world, [source, target])

@@ -16,6 +16,7 @@ from kvsync.testing.simulation.events import (
     Crash,
     Damage,
     Event,
+    Forget,
     History,
     Land,
     Newcomer,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["HAZARDS", "Hazard", "Setting", "draw"]
 
 Hazard: TypeAlias = Literal[
-    "unlogged", "crashes", "restores", "clones", "newcomers", "late", "clocks", "collection", "damage"
+    "unlogged", "crashes", "restores", "clones", "newcomers", "late", "clocks", "collection", "forgotten", "damage"
 ]
 HAZARDS: tuple[Hazard, ...] = get_args(Hazard)
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -114,6 +115,7 @@ class _Dealer:
         deals += [(0.1, self._back_up), (0.08, self._put_back)] if "restores" in hazards else []
         deals += [(0.04, self._clone)] if "clones" in hazards else []
         deals += [(0.01, self._newcomer)] if "newcomers" in hazards else []
+        deals += [(0.04, self._forget)] if "forgotten" in hazards else []
         deals += [(0.05, self._set_clock)] if "clocks" in hazards and chance.random() < 0.3 else []
         deals += [(0.03, self._long_life)]
         deals += [(0.08, self._damage)] if self.is_damaged else []
@@ -212,6 +214,10 @@ class _Dealer:
         if others:
             of = self.chance.choice(others)
             self._add(lambda number: Clone(number, after, at, of))
+
+    def _forget(self, at: int, after: float) -> None:
+        which, crash = self.chance.random(), self._crash()
+        self._add(lambda number: Forget(number, after, at, which, crash))
 
     def _newcomer(self, at: int, after: float) -> None:
         self._add(lambda number: Newcomer(number, after, at))

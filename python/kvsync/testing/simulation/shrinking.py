@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kvsync.testing.simulation.events import Event, Scan, Sync, Write
+from kvsync.testing.simulation.events import Compact, Event, Forget, Scan, Sync, Write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def _simpler(event: Event) -> Iterator[Event]:
     elif isinstance(event, Write):
         plain = {"crash": None}
         fewer = "writes", event.writes
-    elif isinstance(event, Scan):
+    elif isinstance(event, (Scan, Compact, Forget)):
         plain, fewer = {"crash": None}, ("", ())
     else:
         return

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Failure", "Report", "SimulationError", "Simulator", "simulate"]
 
+SEEDS_MAX = 20
+"""How many seeds a report names of each kind of failure."""
+
+UNDONE = ("restores", "clones", "damaged", "forgotten")
+"""What may put two histories in doubt."""
+DOUBTS = ("told restored", "told forgotten", "told maybe deleted among peers", "false conflicts")
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -82,9 +89,13 @@ class Report:
     def __str__(self) -> str:
         kinds = Counter(failure.kind for failure in self.failures)
         lines = [f"{self.histories} histories, {len(self.failures)} broken ({100 * self.rate:.3g} %)"]
-        lines += [f"  {count} {kind}" for kind, count in kinds.most_common()]
+        lines += [f"  {count} {kind} (seeds: {self._seeds(kind)})" for kind, count in kinds.most_common()]
         lines += [f"  {what}: {count}" for what, count in sorted(self.counts.items())]
         return "\n".join(lines)
+
+    def _seeds(self, kind: str) -> str:
+        seeds = [str(failure.seed) for failure in self.failures if failure.kind == kind]
+        return ", ".join([*seeds[:SEEDS_MAX], *(["..."] if len(seeds) > SEEDS_MAX else [])])
 
     def add(self, other: Report) -> None:
         """Add what another report counted."""
@@ -106,7 +117,7 @@ class Simulator:
         history = draw(seed, self.setting)
         world, broken = self.attempt(history)
         report.histories += 1
-        report.counts.update(world.counts)
+        report.counts.update(_counted(world))
         if broken is None:
             return None
         story = self.story(history, broken.kind) if tells else str(broken)
@@ -182,6 +193,15 @@ def simulate(
             if failure is not None and raises:
                 raise SimulationError(failure)
     return report
+
+
+def _counted(world: World) -> dict[str, int]:
+    """Return how often things happened, and how often something was told though nothing called for it."""
+    counts = world.counts
+    if any(counts.get(what) for what in UNDONE):
+        return counts
+    untoward = {f"{what}, nothing undone": counts[what] for what in DOUBTS if what in counts}
+    return counts | untoward
 
 
 def _named(storage: str | MakeDisk) -> tuple[str, MakeDisk]:

@@ -36,8 +36,8 @@ def take_down(world: World, result: SyncResult, held: Sides, known: Sides, rewri
         world.count("told missing")
         words.append(f"{missing.key} is missing in the {missing.side}")
     for life in result.lives:
-        world.count("told restored")
-        words.append(f"the {life.side} was restored or copied")
+        world.count("told forgotten" if life.forgotten else "told restored")
+        words.append(f"the {life.side} {'had been forgotten' if life.forgotten else 'was restored or copied'}")
     for doubt in result.maybe_deleted:
         for key in doubt.keys:
             world.count("told maybe deleted")

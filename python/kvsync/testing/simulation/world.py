@@ -57,6 +57,7 @@ class Place:
         holding: what it holds, as the simulator knows it.
         is_damaged: its index was tampered with, and not removed since.
         was_damaged: its index was ever tampered with since it was last new.
+        known: the places that it has met since it was last new, or that those had met.
     """
 
     number: int
@@ -66,6 +67,7 @@ class Place:
     holding: Holding = field(default_factory=Holding)
     is_damaged: bool = False
     was_damaged: bool = False
+    known: set[int] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -76,6 +78,16 @@ class Place:
         self.disk.empty()
         self.holding = Holding()
         self.is_damaged = self.was_damaged = False
+        self.known = set()
+
+    def knows(self, other: Place) -> bool:
+        """Whether each of two places has met the other, or heard of it."""
+        return other.number in self.known and self.number in other.known
+
+    def meet(self, other: Place) -> None:
+        """Note that two places have met."""
+        self.known |= other.known | {other.number, self.number}
+        other.known |= self.known
 
 
 @dataclass
