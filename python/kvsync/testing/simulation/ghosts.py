@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from kvsync.native import digest_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from kvsync.testing.simulation.events import Wrote
 
@@ -146,11 +146,20 @@ class Ghosts:
         past = partial(self.past, merged=False)
         return bool(one and other) and (one <= past(other) or other <= past(one))
 
-    def heads_of(self, values: Mapping[str, bytes], before: Heads, partner: Heads, *, finished: bool = False) -> Heads:
+    def heads_of(
+        self,
+        values: Mapping[str, bytes],
+        before: Heads,
+        partner: Heads,
+        *,
+        finished: bool = False,
+        since: Collection[int] = (),
+    ) -> Heads:
         """Return the heads of a storage that holds these values, from its own and its partner's before a run.
 
         A value tells its write. Nothing does not tell its deletes: they are those that were there before, or those of
-        the partner. Where neither held anything, a run that `finished` has merged their deletes.
+        the partner. Where neither held anything, a run that `finished` has merged their deletes. Writes made `since`
+        then are not there.
 
         Raises:
             KeyError: nobody ever wrote that value.
@@ -162,7 +171,7 @@ class Ghosts:
                 if self.deleted(own):
                     heads[key] = self._merged(own | other) if finished and self.deleted(other) else own
                 else:
-                    heads[key] = other if self.deleted(other) and other else self._deletes(key)
+                    heads[key] = other if self.deleted(other) and other else self._deletes(key, since)
         return heads
 
     def learn_unseen(self, holding: Holding, partner: Heads) -> None:
@@ -192,12 +201,11 @@ class Ghosts:
         """Whether nothing is there: all writes of a head are deletes."""
         return all(self.writes[number].deletes for number in head)
 
-    def _deletes(self, key: str) -> frozenset[int]:
+    def _deletes(self, key: str, since: Collection[int]) -> frozenset[int]:
         """Return all deletes of a key that may be why nothing is there: a guess, where neither side says which.
 
         They are those that are due, and those of which nobody knows whether a run saw them.
         """
         unsure = self.writes.keys() - self.real
-        return frozenset(
-            n for n in (self.due | unsure) - self.told if self.writes[n].deletes and self.writes[n].key == key
-        )
+        deletes = (self.due | unsure) - self.told - set(since)
+        return frozenset(n for n in deletes if self.writes[n].deletes and self.writes[n].key == key)

@@ -131,7 +131,7 @@ def _put_back(world: World, event: PutBack) -> None:
     place, backup = world.places[event.at], world.backups.get(event.backup)
     if backup is None or place.kind != world.places[backup.of].kind:
         return
-    world.restore(place, backup.copy, backup.holding, backup.partner)
+    world.restore(place, backup)
     world.count("restores")
     whose = "its" if backup.of == event.at else f"{world.places[backup.of].name}'s"
     world.tell(event, f"{place.name} is put back to {whose} backup of line {{line of {event.backup}}}")
@@ -142,7 +142,7 @@ def _clone(world: World, event: Clone) -> None:
     if place.kind != model.kind:
         return
     place.is_damaged, place.was_damaged = model.is_damaged, model.was_damaged
-    world.restore(place, model.disk.copy(), model.holding, {})
+    world.restore(place, world.backup(model))
     world.count("clones")
     world.tell(event, f"{place.name} is replaced by a copy of {model.name}, index and all")
 

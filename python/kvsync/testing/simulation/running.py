@@ -50,7 +50,9 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         world.count("told maybe deleted among peers")
     settle_given(world, source, event.given, before, [source, target], finished=result is not None)
     if result is not None:
-        source.meet(target)
+        if all(operations["store"] for operations in result.operations.values()):
+            # Where nothing moves, nothing is written, not even that the other one was there.
+            source.meet(target)
         ending = f": {take_down(world, result, held, known, {each.wrote.key for each in event.meanwhile})}"
     else:
         take_down_kept(world, [source, target])

@@ -41,12 +41,13 @@ class BrokenPromiseError(AssertionError):
 
 
 class Backup(NamedTuple):
-    """A copy of a disk, the place that it is of, and what that and its partner in a run held before it."""
+    """A copy of a disk, the place that it is of, what that and its partner in a run held, and the writes so far."""
 
     of: int
     copy: Any
     holding: Holding
     partner: Heads
+    writes: frozenset[int]
 
 
 @dataclass
@@ -196,14 +197,14 @@ class World:
             if own != partner.get(key, NOTHING):
                 holding.doubtful.add(key)
 
-    def heads_of(self, values: dict[str, bytes], own: Heads, partner: Heads, *, finished: bool = False) -> Heads:
+    def heads_of(self, values: dict[str, bytes], own: Heads, partner: Heads, **details: Any) -> Heads:
         """Return the heads of what somebody holds.
 
         Raises:
             BrokenPromiseError: a value is there that nobody wrote.
         """
         try:
-            return self.ghosts.heads_of(values, own, partner, finished=finished)
+            return self.ghosts.heads_of(values, own, partner, **details)
         except KeyError as error:
             text = f"the value {error.args[0]!r} is there, and nobody wrote it"
             raise BrokenPromiseError("invented value", text) from None
@@ -215,17 +216,21 @@ class World:
 
     def back_up(self, event: Event, at: Place, partner: Place | None = None) -> None:
         """Take a backup of a place, in the middle of a run with `partner` as it may be."""
-        copy = at.disk.copy()
-        self.backups[event.number] = Backup(
-            at.number, copy, at.holding.copy(), partner.holding.heads if partner else {}
-        )
+        self.backups[event.number] = self.backup(at, partner)
 
-    def restore(self, at: Place, copy: Any, holding: Holding, partner: Heads) -> None:
+    def backup(self, at: Place, partner: Place | None = None) -> Backup:
+        """Return a backup of a place."""
+        heads = partner.holding.heads if partner else {}
+        return Backup(at.number, at.disk.copy(), at.holding.copy(), heads, frozenset(self.ghosts.writes))
+
+    def restore(self, at: Place, backup: Backup) -> None:
         """Put the bytes of a place back to a copy, and excuse what only its old ones held."""
+        holding, partner = backup.holding, backup.partner
         before = self.held()
-        at.disk.put_back(copy)
+        at.disk.put_back(backup.copy)
         at.holding = holding.copy()
-        at.holding.heads = self.heads_of(at.disk.values(), holding.heads, partner)
+        since = self.ghosts.writes.keys() - backup.writes
+        at.holding.heads = self.heads_of(at.disk.values(), holding.heads, partner, since=since)
         self._doubt(at.holding, holding.heads, partner)
         self.replaced(at, before)
 
