@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -549,6 +550,28 @@ def test_a_locked_row_says_so(storage: PostgresStorage, url: str, opening: Calla
         assert hasty.write(["b"], [b"3"]).refused == ()
     assert [r.changed for r in hasty.write(["a"], [b"3"], [tokens["a"]]).refused] == [True]
     assert storage.read(["a", "b"]) == [b"2", b"3"]
+
+
+def test_a_call_that_fails_within_a_transaction_undoes_all_of_it_and_later_calls_say_why(
+    storage: PostgresStorage, url: str, opening: Callable[[str], PostgresStorage]
+) -> None:
+    """Whoever swallows the error, as a write that looks whether it landed after all, must not hide the cause."""
+    storage.write(["a"], [b"1"])
+    storage.store("manifest", b"1", ABSENT)
+    hasty = opening(url + "&lock_timeout=0.2")
+    hasty.load("manifest")
+    with storage.transaction():
+        storage.store("manifest", b"2", ANY)
+        with pytest.raises(StorageError, match="which was undone"), hasty.transaction():
+            hasty.write(["a"], [b"3"])
+            for call in (partial(hasty.store, "manifest", b"3", ANY), partial(hasty.load, "manifest")):
+                with pytest.raises(StorageError, match="raise lock_timeout"):
+                    call()
+    assert hasty.read(["a"]) == [b"1"]
+    assert hasty.load("manifest") == storage.load("manifest")
+    with hasty.transaction():
+        hasty.write(["a"], [b"4"])
+    assert storage.read(["a"]) == [b"4"]
 
 
 def test_a_lease_renewed_within_a_transaction_is_held_and_nobody_waits(

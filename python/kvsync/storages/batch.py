@@ -106,7 +106,9 @@ class Batch:
 
     def written(self, tokens: Sequence[bytes | None] | None = None) -> Written:
         """Return the outcome of the call; `tokens` are those of `keys`, where the storage has cheap ones."""
-        refused = tuple(self.refused[key] for key in dict.fromkeys(self._call_keys) if key in self.refused)
+        refused: tuple[Refusal, ...] = ()
+        if self.refused:
+            refused = tuple(self.refused[key] for key in dict.fromkeys(self._call_keys) if key in self.refused)
         if tokens is None:
             return Written(refused)
         spread = self.spread(tokens, None)

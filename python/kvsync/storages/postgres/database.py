@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from kvsync.errors import StorageError, UsageError
 from kvsync.storages.postgres.connections import UnreachedError, atomic
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
-    from psycopg import Connection
+    from psycopg import Connection, Error
 
     from kvsync.storages.postgres.connections import Connections
     from kvsync.storages.postgres.tables import Tables
@@ -25,6 +26,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 4
 UNDEFINED_TABLE = "42P01"
+FAILED_TRANSACTION = "25P02"
 
 
 class Database:
@@ -52,6 +54,7 @@ class Database:
         self._tables = tables
         self._storage = storage
         self._scrub = scrub
+        self._failures: WeakKeyDictionary[Connection[Any], StorageError] = WeakKeyDictionary()
 
     def call(
         self,
@@ -62,18 +65,23 @@ class Database:
     ) -> T:
         """Do `work` on a connection; if it `writes` in several statements, in a transaction. If it fails, undo it.
 
-        If one of its tables does not exist and `undefined` is given, return what that returns.
+        If it is on the index, `undefined` is what to do and return where the index table does not exist.
+
+        Within a transaction, a call that fails is undone with all of it: a savepoint for each would take as long as the
+        statements between.
 
         Raises:
             StorageError: the server failed or refused.
         """
         with self._errors():
-            try:
+            if undefined is None or (self._tables.has_index and self._connections.pinned() is not None):
                 return self._call(work, writes=writes)
+            try:
+                found = self._call(work, writes=writes, may_fail=True)
             except self._psycopg.errors.UndefinedTable:
-                if undefined is None:
-                    raise
                 return undefined()
+            self._tables.note_index()
+            return found
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Connection[Any]]:
@@ -97,6 +105,7 @@ class Database:
                 outcome is unknown.
         """
         with self._errors(), self._connections.pin() as connection:
+            self._failures.pop(connection, None)
             try:
                 with self._connections.begun(connection):
                     yield
@@ -104,15 +113,16 @@ class Database:
             finally:
                 self._tables.forget_uncommitted()
 
-    def _call(self, work: Callable[[Connection[Any]], T], *, writes: bool) -> T:
-        """Do `work`.
+    def _call(self, work: Callable[[Connection[Any]], T], *, writes: bool, may_fail: bool = False) -> T:
+        """Do `work`; within a transaction that goes on if `work` fails, it `may_fail`.
 
         Repeat it if the server has undone it because of others: then the outcome is certain, unlike after a lost
         connection.
         """
-        if self._connections.pinned() is not None:
-            with self._connections.use() as connection, atomic(connection):
-                return work(connection)
+        pinned = self._connections.pinned()
+        if pinned is not None:
+            with atomic(pinned) if may_fail else contextlib.nullcontext():
+                return work(pinned)
         for attempt in itertools.count(1):
             try:
                 with self._connections.use() as connection, self._begun(connection, writes=writes):
@@ -137,4 +147,14 @@ class Database:
         except self._psycopg.Error as error:
             if error.sqlstate == UNDEFINED_TABLE:
                 self._tables.forget()
-            raise failure(error, storage=self._storage, text=self._scrub(str(error))) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Error) -> StorageError:
+        """Return the error to raise: within a transaction that has failed, what it failed for."""
+        pinned = self._connections.pinned() if not self._connections.closed else None
+        if pinned is not None and error.sqlstate == FAILED_TRANSACTION and pinned in self._failures:
+            return self._failures[pinned]
+        found = failure(error, storage=self._storage, text=self._scrub(str(error)))
+        if pinned is not None:
+            self._failures[pinned] = found
+        return found

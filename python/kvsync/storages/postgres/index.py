@@ -84,8 +84,9 @@ class Index:
         columns = f"INSERT INTO {self.identifier} (tbl, name, data, version)"
         current = f"SELECT 1 FROM {self.identifier} WHERE tbl = %(tbl)s AND name = %(name)s"  # noqa: S608
         if expect is ABSENT:
-            # Looking first avoids waiting for a transaction that is changing the row.
-            return f"{columns} SELECT {row} WHERE NOT EXISTS ({current}) ON CONFLICT DO NOTHING"
+            # To look first avoids waiting for a transaction that is changing the row, as it may renew a lease.
+            given = f"SELECT {row} WHERE NOT EXISTS ({current})" if name == LEASE else f"VALUES ({row})"
+            return f"{columns} {given} ON CONFLICT DO NOTHING"
         if expect is ANY:
             change = "DO UPDATE SET data = excluded.data, version = excluded.version"
             return f"{columns} VALUES ({row}) ON CONFLICT (tbl, name) {change}"

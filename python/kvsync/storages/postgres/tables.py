@@ -31,6 +31,9 @@ class Tables:
         psycopg: the module.
         connections: tells whether this thread is within a transaction.
         names: of the storage's table and its columns.
+
+    Attributes:
+        has_index: the table of the index objects was seen, and not only within a transaction that may be undone.
     """
 
     def __init__(self, psycopg: ModuleType, connections: Connections, names: Names) -> None:
@@ -41,6 +44,7 @@ class Tables:
         self._table: Table | None = None
         self._fresh_table: Table | None = None
         self._state: TableState | None = None
+        self.has_index = False
 
     @property
     def name(self) -> str:
@@ -102,14 +106,19 @@ class Tables:
             self.find(connection)
         return Index(str(self._schema), self._names.owner, self._connections.run)
 
+    def note_index(self) -> None:
+        """Remember that the table of the index objects was seen, unless a rollback would remove it again."""
+        self.has_index = self.has_index or self._connections.pinned() is None
+
     def make_index(self, connection: Connection[Any]) -> None:
         """Create the table of the index objects."""
         self._make(connection, lambda: self.index(connection).create(connection))
 
     def forget(self) -> None:
-        """Look up the storage's table again: it was dropped."""
+        """Look up both tables again: one was dropped."""
         self._table = None
         self._state = None
+        self.has_index = False
 
     def forget_uncommitted(self) -> None:
         """Look up again what was found within a transaction, which has ended."""
