@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sqlite3
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from kvsync.audit.values import Verification
 from kvsync.cli.app import app
-from kvsync.cli.exitcodes import DONE, FAILED, LOCKED
+from kvsync.cli.exitcodes import DONE, FAILED, LOCKED, USAGE
 from kvsync.environment import Environment
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.options import Options
@@ -542,6 +543,18 @@ def test_demo_on_a_small_folder(run: Run, tmp_path: Path, snapshot: Snapshot, mo
     assert [step["name"] for step in answer["steps"]] == ["first sync", "second sync", "third sync"]
     assert all(check["ok"] for check in answer["checks"])
     assert Path(answer["kept"], "copy.db").exists()
+
+
+def test_a_plan_with_an_exact_copy_says_what_finds_out(run: Run, pair: Pair) -> None:
+    """It named an option that `plan` does not have, and advised to name two different storages."""
+    run("sync", *pair)
+    shutil.copytree("notes", "copy")
+    for command in (["plan", "notes", "copy"], ["sync", "notes", "copy", "--dry-run"]):
+        ended = run(*command)
+        assert (ended.code, "only a sync finds out" in ended.err) == (USAGE, True)
+        assert "next:" not in ended.err
+    assert run("sync", "notes", "copy").code == DONE
+    assert run("plan", "notes", "copy").code == DONE
 
 
 def test_demo_fails_when_a_check_fails(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,6 @@ _NEXT: tuple[tuple[type[BaseException], str], ...] = (
     (errors.ConflictError, "choose a policy: --conflict latest, source, target or keep-both"),
     (errors.FormatError, "upgrade kvsync"),
     (errors.IndexDamagedError, "see what that means, and repair it, with `kvsync verify STORAGE --repair`"),
-    (errors.SameStorageError, "name two different storages"),
     (KeyboardInterrupt, "run again; the next run continues where this one stopped"),
     (EndedError, "run again; the next run continues where this one stopped"),
 )
@@ -52,6 +51,8 @@ def command_of(tokens: Sequence[str], commands: Collection[str]) -> str:
 def _advice(error: BaseException, tokens: Sequence[str], commands: Collection[str]) -> str | None:
     if isinstance(error, errors.BudgetError):
         return _after_budget(error, tokens)
+    if isinstance(error, errors.SameStorageError):
+        return None
     if isinstance(error, errors.IndexDamagedError) and _concerns_lease(error):
         return "if no run is active, replace it with `kvsync unlock STORAGE`"
     if isinstance(error, errors.IndexDamagedError) and (error.name or "").startswith(LOST_PREFIX):

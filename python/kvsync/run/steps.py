@@ -113,7 +113,10 @@ def preview(
     pair = opened(storages, environment)
     nonces = tuple(side.log.manifest.nonce for side in pair)
     if nonces[0] and nonces[0] == nonces[1]:
-        message = "source and target are the same storage, or exact copies; run without dry_run to find out which"
+        message = (
+            "source and target are the same storage, or exact copies; only a sync finds out which: it refuses one "
+            "storage, and lets a copy go on by an id of its own"
+        )
         raise SameStorageError(message, storage=target.name)
     replicas = tuple(side.origin for side in pair)
     pair = _commit(identify(pair), changes, options, environment)
