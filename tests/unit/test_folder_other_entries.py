@@ -83,6 +83,31 @@ def test_a_file_replaced_by_something_else_is_no_delete(root: Path, tmp_path: Pa
     assert (root / "a").read_bytes() == peer["a"] == b"changed there"
 
 
+@pytest.mark.parametrize("name", ["manifest", "lease", "inventory"])
+@pytest.mark.parametrize("kind", REPLACEMENTS)
+def test_an_index_object_replaced_by_something_else_is_named_and_not_taken_for_absent(
+    root: Path, tmp_path: Path, kind: str, name: str
+) -> None:
+    """A pipe in place of the manifest made a new storage of it; of a directory the error said no more than that."""
+    make = REPLACEMENTS[kind][0]
+    peer: dict[str, bytes] = {}
+    put(root / "a", b"1")
+    kvsync.sync(str(root), peer, scan=True)
+    object_file = root / ".kvsync" / name
+    if object_file.exists():
+        os.rename(object_file, tmp_path / "moved")
+    make(object_file)
+    put(root / "a", b"2")
+    with pytest.raises(kvsync.StorageError, match=f"is at '.kvsync/{name}', where a file has to be: remove it"):
+        kvsync.sync(str(root), peer, scan=True)
+    assert peer["a"] == b"1"
+    shutil.rmtree(object_file) if object_file.is_dir() and not object_file.is_symlink() else object_file.unlink()
+    if (tmp_path / "moved").exists():
+        os.rename(tmp_path / "moved", object_file)
+    kvsync.sync(str(root), peer, scan=True)
+    assert peer["a"] == b"2"
+
+
 @pytest.mark.parametrize("kind", REPLACEMENTS)
 def test_what_the_storage_says_of_it(root: Path, kind: str) -> None:
     make, why = REPLACEMENTS[kind]

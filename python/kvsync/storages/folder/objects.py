@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
 from kvsync.storages.contract import RESERVED, ObjectMismatch
-from kvsync.storages.folder.safe_tree import NOT_THERE
+from kvsync.storages.folder.safe_tree import NOT_THERE, KeyBlockedError, kind_of
 from kvsync.storages.folder.staging import Staging, write_all
 from kvsync.types import ABSENT, ANY, Stored
 
@@ -170,17 +170,23 @@ class ObjectFiles:
         try:
             file = os.open(leaf, _READ, dir_fd=here)
         except OSError as error:
-            if error.errno in NOT_THERE and not self._is_link(parent, leaf):
-                return None
-            raise
-        with open(file, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                return None
-            return opened.read()
+            self._require_file(f"{parent}/{leaf}")
+            if error.errno not in NOT_THERE:
+                raise
+            return None
+        try:
+            self._require_file(f"{parent}/{leaf}", os.fstat(file))
+            with open(file, "rb", closefd=False) as opened:
+                return opened.read()
+        finally:
+            os.close(file)
 
-    def _is_link(self, parent: str, leaf: str) -> bool:
-        found = self._tree.status(f"{parent}/{leaf}")
-        return found is not None and stat.S_ISLNK(found.st_mode)
+    def _require_file(self, path: str, found: os.stat_result | None = None) -> None:
+        """Refuse something else in the place of an object: it proves no absence."""
+        found = found or self._tree.status(path)
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            message = f"{kind_of(found.st_mode)} is at {path!r:.300}, where a file has to be: remove it and run again"
+            raise KeyBlockedError(message)
 
     def _unlink(self, name: str) -> None:
         parent, leaf = self._split(name)
