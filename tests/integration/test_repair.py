@@ -137,6 +137,24 @@ def test_what_was_never_synced_is_told_and_forgotten() -> None:
     assert plain(one) == {**VALUES, "k1": b"unsynced", "k8": b"8"}
 
 
+def test_a_new_log_that_does_not_know_of_dropped_deletes_says_so_and_learns_it_from_a_peer() -> None:
+    one, other, clock = lost_values()
+    away = dict(other)
+    kvsync.commit(one, [kvsync.Delete("k0")], environment=clock.environment)
+    for change in (kvsync.Put("k1", b"newer"), kvsync.Put("k1", b"newest")):
+        clock.sleep(60)
+        kvsync.sync(one, other, [change], tombstone_grace="0s", environment=clock.environment)
+    assert kvsync.log(one, "k0") == []
+    kvsync.commit(one, [kvsync.Put("k8", b"unsynced")], environment=clock.environment)
+    del one["k8"]
+    found = kvsync.verify(one, dict(other), refill=True, environment=clock.environment)
+    assert any("which does not know any more that they had" in note for note in found.notes)
+    kvsync.sync(one, other, scan=True, environment=clock.environment)
+    kvsync.sync(one, away, scan=True, environment=clock.environment)
+    assert "k0" not in one
+    assert "k0" not in away
+
+
 def test_a_rotten_value_is_replaced_and_kept() -> None:
     one, other, clock = lost_values()
     one["k1"] = one["k3"] = b"rotten"

@@ -51,6 +51,7 @@ class Rebuilt(NamedTuple):
         unknown: keys with a value that no change accounts for.
         vanished: keys that the last scan saw, where nothing is, and no change is left that says why.
         whole: nothing of the old log was unreadable.
+        floorless: deletes had been collected from the old log, and the new one does not say so.
     """
 
     log: Log
@@ -59,6 +60,7 @@ class Rebuilt(NamedTuple):
     unknown: list[str]
     vanished: list[str]
     whole: bool
+    floorless: bool
 
 
 def rebuild(index: Index, held: Held, lease: Lease, environment: Environment) -> Rebuilt:
@@ -82,7 +84,9 @@ def rebuild(index: Index, held: Held, lease: Lease, environment: Environment) ->
     told = {change.key for change in kept}
     vanished = [key for key in _vanished(index, held) if key not in told and key not in dropped]
     whole = index.manifest is not None and len(index.segments) == len(index.manifest.segments)
-    return Rebuilt(log, len(kept), dropped, sorted(held.digests.keys() - told), vanished, whole)
+    # A floor is about histories of which the new manifest claims nothing.
+    floorless = index.manifest is not None and bool(index.manifest.collected)
+    return Rebuilt(log, len(kept), dropped, sorted(held.digests.keys() - told), vanished, whole, floorless)
 
 
 def _vanished(index: Index, held: Held) -> list[str]:

@@ -106,6 +106,11 @@ def _told(rebuilt: Rebuilt) -> Iterator[str]:
             "part of the old log may be gone, and a delete that only that part knew is not known any more: other "
             "storages may bring the value back"
         )
+    if rebuilt.floorless:
+        yield (
+            "old deletes had gone from the log, which does not know any more that they had: a storage that was away "
+            "meanwhile brings their values back, without a word"
+        )
     for keys, what in (
         (rebuilt.dropped, "these keys do not hold what their newest change says, so that is forgotten here"),
         (rebuilt.vanished, "these keys had a value, and what became of it is not known any more"),
