@@ -62,6 +62,20 @@ def test_encode_and_decode_are_inverse(key: str) -> None:
     assert not NAMING.is_suffixed(path)
 
 
+@given(st.lists(keys, min_size=1, max_size=4), st.sampled_from([NAMING, Naming(folds=True), Naming(normalises=True)]))
+def test_plain_names_make_paths_that_are_their_own_keys(names: list[str], naming: Naming) -> None:
+    if naming.are_plain(names):
+        for path in (*names, "/".join(names)):
+            assert naming.decode(path) == path == naming.encode(path)
+            assert naming.is_path(path)
+            assert not any(map(is_reserved, path.split("/")))
+
+
+@pytest.mark.parametrize("name", ["a.b", ".git", "CONTENTS", "x" * NAME_BYTES_MAX, "a b", "com.example", "src/aux1.c"])
+def test_ordinary_names_are_plain(name: str) -> None:
+    assert NAMING.are_plain(["directory", name])
+
+
 @given(keys, keys)
 def test_two_keys_never_share_a_place(first: str, second: str) -> None:
     if first != second:

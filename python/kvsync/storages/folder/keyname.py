@@ -23,8 +23,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kvsync.storages.contract import RESERVED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["NAME_BYTES_MAX", "VALUE_SUFFIX", "Naming", "has_reserved", "is_reserved", "quote"]
 
@@ -37,6 +41,8 @@ MORE = "%+"  # ends every chunk but the last, and begins every chunk but the fir
 
 _DEVICE = r"(?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³]|CONIN\$|CONOUT\$) *(?:[./]|\Z)"
 _device = re.compile(_DEVICE, re.IGNORECASE)
+_device_in = re.compile(rf"/{_DEVICE}", re.IGNORECASE)
+_MARKS = ("%", "\\", "./", " /", "//")  # what makes an ASCII path special, beside its devices and lengths
 # The same rules for a whole path at once. Most paths pass this test, and then need no other.
 _not_portable = re.compile(
     rf"[\x00-\x1f\x7f\\]|(?:[. ]|{VALUE_SUFFIX})(?:/|\Z)|(?:\A|/)(?:/|\Z|{_DEVICE})",
@@ -199,6 +205,21 @@ class Naming:
             if origin is None:
                 return False
             key = origin
+
+    def are_plain(self, names: Sequence[str]) -> bool:
+        """Return whether paths made of these components are keys under their own names; False if that is not sure.
+
+        This asks once for a whole directory.
+
+        >>> Naming().are_plain(["src/lib", "a.b"]), Naming().are_plain(["src", "100%"]), Naming().are_plain(["é"])
+        (True, False, False)
+        """
+        path = f"/{'/'.join(names)}/"
+        if not (path.isascii() and path.isprintable()) or RESERVED in path.lower():
+            return False
+        if any(mark in path for mark in _MARKS) or _device_in.search(path):
+            return False
+        return max(map(len, path.split("/"))) <= NAME_BYTES_MAX
 
     def is_path(self, path: str) -> bool:
         """Return whether a folder can have this path."""

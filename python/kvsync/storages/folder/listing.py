@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from kvsync.storages.contract import RESERVED, SKIPPED_MAX
@@ -17,7 +18,7 @@ from kvsync.types import Skipped
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kvsync.storages.folder.keyname import Naming
     from kvsync.storages.folder.links import Links
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from kvsync.storages.folder.values import ValueFiles
 
 __all__ = ["Listing"]
+
+CHUNK_COUNT = 1024
 
 UNKNOWN = b""
 """The token of a file whose status cannot be read; `read` then says why."""
@@ -72,30 +75,42 @@ class Listing:
         return self._without_doubles(files) if self._doubtful else iter(self.keys)
 
     def _list(self, path: str, place: str, parents: tuple[str, ...]) -> None:
-        for entry in self._tree.entries(place):
-            name = entry.name
-            below = f"{path}/{name}" if path else name
-            if not name.isascii() and not self._is_text(below):
-                continue
-            if is_reserved(name):
-                self._pass_over(below, entry)
-            elif entry.is_file(follow_symlinks=False):
-                self._add_file(below, entry)
-            elif entry.is_dir(follow_symlinks=False):
-                self._add_directory(below, f"{place}/{name}" if place else name, parents)
-            elif self._links.follow and entry.is_symlink():
-                self._add_link(below, parents)
-            else:
-                self._skip(below, _kind(entry), harmless=True)
+        found = self._tree.entries(place)
+        while entries := list(islice(found, CHUNK_COUNT)):
+            files = [entry for entry in entries if entry.name != RESERVED and entry.is_file(follow_symlinks=False)]
+            names = [entry.name for entry in files]
+            if self._naming.are_plain([path, *names] if path else names):
+                self._add_files(f"{path}/" if path else "", files)
+                taken = set(files)
+                entries = [entry for entry in entries if entry not in taken]
+            for entry in entries:
+                self._add(entry, path, place, parents)
+
+    def _add(self, entry: os.DirEntry[str], path: str, place: str, parents: tuple[str, ...]) -> None:
+        name = entry.name
+        below = f"{path}/{name}" if path else name
+        if not name.isascii() and not self._is_text(below):
+            return
+        if is_reserved(name):
+            self._pass_over(below, entry)
+        elif entry.is_file(follow_symlinks=False):
+            self._add_file(below, entry)
+        elif entry.is_dir(follow_symlinks=False):
+            self._add_directory(below, f"{place}/{name}" if place else name, parents)
+        elif self._links.follow and entry.is_symlink():
+            self._add_link(below, parents)
+        else:
+            self._skip(below, _kind(entry), harmless=True)
+
+    def _add_files(self, prefix: str, entries: Iterable[os.DirEntry[str]]) -> None:
+        """Add files whose paths are their keys."""
+        found = [(prefix + entry.name, _token(entry)) for entry in entries]
+        self.keys += [(key, token) for key, token in found if token is not None]
 
     def _add_file(self, path: str, entry: os.DirEntry[str]) -> None:
-        try:
-            token = token_of(entry.stat(follow_symlinks=False))
-        except FileNotFoundError:
-            return  # deleted since it was listed
-        except OSError:
-            token = UNKNOWN
-        self._add_key(path, token)
+        token = _token(entry)
+        if token is not None:
+            self._add_key(path, token)
 
     def _add_key(self, path: str, token: bytes) -> None:
         key = self._naming.decode(path)
@@ -158,6 +173,16 @@ class Listing:
             counted = files.winner(key) if double and paths_of(self._naming, key) else token
             if counted is not None:
                 yield key, counted
+
+
+def _token(entry: os.DirEntry[str]) -> bytes | None:
+    """Return the token of a file; None if it was deleted since it was listed."""
+    try:
+        return token_of(entry.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return UNKNOWN
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
