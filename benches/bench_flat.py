@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import random
+import statistics
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import kvsync
 import workload
+from kvsync import Put
 from measure import FULL, Line, Report, Timing, in_turn_prepared
 from workload import Make, WeighedStorage
 
@@ -26,6 +29,10 @@ SQLITE_ROUNDS = 60  # a disk's moods outlast a few rounds
 BYTES_BAR = 1.3
 TIME_BAR = 1.5
 GROWTH_BAR = 1.0
+TINY_RUNS = 1_000 if FULL else 100
+TINY_CHANGES = 10
+TINY_VALUE_BYTES = 60
+TINY_BAR = 16_000
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,22 @@ def test_operations_and_bytes(report: Report) -> None:
     ratios = [large.index_bytes / small.index_bytes for small, large in costs]
     report.add(add("index bytes, worst run", max(ratios), "x", BYTES_BAR))
     report.add(add("index bytes of a run", costs[0][1].index_bytes, "bytes"))
+
+
+def test_what_tiny_runs_store(report: Report) -> None:
+    """Weigh the index objects that runs of ten small values store, both sides together."""
+    chance = random.Random(1)
+    keys = [f"user/{i:08d}/state" for i in range(20_000)]
+    source, target = workload.new_dict(), workload.new_dict()
+    kvsync.sync(source, target, changes=[Put(key, chance.randbytes(TINY_VALUE_BYTES)) for key in keys])
+    stored: list[int] = []
+    for _ in range(TINY_RUNS):
+        changes = [Put(key, chance.randbytes(TINY_VALUE_BYTES)) for key in chance.sample(keys, TINY_CHANGES)]
+        result = kvsync.sync(source, target, changes=changes)
+        stored.append(sum(counter["store_bytes"] for counter in result.operations.values()))
+    add = partial(Line, "flat", f"dict, {TINY_RUNS:,} runs of {TINY_CHANGES} values of {TINY_VALUE_BYTES} bytes")
+    report.add(add("index bytes that a run stores, median", statistics.median(stored), "bytes", TINY_BAR))
+    report.add(add("the same, mean, with what is merged", statistics.fmean(stored), "bytes"))
 
 
 def timings(few: Pair, many: Pair, rounds: int) -> dict[str, Timing]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import statistics
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -160,6 +162,37 @@ def test_a_long_life_leaves_a_small_index() -> None:
         assert sum(len(replica[key]) for key in objects) < 512 << 10
         # At most a small multiple of what is alive: 1,100 keys.
         assert status.changes <= 4 * 1100
+
+
+def test_a_tiny_run_of_a_long_lived_pair_writes_little() -> None:
+    """Ten values of 60 bytes among many, after hundreds of runs: each side writes a manifest of some KiB."""
+    chance, clock = random.Random(1), Clock()
+    a: dict[str, bytes] = {}
+    b: dict[str, bytes] = {}
+    keys = [f"user/{i:08}/state" for i in range(5000)]
+    kvsync.sync(a, b, [Put(key, chance.randbytes(60)) for key in keys], clock=clock)
+    sizes = []
+    for _ in range(400):
+        kvsync.sync(a, b, [Put(key, chance.randbytes(60)) for key in chance.sample(keys, 10)], clock=clock)
+        sizes.append(sum(len(x[".kvsync/manifest"]) for x in (a, b)))
+    assert statistics.fmean(sizes[200:]) < 14 << 10
+    assert max(sizes) < 18 << 10
+
+
+def test_what_is_outside_of_the_manifest_stays_there() -> None:
+    """Old segments lie outside, new ones inside; a merge brings none back, though few keys make it small."""
+    chance, clock = random.Random(2), Clock()
+    a: dict[str, bytes] = {}
+    kvsync.commit(a, changes("base", 1000), clock=clock)
+    most = 0
+    for i in range(300):
+        kvsync.commit(a, [Put(f"{chance.randrange(20)}", b"%d" % i) for _ in range(3)], clock=clock)
+        found = read_manifest(MappingStorage(a))
+        assert found is not None
+        inline = [entry.inline is not None for entry in found[0].segments]
+        assert inline == sorted(inline)
+        most = max(most, inline.count(False))
+    assert most > 1
 
 
 def test_a_peer_a_little_behind_reads_little() -> None:

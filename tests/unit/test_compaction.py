@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 import pytest
 
-from kvsync.index.compaction import FANOUT, INLINE_BYTES_MAX, TAIL_BYTES_MAX, merges, overflow
+from kvsync.index.compaction import (
+    FANOUT,
+    INLINE_BYTES_MAX,
+    SMALL_LOG_BYTES_MAX,
+    TAIL_BYTES_MAX,
+    TAIL_BYTES_MIN,
+    TAIL_GROWTH,
+    merges,
+    overflow,
+    tail_bytes_max,
+)
 from kvsync.index.manifest import SegmentEntry
 
 
@@ -126,10 +136,37 @@ def test_merging_ends(seed: int) -> None:
     assert sum(e.length for e in entries) == total
 
 
-def test_overflow_always_joins_at_least_two() -> None:
-    """One segment merged by itself is small still, and stays in the manifest: that would never end."""
+def test_inline_segments_take_a_few_times_the_newest() -> None:
+    old = entry(1000)
+    assert tail_bytes_max([old, entry(1, 10)]) == TAIL_BYTES_MIN
+    assert tail_bytes_max([old, entry(1, TAIL_BYTES_MIN)]) == TAIL_GROWTH * TAIL_BYTES_MIN
+    for size in (INLINE_BYTES_MAX, 1 << 30):
+        assert tail_bytes_max([old, entry(1, size)]) == TAIL_BYTES_MAX
+    # Large ones stay as long as what is new is large; the first small one moves them out.
+    large = [old, *[entry(1, 3000, inline=True)] * 4]
+    assert overflow(large) is None
+    assert overflow([*large, entry(1, 100, inline=True)]) == (1, 5)
+
+
+def test_a_small_log_stays_in_the_manifest_as_a_whole() -> None:
+    small = [entry(1, 100, inline=True)] * (SMALL_LOG_BYTES_MAX // 100)
+    assert overflow(small) is None
+    assert overflow([*small, entry(1, 100, inline=True)]) is not None
+    assert overflow([entry(1000), *small]) is not None
+
+
+def test_overflow_leaves_the_newest_segment() -> None:
+    """Whoever reads the manifest next needs it."""
     chance = random.Random(3)
     for _ in range(2000):
-        entries = [entry(1, chance.randint(1, INLINE_BYTES_MAX), inline=True) for _ in range(chance.randrange(2, 12))]
-        span = overflow(entries)
-        assert span is None or span[1] - span[0] >= 2
+        entries = [
+            entry(1, chance.randint(1, INLINE_BYTES_MAX), inline=chance.random() < 0.8)
+            for _ in range(chance.randrange(1, 12))
+        ]
+        if (span := overflow(entries)) is not None:
+            start, stop = span
+            assert entries[start].inline is not None
+            newest = max(i for i, each in enumerate(entries) if each.inline is not None)
+            assert stop <= newest or newest < len(entries) - 1
+            left = sum(each.size for each in entries[stop:] if each.inline is not None)
+            assert left <= tail_bytes_max(entries) // 2

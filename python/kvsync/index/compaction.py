@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 
     from kvsync.index.manifest import SegmentEntry
 
-__all__ = ["INLINE_BYTES_MAX", "TAIL_BYTES_MAX", "merges", "overflow"]
+__all__ = ["INLINE_BYTES_MAX", "merges", "overflow", "tail_bytes_max"]
 
 FANOUT_BITS = 2
 FANOUT = 1 << FANOUT_BITS
 
 INLINE_BYTES_MAX = 16 << 10
-"""A segment up to this size lives in the manifest, which is read anyway."""
+"""A new segment up to this size lives in the manifest, which is read anyway."""
 
+TAIL_BYTES_MIN = 4 << 10
 TAIL_BYTES_MAX = 2 * INLINE_BYTES_MAX
-"""How much of the manifest inline segments may fill together.
+TAIL_GROWTH = 4
+"""Inline segments are written again in each run, so together they may take a few times the newest of them: then what a
+run writes depends on what it changes. Less would move segments out in nearly every run, which takes requests."""
 
-Twice the other, so that `overflow` always joins two segments at least: one by itself would stay what it is.
-"""
+SMALL_LOG_BYTES_MAX = 16 << 10
+"""A log of up to this size lives in the manifest as a whole: all of it is at hand, in any process."""
 
 
 def merges(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
@@ -47,15 +50,25 @@ def merges(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
     return (start, start + FANOUT) if stop - start >= 2 * FANOUT else None
 
 
+def tail_bytes_max(entries: Sequence[SegmentEntry]) -> int:
+    """Return how much of the manifest inline segments may fill together."""
+    is_small = all(entry.inline is not None for entry in entries)
+    least = SMALL_LOG_BYTES_MAX if is_small else TAIL_BYTES_MIN
+    return min(max(TAIL_GROWTH * entries[-1].size, least), TAIL_BYTES_MAX)
+
+
 def overflow(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
-    """Return the oldest inline segments to move out of the manifest as one, or None while they fit."""
+    """Return the oldest inline segments to move out of the manifest as one, or None while they fit.
+
+    The newest stays.
+    """
     inline = [i for i, entry in enumerate(entries) if entry.inline is not None]
     total = sum(entries[i].size for i in inline)
-    if total <= TAIL_BYTES_MAX:
+    if not inline or total <= (most := tail_bytes_max(entries)):
         return None
     start = inline[0]
     stop = start
-    while total > TAIL_BYTES_MAX // 2:
+    while total > most // 2:
         total -= entries[stop].size if entries[stop].inline is not None else 0
         stop += 1
     return start, stop

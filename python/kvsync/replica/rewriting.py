@@ -69,11 +69,11 @@ class Rewriting:
             message = f"{name} already exists, left by an interrupted run; run again to recover it"
             raise StorageError(message, storage=self._storage.name) from None
 
-    def listing(self, manifest: Manifest, segment: Segment, name: str = "") -> Manifest:
-        """Return the manifest with one more segment, after storing it unless it is small."""
+    def listing(self, manifest: Manifest, segment: Segment, name: str = "", *, may_be_inline: bool = True) -> Manifest:
+        """Return the manifest with one more segment, after storing it unless it is small, and may be inline."""
         name = name or self._fresh_name(manifest)
         data = self.encoded(name, segment)
-        inline = len(data) <= compaction.INLINE_BYTES_MAX
+        inline = may_be_inline and len(data) <= compaction.INLINE_BYTES_MAX
         if not inline:
             self.create(name, data)
         return self._with_entry(manifest, segment, SegmentEntry.of(name, segment, data, inline=inline))
@@ -95,10 +95,10 @@ class Rewriting:
 
     # Whole manifests
 
-    def merged(self, manifest: Manifest, start: int, stop: int) -> Manifest:
+    def merged(self, manifest: Manifest, start: int, stop: int, *, may_be_inline: bool = True) -> Manifest:
         """Return the manifest with segments [start, stop) as one."""
         segments = self._segments.of(manifest.segments[start:stop])
-        return self._replacing(manifest, start, stop, Segment.merge(segments))
+        return self._replacing(manifest, start, stop, Segment.merge(segments), may_be_inline=may_be_inline)
 
     def settled(self, manifest: Manifest) -> Manifest:
         """Return the manifest with its exceptions held against its own history, and without points to spare."""
@@ -123,9 +123,13 @@ class Rewriting:
     def tidied(self, manifest: Manifest) -> Manifest:
         """Return the manifest with its tiers merged."""
         manifest = self._without_forgotten(manifest)
-        while span := compaction.merges(manifest.segments) or compaction.overflow(manifest.segments):
-            manifest = self.merged(manifest, *span)
-        return manifest
+        while True:
+            if span := compaction.merges(manifest.segments):
+                manifest = self.merged(manifest, *span)
+            elif span := compaction.overflow(manifest.segments):
+                manifest = self.merged(manifest, *span, may_be_inline=False)
+            else:
+                return manifest
 
     def collected(self, manifest: Manifest, grace_ms: int) -> Manifest:
         """Return the manifest without changes that left nothing, and that all replicas have known for long enough."""
@@ -151,9 +155,15 @@ class Rewriting:
         start = next(i for i, found in enumerate(names) if found)
         return self.merged(manifest, start, len(manifest.segments))
 
-    def _replacing(self, manifest: Manifest, start: int, stop: int, segment: Segment) -> Manifest:
-        """Return the manifest with another segment, if it has changes, in place of segments [start, stop)."""
-        old = (entry.name for entry in manifest.segments[start:stop] if entry.inline is None)
-        rest = manifest._replace(segments=manifest.segments[:start], garbage=(*manifest.garbage, *old))
-        listed = self.listing(rest, segment) if len(segment) else rest
+    def _replacing(
+        self, manifest: Manifest, start: int, stop: int, segment: Segment, *, may_be_inline: bool = True
+    ) -> Manifest:
+        """Return the manifest with another segment, if it has changes, in place of segments [start, stop).
+
+        What lies outside of the manifest does not come back into it.
+        """
+        outside = [entry.name for entry in manifest.segments[start:stop] if entry.inline is None]
+        rest = manifest._replace(segments=manifest.segments[:start], garbage=(*manifest.garbage, *outside))
+        may_be_inline = may_be_inline and not outside
+        listed = self.listing(rest, segment, may_be_inline=may_be_inline) if len(segment) else rest
         return listed._replace(segments=(*listed.segments, *manifest.segments[stop:]))
