@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.cli.conftest import PACKAGE_ROOT
 
 from kvsync.cli.output import Output, printable, write_line
 from kvsync.cli.progress import shown_progress
@@ -18,7 +22,6 @@ from kvsync.run.lock import lock
 from kvsync.storages import open_storage
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable
 
     from tests.cli.conftest import Ended
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     Terminals = Callable[..., tuple[int, str]]
 
 SECRET = "hunter2"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PACKAGE_ROOT}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +171,29 @@ def test_a_terminal_gets_a_bar_and_with_no_color_no_colours(on_terminal: Termina
     assert code == 0
     assert "3 to the target" in shown
     assert "\x1b[3" not in shown
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]], ids=["text", "json"])
+def test_a_full_disk_below_the_output_is_no_failure_of_a_storage(pair: Pair, json: list[str]) -> None:
+    """As JSON it ended in a traceback; as text it said that no space is left, and not where."""
+    command = [sys.executable, "-m", "kvsync", "sync", *pair, *json]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=ENVIRONMENT)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("kvsync: error: what was done cannot be told, since the output cannot be written")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_that_is_started_with_closed_streams_does_its_work(pair: Pair, closed: str) -> None:
+    """It failed with an AttributeError once all was done."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "kvsync", "sync", *pair]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert (ended.returncode, "error" in ended.stderr) == (0, False)
+    command[-3:] = ["verify", "notes", "--repair"]
+    Path("notes/.kvsync/manifest").write_bytes(b"damaged")
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert (ended.returncode, "AttributeError" in ended.stderr) == (2, False)
 
 
 def test_a_command_ends_quietly_when_its_reader_goes_away(launch: Launch, pair: Pair) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kvsync import errors
@@ -44,7 +45,8 @@ def report(error: BaseException, tokens: Sequence[str]) -> int:
     fields = _fields(error, usage=usage)
     safe = {name: value if name in _VERBATIM else _cleaned(value, tokens) for name, value in fields.items()}
     if _wants_json(tokens):
-        write_line(sys.stdout, json.dumps({"error": safe}))
+        with suppress(OSError):  # a full disk; standard error says it, too
+            write_line(sys.stdout, json.dumps({"error": safe}))
     for line in _lines(error, safe, tokens, usage=usage):
         write_line(sys.stderr, line)
     if usage:

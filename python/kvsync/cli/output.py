@@ -104,7 +104,8 @@ def write_line(stream: TextIO, text: str, style: str | None = None) -> None:
         # EIO: a terminal that was closed.
         if error.errno in {errno.EPIPE, errno.EIO}:
             raise OutputClosedError from error
-        raise
+        reason = f"what was done cannot be told, since the output cannot be written: {error.strerror}"
+        raise OSError(error.errno, reason) from error
 
 
 def write_bytes(data: bytes) -> None:
@@ -159,9 +160,15 @@ def first_of(lines: Iterable[str], count: int) -> Iterator[str]:
 
 
 def prepare_streams() -> None:
-    """Escape characters that the terminal's encoding lacks, instead of failing on them."""
-    for stream in (sys.stdout, sys.stderr):
-        if type(stream) is io.TextIOWrapper:
+    """Escape characters that the terminal's encoding lacks, instead of failing on them; replace closed streams.
+
+    Their numbers would go to the next files that are opened, and those of a storage are no place for messages.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open as long as the process
+        elif type(stream) is io.TextIOWrapper and mode == "w":
             stream.reconfigure(errors="backslashreplace")
 
 
