@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from places import make
+from places import FolderPlace, make
 
 import kvsync
 
@@ -41,3 +42,24 @@ def test_a_key_that_both_change_after_a_restore_is_a_conflict(
     assert kept == [{"source": b"target", "target": b"source"}[policy]]
     again = kvsync.sync(backup.target, peer, scan=True)
     assert (again.pushed, again.pulled, again.committed, again.conflicts) == (0, 0, (0, 0), [])
+
+
+@pytest.mark.parametrize("kind", ["dict", "folder", "sqlite"])
+def test_values_that_are_put_back_without_the_index_are_changes(folder: Path, kind: str) -> None:
+    """Files bear the times of the backup then, which are those of older changes."""
+    place: Place = make(kind, folder, "one")
+    peer = {f"k{number}": b"%d" % number for number in range(9)}
+    kvsync.sync(place.target, peer, scan=True, create="both")
+    backup = place.values()
+    times = {key: (folder / "one" / key).stat() for key in backup} if isinstance(place, FolderPlace) else {}
+    place.put("k1", b"spoilt")
+    place.put("new", b"1")
+    place.delete("k2")
+    kvsync.sync(place.target, peer, scan=True)
+    for key, value in backup.items():
+        place.put(key, value)
+    for key, status in times.items():
+        os.utime(folder / "one" / key, ns=(status.st_atime_ns, status.st_mtime_ns))
+    result = kvsync.sync(place.target, peer, scan=True)
+    assert (result.lives, result.conflicts, result.committed) == ([], [], (2, 0))
+    assert {key: value for key, value in peer.items() if not key.startswith(".kvsync/")} == {**backup, "new": b"1"}
