@@ -127,18 +127,23 @@ def test_a_refill_over_the_budget_says_how_to_go_on(run: Run, pair: Pair) -> Non
     assert run("lost", "notes", "a", "--json").json["lost"]
 
 
-def test_a_refill_that_was_interrupted_before_its_sync_is_finished_by_the_same_command(run: Run, pair: Pair) -> None:
-    """It found nothing lost any more, so it did nothing, and said that the two are not equal."""
+def test_a_refill_with_nothing_to_do_says_how_to_go_on(run: Run, pair: Pair) -> None:
+    """One that was interrupted before its sync finds nothing lost any more; and the storages may be turned round."""
     run("sync", *pair)
     Path("notes/a").unlink()
     kvsync.commit(pair[1], [kvsync.Put("a", b"newer")])
-    # A refill up to its sync: the target knows the lost value no more, so the first storage lists it as missing.
+    # The target knows the lost value no more, so the first storage lists it as missing, and the sync brings the newer.
     notes, other = (open_storage(name)[0] for name in pair)
     refill(notes, other, Options(), Environment())
     other.close()
-    assert run("verify", "notes").code == DONE
-    asked = run("verify", *pair, "--refill")
-    assert (asked.code, "both storages are synced; pass --yes" in asked.err) == (USAGE, True)
+    told = run("verify", *pair, "--refill", "--yes")
+    assert told.code == FAILED
+    assert "no value of notes is lost; `kvsync sync notes sqlite:///app.db` makes the two equal" in told.err
+    assert run("sync", *pair).code == DONE
+    assert Path("notes/a").read_bytes() == b"newer"
+    Path("notes/a").unlink()
+    told = run("verify", *reversed(pair), "--refill", "--yes")
+    assert "1 key of notes gone, to bring it back run `kvsync verify notes sqlite:///app.db --refill`" in told.err
     assert run("verify", *pair, "--refill", "--yes").code == DONE
     assert Path("notes/a").read_bytes() == b"newer"
 

@@ -1,5 +1,6 @@
 """`kvsync verify`: check index and values of a storage, compare it with another one, and repair it."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -58,6 +59,8 @@ def verify(
             return FAILED
         if planned:
             found = api.verify(one, other, repair=True, refill=refill, max_delete=max_delete, wait_seconds=wait_seconds)
+        if refill and not planned and not found.equal:
+            output.warn(_nothing_lost(found, one.name, *names))
     output.result(_fields(found, *names))
     title = " <-> ".join(name for name in names if name is not None)
     output.say(title)
@@ -88,10 +91,19 @@ def _planned(found: Verification, name: str, *, refill: bool) -> list[str]:
             f"  {counted(len(lost), 'key')} of {redact(name)} taken for lost ({gone:,} gone, {len(lost) - gone:,} not "
             "what the log says)"
         )
-    elif refill and not found.equal:
-        # A refill that was interrupted has brought back what it could, and not synced yet.
-        lines.append("  nothing is lost, but the values differ: both storages are synced")
     return lines
+
+
+def _nothing_lost(found: Verification, source: str, *names: str | None) -> str:
+    """Say how to go on where a refill has nothing to do: one that was interrupted may lack its sync."""
+    shown = [name for name in names if name is not None]
+    other = sum(len(keys) for name, keys in found.gone.items() if name != source)
+    turned = shlex.join(["kvsync", "verify", *reversed(shown), "--refill"])
+    them = "it" if other == 1 else "them"
+    swap = (
+        f"{counted(other, 'key')} of {shown[-1]} gone, to bring {them} back run `{turned}`; otherwise " if other else ""
+    )
+    return f"no value of {shown[0]} is lost; {swap}`{shlex.join(['kvsync', 'sync', *shown])}` makes the two equal"
 
 
 def _is_meant(name: str, planned: list[str]) -> bool:
