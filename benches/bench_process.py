@@ -22,6 +22,8 @@ RUNS = 400
 CONFLICTS = 5_000 if FULL else 500
 CONFLICT_ROUNDS = 7 if FULL else 2
 CONFLICT_BAR = 15.0
+DICT_CONFLICTS = 50_000 if FULL else 2_000
+DICT_CONFLICT_BAR = 8.0
 
 
 class Pairs:
@@ -102,3 +104,35 @@ def test_many_conflicts_on_sqlite(report: Report) -> None:
     report.add(add("a conflict / a plain put", found["ours"].best / found["bare"].best, "x", CONFLICT_BAR))
     report.add(add("median", found["ours"].median / found["bare"].median, "x"))
     report.add(add("a conflict", 1e6 * found["ours"].best / CONFLICTS, "us"))
+
+
+def test_many_conflicts_on_dicts(report: Report) -> None:
+    """Compare a run of conflicts, losers kept, with one of as many given puts."""
+    store = workload.values(DICT_CONFLICTS)
+    serial = iter(range(10**6))
+
+    def pair() -> tuple[dict[str, bytes], dict[str, bytes]]:
+        source: dict[str, bytes] = {}
+        target: dict[str, bytes] = {}
+        kvsync.sync(source, target, changes=workload.puts(store))
+        return source, target
+
+    def fresh() -> list[Put]:
+        return workload.puts(workload.values(DICT_CONFLICTS, salt=str(next(serial))))
+
+    def conflicts() -> Callable[[], kvsync.SyncResult]:
+        source, target = pair()
+        kvsync.commit(source, fresh())
+        kvsync.commit(target, fresh())
+        return partial(kvsync.sync, source, target)
+
+    def puts() -> Callable[[], object]:
+        return partial(kvsync.sync, *pair(), changes=fresh())
+
+    assert len(conflicts()().conflicts) == DICT_CONFLICTS
+    found = in_turn_prepared({"ours": conflicts, "puts": puts}, CONFLICT_ROUNDS)
+    add = partial(Line, "process", f"dict, {DICT_CONFLICTS:,} conflicts, losers kept")
+    bar = DICT_CONFLICT_BAR if FULL else None
+    report.add(add("a conflict / a given put", found["ours"].best / found["puts"].best, "x", bar))
+    report.add(add("median", found["ours"].median / found["puts"].median, "x"))
+    report.add(add("a conflict", 1e6 * found["ours"].best / DICT_CONFLICTS, "us"))

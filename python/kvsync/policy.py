@@ -42,8 +42,14 @@ class Verdict(NamedTuple):
     copy: Side | None = None
 
 
+WINS: Final[dict[Side, Verdict]] = {"source": Verdict("source"), "target": Verdict("target")}
+"""The plain verdicts, made once: there may be as many as there are keys."""
+
+
 def newer(source: Change, target: Change) -> Side:
     """Return the side of the change that is greater in the total order."""
+    if source.stamp != target.stamp:  # what the order begins with
+        return "source" if source.stamp > target.stamp else "target"
     return "source" if source.order > target.order else "target"
 
 
@@ -62,7 +68,7 @@ def later(source: Change, target: Change) -> Side:
 
 def latest(source: Change, target: Change) -> Verdict:
     """Let the later change win."""
-    return Verdict(later(source, target))
+    return WINS[later(source, target)]
 
 
 def keep_both(source: Change, target: Change) -> Verdict:
@@ -77,8 +83,8 @@ def keep_both(source: Change, target: Change) -> Verdict:
 
 POLICIES: Final[dict[str, Callable[[Change, Change], Verdict]]] = {
     "latest": latest,
-    "source": lambda _source, _target: Verdict("source"),
-    "target": lambda _source, _target: Verdict("target"),
+    "source": lambda _source, _target: WINS["source"],
+    "target": lambda _source, _target: WINS["target"],
     "keep-both": keep_both,
     "fail": latest,
 }
@@ -104,7 +110,7 @@ def judge(policy: Policy, conflict: Conflict, values: Callable[[], tuple[bytes |
     """
     source, target = conflict.source, conflict.target
     if source.decided or target.decided:
-        return Verdict(newer(source, target))
+        return WINS[newer(source, target)]
     if not callable(policy):
         return POLICIES[policy](source, target)
     answer = policy(conflict, *values())

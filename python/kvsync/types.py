@@ -125,8 +125,7 @@ class Change(NamedTuple):
         return 0 < self.expires <= now_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(NamedTuple):
     """A key that both sides changed concurrently.
 
     Attributes:

@@ -152,7 +152,7 @@ class _KeepFirst:
             return False
         change = self._changes[key]
         kept = LostValue(key, change.origin, change.stamp, change.flags, found.digest, there)
-        self._storage.store(kept.name, kept.encode(), ANY)
+        self._storage.store(*kept.sealed(), ANY)
         return True
 
 

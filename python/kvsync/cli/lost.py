@@ -3,7 +3,6 @@
 import base64
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -103,7 +102,7 @@ def _line(value: LostValue, size: int) -> str:
 
 def _without_value(value: LostValue) -> tuple[LostValue, str]:
     """Return what names a value, with its line: the values of all keys may not fit into memory."""
-    return replace(value, value=b""), _line(value, len(value.value))
+    return value._replace(value=b""), _line(value, len(value.value))
 
 
 def _show(value: LostValue, name: str, file: str, output: Output) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.index.objects import field_error, is_uint, pack, unpack
 from kvsync.native import KIND_LOST, digest_values
@@ -18,8 +17,7 @@ LOST_PREFIX = "lost/"
 FIELDS = ("key", "origin", "stamp", "flags", "digest", "value")
 
 
-@dataclass(frozen=True, slots=True)
-class LostValue:
+class LostValue(NamedTuple):
     """A value that lost a conflict, or that a restored one replaced: the change that it belonged to, and the value."""
 
     key: str
@@ -27,7 +25,11 @@ class LostValue:
     stamp: int
     flags: int
     digest: bytes
-    value: bytes = field(repr=False)
+    value: bytes
+
+    def __repr__(self) -> str:
+        """Return what it is, without the value."""
+        return f"LostValue(key={self.key!r}, id={self.id!r})"
 
     @classmethod
     def of(cls, change: Change, value: bytes) -> LostValue:
@@ -44,10 +46,11 @@ class LostValue:
         """The object's name below `.kvsync/`."""
         return f"{LOST_PREFIX}{self.id}"
 
-    def encode(self) -> bytes:
-        """Return the sealed object."""
+    def sealed(self) -> tuple[str, bytes]:
+        """Return the name below `.kvsync/` and the bytes of the object."""
+        name = self.name
         fields: dict[str, object] = {
-            "name": self.name,
+            "name": name,
             "key": self.key,
             "origin": self.origin,
             "stamp": self.stamp,
@@ -55,7 +58,7 @@ class LostValue:
             "digest": self.digest,
             "value": self.value,
         }
-        return pack(KIND_LOST, fields)
+        return name, pack(KIND_LOST, fields)
 
     @classmethod
     def decode(cls, data: bytes, name: str, storage: str) -> LostValue:

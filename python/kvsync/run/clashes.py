@@ -8,12 +8,20 @@ from kvsync.policy import newer
 from kvsync.types import Change, Conflict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from kvsync.native import Delta, Segment
     from kvsync.run.side import Label, Pair, Side
 
-__all__ = ["Overwritten", "Reconciled", "conflicts_of", "greatest", "overwritten_unseen", "unreconciled_conflicts"]
+__all__ = [
+    "Overwritten",
+    "Reconciled",
+    "conflicts_of",
+    "greatest",
+    "overwritten_unseen",
+    "pairs_of",
+    "unreconciled_conflicts",
+]
 
 
 class Reconciled(NamedTuple):
@@ -33,16 +41,22 @@ class Overwritten(NamedTuple):
     winner: Label
 
 
-def conflicts_of(found: Delta, now_ms: int) -> list[Conflict]:
-    """Return the true conflicts of a delta, ascending by key.
+def pairs_of(found: Delta) -> list[tuple[Change, Change]]:
+    """Return what both sides changed, (source, target), ascending by key."""
+    make = Change._make
+    return [(make(source), make(target)) for source, target in found.conflicts]
+
+
+def conflicts_of(pairs: Iterable[tuple[Change, Change]], now_ms: int) -> list[Conflict]:
+    """Return the true conflicts among what both sides changed.
 
     Where both changes leave nothing by now, deleted or expired, there is nothing to decide: the greater is logged. Nor
     where both leave the same value for another time: the greater is applied.
     """
     return [
         Conflict(source.key, source, target)
-        for source, target in _pairs(found)
-        if source.outcome != target.outcome
+        for source, target in pairs
+        if (source.digest != target.digest or source.deletes != target.deletes)
         and not (_leaves_nothing(source, now_ms) and _leaves_nothing(target, now_ms))
     ]
 
@@ -66,10 +80,10 @@ def unreconciled_conflicts(pair: Pair) -> tuple[list[Conflict], Reconciled]:
     return conflicts, Reconciled(*reconciled)
 
 
-def greatest(found: Delta) -> tuple[list[Change], list[Change]]:
+def greatest(pairs: Iterable[tuple[Change, Change]]) -> tuple[list[Change], list[Change]]:
     """Return the greatest change of each conflicting key, by the side that misses it: (to source, to target)."""
     to_source, to_target = [], []
-    for source, target in _pairs(found):
+    for source, target in pairs:
         if newer(source, target) == "source":
             to_target.append(source)
         else:
@@ -118,8 +132,3 @@ def _overwritten(taker: Side, giver: Side, received: Segment) -> list[tuple[Chan
 
 def _leaves_nothing(change: Change, now_ms: int) -> bool:
     return change.deletes or change.expired(now_ms)
-
-
-def _pairs(found: Delta) -> Iterator[tuple[Change, Change]]:
-    for source, target in found.conflicts:
-        yield Change._make(source), Change._make(target)

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kvsync.environment import Environment
-    from kvsync.native import Delta
     from kvsync.options import Options
     from kvsync.policy import Policy
     from kvsync.run.clashes import Overwritten
@@ -99,7 +98,8 @@ class Verdicts:
                 stamp = stamp_after(environment.now_ms(), stamp)
                 rows.append(decision.logged(side.origin, stamp))
             self.refused |= _commit_decisions(side, rows, decisions, options, environment)
-        self.decided = [(conflict, self._upheld(conflict, verdict)) for conflict, verdict in self.decided]
+        if self.refused:
+            self.decided = [(conflict, self._upheld(conflict, verdict)) for conflict, verdict in self.decided]
         return any(self.at.values())
 
     def report(self) -> list[Conflict]:
@@ -139,7 +139,7 @@ class Verdicts:
             ensure_leased(side)
             for change, value in values_of(side, losers[start : start + READ_COUNT]):
                 if isinstance(value, bytes):
-                    self._store(side, LostValue.of(change, value))
+                    self._store(side, change.key, *LostValue.of(change, value).sealed())
                 elif value is not None and change not in self.noted:
                     unread.append(change)
         if unread:
@@ -148,11 +148,10 @@ class Verdicts:
             for change in unread:
                 self.lost.setdefault(change.key, []).append(name)
 
-    def _store(self, side: Side, lost: LostValue) -> None:
-        name = lost.name
-        names = self.lost.setdefault(lost.key, [])
+    def _store(self, side: Side, key: str, name: str, sealed: bytes) -> None:
+        names = self.lost.setdefault(key, [])
         if name not in names:
-            side.storage.store(name, lost.encode(), ANY)
+            side.storage.store(name, sealed, ANY)
             names.append(name)
 
     def _upheld(self, conflict: Conflict, verdict: Verdict) -> Verdict:
@@ -210,14 +209,14 @@ def _leave_known_copies(verdicts: Verdicts, pair: Pair) -> None:
     ]
 
 
-def keep_expiries(verdicts: Verdicts, found: Delta, pair: Pair, now_ms: int) -> None:
+def keep_expiries(verdicts: Verdicts, pairs: Sequence[tuple[Change, Change]], pair: Pair, now_ms: int) -> None:
     """Let a value's expiry stand against a side that has the same value, and cannot know when values expire.
 
     Its own change says that the value never expires, which is all that it can say. Were it the greater, a first run
     with a storage that keeps no expiry would take the expiry off all values that both have.
     """
-    expiring = [(source, target) for source, target in found.conflicts if source[6] or target[6]]
-    for one, other in ((Change._make(source), Change._make(target)) for source, target in expiring):
+    expiring = [(source, target) for source, target in pairs if source.expires or target.expires]
+    for one, other in expiring:
         for unsure, sure, side, peer in (
             (one, other, pair.source, pair.target),
             (other, one, pair.target, pair.source),

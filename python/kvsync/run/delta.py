@@ -14,6 +14,7 @@ from kvsync.run.clashes import (
     conflicts_of,
     greatest,
     overwritten_unseen,
+    pairs_of,
     unreconciled_conflicts,
 )
 from kvsync.run.conflicts import decide, keep_expiries
@@ -82,12 +83,16 @@ def exchange_of(pair: Pair, pulled: Pulled, options: Options, environment: Envir
     found = calculate(pair, pulled)
     unseen, reconciled = unreconciled_conflicts(pair)
     now_ms = environment.now_ms()
-    conflicts = [*conflicts_of(found, now_ms), *unseen]
+    pairs = pairs_of(found)
+    conflicts = [*conflicts_of(pairs, now_ms), *unseen]
     overwritten = overwritten_unseen(pair, found)
     decided: list[Conflict] = []
-    if conflicts or found.conflicts or overwritten:
-        found, decided = _resolve(pair, conflicts, overwritten, found, options, environment)
-    return _exchange(pair, found, reconciled, decided, environment.now_ms())
+    if conflicts or pairs or overwritten:
+        is_decided, decided = _resolve(pair, conflicts, overwritten, pairs, options, environment)
+        if is_decided:
+            found = calculate(pair, pull(pair))
+            pairs = pairs_of(found)
+    return _exchange(pair, found, pairs, reconciled, decided, environment.now_ms())
 
 
 def calculate(pair: Pair, pulled: Pulled) -> Delta:
@@ -102,25 +107,31 @@ def _resolve(
     pair: Pair,
     conflicts: Sequence[Conflict],
     overwritten: Sequence[Overwritten],
-    found: Delta,
+    pairs: Sequence[tuple[Change, Change]],
     options: Options,
     environment: Environment,
-) -> tuple[Delta, list[Conflict]]:
-    """Decide conflicts and commit what was decided; return what each side misses then, and the conflicts."""
+) -> tuple[bool, list[Conflict]]:
+    """Decide conflicts and commit what was decided; return whether there was any, and the conflicts."""
     verdicts = decide(conflicts, overwritten, options.conflict, pair, environment.now_ms())
-    keep_expiries(verdicts, found, pair, environment.now_ms())
+    keep_expiries(verdicts, pairs, pair, environment.now_ms())
     if options.keep_lost:
         verdicts.keep_lost(pair, environment)
-    if verdicts.commit(pair, options, environment):
-        found = calculate(pair, pull(pair))
+    is_decided = verdicts.commit(pair, options, environment)
     if verdicts.refused and options.keep_lost:
         verdicts.keep_lost(pair, environment)
-    return found, verdicts.report()
+    return is_decided, verdicts.report()
 
 
-def _exchange(pair: Pair, found: Delta, reconciled: Reconciled, conflicts: list[Conflict], now_ms: int) -> Exchange:
+def _exchange(
+    pair: Pair,
+    found: Delta,
+    pairs: Sequence[tuple[Change, Change]],
+    reconciled: Reconciled,
+    conflicts: list[Conflict],
+    now_ms: int,
+) -> Exchange:
     """Let the greatest change of each conflicting key win: by now every decision is one."""
-    to_source, to_target = greatest(found)
+    to_source, to_target = greatest(pairs)
     source, target = pair
     at_source, at_target = source.log.manifest.knowledge, target.log.manifest.knowledge
     for_source, for_target = shared_names(pair, found.to_a, found.to_b)

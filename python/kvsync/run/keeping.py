@@ -112,7 +112,7 @@ def _keep_current(side: Side, value: LostValue, environment: Environment) -> Non
         return
     ensure_leased(side)
     lost = LostValue.of(_change_of(side, value.key, current, environment), current)
-    side.storage.store(lost.name, lost.encode(), ANY)
+    side.storage.store(*lost.sealed(), ANY)
     # Restoring to and fro would keep the same two values again and again.
     if copies := [name for name in _copies(side.storage, lost) if name != lost.name]:
         side.storage.remove(copies, ANY)

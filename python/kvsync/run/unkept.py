@@ -55,7 +55,6 @@ def _keep(side: Side, name: str) -> None:
         if isinstance(value, Unreadable):
             all_read = False
         elif value is not None:
-            lost = LostValue.of(change, value)
-            side.storage.store(lost.name, lost.encode(), ANY)
+            side.storage.store(*LostValue.of(change, value).sealed(), ANY)
     if all_read:
         side.storage.remove([name], ANY)

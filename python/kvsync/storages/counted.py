@@ -33,5 +33,6 @@ class CountedStorage(WrappedStorage):
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Count bytes, too."""
+        self.operations["store"] += 1
         self.operations["store_bytes"] += len(data)
-        return super().store(name, data, expect)
+        return self.inner.store(name, data, expect)
