@@ -1,19 +1,8 @@
 """Make two key-value storages equal, both ways, moving only what changed."""
 
-from kvsync.absence import accept, forget, peers
-from kvsync.api import (
-    commit,
-    compact,
-    doctor,
-    log,
-    open,  # noqa: A004 - kvsync.open
-    plan,
-    status,
-    sync,
-    unlock,
-    verify,
-)
-from kvsync.doctor import Diagnosis
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from kvsync.errors import (
     BudgetError,
     ClockError,
@@ -31,13 +20,26 @@ from kvsync.errors import (
     StorageError,
     UsageError,
 )
-from kvsync.index.lost import LostValue
-from kvsync.inspection import KnownPeer
-from kvsync.losers import discard, lost, restore
-from kvsync.plan import Plan
-from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
-from kvsync.store import Store
-from kvsync.types import Change, Conflict, Delete, Put
+
+if TYPE_CHECKING:
+    from kvsync.absence import accept, forget, peers
+    from kvsync.api import (
+        commit,
+        compact,
+        open,  # noqa: A004 - kvsync.open
+        plan,
+        sync,
+        unlock,
+    )
+    from kvsync.checks import doctor, log, status, verify
+    from kvsync.diagnosis import Diagnosis
+    from kvsync.index.lost import LostValue
+    from kvsync.inspection import KnownPeer
+    from kvsync.losers import discard, lost, restore
+    from kvsync.planning import Plan
+    from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
+    from kvsync.store import Store
+    from kvsync.types import Change, Conflict, Delete, Put
 
 __all__ = [
     "BudgetError",
@@ -85,3 +87,49 @@ __all__ = [
     "unlock",
     "verify",
 ]
+
+_MODULES = {
+    "Change": "types",
+    "Conflict": "types",
+    "Delete": "types",
+    "Diagnosis": "diagnosis",
+    "KnownPeer": "inspection",
+    "LostValue": "index.lost",
+    "MissingKey": "result",
+    "Plan": "planning",
+    "Progress": "result",
+    "Put": "types",
+    "Store": "store",
+    "SyncResult": "result",
+    "UnreadableKey": "result",
+    "accept": "absence",
+    "commit": "api",
+    "compact": "api",
+    "discard": "losers",
+    "doctor": "checks",
+    "forget": "absence",
+    "log": "checks",
+    "lost": "losers",
+    "open": "api",
+    "peers": "absence",
+    "plan": "api",
+    "restore": "losers",
+    "status": "checks",
+    "sync": "api",
+    "unlock": "api",
+    "verify": "checks",
+}
+"""{name: the module that it is imported from when it is first used}, so that a run loads only what it needs."""
+
+if not TYPE_CHECKING:  # which would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Import what is exported and was not used before."""
+        if name not in _MODULES:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        value = globals()[name] = getattr(import_module(f"kvsync.{_MODULES[name]}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import LockLostError, StorageError
 from kvsync.index.objects import store_if
@@ -22,8 +21,7 @@ __all__ = ["PROBE_PREFIX", "Probe", "probe", "require_conditions"]
 PROBE_PREFIX = "probe/"
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """What a storage did when it was asked for what it must refuse.
 
     Attributes:

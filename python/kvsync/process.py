@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import enum
 import os
-import socket
 import threading
 from functools import lru_cache
-from pathlib import Path
 from typing import Final, NamedTuple
 
 __all__ = ["UNKNOWN", "Presence", "Process", "owner", "presence", "this_process"]
@@ -57,7 +55,7 @@ class _Status(NamedTuple):
 
 def owner() -> str:
     """Return who we are, for people who find our lease."""
-    return f"{socket.gethostname()} pid {os.getpid()} {threading.current_thread().name}"
+    return f"{_host()} pid {os.getpid()} {threading.current_thread().name}"
 
 
 def this_process() -> Process:
@@ -90,14 +88,24 @@ def _machine(pid: int) -> str:
     try:
         if os.readlink("/proc/self") != str(pid):
             return ""  # /proc shows the processes of another namespace
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = _contents("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
         numbers = os.readlink("/proc/self/ns/pid")
         clock = "/proc/self/ns/time"  # older kernels have none
         ticks = os.readlink(clock) if os.path.lexists(clock) else ""
     except (OSError, ValueError):
         return ""
     # Copies of a running machine have its boot id, too. Their host names differ more often.
-    return f"{socket.gethostname()} {boot} {numbers} {ticks}".strip() if boot else ""
+    return f"{_host()} {boot} {numbers} {ticks}".strip() if boot else ""
+
+
+def _host() -> str:
+    # Not by the module `socket`, which takes longer to load than many runs take.
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
+def _contents(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _runs(process: Process) -> bool:
@@ -116,7 +124,7 @@ def _runs(process: Process) -> bool:
 def _status(pid: int) -> _Status | None:
     """Return what the machine says of a process; None where it says nothing."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
+        text = _contents(f"/proc/{pid}/stat")
         # The name of the program, in brackets, may hold anything.
         fields = text.rpartition(b")")[2].split()
         state, threads, started = fields[0], int(fields[17]), int(fields[19])

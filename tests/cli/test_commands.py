@@ -462,7 +462,7 @@ def test_verify(run: Run, pair: Pair) -> None:
 def test_verify_lists_keys_that_cannot_be_read(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     run("sync", *pair)
     monkeypatch.setattr(
-        "kvsync.api.verify", lambda *_: Verification(same=2, unreadable=[UnreadableKey("a", "source", "odd")])
+        "kvsync.checks.verify", lambda *_: Verification(same=2, unreadable=[UnreadableKey("a", "source", "odd")])
     )
     ended = run("verify", *pair)
     assert ended.code == FAILED
@@ -617,7 +617,7 @@ def test_storages_are_listed_with_what_to_install(run: Run, monkeypatch: pytest.
     from kvsync.storages import registry
 
     point = EntryPoint("theirs", "their_package:open_url", "kvsync.storages")
-    monkeypatch.setattr(registry, "entry_points", lambda *, group: [point])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [point])
     monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "redis" else object())
     ended = run("storages").out
     assert len({line.index(state) for line in ended.splitlines() for state in ("  ready",) if state in line}) == 1

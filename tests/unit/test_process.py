@@ -157,7 +157,7 @@ def test_what_the_machine_says_of_a_process(
 ) -> None:
     """The name of a program may hold brackets."""
     read: Callable[[object], bytes] = lambda _path: text
-    monkeypatch.setattr("pathlib.Path.read_bytes", read)
+    monkeypatch.setattr(process, "_contents", read)
     assert process._status(7) == expected
 
 

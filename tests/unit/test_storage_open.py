@@ -10,7 +10,7 @@ import pytest
 
 import kvsync
 from kvsync.errors import SameStorageError, UsageError
-from kvsync.storages import open_storage, registry, schemes
+from kvsync.storages import open_storage, schemes
 from kvsync.storages.folder import FolderStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.overlap import separated
@@ -123,7 +123,7 @@ def test_adapters_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def points(*, group: str, name: str | None = None) -> list[EntryPoint]:
         return [point] if group == "kvsync.storages" and name in {None, "theirs"} else []
 
-    monkeypatch.setattr(registry, "entry_points", points)
+    monkeypatch.setattr("importlib.metadata.entry_points", points)
     assert "theirs" in schemes()
     # The factory gets the URL; this one takes it for a mapping, which is all that is to be shown here.
     storage, owned = open_storage("theirs://x")
@@ -153,7 +153,7 @@ def test_opening_a_folder_asks_for_no_adapters_of_others(monkeypatch: pytest.Mon
     def points(**_: str) -> list[EntryPoint]:
         raise AssertionError
 
-    monkeypatch.setattr(registry, "entry_points", points)
+    monkeypatch.setattr("importlib.metadata.entry_points", points)
     assert isinstance(open_storage(str(tmp_path))[0], FolderStorage)
     with pytest.raises(UsageError, match="begins like a URL"):
         open_storage("redis:host")

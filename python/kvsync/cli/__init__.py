@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from kvsync.cli.exitcodes import BROKEN_PIPE, INTERRUPTED, SIGNALLED
-from kvsync.cli.failure import report
-from kvsync.cli.output import OutputClosedError, detach_output, prepare_streams
+from kvsync.cli.exitcodes import BROKEN_PIPE, DONE, INTERRUPTED, SIGNALLED
+from kvsync.cli.output import OutputClosedError, detach_output, prepare_streams, write_line
 from kvsync.cli.signals import EndedError, ending_on_signals
+from kvsync.cli.verbs import version_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,15 @@ def _run(tokens: list[str]) -> int:
 
 
 def _dispatch(tokens: list[str]) -> int:
-    from kvsync.cli.app import app  # noqa: PLC0415 - so that Ctrl-C is handled while it loads, too
+    if tokens == ["--version"]:
+        write_line(sys.stdout, version_text())
+        return DONE
+    # Imported here, so that Ctrl-C is handled while they load, too.
+    from kvsync.cli.plain import call_of  # noqa: PLC0415
+
+    if (call := call_of(tokens)) is not None:
+        return call()
+    from kvsync.cli.app import app  # noqa: PLC0415 - it is slow to load
 
     answer = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     return answer if isinstance(answer, int) else 0
@@ -55,6 +63,8 @@ def _dispatch(tokens: list[str]) -> int:
 
 def _report(error: BaseException, tokens: list[str], code: int | None = None) -> int:
     """Report an error and return its exit code; a signal's `code` holds even where nobody can read the report."""
+    from kvsync.cli.failure import report  # noqa: PLC0415 - most commands do not fail
+
     try:
         found = report(error, tokens)
     except OutputClosedError:

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from kvsync import absence, api
+from kvsync import absence, checks
 from kvsync.cli.confirm import confirmed
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.json_fields import change_fields
-from kvsync.cli.options import Location, WaitSeconds, flag
+from kvsync.cli.options import Location, Option, WaitSeconds, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
@@ -23,7 +21,7 @@ __all__ = ["accept"]
 
 def accept(
     storage: Location,
-    keys: Annotated[tuple[str, ...], Parameter(help="Keys that are missing there.", show_default=False)] = (),
+    keys: Annotated[tuple[str, ...], Option(help="Keys that are missing there.", show_default=False)] = (),
     /,
     *,
     all_: Annotated[bool, flag(name="--all", help="Accept all keys that are missing there.")] = False,
@@ -64,7 +62,7 @@ def _is_meant(storage: Storage, name: str, keys: Sequence[str]) -> bool:
     Raises:
         UsageError: there is no terminal.
     """
-    missing = api.status(storage).missing
+    missing = checks.status(storage).missing
     lines = [f"  {key!r}: {redact(reason)}" for key, reason in missing.items() if not keys or key in keys]
     question = "Does no storage hold these values any more?"
     otherwise = "pass --yes if no storage holds the missing values any more"

@@ -1,41 +1,19 @@
-"""The command line application and its commands."""
+"""The parser of command lines: it prints the help, and says what is wrong with a command line.
+
+It takes longer to load than most runs take, so `kvsync.cli.plain` handles command lines that need neither.
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from dataclasses import is_dataclass
+from typing import Annotated, Any, get_type_hints
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
-from kvsync.cli.accept import accept
-from kvsync.cli.commit import commit
-from kvsync.cli.compact import compact
-from kvsync.cli.demo import demo
-from kvsync.cli.doctor import doctor
-from kvsync.cli.forget import forget
-from kvsync.cli.log import log
-from kvsync.cli.lost import lost
-from kvsync.cli.peers import peers
-from kvsync.cli.plan import plan
-from kvsync.cli.restore import restore
-from kvsync.cli.status import status
-from kvsync.cli.storages import storages
-from kvsync.cli.sync import sync
-from kvsync.cli.unlock import unlock
-from kvsync.cli.verify import verify
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from kvsync.cli.options import Option
+from kvsync.cli.verbs import VERBS, function_of, version_text
 
 __all__ = ["app"]
-
-
-def _version() -> str:
-    try:
-        return f"kvsync {version('kvsync')}"
-    except PackageNotFoundError:
-        return "kvsync (not installed, running from a source tree)"
-
 
 app = App(
     name="kvsync",
@@ -44,18 +22,37 @@ app = App(
     "(absolute). `kvsync storages` lists all kinds.",
     help_epilogue="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 conflicts left, 4 locked, 5 stopped by --max-delete.",
     help_format="plaintext",
-    version=_version,
+    version=version_text,
     suppress_keyboard_interrupt=False,
 )
-_COMMANDS: tuple[Callable[..., int], ...] = (
-    *(sync, plan, verify, status, doctor, log, lost, restore),
-    *(peers, forget, accept),
-    *(commit, compact, unlock, storages, demo),
-)
-_ARGUMENTS = {log: "STORAGE [KEY]", lost: "STORAGE [KEY]", verify: "SOURCE [TARGET]", accept: "STORAGE [KEY...]"}
-"""The arguments of commands with some that may be left out, which the help would call `[ARGS]`."""
 
-for _position, _command in enumerate(_COMMANDS):
-    _name = _command.__name__
-    _usage = f"Usage: kvsync {_name} [OPTIONS] {_ARGUMENTS[_command]}" if _command in _ARGUMENTS else None
-    app.command(_command, sort_key=_position, usage=_usage)
+
+def _annotate(owner: Any) -> None:
+    """Say what each `Option` in the annotations of a function or class says in the parser's words, too."""
+    hints = get_type_hints(owner, include_extras=True)
+    owner.__annotations__ = {name: _annotation(hint) for name, hint in hints.items()}
+
+
+def _annotation(hint: Any) -> Any:
+    if is_dataclass(hint):
+        _annotate(hint)
+        return Annotated[hint, Parameter(name="*")]
+    options = [each for each in getattr(hint, "__metadata__", ()) if isinstance(each, Option)]
+    return Annotated[hint, _parameter(options[0])] if options else hint
+
+
+def _parameter(option: Option) -> Parameter:
+    return Parameter(
+        name=option.name,
+        help=option.help,
+        negative=option.negative,
+        show_default=None if option.show_default else False,
+        allow_leading_hyphen=option.leading_hyphen,
+    )
+
+
+for _position, (_verb, _arguments) in enumerate(VERBS.items()):
+    _function = function_of(_verb)
+    _annotate(_function)
+    _usage = f"Usage: kvsync {_verb} [OPTIONS] {_arguments}" if _arguments else None
+    app.command(_function, sort_key=_position, usage=_usage)

@@ -8,7 +8,6 @@ import io
 import json
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from kvsync.errors import UsageError
@@ -57,7 +56,7 @@ def _opened(path: str, name: str) -> Iterator[BinaryIO]:
         if path == "-":
             yield _standard_input()
             return
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:
             yield file
     except OSError as error:
         _refuse(f"cannot read the changes in {name}: {error.strerror or error}")

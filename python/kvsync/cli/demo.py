@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
-from cyclopts import Parameter
-
 from kvsync import api
 from kvsync.cli.demo_data import copy_tree, standard_library
 from kvsync.cli.demo_edits import CREATED, DELETED, EDITED, change_files, change_rows, digest, files_in, rows_in
 from kvsync.cli.exitcodes import DONE, FAILED
-from kvsync.cli.options import flag
+from kvsync.cli.options import Option, flag
 from kvsync.cli.output import Output, counted
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.sync import PLAIN
@@ -32,11 +30,9 @@ CONFLICTING_VALUES = (b"changed in the folder\n", b"changed in SQLite\n")
 
 def demo(
     *,
-    folder: Annotated[
-        str | None, Parameter(help="Folder to copy and sync. Default: Python's standard library.")
-    ] = None,
+    folder: Annotated[str | None, Option(help="Folder to copy and sync. Default: Python's standard library.")] = None,
     sqlite: Annotated[
-        str | None, Parameter(help="New database file, which is kept. Default: one in the temporary folder.")
+        str | None, Option(help="New database file, which is kept. Default: one in the temporary folder.")
     ] = None,
     keep: Annotated[bool, flag(help="Keep the temporary folder.")] = False,
     output: Output = PLAIN,

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator
 
-from kvsync import api
+from kvsync import checks
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.options import Location
 from kvsync.cli.output import Output, first_of
 from kvsync.cli.sync import GUARANTEES, PLAIN
 from kvsync.cli.targets import opened
-from kvsync.doctor import Diagnosis
+from kvsync.diagnosis import Diagnosis
 from kvsync.errors import StorageError
 from kvsync.opening import unmade
 from kvsync.storages import redact
@@ -26,7 +26,7 @@ def doctor(storage: Location, /, *, output: Output = PLAIN) -> int:
     """
     with opened(storage, new=True) as one:
         _check_path(one)
-        found = api.doctor(one)
+        found = checks.doctor(one)
     output.result(_fields(found))
     output.say_all(_lines(found))
     output.alarm_all(_problems(found), title=redact(found.storage))

@@ -17,6 +17,7 @@ from kvsync.cli.json_fields import conflict_fields, time_text
 from kvsync.cli.output import printable, write_line
 from kvsync.cli.secrets import without_secrets
 from kvsync.cli.signals import EndedError
+from kvsync.cli.verbs import VERBS
 from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
@@ -57,9 +58,8 @@ def report(error: BaseException, tokens: Sequence[str]) -> int:
 def _is_usage(error: BaseException) -> bool:
     if isinstance(error, errors.UsageError):
         return True
-    from cyclopts import CycloptsError  # noqa: PLC0415 - already loaded if it is the cause
-
-    return isinstance(error, CycloptsError)
+    parser = sys.modules.get("cyclopts")
+    return parser is not None and isinstance(error, parser.CycloptsError)
 
 
 def _fields(error: BaseException, *, usage: bool) -> dict[str, object]:
@@ -136,13 +136,7 @@ def _unexpected(error: BaseException) -> str:
 def _usage_message(error: BaseException) -> str:
     from kvsync.cli.usage import usage_text  # noqa: PLC0415 - it loads the parser, which is loaded by now
 
-    return usage_text(error, _commands())  # type: ignore[arg-type]
-
-
-def _commands() -> list[str]:
-    from kvsync.cli.app import app  # noqa: PLC0415 - a circle otherwise; it is loaded by now
-
-    return [name for name in app if not name.startswith("-")]
+    return usage_text(error, list(VERBS))  # type: ignore[arg-type]
 
 
 def _lines(error: BaseException, safe: dict[str, object], tokens: Sequence[str], *, usage: bool) -> list[str]:
@@ -159,8 +153,8 @@ def _lines(error: BaseException, safe: dict[str, object], tokens: Sequence[str],
 
 def _next(error: BaseException, safe: dict[str, object], tokens: Sequence[str], *, usage: bool) -> str | None:
     if isinstance(error, errors.KvsyncError) or _signal(error) is not None:
-        return advice(error, tokens, str(safe["storage"] or ""), _commands())
-    return f"see `{command_of(tokens, _commands())} --help`" if usage else f"set {DEBUG}=1 to see where it happened"
+        return advice(error, tokens, str(safe["storage"] or ""), VERBS)
+    return f"see `{command_of(tokens, VERBS)} --help`" if usage else f"set {DEBUG}=1 to see where it happened"
 
 
 def _oneline(text: str) -> str:

@@ -2,11 +2,9 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from kvsync import absence
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.options import Location, WaitSeconds
+from kvsync.cli.options import Location, Option, WaitSeconds
 from kvsync.cli.output import Output
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
@@ -17,7 +15,7 @@ __all__ = ["forget"]
 
 def forget(
     storage: Location,
-    peer: Annotated[str, Parameter(help="Its id, as `kvsync peers` shows it, the beginning of it, or its name.")],
+    peer: Annotated[str, Option(help="Its id, as `kvsync peers` shows it, the beginning of it, or its name.")],
     /,
     *,
     wait_seconds: WaitSeconds = 10.0,

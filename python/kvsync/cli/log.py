@@ -2,12 +2,10 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from kvsync import api
+from kvsync import checks
 from kvsync.cli.exitcodes import DONE
 from kvsync.cli.json_fields import change_fields, expiry_text, id_text, stamp_time
-from kvsync.cli.options import Location
+from kvsync.cli.options import Location, Option
 from kvsync.cli.output import Output
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
@@ -22,7 +20,7 @@ UNKNOWN_TIME = f"{'time unknown':24}"
 
 def log(
     storage: Location,
-    key: Annotated[str | None, Parameter(help="Show only this key.", show_default=False)] = None,
+    key: Annotated[str | None, Option(help="Show only this key.", show_default=False)] = None,
     /,
     *,
     output: Output = PLAIN,
@@ -33,7 +31,7 @@ def log(
     operation with the size of the value, and the key.
     """
     with opened(storage) as one:
-        found = api.log(one, key)
+        found = checks.log(one, key)
         name = redact(one.name)
     output.result({"storage": name, "changes": [change_fields(c) for c in found]} if output.json else {})
     output.say_all(_line(change) for change in found)

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from kvsync import losers
 from kvsync.cli.confirm import confirmed
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.json_fields import lost_fields, stamp_time
 from kvsync.cli.log import UNKNOWN_TIME
-from kvsync.cli.options import FromId, Location, flag
+from kvsync.cli.options import FromId, Location, Option, flag
 from kvsync.cli.output import Output, counted, first_of, write_bytes
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
@@ -30,11 +28,11 @@ OUTPUT = "Write one value, byte by byte, to this file; - is standard output."
 
 def lost(
     storage: Location,
-    key: Annotated[str | None, Parameter(help="Only values of this key.", show_default=False)] = None,
+    key: Annotated[str | None, Option(help="Only values of this key.", show_default=False)] = None,
     /,
     *,
     from_: FromId = None,
-    file: Annotated[str | None, Parameter(name="--output", help=OUTPUT, allow_leading_hyphen=True)] = None,
+    file: Annotated[str | None, Option(name="--output", help=OUTPUT, leading_hyphen=True)] = None,
     discard: Annotated[bool, flag(help="Remove the values for good: those of KEY, or with --all of all keys.")] = False,
     all_: Annotated[bool, flag(name="--all", help="With --discard: the values of all keys.")] = False,
     yes: Annotated[bool, flag(help="Do not ask for confirmation.")] = False,

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Literal, TypeAlias
-
-from cyclopts import Parameter
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 __all__ = [
     "ChangeOptions",
     "FromId",
     "LeaseOptions",
     "Location",
+    "Option",
     "RunOptions",
     "Source",
     "Target",
@@ -19,23 +18,42 @@ __all__ = [
     "flag",
 ]
 
-flag = partial(Parameter, negative="", show_default=False)
-"""An option without a value, and without a `--no-` form."""
 
-Source: TypeAlias = Annotated[str, Parameter(help="One storage: a folder or a URL.")]
-Target: TypeAlias = Annotated[str, Parameter(help="The other storage.")]
-Location: TypeAlias = Annotated[str, Parameter(help="A folder or a URL.")]
+class Option(NamedTuple):
+    """What is to be known of an argument or option beside its name and its type.
+
+    Attributes:
+        help: what it is for.
+        name: how it is written, if not as the parameter is called.
+        negative: how a flag is written to turn it off.
+        show_default: whether the help shows the default.
+        leading_hyphen: whether its value may begin with a hyphen.
+    """
+
+    help: str
+    name: str | None = None
+    negative: str = ""
+    show_default: bool = True
+    leading_hyphen: bool = False
+
+
+flag = partial(Option, show_default=False)
+"""An option without a value."""
+
+Source: TypeAlias = Annotated[str, Option(help="One storage: a folder or a URL.")]
+Target: TypeAlias = Annotated[str, Option(help="The other storage.")]
+Location: TypeAlias = Annotated[str, Option(help="A folder or a URL.")]
 
 FromId: TypeAlias = Annotated[
     str | None,
-    Parameter(
+    Option(
         name="--from",
         help="Id of the value, as `kvsync lost` lists it; its beginning is enough. Default: the newest of the key.",
         show_default=False,
     ),
 ]
-TombstoneGrace: TypeAlias = Annotated[str, Parameter(help="How long deletes stay logged that all replicas have.")]
-WaitSeconds: TypeAlias = Annotated[float, Parameter(help="How long to wait for a lease that somebody else holds.")]
+TombstoneGrace: TypeAlias = Annotated[str, Option(help="How long deletes stay logged that all replicas have.")]
+WaitSeconds: TypeAlias = Annotated[float, Option(help="How long to wait for a lease that somebody else holds.")]
 
 SCAN = "Find what changed since the last scan. Default unless --changes is given."
 CHANGES = "File of changes to make in the (source) storage, as JSON lines; - is standard input."
@@ -44,7 +62,6 @@ CONFLICT = "Which value wins if both sides changed a key."
 GUARD = "Without a scan: compare values before overwriting them (check), or trust that nobody else wrote (none)."
 
 
-@Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class ChangeOptions:
     """Where changes come from.
@@ -55,9 +72,9 @@ class ChangeOptions:
         max_delete: how many keys a scan may find deleted or overwritten.
     """
 
-    scan: Annotated[bool | None, Parameter(help=SCAN, negative="--no-scan")] = None
-    changes: Annotated[str | None, Parameter(help=CHANGES, allow_leading_hyphen=True)] = None
-    max_delete: Annotated[str | None, Parameter(help=MAX_DELETE, allow_leading_hyphen=True)] = None
+    scan: Annotated[bool | None, Option(help=SCAN, negative="--no-scan")] = None
+    changes: Annotated[str | None, Option(help=CHANGES, leading_hyphen=True)] = None
+    max_delete: Annotated[str | None, Option(help=MAX_DELETE, leading_hyphen=True)] = None
 
     @property
     def scans(self) -> bool:
@@ -65,7 +82,6 @@ class ChangeOptions:
         return self.changes is None if self.scan is None else self.scan
 
 
-@Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class RunOptions(ChangeOptions):
     """What decides the outcome of a run over two storages.
@@ -75,11 +91,10 @@ class RunOptions(ChangeOptions):
         guard: whether to compare values before overwriting them.
     """
 
-    conflict: Annotated[Literal["latest", "source", "target", "keep-both", "fail"], Parameter(help=CONFLICT)] = "latest"
-    guard: Annotated[Literal["none", "check"], Parameter(help=GUARD)] = "none"
+    conflict: Annotated[Literal["latest", "source", "target", "keep-both", "fail"], Option(help=CONFLICT)] = "latest"
+    guard: Annotated[Literal["none", "check"], Option(help=GUARD)] = "none"
 
 
-@Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class LeaseOptions:
     """How leases are held and waited for.
@@ -89,5 +104,5 @@ class LeaseOptions:
         wait_seconds: how long to wait for a lease that somebody else holds.
     """
 
-    lease_seconds: Annotated[float, Parameter(help="How long a lease lasts without renewal.")] = 60.0
+    lease_seconds: Annotated[float, Option(help="How long a lease lasts without renewal.")] = 60.0
     wait_seconds: WaitSeconds = 10.0

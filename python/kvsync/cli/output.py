@@ -10,8 +10,6 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, TextIO
 
-from cyclopts import Parameter
-
 from kvsync.cli.options import flag
 from kvsync.errors import UsageError
 from kvsync.storages.url import redact
@@ -40,7 +38,6 @@ class OutputClosedError(Exception):
     """The reader of our output went away."""
 
 
-@Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class Output:
     """How a command prints its result.

@@ -14,7 +14,7 @@ from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN, expiry_line, pl
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
 from kvsync.opening import may_make
-from kvsync.plan import Plan
+from kvsync.planning import Plan
 from kvsync.storages import redact
 from kvsync.types import Change
 

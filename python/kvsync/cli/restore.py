@@ -2,12 +2,10 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from kvsync import losers
 from kvsync.cli.exitcodes import DONE
 from kvsync.cli.json_fields import lost_fields, stamp_time
-from kvsync.cli.options import FromId, Location, WaitSeconds
+from kvsync.cli.options import FromId, Location, Option, WaitSeconds
 from kvsync.cli.output import Output, counted
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
@@ -18,7 +16,7 @@ __all__ = ["restore"]
 
 def restore(
     storage: Location,
-    key: Annotated[str, Parameter(help="Its key.")],
+    key: Annotated[str, Option(help="Its key.")],
     /,
     *,
     from_: FromId = None,

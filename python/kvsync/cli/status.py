@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 
-from kvsync import api, inspection
+from kvsync import checks, inspection
 from kvsync.cli.exitcodes import DONE
 from kvsync.cli.json_fields import id_text, peer_fields, stamp_fields, stamp_time, time_text
 from kvsync.cli.options import Location, TombstoneGrace
@@ -28,7 +28,7 @@ SEEN_AS = {
 def status(storage: Location, /, *, tombstone_grace: TombstoneGrace = "30d", output: Output = PLAIN) -> int:
     """Show what kvsync knows about a storage: its log, its peers, who holds its lease."""
     with opened(storage) as one:
-        found = api.status(one, tombstone_grace=tombstone_grace)
+        found = checks.status(one, tombstone_grace=tombstone_grace)
     output.result(_fields(found))
     output.say_all(_lines(found))
     return DONE

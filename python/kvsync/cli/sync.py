@@ -5,14 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 from warnings import catch_warnings, simplefilter
 
-from cyclopts import Parameter
-
 from kvsync import api
 from kvsync.cli.changes import read_changes
 from kvsync.cli.conflicts import conflict_lines, restore_commands
 from kvsync.cli.json_fields import conflict_fields, key_fields
 from kvsync.cli.left_behind import left_behind, left_lines
-from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target, TombstoneGrace, flag
+from kvsync.cli.options import LeaseOptions, Option, RunOptions, Source, Target, TombstoneGrace, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
@@ -43,7 +41,7 @@ def sync(
     run: RunOptions = NO_RUN,
     dry_run: Annotated[bool, flag(help="Count what would be done, and write nothing.")] = False,
     lease: LeaseOptions = NO_LEASE,
-    max_drift_seconds: Annotated[float, Parameter(help="How far in the future times in an index may lie.")] = 86_400.0,
+    max_drift_seconds: Annotated[float, Option(help="How far in the future times in an index may lie.")] = 86_400.0,
     tombstone_grace: TombstoneGrace = "30d",
     output: Output = PLAIN,
 ) -> int:

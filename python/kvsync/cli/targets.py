@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kvsync import opening
@@ -31,7 +30,7 @@ def opened(target: str, *, new: bool = False) -> Iterator[Storage]:
     if not target:
         message = "the name of a storage is empty: name a folder or a URL"
         raise UsageError(message)
-    if scheme_of(target) is None and Path(target).is_file():
+    if scheme_of(target) is None and os.path.isfile(target):
         message = f"this is a file, not a folder; if it is a SQLite database, write sqlite:///{target}"
         raise UsageError(message, storage=target)
     with opening.opened(target, new=new) as storage:

@@ -6,16 +6,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from kvsync import api
+from kvsync import checks
 from kvsync.audit.findings import Finding
 from kvsync.audit.values import Verification
 from kvsync.cli.confirm import confirmed
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.json_fields import key_fields
 from kvsync.cli.left_behind import left_lines
-from kvsync.cli.options import Source, WaitSeconds, flag
+from kvsync.cli.options import Option, Source, WaitSeconds, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened, opened_pair
@@ -32,12 +30,12 @@ MAX_DELETE = "Stop if --refill would overwrite more than N values, or P%. Defaul
 
 def verify(
     source: Source,
-    target: Annotated[str | None, Parameter(help="Another storage to compare it with.", show_default=False)] = None,
+    target: Annotated[str | None, Option(help="Another storage to compare it with.", show_default=False)] = None,
     /,
     *,
     repair: Annotated[bool, flag(help="Mend each index; shows first what that means, and asks.")] = False,
     refill: Annotated[bool, flag(help=REFILL)] = False,
-    max_delete: Annotated[str | None, Parameter(help=MAX_DELETE, allow_leading_hyphen=True)] = None,
+    max_delete: Annotated[str | None, Option(help=MAX_DELETE, leading_hyphen=True)] = None,
     yes: Annotated[bool, flag(help="Do not ask for confirmation.")] = False,
     wait_seconds: WaitSeconds = 10.0,
     output: Output = PLAIN,
@@ -51,14 +49,16 @@ def verify(
         message = "--refill needs a TARGET to bring values back from"
         raise UsageError(message)
     with _opened(source, target) as (one, other):
-        found = api.verify(one, other)
+        found = checks.verify(one, other)
         names = redact(one.name), None if other is None else redact(other.name)
         planned = _planned(found, one.name, refill=refill) if repair or refill else []
         if planned and not yes and not _is_meant(names[0], planned):
             output.warn(f"{names[0]}: nothing was repaired")
             return FAILED
         if planned:
-            found = api.verify(one, other, repair=True, refill=refill, max_delete=max_delete, wait_seconds=wait_seconds)
+            found = checks.verify(
+                one, other, repair=True, refill=refill, max_delete=max_delete, wait_seconds=wait_seconds
+            )
         if refill and not planned and not found.equal:
             output.warn(_nothing_lost(found, one.name, *names))
     output.result(_fields(found, *names))

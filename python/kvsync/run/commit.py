@@ -6,7 +6,6 @@ An intent first, then the values, then the log. A crash leaves an unlogged value
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.scan import scan, stamped
 from kvsync.storages.contract import has_expiry, has_transaction
+from kvsync.threads import thread_pool
 from kvsync.types import Change, Delete, Put
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ def _write_given(
     if len(taken.given) <= BATCH_COUNT:
         return None, *_write_values(side, taken.given, environment)
     # Nobody sees the values before they are logged, so their digests can be taken meanwhile.
-    with ThreadPoolExecutor(1, thread_name_prefix="kvsync-digest") as digesting:
+    with thread_pool(1, "kvsync-digest") as digesting:
         digesting.submit(lambda: side.log.prepare(taken.segment))
         return None, *_write_values(side, taken.given, environment)
 

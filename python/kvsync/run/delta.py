@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.expiry import unexpiring
 from kvsync.native import Cover, Segment, delta
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Exchange", "Inbound", "exchange_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(NamedTuple):
     """What one side gets in a run.
 
     Attributes:
@@ -57,8 +55,7 @@ class Inbound:
     unexpiring: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """What a run is about to do, once all conflicts are decided.
 
     Attributes:

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
 from kvsync.native import digest_values
@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Basis", "Preview", "commit", "commit_and_look", "compact", "preview", "sync"]
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
+class Basis(NamedTuple):
     """What a plan was made from: the manifests' nonces and replica ids, and what the scans found."""
 
     nonces: tuple[bytes, ...]
@@ -50,8 +49,7 @@ class Basis:
     scans: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(NamedTuple):
     """What a run would do, and what that was calculated from.
 
     `to_source` and `to_target` are the changes that the sides would get, but for deletes of what is not there.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.digesting import BATCH_BYTES, BATCH_COUNT
 from kvsync.expiry import may_be_gone, write_until
 from kvsync.native import Hasher
 from kvsync.storages.contract import LARGE_BYTES, TornRead, has_copy, has_expiry, has_streaming
+from kvsync.threads import thread_pool
 from kvsync.types import Change, Unreadable, Written
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ class Outcome:
             self.tokens |= again.tokens or {}
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Some changes and the values of their puts.
 
     Attributes:
@@ -76,8 +75,7 @@ def _unknown(_change: Change) -> bytes:
     return b""
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(NamedTuple):
     """Takes values from a storage, or from what the caller gave in this run.
 
     Attributes:
@@ -141,7 +139,7 @@ def transfer(
     """
     outcome = Outcome(tokens={} if record_tokens else None)
     if has_streaming(giver.storage) and has_streaming(taker) and not (changes.expiring and has_expiry(taker)):
-        giver = replace(giver, in_parts=True)
+        giver = giver._replace(in_parts=True)
     expired = _expired(giver.storage, changes, now_ms())
     live = changes.without(expired) if expired else changes
     for batch in _read(giver, live, ahead=_pays_to_read_ahead(giver, taker, live)):
@@ -192,7 +190,7 @@ def _read(giver: Reader, changes: Segment, *, ahead: bool) -> Iterator[Batch]:
     if not ahead or len(spans) <= 1:
         yield from map(read, spans)
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="kvsync-read") as reader:
+    with thread_pool(1, "kvsync-read") as reader:
         waiting, pending = deque(spans), deque([reader.submit(read, spans[0])])
         waiting.popleft()
         while pending:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 __all__ = ["absolute", "is_full", "is_within"]
 
@@ -24,9 +23,10 @@ def absolute(path: str) -> str:
 def is_full(path: str) -> bool:
     """Return whether the disk of a file or directory has hardly any space left; not, if that cannot be told."""
     try:
-        return shutil.disk_usage(path if os.path.exists(path) else os.path.dirname(path)).free < FREE_BYTES_MIN
+        found = os.statvfs(path if os.path.exists(path) else os.path.dirname(path))
     except OSError:
         return False
+    return found.f_bavail * found.f_frsize < FREE_BYTES_MIN
 
 
 def is_within(path: str, folder: str) -> bool:

@@ -7,17 +7,16 @@ An adapter is one module or folder, one line in `ADAPTERS` below, and one subcla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from kvsync.errors import UsageError
 from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.metadata import EntryPoints
 
     from kvsync.storages.contract import Storage
 
@@ -29,8 +28,7 @@ Factory: TypeAlias = "Callable[[str], Storage]"
 ENTRY_POINTS = "kvsync.storages"
 
 
-@dataclass(frozen=True, slots=True)
-class Adapter:
+class Adapter(NamedTuple):
     """A scheme that can be opened.
 
     Attributes:
@@ -73,8 +71,15 @@ ADAPTERS = {
 
 def adapters() -> dict[str, Adapter]:
     """Return every scheme that can be opened with its adapter, ascending."""
-    others = {point.name: Adapter(f"{point.name}://", point.value) for point in entry_points(group=ENTRY_POINTS)}
+    others = {point.name: Adapter(f"{point.name}://", point.value) for point in _others()}
     return dict(sorted({**others, **ADAPTERS}.items()))
+
+
+def _others() -> EntryPoints:
+    """Return the storages of other packages; to look through all packages takes long, and loads much."""
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    return entry_points(group=ENTRY_POINTS)
 
 
 def schemes() -> list[str]:
@@ -91,7 +96,8 @@ def factory(scheme: str, text: str) -> Factory:
     if scheme in ADAPTERS:
         module, _, name = ADAPTERS[scheme].factory.partition(":")
         return cast("Factory", getattr(import_module(module), name))
-    for point in entry_points(group=ENTRY_POINTS, name=scheme):
-        return cast("Factory", point.load())
+    for point in _others():
+        if point.name == scheme:
+            return cast("Factory", point.load())
     message = f"unknown scheme {scheme!r} in {redact(text)!r}; known are {', '.join(schemes())}"
     raise UsageError(message)

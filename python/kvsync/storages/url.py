@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
 from kvsync.errors import UsageError
 
@@ -95,7 +94,7 @@ class Endpoint:
     def scrub(self, text: str) -> str:
         """Remove the password, and secrets in URLs, from a text such as a client library's message."""
         if self.password:
-            for form in (self.password, quote(self.password, safe=""), repr(self.password)[1:-1]):
+            for form in (self.password, _quoted(self.password, safe=""), repr(self.password)[1:-1]):
                 text = text.replace(form, _HIDDEN)
         return redact(text)
 
@@ -140,13 +139,13 @@ class Url:
         if found is None:
             raise _unreadable(self.scheme, "the host is not valid")
         host = found["host"].strip("[]")
-        host = unquote(host) if "%" in host else host.lower()
+        host = _unquoted(host) if "%" in host else host.lower()
         user, colon, password = userinfo.partition(":")
         return Endpoint(
             host,
             int(found["port"]) if found["port"] else None,
-            unquote(user) or None if at else None,
-            unquote(password) if colon else None,
+            _unquoted(user) or None if at else None,
+            _unquoted(password) if colon else None,
         )
 
     def options(self, *allowed: str) -> dict[str, str]:
@@ -192,12 +191,12 @@ def parse_url(text: str) -> Url:
     # An adapter whose URLs hold no login says itself what is wrong, and where a login belongs.
     if problem is not None and scheme not in _PATHS:
         raise _unreadable(scheme, problem)
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    pairs = _parameters(parts.query)
     query = dict(pairs)
     if len(query) < len(pairs):
         message = "a parameter is in the URL twice"
         raise UsageError(message, storage=redact_url(text))
-    return Url(scheme, text, unquote(parts.authority), unquote(parts.path), query)
+    return Url(scheme, text, _unquoted(parts.authority), _unquoted(parts.path), query)
 
 
 def redact(text: str) -> str:
@@ -317,7 +316,7 @@ def _redact_query(parts: _Parts) -> str:
     after_secret = False
     for part in parts.query.split("&"):
         name, equals, value = part.partition("=")
-        plain = unquote_plus(name)
+        plain = _unquoted(name.replace("+", " "))
         if plain in shown:
             result.append(f"{name}{equals}{_redact_address(value)}")
         elif not equals or not _NAME.match(plain) or (after_secret and plain not in _SECRETS):
@@ -331,5 +330,30 @@ def _redact_query(parts: _Parts) -> str:
 
 def _redact_address(value: str) -> str:
     """Return the value of a parameter; the address of a server may contain a login of its own."""
-    address = unquote_plus(value)
-    return quote(redact_url(address), safe=":/*") if "://" in address else value
+    address = _unquoted(value.replace("+", " "))
+    return _quoted(redact_url(address), safe=":/*") if "://" in address else value
+
+
+# Most URLs need none of these, and `urllib` takes long to load
+
+
+def _unquoted(text: str) -> str:
+    if "%" not in text:
+        return text
+    from urllib.parse import unquote  # noqa: PLC0415
+
+    return unquote(text)
+
+
+def _quoted(text: str, *, safe: str) -> str:
+    from urllib.parse import quote  # noqa: PLC0415
+
+    return quote(text, safe=safe)
+
+
+def _parameters(query: str) -> list[tuple[str, str]]:
+    if not query:
+        return []
+    from urllib.parse import parse_qsl  # noqa: PLC0415
+
+    return parse_qsl(query, keep_blank_values=True)

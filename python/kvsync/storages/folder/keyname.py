@@ -22,8 +22,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.storages.contract import RESERVED
 
@@ -142,8 +141,7 @@ def _unquote(path: str) -> str | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
+class Naming(NamedTuple):
     """The naming rules of one file system.
 
     Attributes:

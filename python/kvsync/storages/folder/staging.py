@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 import unicodedata
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from kvsync.storages.contract import RESERVED
+from kvsync.threads import thread_pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -65,7 +64,7 @@ class Staging:
     def __init__(self, tree: SafeTree) -> None:
         self._tree = tree
         self._making: tuple[str, int] | None = None
-        self._outgoing = f"{OUTGOING}{secrets.token_hex(8)}-"
+        self._outgoing = f"{OUTGOING}{os.urandom(8).hex()}-"
         self.directory = self._locked()
         for _attempt in range(ATTEMPTS):
             if os.fstat(self.directory).st_nlink:
@@ -120,7 +119,7 @@ class Staging:
     def announce(self, path: str) -> None:
         """Note, durably, a directory that is about to be made for a file: it is no value while it is empty."""
         if self._making is None:
-            name = f"{MAKING}{secrets.token_hex(8)}"
+            name = f"{MAKING}{os.urandom(8).hex()}"
             self._making = name, os.open(name, _CREATE, 0o666, dir_fd=self.directory)
         _, file = self._making
         write_all(file, os.fsencode(path) + b"\0")
@@ -220,7 +219,7 @@ def stage_all(
     if len(values) == 1:
         yield from _discarding(staging, [stage(values[0], *(column[0] for column in beside))])
         return
-    with ThreadPoolExecutor(WRITERS, thread_name_prefix="kvsync-write") as pool:
+    with thread_pool(WRITERS, "kvsync-write") as pool:
         for start, stop in _groups(values):
             group = list(pool.map(stage, *(column[start:stop] for column in (values, *beside))))
             yield from _discarding(staging, group)
