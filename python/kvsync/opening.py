@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from kvsync.errors import StorageError, UsageError
+from kvsync.errors import KvsyncError, StorageError, UsageError
 from kvsync.index.objects import LEASE, MANIFEST
 from kvsync.storages import open_storage
 from kvsync.storages.contract import has_dry_probe
@@ -22,17 +22,30 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Delete, Put
 
-__all__ = ["Create", "Opened", "check_create", "check_slip", "may_make", "opened", "opened_pair", "slip_of", "unmade"]
+__all__ = [
+    "Create",
+    "Opened",
+    "check_create",
+    "check_slip",
+    "may_make",
+    "opened",
+    "opened_both",
+    "opened_pair",
+    "slip_of",
+    "unmade",
+]
 
 Create: TypeAlias = Literal["auto", "target", "both", "none"]
 """Which storage of a run may be new: "auto" means the target, and the source if changes are given, with values."""
 
 
+PATIENCE_SECONDS = 1.0
+"""How long to wait for what the other storage says, where one cannot be opened."""
+
 BOTH = ' (in Python also create="both")'
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """The two storages of a run, open.
 
     Attributes:
@@ -86,7 +99,12 @@ def opened(target: Target, *, new: bool = False) -> Iterator[Storage]:
     """
     ours: list[Storage] = []
     try:
-        yield _open_new(target, ours) if new else _open(target, ours, new=False)[0]
+        if new:
+            yield _open_new(target, ours)
+        else:
+            storage = _open(target, ours, new=False)
+            _check_unmade(target, storage, unmade(storage), new=False)
+            yield storage
     finally:
         _close(ours)
 
@@ -107,38 +125,56 @@ def opened_pair(source: Target, target: Target, create: Create, *, given: bool) 
         StorageError: one does not exist and may not be new.
     """
     check_create(create)
+    new_source = create == "both" or (create == "auto" and given)
+    with opened_both(source, target, new_source=new_source, new_target=create != "none", way_out=BOTH) as pair:
+        yield Opened(*separated(pair.source, pair.target), pair.unmade)
+
+
+@contextmanager
+def opened_both(
+    source: Target, target: Target, *, new_source: bool, new_target: bool, way_out: str = ""
+) -> Iterator[Opened]:
+    """Open two storages, two servers at the same time; close them at the end if they were opened here.
+
+    Raises:
+        UsageError: one is named wrongly.
+        StorageError: one does not exist and may not be new, whose message ends with the `way_out`.
+    """
     ours: list[Storage] = []
     try:
-        first, no_source = _open(source, ours, new=create == "both" or (create == "auto" and given), way_out=BOTH)
-        second, no_target = _open(target, ours, new=create != "none", way_out=BOTH)
-        one, other = separated(first, second)
-        absent = {"source": no_source, "target": no_target} if no_source or no_target else {}
+        one = _open(source, ours, new=new_source)
+        other = _open(target, ours, new=new_target)
+        no_source, no_target = _both_unmade(one, other)
+        _check_unmade(source, one, no_source, new=new_source, way_out=way_out)
+        _check_unmade(target, other, no_target, new=new_target, way_out=way_out)
+        absent = {"source": no_source, "target": no_target}
         yield Opened(one, other, {side: what for side, what in absent.items() if what})
     finally:
         _close(ours)
 
 
-def _open(target: Target, ours: list[Storage], *, new: bool, way_out: str = "") -> tuple[Storage, str]:
-    """Open a storage; return it, and what of it does not exist. Add it to `ours` if it is to be closed."""
+def _open(target: Target, ours: list[Storage], *, new: bool) -> Storage:
+    """Open a storage, and add it to `ours` if it is to be closed."""
     storage, owned = open_storage(target, create=new)
     if owned:
         ours.append(storage)
-    what = unmade(storage)
+    return storage
+
+
+def _check_unmade(target: Target, storage: Storage, what: str, *, new: bool, way_out: str = "") -> None:
+    """Refuse a storage of which something does not exist, if it may not be new or its name is a slip."""
     if not what:
-        return storage, ""
+        return
     check_slip(target)
     if not new:
         message = f"{what} does not exist: check the spelling, or create or mount it{way_out}"
         raise StorageError(message, storage=storage.name)
-    return storage, what
 
 
 def _open_new(target: Target, ours: list[Storage]) -> Storage:
     """Open a storage that need not exist; a server that cannot be reached is told by whoever uses it."""
     check_slip(target)
-    storage, owned = open_storage(target)
-    if owned:
-        ours.append(storage)
+    storage = _open(target, ours, new=True)
     with suppress(StorageError):
         unmade(storage)  # finds a table that is named in other letters
     return storage
@@ -158,6 +194,50 @@ def unmade(storage: Storage) -> str:
     what = storage.unmade() if has_dry_probe(storage) else ""
     # Where no value was ever written, there may be an index without a table of values.
     return what if what and not _has_index(storage) else ""
+
+
+class _Question(threading.Thread):
+    """Asks a storage what of it does not exist, in a thread of its own that nobody has to wait for."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(name="kvsync-open", daemon=True)
+        self._storage = storage
+        self._what = ""
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Ask."""
+        try:
+            self._what = unmade(self._storage)
+        except BaseException as error:  # noqa: BLE001 - the other thread raises it
+            self.error = error
+
+    def answer(self) -> str:
+        """Return the answer, when it is there."""
+        self.join()
+        if self.error is not None:
+            raise self.error
+        return self._what
+
+
+def _both_unmade(one: Storage, other: Storage) -> tuple[str, str]:
+    """Return what does not exist of either storage; connect to two servers at the same time.
+
+    Raises:
+        KvsyncError: one of them cannot be reached; if neither can, the message says so of both.
+    """
+    if {one.capabilities.distance, other.capabilities.distance} != {"network"}:
+        return unmade(one), unmade(other)
+    question = _Question(other)
+    question.start()
+    try:
+        what = unmade(one)
+    except KvsyncError as error:
+        question.join(PATIENCE_SECONDS)
+        if question.error is not None:
+            error.message += f"; and {question.error}"
+        raise
+    return what, question.answer()
 
 
 def _has_index(storage: Storage) -> bool:

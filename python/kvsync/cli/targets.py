@@ -27,12 +27,7 @@ def opened(target: str, *, new: bool = False) -> Iterator[Storage]:
         UsageError: the name is wrong.
         StorageError: it does not exist.
     """
-    if not target:
-        message = "the name of a storage is empty: name a folder or a URL"
-        raise UsageError(message)
-    if scheme_of(target) is None and os.path.isfile(target):
-        message = f"this is a file, not a folder; if it is a SQLite database, write sqlite:///{target}"
-        raise UsageError(message, storage=target)
+    _check_name(target)
     with opening.opened(target, new=new) as storage:
         yield storage
 
@@ -49,11 +44,23 @@ def opened_pair(
         UsageError: a name is wrong.
         StorageError: one of them does not exist.
     """
-    with opened(source, new=given) as one:
-        if asks and new and (slip := opening.slip_of(target)) is not None and _is_meant(slip):
-            os.makedirs(target)
-        with opened(target, new=new) as other:
-            yield one, other
+    _check_name(source)
+    _check_name(target)
+    if asks and new and (slip := opening.slip_of(target)) is not None:
+        with opened(source, new=given):  # or else a folder would be made for nothing
+            if _is_meant(slip):
+                os.makedirs(target)
+    with opening.opened_both(source, target, new_source=given, new_target=new) as pair:
+        yield pair.source, pair.target
+
+
+def _check_name(target: str) -> None:
+    if not target:
+        message = "the name of a storage is empty: name a folder or a URL"
+        raise UsageError(message)
+    if scheme_of(target) is None and os.path.isfile(target):
+        message = f"this is a file, not a folder; if it is a SQLite database, write sqlite:///{target}"
+        raise UsageError(message, storage=target)
 
 
 def _is_meant(slip: str) -> bool:
