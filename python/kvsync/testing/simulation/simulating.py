@@ -32,8 +32,8 @@ __all__ = ["Failure", "Report", "SimulationError", "Simulator", "simulate"]
 SEEDS_MAX = 20
 """How many seeds a report names of each kind of failure."""
 
-UNDONE = ("restores", "clones", "damaged", "forgotten")
-"""What may put two histories in doubt."""
+UNDONE = ("restores", "clones", "damaged", "forgotten", "crashes")
+"""What may leave somebody in doubt."""
 DOUBTS = ("told restored", "told forgotten", "told maybe deleted among peers", "false conflicts")
 
 

@@ -82,8 +82,8 @@ class Place:
         self.known = set()
 
     def knows(self, other: Place) -> bool:
-        """Whether each of two places has met the other, or heard of it."""
-        return other.number in self.known and self.number in other.known
+        """Whether two places know each other, and each of them all that the other one knows."""
+        return {self.number, other.number} <= self.known == other.known
 
     def meet(self, other: Place) -> None:
         """Note that two places have met."""
