@@ -376,13 +376,6 @@ class Cover:
         at = bisect_right(self.exceptions, (origin, stamp, U64_MAX)) - 1
         return at >= 0 and self.exceptions[at][0] == origin and stamp <= self.exceptions[at][2]
 
-    def union(self, other: Cover) -> Cover:
-        """Return what either of the two covers."""
-        vector = dict(self.vector)
-        for origin, stamp in other.vector.items():
-            vector[origin] = max(stamp, vector.get(origin, 0))
-        return Cover.of(vector, self.exceptions + other.exceptions)
-
     def uncovered(self, rows: Iterable[Row]) -> Segment:
         """Return the rows that this cover does not cover."""
         level, exceptions = self.vector, self.exceptions

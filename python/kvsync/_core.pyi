@@ -35,7 +35,6 @@ __all__ = [
     "unseal",
 ]
 
-_Dot: TypeAlias = tuple[int, int]  # (origin, stamp)
 _Row: TypeAlias = tuple[str, int, int, int, int, bytes, int]  # (key, origin, stamp, flags, size, digest, expires)
 
 FORMAT_VERSION: Final[int]
@@ -134,15 +133,6 @@ class Cover:
 
     def includes(self, other: Cover) -> bool:
         """Tell whether every change of `other` is held."""
-
-    def union(self, other: Cover) -> Cover:
-        """Return the changes that at least one of the two holds."""
-
-    def with_dots(self, dots: Sequence[_Dot]) -> Cover:
-        """Return this cover with some single changes, (origin, stamp), added."""
-
-    def with_stamp(self, origin: int, stamp: int) -> Cover:
-        """Return this cover with every change of an origin up to a stamp added."""
 
     def __eq__(self, other: object, /) -> bool:
         """Tell whether both hold the same changes in the same form."""

@@ -366,23 +366,15 @@ def test_a_forged_key_never_leaves_an_index() -> None:
 
 @given(st.one_of(some.covers, some.wide_covers))
 def test_a_cover_has_one_form(cover: tuple[some.Vector, list[reference.Span]]) -> None:
-    assert same_cover(native_cover(cover), reference.Cover.of(*cover))
+    found = native_cover(cover)
+    assert same_cover(found, reference.Cover.of(*cover))
+    again = _core.Cover(found.vector, found.exceptions[::-1])
+    assert (again, hash(again)) == (found, hash(found))
 
 
 @given(some.covers, st.integers(1, 4), st.integers(0, 16))
 def test_covers(cover: tuple[some.Vector, list[reference.Span]], origin: int, stamp: int) -> None:
     assert native_cover(cover).covers(origin, stamp) == reference.Cover.of(*cover).covers(origin, stamp)
-
-
-@given(st.one_of(some.covers, some.wide_covers), st.one_of(some.covers, some.wide_covers))
-def test_union(one: tuple[some.Vector, list[reference.Span]], two: tuple[some.Vector, list[reference.Span]]) -> None:
-    expected = reference.Cover.of(*one).union(reference.Cover.of(*two))
-    found = native_cover(one).union(native_cover(two))
-    assert same_cover(found, expected)
-    assert found == native_cover(two).union(native_cover(one))
-    assert hash(found) == hash(native_cover(two).union(native_cover(one)))
-    assert found.includes(native_cover(one))
-    assert found.includes(native_cover(two))
 
 
 @given(some.covers, some.covers)
@@ -394,19 +386,6 @@ def test_includes_compares_vector_with_vector_and_spans_with_either(
     dots = [(origin, stamp) for origin, first, last in others.exceptions for stamp in range(first, last + 1)]
     expected = level and all(mine.covers(*dot) for dot in dots)
     assert native_cover(one).includes(native_cover(two)) == expected
-
-
-@given(some.covers, st.lists(st.tuples(some.small_origins, some.small_stamps), max_size=5))
-def test_with_dots(cover: tuple[some.Vector, list[reference.Span]], dots: list[tuple[int, int]]) -> None:
-    vector, spans = cover
-    expected = reference.Cover.of(vector, [*spans, *((origin, stamp, stamp) for origin, stamp in dots)])
-    assert same_cover(native_cover(cover).with_dots(dots), expected)
-
-
-@given(some.covers, some.small_origins, some.small_stamps)
-def test_with_stamp(cover: tuple[some.Vector, list[reference.Span]], origin: int, stamp: int) -> None:
-    expected = reference.Cover.of(*cover).union(reference.Cover({origin: stamp}))
-    assert same_cover(native_cover(cover).with_stamp(origin, stamp), expected)
 
 
 # ---------------------------------------------------------------------------------------------- inventory

@@ -9,13 +9,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure is to stop the storm")]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{env, fs};
 
 use kvsync_core::envelope::{self, HEADER_BYTES};
 use kvsync_core::{
-    Builder, Cover, Error, Inventory, KeyList, Kind, NO_DIGEST, Row, Scanned, Segment, Side, Sides, View, Workers,
-    decode_all, delta,
+    Builder, Cover, Error, Inventory, KeyList, Kind, NO_DIGEST, Row, Scanned, Segment, Side, Sides, Span, View,
+    Workers, decode_all, delta,
 };
 
 const NAME: &str = "segment/0000000000000001-0";
@@ -180,7 +181,12 @@ fn segment(parsed: &Segment<&[u8]>) -> Vec<u8> {
     let keys: Vec<&str> = rows.iter().map(|row| str::from_utf8(row.key).unwrap()).collect();
     let found = built.view().find(&keys);
     assert!(rows.iter().zip(found).all(|(row, found)| found == Some(*row)));
-    let half = Cover::default().with_dots(rows.iter().step_by(2).map(|row| (row.origin, row.stamp)));
+    let single = |row: &Row<'_>| Span {
+        origin: row.origin,
+        first: row.stamp,
+        last: row.stamp,
+    };
+    let half = Cover::new(BTreeMap::new(), rows.iter().step_by(2).map(single).collect()).unwrap();
     let (none, same) = (Cover::default(), built.view());
     let sides = Sides {
         a: Side {

@@ -31,11 +31,13 @@ impl Span {
 /// vector stays a span, because only the replica may decide to raise its vector.
 ///
 /// ```
-/// use kvsync_core::Cover;
+/// use kvsync_core::{Cover, Span};
 ///
-/// let cover = Cover::default().with_stamp(7, 10).with_dots([(7, 12), (7, 13)]);
+/// let span = |first, last| Span { origin: 7, first, last };
+/// let cover = Cover::new([(7, 10)].into(), vec![span(12, 12), span(13, 13)])?;
 /// assert!(cover.covers(7, 9) && !cover.covers(7, 11) && cover.covers(7, 13));
 /// assert_eq!((cover.vector()[&7], cover.exceptions().len()), (10, 1));
+/// # Ok::<(), kvsync_core::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Cover {
@@ -116,38 +118,6 @@ impl Cover {
         other.vector.iter().all(held) && other.exceptions.iter().all(within)
     }
 
-    /// The changes that at least one of the two holds.
-    #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        let mut vector = self.vector.clone();
-        for (origin, stamp) in &other.vector {
-            raise(&mut vector, *origin, *stamp);
-        }
-        let exceptions = self.exceptions.iter().chain(&other.exceptions).copied().collect();
-        Self::normal(vector, exceptions)
-    }
-
-    /// This cover with some single changes, each an (origin, stamp) pair, added.
-    #[must_use]
-    pub fn with_dots(&self, dots: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        let single = |(origin, stamp)| Span {
-            origin,
-            first: stamp,
-            last: stamp,
-        };
-        let mut exceptions = self.exceptions.clone();
-        exceptions.extend(dots.into_iter().map(single));
-        Self::normal(self.vector.clone(), exceptions)
-    }
-
-    /// This cover with every change of an origin up to a stamp added.
-    #[must_use]
-    pub fn with_stamp(&self, origin: u64, stamp: u64) -> Self {
-        let mut vector = self.vector.clone();
-        raise(&mut vector, origin, stamp);
-        Self::normal(vector, self.exceptions.clone())
-    }
-
     /// Whether there are spans of an origin.
     #[must_use]
     pub(crate) fn has_exceptions(&self, origin: u64) -> bool {
@@ -161,9 +131,4 @@ impl Cover {
         let span = self.exceptions.get(before)?;
         (span.origin == origin && stamp <= span.last).then_some(span)
     }
-}
-
-fn raise(vector: &mut BTreeMap<u64, u64>, origin: u64, stamp: u64) {
-    let held = vector.entry(origin).or_insert(stamp);
-    *held = stamp.max(*held);
 }

@@ -88,7 +88,7 @@ pub enum SingleSegment {
 /// let keys: KeyList = ["a", "b"].into_iter().collect();
 /// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
 /// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
-/// let (holds_all, holds_first) = (Cover::default().with_stamp(7, 101), Cover::default().with_stamp(7, 100));
+/// let (holds_all, holds_first) = (Cover::new([(7, 101)].into(), vec![])?, Cover::new([(7, 100)].into(), vec![])?);
 /// let sides = Sides {
 ///     a: Side { segments: &[log.view()], cover: &holds_all },
 ///     b: Side { segments: &[], cover: &holds_first },
@@ -131,7 +131,7 @@ pub fn delta(sides: Sides<'_>, workers: Workers) -> Result<Delta> {
 /// let keys: KeyList = ["a", "b"].into_iter().collect();
 /// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
 /// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
-/// let (holds_all, holds_nothing) = (Cover::default().with_stamp(7, 101), Cover::default());
+/// let (holds_all, holds_nothing) = (Cover::new([(7, 101)].into(), vec![])?, Cover::default());
 /// let sides = Sides {
 ///     a: Side { segments: &[log.view()], cover: &holds_all },
 ///     b: Side { segments: &[], cover: &holds_nothing },

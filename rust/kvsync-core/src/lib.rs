@@ -25,7 +25,7 @@
 //!
 //! // Another replica, which holds the first of them, reads the log.
 //! let log = decode(object, name)?;
-//! let (mine, theirs) = (Cover::default().with_dots([(7, 100)]), Cover::default().with_stamp(7, 101));
+//! let (mine, theirs) = (Cover::new([(7, 100)].into(), vec![])?, Cover::new([(7, 101)].into(), vec![])?);
 //! let sides = Sides {
 //!     a: Side { segments: &[], cover: &mine },
 //!     b: Side { segments: &[log.view()], cover: &theirs },

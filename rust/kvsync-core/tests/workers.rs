@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use kvsync_core::envelope::{self, HEADER_BYTES};
 use kvsync_core::{
-    Body, Builder, Cover, DIGEST_BYTES, Delta, Error, NO_DIGEST, Reason, Row, Segment, Side, Sides, TOMBSTONE, View,
-    Workers, decode, decode_all, delta,
+    Body, Builder, Cover, DIGEST_BYTES, Delta, Error, NO_DIGEST, Reason, Row, Segment, Side, Sides, Span, TOMBSTONE,
+    View, Workers, decode, decode_all, delta,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -47,9 +47,17 @@ fn any_log(length: usize) -> impl Strategy<Value = Vec<Change>> {
     })
 }
 
+const fn single((origin, stamp): (u64, u64)) -> Span {
+    Span {
+        origin,
+        first: stamp,
+        last: stamp,
+    }
+}
+
 fn any_cover() -> impl Strategy<Value = Cover> {
     (btree_map(0_u64..5, 0_u64..40, 0..5), vec((0_u64..5, 0_u64..40), 0..9))
-        .prop_map(|(vector, dots)| Cover::new(vector, Vec::new()).unwrap().with_dots(dots))
+        .prop_map(|(vector, dots)| Cover::new(vector, dots.into_iter().map(single).collect()).unwrap())
 }
 
 fn any_workers() -> impl Strategy<Value = Workers> {

@@ -45,18 +45,6 @@ impl Cover {
         self.0.includes(&other.0)
     }
 
-    fn union(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0))
-    }
-
-    fn with_dots(&self, dots: Vec<(u64, u64)>) -> Self {
-        Self(self.0.with_dots(dots))
-    }
-
-    fn with_stamp(&self, origin: u64, stamp: u64) -> Self {
-        Self(self.0.with_stamp(origin, stamp))
-    }
-
     fn __repr__(&self) -> String {
         format!("Cover({:?}, {:?})", self.0.vector(), self.exceptions())
     }

@@ -16,6 +16,11 @@ fn single(given: &[View<'_>], taker: &[View<'_>], cover: &Cover) -> Result<Optio
     })
 }
 
+/// The cover of one origin's changes up to a stamp.
+fn known_to(origin: u64, stamp: u64) -> Cover {
+    Cover::new([(origin, stamp)].into(), Vec::new()).unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -84,7 +89,7 @@ fn a_reserved_key_in_a_log_is_not_sent() {
     assert_eq!(outcome.unwrap_err(), Error::ForgedKey { key: key.clone() });
     let only = single(&[forged.view()], &[], &none);
     assert_eq!(only.unwrap_err(), Error::ForgedKey { key });
-    let known = none.with_stamp(1, 1);
+    let known = known_to(1, 1);
     assert!(compare([&[], &[forged.view()]], [&known, &none]).is_ok());
 }
 
@@ -96,11 +101,11 @@ fn a_newer_covered_change_hides_an_older_missing_one_far_away() {
     let old = logged(&list, &values, None, by(1, 1, 0)).unwrap();
     let some = key_list(keys.iter().step_by(301).map(String::as_str));
     let new = logged(&some, &vec![None; some.len()], None, by(2, 10_000, 0)).unwrap();
-    let cover = Cover::default().with_stamp(2, 20_000);
+    let cover = known_to(2, 20_000);
     let log = [old.view(), new.view()];
     let found = compare([&log, &[]], [&Cover::default(), &cover]).unwrap();
     assert_eq!(found.to_b.view().len(), keys.len() - some.len());
-    let known = Cover::default().with_stamp(1, 4_000);
+    let known = known_to(1, 4_000);
     let found = compare([&log, &[]], [&Cover::default(), &known]).unwrap();
     let late = keys[4_000..].len() + keys[..4_000].iter().step_by(301).count();
     assert_eq!(found.to_b.view().len(), late);
@@ -160,7 +165,7 @@ fn few_missing_changes_may_turn_into_many() {
     for place in [70, 2_540, 2_559, 2_600, 2_899] {
         other[place].1.digest[0] = 0;
     }
-    let cover = Cover::default().with_stamp(1, 35);
+    let cover = known_to(1, 35);
     let expected = expected_delta(&missing(&other, &cover), &missing(&log, &cover));
     let (a, b) = (segment(&log), segment(&other));
     let found = compare([&[a.view()], &[b.view()]], [&cover, &cover]).unwrap();
