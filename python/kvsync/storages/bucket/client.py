@@ -10,11 +10,11 @@ import os
 import re
 import time
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from kvsync.errors import StorageError
-from kvsync.storages.bucket.location import service_of
+from kvsync.storages.bucket.location import service_of, without_retries
 from kvsync.storages.contract import ObjectMismatch
 from kvsync.storages.extras import client
 from kvsync.storages.url import redact
@@ -128,7 +128,7 @@ class Bucket:
 
     Args:
         store: an obstore store, for requests that may be repeated.
-        unretried: the same store without retries, for conditional writes.
+        unretried: the same store without retries, for conditional writes; made when it is needed if it is None.
         prefix: what every name begins with; empty, or ends with a slash.
         name: what messages call the storage.
     """
@@ -138,9 +138,14 @@ class Bucket:
         self.prefix = prefix
         self.name = name
         self.service: Service = service_of(store)
-        self._unretried = unretried
+        self._given = unretried
         self.errors = client("obstore.exceptions", self.service.scheme)
         self._secrets = _secrets_of(getattr(store, "config", {}))
+
+    @cached_property
+    def _unretried(self) -> Any:
+        # A run with nothing to do needs none, and a store takes milliseconds: each reads all certificates.
+        return without_retries(self.store) if self._given is None else self._given
 
     def read(self, name: str) -> bytes | None:
         """Return an object's bytes, or None.

@@ -20,7 +20,6 @@ from kvsync.storages.url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import ModuleType
 
     from kvsync.storages.url import Url
 
@@ -168,23 +167,20 @@ class Location:
         where = self.settings.get("endpoint") or self.settings.get("base_url") or self.settings.get("account_name", "")
         return f"{self.service.scheme}:{where.lower()}/{self.bucket}"
 
-    def stores(self) -> tuple[Any, Any]:
-        """Return a store with retries and one without.
+    def store(self) -> Any:
+        """Return a store, with retries.
 
         Raises:
             UsageError: obstore is not installed, or refuses the settings.
         """
         module = client("obstore.store", self.service.scheme)
-        return self._store(module, RETRY), self._store(module, NO_RETRY)
-
-    def _store(self, module: ModuleType, retry: dict[str, int]) -> Any:
         options: dict[str, object] = dict(CLIENT_OPTIONS)
         if self.settings.get("endpoint", self.settings.get("base_url", "")).startswith("http://"):
             options["allow_http"] = True
         errors = client("obstore.exceptions", self.service.scheme)
         try:
             make = getattr(module, self.service.store)
-            return make(self.bucket, client_options=options, retry_config=retry, **self.settings)
+            return make(self.bucket, client_options=options, retry_config=RETRY, **self.settings)
         except (errors.BaseError, ValueError, TypeError) as error:
             text = str(error).partition("\n")[0]
             for value in self.settings.values():

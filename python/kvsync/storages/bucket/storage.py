@@ -20,7 +20,7 @@ from kvsync.storages.bucket.index import INDEX, BucketIndex
 from kvsync.storages.bucket.lifecycle import lifecycle_limits
 from kvsync.storages.bucket.listing import Listing
 from kvsync.storages.bucket.listing_cache import ListingCache
-from kvsync.storages.bucket.location import CONCURRENCY, Location, are_one_bucket, without_retries
+from kvsync.storages.bucket.location import CONCURRENCY, Location, are_one_bucket
 from kvsync.storages.bucket.prefix_order import prefix_levels
 from kvsync.storages.bucket.stream import gather
 from kvsync.storages.bucket.values import ObjectValues
@@ -52,11 +52,9 @@ def open_url(url: str) -> BucketStorage:
         UsageError: the URL is wrong, or obstore is not installed.
     """
     location = Location.parse(url)
-    store, unretried = location.stores()
     return BucketStorage(
-        store,
+        location.store(),
         location.prefix,
-        unretried=unretried,
         concurrency=location.concurrency,
         advisory=location.advisory,
         name=location.name,
@@ -98,7 +96,7 @@ class BucketStorage:
         self.identity = identity or f"{store!r} at {id(store):#x}/{prefix}"
         self.host = host or ""
         self.prefix = prefix
-        self._bucket = Bucket(store, unretried or without_retries(store), f"{prefix}/" if prefix else "", self.name)
+        self._bucket = Bucket(store, unretried, f"{prefix}/" if prefix else "", self.name)
         self._listing = Listing(self._bucket, concurrency)
         self._cache = ListingCache()
         self._values = ObjectValues(self._bucket, self._listing, self._cache)
