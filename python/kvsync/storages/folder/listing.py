@@ -12,13 +12,13 @@ from kvsync.storages.folder.links import DanglingLinkError
 from kvsync.storages.folder.paths import PATH_BYTES_MAX, paths_of
 from kvsync.storages.folder.reading import MACHINE_FAILURES
 from kvsync.storages.folder.safe_tree import KeyBlockedError, kind_of
-from kvsync.storages.folder.token import token_of
+from kvsync.storages.folder.token import token_of, tokens_of
 from kvsync.storages.wording import escaped
 from kvsync.types import Skipped
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from kvsync.storages.folder.keyname import Naming
     from kvsync.storages.folder.links import Links
@@ -75,16 +75,19 @@ class Listing:
         return self._without_doubles(files) if self._doubtful else iter(self.keys)
 
     def _list(self, path: str, place: str, parents: tuple[str, ...]) -> None:
-        found = self._tree.entries(place)
-        while entries := list(islice(found, CHUNK_COUNT)):
-            files = [entry for entry in entries if entry.name != RESERVED and entry.is_file(follow_symlinks=False)]
-            names = [entry.name for entry in files]
-            if self._naming.are_plain([path, *names] if path else names):
-                self._add_files(f"{path}/" if path else "", files)
-                taken = set(files)
-                entries = [entry for entry in entries if entry not in taken]
-            for entry in entries:
-                self._add(entry, path, place, parents)
+        with self._tree.listed(place) as found:
+            while entries := list(islice(found, CHUNK_COUNT)):
+                self._add_all(entries, path, place, parents)
+
+    def _add_all(self, entries: list[os.DirEntry[str]], path: str, place: str, parents: tuple[str, ...]) -> None:
+        files = [entry for entry in entries if entry.name != RESERVED and entry.is_file(follow_symlinks=False)]
+        names = [entry.name for entry in files]
+        if self._naming.are_plain([path, *names] if path else names):
+            self._add_files(f"{path}/" if path else "", names, files)
+            taken = set(files)
+            entries = [entry for entry in entries if entry not in taken]
+        for entry in entries:
+            self._add(entry, path, place, parents)
 
     def _add(self, entry: os.DirEntry[str], path: str, place: str, parents: tuple[str, ...]) -> None:
         name = entry.name
@@ -102,10 +105,14 @@ class Listing:
         else:
             self._skip(below, _kind(entry), harmless=True)
 
-    def _add_files(self, prefix: str, entries: Iterable[os.DirEntry[str]]) -> None:
+    def _add_files(self, prefix: str, names: Sequence[str], files: Sequence[os.DirEntry[str]]) -> None:
         """Add files whose paths are their keys."""
-        found = [(prefix + entry.name, _token(entry)) for entry in entries]
-        self.keys += [(key, token) for key, token in found if token is not None]
+        try:
+            tokens: list[bytes | None] = [*tokens_of([file.stat(follow_symlinks=False) for file in files])]
+        except OSError:
+            tokens = [*map(_token, files)]
+        pairs = zip(names, tokens, strict=True)
+        self.keys += [(prefix + name, token) for name, token in pairs if token is not None]
 
     def _add_file(self, path: str, entry: os.DirEntry[str]) -> None:
         token = _token(entry)

@@ -11,8 +11,10 @@ import contextlib
 import errno
 import os
 import stat
+from itertools import islice
 from typing import TYPE_CHECKING, Self
 
+from kvsync.storages.folder.durable import sync_each
 from kvsync.storages.folder.keyname import VALUE_SUFFIX
 from kvsync.storages.folder.token import token_of
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["NOT_THERE", "KeyBlockedError", "NoValueError", "SafeTree", "kind_of"]
 
 OPEN_MAX = 200
+SYNC_COUNT = 64
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
@@ -227,11 +230,20 @@ class SafeTree:
 
     def sync(self) -> None:
         """Make all changes of entries durable, with one `fsync` for each directory."""
-        for path in sorted(self._touched):
-            opened = self.directory(path)
-            if opened is not None:
-                os.fsync(opened)
+        touched = iter(sorted(self._touched))
+        while some := list(islice(touched, SYNC_COUNT)):
+            with contextlib.ExitStack() as stack:
+                sync_each([file for path in some if (file := self._held(path, stack)) is not None])
         self._touched.clear()
+
+    def _held(self, path: str, stack: contextlib.ExitStack) -> int | None:
+        """Return a descriptor of a directory that stays valid until the stack is unwound."""
+        opened = self.directory(path)
+        if opened is None:
+            return None
+        held = os.dup(opened)
+        stack.callback(os.close, held)
+        return held
 
     def check_directory(self, path: str) -> None:
         """Check that `path` is missing or a directory.
@@ -249,11 +261,15 @@ class SafeTree:
 
     def entries(self, path: str) -> Iterator[os.DirEntry[str]]:
         """Yield the entries of a directory; none if it is gone."""
-        opened = self.directory(path)
-        if opened is None:
-            return
-        with os.scandir(opened) as found:
+        with self.listed(path) as found:
             yield from found
+
+    @contextlib.contextmanager
+    def listed(self, path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """Give the entries of a directory, none if it is gone, and keep it open: entries ask it for their status."""
+        with contextlib.ExitStack() as stack:
+            opened = self._held(path, stack)
+            yield iter(()) if opened is None else stack.enter_context(os.scandir(opened))
 
     def _remove(self, path: str) -> bool:
         """Remove a directory if it is empty; return whether it is gone."""

@@ -11,14 +11,16 @@ import contextlib
 import fcntl
 import os
 import unicodedata
+from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from kvsync.storages.contract import RESERVED
+from kvsync.storages.folder.durable import BULK_COUNT, can_sync_all, sync_all
 from kvsync.threads import thread_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from kvsync.storages.folder.safe_tree import SafeTree
 
@@ -31,6 +33,7 @@ MAKING = "making-"
 ATTEMPTS = 8
 WRITERS = 8
 GROUP_COUNT = 128
+BULK_GROUP_COUNT = 4096
 GROUP_BYTES = 32 << 20
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -111,6 +114,13 @@ class Staging:
         """Remove an unfinished file."""
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=self.directory)
+
+    def discard_all(self, names: Iterable[str]) -> None:
+        """Remove those unfinished files that are still here."""
+        left = set(os.listdir(self.directory))
+        for name in names:
+            if name in left:
+                self.discard(name)
 
     def outgoing_name(self) -> str:
         """Return a new name for a file that is taken from its place in the folder."""
@@ -212,32 +222,46 @@ def stage_all(
 ) -> Generator[Staged | OSError, None, None]:
     """Yield a finished file for each value, as `stage` writes it, in their order; remove those that get no final name.
 
-    `stage` gets one value, and what is `beside` it in each further column.
-
-    Several threads write them, since file systems combine concurrent `fsync` calls.
+    `stage` gets one value, and what is `beside` it in each further column. With `durable=False` it leaves it to us to
+    make its file durable.
     """
+    columns = (values, *beside)
     if len(values) == 1:
-        yield from _discarding(staging, [stage(values[0], *(column[0] for column in beside))])
-        return
-    with thread_pool(WRITERS, "kvsync-write") as pool:
-        for start, stop in _groups(values):
-            group = list(pool.map(stage, *(column[start:stop] for column in (values, *beside))))
-            yield from _discarding(staging, group)
+        yield from _discarding(staging, [stage(*(column[0] for column in columns))])
+    elif len(values) >= BULK_COUNT and can_sync_all(staging.directory):
+        yield from _staged_in_bulk(partial(stage, durable=False), staging, columns)
+    else:
+        # Several threads write them, since file systems combine concurrent `fsync` calls.
+        with thread_pool(WRITERS, "kvsync-write") as pool:
+            for start, stop in _groups(values, GROUP_COUNT):
+                group = list(pool.map(stage, *(column[start:stop] for column in columns)))
+                yield from _discarding(staging, group)
 
 
-def _discarding(staging: Staging, group: Sequence[Staged | OSError]) -> Iterator[Staged | OSError]:
+def _staged_in_bulk(
+    stage: Callable[..., Staged | OSError], staging: Staging, columns: Sequence[Sequence[Any]]
+) -> Iterator[Staged | OSError]:
+    """Yield finished files, a group at a time: all of it is durable before the first of them is yielded."""
+    for start, stop in _groups(columns[0], BULK_GROUP_COUNT):
+        group = [stage(*beside) for beside in zip(*(column[start:stop] for column in columns), strict=True)]
+        yield from _discarding(staging, group, before=partial(sync_all, staging.directory))
+
+
+def _discarding(
+    staging: Staging, group: Sequence[Staged | OSError], before: Callable[[], None] | None = None
+) -> Iterator[Staged | OSError]:
     try:
+        if before is not None:
+            before()
         yield from group
     finally:
-        for staged in group:
-            if isinstance(staged, Staged):
-                staging.discard(staged.name)
+        staging.discard_all(staged.name for staged in group if isinstance(staged, Staged))
 
 
-def _groups(values: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+def _groups(values: Sequence[bytes], count: int) -> Iterator[tuple[int, int]]:
     start, size = 0, 0
     for position, value in enumerate(values):
-        if position > start and (position - start >= GROUP_COUNT or size + len(value) > GROUP_BYTES):
+        if position > start and (position - start >= count or size + len(value) > GROUP_BYTES):
             yield start, position
             start, size = position, 0
         size += len(value)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
-__all__ = ["COARSE_TICK_NS", "Content", "content_of", "directory_token", "is_young", "token_of"]
+__all__ = ["COARSE_TICK_NS", "Content", "content_of", "directory_token", "is_young", "token_of", "tokens_of"]
 
 TICK_NS = 20_000_000
 """What the kernel's clock may be behind: a file can change twice within that, and show one time."""
@@ -45,6 +46,14 @@ def token_of(status: os.stat_result) -> bytes:
         return _pack(modified, changed, size, number)
     except struct.error:  # a time before 1678 or after 2261 has more than 64 bits of nanoseconds
         return _pack(_wrapped(modified), _wrapped(changed), size, number)
+
+
+def tokens_of(statuses: Sequence[os.stat_result]) -> list[bytes]:
+    """Return the version tokens of many files."""
+    try:
+        return [_pack(file.st_mtime_ns, file.st_ctime_ns, file.st_size, file.st_ino) for file in statuses]
+    except struct.error:
+        return [*map(token_of, statuses)]
 
 
 def directory_token(status: os.stat_result) -> bytes:
