@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import kvsync
 from kvsync.errors import StorageError
 from kvsync.storages.folder import FolderStorage, durable, staging
 from kvsync.storages.folder.durable import can_sync_all, sync_all, sync_each
+from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,6 +165,42 @@ def test_each_of_some_files_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:
         synced.clear()
         sync_each(range(count))
         assert sorted(synced) == list(range(count))
+
+
+def test_only_what_has_to_survive_a_power_cut_waits_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one, a lease that is back belongs to a process that has ended, and a scan can do without an inventory."""
+    storage = FolderStorage(tmp_path)
+    storage.store("manifest", b"1", ABSENT)
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(stat.filemode(os.fstat(file).st_mode)[0]))
+
+    def waits(call: Callable[[], object]) -> str:
+        synced.clear()
+        call()
+        return "".join(synced)
+
+    for name in ("manifest", "segment/1-0", "lease"):
+        assert waits(lambda name=name: storage.store(name, b"2", ANY))[0] == "-"  # type: ignore[misc]
+        assert synced[1:]
+        assert set(synced[1:]) == {"d"}
+    assert waits(lambda: storage.store("inventory", b"2", ANY)) == "-"
+    assert waits(lambda: storage.remove(["lease"], ANY)) == ""
+    assert "d" in waits(lambda: storage.remove(["segment/1-0"], ANY))
+
+
+def test_an_inventory_that_a_power_cut_took_back_is_not_used(tmp_path: Path) -> None:
+    left, right = tmp_path / "left", tmp_path / "right"
+    for number in range(4):
+        left.mkdir(exist_ok=True)
+        (left / f"{number}").write_bytes(b"%d" % number)
+        before = (left / ".kvsync/inventory").read_bytes() if number else b""
+        kvsync.sync(left, right, scan=True)
+        (left / ".kvsync/inventory").write_bytes(before)
+    result = kvsync.sync(left, right, scan=True)
+    assert (result.pushed, result.pulled, result.conflicts) == (0, 0, [])
+    assert FolderStorage(right).read(["0", "3"]) == [b"0", b"3"]
 
 
 def test_entries_keep_their_directory_while_others_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

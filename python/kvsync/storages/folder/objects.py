@@ -31,6 +31,7 @@ __all__ = ["ObjectFiles"]
 
 LOCK = "lock"
 LEASE = "lease"
+INVENTORY = "inventory"
 MANIFEST = "manifest"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NAME = re.compile(r"[A-Za-z0-9_\-]+(?:/[A-Za-z0-9_\-]+)*\Z", re.ASCII)
@@ -59,7 +60,9 @@ class ObjectFiles:
             # Who cannot release its lease locks out everybody: it is overwritten in the room that it has.
             if error.errno not in _FULL or name != LEASE or not self._overwrite(name, data, expect):
                 raise
-        self._tree.sync()
+        # The manifest that names an inventory follows, in the same directory. Any other inventory is not used.
+        if name != INVENTORY:
+            self._tree.sync()
         return digest_values([data])[0]
 
     def _replace(self, name: str, data: bytes, expect: Expectation) -> None:
@@ -113,7 +116,9 @@ class ObjectFiles:
                 self._unlink(name)
             for parent in {self._split(name)[0] for name in names} - {RESERVED}:
                 self._tree.prune(parent)
-        self._tree.sync()
+        # A lease that is back after a power cut is that of a process that has ended.
+        if LEASE not in names:
+            self._tree.sync()
 
     def is_unused(self) -> bool:
         """Whether no manifest was ever written here; only a look."""
