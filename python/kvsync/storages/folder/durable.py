@@ -15,9 +15,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from kvsync.threads import thread_pool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ def sync_each(files: Sequence[int]) -> None:
         for file in files:
             os.fsync(file)
         return
-    with ThreadPoolExecutor(min(SYNCERS, len(files)), thread_name_prefix="kvsync-sync") as pool:
+    with thread_pool(min(SYNCERS, len(files)), "kvsync-sync") as pool:
         list(pool.map(os.fsync, files))
 
 
