@@ -19,6 +19,8 @@ __all__ = ["Options"]
 LEASE_SECONDS_MIN = 0.1
 """A shorter lease would expire before a batch is written."""
 
+DRIFT_SECONDS_MAX = 2**40
+"""More makes no difference: no time that an index can hold is later."""
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -85,6 +87,10 @@ class Options:
             raise UsageError(message) from None
         object.__setattr__(self, "budget", budget)
         object.__setattr__(self, "grace_ms", _milliseconds(self.tombstone_grace))
+
+    def latest_ms(self, now_ms: int) -> int:
+        """Return the latest time that an index may name, in wall-clock milliseconds."""
+        return now_ms + int(min(self.max_drift_seconds, DRIFT_SECONDS_MAX) * 1000)
 
 
 def _milliseconds(grace: str | float) -> int:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kvsync.audit.findings import Finding, Mend
+from kvsync.environment import utc
 from kvsync.errors import FormatError, IndexDamagedError
+from kvsync.index import bounds
 from kvsync.index.lost import LOST_PREFIX, LostValue
 from kvsync.index.manifest import Manifest
 from kvsync.index.objects import INVENTORY, LEASE, MANIFEST, reason_of, segment_name
@@ -48,6 +50,7 @@ LOST = "that value had lost a conflict, and cannot be had back; all else is as i
 UNKEPT = "values that lost a conflict and could not be read then are not kept once they can be"
 SEEN = "the next scan derives from the log what was there, and reads all values"
 HOLDER = "who holds it is not known; a repair takes it and releases it, and a run that is under way fails by that"
+FUTURE = "no run takes it; a repair makes a new log that names no time after now, so check the clock here first"
 NEWER = "a newer kvsync wrote it: upgrade kvsync"
 LEFTOVER = "nothing reads it; `kvsync compact` removes it"
 FOREIGN = "nothing reads it"
@@ -60,6 +63,7 @@ class Index:
     Attributes:
         storage: whose index it is.
         names: of all its objects.
+        latest_ms: the latest time that it may name, in wall-clock milliseconds.
         findings: what is wrong with it.
         data: the bytes of the manifest, readable or not; None where there is none.
         version: of the manifest.
@@ -70,6 +74,7 @@ class Index:
 
     storage: Storage
     names: list[str]
+    latest_ms: int
     findings: list[Finding] = field(default_factory=list)
     data: bytes | None = None
     version: Expectation = ABSENT
@@ -99,21 +104,23 @@ class Index:
         return [finding for finding in self.findings if finding.mend in kinds]
 
 
-def look(storage: Storage, lease: Lease | None = None) -> Index:
-    """Read all of an index; whoever holds its `lease` knows that nobody else writes it meanwhile.
+def look(storage: Storage, latest_ms: int, lease: Lease | None = None) -> Index:
+    """Read all of an index, which may name times up to `latest_ms`.
+
+    Whoever holds its `lease` knows that nobody else writes it meanwhile.
 
     Raises:
         StorageError: the storage failed.
     """
     if lease is not None:
-        return _look(storage, lease)
-    index = _look(storage)
+        return _look(storage, latest_ms, lease)
+    index = _look(storage, latest_ms)
     for _ in range(LOOKS - 1):
         there = storage.load(MANIFEST)
         if not index.findings or (ABSENT if there is None else there.version) == index.version:
             break
         # Another run was at work: what was missing may have been merged away.
-        index = _look(storage)
+        index = _look(storage, latest_ms)
     return index
 
 
@@ -131,8 +138,8 @@ def generation_of(name: str) -> int:
     return generation if 0 < generation < GENERATION_MAX else 0
 
 
-def _look(storage: Storage, ours: Lease | None = None) -> Index:
-    index = Index(storage, storage.objects())
+def _look(storage: Storage, latest_ms: int, ours: Lease | None = None) -> Index:
+    index = Index(storage, storage.objects(), latest_ms)
     if ours is not None:
         index.on_read = ours.keep
     lease = _check_lease(index)
@@ -202,6 +209,10 @@ def _check_inventory(index: Index) -> None:
 def _check_log(index: Index, manifest: Manifest) -> None:
     for wrong in _contradictions(manifest, index.names):
         index.find(MANIFEST, wrong, LOG, Mend.REBUILD)
+    newest = bounds.newest(manifest)
+    if newest.ms > index.latest_ms:
+        wrong = f"names a time in its {newest.field} that is yet to come, {utc(newest.ms / 1000)}"
+        index.find(MANIFEST, wrong, FUTURE, Mend.REBUILD)
     segments = Segments(index.storage, read_all=True)
     for entry in manifest.segments:
 

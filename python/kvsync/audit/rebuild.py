@@ -20,6 +20,7 @@ from kvsync.expiry import may_be_gone
 from kvsync.index.manifest import Manifest, RememberedIntent
 from kvsync.index.objects import INVENTORY
 from kvsync.native import INEXACT, Inventory, Segment
+from kvsync.replica.collection import stamp_of
 from kvsync.replica.intents import LATE_WRITE_SECONDS
 from kvsync.replica.log import Log
 from kvsync.replica.peers import REPLACED
@@ -75,7 +76,7 @@ def rebuild(index: Index, held: Held, lease: Lease, environment: Environment) ->
     kept += _in_place_of_missing(index, {change.key for change in kept}, held)
     log = _new_log(index, newest.stamp_max, lease, environment)
     side = Side("source", index.storage, log, lease)
-    own = Segment.from_rows(list(_renamed(kept, side.origin)))
+    own = Segment.from_rows(list(_renamed(kept, side.origin, index.latest_ms, environment.now_ms())))
     with transaction(side):
         ensure_leased(side)
         mark = environment.mark()
@@ -109,11 +110,14 @@ def _new_log(index: Index, stamp_max: int, lease: Lease, environment: Environmen
     generations = [generation_of(name) for name in index.names]
     if old is not None and old.generation < GENERATION_MAX:
         generations.append(old.generation)
+    clocks = [stamp_max] if old is None else [stamp_max, old.clock]
+    until_ms = index.latest_ms + LATE_WRITE_SECONDS * 1000
+    intents = () if old is None else tuple(intent for intent in old.intents if intent.until_ms <= until_ms)
     manifest = Manifest.fresh(environment.replica_id(), environment.place())._replace(
         generation=max(generations, default=0),
-        clock=max(old.clock if old is not None else 0, stamp_max),
+        clock=max((clock for clock in clocks if clock < stamp_of(index.latest_ms + 1)), default=0),
         gone={old.replica: REPLACED} if old is not None else {},
-        intents=(*(old.intents if old is not None else ()), *_open_intent(index, lease, environment)),
+        intents=(*intents, *_open_intent(index, lease, environment)),
     )
     return Log(index.storage, environment, (manifest, index.version))
 
@@ -172,12 +176,17 @@ def _in_place_of_missing(index: Index, kept: set[str], held: Held) -> Iterator[C
             yield Change(key, 0, 1, INEXACT, there.size, there.digest)
 
 
-def _renamed(changes: Iterable[Change], origin: int) -> Iterator[Change]:
-    """Yield changes as those of `origin`, each with a stamp of its own: two of old origins may have had one stamp."""
+def _renamed(changes: Iterable[Change], origin: int, latest_ms: int, now_ms: int) -> Iterator[Change]:
+    """Yield changes as those of `origin`, each with a stamp of its own: two of old origins may have had one stamp.
+
+    A clock was wrong that stamped one after `latest_ms`: when that was made is not known.
+    """
     last = 0
     for change in sorted(changes, key=lambda change: (change.stamp, change.key)):
-        last = min(max(change.stamp, last + 1), STAMP_MAX)
-        yield change._replace(origin=origin, stamp=last)
+        is_late = change.stamp >= stamp_of(latest_ms + 1)
+        stamp = stamp_of(now_ms) if is_late else change.stamp
+        last = min(max(stamp, last + 1), STAMP_MAX)
+        yield change._replace(origin=origin, stamp=last, flags=change.flags | (INEXACT if is_late else 0))
 
 
 def _remove_old(index: Index, log: Log) -> None:

@@ -66,7 +66,7 @@ def refill(storage: Storage, other: Storage, options: Options, environment: Envi
         LockError: the lease cannot be had.
     """
     with leased(storage, options, environment) as lease:
-        index = readable(storage, lease)
+        index = readable(storage, options.latest_ms(environment.now_ms()), lease)
         held = held_by(index, lease)
         lost = _lost(index, held, other, environment)
         _check(storage, options, lost, known=len(held.digests) + len(lost.gone))

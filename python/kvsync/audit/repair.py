@@ -37,19 +37,20 @@ def repair(storage: Storage, options: Options, environment: Environment) -> list
         FormatError: a newer kvsync wrote an object.
         LockError: the lease cannot be had.
     """
-    if not look(storage).mends(Mend.SET_ASIDE, Mend.RELEASE, Mend.REBUILD, Mend.UPGRADE):
+    latest_ms = options.latest_ms(environment.now_ms())
+    if not look(storage, latest_ms).mends(Mend.SET_ASIDE, Mend.RELEASE, Mend.REBUILD, Mend.UPGRADE):
         return []
     with leased(storage, options, environment) as lease:
-        return mend(readable(storage, lease), lease, environment)
+        return mend(readable(storage, latest_ms, lease), lease, environment)
 
 
-def readable(storage: Storage, lease: Lease) -> Index:
+def readable(storage: Storage, latest_ms: int, lease: Lease) -> Index:
     """Read an index whose lease is held.
 
     Raises:
         FormatError: a newer kvsync wrote an object.
     """
-    index = look(storage, lease)
+    index = look(storage, latest_ms, lease)
     for finding in index.mends(Mend.UPGRADE):
         raise FormatError(str(finding), storage=storage.name, name=finding.name)
     return index

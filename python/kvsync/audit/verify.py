@@ -31,15 +31,18 @@ def verify(
 ) -> Verification:
     """Read every byte of each index and all values, and say what is wrong; see `kvsync.verify`."""
     storages = [source] if target is None else [source, target]
-    before = [finding for storage in storages for finding in look(storage).findings] if repairs or refills else []
+    mends = repairs or refills
+    latest_ms = options.latest_ms(environment.now_ms())
+    before = [finding for storage in storages for finding in look(storage, latest_ms).findings] if mends else []
     notes: list[str] = []
     if refills and target is not None:
         notes += [f"{source.name}: {note}" for note in refill(source, target, options, environment)]
-    if repairs or refills:
+    if mends:
         notes += [f"{one.name}: {note}" for one in storages for note in repair(one, options, environment)]
     if refills and target is not None:
         notes.append(_sync(source, target, options, environment))
-    result = compare(look(source), None if target is None else look(target), environment)
+    indexes = [look(storage, options.latest_ms(environment.now_ms())) for storage in storages]
+    result = compare(indexes[0], None if target is None else indexes[1], environment)
     left = set(result.findings)
     result.mended = [finding for finding in before if not finding.harmless and finding not in left]
     result.notes = notes

@@ -20,6 +20,7 @@ _NEXT: tuple[tuple[type[BaseException], str], ...] = (
     (errors.LockHeldError, "wait and run again; if the holder is dead, run `kvsync unlock STORAGE`"),
     (errors.LockLostError, "run again; the next run continues where this one stopped"),
     (errors.ConflictError, "choose a policy: --conflict latest, source, target or keep-both"),
+    (errors.ClockError, "once the clock here is right, see what a repair does with `kvsync verify STORAGE --repair`"),
     (errors.FormatError, "upgrade kvsync"),
     (errors.IndexDamagedError, "see what that means, and repair it, with `kvsync verify STORAGE --repair`"),
     (KeyboardInterrupt, "run again; the next run continues where this one stopped"),

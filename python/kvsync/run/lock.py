@@ -363,7 +363,8 @@ def _refuse_drift(log: Log, max_drift_seconds: float) -> None:
     ahead = newest.ms / 1000 - log.environment.clock()
     if ahead > max_drift_seconds:
         message = (
-            f"the manifest's {newest.field} is stamped {ahead:.0f} seconds in the future; correct the clock that made "
-            "it, or raise max_drift_seconds; if no clock was wrong, somebody forged it: do not sync with this storage"
+            f"the manifest's {newest.field} is stamped {ahead:.0f} seconds in the future: correct the clock here, if "
+            "that is wrong. If the one that made it was, `kvsync verify --repair` makes a new log without such times. "
+            "If none was, somebody forged it: do not sync with this storage"
         )
         raise ClockError(message, storage=log.storage.name)
