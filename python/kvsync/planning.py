@@ -119,6 +119,9 @@ class Plan:
     def apply(self) -> SyncResult:
         """Carry out the plan.
 
+        Without `scan` only the logs are held against the plan. As in such a `sync`, a value that an application has
+        written meanwhile, beside kvsync, is not looked at.
+
         Raises:
             StalePlanError: a storage has changed since the plan was made; nothing was written.
         """
