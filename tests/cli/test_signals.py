@@ -130,7 +130,10 @@ def test_ctrl_c_while_waiting_for_a_lease(run: Run, launch: Launch, pair: Pair) 
     storage, _ = open_storage(pair[1])
     with lock((storage,), Options(wait_seconds=0), Environment()):
         child = launch("sync", *pair, "--wait-seconds", "60", "--json")
-        time.sleep(5)  # a busy machine takes seconds to start it
+        # It acquires the first lease again and again, for a moment each: so long may a busy machine take to start it.
+        deadline = time.monotonic() + 60
+        while not is_held(pair[0]) and time.monotonic() < deadline:
+            time.sleep(0.001)
         assert child.poll() is None
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=30)
