@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
 from kvsync.errors import StorageError
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MappingStorage", "open_url"]
 
-SCAN_COUNT = 10_000
+SCAN_COUNT = 512
+"""So many keys of a scan, with their values, fit into a processor's cache."""
 
 _UNREADABLE_TOKEN = b"unreadable"
 """Equal to no token that anybody expects."""
@@ -152,9 +153,13 @@ class MappingStorage:
         keys, _, self._skipped = self._listing()
         for start in range(0, len(keys), SCAN_COUNT):
             batch = keys[start : start + SCAN_COUNT]
-            tokens = self._tokens(batch, unreadable=b"")
-            if None in tokens:  # deleted since the keys were listed
-                batch = [key for key, token in zip(batch, tokens, strict=True) if token is not None]
+            values = self.read(batch)
+            if {*map(type, values)} == {bytes}:
+                yield batch, digest_values(cast("list[bytes]", values))
+                continue
+            tokens = _tokens_of(values, unreadable=b"")
+            # Without those that were deleted since the keys were listed.
+            batch = [key for key, token in zip(batch, tokens, strict=True) if token is not None]
             yield batch, [token for token in tokens if token is not None]
 
     def load(self, name: str) -> Stored | None:
@@ -240,15 +245,19 @@ class MappingStorage:
                 batch.refuse(key, f"keys below {PREFIX} are reserved for the index")
         batch.drop_refused()
 
-    def _tokens(self, keys: Sequence[str], *, unreadable: bytes = _UNREADABLE_TOKEN) -> list[bytes | None]:
+    def _tokens(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the BLAKE3 of each value, None where nothing is."""
-        values = self.read(keys)
-        digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
-        return [None if v is None else next(digests) if isinstance(v, bytes) else unreadable for v in values]
+        return _tokens_of(self.read(keys), unreadable=_UNREADABLE_TOKEN)
 
     def _raise_refused(self, batch: Batch) -> None:
         for refusal in batch.refused.values():
             raise StorageError(refusal.reason, storage=self.name, key=refusal.key)
+
+
+def _tokens_of(values: Sequence[bytes | Unreadable | None], *, unreadable: bytes) -> list[bytes | None]:
+    """Return the BLAKE3 of each value, None where nothing is."""
+    digests = iter(digest_values([value for value in values if isinstance(value, bytes)]))
+    return [None if v is None else next(digests) if isinstance(v, bytes) else unreadable for v in values]
 
 
 def _any_reserved(keys: Sequence[str]) -> bool:

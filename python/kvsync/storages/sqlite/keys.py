@@ -9,7 +9,7 @@ from typing import TypeAlias
 from kvsync.errors import UsageError
 from kvsync.native import check_key
 
-__all__ = ["INTEGERS", "KeyKind", "Raw", "integer_of", "is_text", "reserved", "text_of"]
+__all__ = ["INTEGERS", "KeyKind", "Raw", "are_harmless", "integer_of", "is_text", "reserved", "text_of"]
 
 Raw: TypeAlias = str | bytes | int
 """A key as a row holds it."""
@@ -82,10 +82,15 @@ def is_text(*keys: str) -> bool:
     return True
 
 
+def are_harmless(keys: list[str]) -> bool:
+    """Whether keys are in ASCII, and nothing in them resembles the name of the index."""
+    together = "\n".join(keys)
+    return together.isascii() and "kvsync" not in together.lower()
+
+
 def reserved(keys: list[str]) -> set[str]:
     """Return those of some keys that some file system would take for the index."""
-    together = "\n".join(keys)
-    if together.isascii() and "kvsync" not in together.lower():
+    if are_harmless(keys):
         return set()
     return {key for key in keys if _is_reserved(key)}
 

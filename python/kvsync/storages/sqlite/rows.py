@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from kvsync.native import digest_values
 from kvsync.storages.expiry import tokens_of
@@ -29,11 +29,17 @@ if TYPE_CHECKING:
 __all__ = ["Found", "Rows", "shown_class"]
 
 READ_COUNT = 500
-FETCH_COUNT = 50
-SCAN_COUNT = 5_000
+FETCH_COUNT = 64
+SCAN_COUNT = 512
+"""So many rows of a scan, with their values, fit into a processor's cache, and are too few to start the cyclic garbage
+collector, which would look at each of them."""
 SCAN_BYTES = 32 << 20
 
 AMBIGUOUS = "several rows have this key, as a text, a BLOB or an integer: delete all but one"
+
+
+Columns: TypeAlias = "tuple[list[Any], list[Any], list[Any]]"
+"""Rows as the database returns them, in columns: keys, values, and times where rows expire."""
 
 
 class Found(NamedTuple):
@@ -165,8 +171,8 @@ class Rows:
             return keys
         return [self.schema.keys.new(key) for key in keys]
 
-    def page(self, connection: sqlite3.Connection, last: bytes | None) -> list[tuple[Any, ...]]:
-        """Return the next rows whose keys are texts, after the key `last`, ascending."""
+    def page(self, connection: sqlite3.Connection, last: bytes | None) -> Columns:
+        """Return the next rows whose keys are texts, after the key `last`, ascending: in columns."""
         try:
             return self._page(connection, last)
         except sqlite3.OperationalError as error:
@@ -190,18 +196,19 @@ class Rows:
         found = Found(keys, values, times)
         return found if len(set(keys)) == len(keys) else _without_doubles(found)
 
-    def _page(self, connection: sqlite3.Connection, last: bytes | None) -> list[tuple[Any, ...]]:
+    def _page(self, connection: sqlite3.Connection, last: bytes | None) -> Columns:
         statement, parameters = (self.sql.first_page, ()) if last is None else (self.sql.next_page, (last,))
-        rows: list[tuple[Any, ...]] = []
+        columns: Columns = ([], [], [])
         size = 0
         with closing(connection.execute(statement, parameters)) as cursor:
-            while len(rows) < SCAN_COUNT and size < SCAN_BYTES:
-                more = cursor.fetchmany(FETCH_COUNT)
-                rows += more
-                size += sum(len(row[1]) for row in more if isinstance(row[1], bytes | str))
-                if len(more) < FETCH_COUNT:
+            while len(columns[0]) < SCAN_COUNT and size < SCAN_BYTES:
+                rows = cursor.fetchmany(FETCH_COUNT)
+                for column, items in zip(columns, zip(*rows, strict=True), strict=False):
+                    column.extend(items)
+                size += _size(columns[1][-len(rows) :])
+                if len(rows) < FETCH_COUNT:
                     break
-        return rows
+        return columns
 
     def _value(self, raw: object) -> bytes | Unreadable:
         if isinstance(raw, bytes):
@@ -227,6 +234,14 @@ def chunks(forms: Sequence[Raw]) -> Iterator[Sequence[Raw]]:
     """Yield keys in chunks for one statement each."""
     for start in range(0, len(forms), READ_COUNT):
         yield forms[start : start + READ_COUNT]
+
+
+def _size(values: Sequence[Any]) -> int:
+    """Return about how many bytes values have together."""
+    try:
+        return sum(map(len, values))
+    except TypeError:  # numbers, or NULL
+        return sum(len(value) for value in values if isinstance(value, bytes | str))
 
 
 def text_if_utf8(value: bytes) -> str | bytes:
