@@ -47,7 +47,12 @@ class Column:
         """The parameter for an array of its values."""
         if self.binary:
             return "%b::bytea[]"
-        return f"%b::text[]::{self.type}[]" if self.type else "%b::text[]"
+        return f"%b::text[]::{self.array_type}" if self.type else "%b::text[]"
+
+    @property
+    def array_type(self) -> str:
+        """The type of such an array."""
+        return f"{self.type or ('bytea' if self.binary else 'text')}[]"
 
     @property
     def plain(self) -> bool:

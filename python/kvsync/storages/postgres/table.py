@@ -135,7 +135,7 @@ class Table:
     def scan(self) -> str:
         """The query for every row, ascending by the bytes of the key.
 
-        It returns key, value (None if it is large), size and, if rows expire, the time.
+        It returns key, value (None if it is large), the size if it is large and, if rows expire, the time.
         """
         rows = f"{self.identifier} WHERE {self.expires.stays()}" if self.expires else self.identifier
         return f"SELECT {self._sized} FROM {rows} ORDER BY {self._sorted_key}"  # noqa: S608 - checked names
@@ -180,8 +180,8 @@ class Table:
     def _from(self) -> str:
         """What is written, as a table.
 
-        The arrays are sub-queries, so that the planner cannot see how long they are: it would read the whole table
-        rather than look up that many keys.
+        The arrays are sub-queries, so that the planner cannot see how long they are: for thousands of keys it would
+        read the whole table rather than look them up.
         """
         hidden = ", ".join(f"(SELECT {array})" for array in self._arrays)
         return f"unnest({hidden}) AS given ({self._given_columns})"
@@ -236,7 +236,8 @@ class Table:
     def _sized(self) -> str:
         size = f"octet_length({self.value.text(self._value)})"
         time = f", {self.expires.due}" if self.expires else ""
-        return f"{self._shown_key}, CASE WHEN {size} <= {INLINE_BYTES} THEN {self._bytes} END, {size}{time}"
+        is_large = f"CASE WHEN {size} > {INLINE_BYTES} THEN"
+        return f"{self._shown_key}, {is_large} NULL ELSE {self._bytes} END, {is_large} {size} END{time}"
 
     @property
     def _and_stays(self) -> str:
@@ -248,7 +249,8 @@ class Table:
 
     @property
     def _among(self) -> str:
-        return f"{self._key} = ANY ({self.key.array})"
+        """The condition that a key is in an array, which is a sub-query for the same reason as in `_from`."""
+        return f"{self._key} = ANY ((SELECT {self.key.array})::{self.key.array_type})"
 
 
 def new_table(names: Names) -> Table:
