@@ -234,15 +234,15 @@ def refuse_growth(one: Claims, other: Claims, storage: str) -> None:
 
 
 def newest(manifest: Claims) -> Newest:
-    """Return the greatest time that a manifest names."""
+    """Return the greatest time that a manifest names.
+
+    The clock is not before anything that is known, and so not before what is logged, missing or unreconciled, nor
+    before the points of chains, at which peers stand.
+    """
     stamps = {
         "clock": manifest.clock,
-        "chains": max((chain[-1].stamp for chain in manifest.knowledge.history.chains.values()), default=0),
         "exceptions": max((span.point.stamp for span in manifest.knowledge.history.exceptions), default=0),
-        "missing": max((entry.change.stamp for entry in manifest.knowledge.missing), default=0),
-        "unreconciled": max((change.stamp for change in manifest.knowledge.unreconciled), default=0),
-        "segments": max((stamp for entry in manifest.segments for _, stamp in entry.maxima), default=0),
-        "peers": max((_newest_of(peer) for peer in manifest.peers.values()), default=0),
+        "peers": max((peer.seen for peer in manifest.peers.values()), default=0),
         "collected": max(manifest.collected.values(), default=0),
     }
     until_ms = max((intent.until_ms for intent in manifest.intents), default=0)
@@ -371,10 +371,6 @@ def _names(manifest: Claims) -> dict[str, set[object]]:
         "gone": set(manifest.gone),
         "collected": set(manifest.collected),
     }
-
-
-def _newest_of(peer: Peer) -> int:
-    return max([peer.seen, *(point.stamp for point in _points(peer))])
 
 
 def _points(peer: Peer) -> Iterator[Point]:

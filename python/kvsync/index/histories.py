@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from struct import Struct
+from itertools import chain as joined
+from struct import Struct, pack
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -24,7 +25,9 @@ EXCEPTION_WIDTH = 6
 
 def pack_history(history: History) -> tuple[list[tuple[int, bytes]], list[list[int]]]:
     """Return the chains and the exceptions of a history as the format has them."""
-    chains = [(origin, b"".join(POINT.pack(*point) for point in chain)) for origin, chain in history.chains.items()]
+    chains = [
+        (origin, pack(f"<{3 * len(chain)}Q", *joined.from_iterable(chain))) for origin, chain in history.chains.items()
+    ]
     return chains, [[span.origin, span.first, span.last, *span.point] for span in history.exceptions]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from kvsync.native import digest_values
@@ -88,9 +89,11 @@ def merged(one: Chain, other: Chain) -> Chain:
     >>> merged((Point(1, 10, 7), Point(3, 30, 9)), (Point(2, 20, 8), Point(3, 30, 9)))
     (Point(number=1, stamp=10, mark=7), Point(number=2, stamp=20, mark=8), Point(number=3, stamp=30, mark=9))
     """
-    if one == other:
-        return one
-    chain = tuple(sorted({*one, *other}))
+    points = {*one, *other}
+    for whole in (one, other):
+        if len(whole) == len(points):  # it has all of them
+            return whole
+    chain = tuple(sorted(points))
     if ascends(chain):
         return chain
     return tuple(sorted({*one} & {*other} | {max(one[-1], other[-1], key=lambda point: point.rank)}))
@@ -126,17 +129,18 @@ def thinned(chain: Chain, count: int, stood_at: Callable[[], Collection[Point | 
     """
     if len(chain) <= count:
         return chain
-    newest, met = chain[-1].number, stood_at()
-    return tuple(
-        point
-        for point in chain
-        if newest - point.number < count or point in met or _is_kept(newest - point.number, point.number)
-    )
+    newest = chain[-1].number
+    at = bisect_left(chain, newest - count + 1, key=itemgetter(0))
+    if at == 0:
+        return chain
+    met = stood_at()
+    older = [point for point in chain[:at] if point in met or _is_kept(newest - point[0], point[0])]
+    return (*older, *chain[at:])
 
 
 def _is_kept(age: int, number: int) -> bool:
     """Whether an older point is kept: its number is divisible by a power of two that grows with its age."""
-    return number % (1 << max(0, (age // 2).bit_length() - 1)) == 0
+    return number % (1 << (age // 4).bit_length()) == 0
 
 
 def branch_name(origin: int, point: Point) -> int:
