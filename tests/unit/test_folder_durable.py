@@ -14,15 +14,15 @@ import pytest
 
 import kvsync
 from kvsync.errors import StorageError
-from kvsync.storages.folder import FolderStorage, durable, staging
-from kvsync.storages.folder.durable import can_sync_all, sync_all, sync_each
+from kvsync.storages.folder import FolderStorage
+from kvsync.storages.folder.durable import sync_each
 from kvsync.types import ABSENT, ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-COUNT = durable.BULK_COUNT
+COUNT = 300
 KEYS = [f"d{number % 70}/{number}" for number in range(COUNT)]
 VALUES = [b"%d" % number for number in range(COUNT)]
 
@@ -30,15 +30,12 @@ VALUES = [b"%d" % number for number in range(COUNT)]
 class Disk:
     """Notes what is written, made durable, and named, by inode."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, *, syncfs: bool) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.dirty: set[int] = set()
         self.empty_names: list[str] = []  # of files that a power cut could leave empty
         self.unsynced: set[int] = set()  # directories
-        self.calls = 0
         for name in ("write", "utime", "fsync", "link", "rename"):
             patch.setattr(os, name, getattr(self, name)(getattr(os, name)))
-        patch.setattr(staging, "can_sync_all", lambda _: syncfs)
-        patch.setattr(staging, "sync_all", self.sync_all)
 
     def write(self, real: Callable[..., int]) -> Callable[..., int]:
         def write(file: int, data: bytes) -> int:
@@ -61,10 +58,6 @@ class Disk:
 
         return fsync
 
-    def sync_all(self, _: int) -> None:
-        self.calls += 1
-        self.dirty.clear()
-
     def named(self, real: Callable[..., None]) -> Callable[..., None]:
         def named(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int, **more: Any) -> None:
             if os.stat(old, dir_fd=src_dir_fd).st_ino in self.dirty:
@@ -77,40 +70,17 @@ class Disk:
     link = rename = named
 
 
-@pytest.mark.parametrize("syncfs", [True, False])
 @pytest.mark.parametrize("expect", [None, [None] * COUNT])
 def test_many_files_are_durable_before_they_have_their_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, expect: list[None] | None, syncfs: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, expect: list[None] | None
 ) -> None:
     with monkeypatch.context() as patch:
-        disk = Disk(patch, syncfs=syncfs)
+        disk = Disk(patch)
         written = FolderStorage(tmp_path).write(KEYS, VALUES, expect)
     assert not written.refused
     assert not disk.empty_names
     assert not disk.unsynced
-    assert disk.calls == syncfs
     assert FolderStorage(tmp_path).read(KEYS) == VALUES
-    assert os.listdir(tmp_path / ".kvsync/tmp") == []
-
-
-def test_few_files_do_not_wait_for_what_others_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        disk = Disk(patch, syncfs=True)
-        FolderStorage(tmp_path).write(KEYS[1:], VALUES[1:])
-    assert not disk.calls
-    assert not disk.empty_names
-
-
-def test_a_disk_that_fails_names_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(staging, "can_sync_all", lambda _: True)
-    monkeypatch.setattr(staging, "sync_all", fail)
-    storage = FolderStorage(tmp_path)
-    with pytest.raises(StorageError, match="Input/output error"):
-        storage.write(KEYS, VALUES)
-    assert storage.read(KEYS) == [None] * COUNT
     assert os.listdir(tmp_path / ".kvsync/tmp") == []
 
 
@@ -119,43 +89,11 @@ def test_a_directory_that_cannot_be_written_fails_the_call(tmp_path: Path, monke
         if os.path.samestat(os.fstat(file), os.stat(tmp_path / "d5")):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(staging, "can_sync_all", lambda _: True)
-    monkeypatch.setattr(staging, "sync_all", lambda _: None)
     for key in KEYS:
         (tmp_path / key).parent.mkdir(exist_ok=True)
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(StorageError, match="Input/output error"):
         FolderStorage(tmp_path).write(KEYS, VALUES)
-
-
-@pytest.mark.parametrize("release", ["5.16.0", "4.4.0", "5.15.0-91-generic", "unknown"])
-def test_older_kernels_do_not_tell_of_failures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, release: str) -> None:
-    there = os.uname()
-    monkeypatch.setattr(os, "uname", lambda: os.uname_result((*there[:2], release, *there[3:])))
-    here = os.open(tmp_path, os.O_RDONLY)
-    try:
-        assert not can_sync_all(here)
-    finally:
-        os.close(here)
-
-
-def test_file_systems_that_may_not_tell_are_not_asked() -> None:
-    here = os.open("/proc/self", os.O_RDONLY)
-    try:
-        assert not can_sync_all(here)
-    finally:
-        os.close(here)
-
-
-def test_the_call_itself(tmp_path: Path) -> None:
-    here = os.open(tmp_path, os.O_RDONLY)
-    try:
-        if can_sync_all(here):
-            sync_all(here)
-    finally:
-        os.close(here)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        sync_all(here)
 
 
 def test_each_of_some_files_is_synced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,11 @@ import contextlib
 import fcntl
 import os
 import unicodedata
-from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from kvsync.storages.contract import RESERVED
-from kvsync.storages.folder.durable import BULK_COUNT, can_sync_all, sync_all
+from kvsync.storages.folder.durable import SYNCERS
 from kvsync.threads import thread_pool
 
 if TYPE_CHECKING:
@@ -31,9 +30,7 @@ DISPLACED = f"{RESERVED}/displaced"
 OUTGOING = "out-"
 MAKING = "making-"
 ATTEMPTS = 8
-WRITERS = 8
 GROUP_COUNT = 128
-BULK_GROUP_COUNT = 4096
 GROUP_BYTES = 32 << 20
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -222,46 +219,30 @@ def stage_all(
 ) -> Generator[Staged | OSError, None, None]:
     """Yield a finished file for each value, as `stage` writes it, in their order; remove those that get no final name.
 
-    `stage` gets one value, and what is `beside` it in each further column. With `durable=False` it leaves it to us to
-    make its file durable.
+    `stage` gets one value, and what is `beside` it in each further column.
+
+    Several threads write them, since file systems combine concurrent `fsync` calls.
     """
-    columns = (values, *beside)
     if len(values) == 1:
-        yield from _discarding(staging, [stage(*(column[0] for column in columns))])
-    elif len(values) >= BULK_COUNT and can_sync_all(staging.directory):
-        yield from _staged_in_bulk(partial(stage, durable=False), staging, columns)
-    else:
-        # Several threads write them, since file systems combine concurrent `fsync` calls.
-        with thread_pool(WRITERS, "kvsync-write") as pool:
-            for start, stop in _groups(values, GROUP_COUNT):
-                group = list(pool.map(stage, *(column[start:stop] for column in columns)))
-                yield from _discarding(staging, group)
+        yield from _discarding(staging, [stage(values[0], *(column[0] for column in beside))])
+        return
+    with thread_pool(SYNCERS, "kvsync-write") as pool:
+        for start, stop in _groups(values):
+            group = list(pool.map(stage, *(column[start:stop] for column in (values, *beside))))
+            yield from _discarding(staging, group)
 
 
-def _staged_in_bulk(
-    stage: Callable[..., Staged | OSError], staging: Staging, columns: Sequence[Sequence[Any]]
-) -> Iterator[Staged | OSError]:
-    """Yield finished files, a group at a time: all of it is durable before the first of them is yielded."""
-    for start, stop in _groups(columns[0], BULK_GROUP_COUNT):
-        group = [stage(*beside) for beside in zip(*(column[start:stop] for column in columns), strict=True)]
-        yield from _discarding(staging, group, before=partial(sync_all, staging.directory))
-
-
-def _discarding(
-    staging: Staging, group: Sequence[Staged | OSError], before: Callable[[], None] | None = None
-) -> Iterator[Staged | OSError]:
+def _discarding(staging: Staging, group: Sequence[Staged | OSError]) -> Iterator[Staged | OSError]:
     try:
-        if before is not None:
-            before()
         yield from group
     finally:
         staging.discard_all(staged.name for staged in group if isinstance(staged, Staged))
 
 
-def _groups(values: Sequence[bytes], count: int) -> Iterator[tuple[int, int]]:
+def _groups(values: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     start, size = 0, 0
     for position, value in enumerate(values):
-        if position > start and (position - start >= count or size + len(value) > GROUP_BYTES):
+        if position > start and (position - start >= GROUP_COUNT or size + len(value) > GROUP_BYTES):
             yield start, position
             start, size = position, 0
         size += len(value)

@@ -120,19 +120,15 @@ class ValueFiles:
         """Return the token of the file that counts, if a key has several."""
         return self._find(key).token
 
-    def stage(
-        self, staging: Staging, value: bytes, metadata: Metadata | None = None, *, durable: bool = True
-    ) -> Staged | OSError:
-        """Write a value to an unfinished file; several threads may do this at the same time."""
+    def stage(self, staging: Staging, value: bytes, metadata: Metadata | None = None) -> Staged | OSError:
+        """Write a value to an unfinished file, durably; several threads may do this at the same time."""
         try:
-            return self.stage_parts(staging, (value,), metadata, durable=durable)
+            return self.stage_parts(staging, (value,), metadata)
         except OSError as error:
             return error
 
-    def stage_parts(
-        self, staging: Staging, parts: Iterable[bytes], metadata: Metadata | None = None, *, durable: bool = True
-    ) -> Staged:
-        """Write the parts of a value to an unfinished file; remove it on failure.
+    def stage_parts(self, staging: Staging, parts: Iterable[bytes], metadata: Metadata | None = None) -> Staged:
+        """Write the parts of a value to an unfinished file, durably; remove it on failure.
 
         With `metadata`, the file is executable as that says, as far as the umask allows, and has that time.
 
@@ -144,7 +140,7 @@ class ValueFiles:
         try:
             for part in parts:
                 write_all(file, part)
-            return self._dated(temporary, file, metadata, durable=durable)
+            return self._dated(temporary, file, metadata)
         except BaseException:
             staging.discard(temporary)
             raise
@@ -223,14 +219,13 @@ class ValueFiles:
                 self._take_away(path, status, staging)
             self.emptied.add(path.rpartition("/")[0])
 
-    def _dated(self, name: str, file: int, metadata: Metadata | None, *, durable: bool = True) -> Staged:
-        """Give an unfinished file, which is open, its time, and make it durable, unless the caller does."""
+    def _dated(self, name: str, file: int, metadata: Metadata | None) -> Staged:
+        """Give an unfinished file, which is open, its time, and make it durable."""
         now = self._clock_ns()
         carried = metadata.modified_ns if metadata is not None else None
         modified = now if carried is None else carried
         os.utime(file, ns=(now, modified))
-        if durable:
-            os.fsync(file)
+        os.fsync(file)
         status = os.fstat(file)
         # A carried time may be a tick of the kernel's clock, and the tick of a later write, too, if it is not past.
         sure = carried is None or carried < now - COARSE_TICK_NS
