@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 from kvsync.native import digest_values
@@ -25,7 +25,8 @@ KEY_BYTES_MAX = 511
 LENGTH_BYTES = 4
 DAMAGED = "the record of this long key was changed by another program: restore the environment from a backup"
 VERSION_END = b"\0"
-PAGE_COUNT = 5_000
+PAGE_COUNT = 1_024
+"""So many records of a scan fit into a processor's cache."""
 PAGE_BYTES = 8 << 20
 
 
@@ -107,13 +108,14 @@ class Values:
             elif last is None:
                 cursor.first()
             size = 0
-            for key, value in cursor.iternext() if cursor.key() else ():
-                if key in reserved_keys:
-                    continue
+            records = cursor.iternext() if cursor.key() else iter(())
+            if reserved_keys:
+                records = (record for record in records if record[0] not in reserved_keys)
+            for key, value in islice(records, PAGE_COUNT):
                 keys.append(key)
                 values.append(value)
                 size += len(value)
-                if len(keys) >= PAGE_COUNT or size >= PAGE_BYTES:
+                if size >= PAGE_BYTES:
                     break
         return keys, values
 

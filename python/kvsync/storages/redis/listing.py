@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kvsync.native import digest_values
 from kvsync.storages.expiry import token_of
@@ -66,6 +66,8 @@ class Listing:
     def _with_tokens(self, keys: list[str]) -> tuple[list[str], list[bytes]]:
         names = [self._values.name_of(key) for key in keys]
         found, expires = self._values.fetch(names, FETCH_VALUE_BYTES)
+        if not expires and {*map(type, found)} == {bytes}:
+            return keys, digest_values(cast("list[bytes]", found))
         values = {i: value for i, value in enumerate(found) if isinstance(value, bytes)}
         tokens = dict(zip(values, digest_values(list(values.values())), strict=True))
         tokens.update((i, token_of(tokens[i], at)) for i, at in expires.items() if i in tokens)
