@@ -36,6 +36,7 @@ KIND_MANIFEST: Final = 2
 KIND_LEASE: Final = 3
 KIND_INVENTORY: Final = 4
 KIND_LOST: Final = 5
+KIND_PIECE: Final = 6
 
 TOMBSTONE: Final = 1
 DECISION: Final = 2
@@ -493,64 +494,74 @@ def newest_digest(segments: Sequence[Segment]) -> bytes:
     return (total % 2**128).to_bytes(16, "little")
 
 
-# ---------------------------------------------------------------------------------------------- inventory
+# ------------------------------------------------------------------------------------------------- piece
 
-INVENTORY_FIELDS: Final = {
+PIECE_FIELDS: Final = {
     "name": str,
     "count": int,
-    "nonce": bytes,
+    "state": bytes,
     "digest": bytes,
     "token_size": bytes,
     "token": bytes,
     "key_size": bytes,
     "key": bytes,
 }
+HAS_TOKEN: Final = 0
+BY_DIGEST: Final = 1
+GONE: Final = 2
 
 
 @dataclass
-class Inventory:
-    """What the last scan of a storage saw: each key's version token and digest, ascending by key."""
+class Piece:
+    """A part of an inventory: each key's version token and digest, ascending by key; no digest where it is gone."""
 
-    nonce: bytes
-    seen: dict[str, tuple[bytes, bytes]]
+    seen: dict[str, tuple[bytes, bytes | None]]
 
     @classmethod
-    def decode(cls, data: bytes) -> Inventory:
-        """Return an inventory after every check that the format asks for."""
-        body = unpack(unseal(KIND_INVENTORY, data), "inventory", INVENTORY_FIELDS)
+    def decode(cls, data: bytes, name: str) -> Piece:
+        """Return a piece after every check that the format asks for."""
+        body = unpack(unseal(KIND_PIECE, data), name, PIECE_FIELDS)
         count = body["count"]
-        if len(body["nonce"]) != 16:
-            refuse("a nonce has 16 bytes")
+        if len(body["state"]) != count:
+            refuse("there is a state for each key")
         digests = read_digests(body["digest"], count)
         tokens = split(read_numbers(body["token_size"], count), body["token"])
         keys = read_keys(read_numbers(body["key_size"], count), body["key"])
-        return cls(body["nonce"], dict(zip(keys, zip(tokens, digests, strict=True), strict=True)))
+        return cls(dict(zip(keys, map(read_entry, body["state"], tokens, digests), strict=True)))
 
-    def encode(self, *, compress: bool = False) -> bytes:
-        """Return the one encoding of this inventory."""
+    def encode(self, name: str, *, compress: bool = False) -> bytes:
+        """Return the one encoding of this piece."""
         keys = [key.encode() for key in self.seen]
-        tokens = [token for token, _ in self.seen.values()]
+        states = [state_of(token, digest) for token, digest in self.seen.values()]
+        kept = [
+            token if state == HAS_TOKEN else b"" for state, (token, _) in zip(states, self.seen.values(), strict=True)
+        ]
         body = {
-            "name": "inventory",
+            "name": name,
             "count": len(keys),
-            "nonce": self.nonce,
-            "digest": b"".join(digest for _, digest in self.seen.values()),
-            "token_size": pack_numbers([len(token) for token in tokens]),
-            "token": b"".join(tokens),
+            "state": bytes(states),
+            "digest": b"".join(digest or NO_DIGEST for _, digest in self.seen.values()),
+            "token_size": pack_numbers([len(token) for token in kept]),
+            "token": b"".join(kept),
             "key_size": pack_numbers([len(key) for key in keys]),
             "key": b"".join(keys),
         }
-        return seal(KIND_INVENTORY, msgpack.packb(body), compress=compress)
+        return seal(KIND_PIECE, msgpack.packb(body), compress=compress)
 
-    def compare(self, keys: Sequence[str], tokens: Sequence[bytes]) -> tuple[list[int], list[str]]:
-        """Compare with a listing: positions to look at, and keys that are gone.
 
-        A position is to be looked at where the key is new, or its token differs or is no proof.
-        """
-        look = [at for at, key in enumerate(keys) if not self.proves(key, tokens[at])]
-        listed = set(keys)
-        return look, [key for key in self.seen if key not in listed]
+def state_of(token: bytes, digest: bytes | None) -> int:
+    """Return how an entry is stored."""
+    if digest is None:
+        return GONE
+    return BY_DIGEST if token == digest else HAS_TOKEN
 
-    def proves(self, key: str, token: bytes) -> bool:
-        """Tell whether a token shows that a key's value is the one seen."""
-        return bool(token) and key in self.seen and self.seen[key][0] == token
+
+def read_entry(state: int, token: bytes, digest: bytes) -> tuple[bytes, bytes | None]:
+    """Return token and digest of an entry, which have to be what its state allows."""
+    if state == HAS_TOKEN and token != digest:
+        return token, digest
+    if state == BY_DIGEST and not token:
+        return digest, digest
+    if state == GONE and not token and digest == NO_DIGEST:
+        return b"", None
+    return refuse("an entry does not fit its state")

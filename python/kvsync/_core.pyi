@@ -17,14 +17,18 @@ __all__ = [
     "KIND_LEASE",
     "KIND_LOST",
     "KIND_MANIFEST",
+    "KIND_PIECE",
     "KIND_SEGMENT",
     "TOMBSTONE",
+    "Correction",
     "Cover",
     "Delta",
     "Given",
     "Hasher",
-    "Inventory",
+    "Merge",
+    "Piece",
     "Segment",
+    "Walk",
     "check_key",
     "checksum",
     "delta",
@@ -54,9 +58,11 @@ KIND_MANIFEST: Final[int]
 KIND_LEASE: Final[int]
 """The kind of the lock of a storage."""
 KIND_INVENTORY: Final[int]
-"""The kind of what the last scan of a storage saw."""
+"""The kind of what the last scan of a storage saw: which pieces say that."""
 KIND_LOST: Final[int]
 """The kind of a value that lost a conflict."""
+KIND_PIECE: Final[int]
+"""The kind of an immutable part of an inventory."""
 
 def seal(kind: int, body: bytes, compress: bool = False) -> bytes:
     """Put a packed body into an envelope.
@@ -443,88 +449,204 @@ def newest_digest(segments: Sequence[Segment]) -> bytes:
     """Return the digest of the newest changes of all keys, 16 bytes; it detects accidents, not forgery."""
 
 @final
-class Inventory:
-    """What the last scan of a storage saw: the version token and digest of every key. Immutable."""
+class Piece:
+    """An immutable part of an inventory: what is noted of some keys, ascending. Equal bytes mean equal pieces."""
 
     @staticmethod
-    def decode(data: bytes) -> Inventory:
+    def decode(data: bytes, name: str) -> Piece:
         """Open and validate an object, over the given bytes if they are not compressed.
 
         Raises:
             FormatError: The object is intact and has a higher format version.
-            IndexDamagedError: A check failed at `offset`, in bytes.
+            IndexDamagedError: A check failed at `offset`, or the object has another name.
         """
 
     @staticmethod
-    def build(keys: Sequence[str], tokens: Sequence[bytes], digests: Sequence[bytes]) -> Inventory:
-        """Build an inventory of what a scan saw.
+    def build(keys: Sequence[str], tokens: Sequence[bytes], digests: Sequence[bytes | None]) -> Piece:
+        """Build a piece of what is noted of some keys.
 
         Args:
             keys: The keys, in any order. Of a key given several times, the last counts.
             tokens: The storage's version token of each key; empty where it proves nothing.
-            digests: BLAKE3 of each value, 32 bytes.
+            digests: BLAKE3 of each value, 32 bytes; None where the key is gone.
 
         Raises:
             UsageError: A key, token or digest is refused, or the sequences differ in length.
         """
 
-    def encode(self, nonce: bytes, compress: bool = False) -> bytes:
+    def encode(self, name: str, compress: bool = False) -> bytes:
         """Return the whole object.
 
         Args:
-            nonce: The nonce of the manifest at which the inventory is written, 16 bytes.
+            name: Of the object.
             compress: Whether to store a zstd frame where that is smaller.
 
         Raises:
-            UsageError: The nonce is not 16 bytes, or a column passes 4 GiB.
+            UsageError: A column passes 4 GiB.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the piece takes in memory."""
+
+    @property
+    def first(self) -> str | None:
+        """The first key, None if there is none."""
+
+    def find(self, keys: Sequence[str]) -> list[tuple[bytes, bytes | None] | None]:
+        """Return token and digest of each of some keys, None where the piece has no entry.
+
+        The digest of a key that is gone is None.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
+
+    def ranks(self, keys: Sequence[str]) -> list[int]:
+        """Return how many entries come before each of some keys.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
+
+    def entries(self) -> list[tuple[str, tuple[bytes, bytes | None]]]:
+        """Return all keys, each with token and digest as in `find`."""
+
+@final
+class Walk:
+    """A walk along an inventory, which compares a listing with it.
+
+    The caller supplies the pieces of each run in order, whenever one is needed; the base is the first run, and the
+    newest patch the last.
+    """
+
+    def __new__(cls, lengths: Sequence[int]) -> Walk:
+        """Begin at the first key of runs of so many pieces."""
+
+    def needs(self) -> int | None:
+        """Return a run whose next piece is needed to go on, None if there is none."""
+
+    def supply(self, run: int, piece: Piece) -> None:
+        """Take the next piece of a run.
+
+        Raises:
+            IndexDamagedError: Its keys do not come after those of the piece before it.
+            UsageError: There is no such run.
         """
 
     @property
-    def nonce(self) -> bytes:
-        """The nonce of the manifest at which the inventory was written, 16 bytes; zeros before it is written."""
+    def known(self) -> int:
+        """How many known keys were passed."""
 
-    def __len__(self) -> int:
-        """Return the number of keys."""
-
-    def compare(self, keys: Sequence[str], tokens: Sequence[bytes]) -> tuple[list[int], list[str]]:
-        """Compare with the current keys of the storage and their tokens.
+    def compare(
+        self, keys: Sequence[str], tokens: Sequence[bytes], start: int
+    ) -> tuple[list[tuple[int, bytes | None]], list[str], int]:
+        """Compare the next page of a listing, from position `start` on, as far as the pieces at hand reach.
 
         Returns:
-            Positions of the keys that are new or may have changed, and the keys of the inventory that are gone.
+            Positions of the keys that are new or may have changed, each with the digest that was known; known keys
+            that are gone; and up to which position the page was compared.
 
         Raises:
-            UsageError: The keys do not strictly ascend in the order of UTF-8, or the sequences differ in length.
+            UsageError: The keys do not strictly ascend over all pages, or the sequences differ in length.
         """
 
-    def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the token of each of some keys, None where the key is unknown.
+    def rest(self) -> list[str]:
+        """Return the known keys behind the listing, as far as the pieces at hand reach."""
 
-        Raises:
-            UsageError: A key is not a str, or has no UTF-8 encoding.
-        """
+@final
+class Merge:
+    """A merge of runs of pieces into one, a piece at a time; the caller supplies pieces as for a `Walk`."""
 
-    def digests(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the digest of each of some keys, 32 bytes, None where the key is unknown.
-
-        Raises:
-            UsageError: A key is not a str, or has no UTF-8 encoding.
-        """
-
-    def updated(
-        self,
-        keys: Sequence[str],
-        tokens: Sequence[bytes],
-        digests: Sequence[bytes],
-        removed: Sequence[str],
-    ) -> Inventory:
-        """Return the inventory with some keys set and some removed; a key in both is removed.
+    def __new__(
+        cls,
+        lengths: Sequence[int],
+        piece_bytes: int,
+        drops_gone: bool,
+        start: str | None = None,
+        stop: str | None = None,
+    ) -> Merge:
+        """Begin to merge.
 
         Args:
-            keys: The keys to set, as for `build`.
-            tokens: Their tokens.
-            digests: Their digests.
-            removed: The keys to remove, in any order.
+            lengths: The number of pieces of each run, the newest run last.
+            piece_bytes: A piece is cut once it has so many bytes.
+            drops_gone: Leave out the keys that are gone.
+            start: The first key to take.
+            stop: The key to stop before.
+        """
+
+    def needs(self) -> int | None:
+        """Return a run whose next piece is needed to go on, None if there is none."""
+
+    def supply(self, run: int, piece: Piece) -> None:
+        """Take the next piece of a run.
 
         Raises:
-            UsageError: As `build`.
+            IndexDamagedError: Its keys do not come after those of the piece before it.
+            UsageError: There is no such run.
+        """
+
+    @property
+    def done(self) -> bool:
+        """Whether all is merged."""
+
+    def step(self) -> Piece | None:
+        """Go on until a piece is complete, and return it; None if the next piece of a run is needed, or at the end.
+
+        Raises:
+            UsageError: A column passes 4 GiB.
+        """
+
+@final
+class Correction:
+    """The newest changes of a log held against an inventory; the caller supplies pieces as for a `Walk`."""
+
+    def __new__(
+        cls,
+        lengths: Sequence[int],
+        newest: Segment,
+        held: dict[str, bytes | None],
+        expired_ms: int,
+        keeps_tokens: bool,
+    ) -> Correction:
+        """Begin to compare.
+
+        Args:
+            lengths: The number of pieces of each run of the inventory.
+            newest: The newest change of each key.
+            held: The keys of missing values, each with the digest of what is there instead, None for nothing.
+            expired_ms: Values that expire up to then may be gone.
+            keeps_tokens: Whether a token stays proof where the log names the value that it was taken from.
+
+        Raises:
+            UsageError: A digest is not 32 bytes.
+        """
+
+    def needs(self) -> int | None:
+        """Return a run whose next piece is needed to go on, None if there is none."""
+
+    def supply(self, run: int, piece: Piece) -> None:
+        """Take the next piece of a run.
+
+        Raises:
+            IndexDamagedError: Its keys do not come after those of the piece before it.
+            UsageError: There is no such run.
+        """
+
+    @property
+    def done(self) -> bool:
+        """Whether all was compared."""
+
+    def step(self) -> None:
+        """Go on until the next piece of a run is needed, or all was compared."""
+
+    def finish(self) -> tuple[Piece, list[tuple[str, bytes]]]:
+        """Return the patch that corrects the inventory, and key and digest of each value that may have expired.
+
+        Raises:
+            UsageError: It was finished before.
         """

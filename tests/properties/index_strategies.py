@@ -124,6 +124,8 @@ covers = st.tuples(vectors, st.lists(spans, max_size=4))
 wide_spans = st.builds(span, origins, stamps, st.integers(0, 300))
 wide_covers = st.tuples(st.dictionaries(origins, stamps, max_size=4), st.lists(wide_spans, max_size=5))
 
-listings = st.dictionaries(keys, st.tuples(st.binary(max_size=5), digests), max_size=10).map(
-    lambda seen: dict(sorted(seen.items()))
+# Token and digest: any token, the digest itself, or none of both, since the key is gone.
+entries = st.one_of(
+    st.tuples(st.binary(max_size=5), digests), digests.map(lambda digest: (digest, digest)), st.just((b"", None))
 )
+listings = st.dictionaries(keys, entries, max_size=10).map(lambda seen: dict(sorted(seen.items())))

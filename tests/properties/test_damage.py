@@ -28,7 +28,13 @@ ROWS: reference.Segment = [
     ("b/\u00e9", 9, 900, 2, 300, b"\x02" * 32, 0),
     ("\U00010000", 7, 2000, 3, 0, bytes(32), 0),
 ]
-SEEN = {"a": (b"t1", b"\x01" * 32), "b": (b"", b"\x02" * 32), "\u00e9": (b"token", b"\x03" * 32)}
+PIECE = "piece/0123456789abcdef0123456789abcdef"
+SEEN: dict[str, tuple[bytes, bytes | None]] = {
+    "a": (b"t1", b"\x01" * 32),
+    "b": (b"", b"\x02" * 32),
+    "c": (b"", None),
+    "\u00e9": (b"\x03" * 32, b"\x03" * 32),
+}
 
 
 def outcome(read: Callable[[], T], damaged: type[Exception], newer: type[Exception]) -> T | str:
@@ -54,17 +60,16 @@ def read_segment(data: bytes, name: str = NAME) -> reference.Segment | str:
     return ours if isinstance(ours, str) else ours[0]
 
 
-def native_inventory(data: bytes) -> bytes:
-    """Return an inventory as the core writes it again."""
-    read = _core.Inventory.decode(data)
-    return read.encode(read.nonce)
+def native_piece(data: bytes) -> bytes:
+    """Return a piece as the core writes it again."""
+    return _core.Piece.decode(data, PIECE).encode(PIECE)
 
 
-def read_inventory(data: bytes) -> bytes | str:
-    """Return the outcome of both readers of inventories, encoded again where they accept."""
-    ours = outcome(lambda: native_inventory(data), IndexDamagedError, FormatError)
+def read_piece(data: bytes) -> bytes | str:
+    """Return the outcome of both readers of pieces, encoded again where they accept."""
+    ours = outcome(lambda: native_piece(data), IndexDamagedError, FormatError)
     assert ours == outcome(
-        lambda: reference.Inventory.decode(data).encode(), reference.DamagedError, reference.NewerError
+        lambda: reference.Piece.decode(data, PIECE).encode(PIECE), reference.DamagedError, reference.NewerError
     )
     return ours
 
@@ -74,9 +79,9 @@ def segment_map(rows: reference.Segment = ROWS) -> reference.Pairs:
     return reference.Pairs(unpacked(reference.encode_segment(rows, NAME)).items())
 
 
-def inventory_map() -> reference.Pairs:
-    """Return the body of an inventory as the entries of its map."""
-    return reference.Pairs(unpacked(reference.Inventory(bytes(16), SEEN).encode()).items())
+def piece_map() -> reference.Pairs:
+    """Return the body of a piece as the entries of its map."""
+    return reference.Pairs(unpacked(reference.Piece(SEEN).encode(PIECE)).items())
 
 
 def unpacked(data: bytes) -> dict[str, Any]:
@@ -97,7 +102,7 @@ def changed(entries: reference.Pairs, **values: Any) -> reference.Pairs:
 @given(st.binary(max_size=200))
 def test_garbage_is_refused(data: bytes) -> None:
     assert read_segment(data) == "damaged"
-    assert read_inventory(data) == "damaged"
+    assert read_piece(data) == "damaged"
 
 
 @given(st.binary(max_size=200), st.sampled_from([0, 1]), st.integers(0, 400))
@@ -139,10 +144,10 @@ def test_mutated_compressed_segments(data: bytes) -> None:
     read_segment(with_checksum(data))
 
 
-@given(some.listings.flatmap(lambda seen: mutations(reference.Inventory(bytes(16), seen).encode())))
-def test_mutated_inventories(data: bytes) -> None:
-    read_inventory(data)
-    read_inventory(with_checksum(data))
+@given(some.listings.map(lambda seen: reference.Piece({**seen}).encode(PIECE)).flatmap(mutations))
+def test_mutated_pieces(data: bytes) -> None:
+    read_piece(data)
+    read_piece(with_checksum(data))
 
 
 def test_every_byte_replaced_with_the_checksum_made_right() -> None:
@@ -240,10 +245,10 @@ def test_values_may_take_any_form_that_holds_them(rows: reference.Segment, chanc
 
 
 @given(some.listings, st.randoms(use_true_random=False))
-def test_values_of_an_inventory_too(seen: dict[str, tuple[bytes, bytes]], chance: random.Random) -> None:
-    data = reference.Inventory(bytes(16), seen).encode()
+def test_values_of_a_piece_too(seen: dict[str, tuple[bytes, bytes | None]], chance: random.Random) -> None:
+    data = reference.Piece(seen).encode(PIECE)
     entries = reference.Pairs(unpacked(data).items())
-    assert read_inventory(envelope(pack(entries, chance.choice), kind=reference.KIND_INVENTORY)) == data
+    assert read_piece(envelope(pack(entries, chance.choice), kind=reference.KIND_PIECE)) == data
 
 
 def longest(forms: Sequence[bytes]) -> bytes:
@@ -299,10 +304,28 @@ def test_odd_values_in_a_segment(key: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("value", ODD_VALUES, ids=repr)
-@pytest.mark.parametrize("key", reference.INVENTORY_FIELDS)
-def test_odd_values_in_an_inventory(key: str, value: object) -> None:
-    entries = changed(inventory_map(), **{key: value})
-    assert read_inventory(envelope(pack(entries), kind=reference.KIND_INVENTORY)) == "damaged"
+@pytest.mark.parametrize("key", reference.PIECE_FIELDS)
+def test_odd_values_in_a_piece(key: str, value: object) -> None:
+    entries = changed(piece_map(), **{key: value})
+    assert read_piece(envelope(pack(entries), kind=reference.KIND_PIECE)) == "damaged"
+
+
+@pytest.mark.parametrize(
+    ("state", "token", "digest"),
+    [
+        (0, b"\x01" * 32, b"\x01" * 32),
+        (1, b"t", b"\x01" * 32),
+        (2, b"t", bytes(32)),
+        (2, b"", b"\x01" * 32),
+        (3, b"", b"\x01" * 32),
+        (255, b"", bytes(32)),
+    ],
+)
+def test_an_entry_fits_its_state(state: int, token: bytes, digest: bytes) -> None:
+    entries = reference.Pairs(unpacked(reference.Piece({"a": (b"t", b"\x01" * 32)}).encode(PIECE)).items())
+    assert read_piece(envelope(pack(entries), kind=reference.KIND_PIECE)) != "damaged"
+    entries = changed(entries, state=bytes([state]), token_size=bytes([len(token)]), token=token, digest=digest)
+    assert read_piece(envelope(pack(entries), kind=reference.KIND_PIECE)) == "damaged"
 
 
 @pytest.mark.parametrize("key", reference.SEGMENT_FIELDS)

@@ -12,6 +12,8 @@ import zstandard
 import reference
 from kvsync import _core
 from kvsync.errors import IndexDamagedError
+from kvsync.index.inventory import Inventory, load_piece
+from kvsync.storages.mapping import MappingStorage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,7 @@ SEGMENTS = [path for path in OBJECTS if path.read_bytes()[4] == reference.KIND_S
 EXPIRING = [path for path in SEGMENTS if path.stem == "segment-expires"]
 NOTED = [path for path in SEGMENTS if path.stem == "segment-note"]
 INVENTORIES = [path for path in OBJECTS if path.read_bytes()[4] == reference.KIND_INVENTORY]
+PIECES = [path for path in OBJECTS if path.read_bytes()[4] == reference.KIND_PIECE]
 
 
 def label(path: Path) -> str:
@@ -42,8 +45,10 @@ def native(kind: int, data: bytes, name: str) -> object:
     """Read an object with the core: its envelope at least, all of it where the core knows the kind."""
     if kind == reference.KIND_SEGMENT:
         return _core.Segment.decode(data, name)
+    if kind == reference.KIND_PIECE:
+        return _core.Piece.decode(data, name)
     if kind == reference.KIND_INVENTORY:
-        return _core.Inventory.decode(data)
+        return Inventory.decode(data, "golden")
     return _core.unseal(kind, data)
 
 
@@ -52,6 +57,7 @@ def test_there_are_golden_objects() -> None:
     assert EXPIRING
     assert NOTED
     assert INVENTORIES
+    assert PIECES
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=label)
@@ -84,12 +90,26 @@ def test_expiries_are_read(path: Path) -> None:
     assert segment.expired(1_700_086_400_000) == ["a"]
 
 
-@pytest.mark.parametrize("path", INVENTORIES, ids=label)
-def test_the_reference_reads_inventories(path: Path) -> None:
+@pytest.mark.parametrize("path", PIECES, ids=label)
+def test_the_reference_reads_pieces(path: Path) -> None:
     data = path.read_bytes()
-    inventory = reference.Inventory.decode(data)
-    assert _core.Inventory.decode(data).encode(inventory.nonce) == inventory.encode()
-    assert data[6] & 1 or data == inventory.encode()
+    name = stock_map(data)["name"]
+    piece = reference.Piece.decode(data, name)
+    assert dict(_core.Piece.decode(data, name).entries()) == piece.seen
+    assert data[6] & 1 or data == piece.encode(name)
+    assert {reference.state_of(*entry) for entry in piece.seen.values()} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("path", INVENTORIES, ids=label)
+def test_an_inventory_lists_its_pieces(path: Path) -> None:
+    inventory = Inventory.decode(path.read_bytes(), "golden")
+    assert inventory.nonce == b"0123456789abcdef"
+    assert [[entry.first for entry in run] for run in inventory.runs] == [["a", "m"], ["b"]]
+    assert [entry.name[-1] for entry in inventory.stored] == ["1", "2"]
+    assert inventory.garbage == ("piece/00000000000000000000000000000009",)
+    assert path.read_bytes() == inventory.encode()
+    (_, (patch,)) = inventory.runs
+    assert len(load_piece(MappingStorage({}), patch)) == patch.length == 4
 
 
 def damaged_forms(data: bytes) -> Iterator[bytes]:

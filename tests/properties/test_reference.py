@@ -388,47 +388,60 @@ def test_includes_compares_vector_with_vector_and_spans_with_either(
     assert native_cover(one).includes(native_cover(two)) == expected
 
 
-# ---------------------------------------------------------------------------------------------- inventory
+# ------------------------------------------------------------------------------------------------- piece
+
+PIECE = "piece/0123456789abcdef0123456789abcdef"
+Seen = dict[str, tuple[bytes, bytes | None]]
 
 
-def inventory(seen: dict[str, tuple[bytes, bytes]]) -> _core.Inventory:
-    """Return the core's inventory of some keys with token and digest."""
-    return _core.Inventory.build(list(seen), [token for token, _ in seen.values()], [d for _, d in seen.values()])
+def piece_of(seen: Seen) -> _core.Piece:
+    """Return the core's piece of some keys with token and digest."""
+    return _core.Piece.build(list(seen), [token for token, _ in seen.values()], [d for _, d in seen.values()])
 
 
-@given(seen=some.listings, nonce=st.binary(min_size=16, max_size=16), compress=st.booleans())
-def test_inventories_are_read_by_the_other_side(
-    *, seen: dict[str, tuple[bytes, bytes]], nonce: bytes, compress: bool
-) -> None:
-    ours = inventory(seen).encode(nonce, compress)
-    theirs = reference.Inventory(nonce, seen).encode(compress=compress)
+@given(seen=some.listings, compress=st.booleans())
+def test_pieces_are_read_by_the_other_side(*, seen: Seen, compress: bool) -> None:
+    ours = piece_of(seen).encode(PIECE, compress)
+    theirs = reference.Piece(seen).encode(PIECE, compress=compress)
     assert compress or ours == theirs
-    assert reference.Inventory.decode(ours) == reference.Inventory(nonce, seen)
-    read = _core.Inventory.decode(theirs)
-    assert (read.nonce, len(read)) == (nonce, len(seen))
-    assert read.tokens(list(seen)) == [token for token, _ in seen.values()]
-    assert read.digests(list(seen)) == [digest for _, digest in seen.values()]
+    assert reference.Piece.decode(ours, PIECE) == reference.Piece(seen)
+    read = _core.Piece.decode(theirs, PIECE)
+    assert dict(read.entries()) == seen
+    assert read.find([*seen, "\U0010ffff\U0010ffff"]) == [*seen.values(), None]
 
 
 @given(some.listings, some.listings, st.data())
-def test_inventory_comparison(
-    seen: dict[str, tuple[bytes, bytes]], other: dict[str, tuple[bytes, bytes]], data: st.DataObject
-) -> None:
+def test_a_listing_is_compared(seen: Seen, other: Seen, data: st.DataObject) -> None:
     kept = data.draw(st.sets(st.sampled_from(list(seen)))) if seen else set()
     listing = dict(sorted({**other, **{key: seen[key] for key in kept}}.items()))
     keys, tokens = list(listing), [token for token, _ in listing.values()]
-    expected = reference.Inventory(bytes(16), seen).compare(keys, tokens)
-    assert inventory(seen).compare(keys, tokens) == expected
+    walk = _core.Walk([1])
+    walk.supply(0, piece_of(seen))
+    changed, gone, stop = walk.compare(keys, tokens, 0)
+    known = {key: entry for key, entry in seen.items() if entry[1] is not None}
+    assert changed == [
+        (at, known[key][1] if key in known else None)
+        for at, key in enumerate(keys)
+        if not tokens[at] or key not in known or known[key][0] != tokens[at]
+    ]
+    assert [*gone, *walk.rest()] == [key for key in known if key not in listing]
+    assert (stop, walk.known, walk.needs()) == (len(keys), len(known), None)
 
 
-@given(some.listings, some.listings, st.data())
-def test_an_updated_inventory_is_one_built_anew(
-    seen: dict[str, tuple[bytes, bytes]], news: dict[str, tuple[bytes, bytes]], data: st.DataObject
-) -> None:
-    pool = [key for key in seen if key not in news]
-    removed = data.draw(st.lists(st.sampled_from(pool), unique=True)) if pool else []
-    expected = {key: item for key, item in {**seen, **news}.items() if key not in removed}
-    updated = inventory(seen).updated(
-        list(news), [token for token, _ in news.values()], [digest for _, digest in news.values()], removed
-    )
-    assert updated.encode(bytes(16)) == inventory(dict(sorted(expected.items()))).encode(bytes(16))
+def test_pages_have_to_ascend() -> None:
+    walk = _core.Walk([])
+    assert walk.compare(["b"], [b"1"], 0) == ([(0, None)], [], 1)
+    for keys in (["b"], ["a"], ["c", "c"]):
+        with pytest.raises(UsageError, match="do not ascend"):
+            walk.compare(keys, [b"1"] * len(keys), 0)
+
+
+def test_pieces_of_a_run_have_to_ascend() -> None:
+    walk = _core.Walk([2])
+    walk.supply(0, piece_of({"a": (b"1", bytes(32)), "c": (b"1", bytes(32))}))
+    assert walk.rest() == ["a", "c"]
+    assert walk.needs() == 0
+    with pytest.raises(IndexDamagedError, match="do not ascend"):
+        walk.supply(0, piece_of({"c": (b"2", bytes(32))}))
+    with pytest.raises(UsageError, match="no such run"):
+        walk.supply(1, piece_of({}))

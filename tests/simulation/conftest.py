@@ -1,6 +1,22 @@
-"""Puts the simulator's own modules on the path of its tests."""
+"""Puts the simulator's own modules on the path of its tests, and cuts inventories into small pieces."""
+
+from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kvsync.testing.simulation.pieces import small_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces() -> Iterator[None]:
+    with small_pieces():
+        yield

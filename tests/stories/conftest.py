@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.testing.simulation.pieces import small_pieces
+
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "integration")]
 
 if TYPE_CHECKING:
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from telling import Story
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - only where it is there, and a fresh directory within
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces() -> Iterator[None]:
+    with small_pieces():
+        yield
 
 
 @pytest.fixture

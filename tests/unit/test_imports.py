@@ -42,7 +42,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.policy", "kvsync.result", "kvsync.probe"),
     ("kvsync.lease",),
     ("kvsync.digesting",),
-    ("kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost"),
+    ("kvsync.index.inventory", "kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost"),
     ("kvsync.pending",),
     ("kvsync.index.histories",),
     ("kvsync.index.bounds",),

@@ -151,7 +151,7 @@ def test_no_modules_use_each_other_in_a_circle(crate: Path) -> None:
 def test_the_check_sees_what_the_core_uses() -> None:
     graph = graph_of(sources_of(CORE))
     assert {("merge",), ("view",), ("missing_rows",), ("workers",)} <= graph["delta",]
-    assert graph["inventory",] >= {("inventory", "build"), ("inventory", "places"), ("pack",)}
+    assert graph["inventory", "piece"] >= {("inventory", "build"), ("inventory", "places"), ("pack",)}
     assert ("inventory", "places") in graph["inventory", "build"]
     assert ("column",) in graph["strings",], "a macro is imported like a function"
     assert not graph["row",]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync.audit.findings import Finding, Mend
 from kvsync.environment import utc
 from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.index import bounds
+from kvsync.index.inventory import Inventory, load_piece
 from kvsync.index.lost import LOST_PREFIX, LostValue
 from kvsync.index.manifest import Manifest
-from kvsync.index.objects import INVENTORY, LEASE, MANIFEST, reason_of, segment_name
+from kvsync.index.objects import INVENTORY, LEASE, MANIFEST, PIECE_PREFIX, reason_of, segment_name
 from kvsync.lease import LeaseRecord, LeaseState, Previous
-from kvsync.native import Inventory, Segment
+from kvsync.native import Segment
 from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.segments import Segments
 from kvsync.run.unkept import UNKEPT_PREFIX
@@ -69,6 +71,7 @@ class Index:
         version: of the manifest.
         manifest: what it says; None where it is absent or cannot be read.
         segments: those that it lists and that are intact, oldest to newest.
+        inventory: what the last scan saw; None where it is absent or cannot be read.
         on_read: called before each object is decoded, to keep a lease.
     """
 
@@ -80,6 +83,7 @@ class Index:
     version: Expectation = ABSENT
     manifest: Manifest | None = None
     segments: list[Segment] = field(default_factory=list)
+    inventory: Inventory | None = None
     on_read: Callable[[], None] = lambda: None
 
     def find(self, name: str, wrong: str, means: str, mend: Mend) -> None:
@@ -150,6 +154,9 @@ def _look(storage: Storage, latest_ms: int, ours: Lease | None = None) -> Index:
     _check_manifest(index, may_be_first=was_left_open)
     _check_inventory(index)
     known = {MANIFEST, LEASE, INVENTORY}
+    if index.inventory is not None:
+        known.update(entry.name for entry in index.inventory.stored)
+        known.update(index.inventory.garbage)
     if index.manifest is not None:
         _check_log(index, index.manifest)
         known.update(entry.name for entry in index.manifest.segments)
@@ -190,17 +197,34 @@ def _had_manifest(names: list[str], *, may_be_first: bool) -> bool:
 
     A first run that did not end may have stored its intent; that is recovered without a repair.
     """
-    prefixes = (SEGMENT_PREFIX, LOST_PREFIX, UNKEPT_PREFIX)
+    prefixes = (SEGMENT_PREFIX, LOST_PREFIX, UNKEPT_PREFIX, PIECE_PREFIX)
     found = {name for name in names if name.startswith(prefixes) or name == INVENTORY}
     return bool(found - {segment_name(1)} if may_be_first else found)
 
 
 def _check_inventory(index: Index) -> None:
     there = index.storage.load(INVENTORY)
-    if there is not None:
-        index.read(INVENTORY, lambda: Inventory.decode(there.data), SEEN, Mend.SET_ASIDE)
-    elif index.manifest is not None and index.manifest.inventory:
-        index.find(INVENTORY, "is missing", SEEN, Mend.NOTHING)
+    if there is None:
+        if index.manifest is not None and index.manifest.inventory:
+            index.find(INVENTORY, "is missing", SEEN, Mend.NOTHING)
+        return
+
+    def decode() -> None:
+        index.inventory = Inventory.decode(there.data, index.storage.name)
+
+    index.read(INVENTORY, decode, SEEN, Mend.SET_ASIDE)
+    if index.inventory is not None:
+        _check_pieces(index, index.inventory)
+
+
+def _check_pieces(index: Index, inventory: Inventory) -> None:
+    for run in inventory.runs:
+        for entry in run:
+            if entry.inline is None and entry.name not in index.names:
+                index.find(entry.name, "is missing", SEEN, Mend.NOTHING)
+            else:
+                name = INVENTORY if entry.inline is not None else entry.name
+                index.read(name, partial(load_piece, index.storage, entry), SEEN, Mend.SET_ASIDE)
 
 
 # The log
@@ -261,6 +285,8 @@ def _check_other(index: Index, name: str) -> None:
         return
     if name.startswith(SEGMENT_PREFIX):
         _check_unlisted(index, name)
+    elif name.startswith(PIECE_PREFIX):
+        index.find(name, "is not part of the inventory", LEFTOVER, Mend.NOTHING)
     elif name.startswith(LOST_PREFIX):
         _check_loaded(index, name, lambda data: LostValue.decode(data, name, storage), LOST)
     elif name.startswith(UNKEPT_PREFIX):

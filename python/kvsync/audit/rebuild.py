@@ -17,15 +17,19 @@ from kvsync.audit.index import GENERATION_MAX, SEGMENT_PREFIX, generation_of
 from kvsync.audit.salvage import salvaged
 from kvsync.errors import IndexDamagedError
 from kvsync.expiry import may_be_gone
+from kvsync.index.inventory import read_inventory
 from kvsync.index.manifest import Manifest, RememberedIntent
 from kvsync.index.objects import INVENTORY
-from kvsync.native import INEXACT, Inventory, Segment
+from kvsync.native import INEXACT, Segment
 from kvsync.replica.collection import stamp_of
 from kvsync.replica.intents import LATE_WRITE_SECONDS
 from kvsync.replica.log import Log
 from kvsync.replica.peers import REPLACED
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.side import Side
+from kvsync.scan.known import Known
+from kvsync.scan.listing import compare
+from kvsync.scan.pieces import Pieces
 from kvsync.types import ANY, Change
 
 if TYPE_CHECKING:
@@ -92,15 +96,12 @@ def rebuild(index: Index, held: Held, lease: Lease, environment: Environment) ->
 
 def _vanished(index: Index, held: Held) -> list[str]:
     """Return the keys that the last scan saw, and where nothing is now."""
-    there = index.storage.load(INVENTORY)
-    if there is None:
-        return []
+    inventory = read_inventory(index.storage)
+    keys = sorted(held.digests)
     try:
-        inventory = Inventory.decode(there.data)
+        gone = compare(Known(Pieces(index.storage), inventory), [(keys, [b""] * len(keys))], lambda: None).gone
     except IndexDamagedError:
         return []
-    keys = sorted(held.digests)
-    gone = inventory.compare(keys, [b""] * len(keys))[1]
     return [key for key in gone if key not in held.unreadable]
 
 

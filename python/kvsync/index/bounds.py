@@ -83,7 +83,7 @@ OBJECT_NAME: Final = re.compile(r"segment/[0-9a-f]{16}-[0-9a-f]{1,16}")
 STAMP_MS_SHIFT: Final = 16
 
 BODY_BYTES_MAX: Final = 256 << 20
-"""Bytes of a manifest, decompressed."""
+"""Bytes of a manifest or an inventory, decompressed."""
 
 LENGTH_AT: Final = slice(8, 16)
 """Where the envelope says how long the body is."""
@@ -162,8 +162,8 @@ def check_lengths(fields: Mapping[str, object], storage: str) -> None:
             raise _too_many(storage, field, len(rows), most)
 
 
-def check_bytes(data: bytes, storage: str) -> None:
-    """Refuse a manifest that says that it is too large, before it is decompressed.
+def check_bytes(data: bytes, storage: str, name: str = MANIFEST) -> None:
+    """Refuse a manifest, or another object of a `name`, that says that it is too large, before it is decompressed.
 
     Raises:
         IndexDamagedError: it does.
@@ -171,7 +171,7 @@ def check_bytes(data: bytes, storage: str) -> None:
     length = int.from_bytes(data[LENGTH_AT], "little")
     if length > BODY_BYTES_MAX:
         what = f"claims more than it may: {length:,} bytes, at most {BODY_BYTES_MAX:,}"
-        raise damaged(storage, MANIFEST, what)
+        raise damaged(storage, name, what)
 
 
 def require_writable(manifest: Claims, storage: str) -> None:

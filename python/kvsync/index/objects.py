@@ -18,6 +18,7 @@ __all__ = [
     "INVENTORY",
     "LEASE",
     "MANIFEST",
+    "PIECE_PREFIX",
     "damaged",
     "field_error",
     "is_uint",
@@ -32,6 +33,7 @@ __all__ = [
 MANIFEST = "manifest"
 LEASE = "lease"
 INVENTORY = "inventory"
+PIECE_PREFIX = "piece/"
 
 ATTEMPTS = 2
 """How often a write is tried that a storage refuses without a reason."""

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from kvsync.errors import LockLostError
 from kvsync.index.bounds import require_writable
 from kvsync.index.histories import pack_note
+from kvsync.index.inventory import read_inventory
 from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
-from kvsync.index.objects import MANIFEST, segment_name, store_if
+from kvsync.index.objects import MANIFEST, PIECE_PREFIX, segment_name, store_if
 from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.intents import LATE_WRITE_SECONDS, FoundIntent, Intent
@@ -284,10 +285,13 @@ class Log:
         Raises:
             LockLostError: the lease was lost; nothing was removed.
         """
-        ours = ("segment/", PROBE_PREFIX)
+        ours = ("segment/", PIECE_PREFIX, PROBE_PREFIX)
         names = [name for name in self.storage.objects() if name.startswith(ours)]
         entries = self.manifest.segments
         listed = {entry.name for entry in entries if entry.inline is None}
+        if any(name.startswith(PIECE_PREFIX) for name in names):
+            inventory = read_inventory(self.storage)
+            listed.update(entry.name for entry in (inventory.stored if inventory is not None else ()))
         listed.update(intent.name for intent in self.manifest.intents)
         unlisted = [name for name in names if name not in listed]
         manifest = self._rewriting.merged(self.manifest, 0, len(entries)) if len(entries) > 1 else self.manifest

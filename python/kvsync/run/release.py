@@ -8,6 +8,7 @@ both directions, since its lease guards it until then; every other side as soon 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync.native import Segment
@@ -74,10 +75,10 @@ def finalise(applied: Applied, environment: Environment, *, acknowledge: bool = 
     if not due and side.scan is None:
         return
     ensure_leased(side)
-    token = _release_token(side)  # only now: a lease that has just been renewed has another version
     inventory = _inventory(applied, environment)
     if not due and inventory == manifest.inventory:
         return
+    token = _release_token(side)  # only now: a lease that has just been renewed has another version
     side.log.write(
         applied.log,
         applied.knowledge,
@@ -103,7 +104,7 @@ def _inventory(applied: Applied, environment: Environment) -> bytes:
     """Return the nonce of the inventory that is in step with the next manifest, saving it if it is new."""
     side = applied.side
     if side.scan is not None:
-        return side.scan.save(side.storage, environment)
+        return side.scan.save(environment, partial(ensure_leased, side))
     return b"" if applied.wrote else side.log.manifest.inventory
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.expiry import CLOCK_SKEW_MS
-from kvsync.index.objects import INVENTORY, reading
-from kvsync.native import TOMBSTONE, Inventory, Segment
+from kvsync.index.inventory import read_inventory
+from kvsync.index.objects import INVENTORY
+from kvsync.native import Correction, Segment
+from kvsync.scan.known import Known
+from kvsync.scan.pieces import Pieces
 from kvsync.storages.contract import has_expiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kvsync.native import Piece
     from kvsync.replica.log import Log
-    from kvsync.storages.contract import Storage
 
 __all__ = ["Baseline", "baseline"]
 
@@ -23,61 +25,56 @@ class Baseline(NamedTuple):
     """What a storage held when it was last in step with its log.
 
     Attributes:
-        inventory: every key with its token and digest.
+        known: every key with its token and digest.
         expired: digests of logged values that have expired: each may still be there, and need not.
         in_step: the last scan saw just that.
     """
 
-    inventory: Inventory
+    known: Known
     expired: Mapping[str, bytes]
     in_step: bool
 
 
-def baseline(log: Log, now_ms: int) -> Baseline:
-    """Return what the storage held when it was last in step with its log."""
-    old = _last_inventory(log.storage) if log.may_have(INVENTORY) else None
-    if old is not None and old.nonce == log.manifest.inventory:
-        return Baseline(old, {}, in_step=True)
-    if old is None and not log.manifest.segments:
-        return Baseline(Inventory.build([], [], []), {}, in_step=False)
-    return Baseline(*_rebuilt(log, old, now_ms), in_step=False)
+def baseline(log: Log, now_ms: int, *, from_log: bool = False) -> Baseline:
+    """Return what the storage held when it was last in step with its log.
 
-
-def _last_inventory(storage: Storage) -> Inventory | None:
-    """Return what the last scan wrote down; None where it cannot be read, since it can be found again.
+    Args:
+        log: of the storage.
+        now_ms: wall clock.
+        from_log: go by the log alone, since a piece of the inventory cannot be read.
 
     Raises:
-        FormatError: a newer kvsync wrote it.
+        IndexDamagedError: a segment, or a piece of the inventory, cannot be read.
+        FormatError: a newer kvsync wrote an object.
     """
-    there = storage.load(INVENTORY)
-    if there is None:
-        return None
-    try:
-        with reading(INVENTORY, storage.name):
-            return Inventory.decode(there.data)
-    except FormatError:
-        raise
-    except IndexDamagedError:
-        return None
+    old = read_inventory(log.storage) if log.may_have(INVENTORY) else None
+    garbage: tuple[str, ...] = ()
+    if old is not None and from_log:
+        garbage = (*old.garbage, *(entry.name for entry in old.stored))
+        old = None
+    pieces = Pieces(log.storage)
+    if old is not None and old.nonce == log.manifest.inventory:
+        return Baseline(Known(pieces, old), {}, in_step=True)
+    if old is None and not log.manifest.segments:
+        return Baseline(Known(pieces, garbage=garbage), {}, in_step=False)
+    patch, expired = _correction(log, Known(pieces, old), now_ms)
+    return Baseline(Known(pieces, old, patch, garbage=garbage), expired, in_step=False)
 
 
-def _rebuilt(log: Log, old: Inventory | None, now_ms: int) -> tuple[Inventory, dict[str, bytes]]:
-    """Derive the baseline from the log: runs without a scan have moved on since the last one."""
-    merged = Segment.merge(log.all_segments())
-    missing = {entry.change.key: entry.held for entry in log.manifest.knowledge.missing}
-    live = {
-        key: digest
-        for key, _, _, flags, _, digest, _ in merged.rows(0, len(merged))
-        if not flags & TOMBSTONE and key not in missing
-    }
-    expired = {key: live.pop(key) for key in merged.expired(now_ms + CLOCK_SKEW_MS) if key in live}
+def _correction(log: Log, stored: Known, now_ms: int) -> tuple[Piece, dict[str, bytes]]:
+    """Return what the log knows otherwise than an inventory, and what has expired: runs without a scan have moved on.
+
+    A token stays proof only where the log still names the value that it was taken from. That of an expiring value may
+    name another time than the log: those values are read again.
+    """
     # Where the newest value is missing, the manifest says what is held instead.
-    live.update((key, held) for key, held in missing.items() if held)
-    keys, digests = list(live), list(live.values())
-    if old is None or has_expiry(log.storage):
-        # The token of an expiring value may name another time than the log: those values are read again.
-        return Inventory.build(keys, [b""] * len(keys), digests), expired
-    # A token stays proof only where the log still names the value that the token was taken from.
-    pairs = zip(old.tokens(keys), old.digests(keys), digests, strict=True)
-    tokens = [(token or b"") if was == digest else b"" for token, was, digest in pairs]
-    return Inventory.build(keys, tokens, digests), expired
+    held = {entry.change.key: entry.held or None for entry in log.manifest.knowledge.missing}
+    newest = Segment.merge(log.all_segments())
+    keeps_tokens = not has_expiry(log.storage)
+    correction = Correction(stored.lengths, newest, held, now_ms + CLOCK_SKEW_MS, keeps_tokens)
+    feed = stored.feed()
+    while not correction.done:
+        feed.supply(correction)
+        correction.step()
+    patch, expired = correction.finish()
+    return patch, dict(expired)

@@ -1,4 +1,4 @@
-"""Reading what a storage holds: its listing, and the values whose version tokens are new."""
+"""Reading what a storage holds: the values whose version tokens are new."""
 
 from __future__ import annotations
 
@@ -15,21 +15,10 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Storage
 
-__all__ = ["Read", "confirm_gone", "found_values", "listing", "racy", "read_changed", "skipped", "times_of"]
+__all__ = ["Read", "confirm_gone", "found_values", "racy", "read_changed", "skipped", "times_of"]
 
 READ_COUNT = 256
 """Changed values between two looks at the lease, and absent ones looked for at a time."""
-
-
-def listing(storage: Storage, on_batch: Callable[[], None]) -> tuple[list[str], list[bytes]]:
-    """Return all keys, ascending, and their version tokens."""
-    keys: list[str] = []
-    tokens: list[bytes] = []
-    for some_keys, some_tokens in storage.scan():
-        on_batch()
-        keys += some_keys
-        tokens += some_tokens
-    return keys, tokens
 
 
 def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,28 +1,32 @@
-"""A scan: the listing of a storage compared with what its last scan saw, two sorted streams, merged in Rust."""
+"""A scan: the listing of a storage compared with what its last scan saw, page by page and piece by piece."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kvsync.index.objects import INVENTORY
+from kvsync.errors import IndexDamagedError
+from kvsync.index.inventory import is_piece_error
 from kvsync.scan import attribution, reading
 from kvsync.scan.baseline import baseline
 from kvsync.scan.budget import check_budget
+from kvsync.scan.known import Known
+from kvsync.scan.listing import compare
+from kvsync.scan.saving import save
 from kvsync.scan.stamping import Unstamped
 from kvsync.storages.contract import OpaqueTokens
-from kvsync.types import ANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from kvsync.environment import Environment
-    from kvsync.native import Inventory
     from kvsync.replica.history import VectorException
     from kvsync.replica.log import Log
     from kvsync.replica.recovery import FoundValue
     from kvsync.scan.baseline import Baseline
     from kvsync.scan.budget import Budget
+    from kvsync.scan.known import Noted
+    from kvsync.scan.listing import Listing
     from kvsync.storages.contract import Storage
     from kvsync.types import Change
 
@@ -55,7 +59,7 @@ class Scan:
     found: Unstamped
     applied: list[Change]
     exceptions: list[VectorException]
-    current: Inventory
+    current: Known
     nonce: bytes
     reread: int
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -64,18 +68,13 @@ class Scan:
     written: set[str] = field(default_factory=set)
     started_ms: int = 0
 
-    def record(self, tokens: dict[str, tuple[bytes, bytes] | None]) -> None:
+    def record(self, tokens: Mapping[str, Noted]) -> None:
         """Take in what a push wrote: {key: (token, digest), or None where it was deleted}."""
         if not tokens:
             return
-        written = {key: entry for key, entry in tokens.items() if entry is not None}
-        removed = [key for key, entry in tokens.items() if entry is None]
-        entries = list(written.values())
-        self.current = self.current.updated(
-            list(written), [token for token, _ in entries], [digest for _, digest in entries], removed
-        )
+        self.current.changes.update(tokens)
         self.racy.difference_update(tokens)
-        self.written.update(written)
+        self.written.update(key for key, entry in tokens.items() if entry is not None)
         self.nonce = b""
 
     def unproven(self, storage: Storage, keys: Sequence[str]) -> list[str]:
@@ -104,17 +103,19 @@ class Scan:
             return b""
         return self.current.tokens(keys)[0] or b""
 
-    def save(self, storage: Storage, environment: Environment) -> bytes:
-        """Store the inventory, if anything in it is new; return its nonce, which the manifest has to name."""
+    def save(self, environment: Environment, keep: Callable[[], None]) -> bytes:
+        """Store the inventory, if anything in it is new; return its nonce, which the manifest has to name.
+
+        `keep` is called before each write, to keep the lease.
+        """
         if self.nonce and self.reread < REFRESH_COUNT:
             return self.nonce
-        racy = sorted(self.racy)
-        digests = [digest or NO_DIGEST for digest in self.current.digests(racy)]
-        proven = self.current.updated(racy, [b""] * len(racy), digests, []) if racy else self.current
-        nonce = environment.nonce()
-        storage.store(INVENTORY, proven.encode(nonce, storage.capabilities.distance == "network"), ANY)
-        self.nonce, self.reread = nonce, 0
-        return nonce
+        known, racy = self.current, sorted(self.racy)
+        unproven = {key: (b"", digest or NO_DIGEST) for key, digest in zip(racy, known.digests(racy), strict=True)}
+        saved = save(known, known.changes | unproven, environment, keep)
+        self.current = Known(known.pieces, saved, changes=known.changes)
+        self.nonce, self.reread = saved.nonce, 0
+        return self.nonce
 
 
 def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) -> Scan:
@@ -136,8 +137,8 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
     now_ms = log.environment.now_ms()
     by_expiry = attribution.expired(log, seen.absent, now_ms)
     deletes = [key for key in seen.absent if key not in by_expiry]
-    known = len(seen.baseline.inventory)
-    check_budget(log.storage.name, budget, known, deletes, seen.overwritten, emptied=seen.is_empty)
+    listing = seen.listing
+    check_budget(log.storage.name, budget, listing.known, deletes, seen.overwritten, emptied=listing.is_empty)
     late, exceptions = attribution.late_writes(log, seen.puts, deletes, now_ms)
     attributed = {change.key for change in late}
     puts = {key: value for key, value in seen.puts.items() if key not in attributed}
@@ -148,7 +149,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
         found,
         late,
         exceptions,
-        current=seen.inventory(),
+        current=seen.current(),
         nonce=log.manifest.inventory if unchanged else b"",
         reread=len(seen.found) - len(seen.puts),
         unreadable=seen.unreadable,
@@ -163,53 +164,61 @@ class _Seen:
 
     Attributes:
         baseline: what was there before.
-        listed: {key: version token} of the keys that are new, or whose token is.
+        listing: which keys are new, or have a new token, and which are gone.
         found: what was read at these keys.
         puts: the part of `found` that is not as it was.
         overwritten: keys whose value, or expiry, somebody has changed to the worse.
         absent: keys that are gone.
         unreadable: {key or name: why} of what cannot be read now.
-        is_empty: nothing is there at all.
     """
 
     baseline: Baseline
-    listed: Mapping[str, bytes]
+    listing: Listing
     found: Mapping[str, FoundValue]
     puts: Mapping[str, FoundValue]
     overwritten: Sequence[str]
     absent: Sequence[str]
     unreadable: Mapping[str, str]
-    is_empty: bool
 
-    def inventory(self) -> Inventory:
+    def current(self) -> Known:
         """Return every key with its token and digest, as it is now."""
+        known = self.baseline.known
         # What has expired, is there and could not be read now is still no news to the next scan.
-        expired = self.baseline.expired
-        unread = {key: digest for key, digest in expired.items() if key in self.listed and key not in self.found}
-        return self.baseline.inventory.updated(
-            [*self.found, *unread],
-            [*(value.token for value in self.found.values()), *(b"" for _ in unread)],
-            [*(value.digest for value in self.found.values()), *unread.values()],
-            self.absent,
-        )
+        expired, listed = self.baseline.expired, self.listing.tokens
+        unread = {key: digest for key, digest in expired.items() if key in listed and key not in self.found}
+        known.changes.update((key, (b"", digest)) for key, digest in unread.items())
+        known.changes.update((key, (value.token, value.digest)) for key, value in self.found.items())
+        known.changes.update(dict.fromkeys(self.absent))
+        return known
 
 
 def _look(log: Log, now_ms: int, on_batch: Callable[[], None]) -> _Seen:
     """List a storage, compare it with what was there before, and read what is new or changed."""
-    storage, before = log.storage, baseline(log, now_ms)
-    keys, tokens = reading.listing(storage, on_batch)
-    positions, gone = before.inventory.compare(keys, tokens)
-    listed = {keys[i]: tokens[i] for i in positions}
+    try:
+        before = baseline(log, now_ms)
+        listing = compare(before.known, log.storage.scan(), on_batch)
+    except IndexDamagedError as error:
+        if not is_piece_error(error):
+            raise
+        # What the last scan saw can be found again.
+        before = baseline(log, now_ms, from_log=True)
+        listing = compare(before.known, log.storage.scan(), on_batch)
+    return _read(log, before, listing, on_batch)
+
+
+def _read(log: Log, before: Baseline, listing: Listing, on_batch: Callable[[], None]) -> _Seen:
+    """Read what is new or changed, and make sure of what is gone."""
+    storage, listed = log.storage, listing.tokens
     times = reading.times_of(storage, list(listed))
     read = reading.read_changed(storage, list(listed), on_batch)
     found = reading.found_values(storage, listed, times, read.seen)
-    known = dict(zip(found, before.inventory.digests(list(found)), strict=True))
-    same = [(key, value) for key, value in found.items() if value.digest in {known[key], before.expired.get(key)}]
+    known = listing.digests
+    same = [(key, value) for key, value in found.items() if value.digest in {known.get(key), before.expired.get(key)}]
     ttl_changed = attribution.ttl_changed(log, same)
     unchanged = {key for key, _ in same if key not in ttl_changed}
     puts = {key: value for key, value in found.items() if key not in unchanged}
     # Extending a TTL is not charged to the budget.
-    overwritten = [key for key in puts if known[key] is not None and ttl_changed.get(key, True)]
-    absent, replaced = reading.confirm_gone(storage, gone)
+    overwritten = [key for key in puts if key in known and ttl_changed.get(key, True)]
+    absent, replaced = reading.confirm_gone(storage, listing.gone)
     unreadable = read.unreadable | replaced | reading.skipped(storage)
-    return _Seen(before, listed, found, puts, overwritten, absent, unreadable, not keys)
+    return _Seen(before, listing, found, puts, overwritten, absent, unreadable)

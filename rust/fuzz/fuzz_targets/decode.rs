@@ -5,10 +5,11 @@
 #![no_main]
 
 use kvsync_core::envelope::{self, HEADER_BYTES};
-use kvsync_core::{Builder, Inventory, Kind, Segment};
+use kvsync_core::{Builder, Kind, Piece, Segment};
 use libfuzzer_sys::fuzz_target;
 
 const NAME: &str = "segment/0000000000000001-0";
+const PIECE: &str = "piece/00000000000000000000000000000003";
 
 fuzz_target!(|data: &[u8]| {
     let mut object = data.to_vec();
@@ -18,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(body) = envelope::open(kind, &object) {
         match kind {
             Kind::Segment => segment(&body),
-            Kind::Inventory => inventory(&body),
+            Kind::Piece => piece(&body),
             _ => same(&envelope::seal(kind, &body, false)[HEADER_BYTES..], &body),
         }
     }
@@ -54,12 +55,12 @@ fn segment(body: &[u8]) {
     same(&built[HEADER_BYTES..], body);
 }
 
-fn inventory(body: &[u8]) {
-    if let Ok(parsed) = Inventory::parse(body, 0) {
+fn piece(body: &[u8]) {
+    if let Ok(parsed) = Piece::parse(body, 0, PIECE) {
         let keys: Vec<_> = parsed.iter().map(|entry| entry.key).collect();
         assert!(keys.is_sorted_by(|left, right| left < right));
         assert!(keys.iter().all(|key| str::from_utf8(key).is_ok()));
-        let again = parsed.encode(parsed.nonce(), false).unwrap();
+        let again = parsed.encode(PIECE, false).unwrap();
         same(&again[HEADER_BYTES..], body);
     }
 }

@@ -15,11 +15,12 @@ use std::{env, fs};
 
 use kvsync_core::envelope::{self, HEADER_BYTES};
 use kvsync_core::{
-    Builder, Cover, Error, Inventory, KeyList, Kind, NO_DIGEST, Row, Scanned, Segment, Side, Sides, Span, View,
-    Workers, decode_all, delta,
+    Builder, Cover, Error, KeyList, Kind, NO_DIGEST, Noted, Piece, Row, Segment, Side, Sides, Span, View, Workers,
+    decode_all, delta,
 };
 
 const NAME: &str = "segment/0000000000000001-0";
+const PIECE: &str = "piece/00000000000000000000000000000003";
 const POOL_MAX: usize = 512;
 const LENGTH_MAX: usize = 2000;
 /// Starting threads takes longer than all other work, so only some objects are decoded by several threads as well.
@@ -31,7 +32,7 @@ const SEEDS: [(&str, Kind); 7] = [
     ("segment-origins-3", Kind::Segment),
     ("segment-zstd", Kind::Segment),
     ("segment-note", Kind::Segment),
-    ("inventory", Kind::Inventory),
+    ("piece", Kind::Piece),
 ];
 
 struct Random(u64);
@@ -155,7 +156,7 @@ fn run(kind: Kind, object: &[u8]) -> Result<bool, Error> {
     let body = envelope::open(kind, object)?;
     let again = match kind {
         Kind::Segment => segment(&Segment::parse(&*body, 0, NAME)?),
-        _ => inventory(&Inventory::parse(&*body, 0)?),
+        _ => piece(&Piece::parse(&*body, 0, PIECE)?),
     };
     let bare = envelope::open(kind, &again).unwrap();
     if bare == body {
@@ -164,7 +165,7 @@ fn run(kind: Kind, object: &[u8]) -> Result<bool, Error> {
     // It had longer forms of integers; what is written has the shortest, and differs in nothing else.
     assert!(bare.len() <= body.len());
     let differ = bare.len() != body.len() || kind == Kind::Segment;
-    assert!(differ, "an inventory that differs in its columns");
+    assert!(differ, "a piece that differs in its columns");
     assert!(run(kind, &again).unwrap());
     Ok(false)
 }
@@ -226,22 +227,19 @@ fn promises(view: View<'_>, rows: &[Row<'_>]) {
     assert_eq!(expiring, view.expired(u64::MAX).len());
 }
 
-fn inventory(parsed: &Inventory<&[u8]>) -> Vec<u8> {
+fn piece(parsed: &Piece<&[u8]>) -> Vec<u8> {
     let mut keys = KeyList::default();
     let (mut tokens, mut digests) = (Vec::new(), Vec::new());
     for entry in parsed.iter() {
         keys.push(str::from_utf8(entry.key).unwrap());
-        tokens.push(entry.token);
-        digests.push(entry.digest);
+        tokens.push(entry.found.map_or(&[][..], |found| found.token));
+        digests.push(entry.found.map(|found| found.digest));
     }
     keys.check_ascending().unwrap();
-    let difference = parsed.compare(&keys, &tokens).unwrap();
-    assert!(difference.removed.is_empty());
-    let built = Inventory::build(Scanned {
+    let noted = Noted {
         keys: &keys,
         tokens: &tokens,
         digests: &digests,
-    })
-    .unwrap();
-    built.encode(parsed.nonce(), false).unwrap()
+    };
+    Piece::build(noted).unwrap().encode(PIECE, false).unwrap()
 }

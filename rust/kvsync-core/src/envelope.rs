@@ -46,10 +46,12 @@ pub enum Kind {
     Manifest = 2,
     /// The lock of a storage.
     Lease = 3,
-    /// What the last scan of a storage saw.
+    /// What the last scan of a storage saw: which pieces say that.
     Inventory = 4,
     /// A value that lost a conflict.
     Lost = 5,
+    /// An immutable part of an inventory.
+    Piece = 6,
 }
 
 impl TryFrom<u8> for Kind {
@@ -62,6 +64,7 @@ impl TryFrom<u8> for Kind {
             3 => Ok(Self::Lease),
             4 => Ok(Self::Inventory),
             5 => Ok(Self::Lost),
+            6 => Ok(Self::Piece),
             _ => Err(Error::BadArgument(ArgumentFault::UnknownKind)),
         }
     }

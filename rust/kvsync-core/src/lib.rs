@@ -5,12 +5,12 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | read index objects | [`decode`], [`decode_all`], [`Segment::parse`], [`Inventory::parse`] |
+//! | read index objects | [`decode`], [`decode_all`], [`Segment::parse`], [`Piece::parse`] |
 //! | look at changes | [`Segment::view`], [`View`], [`Row`] |
 //! | log changes | [`Staged`], [`Segment::from_values`], [`Segment::from_rows`], [`Builder`] |
 //! | merge and compare | [`Segment::merge`], [`newest_digest`], [`delta()`], [`single_segment`], [`Cover`] |
-//! | find changes by a scan | [`Inventory::compare`], [`Inventory::updated`] |
-//! | write index objects | [`Segment::encode`], [`Inventory::encode`], [`envelope::seal`] |
+//! | find changes by a scan | [`Walk`], [`Correction`], [`Merge`] |
+//! | write index objects | [`Segment::encode`], [`Piece::encode`], [`envelope::seal`] |
 //!
 //! # Example
 //! ```
@@ -86,7 +86,7 @@ pub use decode::{decode, decode_all};
 pub use delta::{Delta, Side, Sides, SingleSegment, delta, single_segment};
 pub use envelope::{Body, Kind};
 pub use error::{Error, Result};
-pub use inventory::{Difference, Entry, Inventory, NONCE_BYTES, Scanned};
+pub use inventory::{Corrected, Correction, Entry, Found, Held, Merge, MergeOptions, Noted, Page, Piece, Walk};
 pub use key::{check_key, is_reserved};
 pub use key_list::KeyList;
 pub use merge::{Collected, Newest, newest_digest};

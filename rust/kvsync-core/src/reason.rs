@@ -46,8 +46,6 @@ pub enum Reason {
     CountPassesEnd,
     /// Bytes follow the body.
     TrailingBytes,
-    /// The nonce is not 16 bytes.
-    NonceLength,
     /// A column does not have one number or item for each entry.
     ColumnLength,
     /// A column is wider than its greatest number needs.
@@ -76,6 +74,8 @@ pub enum Reason {
     KeyInsideCharacter,
     /// Keys do not strictly ascend.
     KeysDoNotAscend,
+    /// An entry has an unknown state, or a token or digest that its state does not have.
+    EntryContradictsState,
 }
 
 /// A type that msgpack knows.
@@ -128,6 +128,8 @@ pub enum ArgumentFault {
     KeysTokensAndDigests,
     /// Values and puts differ in length.
     ValuesAndPuts,
+    /// The number names no run of an inventory.
+    NoSuchRun,
 }
 
 impl fmt::Display for Reason {
@@ -153,7 +155,6 @@ impl fmt::Display for Reason {
             Self::LengthPassesEnd => "a length passes the end",
             Self::CountPassesEnd => "the count passes the end",
             Self::TrailingBytes => "trailing bytes",
-            Self::NonceLength => "the nonce is not 16 bytes long",
             Self::ColumnLength => "a column's length does not fit the count",
             Self::ColumnTooWide => "a column is wider than necessary",
             Self::OriginsContradictCount => "origins or max contradict the count",
@@ -168,6 +169,7 @@ impl fmt::Display for Reason {
             Self::KeyNotUtf8 => "a key is not valid UTF-8",
             Self::KeyInsideCharacter => "a key begins inside a character",
             Self::KeysDoNotAscend => "the keys do not ascend",
+            Self::EntryContradictsState => "an entry does not fit its state",
         })
     }
 }
@@ -206,6 +208,7 @@ impl fmt::Display for ArgumentFault {
             Self::KeysAndTokens => "keys and tokens differ in length",
             Self::KeysTokensAndDigests => "keys, tokens and digests differ in length",
             Self::ValuesAndPuts => "values and puts differ in length",
+            Self::NoSuchRun => "there is no such run",
         })
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use kvsync_core::envelope::{self, HEADER_BYTES, VERSION};
 use kvsync_core::pack::Writer;
 use kvsync_core::{
-    Cover, DECISION, Error, INEXACT, Inventory, KeyList, Kind, NO_DIGEST, Row, Scanned, Segment, Side, Sides, Span,
+    Cover, DECISION, Error, INEXACT, KeyList, Kind, NO_DIGEST, Noted, Piece, Row, Segment, Side, Sides, Span,
     TOMBSTONE, Workers, delta, digest,
 };
 
@@ -89,20 +89,66 @@ fn many(count: u64, origins: u64) -> Vec<Change> {
     (0..count).map(change).collect()
 }
 
-fn inventory() -> Vec<u8> {
-    let digests = [digest::of_value(b"1"), digest::of_value(b"2"), NO_DIGEST];
-    let mut keys = KeyList::default();
-    for key in ["a", "b/é", "c"] {
-        keys.push(key);
-    }
-    let tokens: [&[u8]; 3] = [b"token-1", b"", b"t"];
-    let built = Inventory::build(Scanned {
+const PIECE: &str = "piece/00000000000000000000000000000003";
+
+/// A patch: a token, one that proves nothing, one that is the digest, and a key that is gone.
+fn piece() -> Vec<u8> {
+    let digests = [digest::of_value(b"1"), digest::of_value(b"2"), digest::of_value(b"3")];
+    let keys: KeyList = ["b", "b/é", "c", "d"].into_iter().collect();
+    let tokens: [&[u8]; 4] = [b"token-1", b"", &digests[2], b""];
+    let digests = [Some(&digests[0]), Some(&digests[1]), Some(&digests[2]), None];
+    let noted = Noted {
         keys: &keys,
         tokens: &tokens,
-        digests: &digests.each_ref(),
-    })
-    .unwrap();
-    built.encode(&NONCE, false).unwrap()
+        digests: &digests,
+    };
+    Piece::build(noted).unwrap().encode(PIECE, false).unwrap()
+}
+
+/// A base of two pieces, and a patch that lives in the inventory.
+fn inventory() -> Vec<u8> {
+    let patch = piece();
+    let mut body = Vec::new();
+    let mut out = Writer(&mut body);
+    out.map(4);
+    text(&mut out, "name", "inventory");
+    bin(&mut out, "nonce", &NONCE);
+    out.str("runs").unwrap();
+    out.array(2).unwrap();
+    out.array(2).unwrap();
+    entry(
+        &mut out,
+        "piece/00000000000000000000000000000001",
+        "a",
+        [9_000, 1 << 20, 77],
+        None,
+    );
+    entry(
+        &mut out,
+        "piece/00000000000000000000000000000002",
+        "m",
+        [4, 300, u64::MAX],
+        None,
+    );
+    out.array(1).unwrap();
+    let checksum = envelope::checksum(&patch).unwrap();
+    entry(&mut out, PIECE, "b", [4, patch.len() as u64, checksum], Some(&patch));
+    out.str("garbage").unwrap();
+    out.array(1).unwrap();
+    out.str("piece/00000000000000000000000000000009").unwrap();
+    envelope::seal(Kind::Inventory, &body, false)
+}
+
+/// Name, first key, number of entries, bytes, checksum, and the piece itself.
+fn entry(out: &mut Writer<'_>, name: &str, first: &str, numbers: [u64; 3], inline: Option<&[u8]>) {
+    out.array(6).unwrap();
+    out.str(name).unwrap();
+    out.str(first).unwrap();
+    numbers.into_iter().for_each(|number| out.uint(number));
+    match inline {
+        Some(bytes) => out.bin(bytes).unwrap(),
+        None => out.0.push(0xc0),
+    }
 }
 
 fn pairs(out: &mut Writer<'_>, key: &str, pairs: &[(u64, u64)]) {
@@ -302,6 +348,7 @@ fn goldens() -> Vec<(&'static str, Kind, Vec<u8>)> {
         ("segment-zstd", Kind::Segment, segment(name, &many(300, 3), true)),
         ("segment-note", Kind::Segment, noted(name, &several(), &note(), false)),
         ("inventory", Kind::Inventory, inventory()),
+        ("piece", Kind::Piece, piece()),
         ("manifest", Kind::Manifest, manifest()),
         ("lease", Kind::Lease, lease()),
         ("lost", Kind::Lost, lost()),
@@ -323,10 +370,7 @@ fn reopen(kind: Kind, data: &[u8]) -> Result<Vec<u8>, Error> {
             let name = "segment/0000000000000001-0";
             Segment::parse(body, 0, name)?.encode(name, compress)
         }
-        Kind::Inventory => {
-            let inventory = Inventory::parse(body, 0)?;
-            inventory.encode(inventory.nonce(), compress)
-        }
+        Kind::Piece => Piece::parse(body, 0, PIECE)?.encode(PIECE, compress),
         _ => Ok(envelope::seal(kind, &body, compress)),
     }
 }
@@ -377,7 +421,7 @@ fn every_flipped_bit_and_every_truncation_is_damage() {
 fn flips_behind_a_repaired_checksum_are_refused_or_mean_something_else() {
     for (name, kind, _) in goldens() {
         let mut data = fs::read(path(name)).unwrap();
-        if !matches!(kind, Kind::Segment | Kind::Inventory) || data[6] != 0 {
+        if !matches!(kind, Kind::Segment | Kind::Piece) || data[6] != 0 {
             continue;
         }
         for place in HEADER_BYTES..data.len() {

@@ -4,7 +4,7 @@
 
 use kvsync_core::envelope::{self, HEADER_BYTES, RATIO_MAX};
 use kvsync_core::pack::{Reader, Writer};
-use kvsync_core::{Error, Inventory, Kind, Reason, Segment};
+use kvsync_core::{Error, Kind, Piece, Reason, Segment};
 
 /// The parts of a segment's body, to be damaged one by one.
 #[derive(Clone)]
@@ -392,11 +392,12 @@ fn unknown_flags_kinds_and_lengths_are_refused() {
 }
 
 #[test]
-fn an_inventory_is_checked_alike() {
+fn a_piece_is_checked_alike() {
+    let name = "piece/00000000000000000000000000000001";
     let parts: [(&str, &[u8]); 6] = [
-        ("nonce", &[0; 16]),
+        ("state", &[0, 1]),
         ("digest", &[7; 64]),
-        ("token_size", &[0, 2]),
+        ("token_size", &[2, 0]),
         ("token", b"to"),
         ("key_size", &[1, 1]),
         ("key", b"ab"),
@@ -406,7 +407,7 @@ fn an_inventory_is_checked_alike() {
         let mut out = Writer(&mut body);
         out.map(8);
         out.str("name").unwrap();
-        out.str("inventory").unwrap();
+        out.str(name).unwrap();
         out.str("count").unwrap();
         out.uint(2);
         for (key, bytes) in parts {
@@ -415,13 +416,19 @@ fn an_inventory_is_checked_alike() {
         }
         body
     };
-    assert!(Inventory::parse(body(&parts), 0).is_ok());
-    let replacements: [(usize, &[u8]); 9] = [
-        (0, &[0; 15]),
+    assert!(Piece::parse(body(&parts), 0, name).is_ok());
+    assert!(Piece::parse(body(&parts), 0, "piece/2").is_err());
+    let replacements: [(usize, &[u8]); 14] = [
+        (0, &[0]),
+        (0, &[0, 1, 0]),
+        (0, &[0, 2]),
+        (0, &[0, 3]),
+        (0, &[1, 1]),
         (1, &[7; 63]),
         (1, &[7; 96]),
-        (2, &[0, 3]),
-        (2, &[0, 0, 2, 0]),
+        (2, &[3, 0]),
+        (2, &[2, 0, 0, 0]),
+        (2, &[0, 2]),
         (4, &[1, 2]),
         (5, b"ba"),
         (5, b"aa"),
@@ -430,7 +437,7 @@ fn an_inventory_is_checked_alike() {
     for (place, bytes) in replacements {
         let mut damaged = parts;
         damaged[place].1 = bytes;
-        let outcome = Inventory::parse(body(&damaged), 0);
-        assert!(matches!(outcome, Err(Error::Damaged { .. })), "{place}");
+        let outcome = Piece::parse(body(&damaged), 0, name);
+        assert!(matches!(outcome, Err(Error::Damaged { .. })), "{place} {bytes:?}");
     }
 }

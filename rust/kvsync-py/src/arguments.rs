@@ -90,9 +90,16 @@ pub(crate) fn any_bytes<'a>(items: &'a Bound<'_, PyTuple>) -> Vec<Option<&'a [u8
     items.iter_borrowed().map(exact_bytes).collect()
 }
 
-/// Borrowed digests.
-pub(crate) fn digests<'a>(items: &'a Bound<'_, PyTuple>) -> PyResult<Vec<&'a [u8; DIGEST_BYTES]>> {
-    items.iter_borrowed().map(digest).collect()
+/// Borrowed digests, or None.
+pub(crate) fn digests<'a>(items: &'a Bound<'_, PyTuple>) -> PyResult<Vec<Option<&'a [u8; DIGEST_BYTES]>>> {
+    let some = |item: Borrowed<'a, '_, PyAny>| {
+        if item.is_none() {
+            Ok(None)
+        } else {
+            digest(item).map(Some)
+        }
+    };
+    items.iter_borrowed().map(some).collect()
 }
 
 /// When values expire, in milliseconds since 1970, where a sequence says so.

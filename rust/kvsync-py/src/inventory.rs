@@ -1,6 +1,9 @@
-//! `Inventory`: what the last scan of a storage saw.
+//! `Piece`, `Walk`, `Merge` and `Correction`: what the last scan of a storage saw.
 
-use kvsync_core::{Entry, Kind, NONCE_BYTES, Scanned};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kvsync_core::{DIGEST_BYTES, Entry, Held, Kind, MergeOptions, Noted};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PySequence, PyString};
@@ -8,23 +11,28 @@ use pyo3::types::{PyBytes, PySequence, PyString};
 use crate::arguments;
 use crate::errors::{raise, raise_in, usage};
 use crate::results;
-use crate::segment::Body;
+use crate::segment::{Body, Segment};
 
-/// What the last scan of a storage saw.
+type Core = kvsync_core::Piece<Body>;
+type NotedBytes<'py> = (Bound<'py, PyBytes>, Option<Bound<'py, PyBytes>>);
+type Changed<'py> = Vec<(usize, Option<Bound<'py, PyBytes>>)>;
+type Expired<'py> = Vec<(Bound<'py, PyString>, Bound<'py, PyBytes>)>;
+type Strings<'py> = Vec<Bound<'py, PyString>>;
+
+/// An immutable part of an inventory.
 #[pyclass(frozen, module = "kvsync._core")]
-pub(crate) struct Inventory(kvsync_core::Inventory<Body>);
-
-type OptionalBytes<'py> = Option<Bound<'py, PyBytes>>;
+pub(crate) struct Piece(Arc<Core>);
 
 #[pymethods]
-impl Inventory {
+impl Piece {
     #[staticmethod]
-    fn decode(py: Python<'_>, data: PyBackedBytes) -> PyResult<Self> {
-        let inventory = py.detach(|| {
-            let (body, start) = Body::open(Kind::Inventory, data)?;
-            kvsync_core::Inventory::parse(body, start)
+    fn decode(py: Python<'_>, data: PyBackedBytes, name: &str) -> PyResult<Self> {
+        let piece = py.detach(|| {
+            let (body, start) = Body::open(Kind::Piece, data)?;
+            Core::parse(body, start, name)
         });
-        inventory.map(Self).map_err(|error| raise_in(py, "inventory", &error))
+        let piece = piece.map(|piece| Self(Arc::new(piece)));
+        piece.map_err(|error| raise_in(py, name, &error))
     }
 
     #[staticmethod]
@@ -34,22 +42,21 @@ impl Inventory {
         tokens: &Bound<'_, PySequence>,
         digests: &Bound<'_, PySequence>,
     ) -> PyResult<Self> {
-        with_scanned([keys, tokens, digests], |scanned| {
-            built(py.detach(|| kvsync_core::Inventory::build(scanned)))
-        })
+        let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
+        let digests = arguments::items(digests)?;
+        let noted = Noted {
+            keys: &arguments::key_list(&keys)?,
+            tokens: &arguments::all_bytes(&tokens)?,
+            digests: &arguments::digests(&digests)?,
+        };
+        let piece = py.detach(|| kvsync_core::Piece::build(noted)).map_err(raise)?;
+        Ok(owned(piece))
     }
 
-    #[pyo3(signature = (nonce, compress = false))]
-    fn encode<'py>(&self, py: Python<'py>, nonce: &[u8], compress: bool) -> PyResult<Bound<'py, PyBytes>> {
-        let nonce: Result<&[u8; NONCE_BYTES], _> = nonce.try_into();
-        let nonce = nonce.map_err(|_| usage(py, "a nonce has to be 16 bytes long", None))?;
-        let object = py.detach(|| self.0.encode(nonce, compress)).map_err(raise)?;
+    #[pyo3(signature = (name, compress = false))]
+    fn encode<'py>(&self, py: Python<'py>, name: &str, compress: bool) -> PyResult<Bound<'py, PyBytes>> {
+        let object = py.detach(|| self.0.encode(name, compress)).map_err(raise)?;
         Ok(PyBytes::new(py, &object))
-    }
-
-    #[getter]
-    fn nonce<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, self.0.nonce())
     }
 
     fn __len__(&self) -> usize {
@@ -57,78 +64,207 @@ impl Inventory {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Inventory of {} keys>", self.0.len())
+        format!("<Piece of {} keys>", self.0.len())
     }
 
-    fn compare<'py>(
-        &self,
-        py: Python<'py>,
-        keys: &Bound<'py, PySequence>,
-        tokens: &Bound<'py, PySequence>,
-    ) -> PyResult<(Vec<usize>, Vec<Bound<'py, PyString>>)> {
-        let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
-        let (keys, tokens) = (arguments::key_list(&keys)?, arguments::all_bytes(&tokens)?);
-        let difference = py.detach(|| self.0.compare(&keys, &tokens)).map_err(raise)?;
-        Ok((difference.changed, results::keys(py, difference.removed)?))
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.0.memory_bytes()
     }
 
-    fn tokens<'py>(&self, keys: &Bound<'py, PySequence>) -> PyResult<Vec<OptionalBytes<'py>>> {
-        self.column(keys, |entry| entry.token)
+    #[getter]
+    fn first<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
+        self.0.first().map(|key| PyString::from_bytes(py, key)).transpose()
     }
 
-    fn digests<'py>(&self, keys: &Bound<'py, PySequence>) -> PyResult<Vec<OptionalBytes<'py>>> {
-        self.column(keys, |entry| entry.digest)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
-    fn updated(
-        &self,
-        py: Python<'_>,
-        keys: &Bound<'_, PySequence>,
-        tokens: &Bound<'_, PySequence>,
-        digests: &Bound<'_, PySequence>,
-        removed: &Bound<'_, PySequence>,
-    ) -> PyResult<Self> {
-        let removed = arguments::items(removed)?;
-        let removed = arguments::keys(&removed)?;
-        with_scanned([keys, tokens, digests], |scanned| {
-            built(py.detach(|| self.0.updated(scanned, &removed)))
-        })
-    }
-}
-
-impl Inventory {
-    /// A column of the entries of some keys.
-    fn column<'py>(
-        &self,
-        keys: &Bound<'py, PySequence>,
-        get: impl for<'a> Fn(&Entry<'a>) -> &'a [u8],
-    ) -> PyResult<Vec<OptionalBytes<'py>>> {
+    fn find<'py>(&self, keys: &Bound<'py, PySequence>) -> PyResult<Vec<Option<NotedBytes<'py>>>> {
         let items = arguments::items(keys)?;
         let keys = arguments::keys(&items)?;
         let py = items.py();
         let found = py.detach(|| self.0.find(&keys)).into_iter();
-        Ok(found
-            .map(|entry| entry.map(|entry| PyBytes::new(py, get(&entry))))
-            .collect())
+        Ok(found.map(|entry| entry.map(|entry| noted(py, &entry))).collect())
+    }
+
+    fn ranks(&self, keys: &Bound<'_, PySequence>) -> PyResult<Vec<usize>> {
+        let items = arguments::items(keys)?;
+        Ok(self.0.ranks(&arguments::keys(&items)?))
+    }
+
+    fn entries<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyString>, NotedBytes<'py>)>> {
+        let entry = |entry: Entry<'_>| Ok((PyString::from_bytes(py, entry.key)?, noted(py, &entry)));
+        self.0.iter().map(entry).collect()
     }
 }
 
-/// Call `work` with borrowed keys, tokens and digests.
-fn with_scanned<T>(
-    [keys, tokens, digests]: [&Bound<'_, PySequence>; 3],
-    work: impl FnOnce(Scanned<'_>) -> PyResult<T>,
-) -> PyResult<T> {
-    let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
-    let digests = arguments::items(digests)?;
-    work(Scanned {
-        keys: &arguments::key_list(&keys)?,
-        tokens: &arguments::all_bytes(&tokens)?,
-        digests: &arguments::digests(&digests)?,
-    })
+/// A walk along an inventory.
+#[pyclass(module = "kvsync._core")]
+pub(crate) struct Walk(kvsync_core::Walk<Body>);
+
+#[pymethods]
+impl Walk {
+    #[new]
+    #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
+    fn new(lengths: Vec<usize>) -> Self {
+        Self(kvsync_core::Walk::new(&lengths))
+    }
+
+    fn needs(&self) -> Option<usize> {
+        self.0.needs()
+    }
+
+    fn supply(&mut self, run: usize, piece: &Piece) -> PyResult<()> {
+        self.0.supply(run, piece.0.clone()).map_err(raise)
+    }
+
+    #[getter]
+    fn known(&self) -> usize {
+        self.0.known()
+    }
+
+    fn compare<'py>(
+        &mut self,
+        py: Python<'py>,
+        keys: &Bound<'py, PySequence>,
+        tokens: &Bound<'py, PySequence>,
+        start: usize,
+    ) -> PyResult<(Changed<'py>, Strings<'py>, usize)> {
+        let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
+        let (keys, tokens) = (arguments::keys(&keys)?, arguments::all_bytes(&tokens)?);
+        let walk = &mut self.0;
+        let page = py.detach(|| walk.compare(&keys, &tokens, start)).map_err(raise)?;
+        let digest = |digest: [u8; DIGEST_BYTES]| PyBytes::new(py, &digest);
+        let changed = page.changed.into_iter();
+        let changed = changed.map(|(position, known)| (position, known.map(digest))).collect();
+        Ok((
+            changed,
+            results::keys(py, page.gone.iter().map(Vec::as_slice))?,
+            page.stop,
+        ))
+    }
+
+    fn rest<'py>(&mut self, py: Python<'py>) -> PyResult<Strings<'py>> {
+        results::keys(py, self.0.rest().iter().map(Vec::as_slice))
+    }
 }
 
-fn built(inventory: kvsync_core::Result<kvsync_core::Inventory<Vec<u8>>>) -> PyResult<Inventory> {
-    let inventory = inventory.map(|inventory| inventory.map_bytes(Body::Owned));
-    inventory.map(Inventory).map_err(raise)
+/// A merge of the runs of an inventory.
+#[pyclass(module = "kvsync._core")]
+pub(crate) struct Merge(kvsync_core::Merge<Body>);
+
+#[pymethods]
+impl Merge {
+    #[new]
+    #[pyo3(signature = (lengths, piece_bytes, drops_gone, start = None, stop = None))]
+    #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
+    fn new(lengths: Vec<usize>, piece_bytes: usize, drops_gone: bool, start: Option<&str>, stop: Option<&str>) -> Self {
+        let options = MergeOptions {
+            drops_gone,
+            piece_bytes,
+            start: start.map(|key| key.as_bytes().to_vec()),
+            stop: stop.map(|key| key.as_bytes().to_vec()),
+        };
+        Self(kvsync_core::Merge::new(&lengths, options))
+    }
+
+    fn needs(&self) -> Option<usize> {
+        self.0.needs()
+    }
+
+    fn supply(&mut self, run: usize, piece: &Piece) -> PyResult<()> {
+        self.0.supply(run, piece.0.clone()).map_err(raise)
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.0.is_done()
+    }
+
+    fn step(&mut self, py: Python<'_>) -> PyResult<Option<Piece>> {
+        let merge = &mut self.0;
+        Ok(py.detach(|| merge.step()).map_err(raise)?.map(owned))
+    }
+}
+
+/// What the log knows of a storage, held against its inventory.
+#[pyclass(module = "kvsync._core")]
+pub(crate) struct Correction {
+    core: Option<kvsync_core::Correction<Body>>,
+    newest: Py<Segment>,
+}
+
+impl Correction {
+    fn core(&mut self, py: Python<'_>) -> PyResult<&mut kvsync_core::Correction<Body>> {
+        let finished = || usage(py, "the correction is finished", None);
+        self.core.as_mut().ok_or_else(finished)
+    }
+}
+
+#[pymethods]
+impl Correction {
+    #[new]
+    #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
+    #[expect(clippy::too_many_arguments, reason = "they are arguments in Python")]
+    fn new(
+        py: Python<'_>,
+        lengths: Vec<usize>,
+        newest: Py<Segment>,
+        held: BTreeMap<String, Option<PyBackedBytes>>,
+        expired_ms: u64,
+        keeps_tokens: bool,
+    ) -> PyResult<Self> {
+        let digest = |bytes: PyBackedBytes| {
+            let digest: Result<[u8; DIGEST_BYTES], _> = (*bytes).try_into();
+            digest.map_err(|_| usage(py, "a digest has to be 32 bytes long", None))
+        };
+        let instead = held.into_iter();
+        let instead = instead.map(|(key, held)| Ok((key.into_bytes(), held.map(digest).transpose()?)));
+        let held = Held {
+            instead: instead.collect::<PyResult<_>>()?,
+            expired_ms,
+            keeps_tokens,
+        };
+        let core = Some(kvsync_core::Correction::new(&lengths, held));
+        Ok(Self { core, newest })
+    }
+
+    fn needs(&mut self, py: Python<'_>) -> PyResult<Option<usize>> {
+        Ok(self.core(py)?.needs())
+    }
+
+    fn supply(&mut self, py: Python<'_>, run: usize, piece: &Piece) -> PyResult<()> {
+        self.core(py)?.supply(run, piece.0.clone()).map_err(raise)
+    }
+
+    #[getter]
+    fn done(&self) -> bool {
+        self.core.as_ref().is_none_or(kvsync_core::Correction::is_done)
+    }
+
+    fn step(&mut self, py: Python<'_>) -> PyResult<()> {
+        let newest = self.newest.clone_ref(py);
+        let view = newest.get().view();
+        let core = self.core(py)?;
+        py.detach(|| core.step(&view));
+        Ok(())
+    }
+
+    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<(Piece, Expired<'py>)> {
+        let finished = || usage(py, "the correction is finished", None);
+        let core = self.core.take().ok_or_else(finished)?;
+        let corrected = core.finish().map_err(raise)?;
+        let expired = corrected.expired.iter();
+        let expired = expired.map(|(key, digest)| Ok((PyString::from_bytes(py, key)?, PyBytes::new(py, digest))));
+        Ok((owned(corrected.patch), expired.collect::<PyResult<_>>()?))
+    }
+}
+
+/// The token and the digest of an entry.
+fn noted<'py>(py: Python<'py>, entry: &Entry<'_>) -> NotedBytes<'py> {
+    let token = entry.found.map_or(&[][..], |found| found.token);
+    let digest = entry.found.map(|found| PyBytes::new(py, found.digest));
+    (PyBytes::new(py, token), digest)
+}
+
+fn owned(piece: kvsync_core::Piece<Vec<u8>>) -> Piece {
+    Piece(Arc::new(piece.map_bytes(Body::Owned)))
 }

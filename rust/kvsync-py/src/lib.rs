@@ -25,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use crate::hasher::Hasher;
     #[pymodule_export]
-    use crate::inventory::Inventory;
+    use crate::inventory::{Correction, Merge, Piece, Walk};
     #[pymodule_export]
     use crate::segment::{Segment, newest_digest};
     use kvsync_core::{Kind, envelope};
@@ -50,4 +50,6 @@ mod _core {
     const KIND_INVENTORY: u8 = Kind::Inventory as u8;
     #[pymodule_export]
     const KIND_LOST: u8 = Kind::Lost as u8;
+    #[pymodule_export]
+    const KIND_PIECE: u8 = Kind::Piece as u8;
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["damage", "forget_index", "remember_objects"]
 
-LOG = frozenset({"manifest", "segment", "inventory"})
+LOG = frozenset({"manifest", "segment", "inventory", "piece"})
 DAMAGED = {"flip": LOG, "older": LOG, "remove": LOG, "swap": frozenset({"segment", "inventory"})}
 """Which objects. With the manifest of another storage a storage claims a log that it never had, and only the budget
 tells: docs/correctness.md."""

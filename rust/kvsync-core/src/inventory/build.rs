@@ -1,4 +1,4 @@
-//! An inventory in the making, from what a scan of a storage saw.
+//! Pieces in the making, from what a scan of a storage saw.
 
 use std::ops::Range;
 
@@ -7,44 +7,48 @@ use crate::column_writer::check_length;
 use crate::error::{Error, Result};
 use crate::key_list::KeyList;
 use crate::reason::ArgumentFault;
-use crate::row::DIGEST_BYTES;
+use crate::row::{DIGEST_BYTES, NO_DIGEST};
 use crate::strings::marks_of;
 
-use super::places::{Entry, Places};
+use super::places::{Entry, Found, HAS_TOKEN, Places};
 
-/// What a scan saw: keys in any order, each with its token and digest. Of a key given several times, the last counts.
+/// What is noted of some keys, in any order. Of a key given several times, the last counts.
 #[derive(Debug, Clone, Copy)]
-pub struct Scanned<'a> {
+pub struct Noted<'a> {
     /// The keys.
     pub keys: &'a KeyList,
     /// The storage's version token of each key; empty where it proves nothing.
     pub tokens: &'a [&'a [u8]],
-    /// BLAKE3 of each value.
-    pub digests: &'a [&'a [u8; DIGEST_BYTES]],
+    /// BLAKE3 of each value; None where the key is gone.
+    pub digests: &'a [Option<&'a [u8; DIGEST_BYTES]>],
 }
 
-impl<'a> Scanned<'a> {
+impl<'a> Noted<'a> {
     /// The entries in ascending order of their keys.
-    pub(super) fn entries(self) -> Result<Vec<Entry<'a>>> {
+    pub(super) fn entries(self) -> Result<impl Iterator<Item = Entry<'a>>> {
         let Self { keys, tokens, digests } = self;
         if keys.len() != tokens.len() || keys.len() != digests.len() {
             return Err(Error::BadArgument(ArgumentFault::KeysTokensAndDigests));
         }
-        let entry = |place: u32| {
+        let entry = move |place: u32| {
             let index = position(u64::from(place));
+            let found = |digest| Found {
+                token: tokens[index],
+                digest,
+            };
             Entry {
                 key: keys.get(index),
-                token: tokens[index],
-                digest: digests[index],
+                found: digests[index].map(found),
             }
         };
-        Ok(keys.order()?.into_iter().map(entry).collect())
+        Ok(keys.order()?.into_iter().map(entry))
     }
 }
 
 /// Takes entries in strictly ascending key order.
 #[derive(Debug, Default)]
 pub(super) struct Table {
+    states: Vec<u8>,
     digests: Vec<[u8; DIGEST_BYTES]>,
     token_sizes: Vec<u64>,
     tokens: Vec<u8>,
@@ -54,34 +58,53 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn push(&mut self, entry: &Entry<'_>) {
-        self.digests.push(*entry.digest);
-        self.token_sizes.push(entry.token.len() as u64);
-        self.tokens.extend_from_slice(entry.token);
+        let state = entry.state();
+        let token = match entry.found {
+            Some(found) if state == HAS_TOKEN => found.token,
+            _ => &[],
+        };
+        self.states.push(state);
+        self.digests.push(entry.found.map_or(NO_DIGEST, |found| *found.digest));
+        self.token_sizes.push(token.len() as u64);
+        self.tokens.extend_from_slice(token);
         self.key_sizes.push(entry.key.len() as u64);
         self.keys.extend_from_slice(entry.key);
     }
 
+    /// How many bytes the columns take, with sizes of one byte.
+    pub(super) const fn bytes(&self) -> usize {
+        self.states.len() * (DIGEST_BYTES + 3) + self.tokens.len() + self.keys.len()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
     /// The columns one after another, and where each lies.
-    pub(super) fn finish(self) -> Result<(Vec<u8>, Places)> {
-        let mut out = Vec::new();
+    pub(super) fn finish(&self) -> Result<(Vec<u8>, Places)> {
+        let mut out = Vec::with_capacity(self.bytes());
         let mut places = Places {
-            count: self.digests.len(),
+            count: self.states.len(),
             token_marks: marks_of(lengths(&self.token_sizes)),
             key_marks: marks_of(lengths(&self.key_sizes)),
             ..Places::default()
         };
         let length = self.keys.len().max(self.tokens.len());
         check_length(length.max(places.count.saturating_mul(DIGEST_BYTES)))?;
-        out.extend_from_slice(self.digests.as_flattened());
-        places.digest = 0..out.len();
+        places.state = append(&mut out, &self.states);
+        places.digest = append(&mut out, self.digests.as_flattened());
         places.token_size = append_sizes(&mut out, &self.token_sizes);
-        out.extend_from_slice(&self.tokens);
-        places.token = places.token_size.end..out.len();
+        places.token = append(&mut out, &self.tokens);
         places.key_size = append_sizes(&mut out, &self.key_sizes);
-        out.extend_from_slice(&self.keys);
-        places.key = places.key_size.end..out.len();
+        places.key = append(&mut out, &self.keys);
         Ok((out, places))
     }
+}
+
+fn append(out: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
+    let start = out.len();
+    out.extend_from_slice(bytes);
+    start..out.len()
 }
 
 fn append_sizes(out: &mut Vec<u8>, sizes: &[u64]) -> Range<usize> {
