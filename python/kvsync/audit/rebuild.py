@@ -19,7 +19,6 @@ from kvsync.errors import IndexDamagedError
 from kvsync.expiry import may_be_gone
 from kvsync.index.inventory import read_inventory
 from kvsync.index.manifest import Manifest, RememberedIntent
-from kvsync.index.objects import INVENTORY
 from kvsync.native import INEXACT, Segment
 from kvsync.replica.collection import stamp_of
 from kvsync.replica.intents import LATE_WRITE_SECONDS
