@@ -59,6 +59,26 @@ impl Builder {
         self.key.extend_from_slice(row.key);
     }
 
+    /// Whether there are no changes.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.flags.is_empty()
+    }
+
+    /// Forget all changes, but keep the memory.
+    pub(crate) fn clear(&mut self) {
+        self.origins.clear();
+        self.maxima.clear();
+        self.last_origin = None;
+        self.stamp.clear();
+        self.origin.clear();
+        self.flags.clear();
+        self.size.clear();
+        self.expires.clear();
+        self.digest.clear();
+        self.key_size.clear();
+        self.key.clear();
+    }
+
     /// Set the expiry of the change that is being appended; the changes before it that have none get 0.
     #[cold]
     fn push_expires(&mut self, expires: u64) {

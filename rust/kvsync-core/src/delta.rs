@@ -183,7 +183,7 @@ fn missing_of_both(sides: &Sides<'_>, workers: Workers) -> Result<Vec<Positions>
 }
 
 /// Join the deltas of ascending ranges of keys.
-fn join(threads: usize, parts: &[DeltaBuilder]) -> Result<Delta> {
+pub(crate) fn join(threads: usize, parts: &[DeltaBuilder]) -> Result<Delta> {
     let parts: Vec<_> = parts.iter().map(DeltaBuilder::builders).collect();
     let joined = workers::run(threads, SEGMENTS, |place| {
         let builders: Vec<&Builder> = parts.iter().map(|builders| builders[place]).collect();
@@ -203,7 +203,7 @@ fn join(threads: usize, parts: &[DeltaBuilder]) -> Result<Delta> {
 
 /// The delta of a range of keys.
 #[derive(Debug, Default)]
-struct DeltaBuilder {
+pub(crate) struct DeltaBuilder {
     to_a: Builder,
     to_b: Builder,
     log_a: Builder,
@@ -252,8 +252,21 @@ impl DeltaBuilder {
         }
     }
 
+    /// Add what only one side has: changes of A that B misses, or the other way round.
+    pub(crate) fn compare_one<'a>(&mut self, rows: impl Iterator<Item = Row<'a>>, of_a: bool) -> Result<()> {
+        for row in rows {
+            let row = Some(&row);
+            self.add(row.filter(|_| of_a), row.filter(|_| !of_a))?;
+        }
+        Ok(())
+    }
+
     /// Compare two segments; runs of changes that are equal in both are skipped as a whole.
-    fn compare_pair(&mut self, equal_runs: &EqualRuns<'_>, [mut for_b, mut for_a]: [PickedRows<'_>; 2]) -> Result<()> {
+    pub(crate) fn compare_pair(
+        &mut self,
+        equal_runs: &EqualRuns<'_>,
+        [mut for_b, mut for_a]: [PickedRows<'_>; 2],
+    ) -> Result<()> {
         let (mut next_a, mut next_b) = (for_b.next(), for_a.next());
         let mut reach = REACH_MAX;
         while let (Some(row_a), Some(row_b)) = (&next_a, &next_b) {
@@ -281,7 +294,8 @@ impl DeltaBuilder {
         self.compare([next_a.into_iter().chain(for_b), next_b.into_iter().chain(for_a)])
     }
 
-    fn add(&mut self, a: Option<&Row<'_>>, b: Option<&Row<'_>>) -> Result<()> {
+    /// Add the newest change of a key of A that B misses, and the one of B that A misses, if any.
+    pub(crate) fn add(&mut self, a: Option<&Row<'_>>, b: Option<&Row<'_>>) -> Result<()> {
         if let Some(row) = a.or(b) {
             key::check_sent(row.key)?;
         }

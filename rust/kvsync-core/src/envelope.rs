@@ -52,6 +52,8 @@ pub enum Kind {
     Lost = 5,
     /// An immutable part of an inventory.
     Piece = 6,
+    /// What a segment in blocks consists of.
+    Directory = 7,
 }
 
 impl TryFrom<u8> for Kind {
@@ -65,6 +67,7 @@ impl TryFrom<u8> for Kind {
             4 => Ok(Self::Inventory),
             5 => Ok(Self::Lost),
             6 => Ok(Self::Piece),
+            7 => Ok(Self::Directory),
             _ => Err(Error::BadArgument(ArgumentFault::UnknownKind)),
         }
     }

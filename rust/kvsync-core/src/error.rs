@@ -70,6 +70,17 @@ impl Error {
     pub const fn damaged(offset: usize, reason: Reason) -> Self {
         Self::Damaged { offset, reason }
     }
+
+    /// The same error, where its offset is to be counted from `bytes` earlier on.
+    pub(crate) fn shifted(self, bytes: u64) -> Self {
+        match self {
+            Self::Damaged { offset, reason } => {
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                Self::damaged(offset.saturating_add(bytes), reason)
+            }
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Error {

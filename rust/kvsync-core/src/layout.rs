@@ -95,6 +95,13 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Count the ranges from `start` bytes after their first byte on.
+    pub(crate) fn shift_back(&mut self, start: usize) {
+        for (_, range) in self.columns_mut() {
+            *range = range.start - start..range.end - start;
+        }
+    }
+
     /// Count the ranges from `start` bytes before the body on.
     pub(crate) fn shift(&mut self, start: usize) {
         for (_, range) in self.columns_mut() {

@@ -10,6 +10,7 @@
 //! | log changes | [`Staged`], [`Segment::from_values`], [`Segment::from_rows`], [`Builder`] |
 //! | merge and compare | [`Segment::merge`], [`newest_digest`], [`delta()`], [`single_segment`], [`Cover`] |
 //! | find changes by a scan | [`Walk`], [`Correction`], [`Merge`] |
+//! | keep a large segment in blocks | [`blocks`] |
 //! | write index objects | [`Segment::encode`], [`Piece::encode`], [`envelope::seal`] |
 //!
 //! # Example
@@ -75,6 +76,9 @@ mod equal_runs;
 mod merge;
 mod missing_rows;
 mod segments_since;
+
+// Large segments.
+pub mod blocks;
 
 // Scans.
 mod inventory;

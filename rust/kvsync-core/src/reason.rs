@@ -76,6 +76,22 @@ pub enum Reason {
     KeysDoNotAscend,
     /// An entry has an unknown state, or a token or digest that its state does not have.
     EntryContradictsState,
+    /// Bytes of a head that have to be zero are not.
+    HeadNotZero,
+    /// A number of changes, a pack, an offset or a length of a block or page is out of range.
+    PieceOutOfRange,
+    /// A block or page is sound, but not the one that its directory describes.
+    OtherPiece,
+    /// The target size of blocks is out of range.
+    TargetOutOfRange,
+    /// The depth of a directory is neither 1 nor 2.
+    DepthOutOfRange,
+    /// The names of packs do not ascend, or are too long or too many.
+    BadPacks,
+    /// The sums over the changes of a block are not those that its directory says.
+    OtherSums,
+    /// A block begins or ends elsewhere than where its keys say.
+    WrongCut,
 }
 
 /// A type that msgpack knows.
@@ -130,6 +146,12 @@ pub enum ArgumentFault {
     ValuesAndPuts,
     /// The number names no run of an inventory.
     NoSuchRun,
+    /// The target size of blocks is out of range.
+    TargetOutOfRange,
+    /// A pack is begun before all of the one before was taken, or for the second time.
+    PackNotFresh,
+    /// What is fed is not what was needed.
+    PartsAndNeeds,
 }
 
 impl fmt::Display for Reason {
@@ -170,6 +192,14 @@ impl fmt::Display for Reason {
             Self::KeyInsideCharacter => "a key begins inside a character",
             Self::KeysDoNotAscend => "the keys do not ascend",
             Self::EntryContradictsState => "an entry does not fit its state",
+            Self::HeadNotZero => "unknown bytes in the head",
+            Self::PieceOutOfRange => "a block's count, pack, offset or length is out of range",
+            Self::OtherPiece => "not the block or page that the directory describes",
+            Self::TargetOutOfRange => "the target size of blocks is out of range",
+            Self::DepthOutOfRange => "the depth is neither 1 nor 2",
+            Self::BadPacks => "the names of packs do not ascend, or are too long or too many",
+            Self::OtherSums => "the sums of a block are not those that the directory says",
+            Self::WrongCut => "a block is not cut where its keys say",
         })
     }
 }
@@ -209,6 +239,9 @@ impl fmt::Display for ArgumentFault {
             Self::KeysTokensAndDigests => "keys, tokens and digests differ in length",
             Self::ValuesAndPuts => "values and puts differ in length",
             Self::NoSuchRun => "there is no such run",
+            Self::TargetOutOfRange => "a block's target size has to be 64 bytes to 1 MiB",
+            Self::PackNotFresh => "a pack needs a fresh name, and all bytes of the one before taken",
+            Self::PartsAndNeeds => "the parts differ from the needs in number or length",
         })
     }
 }

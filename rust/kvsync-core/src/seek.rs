@@ -34,6 +34,11 @@ impl<'a> Seeker<'a> {
         }
     }
 
+    /// Number of changes.
+    pub(crate) const fn len(&self) -> usize {
+        self.view.len()
+    }
+
     /// The change of a key.
     pub(crate) fn find(&mut self, key: &[u8]) -> Option<Row<'a>> {
         Some(self.find_with_position(key)?.1)

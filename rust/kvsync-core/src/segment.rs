@@ -62,6 +62,11 @@ impl<B: AsRef<[u8]>> Segment<B> {
         self.bytes.as_ref().len()
     }
 
+    /// The bytes that hold the columns.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
     /// The columns.
     #[must_use]
     pub fn view(&self) -> View<'_> {

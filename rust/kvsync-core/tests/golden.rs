@@ -7,12 +7,14 @@
 use std::fs;
 use std::path::PathBuf;
 
+use kvsync_core::blocks::{BlockWriter, Directory, Target, decode_block, decode_page, encode_block, encode_page};
 use kvsync_core::envelope::{self, HEADER_BYTES, VERSION};
 use kvsync_core::pack::Writer;
 use kvsync_core::{
     Cover, DECISION, Error, INEXACT, KeyList, Kind, NO_DIGEST, Noted, Piece, Row, Segment, Side, Sides, Span,
     TOMBSTONE, Workers, delta, digest,
 };
+use twox_hash::XxHash3_64;
 
 const STAMP: u64 = 1_700_000_000_000 << 16;
 const EXPIRES: u64 = 1_700_086_400_000;
@@ -335,6 +337,22 @@ fn bin(out: &mut Writer<'_>, key: &str, value: &[u8]) {
     out.bin(value).unwrap();
 }
 
+/// A directory, and the pack that its blocks and pages lie in.
+fn in_blocks(changes: &[Change]) -> (Vec<u8>, Vec<u8>) {
+    let name = "segment/0000000000000001-0";
+    let object = segment(name, changes, false);
+    let segment = Segment::parse(&object[HEADER_BYTES..], 0, name).unwrap();
+    let mut writer = BlockWriter::new(
+        Target::new(Target::MIN).unwrap(),
+        "pack/00000000000000000000000000000001",
+    );
+    for row in &segment.view() {
+        writer.push(&row).unwrap();
+    }
+    let (directory, pack) = writer.finish().unwrap();
+    (directory.encode(name, false).unwrap(), pack)
+}
+
 fn goldens() -> Vec<(&'static str, Kind, Vec<u8>)> {
     let name = "segment/0000000000000001-0";
     let of = |changes: &[Change]| segment(name, changes, false);
@@ -347,6 +365,8 @@ fn goldens() -> Vec<(&'static str, Kind, Vec<u8>)> {
         ("segment-origins-300", Kind::Segment, of(&many(300, 300))),
         ("segment-zstd", Kind::Segment, segment(name, &many(300, 3), true)),
         ("segment-note", Kind::Segment, noted(name, &several(), &note(), false)),
+        ("directory", Kind::Directory, in_blocks(&several()).0),
+        ("directory-paged", Kind::Directory, in_blocks(&many(3000, 3)).0),
         ("inventory", Kind::Inventory, inventory()),
         ("piece", Kind::Piece, piece()),
         ("manifest", Kind::Manifest, manifest()),
@@ -371,6 +391,9 @@ fn reopen(kind: Kind, data: &[u8]) -> Result<Vec<u8>, Error> {
             Segment::parse(body, 0, name)?.encode(name, compress)
         }
         Kind::Piece => Piece::parse(body, 0, PIECE)?.encode(PIECE, compress),
+        Kind::Directory => {
+            Directory::parse(&body, "segment/0000000000000001-0")?.encode("segment/0000000000000001-0", compress)
+        }
         _ => Ok(envelope::seal(kind, &body, compress)),
     }
 }
@@ -380,6 +403,67 @@ fn reopen(kind: Kind, data: &[u8]) -> Result<Vec<u8>, Error> {
 fn write_goldens() {
     for (name, _, data) in goldens() {
         fs::write(path(name), data).unwrap();
+    }
+    fs::write(path("pack"), in_blocks(&several()).1).unwrap();
+}
+
+#[test]
+fn the_golden_pack_is_written_and_read_unchanged_and_any_damage_to_it_is_noticed() {
+    let pack = fs::read(path("pack")).unwrap();
+    assert_eq!(pack, in_blocks(&several()).1);
+    let directory = fs::read(path("directory")).unwrap();
+    let directory = Directory::decode(&directory, "segment/0000000000000001-0").unwrap();
+    let mut end = 0;
+    for piece in directory.table().iter() {
+        let start = end;
+        end += usize::try_from(piece.place.length).unwrap();
+        let mut block = pack[start..end].to_vec();
+        assert_eq!(encode_block(&decode_block(&block).unwrap()).unwrap(), block);
+        for place in 0..block.len() {
+            for bit in 0..8 {
+                block[place] ^= 1 << bit;
+                assert!(
+                    matches!(decode_block(&block), Err(Error::Damaged { .. })),
+                    "{start}: {place}, {bit}"
+                );
+                block[place] ^= 1 << bit;
+            }
+            assert!(matches!(decode_block(&block[..place]), Err(Error::Damaged { .. })));
+        }
+    }
+    assert_eq!(end, pack.len());
+}
+
+#[test]
+fn flips_behind_a_repaired_checksum_of_a_block_or_page_are_refused_or_mean_something_else() {
+    let (directory, pack) = in_blocks(&several());
+    let directory = Directory::decode(&directory, "segment/0000000000000001-0").unwrap();
+    let page = encode_page(directory.table()).unwrap();
+    let again = |page: &[u8]| decode_page(page).and_then(|table| encode_page(&table));
+    flip_all(&page, again);
+    let mut start = 0;
+    for piece in directory.table().iter() {
+        let end = start + usize::try_from(piece.place.length).unwrap();
+        flip_all(&pack[start..end], |block| {
+            decode_block(block).and_then(|segment| encode_block(&segment))
+        });
+        start = end;
+    }
+}
+
+fn flip_all(piece: &[u8], again: impl Fn(&[u8]) -> Result<Vec<u8>, Error>) {
+    let mut piece = piece.to_vec();
+    for place in 8..piece.len() {
+        for bit in 0..8 {
+            piece[place] ^= 1 << bit;
+            let sum = XxHash3_64::oneshot(&piece[8..]);
+            piece[..8].copy_from_slice(&sum.to_le_bytes());
+            match again(&piece) {
+                Ok(again) => assert_eq!(again, piece, "{place}, {bit}"),
+                Err(error) => assert!(matches!(error, Error::Damaged { .. }), "{place}, {bit}: {error}"),
+            }
+            piece[place] ^= 1 << bit;
+        }
     }
 }
 
@@ -421,7 +505,7 @@ fn every_flipped_bit_and_every_truncation_is_damage() {
 fn flips_behind_a_repaired_checksum_are_refused_or_mean_something_else() {
     for (name, kind, _) in goldens() {
         let mut data = fs::read(path(name)).unwrap();
-        if !matches!(kind, Kind::Segment | Kind::Piece) || data[6] != 0 {
+        if !matches!(kind, Kind::Segment | Kind::Piece | Kind::Directory) || data[6] != 0 {
             continue;
         }
         for place in HEADER_BYTES..data.len() {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod arguments;
+mod blocks;
 mod covers;
 mod delta_model;
 mod deltas;

@@ -1,0 +1,227 @@
+//! One of the runs of a merge, as far as it is merged.
+
+use std::collections::BTreeMap;
+
+use crate::column::{Column, position};
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::row::Row;
+use crate::seek::Seeker;
+use crate::view::View;
+
+use super::chain::read_described;
+use super::cut::Target;
+use super::directory::Directory;
+use super::outline::Outline;
+use super::table::{Piece, Table};
+use super::writer::BlockWriter;
+
+/// Some changes to merge.
+#[derive(Debug, Clone, Copy)]
+pub enum Run<'a> {
+    /// A segment in blocks.
+    Blocks(&'a Directory),
+    /// A segment that is held.
+    Segment(View<'a>),
+}
+
+/// How far a run is merged, and its blocks that were read.
+#[derive(Debug, Default)]
+pub(super) struct RunState {
+    /// Empty for a segment that is held.
+    outline: Outline,
+    /// The number that each pack of the directory has in the merged one.
+    packs: Vec<u32>,
+    /// Whether its blocks are cut as the merged ones are.
+    same_target: bool,
+    /// The first block that was neither merged nor begun.
+    next: usize,
+    fed: BTreeMap<usize, Vec<u8>>,
+    fed_bytes: u64,
+    /// Whether there is a current change, and where: in the current block, or in the segment that is held.
+    begun: bool,
+    bytes: Vec<u8>,
+    layout: Layout,
+    row: usize,
+    key_start: usize,
+}
+
+impl RunState {
+    pub(super) fn new(run: &Run<'_>, target: Target, writer: &mut BlockWriter) -> Self {
+        match run {
+            Run::Segment(view) => Self {
+                begun: !view.is_empty(),
+                ..Self::default()
+            },
+            Run::Blocks(directory) => Self {
+                outline: Outline::new(directory),
+                packs: directory.packs.iter().map(|name| writer.add_pack(name)).collect(),
+                same_target: directory.target == target,
+                ..Self::default()
+            },
+        }
+    }
+
+    pub(super) const fn table(&self) -> &Table {
+        &self.outline.table
+    }
+
+    /// The pieces that are pages.
+    pub(super) fn pages(&self) -> impl Iterator<Item = usize> + use<'_> {
+        let pages = self.outline.is_page.iter().enumerate();
+        pages.filter(|(_, is_page)| **is_page).map(|(index, _)| index)
+    }
+
+    pub(super) fn expand(&mut self, run: &Run<'_>, pages: &BTreeMap<usize, &[u8]>) -> Result<()> {
+        match run {
+            Run::Segment(_) => Ok(()),
+            Run::Blocks(directory) => self.outline.expand(directory, pages),
+        }
+    }
+
+    /// Keep a block until it is merged.
+    pub(super) fn feed(&mut self, index: usize, bytes: &[u8]) {
+        self.fed_bytes += bytes.len() as u64;
+        self.fed.insert(index, bytes.to_vec());
+    }
+
+    fn take_fed(&mut self, index: usize) -> Option<Vec<u8>> {
+        let bytes = self.fed.remove(&index)?;
+        self.fed_bytes -= bytes.len() as u64;
+        Some(bytes)
+    }
+
+    /// The next key.
+    pub(super) fn key<'a>(&'a self, run: &Run<'a>) -> Option<&'a [u8]> {
+        match run {
+            _ if !self.begun => self.table().first_key(self.next),
+            Run::Segment(view) => Some(view.keys.at(self.row, self.key_start)),
+            Run::Blocks(_) => {
+                let sizes = Column::new(&self.bytes[self.layout.key_size.clone()], self.layout.count)?;
+                let start = self.layout.key.start + self.key_start;
+                Some(&self.bytes[start..start + position(sizes.get(self.row))])
+            }
+        }
+    }
+
+    /// The next block, where it is not begun, all of its keys are below the next key of other runs, and it is cut as the
+    /// merged blocks are.
+    pub(super) fn untouched(&self, limit: Option<&[u8]>) -> Option<(Piece<'_>, u32)> {
+        let block = self.table().get(self.next)?;
+        let end = self.table().first_key(self.next + 1);
+        let below = limit.is_none_or(|limit| end.is_some_and(|end| end <= limit));
+        let free = !self.begun && self.same_target && below;
+        free.then(|| (block, self.packs[position(block.place.pack.into())]))
+    }
+
+    /// Leave out the next block.
+    pub(super) fn skip_block(&mut self) {
+        self.take_fed(self.next);
+        self.next += 1;
+    }
+
+    /// Have a current change; false where the next block was not fed.
+    pub(super) fn begin(&mut self) -> Result<bool> {
+        if self.begun {
+            return Ok(true);
+        }
+        let index = self.next;
+        let Some(bytes) = self.take_fed(index) else {
+            return Ok(false);
+        };
+        if let Some(piece) = self.table().get(index) {
+            let layout = read_described(&piece, self.table().first_key(index + 1), &bytes);
+            self.layout = layout.map_err(|error| error.shifted(piece.place.offset))?;
+        }
+        self.bytes = bytes;
+        (self.next, self.begun, self.row, self.key_start) = (index + 1, true, 0, 0);
+        Ok(true)
+    }
+
+    fn view<'a>(&'a self, run: &Run<'a>) -> View<'a> {
+        match run {
+            Run::Segment(view) => *view,
+            Run::Blocks(_) => View::new(&self.bytes, &self.layout),
+        }
+    }
+
+    /// The current change.
+    pub(super) fn current<'a>(&'a self, run: &Run<'a>) -> Row<'a> {
+        self.view(run).row_at(self.row, self.key_start)
+    }
+
+    /// Go on to the next change.
+    pub(super) fn advance(&mut self, run: &Run<'_>) {
+        let view = self.view(run);
+        let (length, size) = (view.len(), position(view.keys.sizes.get(self.row)));
+        (self.row, self.key_start) = (self.row + 1, self.key_start + size);
+        self.begun = self.row < length;
+    }
+
+    /// Write the changes of the current block whose keys are below a limit.
+    pub(super) fn write_below(&mut self, run: &Run<'_>, limit: Option<&[u8]>, writer: &mut BlockWriter) -> Result<()> {
+        let view = self.view(run);
+        let (mut row, mut key_start) = (self.row, self.key_start);
+        while row < view.len() {
+            let change = view.row_at(row, key_start);
+            if limit.is_some_and(|limit| change.key >= limit) {
+                break;
+            }
+            writer.push(&change)?;
+            (row, key_start) = (row + 1, key_start + change.key.len());
+        }
+        let begun = row < view.len();
+        (self.row, self.key_start, self.begun) = (row, key_start, begun);
+        Ok(())
+    }
+
+    /// The next blocks, of about so many bytes, that other runs have keys in; the next one also where none has.
+    pub(super) fn to_ask(&self, others: &[(&Self, &Run<'_>)], starved: bool, bytes_max: u64) -> Vec<usize> {
+        let mut asked = Vec::new();
+        let mut bytes = self.fed_bytes;
+        let mut others: Vec<_> = others.iter().map(|(state, run)| Neighbour::new(state, run)).collect();
+        for index in self.next..self.table().len() {
+            let (Some(piece), end) = (self.table().get(index), self.table().first_key(index + 1)) else {
+                break;
+            };
+            let needed = starved && index == self.next;
+            if bytes >= bytes_max && !needed {
+                break;
+            }
+            if self.fed.contains_key(&index) {
+                continue;
+            }
+            if needed || !self.same_target || others.iter_mut().any(|other| other.reaches(piece.first_key, end)) {
+                bytes += u64::from(piece.place.length);
+                asked.push(index);
+            }
+        }
+        asked
+    }
+}
+
+/// Tells in which ranges of keys, each after the one before, another run may have changes.
+enum Neighbour<'a> {
+    Segment(Seeker<'a>),
+    /// Blocks adjoin each other, so any range after the next key may have changes; none is known to have none.
+    Blocks(Option<&'a [u8]>),
+}
+
+impl<'a> Neighbour<'a> {
+    fn new(state: &'a RunState, run: &Run<'a>) -> Self {
+        match run {
+            Run::Segment(view) => Self::Segment(Seeker::new(*view)),
+            Run::Blocks(_) => Self::Blocks(state.key(run)),
+        }
+    }
+
+    fn reaches(&mut self, first_key: &[u8], end: Option<&[u8]>) -> bool {
+        match self {
+            Self::Segment(seeker) => {
+                let start = seeker.lower_bound(first_key);
+                start < end.map_or(seeker.len(), |end| seeker.lower_bound(end))
+            }
+            Self::Blocks(key) => key.is_some_and(|key| end.is_none_or(|end| key < end)),
+        }
+    }
+}
