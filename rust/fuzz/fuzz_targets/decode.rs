@@ -4,6 +4,7 @@
 
 #![no_main]
 
+use kvsync_core::blocks::Directory;
 use kvsync_core::envelope::{self, HEADER_BYTES};
 use kvsync_core::{Builder, Kind, Piece, Segment};
 use libfuzzer_sys::fuzz_target;
@@ -20,6 +21,7 @@ fuzz_target!(|data: &[u8]| {
         match kind {
             Kind::Segment => segment(&body),
             Kind::Piece => piece(&body),
+            Kind::Directory => directory(&body),
             _ => same(&envelope::seal(kind, &body, false)[HEADER_BYTES..], &body),
         }
     }
@@ -62,6 +64,12 @@ fn piece(body: &[u8]) {
         assert!(keys.iter().all(|key| str::from_utf8(key).is_ok()));
         let again = parsed.encode(PIECE, false).unwrap();
         same(&again[HEADER_BYTES..], body);
+    }
+}
+
+fn directory(body: &[u8]) {
+    if let Ok(parsed) = Directory::parse(body, NAME) {
+        same(&parsed.encode(NAME, false).unwrap()[HEADER_BYTES..], body);
     }
 }
 

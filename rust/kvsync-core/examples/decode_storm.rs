@@ -13,11 +13,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::{env, fs};
 
+use kvsync_core::blocks::{Directory, decode_block, decode_page, encode_block, encode_page};
 use kvsync_core::envelope::{self, HEADER_BYTES};
 use kvsync_core::{
     Builder, Cover, Error, KeyList, Kind, NO_DIGEST, Noted, Piece, Row, Segment, Side, Sides, Span, View, Workers,
     decode_all, delta,
 };
+use twox_hash::XxHash3_64;
 
 const NAME: &str = "segment/0000000000000001-0";
 const PIECE: &str = "piece/00000000000000000000000000000003";
@@ -25,7 +27,7 @@ const POOL_MAX: usize = 512;
 const LENGTH_MAX: usize = 2000;
 /// Starting threads takes longer than all other work, so only some objects are decoded by several threads as well.
 const THREADED_EVERY: u64 = 50;
-const SEEDS: [(&str, Kind); 7] = [
+const SEEDS: [(&str, Kind); 8] = [
     ("segment-empty", Kind::Segment),
     ("segment-small", Kind::Segment),
     ("segment-expires", Kind::Segment),
@@ -33,7 +35,16 @@ const SEEDS: [(&str, Kind); 7] = [
     ("segment-zstd", Kind::Segment),
     ("segment-note", Kind::Segment),
     ("piece", Kind::Piece),
+    ("directory", Kind::Directory),
 ];
+
+/// What some bytes are to be read as.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Object(Kind),
+    Block,
+    Page,
+}
 
 struct Random(u64);
 
@@ -76,13 +87,13 @@ fn main() {
     let mut count = Count::default();
     for execution in 0..executions {
         let place = random.below(pool.len());
-        let (kind, mut object) = pool[place].clone();
+        let (form, mut object) = pool[place].clone();
         for _ in 0..=random.below(3) {
-            mutate(&mut object, &mut random);
+            mutate(form, &mut object, &mut random);
         }
-        envelope::repair_checksum(&mut object);
-        let outcome = run(kind, &object);
-        if execution % THREADED_EVERY == 0 && kind == Kind::Segment {
+        repair_checksum(form, &mut object);
+        let outcome = run(form, &object);
+        if execution % THREADED_EVERY == 0 && form == Form::Object(Kind::Segment) {
             let by_threads = decode_all(vec![(&object, NAME)], Workers::new(2).with_share(1));
             let error = by_threads.err().map(|(_, error)| error);
             assert_eq!(error.as_ref(), outcome.as_ref().err());
@@ -96,10 +107,10 @@ fn main() {
             Ok(false) => count.longer += 1,
         }
         if pool.len() < POOL_MAX {
-            pool.push((kind, object));
+            pool.push((form, object));
         } else if object.len() <= LENGTH_MAX {
             let place = seeds + random.below(POOL_MAX - seeds);
-            pool[place] = (kind, object);
+            pool[place] = (form, object);
         }
     }
     let Count { refused, same, longer } = count;
@@ -109,17 +120,37 @@ fn main() {
     );
 }
 
-fn seeds() -> Vec<(Kind, Vec<u8>)> {
+fn seeds() -> Vec<(Form, Vec<u8>)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/v1");
-    let read = |(name, kind): (&str, Kind)| {
-        let path = folder.join(name).with_extension("bin");
-        (kind, fs::read(path).unwrap())
-    };
-    SEEDS.into_iter().map(read).collect()
+    let read = |name: &str| fs::read(folder.join(name).with_extension("bin")).unwrap();
+    let objects = SEEDS.into_iter().map(|(name, kind)| (Form::Object(kind), read(name)));
+    let mut seeds: Vec<_> = objects.collect();
+    let directory = Directory::decode(&read("directory"), NAME).unwrap();
+    seeds.push((Form::Page, encode_page(directory.table()).unwrap()));
+    let pack = read("pack");
+    for block in directory.table().iter() {
+        let start = usize::try_from(block.place.offset).unwrap();
+        let length = usize::try_from(block.place.length).unwrap();
+        seeds.push((Form::Block, pack[start..start + length].to_vec()));
+    }
+    seeds
 }
 
-fn mutate(object: &mut Vec<u8>, random: &mut Random) {
-    let first = if random.below(50) == 0 { 4 } else { HEADER_BYTES };
+fn repair_checksum(form: Form, object: &mut [u8]) {
+    if matches!(form, Form::Object(_)) {
+        envelope::repair_checksum(object);
+    } else if let Some((checksum, rest)) = object.split_first_chunk_mut::<8>() {
+        *checksum = XxHash3_64::oneshot(rest).to_le_bytes();
+    }
+}
+
+fn mutate(form: Form, object: &mut Vec<u8>, random: &mut Random) {
+    let is_object = matches!(form, Form::Object(_));
+    let first = match random.below(50) {
+        _ if !is_object => 8,
+        0 => 4,
+        _ => HEADER_BYTES,
+    };
     let span = object.len().saturating_sub(first);
     if span == 0 {
         object.push(random.byte());
@@ -145,17 +176,35 @@ fn mutate(object: &mut Vec<u8>, random: &mut Random) {
             }
         }
     }
-    if object.len() >= HEADER_BYTES && object[6] & 1 == 0 && random.below(20) != 0 {
+    if is_object && object.len() >= HEADER_BYTES && object[6] & 1 == 0 && random.below(20) != 0 {
         let length = object.len().saturating_sub(HEADER_BYTES) as u64;
         object[8..16].copy_from_slice(&length.to_le_bytes());
     }
 }
 
 /// Whether an accepted object is the one encoding of its rows.
-fn run(kind: Kind, object: &[u8]) -> Result<bool, Error> {
+fn run(form: Form, object: &[u8]) -> Result<bool, Error> {
+    let kind = match form {
+        Form::Object(kind) => kind,
+        Form::Block => {
+            let block = decode_block(object)?;
+            segment(&Segment::parse(
+                &envelope::open(Kind::Segment, &block.encode(NAME, false)?)?[..],
+                0,
+                NAME,
+            )?);
+            assert_eq!(encode_block(&block).unwrap(), object);
+            return Ok(true);
+        }
+        Form::Page => {
+            assert_eq!(encode_page(&decode_page(object)?).unwrap(), object);
+            return Ok(true);
+        }
+    };
     let body = envelope::open(kind, object)?;
     let again = match kind {
         Kind::Segment => segment(&Segment::parse(&*body, 0, NAME)?),
+        Kind::Directory => Directory::parse(&body, NAME)?.encode(NAME, false).unwrap(),
         _ => piece(&Piece::parse(&*body, 0, PIECE)?),
     };
     let bare = envelope::open(kind, &again).unwrap();
@@ -164,9 +213,9 @@ fn run(kind: Kind, object: &[u8]) -> Result<bool, Error> {
     }
     // It had longer forms of integers; what is written has the shortest, and differs in nothing else.
     assert!(bare.len() <= body.len());
-    let differ = bare.len() != body.len() || kind == Kind::Segment;
+    let differ = bare.len() != body.len() || kind != Kind::Piece;
     assert!(differ, "a piece that differs in its columns");
-    assert!(run(kind, &again).unwrap());
+    assert!(run(form, &again).unwrap());
     Ok(false)
 }
 

@@ -93,7 +93,7 @@ impl BlockDelta {
         self.wanted.needs()
     }
 
-    /// Go on with the bytes of all the needed ranges, in their order.
+    /// Go on with the bytes of all the needed ranges, in their order. After an error, the delta is of no use.
     ///
     /// # Errors
     /// [`Error::Damaged`] with an offset in the pack where a block or page is not what the directory says;
