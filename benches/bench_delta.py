@@ -24,11 +24,12 @@ from kvsync import _core
 from measure import FULL, Line, Report, Timing, in_turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 SIZES = (10_000, 100_000, 1_000_000) if FULL else (1_000, 100_000)
 BARS_FROM = 1_000_000
 BARS = {"reference": 60.0, "polars": 10.0, "copy": 3.0}
+BLOCKS_BARS = {"scattered": 1.25, "tail": 0.3}
 PEAK_BAR = 80.0
 Vector = dict[int, int]
 LAYOUTS = ("tail", "scattered")
@@ -73,6 +74,33 @@ def ours(a: bytes, b: bytes, cover_a: _core.Cover, cover_b: _core.Cover) -> _cor
     """Decode both in one call, as the engine does, and return the delta."""
     segments = _core.Segment.decode_all([(a, indices.NAME), (b, indices.NAME)])
     return _core.delta(segments[:1], segments[1:], cover_a, cover_b)
+
+
+@dataclass(frozen=True)
+class InBlocks:
+    """An index as a directory, and the pack that its blocks lie in."""
+
+    directory: bytes
+    pack: bytes
+
+    @classmethod
+    def build(cls, data: bytes) -> InBlocks:
+        """Cut an index into blocks."""
+        directory, pack = _core.Directory.build(_core.Segment.decode(data, indices.NAME), "pack")
+        return cls(directory.encode(indices.NAME), pack)
+
+
+def by_blocks(logs: Sequence[InBlocks], cover_a: _core.Cover, cover_b: _core.Cover) -> tuple[list[_core.Delta], int]:
+    """Compare two indices in blocks; return the delta in parts, and how many bytes were read."""
+    a, b = (_core.Directory.decode(log.directory, indices.NAME) for log in logs)
+    cursor = _core.BlockDelta(a, b, cover_a, cover_b)
+    found, read = [], sum(len(log.directory) for log in logs)
+    while needs := cursor.needs():
+        parts = [logs[run].pack[offset : offset + length] for run, _, offset, length in needs]
+        read += sum(map(len, parts))
+        cursor.feed(parts)
+        found.append(cursor.take())
+    return found, read
 
 
 def plain(a: bytes, b: bytes, cover_a: reference.Cover, cover_b: reference.Cover) -> reference.Delta:
@@ -130,6 +158,13 @@ def check(case: Case, found: _core.Delta, expected: reference.Delta) -> None:
     assert found.conflicts == expected.conflicts == []
 
 
+def check_blocks(found: Sequence[_core.Delta], expected: reference.Delta) -> None:
+    """Compare the delta of indices in blocks with the reference's, row by row."""
+    for name, rows in {"to_a": expected.to_a, "to_b": expected.to_b}.items():
+        parts = [getattr(part, name) for part in found]
+        assert [row for part in parts for row in part.rows(0, len(part))] == rows
+
+
 def check_polars(found: tuple[pl.DataFrame, pl.DataFrame], expected: reference.Delta) -> None:
     """Compare what polars finds with the reference's delta, row by row."""
     assert found[0].sort("key").rows() == expected.to_b
@@ -148,14 +183,18 @@ def test_delta(report: Report, entries: int, layout: str, *, known: bool) -> Non
     frames = arrow(case.pair.rows_a), arrow(case.pair.rows_b)
     expected = plain(a, b, *python)
     check(case, ours(a, b, *native), expected)
+    logs = [InBlocks.build(data) for data in (a, b)]
+    found, read = by_blocks(logs, *native)
+    check_blocks(found, expected)
     for on in JOINS.values():
         check_polars(anti_joins(on, *frames), expected)
     check_polars(filters(case.pair.vector_a, case.pair.vector_b, *frames), expected)
-    del expected
+    del expected, found
     zstd = [_core.Segment.decode(data, indices.NAME).encode(indices.NAME, compress=True) for data in (a, b)]
     warm = [(memoryview(bytearray(data)), data) for data in (a, b)]
     works: dict[str, Callable[[], object]] = {
         "ours": partial(ours, a, b, *native),
+        "in blocks": partial(by_blocks, logs, *native),
         "copy, fresh memory": partial(copy_fresh, a, b),
         "copy, warm memory": partial(copy_warm, warm),
         **{f"polars, {name}": partial(anti_joins, on, *frames) for name, on in JOINS.items()},
@@ -164,7 +203,12 @@ def test_delta(report: Report, entries: int, layout: str, *, known: bool) -> Non
     }
     timings = in_turn(works, rounds=7)
     timings |= in_turn({"ours, again": works["ours"], "reference": partial(plain, a, b, *python)}, rounds=3)
-    tell(report, case, entries, f"{entries:,} {layout}, {'vectors' if known else 'all compared'}", timings)
+    work = f"{entries:,} {layout}, {'vectors' if known else 'all compared'}"
+    tell(report, case, entries, work, timings)
+    ratio = timings["in blocks"].best / timings["ours"].best
+    bar = BLOCKS_BARS[layout] if entries >= BARS_FROM else None
+    report.add(Line("delta", work, "in blocks / ours", ratio, "x", bar))
+    report.add(Line("delta", work, "in blocks, read", read / 1e6, "MB"))
 
 
 JOINS = {"by key": ["key"], "by change": ["key", "stamp", "origin"]}

@@ -13,6 +13,7 @@ __all__ = [
     "DECISION",
     "FORMAT_VERSION",
     "INEXACT",
+    "KIND_DIRECTORY",
     "KIND_INVENTORY",
     "KIND_LEASE",
     "KIND_LOST",
@@ -20,9 +21,12 @@ __all__ = [
     "KIND_PIECE",
     "KIND_SEGMENT",
     "TOMBSTONE",
+    "BlockDelta",
+    "BlockMerge",
     "Correction",
     "Cover",
     "Delta",
+    "Directory",
     "Given",
     "Hasher",
     "Merge",
@@ -63,6 +67,8 @@ KIND_LOST: Final[int]
 """The kind of a value that lost a conflict."""
 KIND_PIECE: Final[int]
 """The kind of an immutable part of an inventory."""
+KIND_DIRECTORY: Final[int]
+"""The kind of what describes a segment in blocks."""
 
 def seal(kind: int, body: bytes, compress: bool = False) -> bytes:
     """Put a packed body into an envelope.
@@ -444,6 +450,172 @@ def delta(
         IndexDamagedError: A change to be sent has a key that is reserved for the index.
         UsageError: The result is more than the format holds.
     """
+
+@final
+class Directory:
+    """What one segment in blocks consists of: where each block lies, and what is in it. Immutable."""
+
+    @staticmethod
+    def decode(data: bytes, name: str) -> Directory:
+        """Open and validate the object of a name.
+
+        Raises:
+            FormatError: The object is intact and has a higher format version.
+            IndexDamagedError: A check failed at `offset`, in bytes.
+        """
+
+    @staticmethod
+    def build(segment: Segment, pack: str, target: int | None = None) -> tuple[Directory, bytes]:
+        """Cut a segment into blocks; return their directory, and the pack of that name in which they lie.
+
+        Args:
+            segment: The changes.
+            pack: The name of the pack.
+            target: About how many bytes a block has, 64 to 2^20.
+
+        Raises:
+            UsageError: The target is out of range, or a block passes 64 MiB.
+        """
+
+    def encode(self, name: str, compress: bool = False) -> bytes:
+        """Return the whole object.
+
+        Raises:
+            UsageError: There are more packs than the format holds, or a name of one is too long.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of changes."""
+
+    @property
+    def target(self) -> int:
+        """About how many bytes a block has."""
+
+    @property
+    def depth(self) -> int:
+        """1 if the directory describes blocks, 2 if it describes pages that describe blocks."""
+
+    @property
+    def packs(self) -> list[str]:
+        """The names of the packs in which blocks and pages lie, ascending."""
+
+    @property
+    def maxima(self) -> dict[int, int]:
+        """The greatest stamp of each origin, ascending by origin."""
+
+    @property
+    def sums(self) -> tuple[bytes, bytes]:
+        """The sums over all changes and over what these leave, 16 bytes each; they detect accidents, not forgery."""
+
+_Need: TypeAlias = tuple[int, str, int, int]  # (number of the side or run, name of the pack, offset, length)
+
+@final
+class BlockDelta:
+    """A delta in the making: a cursor over two segments in blocks, each with segments beside it.
+
+    Feed it what it needs until it needs nothing. What it found by then is what `delta` finds in the same changes. After
+    an error it is of no use.
+    """
+
+    def __new__(
+        cls,
+        a: Directory,
+        b: Directory,
+        cover_a: Cover,
+        cover_b: Cover,
+        patches_a: Sequence[Segment] = (),
+        patches_b: Sequence[Segment] = (),
+        read_ahead_bytes: int = 1048576,
+    ) -> BlockDelta:
+        """Compare two directories.
+
+        Args:
+            a: The blocks of side A.
+            b: The blocks of side B.
+            cover_a: The changes that A holds.
+            cover_b: The changes that B holds.
+            patches_a: Segments of side A beside the blocks.
+            patches_b: Segments of side B beside the blocks.
+            read_ahead_bytes: About how many bytes to need at once.
+
+        Raises:
+            IndexDamagedError: As `feed`.
+        """
+
+    def needs(self) -> list[_Need]:
+        """Return the ranges to read next: 0 for A or 1 for B, the pack, the offset and the length; none at the end."""
+
+    def feed(self, parts: Sequence[bytes]) -> None:
+        """Go on with the bytes of all the needed ranges, in their order.
+
+        Raises:
+            IndexDamagedError: A block or page is not what the directory says, at `offset` of its pack; or a change to
+                be sent has a key that is reserved for the index.
+            UsageError: The parts differ from the needs in number or length.
+        """
+
+    def take(self) -> Delta:
+        """Return what was found since the last call; the keys ascend from call to call."""
+
+@final
+class BlockMerge:
+    """A merge in the making: a cursor over segments, some of them in blocks, and a writer of the merged blocks.
+
+    A block that stays as it is is not read: the new directory refers to it where it lies. After an error the merge is
+    of no use.
+    """
+
+    def __new__(
+        cls,
+        runs: Sequence[Directory | Segment],
+        pack: str,
+        target: int | None = None,
+        read_ahead_bytes: int = 1048576,
+    ) -> BlockMerge:
+        """Begin to merge into blocks, which are written to a pack of that name.
+
+        Args:
+            runs: The changes to merge: of each key, the newest stays.
+            pack: The name of the pack.
+            target: About how many bytes a block has, 64 to 2^20.
+            read_ahead_bytes: About how many bytes of each run to need at once.
+
+        Raises:
+            IndexDamagedError: As `feed`.
+            UsageError: The target is out of range.
+        """
+
+    def needs(self) -> list[_Need]:
+        """Return the ranges to read next: number of the run, pack, offset and length; none once all is merged."""
+
+    def feed(self, parts: Sequence[bytes]) -> None:
+        """Go on with the bytes of all the needed ranges, in their order.
+
+        Raises:
+            IndexDamagedError: A block or page is not what the directory says, at `offset` of its pack.
+            UsageError: The parts differ from the needs in number or length, or a block passes 64 MiB.
+        """
+
+    @property
+    def pack_bytes(self) -> int:
+        """How many bytes the pack that is being written has so far."""
+
+    def take(self) -> bytes:
+        """Return the bytes of the pack that were written since the last call."""
+
+    def begin_pack(self, name: str) -> None:
+        """Write to another pack from here on.
+
+        Raises:
+            UsageError: Bytes of the pack before were not taken, or there was one of that name.
+        """
+
+    def finish(self) -> tuple[Directory, bytes]:
+        """Return the directory, and the bytes of the pack that were not taken.
+
+        Raises:
+            UsageError: Something is still needed, or the result is more than the format holds.
+        """
 
 def newest_digest(segments: Sequence[Segment]) -> bytes:
     """Return the digest of the newest changes of all keys, 16 bytes; it detects accidents, not forgery."""

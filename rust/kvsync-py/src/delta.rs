@@ -47,7 +47,7 @@ impl Delta {
         })
     }
 
-    fn of_core(py: Python<'_>, delta: kvsync_core::Delta) -> PyResult<Self> {
+    pub(crate) fn of_core(py: Python<'_>, delta: kvsync_core::Delta) -> PyResult<Self> {
         let made = |segment| Py::new(py, Segment::from(segment));
         Ok(Self {
             to_a: made(delta.to_a)?,

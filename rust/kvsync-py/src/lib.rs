@@ -1,6 +1,7 @@
 //! The extension module `kvsync._core`; its contract is `python/kvsync/_core.pyi`.
 
 mod arguments;
+mod blocks;
 mod cover;
 mod delta;
 mod errors;
@@ -14,6 +15,8 @@ mod threads;
 
 #[pyo3::pymodule]
 mod _core {
+    #[pymodule_export]
+    use crate::blocks::{BlockDelta, BlockMerge, Directory};
     #[pymodule_export]
     use crate::cover::Cover;
     #[pymodule_export]
@@ -52,4 +55,6 @@ mod _core {
     const KIND_LOST: u8 = Kind::Lost as u8;
     #[pymodule_export]
     const KIND_PIECE: u8 = Kind::Piece as u8;
+    #[pymodule_export]
+    const KIND_DIRECTORY: u8 = Kind::Directory as u8;
 }
