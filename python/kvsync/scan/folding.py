@@ -1,9 +1,9 @@
 """How an inventory grows: what a run noted becomes a patch, patches become one, and fold into the base.
 
 A patch is merged with the patches before it that are no larger, as in a binary counter, so their number grows with the
-logarithm of what they hold, and so does how often an entry is written. Once all patches together pass an eighth of the
+logarithm of what they hold, and so does how often an entry is written. Once all patches together pass a tenth of the
 base they become one; the next runs move pieces of that one into the base, those first that cover least of it for what
-they hold, until it is below a sixteenth. So a run with few changes writes few bytes, and none writes a large base anew.
+they hold, until it is below a twentieth. So a run with few changes writes few bytes, and none writes a large base anew.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SIZES", "Folding", "Sizes"]
 
-PATCHES_SHARE = 8
+PATCHES_SHARE = 10
 """All patches together stay below the base divided by this."""
 
-FOLD_SHARE = 16
+FOLD_SHARE = 20
 """The oldest patch folds into the base until it is below the base divided by this."""
 
 REBASE_SHARE = 4

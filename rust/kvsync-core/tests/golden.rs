@@ -146,7 +146,9 @@ fn entry(out: &mut Writer<'_>, name: &str, first: &str, numbers: [u64; 3], inlin
     out.array(6).unwrap();
     out.str(name).unwrap();
     out.str(first).unwrap();
-    numbers.into_iter().for_each(|number| out.uint(number));
+    for number in numbers {
+        out.uint(number);
+    }
     match inline {
         Some(bytes) => out.bin(bytes).unwrap(),
         None => out.0.push(0xc0),
