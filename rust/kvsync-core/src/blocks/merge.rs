@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::cut::Target;
 use super::directory::Directory;
 use super::needs::{Need, Wanted};
-use super::run::{Run, RunState};
+use super::run::{Cursor, Run, RunState};
 use super::writer::BlockWriter;
 use crate::error::{Error, Result};
 use crate::reason::ArgumentFault;
@@ -56,6 +56,13 @@ enum Step {
     Starved(usize),
     /// Nothing is left.
     End,
+}
+
+/// The run with the least key, that key, and the least key of the others.
+struct Least<'a> {
+    run: usize,
+    key: &'a [u8],
+    limit: Option<&'a [u8]>,
 }
 
 impl BlockMerge {
@@ -149,9 +156,8 @@ impl BlockMerge {
     /// Merge as far as the blocks that were fed go, and ask for the next ones.
     fn advance(&mut self, runs: &[Run<'_>]) -> Result<()> {
         self.wanted = Wanted::default();
-        let mut limit = Vec::new();
         loop {
-            match self.step(runs, &mut limit)? {
+            match self.step(runs)? {
                 Step::Done => {}
                 Step::Starved(run) => {
                     self.ask(runs, run);
@@ -162,75 +168,64 @@ impl BlockMerge {
         }
     }
 
-    /// Write the newest change of the least key, or all changes of one run up to the next key of another one.
-    fn step(&mut self, runs: &[Run<'_>], buffer: &mut Vec<u8>) -> Result<Step> {
-        let Some((run, limit)) = self.least(runs) else {
+    /// Pass the next block on, or write changes up to the end of a block or the first key of another.
+    fn step(&mut self, runs: &[Run<'_>]) -> Result<Step> {
+        let Some(Least { run, key, limit }) = self.least(runs) else {
             return Ok(Step::End);
         };
-        // A copy, since the run is about to change.
-        let limit = limit.map(|limit| {
-            buffer.clear();
-            buffer.extend_from_slice(limit);
-            &**buffer
-        });
-        let state = &mut self.runs[run];
-        let key = state.key(&runs[run]);
-        if limit.is_some() && key == limit {
-            return self.write_newest(runs, limit.unwrap_or_default());
-        }
-        if let (Some((block, pack)), Some(key)) = (state.untouched(limit), key)
+        if let Some((block, pack)) = self.runs[run].untouched(limit)
             && self.writer.can_pass(key)
         {
             self.writer.pass(&block, pack)?;
-            state.skip_block();
+            self.runs[run].skip_block();
             return Ok(Step::Done);
         }
-        if !state.begin()? {
-            return Ok(Step::Starved(run));
-        }
-        state.write_below(&runs[run], limit, &mut self.writer)?;
-        Ok(Step::Done)
-    }
-
-    /// The run with the least key, and the least key of the others.
-    fn least<'a>(&'a self, runs: &[Run<'a>]) -> Option<(usize, Option<&'a [u8]>)> {
-        let (mut least, mut limit) = (None::<(&[u8], usize)>, None::<&[u8]>);
-        for (number, (state, run)) in self.runs.iter().zip(runs).enumerate() {
-            let Some(key) = state.key(run) else {
-                continue;
-            };
-            let greater = match least {
-                Some((before, _)) if before <= key => key,
-                before => {
-                    least = Some((key, number));
-                    match before {
-                        Some((before, _)) => before,
-                        None => continue,
-                    }
-                }
-            };
-            limit = Some(limit.map_or(greater, |limit| limit.min(greater)));
-        }
-        least.map(|(_, number)| (number, limit))
-    }
-
-    /// Write the greatest change of a key that several runs have.
-    fn write_newest(&mut self, runs: &[Run<'_>], key: &[u8]) -> Result<Step> {
-        let has = |state: &RunState, run: &Run<'_>| state.key(run) == Some(key);
-        for (number, (state, run)) in self.runs.iter_mut().zip(runs).enumerate() {
-            if has(state, run) && !state.begin()? {
+        let has_key = |(state, run): (&RunState, &Run<'_>)| state.key(run) == Some(key);
+        let least: Vec<bool> = self.runs.iter().zip(runs).map(has_key).collect();
+        for (number, state) in self.runs.iter_mut().enumerate() {
+            if least[number] && !state.begin()? {
                 return Ok(Step::Starved(number));
             }
         }
-        let holders = self.runs.iter().zip(runs).filter(|(state, run)| has(state, run));
-        let newest = holders.map(|(state, run)| state.current(run)).max_by(Row::order);
-        newest.map_or(Ok(()), |row| self.writer.push(&row))?;
-        for (state, run) in self.runs.iter_mut().zip(runs) {
-            if has(state, run) {
-                state.advance(run);
-            }
-        }
+        self.write(runs)?;
         Ok(Step::Done)
+    }
+
+    fn least<'a>(&'a self, runs: &[Run<'a>]) -> Option<Least<'a>> {
+        let keys = || {
+            self.runs
+                .iter()
+                .zip(runs)
+                .map(|(state, run)| state.key(run))
+                .enumerate()
+        };
+        let (number, key) = keys()
+            .filter_map(|(number, key)| Some((number, key?)))
+            .min_by_key(|(_, key)| *key)?;
+        let limit = keys()
+            .filter(|(other, _)| *other != number)
+            .filter_map(|(_, key)| key)
+            .min();
+        Some(Least {
+            run: number,
+            key,
+            limit,
+        })
+    }
+
+    /// Write the changes of all current blocks up to the end of one, or to the first key of another block.
+    fn write(&mut self, runs: &[Run<'_>]) -> Result<()> {
+        let pairs = || self.runs.iter().zip(runs).enumerate();
+        let bound = pairs().filter_map(|(_, (state, run))| state.next_block_key(run)).min();
+        let mut cursors: Vec<Cursor<'_>> = pairs()
+            .filter_map(|(number, (state, run))| state.cursor(number, run))
+            .collect();
+        while cursors.iter().all(Cursor::has_change) && write_least(&mut cursors, bound, &mut self.writer)? {}
+        let places: Vec<_> = cursors.iter().map(Cursor::place).collect();
+        for (number, place) in places {
+            self.runs[number].go_to(place);
+        }
+        Ok(())
     }
 
     fn ask(&mut self, runs: &[Run<'_>], starved: usize) {
@@ -245,4 +240,35 @@ impl BlockMerge {
             self.wanted.add(number, state.table(), asked);
         }
     }
+}
+
+/// Write the newest change of the least key, or all changes of one run before the next key of the others; false where
+/// that key is not below the bound.
+fn write_least(cursors: &mut [Cursor<'_>], bound: Option<&[u8]>, writer: &mut BlockWriter) -> Result<bool> {
+    let Some((first, rest)) = cursors.split_first() else {
+        return Ok(false);
+    };
+    let (mut least, mut key, mut limit) = (0, first.change.key, bound);
+    for (place, cursor) in (1..).zip(rest) {
+        let mut greater = cursor.change.key;
+        if greater < key {
+            std::mem::swap(&mut greater, &mut key);
+            least = place;
+        }
+        limit = Some(limit.map_or(greater, |limit| limit.min(greater)));
+    }
+    if bound.is_some_and(|bound| key >= bound) {
+        return Ok(false);
+    }
+    if limit == Some(key) {
+        let same = cursors.iter_mut().filter(|cursor| cursor.change.key == key);
+        let newest = same.map(Cursor::take).max_by(Row::order);
+        newest.map_or(Ok(()), |row| writer.push(&row))?;
+        return Ok(true);
+    }
+    let cursor = &mut cursors[least];
+    while cursor.has_change() && limit.is_none_or(|limit| cursor.change.key < limit) {
+        writer.push(&cursor.take())?;
+    }
+    Ok(true)
 }

@@ -138,41 +138,30 @@ impl RunState {
         Ok(true)
     }
 
-    fn view<'a>(&'a self, run: &Run<'a>) -> View<'a> {
-        match run {
+    /// The first key of the next block, where none is begun.
+    pub(super) fn next_block_key<'a>(&'a self, run: &Run<'a>) -> Option<&'a [u8]> {
+        if self.begun { None } else { self.key(run) }
+    }
+
+    /// Where the current changes begin, if there are any.
+    pub(super) fn cursor<'a>(&'a self, number: usize, run: &Run<'a>) -> Option<Cursor<'a>> {
+        let view = match run {
+            _ if !self.begun => return None,
             Run::Segment(view) => *view,
             Run::Blocks(_) => View::new(&self.bytes, &self.layout),
-        }
+        };
+        Some(Cursor {
+            number,
+            view,
+            row: self.row,
+            key_start: self.key_start,
+            change: view.row_at(self.row, self.key_start),
+        })
     }
 
-    /// The current change.
-    pub(super) fn current<'a>(&'a self, run: &Run<'a>) -> Row<'a> {
-        self.view(run).row_at(self.row, self.key_start)
-    }
-
-    /// Go on to the next change.
-    pub(super) fn advance(&mut self, run: &Run<'_>) {
-        let view = self.view(run);
-        let (length, size) = (view.len(), position(view.keys.sizes.get(self.row)));
-        (self.row, self.key_start) = (self.row + 1, self.key_start + size);
-        self.begun = self.row < length;
-    }
-
-    /// Write the changes of the current block whose keys are below a limit.
-    pub(super) fn write_below(&mut self, run: &Run<'_>, limit: Option<&[u8]>, writer: &mut BlockWriter) -> Result<()> {
-        let view = self.view(run);
-        let (mut row, mut key_start) = (self.row, self.key_start);
-        while row < view.len() {
-            let change = view.row_at(row, key_start);
-            if limit.is_some_and(|limit| change.key >= limit) {
-                break;
-            }
-            writer.push(&change)?;
-            (row, key_start) = (row + 1, key_start + change.key.len());
-        }
-        let begun = row < view.len();
-        (self.row, self.key_start, self.begun) = (row, key_start, begun);
-        Ok(())
+    /// Go on to where a cursor is.
+    pub(super) const fn go_to(&mut self, place: Place) {
+        (self.row, self.key_start, self.begun) = (place.row, place.key_start, place.begun);
     }
 
     /// The next blocks, of about so many bytes, that other runs have keys in; the next one also where none has.
@@ -197,6 +186,52 @@ impl RunState {
             }
         }
         asked
+    }
+}
+
+/// A walk over the current block, or over a segment that is held.
+pub(super) struct Cursor<'a> {
+    number: usize,
+    view: View<'a>,
+    row: usize,
+    key_start: usize,
+    /// The current change; the last one after the end.
+    pub(super) change: Row<'a>,
+}
+
+/// Where a cursor is.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    row: usize,
+    key_start: usize,
+    begun: bool,
+}
+
+impl<'a> Cursor<'a> {
+    /// Whether the end is not reached.
+    pub(super) const fn has_change(&self) -> bool {
+        self.row < self.view.len()
+    }
+
+    /// Return the current change, and go on.
+    pub(super) fn take(&mut self) -> Row<'a> {
+        let taken = self.change;
+        self.row += 1;
+        self.key_start += taken.key.len();
+        if self.has_change() {
+            self.change = self.view.row_at(self.row, self.key_start);
+        }
+        taken
+    }
+
+    /// The number of the run, and where in it the cursor is.
+    pub(super) const fn place(&self) -> (usize, Place) {
+        let place = Place {
+            row: self.row,
+            key_start: self.key_start,
+            begun: self.has_change(),
+        };
+        (self.number, place)
     }
 }
 
