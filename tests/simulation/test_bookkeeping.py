@@ -67,6 +67,19 @@ HISTORIES = {
         ),
         grace="0s",
     ),
+    "a damaged storage is backed up, mended, and put back": History(
+        seed=7101142,
+        kinds=("dict", "dict"),
+        edges=((0, 1),),
+        events=(
+            Write(1, 1.0, at=1, writes=(Wrote(1, "k3"),), logged=True),
+            Damage(2, 1.0, at=1, way="flip", which=0.0, where=0.9, other=0),
+            BackUp(3, 1.0, at=1),
+            Scan(4, 1.0, at=1),
+            PutBack(5, 1.0, at=1, backup=3),
+        ),
+        grace="30d",
+    ),
     "a copy of a value is changed and deleted unseen": History(
         seed=20005236,
         kinds=("database", "database", "database"),

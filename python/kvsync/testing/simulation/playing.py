@@ -141,7 +141,6 @@ def _clone(world: World, event: Clone) -> None:
     place, model = world.places[event.at], world.places[event.of]
     if place.kind != model.kind:
         return
-    place.is_damaged, place.was_damaged = model.is_damaged, model.was_damaged
     world.restore(place, world.backup(model))
     world.count("clones")
     world.tell(event, f"{place.name} is replaced by a copy of {model.name}, index and all")

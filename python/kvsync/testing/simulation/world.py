@@ -41,13 +41,18 @@ class BrokenPromiseError(AssertionError):
 
 
 class Backup(NamedTuple):
-    """A copy of a disk, the place that it is of, what that and its partner in a run held, and the writes so far."""
+    """A copy of a disk, the place that it is of, what that and its partner in a run held, and the writes so far.
+
+    And whether its index is, or was, tampered with.
+    """
 
     of: int
     copy: Any
     holding: Holding
     partner: Heads
     writes: frozenset[int]
+    is_damaged: bool
+    was_damaged: bool
 
 
 @dataclass
@@ -220,14 +225,15 @@ class World:
 
     def backup(self, at: Place, partner: Place | None = None) -> Backup:
         """Return a backup of a place."""
-        heads = partner.holding.heads if partner else {}
-        return Backup(at.number, at.disk.copy(), at.holding.copy(), heads, frozenset(self.ghosts.writes))
+        heads, writes = partner.holding.heads if partner else {}, frozenset(self.ghosts.writes)
+        return Backup(at.number, at.disk.copy(), at.holding.copy(), heads, writes, at.is_damaged, at.was_damaged)
 
     def restore(self, at: Place, backup: Backup) -> None:
         """Put the bytes of a place back to a copy, and excuse what only its old ones held."""
         holding, partner = backup.holding, backup.partner
         before = self.held()
         at.disk.put_back(backup.copy)
+        at.is_damaged, at.was_damaged = backup.is_damaged, backup.was_damaged
         at.holding = holding.copy()
         since = self.ghosts.writes.keys() - backup.writes
         at.holding.heads = self.heads_of(at.disk.values(), holding.heads, partner, since=since)
