@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from reference import Row, Segment
 
-KIND_DIRECTORY: Final = 6
+KIND_DIRECTORY: Final = 7
 TARGET: Final = 19_456
 CHANGE_WEIGHT: Final = 54
 PAGE_TARGET: Final = 32
