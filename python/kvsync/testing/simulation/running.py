@@ -37,6 +37,7 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
     before = try_given(world, source, event.given)
     held = dict(source.holding.heads), dict(target.holding.heads)
     known = held if event.scan else (world.ghosts.known(source.holding), world.ghosts.known(target.holding))
+    known[0].update((wrote.key, frozenset({wrote.number})) for wrote in event.given)
 
     def call(wires: Sequence[Wire], **options: Any) -> Any:
         changes = [change_of(wrote) for wrote in event.given]
@@ -62,15 +63,21 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
 
 
 def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads]) -> None:
-    """Note that nobody knows whether a run saw what was written during it."""
+    """Note that nobody knows whether a run saw what was written during it.
+
+    Where the other side holds nothing, the run may have told it of a delete.
+    """
+    sides = world.places[event.source].holding, world.places[event.target].holding
     for each in event.meanwhile:
         number, key = each.wrote.number, each.wrote.key
         if number in world.ghosts.parents:
-            holding = world.places[event.target if each.of_target else event.source].holding
+            holding, other = sides[each.of_target], sides[not each.of_target]
             holding.doubtful.add(key)
             if number in holding.at(key):
                 holding.hide(key, world.ghosts.parents[number])
-                world.ghosts.learn_unseen(holding, known[0] if each.of_target else known[1])
+                world.ghosts.learn_unseen(holding, known[not each.of_target])
+                if each.wrote.deletes and world.ghosts.deleted(other.at(key)):
+                    other.heads[key] = other.at(key) | {number}
 
 
 def heading(world: World, event: Sync) -> str:
