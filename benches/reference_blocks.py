@@ -43,7 +43,7 @@ CHANGE_WEIGHT: Final = 54
 PAGE_TARGET: Final = 32
 BLOCKS_MAX: Final = 1024
 HEAD: Final = struct.Struct("<II8s")
-PIECE_BYTES_MAX: Final = 1 << 26
+PART_BYTES_MAX: Final = 1 << 26
 
 
 # ---------------------------------------------------------------------------------------------------- cuts
@@ -129,7 +129,7 @@ class Columns:
 
     def __init__(self, data: bytes) -> None:
         """Check length and checksum, and read the head."""
-        if not 24 <= len(data) <= PIECE_BYTES_MAX:
+        if not 24 <= len(data) <= PART_BYTES_MAX:
             refuse("a block or page of that length")
         if data[:8] != xxhash.xxh3_64_intdigest(data[8:]).to_bytes(8, "little"):
             refuse("checksum differs")
@@ -187,7 +187,7 @@ def decode_block(data: bytes) -> Segment:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Part:
     """What a directory says of a block or page."""
 
     first_key: str
@@ -207,7 +207,7 @@ class Directory:
     target: int
     depth: int
     packs: list[str]
-    pieces: list[Piece]
+    parts: list[Part]
 
 
 def sums_of(rows: Iterable[Row]) -> tuple[int, int]:
@@ -224,11 +224,11 @@ def sums_of(rows: Iterable[Row]) -> tuple[int, int]:
 
 
 def describe(
-    piece: bytes, offset: int, first_key: str, count: int, total: tuple[tuple[int, int], dict[int, int]]
-) -> Piece:
+    part: bytes, offset: int, first_key: str, count: int, total: tuple[tuple[int, int], dict[int, int]]
+) -> Part:
     """Return what a directory says of a block or page in its first pack."""
-    checksum = int.from_bytes(piece[:8], "little")
-    return Piece(first_key, count, 0, offset, len(piece), checksum, *total)
+    checksum = int.from_bytes(part[:8], "little")
+    return Part(first_key, count, 0, offset, len(part), checksum, *total)
 
 
 def build(rows: Segment, pack: str, target: int = TARGET) -> tuple[Directory, bytes]:
@@ -253,45 +253,45 @@ def build(rows: Segment, pack: str, target: int = TARGET) -> tuple[Directory, by
     return Directory(target, 2, packs, pages), bytes(out)
 
 
-def totals(pieces: Sequence[Piece]) -> tuple[tuple[int, int], dict[int, int]]:
-    """Return the sums and the greatest stamps over some pieces."""
-    sums = tuple(sum(column) % 2**128 for column in zip(*(piece.sums for piece in pieces), strict=True))
+def totals(parts: Sequence[Part]) -> tuple[tuple[int, int], dict[int, int]]:
+    """Return the sums and the greatest stamps over some parts."""
+    sums = tuple(sum(column) % 2**128 for column in zip(*(part.sums for part in parts), strict=True))
     greatest: dict[int, int] = {}
-    for piece in pieces:
-        for origin, stamp in piece.maxima.items():
+    for part in parts:
+        for origin, stamp in part.maxima.items():
             greatest[origin] = max(stamp, greatest.get(origin, 0))
     return (sums[0], sums[1]), dict(sorted(greatest.items()))
 
 
-def encode_page(pieces: Sequence[Piece]) -> bytes:
-    """Return the one encoding of some pieces."""
-    origins = sorted({origin for piece in pieces for origin in piece.maxima})
-    stamps = [stamp for piece in pieces for stamp in piece.maxima.values()]
+def encode_page(parts: Sequence[Part]) -> bytes:
+    """Return the one encoding of some parts."""
+    origins = sorted({origin for part in parts for origin in part.maxima})
+    stamps = [stamp for part in parts for stamp in part.maxima.values()]
     base = min(stamps, default=0)
-    keys = [piece.first_key.encode() for piece in pieces]
+    keys = [part.first_key.encode() for part in parts]
     numbers = [
-        [piece.count for piece in pieces],
-        [piece.pack for piece in pieces],
-        [piece.offset for piece in pieces],
-        [piece.length for piece in pieces],
-        [len(piece.maxima) for piece in pieces],
-        [origins.index(origin) for piece in pieces for origin in piece.maxima],
+        [part.count for part in parts],
+        [part.pack for part in parts],
+        [part.offset for part in parts],
+        [part.length for part in parts],
+        [len(part.maxima) for part in parts],
+        [origins.index(origin) for part in parts for origin in part.maxima],
         [stamp - base for stamp in stamps],
         [len(key) for key in keys],
     ]
     columns = list(map(pack_numbers, numbers))
     fixed = [
-        words(piece.checksum for piece in pieces),
-        *(words((piece.sums[n] for piece in pieces), 16) for n in (0, 1)),
+        words(part.checksum for part in parts),
+        *(words((part.sums[n] for part in parts), 16) for n in (0, 1)),
     ]
     widths = [width_of(max(column, default=0)) for column in numbers]
     return finish(
-        (len(pieces), len(origins)), widths, [words([base, *origins]), *columns[:4], *fixed, *columns[4:], *keys]
+        (len(parts), len(origins)), widths, [words([base, *origins]), *columns[:4], *fixed, *columns[4:], *keys]
     )
 
 
-def decode_page(data: bytes) -> list[Piece]:
-    """Return the pieces of a page after every check that the format asks for."""
+def decode_page(data: bytes) -> list[Part]:
+    """Return the parts of a page after every check that the format asks for."""
     columns = Columns(data)
     count = columns.count
     base = columns.words(1)[0]
@@ -309,19 +309,19 @@ def decode_page(data: bytes) -> list[Piece]:
     ends = list(accumulate(held, initial=0))
     spans = [slice(start, stop) for start, stop in zip(ends, islice(ends, 1, None), strict=False)]
     if not all(ascending(places[span]) for span in spans):
-        refuse("the origins of a piece do not ascend")
+        refuse("the origins of a part do not ascend")
     if not all(map(sound, counts, packs, offsets, lengths)):
-        refuse("a piece is out of range")
+        refuse("a part is out of range")
     greatest = [
         {origins[place]: base + stamp for place, stamp in zip(places[span], stamps[span], strict=True)}
         for span in spans
     ]
-    return list(map(Piece, keys, counts, packs, offsets, lengths, checksums, sums, greatest))
+    return list(map(Part, keys, counts, packs, offsets, lengths, checksums, sums, greatest))
 
 
 def sound(count: int, pack: int, offset: int, length: int) -> bool:
-    """Tell whether what a page says of a piece is within the limits."""
-    return 0 < count < 1 << 48 and pack < 1 << 32 and offset < 1 << 48 and 24 <= length <= PIECE_BYTES_MAX
+    """Tell whether what a page says of a part is within the limits."""
+    return 0 < count < 1 << 48 and pack < 1 << 32 and offset < 1 << 48 and 24 <= length <= PART_BYTES_MAX
 
 
 DIRECTORY_FIELDS: Final = {"name": str, "target": int, "depth": int, "packs": list, "table": bytes}
@@ -334,7 +334,7 @@ def encode_directory(directory: Directory, name: str, *, compress: bool = False)
         "target": directory.target,
         "depth": directory.depth,
         "packs": directory.packs,
-        "table": encode_page(directory.pieces),
+        "table": encode_page(directory.parts),
     }
     return seal(KIND_DIRECTORY, msgpack.packb(body), compress=compress)
 
@@ -347,15 +347,15 @@ def decode_directory(data: bytes, name: str) -> Directory:
         refuse("no such target or depth")
     if not all(type(pack) is str and len(pack.encode()) <= 255 for pack in packs) or not ascending(packs):
         refuse("names of packs do not ascend")
-    pieces = decode_page(body["table"])
-    if len(packs) > 1 << 16 or any(piece.pack >= len(packs) for piece in pieces):
+    parts = decode_page(body["table"])
+    if len(packs) > 1 << 16 or any(part.pack >= len(packs) for part in parts):
         refuse("no such pack")
     if depth == 1:
-        check_blocks(pieces, target)
-    return Directory(target, depth, packs, pieces)
+        check_blocks(parts, target)
+    return Directory(target, depth, packs, parts)
 
 
-def check_blocks(blocks: Sequence[Piece], target: int) -> None:
+def check_blocks(blocks: Sequence[Part], target: int) -> None:
     """Check the limits of a table of blocks."""
     if len(blocks) > BLOCKS_MAX or any(block.count > 4 * target // CHANGE_WEIGHT + 2 for block in blocks):
         refuse("more blocks, or more changes in one, than there may be")

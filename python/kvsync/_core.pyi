@@ -545,13 +545,13 @@ class BlockDelta:
     def needs(self) -> list[_Need]:
         """Return the ranges to read next: 0 for A or 1 for B, the pack, the offset and the length; none at the end."""
 
-    def feed(self, parts: Sequence[bytes]) -> None:
+    def feed(self, ranges: Sequence[bytes]) -> None:
         """Go on with the bytes of all the needed ranges, in their order.
 
         Raises:
             IndexDamagedError: A block or page is not what the directory says, at `offset` of its pack; or a change to
                 be sent has a key that is reserved for the index.
-            UsageError: The parts differ from the needs in number or length.
+            UsageError: The ranges differ from the needs in number or length.
         """
 
     def take(self) -> Delta:
@@ -588,12 +588,12 @@ class BlockMerge:
     def needs(self) -> list[_Need]:
         """Return the ranges to read next: number of the run, pack, offset and length; none once all is merged."""
 
-    def feed(self, parts: Sequence[bytes]) -> None:
+    def feed(self, ranges: Sequence[bytes]) -> None:
         """Go on with the bytes of all the needed ranges, in their order.
 
         Raises:
             IndexDamagedError: A block or page is not what the directory says, at `offset` of its pack.
-            UsageError: The parts differ from the needs in number or length, or a block passes 64 MiB.
+            UsageError: The ranges differ from the needs in number or length, or a block passes 64 MiB.
         """
 
     @property

@@ -62,19 +62,19 @@ class Log:
 
 def feed(cursor: _core.BlockDelta | _core.BlockMerge, logs: Sequence[Packs]) -> None:
     """Read what a cursor needs next, and feed it."""
-    parts = [logs[run][pack][offset : offset + length] for run, pack, offset, length in cursor.needs()]
-    cursor.feed(parts)
+    ranges = [logs[run][pack][offset : offset + length] for run, pack, offset, length in cursor.needs()]
+    cursor.feed(ranges)
 
 
 def delta_of(cursor: _core.BlockDelta, logs: Sequence[Packs]) -> reference.Delta:
     """Return all that a cursor finds."""
     found = reference.Delta()
     while True:
-        part = cursor.take()
+        range = cursor.take()
         for name in ("to_a", "to_b", "log_a", "log_b"):
-            segment = getattr(part, name)
+            segment = getattr(range, name)
             getattr(found, name).extend(segment.rows(0, len(segment)))
-        found.conflicts.extend(part.conflicts)
+        found.conflicts.extend(range.conflicts)
         if not cursor.needs():
             return found
         feed(cursor, logs)
@@ -92,7 +92,7 @@ def test_blocks_pages_and_directories_have_one_encoding(rows: reference.Segment,
     ) == log.directory.encode(NAME)
     assert (len(log.directory), log.directory.maxima) == (len(rows), reference.maxima(rows))
     assert log.directory.sums == tuple(total.to_bytes(16, "little") for total in reference_blocks.sums_of(rows))
-    blocks = (pack[piece.offset :][: piece.length] for piece in expected.pieces)
+    blocks = (pack[part.offset :][: part.length] for part in expected.parts)
     assert expected.depth == 2 or list(chain.from_iterable(map(reference_blocks.decode_block, blocks))) == rows
 
 
@@ -154,19 +154,19 @@ def test_the_merge_is_that_of_the_reference(
     assert expected.depth == 2 or anywhere[0] == anywhere[1]
 
 
-def blocks_of(directory: reference_blocks.Directory, packs: Packs) -> list[reference_blocks.Piece]:
+def blocks_of(directory: reference_blocks.Directory, packs: Packs) -> list[reference_blocks.Part]:
     """Return the blocks of a directory, each of which lies where it says."""
-    for piece in directory.pieces if directory.packs == list(packs) else []:
-        data = packs[directory.packs[piece.pack]][piece.offset : piece.offset + piece.length]
-        assert int.from_bytes(data[:8], "little") == piece.checksum
-    return directory.pieces
+    for part in directory.parts if directory.packs == list(packs) else []:
+        data = packs[directory.packs[part.pack]][part.offset : part.offset + part.length]
+        assert int.from_bytes(data[:8], "little") == part.checksum
+    return directory.parts
 
 
 def test_the_golden_directory_is_read_by_both() -> None:
     data, pack = (GOLDEN / "directory.bin").read_bytes(), (GOLDEN / "pack.bin").read_bytes()
     directory = reference_blocks.decode_directory(data, NAME)
     rows = [
-        row for piece in directory.pieces for row in reference_blocks.decode_block(pack[piece.offset :][: piece.length])
+        row for part in directory.parts for row in reference_blocks.decode_block(pack[part.offset :][: part.length])
     ]
     assert reference_blocks.build(rows, directory.packs[0], directory.target) == (directory, pack)
     assert _core.Directory.decode(data, NAME).encode(NAME) == data
@@ -178,7 +178,7 @@ def test_damage_is_refused_where_it_is() -> None:
     none, empty = _core.Cover(), _core.Directory.build(_core.Segment.from_rows([]), "pack/2")[0]
     cursor = _core.BlockDelta(log.directory, empty, none, none)
     ((_, _, _, length),) = cursor.needs()
-    with pytest.raises(UsageError, match="the parts differ from the needs"):
+    with pytest.raises(UsageError, match="the ranges differ from the needs"):
         cursor.feed([])
     damaged = bytearray(log.packs["pack/1"])
     damaged[-1] ^= 1

@@ -126,18 +126,18 @@ fn by_blocks(logs: &[InBlocks; 2], covers: &[Cover; 2], cost: &mut Cost) -> Vec<
     while !delta.needs().is_empty() {
         cost.bytes += delta.needs().iter().map(|need| need.length).sum::<u64>();
         cost.ranges += delta.needs().len();
-        let parts: Vec<_> = delta
+        let ranges: Vec<_> = delta
             .needs()
             .iter()
-            .map(|need| part(&logs[need.run].pack, need))
+            .map(|need| range(&logs[need.run].pack, need))
             .collect();
-        delta.feed(sides, &parts).unwrap();
+        delta.feed(sides, &ranges).unwrap();
     }
     found.push(delta.take().unwrap());
     found
 }
 
-fn part<'a>(pack: &'a [u8], need: &Need) -> &'a [u8] {
+fn range<'a>(pack: &'a [u8], need: &Need) -> &'a [u8] {
     let start = usize::try_from(need.offset).unwrap();
     &pack[start..start + usize::try_from(need.length).unwrap()]
 }
@@ -204,7 +204,7 @@ fn compare(count: u64, target: u32, spread: Spread) {
     let bytes = objects[0].len();
     let in_blocks = logs[0].pack.len() + logs[0].object.len();
     println!(
-        "{count} {spread:?}, target {target}: {} pieces, {:.2} % more bytes",
+        "{count} {spread:?}, target {target}: {} parts, {:.2} % more bytes",
         logs[0].directory.table().len(),
         100.0 * (in_blocks as f64 / bytes as f64 - 1.0)
     );
@@ -285,9 +285,9 @@ impl Stored {
 
     fn read(&self, needs: &[Need]) -> Vec<Vec<u8>> {
         let read = |need: &Need| {
-            let mut part = vec![0; usize::try_from(need.length).unwrap()];
-            self.files[need.run].read_exact_at(&mut part, need.offset).unwrap();
-            part
+            let mut range = vec![0; usize::try_from(need.length).unwrap()];
+            self.files[need.run].read_exact_at(&mut range, need.offset).unwrap();
+            range
         };
         needs.iter().map(read).collect()
     }
@@ -305,9 +305,9 @@ fn stream_delta(folder: &Path) {
     let (ms, ()) = time(|| {
         let mut delta = BlockDelta::new(sides, READ_AHEAD).unwrap();
         while !delta.needs().is_empty() {
-            let parts = stored.read(delta.needs());
+            let ranges = stored.read(delta.needs());
             delta
-                .feed(sides, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
+                .feed(sides, &ranges.iter().map(Vec::as_slice).collect::<Vec<_>>())
                 .unwrap();
             let more = sizes(&[delta.take().unwrap()]);
             sum = std::array::from_fn(|place| sum[place] + more[place]);
@@ -323,9 +323,9 @@ fn stream_merge(folder: &Path) {
     let (ms, directory) = time(|| {
         let mut merge = BlockMerge::new(&runs, Target::default(), "pack/merged", READ_AHEAD).unwrap();
         while !merge.needs().is_empty() {
-            let parts = stored.read(merge.needs());
+            let ranges = stored.read(merge.needs());
             merge
-                .feed(&runs, &parts.iter().map(Vec::as_slice).collect::<Vec<_>>())
+                .feed(&runs, &ranges.iter().map(Vec::as_slice).collect::<Vec<_>>())
                 .unwrap();
             out.write_all(&merge.take()).unwrap();
         }

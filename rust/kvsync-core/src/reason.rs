@@ -79,9 +79,9 @@ pub enum Reason {
     /// Bytes of a head that have to be zero are not.
     HeadNotZero,
     /// A number of changes, a pack, an offset or a length of a block or page is out of range.
-    PieceOutOfRange,
+    PartOutOfRange,
     /// A block or page is sound, but not the one that its directory describes.
-    OtherPiece,
+    OtherPart,
     /// The target size of blocks is out of range.
     TargetOutOfRange,
     /// The depth of a directory is neither 1 nor 2.
@@ -151,7 +151,7 @@ pub enum ArgumentFault {
     /// A pack is begun before all of the one before was taken, or for the second time.
     PackNotFresh,
     /// What is fed is not what was needed.
-    PartsAndNeeds,
+    RangesAndNeeds,
 }
 
 impl fmt::Display for Reason {
@@ -193,8 +193,8 @@ impl fmt::Display for Reason {
             Self::KeysDoNotAscend => "the keys do not ascend",
             Self::EntryContradictsState => "an entry does not fit its state",
             Self::HeadNotZero => "unknown bytes in the head",
-            Self::PieceOutOfRange => "a block's count, pack, offset or length is out of range",
-            Self::OtherPiece => "not the block or page that the directory describes",
+            Self::PartOutOfRange => "a block's count, pack, offset or length is out of range",
+            Self::OtherPart => "not the block or page that the directory describes",
             Self::TargetOutOfRange => "the target size of blocks is out of range",
             Self::DepthOutOfRange => "the depth is neither 1 nor 2",
             Self::BadPacks => "the names of packs do not ascend, or are too long or too many",
@@ -241,7 +241,7 @@ impl fmt::Display for ArgumentFault {
             Self::NoSuchRun => "there is no such run",
             Self::TargetOutOfRange => "a block's target size has to be 64 bytes to 1 MiB",
             Self::PackNotFresh => "a pack needs a fresh name, and all bytes of the one before taken",
-            Self::PartsAndNeeds => "the parts differ from the needs in number or length",
+            Self::RangesAndNeeds => "the ranges differ from the needs in number or length",
         })
     }
 }

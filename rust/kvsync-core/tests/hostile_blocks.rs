@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use kvsync_core::blocks::{
-    BlockDelta, BlockSide, BlockWriter, Directory, Piece, Table, Target, decode_block, decode_page, encode_page,
+    BlockDelta, BlockSide, BlockWriter, Directory, Part, Table, Target, decode_block, decode_page, encode_page,
 };
 use kvsync_core::pack::Writer;
 use kvsync_core::{ArgumentFault, Cover, Error, Kind, Reason, Row, envelope};
@@ -30,13 +30,13 @@ fn log(count: u64) -> (Directory, Vec<u8>) {
     writer.finish().unwrap()
 }
 
-/// A piece with some of its bytes replaced, and its checksum repaired.
-fn with(piece: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
-    let mut piece = piece.to_vec();
-    piece[at..at + bytes.len()].copy_from_slice(bytes);
-    let sum = XxHash3_64::oneshot(&piece[8..]);
-    piece[..8].copy_from_slice(&sum.to_le_bytes());
-    piece
+/// A part with some of its bytes replaced, and its checksum repaired.
+fn with(part: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+    let mut part = part.to_vec();
+    part[at..at + bytes.len()].copy_from_slice(bytes);
+    let sum = XxHash3_64::oneshot(&part[8..]);
+    part[..8].copy_from_slice(&sum.to_le_bytes());
+    part
 }
 
 fn damage(offset: usize, reason: Reason) -> Error {
@@ -80,7 +80,7 @@ fn wrong_heads_of_pages_are_refused() {
         (12, &[255; 4], damage(32, Reason::CountPassesEnd)),
         (16, &[3], damage(16, Reason::ColumnLength)),
         (40, &[0], damage(32, Reason::OriginsContradictCount)),
-        (48, &[0], damage(48, Reason::PieceOutOfRange)),
+        (48, &[0], damage(48, Reason::PartOutOfRange)),
     ] {
         assert_eq!(
             decode_page(&with(&page, at, bytes)).unwrap_err(),
@@ -137,32 +137,32 @@ fn limits_of_directories_are_kept() {
     assert_eq!(read(u64::MAX, 1, &["pack/1"], &page), Some(Reason::TargetOutOfRange));
     assert_eq!(read(1000, 0, &["pack/1"], &page), Some(Reason::DepthOutOfRange));
     assert_eq!(read(1000, 3, &["pack/1"], &page), Some(Reason::DepthOutOfRange));
-    assert_eq!(read(1000, 1, &[], &page), Some(Reason::PieceOutOfRange));
+    assert_eq!(read(1000, 1, &[], &page), Some(Reason::PartOutOfRange));
     assert_eq!(read(1000, 1, &["a", "a"], &page), Some(Reason::BadPacks));
     assert_eq!(read(1000, 1, &[&long], &page), Some(Reason::BadPacks));
     // Blocks of that many changes do not come of so small a target.
-    assert_eq!(read(64, 1, &["pack/1"], &page), Some(Reason::PieceOutOfRange));
+    assert_eq!(read(64, 1, &["pack/1"], &page), Some(Reason::PartOutOfRange));
     assert_eq!(read(64, 2, &["pack/1"], &page), None);
     let mut many = Table::default();
     for place in 0..1025 {
         let first_key = format!("{place:06}");
         let first_key = first_key.as_bytes();
-        many.push(&Piece {
+        many.push(&Part {
             first_key,
             ..sound.table().get(0).unwrap()
         });
     }
     let many = encode_page(&many).unwrap();
-    assert_eq!(read(1000, 1, &["pack/1"], &many), Some(Reason::PieceOutOfRange));
+    assert_eq!(read(1000, 1, &["pack/1"], &many), Some(Reason::PartOutOfRange));
 }
 
-/// The error of a delta of a log with nothing, where the directory says something else of a piece.
-fn refused(log: &(Directory, Vec<u8>), change: impl Fn(usize, &mut Piece<'_>)) -> Option<Error> {
+/// The error of a delta of a log with nothing, where the directory says something else of a part.
+fn refused(log: &(Directory, Vec<u8>), change: impl Fn(usize, &mut Part<'_>)) -> Option<Error> {
     let mut table = Table::default();
-    for (index, piece) in log.0.table().iter().enumerate() {
-        let mut piece = piece;
-        change(index, &mut piece);
-        table.push(&piece);
+    for (index, part) in log.0.table().iter().enumerate() {
+        let mut part = part;
+        change(index, &mut part);
+        table.push(&part);
     }
     let depth = if log.0.is_paged() { 2 } else { 1 };
     let object = directory(1000, depth, &["pack/1"], &encode_page(&table).unwrap());
@@ -176,12 +176,12 @@ fn refused(log: &(Directory, Vec<u8>), change: impl Fn(usize, &mut Piece<'_>)) -
     let sides = [side(&forged), side(&empty)];
     let mut delta = BlockDelta::new(sides, 1 << 20).unwrap();
     while !delta.needs().is_empty() {
-        let part = |need: &kvsync_core::blocks::Need| {
+        let range = |need: &kvsync_core::blocks::Need| {
             let start = usize::try_from(need.offset).unwrap();
             &log.1[start..start + usize::try_from(need.length).unwrap()]
         };
-        let parts: Vec<_> = delta.needs().iter().map(part).collect();
-        if let Err(error) = delta.feed(sides, &parts) {
+        let ranges: Vec<_> = delta.needs().iter().map(range).collect();
+        if let Err(error) = delta.feed(sides, &ranges) {
             return Some(error);
         }
     }
@@ -194,29 +194,29 @@ fn a_block_or_page_that_is_not_the_one_described_is_refused() {
         let log = log(count);
         assert_eq!(log.0.is_paged(), count > 100);
         assert_eq!(refused(&log, |_, _| ()), None);
-        let lie = |change: &dyn Fn(&mut Piece<'_>)| {
-            let error = refused(&log, |index, piece| {
+        let lie = |change: &dyn Fn(&mut Part<'_>)| {
+            let error = refused(&log, |index, part| {
                 if index == 1 {
-                    change(piece);
+                    change(part);
                 }
             });
             let Some(Error::Damaged { offset, reason }) = error else {
                 unreachable!("{error:?}");
             };
-            // A wrong first key may as well be found at the end of the piece before.
-            let mut starts = log.0.table().iter().take(2).map(|piece| piece.place.offset);
+            // A wrong first key may as well be found at the end of the part before.
+            let mut starts = log.0.table().iter().take(2).map(|part| part.place.offset);
             assert!(
                 starts.any(|start| (start..start + 9).contains(&(offset as u64))),
                 "{offset}"
             );
-            assert_eq!(reason, Reason::OtherPiece);
+            assert_eq!(reason, Reason::OtherPart);
         };
-        lie(&|piece| piece.count += 1);
-        lie(&|piece| piece.maxima = &piece.maxima[..1]);
-        lie(&|piece| piece.first_key = &piece.first_key[..piece.first_key.len() - 1]);
-        lie(&|piece| piece.checksum += 1);
+        lie(&|part| part.count += 1);
+        lie(&|part| part.maxima = &part.maxima[..1]);
+        lie(&|part| part.first_key = &part.first_key[..part.first_key.len() - 1]);
+        lie(&|part| part.checksum += 1);
         if log.0.is_paged() {
-            lie(&|piece| piece.sums.changes += 1);
+            lie(&|part| part.sums.changes += 1);
         }
     }
 }
@@ -232,9 +232,9 @@ fn parts_that_are_not_those_needed_are_refused() {
     };
     let sides = [side(&full), side(&empty)];
     let mut delta = BlockDelta::new(sides, 1 << 20).unwrap();
-    let fault = Err(Error::BadArgument(ArgumentFault::PartsAndNeeds));
-    for parts in [&[][..], &[&pack[1..]], &[&pack[..], &[]]] {
-        assert_eq!(delta.feed(sides, parts), fault);
+    let fault = Err(Error::BadArgument(ArgumentFault::RangesAndNeeds));
+    for ranges in [&[][..], &[&pack[1..]], &[&pack[..], &[]]] {
+        assert_eq!(delta.feed(sides, ranges), fault);
     }
     assert_eq!(delta.feed(sides, &[&pack]), Ok(()));
     assert_eq!(delta.take().unwrap().to_b.view().len(), 100);

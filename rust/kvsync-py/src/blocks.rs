@@ -101,8 +101,8 @@ fn target_of(bytes: Option<u32>) -> PyResult<Target> {
     bytes.map_or(Ok(Target::default()), Target::new).map_err(raise)
 }
 
-fn slices(parts: &[PyBackedBytes]) -> Vec<&[u8]> {
-    parts.iter().map(AsRef::as_ref).collect()
+fn slices(ranges: &[PyBackedBytes]) -> Vec<&[u8]> {
+    ranges.iter().map(AsRef::as_ref).collect()
 }
 
 /// A delta in the making, over the blocks of two sides.
@@ -173,10 +173,10 @@ impl BlockDelta {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
-    fn feed(&mut self, py: Python<'_>, parts: Vec<PyBackedBytes>) -> PyResult<()> {
-        let parts = slices(&parts);
+    fn feed(&mut self, py: Python<'_>, ranges: Vec<PyBackedBytes>) -> PyResult<()> {
+        let ranges = slices(&ranges);
         self.work(py, |core, sides| {
-            core.as_mut().map_or(Ok(()), |delta| delta.feed(sides, &parts))
+            core.as_mut().map_or(Ok(()), |delta| delta.feed(sides, &ranges))
         })
     }
 
@@ -245,11 +245,11 @@ impl BlockMerge {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
-    fn feed(&mut self, py: Python<'_>, parts: Vec<PyBackedBytes>) -> PyResult<()> {
-        let parts = slices(&parts);
+    fn feed(&mut self, py: Python<'_>, ranges: Vec<PyBackedBytes>) -> PyResult<()> {
+        let ranges = slices(&ranges);
         let runs: Vec<_> = self.runs.iter().map(PyRun::as_run).collect();
         let core = &mut self.core;
-        py.detach(|| core.feed(&runs, &parts)).map_err(raise)
+        py.detach(|| core.feed(&runs, &ranges)).map_err(raise)
     }
 
     #[getter]

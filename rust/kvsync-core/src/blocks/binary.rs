@@ -9,26 +9,26 @@ use crate::error::{Error, Result};
 use crate::reason::Reason;
 
 /// The most bytes that a block or page may have.
-pub const PIECE_BYTES_MAX: usize = 64 << 20;
+pub const PART_BYTES_MAX: usize = 64 << 20;
 /// Bytes of the head: the checksum, two counts, and eight bytes for widths.
 pub(super) const HEAD_BYTES: usize = 24;
 /// Where the widths stand in the head.
 pub(super) const WIDTHS: usize = 16;
 
-/// Reads the columns of a piece one after another.
-pub(super) struct PieceReader<'a> {
+/// Reads the columns of a part one after another.
+pub(super) struct PartReader<'a> {
     pub(super) bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> PieceReader<'a> {
+impl<'a> PartReader<'a> {
     /// Check the length and the checksum.
     pub(super) fn new(bytes: &'a [u8]) -> Result<Self> {
         if bytes.len() < HEAD_BYTES {
             return Err(Error::damaged(bytes.len(), Reason::EndsEarly));
         }
-        if bytes.len() > PIECE_BYTES_MAX {
-            return Err(Error::damaged(PIECE_BYTES_MAX, Reason::PieceOutOfRange));
+        if bytes.len() > PART_BYTES_MAX {
+            return Err(Error::damaged(PART_BYTES_MAX, Reason::PartOutOfRange));
         }
         if XxHash3_64::oneshot(&bytes[8..]) != checksum_of(bytes) {
             return Err(Error::damaged(0, Reason::Checksum));
@@ -101,12 +101,12 @@ fn word(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(std::array::from_fn(|place| bytes[at + place]))
 }
 
-/// The checksum field of a piece, which has a head.
-pub(super) fn checksum_of(piece: &[u8]) -> u64 {
-    word(piece, 0)
+/// The checksum field of a part, which has a head.
+pub(super) fn checksum_of(part: &[u8]) -> u64 {
+    word(part, 0)
 }
 
-/// Append the head of a piece, without its checksum.
+/// Append the head of a part, without its checksum.
 pub(super) fn append_head(out: &mut Vec<u8>, counts: [usize; 2], widths: [usize; 8]) -> Result<()> {
     out.extend_from_slice(&[0; 8]);
     for length in counts {
@@ -117,13 +117,13 @@ pub(super) fn append_head(out: &mut Vec<u8>, counts: [usize; 2], widths: [usize;
     Ok(())
 }
 
-/// Fill in the checksum of a piece.
-pub(super) fn seal(piece: &mut [u8]) -> Result<()> {
-    let length = piece.len();
-    if length > PIECE_BYTES_MAX {
+/// Fill in the checksum of a part.
+pub(super) fn seal(part: &mut [u8]) -> Result<()> {
+    let length = part.len();
+    if length > PART_BYTES_MAX {
         return Err(Error::TooLarge { length });
     }
-    let sum = XxHash3_64::oneshot(&piece[8..]);
-    piece[..8].copy_from_slice(&sum.to_le_bytes());
+    let sum = XxHash3_64::oneshot(&part[8..]);
+    part[..8].copy_from_slice(&sum.to_le_bytes());
     Ok(())
 }

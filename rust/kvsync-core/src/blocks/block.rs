@@ -11,7 +11,7 @@ use crate::reason::Reason;
 use crate::row::DIGEST_BYTES;
 use crate::segment::Segment;
 
-use super::binary::{self, HEAD_BYTES, PieceReader};
+use super::binary::{self, HEAD_BYTES, PartReader};
 
 /// Places of the widths in the head.
 const STAMP: usize = 0;
@@ -46,7 +46,7 @@ pub fn decode_block<B: AsRef<[u8]>>(block: B) -> Result<Segment<B>> {
 
 /// Validate one block, and read its facts and the ranges of its columns.
 pub(super) fn read_block(bytes: &[u8], layout: &mut Layout) -> Result<()> {
-    let mut reader = PieceReader::new(bytes)?;
+    let mut reader = PartReader::new(bytes)?;
     read_facts(&mut reader, layout)?;
     read_columns(&mut reader, layout)?;
     let check = Check {
@@ -62,7 +62,7 @@ pub(super) fn read_block(bytes: &[u8], layout: &mut Layout) -> Result<()> {
     Ok(())
 }
 
-fn read_facts(reader: &mut PieceReader<'_>, layout: &mut Layout) -> Result<()> {
+fn read_facts(reader: &mut PartReader<'_>, layout: &mut Layout) -> Result<()> {
     let [count, origins] = reader.counts();
     if count == 0 {
         return Err(Error::damaged(8, Reason::OriginsContradictCount));
@@ -80,7 +80,7 @@ fn read_facts(reader: &mut PieceReader<'_>, layout: &mut Layout) -> Result<()> {
     Ok(())
 }
 
-fn read_columns(reader: &mut PieceReader<'_>, layout: &mut Layout) -> Result<()> {
+fn read_columns(reader: &mut PartReader<'_>, layout: &mut Layout) -> Result<()> {
     let count = layout.count;
     layout.stamp = reader.numbers(count, STAMP, false)?;
     layout.origin = reader.numbers(count, ORIGIN, false)?;

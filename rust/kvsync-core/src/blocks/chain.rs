@@ -12,7 +12,7 @@ use crate::view::View;
 
 use super::binary::checksum_of;
 use super::block::read_block;
-use super::table::{Piece, Table};
+use super::table::{Part, Table};
 use super::window::Head;
 
 /// The blocks of one side that have to be read.
@@ -31,7 +31,7 @@ pub(super) struct Chain {
 
 impl Chain {
     /// The first block that was not asked for.
-    pub(super) fn to_ask<'t>(&self, table: &'t Table) -> Option<Piece<'t>> {
+    pub(super) fn to_ask<'t>(&self, table: &'t Table) -> Option<Part<'t>> {
         table.get(*self.blocks.get(self.asked)?)
     }
 
@@ -60,11 +60,11 @@ impl Chain {
     /// Validate the next block.
     pub(super) fn load<'p>(&self, table: &Table, bytes: &'p [u8], cover: &Cover) -> Result<Loaded<'p>> {
         let index = self.blocks[self.next];
-        let Some(piece) = table.get(index) else {
-            return Err(Error::damaged(0, Reason::OtherPiece));
+        let Some(part) = table.get(index) else {
+            return Err(Error::damaged(0, Reason::OtherPart));
         };
-        let layout = read_described(&piece, table.first_key(index + 1), bytes);
-        let layout = layout.map_err(|error| error.shifted(piece.place.offset))?;
+        let layout = read_described(&part, table.first_key(index + 1), bytes);
+        let layout = layout.map_err(|error| error.shifted(part.place.offset))?;
         let missing = missing_rows(View::new(bytes, &layout), cover)?;
         Ok(Loaded {
             bytes: Cow::Borrowed(bytes),
@@ -76,18 +76,18 @@ impl Chain {
 }
 
 /// Validate a block that has to be the one described, its keys below `end`. The sums are not checked.
-pub(super) fn read_described(piece: &Piece<'_>, end: Option<&[u8]>, bytes: &[u8]) -> Result<Layout> {
+pub(super) fn read_described(part: &Part<'_>, end: Option<&[u8]>, bytes: &[u8]) -> Result<Layout> {
     let mut layout = Layout::default();
     read_block(bytes, &mut layout)?;
     let view = View::new(bytes, &layout);
-    let same = checksum_of(bytes) == piece.checksum
-        && view.len() as u64 == piece.count
-        && view.maxima().eq(piece.maxima.iter().copied())
-        && view.keys.get(0) == piece.first_key;
+    let same = checksum_of(bytes) == part.checksum
+        && view.len() as u64 == part.count
+        && view.maxima().eq(part.maxima.iter().copied())
+        && view.keys.get(0) == part.first_key;
     if same && end.is_none_or(|end| view.keys.get(view.len() - 1) < end) {
         Ok(layout)
     } else {
-        Err(Error::damaged(0, Reason::OtherPiece))
+        Err(Error::damaged(0, Reason::OtherPart))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Two directories compared: which of their pieces have to be read for a delta.
+//! Two directories compared: which of their parts have to be read for a delta.
 
 use crate::cover::Cover;
 use crate::seek::Seeker;
@@ -6,7 +6,7 @@ use crate::view::View;
 
 use super::outline::Outline;
 use super::sums::Sums;
-use super::table::{Piece, Table};
+use super::table::{Part, Table};
 
 /// One side of a comparison.
 #[derive(Clone, Copy)]
@@ -17,10 +17,10 @@ pub(super) struct Compared<'a> {
     pub(super) cover: &'a Cover,
 }
 
-/// Whether each piece of A, and of B, has to be read.
+/// Whether each part of A, and of B, has to be read.
 ///
-/// A piece is not needed where the other side's vector covers it, unless it may have a newer change of a key of which a
-/// patch has one that is missing. Nor are pieces needed that are equal on both sides and beside which no patch has
+/// A part is not needed where the other side's vector covers it, unless it may have a newer change of a key of which a
+/// patch has one that is missing. Nor are parts needed that are equal on both sides and beside which no patch has
 /// changes, where both covers treat them alike.
 pub(super) fn needed(sides: [Compared<'_>; 2]) -> [Vec<bool>; 2] {
     let [a, b] = sides;
@@ -33,14 +33,14 @@ pub(super) fn needed(sides: [Compared<'_>; 2]) -> [Vec<bool>; 2] {
         .map(|view| Seeker::new(*view))
         .collect();
     for region in regions([&a.outline.table, &b.outline.table]) {
-        let [of_a, of_b] = &region.pieces;
+        let [of_a, of_b] = &region.parts;
         let patched = seekers.iter_mut().any(|seeker| {
             let start = seeker.lower_bound(region.first_key);
             let stop = region.end.map_or(usize::MAX, |end| seeker.lower_bound(end));
             start < stop.min(seeker.len())
         });
-        let pieces = || of_a.clone().filter_map(|index| a.outline.table.get(index));
-        let unknown = || pieces().all(|piece| [a.cover, b.cover].iter().all(|cover| knows_nothing(cover, &piece)));
+        let parts = || of_a.clone().filter_map(|index| a.outline.table.get(index));
+        let unknown = || parts().all(|part| [a.cover, b.cover].iter().all(|cover| knows_nothing(cover, &part)));
         if region.equal && !patched && (alike || unknown()) {
             needed[0][of_a.clone()].fill(false);
             needed[1][of_b.clone()].fill(false);
@@ -49,14 +49,14 @@ pub(super) fn needed(sides: [Compared<'_>; 2]) -> [Vec<bool>; 2] {
     needed
 }
 
-/// Whether each piece has changes that the other side's cover may not hold, or may hide such changes of a patch.
+/// Whether each part has changes that the other side's cover may not hold, or may hide such changes of a patch.
 fn uncovered(side: &Compared<'_>, cover: &Cover) -> Vec<bool> {
     let table = &side.outline.table;
     let mut seekers: Vec<_> = side.patches.iter().map(|view| (*view, Seeker::new(*view))).collect();
-    let mut hides = |index: usize, piece: &Piece<'_>| {
-        let stamp_max = piece.stamp_max();
+    let mut hides = |index: usize, part: &Part<'_>| {
+        let stamp_max = part.stamp_max();
         seekers.iter_mut().any(|(view, seeker)| {
-            let start = seeker.lower_bound(piece.first_key);
+            let start = seeker.lower_bound(part.first_key);
             let stop = table
                 .first_key(index + 1)
                 .map_or(view.len(), |end| seeker.lower_bound(end));
@@ -64,24 +64,24 @@ fn uncovered(side: &Compared<'_>, cover: &Cover) -> Vec<bool> {
             rows.any(|row| row.stamp <= stamp_max && !cover.covers(row.origin, row.stamp))
         })
     };
-    let pieces = table.iter().enumerate();
-    let needed = pieces.map(|(index, piece)| !cover.covers_all(piece.maxima.iter().copied()) || hides(index, &piece));
+    let parts = table.iter().enumerate();
+    let needed = parts.map(|(index, part)| !cover.covers_all(part.maxima.iter().copied()) || hides(index, &part));
     needed.collect()
 }
 
-/// Whether a cover holds no change of any origin of a piece.
-fn knows_nothing(cover: &Cover, piece: &Piece<'_>) -> bool {
-    let mut origins = piece.maxima.iter().map(|(origin, _)| origin);
+/// Whether a cover holds no change of any origin of a part.
+fn knows_nothing(cover: &Cover, part: &Part<'_>) -> bool {
+    let mut origins = part.maxima.iter().map(|(origin, _)| origin);
     origins.all(|origin| !cover.vector().contains_key(origin) && !cover.has_exceptions(*origin))
 }
 
-/// A range of keys that begins and ends between two pieces of either side.
+/// A range of keys that begins and ends between two parts of either side.
 struct Region<'a> {
     first_key: &'a [u8],
     /// The first key after it.
     end: Option<&'a [u8]>,
-    /// The pieces of each side.
-    pieces: [std::ops::Range<usize>; 2],
+    /// The parts of each side.
+    parts: [std::ops::Range<usize>; 2],
     /// Whether both sides have the same changes in it.
     equal: bool,
 }
@@ -100,28 +100,25 @@ fn regions(tables: [&Table; 2]) -> impl Iterator<Item = Region<'_>> {
                 break;
             }
             for side in [0, 1] {
-                if let Some(piece) = tables[side]
-                    .get(stop[side])
-                    .filter(|piece| Some(piece.first_key) == next)
-                {
+                if let Some(part) = tables[side].get(stop[side]).filter(|part| Some(part.first_key) == next) {
                     let (count, sums) = totals[side];
-                    totals[side] = (piece.count.wrapping_add(count), sums.plus(piece.sums));
+                    totals[side] = (part.count.wrapping_add(count), sums.plus(part.sums));
                     stop[side] += 1;
                 }
             }
         }
-        let pieces = [0, 1].map(|side| start[side]..stop[side]);
+        let parts = [0, 1].map(|side| start[side]..stop[side]);
         start = stop;
         Some(Region {
             first_key,
             end: tables[0].first_key(stop[0]),
-            pieces,
+            parts,
             equal: totals[0] == totals[1],
         })
     })
 }
 
-/// The least first key of the pieces at some positions.
+/// The least first key of the parts at some positions.
 fn least(tables: [&Table; 2], places: [usize; 2]) -> Option<&[u8]> {
     let firsts = [0, 1].map(|side| tables[side].first_key(places[side]));
     firsts.into_iter().flatten().min()

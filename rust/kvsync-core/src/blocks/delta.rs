@@ -97,12 +97,12 @@ impl BlockDelta {
     ///
     /// # Errors
     /// [`Error::Damaged`] with an offset in the pack where a block or page is not what the directory says;
-    /// [`Error::ForgedKey`] where a key to be sent is reserved; other parts than were needed.
-    pub fn feed(&mut self, sides: [BlockSide<'_>; 2], parts: &[&[u8]]) -> Result<()> {
-        let pieces = self.wanted.cut(parts)?;
+    /// [`Error::ForgedKey`] where a key to be sent is reserved; other ranges than were needed.
+    pub fn feed(&mut self, sides: [BlockSide<'_>; 2], ranges: &[&[u8]]) -> Result<()> {
+        let parts = self.wanted.cut(ranges)?;
         if self.paged {
             let mut fed = [VecDeque::new(), VecDeque::new()];
-            for (run, _, bytes) in pieces {
+            for (run, _, bytes) in parts {
                 fed[run].push_back(bytes);
             }
             self.compare(sides, fed)?;
@@ -110,7 +110,7 @@ impl BlockDelta {
             return Ok(());
         }
         let mut pages = [BTreeMap::new(), BTreeMap::new()];
-        for (run, index, bytes) in pieces {
+        for (run, index, bytes) in parts {
             pages[run].insert(index, bytes);
         }
         for run in [0, 1] {
@@ -166,13 +166,13 @@ impl BlockDelta {
         let first = [0, 1].map(|run| self.chains[run].asked);
         let mut bytes = 0;
         while bytes < self.read_ahead_bytes.max(1) {
-            let pieces = [0, 1].map(|run| self.chains[run].to_ask(tables[run]));
-            let run = match pieces {
+            let parts = [0, 1].map(|run| self.chains[run].to_ask(tables[run]));
+            let run = match parts {
                 [None, None] => break,
                 [Some(a), Some(b)] => usize::from(b.first_key < a.first_key),
                 [a, _] => usize::from(a.is_none()),
             };
-            bytes += pieces[run].map_or(0, |piece| u64::from(piece.place.length));
+            bytes += parts[run].map_or(0, |part| u64::from(part.place.length));
             self.chains[run].asked += 1;
         }
         self.wanted = Wanted::default();

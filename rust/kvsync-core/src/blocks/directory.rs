@@ -9,7 +9,7 @@ use super::cut::Target;
 use super::page::{append_page, decode_page};
 use super::table::Table;
 
-/// The most pieces that a directory of depth 1 has; where there are more blocks, it describes pages.
+/// The most parts that a directory of depth 1 has; where there are more blocks, it describes pages.
 pub(super) const BLOCKS_MAX: usize = 1024;
 /// The most packs.
 const PACKS_MAX: usize = 65_536;
@@ -84,15 +84,15 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Check what a table says of pieces, given whether they are pages and where its bytes begin.
+    /// Check what a table says of parts, given whether they are pages and where its bytes begin.
     pub(super) fn check_table(&self, table: &Table, paged: bool, start: usize) -> Result<()> {
-        let wrong = |piece: &super::table::Piece<'_>| {
-            let pack = usize::try_from(piece.place.pack).unwrap_or(usize::MAX);
-            pack >= self.packs.len() || (!paged && piece.count > self.target.count_max())
+        let wrong = |part: &super::table::Part<'_>| {
+            let pack = usize::try_from(part.place.pack).unwrap_or(usize::MAX);
+            pack >= self.packs.len() || (!paged && part.count > self.target.count_max())
         };
         let many = !paged && table.len() > BLOCKS_MAX;
-        if many || table.iter().any(|piece| wrong(&piece)) {
-            return Err(Error::damaged(start, Reason::PieceOutOfRange));
+        if many || table.iter().any(|part| wrong(&part)) {
+            return Err(Error::damaged(start, Reason::PartOutOfRange));
         }
         Ok(())
     }

@@ -101,17 +101,17 @@ impl BlockMerge {
     /// Go on with the bytes of all the needed ranges, in their order. After an error, the merge is of no use.
     ///
     /// # Errors
-    /// [`Error::Damaged`] with an offset in the pack where a block or page is not what the directory says; other parts
+    /// [`Error::Damaged`] with an offset in the pack where a block or page is not what the directory says; other ranges
     /// than were needed; [`Error::TooLarge`].
-    pub fn feed(&mut self, runs: &[Run<'_>], parts: &[&[u8]]) -> Result<()> {
-        let pieces = self.wanted.cut(parts)?;
+    pub fn feed(&mut self, runs: &[Run<'_>], ranges: &[&[u8]]) -> Result<()> {
+        let parts = self.wanted.cut(ranges)?;
         if self.paged {
-            for (run, index, bytes) in pieces {
+            for (run, index, bytes) in parts {
                 self.runs[run].feed(index, bytes);
             }
         } else {
             let mut pages: Vec<BTreeMap<usize, &[u8]>> = vec![BTreeMap::new(); self.runs.len()];
-            for (run, index, bytes) in pieces {
+            for (run, index, bytes) in parts {
                 pages[run].insert(index, bytes);
             }
             for ((state, run), pages) in self.runs.iter_mut().zip(runs).zip(&pages) {
@@ -147,7 +147,7 @@ impl BlockMerge {
     /// Something is still needed, or [`Error::TooLarge`].
     pub fn finish(&mut self) -> Result<(Directory, Vec<u8>)> {
         if !self.wanted.is_empty() {
-            return Err(Error::BadArgument(ArgumentFault::PartsAndNeeds));
+            return Err(Error::BadArgument(ArgumentFault::RangesAndNeeds));
         }
         let fresh = BlockWriter::new(self.target, "");
         std::mem::replace(&mut self.writer, fresh).finish()

@@ -1,4 +1,4 @@
-//! A large segment in blocks: small pieces that are cut by content, and a directory that describes each of them.
+//! A large segment in blocks: small parts that are cut by content, and a directory that describes each of them.
 //!
 //! Two directories are compared before any block is read. Delta and merge are cursors: they say which ranges they need
 //! next, and the caller reads these and feeds them. So memory is bounded by the ranges, not by the segment.
@@ -7,7 +7,7 @@
 //! |---|---|
 //! | cut changes into blocks | [`BlockWriter`], [`Cutter`], [`Target`] |
 //! | read and write one block or page | [`decode_block`], [`encode_block`], [`decode_page`], [`encode_page`] |
-//! | describe blocks | [`Directory`], [`Table`], [`Piece`], [`Place`], [`Sums`] |
+//! | describe blocks | [`Directory`], [`Table`], [`Part`], [`Place`], [`Sums`] |
 //! | compare two directories | [`BlockDelta`], [`BlockSide`], [`Need`] |
 //! | merge | [`BlockMerge`], [`Run`] |
 //! | verify | [`check_block`] |
@@ -32,7 +32,7 @@ mod verify;
 mod window;
 mod writer;
 
-pub use binary::PIECE_BYTES_MAX;
+pub use binary::PART_BYTES_MAX;
 pub use block::{decode_block, encode_block};
 pub use cut::{Cutter, Target};
 pub use delta::{BlockDelta, BlockSide};
@@ -42,6 +42,6 @@ pub use needs::Need;
 pub use page::{decode_page, encode_page};
 pub use run::Run;
 pub use sums::Sums;
-pub use table::{Piece, Place, Table};
+pub use table::{Part, Place, Table};
 pub use verify::check_block;
 pub use writer::BlockWriter;

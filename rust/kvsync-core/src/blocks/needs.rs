@@ -21,23 +21,23 @@ pub struct Need {
     pub length: u64,
 }
 
-/// Ranges to be read, and the pieces in them.
+/// Ranges to be read, and the parts in them.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     needs: Vec<Need>,
-    /// The run and the position of each piece, and the number of its range.
-    pieces: Vec<(usize, usize, usize)>,
+    /// The run and the position of each part, and the number of its range.
+    parts: Vec<(usize, usize, usize)>,
     places: Vec<Place>,
 }
 
 impl Wanted {
-    /// Want some pieces of a run, ascending; neighbours are read as one range.
-    pub(super) fn add(&mut self, run: usize, table: &Table, pieces: impl IntoIterator<Item = usize>) {
-        for index in pieces {
-            if let Some(piece) = table.get(index) {
-                self.add_place(run, piece.place);
-                self.pieces.push((run, index, self.needs.len() - 1));
-                self.places.push(piece.place);
+    /// Want some parts of a run, ascending; neighbours are read as one range.
+    pub(super) fn add(&mut self, run: usize, table: &Table, parts: impl IntoIterator<Item = usize>) {
+        for index in parts {
+            if let Some(part) = table.get(index) {
+                self.add_place(run, part.place);
+                self.parts.push((run, index, self.needs.len() - 1));
+                self.places.push(part.place);
             }
         }
     }
@@ -66,22 +66,22 @@ impl Wanted {
         self.needs.is_empty()
     }
 
-    /// Cut what was read into the pieces: run, position and bytes of each.
+    /// Cut what was read into the parts: run, position and bytes of each.
     ///
     /// # Errors
-    /// The parts are not those that were needed.
-    pub(super) fn cut<'p>(&self, parts: &[&'p [u8]]) -> Result<Vec<(usize, usize, &'p [u8])>> {
+    /// The ranges are not those that were needed.
+    pub(super) fn cut<'p>(&self, ranges: &[&'p [u8]]) -> Result<Vec<(usize, usize, &'p [u8])>> {
         let lengths = self.needs.iter().map(|need| need.length);
-        if !lengths.eq(parts.iter().map(|part| part.len() as u64)) {
-            return Err(Error::BadArgument(ArgumentFault::PartsAndNeeds));
+        if !lengths.eq(ranges.iter().map(|range| range.len() as u64)) {
+            return Err(Error::BadArgument(ArgumentFault::RangesAndNeeds));
         }
-        let mut rests = parts.to_vec();
+        let mut rests = ranges.to_vec();
         let cut = |((run, index, range), place): (&(usize, usize, usize), &Place)| {
             let length = usize::try_from(place.length).unwrap_or(usize::MAX);
-            let (piece, rest) = rests[*range].split_at(length);
+            let (part, rest) = rests[*range].split_at(length);
             rests[*range] = rest;
-            (*run, *index, piece)
+            (*run, *index, part)
         };
-        Ok(self.pieces.iter().zip(&self.places).map(cut).collect())
+        Ok(self.parts.iter().zip(&self.places).map(cut).collect())
     }
 }

@@ -14,7 +14,7 @@ use super::table::Table;
 #[derive(Debug, Default)]
 pub(super) struct Outline {
     pub(super) table: Table,
-    /// Whether each piece is a page.
+    /// Whether each part is a page.
     pub(super) is_page: Vec<bool>,
 }
 
@@ -32,12 +32,12 @@ impl Outline {
             return Ok(());
         }
         let old = std::mem::take(self);
-        for (index, piece) in old.table.iter().enumerate() {
+        for (index, part) in old.table.iter().enumerate() {
             let Some(bytes) = pages.get(&index) else {
-                self.push(&piece, old.is_page[index]);
+                self.push(&part, old.is_page[index]);
                 continue;
             };
-            let start = piece.place.offset;
+            let start = part.place.offset;
             let page = old
                 .read_page(directory, index, bytes)
                 .map_err(|error| error.shifted(start))?;
@@ -48,8 +48,8 @@ impl Outline {
         Ok(())
     }
 
-    fn push(&mut self, piece: &super::table::Piece<'_>, is_page: bool) {
-        self.table.push(piece);
+    fn push(&mut self, part: &super::table::Part<'_>, is_page: bool) {
+        self.table.push(part);
         self.is_page.push(is_page);
     }
 
@@ -58,14 +58,14 @@ impl Outline {
         directory.check_table(&page, false, 0)?;
         let last = page.len().checked_sub(1).and_then(|last| page.first_key(last));
         let within = self.table.first_key(index + 1).is_none_or(|next| last < Some(next));
-        let described = self.table.get(index).is_some_and(|piece| {
+        let described = self.table.get(index).is_some_and(|part| {
             let facts = (checksum_of(bytes), page.first_key(0), page.count(), page.sums());
-            facts == (piece.checksum, Some(piece.first_key), piece.count, piece.sums) && page.maxima() == piece.maxima
+            facts == (part.checksum, Some(part.first_key), part.count, part.sums) && page.maxima() == part.maxima
         });
         if described && within {
             Ok(page)
         } else {
-            Err(Error::damaged(8, Reason::OtherPiece))
+            Err(Error::damaged(8, Reason::OtherPart))
         }
     }
 }

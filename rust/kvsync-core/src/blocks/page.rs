@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::reason::Reason;
 use crate::strings::{self, Strings};
 
-use super::binary::{self, HEAD_BYTES, PIECE_BYTES_MAX, PieceReader};
+use super::binary::{self, HEAD_BYTES, PART_BYTES_MAX, PartReader};
 use super::sums::Sums;
-use super::table::{Piece, Place, Table};
+use super::table::{Part, Place, Table};
 
 /// Places of the widths in the head.
 const COUNT: usize = 0;
@@ -20,12 +20,12 @@ const HELD: usize = 4;
 const ORIGIN: usize = 5;
 const MAX: usize = 6;
 const KEY_SIZE: usize = 7;
-/// Offsets in packs are below this, so that the end of a piece is a number of 64 bits.
+/// Offsets in packs are below this, so that the end of a part is a number of 64 bits.
 const OFFSET_MAX: u64 = 1 << 48;
-/// Changes of one piece are below this, so that their number is one of 64 bits in any table.
+/// Changes of one part are below this, so that their number is one of 64 bits in any table.
 const COUNT_MAX: u64 = 1 << 48;
 
-/// Encode a table, which has at least one piece unless it is the root of an empty directory.
+/// Encode a table, which has at least one part unless it is the root of an empty directory.
 ///
 /// # Errors
 /// [`Error::TooLarge`] where a page would pass 64 MiB.
@@ -39,20 +39,20 @@ pub fn encode_page(table: &Table) -> Result<Vec<u8>> {
 pub(super) fn append_page(table: &Table, out: &mut Vec<u8>) -> Result<()> {
     let start = out.len();
     let origins = origins_of(table);
-    let maxima = || table.iter().flat_map(|piece| piece.maxima);
+    let maxima = || table.iter().flat_map(|part| part.maxima);
     let base = maxima().map(|(_, stamp)| *stamp).min().unwrap_or(0);
     let rank = |origin: u64| origins.partition_point(|other| *other < origin) as u64;
     let places: [Vec<u64>; 4] = [
-        table.iter().map(|piece| piece.count).collect(),
-        table.iter().map(|piece| piece.place.pack.into()).collect(),
-        table.iter().map(|piece| piece.place.offset).collect(),
-        table.iter().map(|piece| piece.place.length.into()).collect(),
+        table.iter().map(|part| part.count).collect(),
+        table.iter().map(|part| part.place.pack.into()).collect(),
+        table.iter().map(|part| part.place.offset).collect(),
+        table.iter().map(|part| part.place.length.into()).collect(),
     ];
     let rest: [Vec<u64>; 4] = [
-        table.iter().map(|piece| piece.maxima.len() as u64).collect(),
+        table.iter().map(|part| part.maxima.len() as u64).collect(),
         maxima().map(|(origin, _)| rank(*origin)).collect(),
         maxima().map(|(_, stamp)| stamp - base).collect(),
-        table.iter().map(|piece| piece.first_key.len() as u64).collect(),
+        table.iter().map(|part| part.first_key.len() as u64).collect(),
     ];
     let mut widths = [0; 8];
     for (width, numbers) in widths.iter_mut().zip(places.iter().chain(&rest)) {
@@ -62,17 +62,17 @@ pub(super) fn append_page(table: &Table, out: &mut Vec<u8>) -> Result<()> {
     out.extend_from_slice(&base.to_le_bytes());
     out.extend(origins.iter().flat_map(|origin| origin.to_le_bytes()));
     append_columns(out, &places);
-    out.extend(table.iter().flat_map(|piece| piece.checksum.to_le_bytes()));
-    out.extend(table.iter().flat_map(|piece| piece.sums.changes.to_le_bytes()));
-    out.extend(table.iter().flat_map(|piece| piece.sums.content.to_le_bytes()));
+    out.extend(table.iter().flat_map(|part| part.checksum.to_le_bytes()));
+    out.extend(table.iter().flat_map(|part| part.sums.changes.to_le_bytes()));
+    out.extend(table.iter().flat_map(|part| part.sums.content.to_le_bytes()));
     append_columns(out, &rest);
-    out.extend(table.iter().flat_map(|piece| piece.first_key));
+    out.extend(table.iter().flat_map(|part| part.first_key));
     binary::seal(&mut out[start..])
 }
 
 /// The origins that occur, ascending.
 fn origins_of(table: &Table) -> Vec<u64> {
-    let origins = table.iter().flat_map(|piece| piece.maxima).map(|(origin, _)| *origin);
+    let origins = table.iter().flat_map(|part| part.maxima).map(|(origin, _)| *origin);
     origins.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -99,7 +99,7 @@ fn width_of_all(numbers: &[u64]) -> usize {
 /// # Errors
 /// [`Error::Damaged`] where the bytes are not one table.
 pub fn decode_page(page: &[u8]) -> Result<Table> {
-    let mut reader = PieceReader::new(page)?;
+    let mut reader = PartReader::new(page)?;
     let [count, origins] = reader.counts();
     let base = reader.word()?;
     let origins = read_origins(&mut reader, origins)?;
@@ -124,7 +124,7 @@ pub fn decode_page(page: &[u8]) -> Result<Table> {
         let own = maxima.split_off(..position(held.get(index))).unwrap_or_default();
         let first_key = strings.at(index, start);
         start += first_key.len();
-        table.push(&Piece {
+        table.push(&Part {
             first_key,
             count: places.count.get(index),
             place: places.get(index),
@@ -139,7 +139,7 @@ pub fn decode_page(page: &[u8]) -> Result<Table> {
     Ok(table)
 }
 
-fn read_origins(reader: &mut PieceReader<'_>, count: usize) -> Result<Vec<u64>> {
+fn read_origins(reader: &mut PartReader<'_>, count: usize) -> Result<Vec<u64>> {
     let at = reader.offset();
     let origins: Vec<u64> = reader
         .chunks(count)?
@@ -153,7 +153,7 @@ fn read_origins(reader: &mut PieceReader<'_>, count: usize) -> Result<Vec<u64>> 
     }
 }
 
-/// Where the pieces lie, and how many changes each has.
+/// Where the parts lie, and how many changes each has.
 struct Places<'a> {
     count: Column<'a>,
     pack: Column<'a>,
@@ -162,7 +162,7 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    fn read(reader: &mut PieceReader<'a>, count: usize) -> Result<Self> {
+    fn read(reader: &mut PartReader<'a>, count: usize) -> Result<Self> {
         let at = reader.offset();
         let places = Self {
             count: reader.checked_numbers(count, COUNT)?,
@@ -170,13 +170,13 @@ impl<'a> Places<'a> {
             offset: reader.checked_numbers(count, OFFSET)?,
             length: reader.checked_numbers(count, LENGTH)?,
         };
-        let lengths = HEAD_BYTES as u64..=PIECE_BYTES_MAX as u64;
+        let lengths = HEAD_BYTES as u64..=PART_BYTES_MAX as u64;
         let sound = |index: usize| {
             let counted = 0 < places.count.get(index) && places.count.get(index) < COUNT_MAX;
             counted && lengths.contains(&places.length.get(index)) && places.offset.get(index) < OFFSET_MAX
         };
         if places.pack.max() > u32::MAX.into() || !(0..count).all(sound) {
-            return Err(Error::damaged(at, Reason::PieceOutOfRange));
+            return Err(Error::damaged(at, Reason::PartOutOfRange));
         }
         Ok(places)
     }
@@ -191,9 +191,9 @@ impl<'a> Places<'a> {
     }
 }
 
-/// How many origins each piece has, and the greatest stamp of each, piece after piece.
+/// How many origins each part has, and the greatest stamp of each, part after part.
 fn read_maxima<'a>(
-    reader: &mut PieceReader<'a>,
+    reader: &mut PartReader<'a>,
     count: usize,
     origins: &[u64],
     base: u64,

@@ -13,7 +13,7 @@ use super::chain::read_described;
 use super::cut::Target;
 use super::directory::Directory;
 use super::outline::Outline;
-use super::table::{Piece, Table};
+use super::table::{Part, Table};
 use super::writer::BlockWriter;
 
 /// Some changes to merge.
@@ -66,7 +66,7 @@ impl RunState {
         &self.outline.table
     }
 
-    /// The pieces that are pages.
+    /// The parts that are pages.
     pub(super) fn pages(&self) -> impl Iterator<Item = usize> + use<'_> {
         let pages = self.outline.is_page.iter().enumerate();
         pages.filter(|(_, is_page)| **is_page).map(|(index, _)| index)
@@ -106,7 +106,7 @@ impl RunState {
 
     /// The next block, where it is not begun, all of its keys are below the next key of other runs, and it is cut as the
     /// merged blocks are.
-    pub(super) fn untouched(&self, limit: Option<&[u8]>) -> Option<(Piece<'_>, u32)> {
+    pub(super) fn untouched(&self, limit: Option<&[u8]>) -> Option<(Part<'_>, u32)> {
         let block = self.table().get(self.next)?;
         let end = self.table().first_key(self.next + 1);
         let below = limit.is_none_or(|limit| end.is_some_and(|end| end <= limit));
@@ -129,9 +129,9 @@ impl RunState {
         let Some(bytes) = self.take_fed(index) else {
             return Ok(false);
         };
-        if let Some(piece) = self.table().get(index) {
-            let layout = read_described(&piece, self.table().first_key(index + 1), &bytes);
-            self.layout = layout.map_err(|error| error.shifted(piece.place.offset))?;
+        if let Some(part) = self.table().get(index) {
+            let layout = read_described(&part, self.table().first_key(index + 1), &bytes);
+            self.layout = layout.map_err(|error| error.shifted(part.place.offset))?;
         }
         self.bytes = bytes;
         (self.next, self.begun, self.row, self.key_start) = (index + 1, true, 0, 0);
@@ -170,7 +170,7 @@ impl RunState {
         let mut bytes = self.fed_bytes;
         let mut others: Vec<_> = others.iter().map(|(state, run)| Neighbour::new(state, run)).collect();
         for index in self.next..self.table().len() {
-            let (Some(piece), end) = (self.table().get(index), self.table().first_key(index + 1)) else {
+            let (Some(part), end) = (self.table().get(index), self.table().first_key(index + 1)) else {
                 break;
             };
             let needed = starved && index == self.next;
@@ -180,8 +180,8 @@ impl RunState {
             if self.fed.contains_key(&index) {
                 continue;
             }
-            if needed || !self.same_target || others.iter_mut().any(|other| other.reaches(piece.first_key, end)) {
-                bytes += u64::from(piece.place.length);
+            if needed || !self.same_target || others.iter_mut().any(|other| other.reaches(part.first_key, end)) {
+                bytes += u64::from(part.place.length);
                 asked.push(index);
             }
         }

@@ -1,29 +1,29 @@
-//! What a directory says of its pieces: blocks, or pages that describe blocks.
+//! What a directory says of its parts: blocks, or pages that describe blocks.
 
 use super::sums::Sums;
 
-/// Where a piece lies.
+/// Where a part lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The position of the object among the packs of the directory.
     pub pack: u32,
-    /// Where the piece begins in that object, in bytes.
+    /// Where the part begins in that object, in bytes.
     pub offset: u64,
     /// Its length in bytes.
     pub length: u32,
 }
 
 impl Place {
-    /// Where the piece ends.
+    /// Where the part ends.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.offset + self.length as u64
     }
 }
 
-/// What a directory says of one piece: a block, or a page of such descriptions.
+/// What a directory says of one part: a block, or a page of such descriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece<'a> {
+pub struct Part<'a> {
     /// The first key.
     pub first_key: &'a [u8],
     /// How many changes.
@@ -38,7 +38,7 @@ pub struct Piece<'a> {
     pub maxima: &'a [(u64, u64)],
 }
 
-impl Piece<'_> {
+impl Part<'_> {
     /// The greatest stamp.
     #[must_use]
     pub fn stamp_max(&self) -> u64 {
@@ -46,7 +46,7 @@ impl Piece<'_> {
     }
 }
 
-/// Pieces in ascending order of their first keys.
+/// Parts in ascending order of their first keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     facts: Vec<Facts>,
@@ -65,39 +65,39 @@ struct Facts {
 }
 
 impl Table {
-    /// Append a piece whose keys are greater than all before.
-    pub fn push(&mut self, piece: &Piece<'_>) {
-        self.keys.extend_from_slice(piece.first_key);
-        self.maxima.extend_from_slice(piece.maxima);
+    /// Append a part whose keys are greater than all before.
+    pub fn push(&mut self, part: &Part<'_>) {
+        self.keys.extend_from_slice(part.first_key);
+        self.maxima.extend_from_slice(part.maxima);
         self.facts.push(Facts {
             key_end: self.keys.len(),
             maxima_end: self.maxima.len(),
-            count: piece.count,
-            place: piece.place,
-            checksum: piece.checksum,
-            sums: piece.sums,
+            count: part.count,
+            place: part.place,
+            checksum: part.checksum,
+            sums: part.sums,
         });
     }
 
-    /// Number of pieces.
+    /// Number of parts.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.facts.len()
     }
 
-    /// Whether there are no pieces.
+    /// Whether there are no parts.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.facts.is_empty()
     }
 
-    /// The piece at a position, if there is one.
+    /// The part at a position, if there is one.
     #[must_use]
-    pub fn get(&self, index: usize) -> Option<Piece<'_>> {
+    pub fn get(&self, index: usize) -> Option<Part<'_>> {
         let facts = self.facts.get(index)?;
         let before = index.checked_sub(1).map(|before| &self.facts[before]);
         let maxima_start = before.map_or(0, |before| before.maxima_end);
-        Some(Piece {
+        Some(Part {
             first_key: self.first_key(index)?,
             count: facts.count,
             place: facts.place,
@@ -107,7 +107,7 @@ impl Table {
         })
     }
 
-    /// The first key of the piece at a position, if there is one.
+    /// The first key of the part at a position, if there is one.
     #[must_use]
     pub fn first_key(&self, index: usize) -> Option<&[u8]> {
         let end = self.facts.get(index)?.key_end;
@@ -115,8 +115,8 @@ impl Table {
         Some(&self.keys[start..end])
     }
 
-    /// All pieces.
-    pub fn iter(&self) -> impl Iterator<Item = Piece<'_>> {
+    /// All parts.
+    pub fn iter(&self) -> impl Iterator<Item = Part<'_>> {
         (0..self.len()).map_while(|index| self.get(index))
     }
 
@@ -149,7 +149,7 @@ impl Table {
         maxima
     }
 
-    /// Change the pack of each piece.
+    /// Change the pack of each part.
     pub(super) fn map_packs(&mut self, map: impl Fn(u32) -> u32) {
         for facts in &mut self.facts {
             facts.place.pack = map(facts.place.pack);

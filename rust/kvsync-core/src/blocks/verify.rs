@@ -7,7 +7,7 @@ use crate::view::View;
 use super::chain::read_described;
 use super::cut::{Cutter, Target};
 use super::sums::Sums;
-use super::table::Piece;
+use super::table::Part;
 
 /// Check a block as readers do, and also its sums, and that it begins and ends where its keys say.
 ///
@@ -20,20 +20,20 @@ use super::table::Piece;
 /// let mut writer = BlockWriter::new(Target::default(), "pack");
 /// writer.push(&Row { key: b"a", origin: 7, stamp: 1, flags: TOMBSTONE, size: 0, expires: 0, digest: &NO_DIGEST })?;
 /// let (directory, pack) = writer.finish()?;
-/// let mut piece = directory.table().get(0).unwrap();
-/// assert!(check_block(&piece, None, &pack, directory.target()).is_ok());
-/// piece.sums.content += 1;
-/// assert!(check_block(&piece, None, &pack, directory.target()).is_err());
+/// let mut part = directory.table().get(0).unwrap();
+/// assert!(check_block(&part, None, &pack, directory.target()).is_ok());
+/// part.sums.content += 1;
+/// assert!(check_block(&part, None, &pack, directory.target()).is_err());
 /// # Ok::<(), kvsync_core::Error>(())
 /// ```
 ///
 /// # Errors
 /// [`Error::Damaged`] with an offset in the pack.
-pub fn check_block(piece: &Piece<'_>, next_key: Option<&[u8]>, bytes: &[u8], target: Target) -> Result<()> {
+pub fn check_block(part: &Part<'_>, next_key: Option<&[u8]>, bytes: &[u8], target: Target) -> Result<()> {
     let check = || {
-        let layout = read_described(piece, next_key, bytes)?;
+        let layout = read_described(part, next_key, bytes)?;
         let view = View::new(bytes, &layout);
-        if Sums::of(view.iter()) != piece.sums {
+        if Sums::of(view.iter()) != part.sums {
             return Err(Error::damaged(0, Reason::OtherSums));
         }
         let mut cutter = Cutter::new(target);
@@ -43,5 +43,5 @@ pub fn check_block(piece: &Piece<'_>, next_key: Option<&[u8]>, bytes: &[u8], tar
         }
         Ok(())
     };
-    check().map_err(|error| error.shifted(piece.place.offset))
+    check().map_err(|error| error.shifted(part.place.offset))
 }

@@ -14,7 +14,7 @@ use super::cut::{Cutter, Target};
 use super::directory::{BLOCKS_MAX, Directory};
 use super::page::append_page;
 use super::sums::Summing;
-use super::table::{Piece, Place, Table};
+use super::table::{Part, Place, Table};
 
 /// Writes changes in strictly ascending key order as blocks, one after another.
 ///
@@ -31,7 +31,7 @@ use super::table::{Piece, Place, Table};
 /// }
 /// let (directory, bytes) = writer.finish()?;
 /// assert_eq!((directory.table().count(), directory.packs()), (2, &["pack".to_owned()][..]));
-/// assert_eq!(bytes.len() as u64, directory.table().iter().map(|piece| u64::from(piece.place.length)).sum());
+/// assert_eq!(bytes.len() as u64, directory.table().iter().map(|part| u64::from(part.place.length)).sum());
 /// # Ok::<(), kvsync_core::Error>(())
 /// ```
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct BlockWriter {
     builder: Builder,
     summing: Summing,
     table: Table,
-    /// The packs that pieces may lie in, and the one that is being written.
+    /// The packs that parts may lie in, and the one that is being written.
     packs: Vec<String>,
     pack: u32,
     /// Where `out` begins in it.
@@ -94,10 +94,10 @@ impl BlockWriter {
     }
 
     /// Append a block that lies in another pack; the next key, if any, is the first of the block that followed it there.
-    pub(super) fn pass(&mut self, block: &Piece<'_>, pack: u32) -> Result<()> {
+    pub(super) fn pass(&mut self, block: &Part<'_>, pack: u32) -> Result<()> {
         self.end_block()?;
         let place = Place { pack, ..block.place };
-        self.table.push(&Piece { place, ..*block });
+        self.table.push(&Part { place, ..*block });
         self.cutter = Cutter::new(self.target);
         self.passed = true;
         Ok(())
@@ -124,7 +124,7 @@ impl BlockWriter {
         let maxima: Vec<_> = view.maxima().collect();
         let sums = std::mem::take(&mut self.summing.sums);
         let (place, checksum) = self.written_from(start);
-        self.table.push(&Piece {
+        self.table.push(&Part {
             first_key: view.keys.get(0),
             count: view.len() as u64,
             place,
@@ -136,7 +136,7 @@ impl BlockWriter {
         Ok(())
     }
 
-    /// Place and checksum of the piece that was written last, from a place of `out` on.
+    /// Place and checksum of the part that was written last, from a place of `out` on.
     fn written_from(&self, start: usize) -> (Place, u64) {
         let place = Place {
             pack: self.pack,
@@ -193,7 +193,7 @@ impl BlockWriter {
 
     /// Leave out packs that nothing lies in, and number the others by their names.
     fn number_packs(&mut self, paged: bool) {
-        let mut used: BTreeSet<u32> = self.table.iter().map(|piece| piece.place.pack).collect();
+        let mut used: BTreeSet<u32> = self.table.iter().map(|part| part.place.pack).collect();
         if paged {
             used.insert(self.pack);
         }
@@ -227,7 +227,7 @@ impl BlockWriter {
         let start = self.out.len();
         append_page(page, &mut self.out)?;
         let (place, checksum) = self.written_from(start);
-        self.table.push(&Piece {
+        self.table.push(&Part {
             first_key: page.first_key(0).unwrap_or_default(),
             count: page.count(),
             place,

@@ -51,7 +51,7 @@ impl InBlocks {
         &self.packs[name][start..start + usize::try_from(length).unwrap()]
     }
 
-    fn parts(&self, needs: &[Need], run: usize) -> Vec<&[u8]> {
+    fn ranges(&self, needs: &[Need], run: usize) -> Vec<&[u8]> {
         let own = needs.iter().filter(|need| need.run == run);
         own.map(|need| self.read(need.pack, need.offset, need.length)).collect()
     }
@@ -62,11 +62,11 @@ impl InBlocks {
             return self.directory.table().clone();
         }
         let mut blocks = Table::default();
-        for piece in self.directory.table().iter() {
-            let page = decode_page(self.read(piece.place.pack, piece.place.offset, piece.place.length.into())).unwrap();
+        for part in self.directory.table().iter() {
+            let page = decode_page(self.read(part.place.pack, part.place.offset, part.place.length.into())).unwrap();
             assert_eq!(
                 (page.count(), page.sums(), page.first_key(0)),
-                (piece.count, piece.sums, Some(piece.first_key))
+                (part.count, part.sums, Some(part.first_key))
             );
             for block in page.iter() {
                 blocks.push(&block);
@@ -79,9 +79,9 @@ impl InBlocks {
     fn rows(&self) -> Log {
         let mut rows = Log::new();
         let blocks = self.blocks();
-        for (index, piece) in blocks.iter().enumerate() {
-            let bytes = self.read(piece.place.pack, piece.place.offset, piece.place.length.into());
-            check_block(&piece, blocks.first_key(index + 1), bytes, self.directory.target()).unwrap();
+        for (index, part) in blocks.iter().enumerate() {
+            let bytes = self.read(part.place.pack, part.place.offset, part.place.length.into());
+            check_block(&part, blocks.first_key(index + 1), bytes, self.directory.target()).unwrap();
             rows.extend(changes(decode_block(bytes).unwrap().view()));
         }
         rows
@@ -97,8 +97,8 @@ fn merged(logs: &[&InBlocks], segments: &[View<'_>], target: u32, pack: &str, re
     while !merge.needs().is_empty() {
         let needs = merge.needs().to_vec();
         read += needs.iter().map(|need| need.length).sum::<u64>();
-        let parts: Vec<_> = (0..logs.len()).flat_map(|run| logs[run].parts(&needs, run)).collect();
-        merge.feed(&runs, &parts).unwrap();
+        let ranges: Vec<_> = (0..logs.len()).flat_map(|run| logs[run].ranges(&needs, run)).collect();
+        merge.feed(&runs, &ranges).unwrap();
         bytes.extend(merge.take());
     }
     let (directory, rest) = merge.finish().unwrap();
@@ -131,11 +131,11 @@ fn delta_of(
         for need in &needs {
             read[need.run] += need.length;
         }
-        let parts: Vec<_> = [0, 1]
+        let ranges: Vec<_> = [0, 1]
             .into_iter()
-            .flat_map(|run| logs[run].parts(&needs, run))
+            .flat_map(|run| logs[run].ranges(&needs, run))
             .collect();
-        delta.feed(sides, &parts).unwrap();
+        delta.feed(sides, &ranges).unwrap();
         for (all, more) in found.iter_mut().zip(lists(delta.take().unwrap())) {
             all.extend(more);
         }
@@ -204,8 +204,8 @@ proptest! {
         prop_assert_eq!(blocks.rows(), changes(whole.view()));
         let object = blocks.directory.encode("segment/1", true).unwrap();
         prop_assert_eq!(&Directory::decode(&object, "segment/1").unwrap(), &blocks.directory);
-        for piece in blocks.blocks().iter() {
-            let bytes = blocks.read(piece.place.pack, piece.place.offset, piece.place.length.into());
+        for part in blocks.blocks().iter() {
+            let bytes = blocks.read(part.place.pack, part.place.offset, part.place.length.into());
             let rows = decode_block(bytes).unwrap();
             let rows = rows.view().iter().collect();
             prop_assert_eq!(&*encode_block(&Segment::from_rows(rows).unwrap()).unwrap(), bytes);
@@ -256,7 +256,7 @@ proptest! {
         let (found, _) = merged(&runs.iter().collect::<Vec<_>>(), &views, target, "pack/new", read_ahead);
         prop_assert_eq!(found.rows(), changes(expected.view()));
         let anew = InBlocks::new(expected.view(), target);
-        let facts = |log: &InBlocks| log.blocks().iter().map(|piece| (piece.first_key.to_vec(), piece.checksum)).collect::<Vec<_>>();
+        let facts = |log: &InBlocks| log.blocks().iter().map(|part| (part.first_key.to_vec(), part.checksum)).collect::<Vec<_>>();
         prop_assert_eq!(facts(&found), facts(&anew));
         let object = found.directory.encode("segment/1", false).unwrap();
         prop_assert_eq!(Directory::decode(&object, "segment/1").unwrap(), found.directory);
