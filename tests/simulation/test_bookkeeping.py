@@ -113,6 +113,26 @@ HISTORIES = {
         ),
         grace="30d",
     ),
+    "a delete is given, and a run is cut off that puts what beats it in its place": History(
+        seed=40012149,
+        kinds=("bucket", "dict", "dict", "bucket", "database"),
+        edges=((0, 1), (1, 2), (0, 3), (1, 4), (2, 3), (2, 4), (3, 4)),
+        events=(
+            Write(6, 0.001, at=4, writes=(Wrote(1, "k1"),), logged=True),
+            Sync(9, 30.0, 3, 4, (Wrote(3, "k1"),), "keep-both", scan=False, guard="check"),
+            Write(18, 1.0, at=2, writes=(Wrote(6, "k1"),), logged=True),
+            Sync(
+                25,
+                1.0,
+                2,
+                4,
+                (Wrote(11, "k1", deletes=True),),
+                "target",
+                crash=Crash(3, "killed", ends=False, of_values=True),
+            ),
+        ),
+        grace="0s",
+    ),
     "a copy of a value is changed and deleted unseen": History(
         seed=20005236,
         kinds=("database", "database", "database"),

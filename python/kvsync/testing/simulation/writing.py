@@ -71,9 +71,12 @@ def settle_given(
 ) -> None:
     """Find out which given writes took effect: all of a run that finished, and what is there after another."""
     there = {value for one in places for value in one.disk.values().values()}
+    here = place.disk.values()
     for wrote in writes:
         was = before.get(wrote.key, NOTHING)
-        deleted = wrote.deletes and wrote.key not in place.disk.values() and not world.ghosts.deleted(was)
+        # Where another value is, it has won over the delete.
+        is_gone = wrote.key not in here or world.ghosts.of_value.get(here[wrote.key]) not in was
+        deleted = wrote.deletes and is_gone and not world.ghosts.deleted(was)
         if finished or deleted or wrote.value in there:
             world.ghosts.happened(wrote.number)
         else:
