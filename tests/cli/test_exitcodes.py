@@ -53,10 +53,6 @@ def assert_error(ended: Ended, code: int, *words: str) -> None:
         ["sync", "notes", "copy", "--lease-seconds", "0"],
         ["sync", "notes", "copy", "--lease-seconds", "nan"],
         ["sync", "notes", "copy", "--wait-seconds", "soon"],
-        ["sync", "notes", "notes"],
-        ["sync", "notes", "./notes"],
-        ["plan", "notes", "notes/../notes"],
-        ["verify", "notes", "notes"],
         ["sync", "notes", "gopher://host/x"],
         ["sync", "notes", "sqlite://host/x.db"],
         ["sync", "notes", "file://relative"],
@@ -78,6 +74,22 @@ def test_usage(run: Run, pair: Pair, arguments: list[str]) -> None:
         assert ended.code == USAGE
         assert ended.error["kind"] in {"usage", "same-storage"}
     assert not Path("copy").exists()
+    assert not Path(pair[0], ".kvsync").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sync", "notes", "notes"],
+        ["sync", "notes", "./notes"],
+        ["plan", "notes", "notes/../notes"],
+        ["verify", "notes", "notes"],
+    ],
+    ids=" ".join,
+)
+def test_one_storage_twice(run: Run, pair: Pair, arguments: list[str]) -> None:
+    assert_error(run(*arguments), USAGE, "source and target are the same storage; name two different ones")
+    assert run(*arguments, "--json").error["kind"] == "same-storage"
     assert not Path(pair[0], ".kvsync").exists()
 
 

@@ -70,11 +70,11 @@ def delta_of(cursor: _core.BlockDelta, logs: Sequence[Packs]) -> reference.Delta
     """Return all that a cursor finds."""
     found = reference.Delta()
     while True:
-        range = cursor.take()
+        found_now = cursor.take()
         for name in ("to_a", "to_b", "log_a", "log_b"):
-            segment = getattr(range, name)
+            segment = getattr(found_now, name)
             getattr(found, name).extend(segment.rows(0, len(segment)))
-        found.conflicts.extend(range.conflicts)
+        found.conflicts.extend(found_now.conflicts)
         if not cursor.needs():
             return found
         feed(cursor, logs)

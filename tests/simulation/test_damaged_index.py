@@ -14,7 +14,9 @@ import pytest
 
 import kvsync
 from kvsync.index import compaction
+from kvsync.index.inventory import Inventory
 from kvsync.index.manifest import Manifest
+from kvsync.index.objects import INVENTORY, PIECE_PREFIX
 from kvsync.native import Segment
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import Fault, FaultyStorage, virtual_environment
@@ -146,7 +148,10 @@ def expected(world: World) -> dict[str, bytes]:
 
 def garbage_of(world: World) -> set[str]:
     """Return the objects that the first storage does not need any more."""
-    return {INDEX + name for name in Manifest.decode(world.a[INDEX + "manifest"], "a").garbage}
+    listed = Manifest.decode(world.a[INDEX + "manifest"], "a").garbage
+    inventory = Inventory.decode(world.a[INDEX + INVENTORY], "a")
+    pieces = {name for name in world.a if name.startswith(INDEX + PIECE_PREFIX)}
+    return {INDEX + name for name in listed} | pieces - {INDEX + entry.name for entry in inventory.stored}
 
 
 def check_end(world: World, wanted: dict[str, bytes], notes: list[str], what: object) -> None:

@@ -5,7 +5,6 @@ Each replaces one rule of the protocol by what a hasty reader would write; the h
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +49,7 @@ def only_uncovered_segments(self: Log, known: Cover) -> list[Segment]:
 def vector_before_values(giver: Any, taker: Any, inbound: Any, intent: Any, **options: Any) -> release.Applied:
     knowledge = taker.log.manifest.knowledge._replace(history=options["history"])
     taker.log.write(inbound.log, knowledge, intent=intent)
-    nothing_left = dataclasses.replace(inbound, log=Segment.from_rows([]))
+    nothing_left = inbound._replace(log=Segment.from_rows([]))
     return SOUND_APPLY(giver, taker, nothing_left, None, **options)
 
 
@@ -62,7 +61,7 @@ def decided_again(rule: Any, conflict: Any, values: Any) -> Any:
     plain = {
         side: getattr(conflict, side)._replace(flags=getattr(conflict, side).flags & 1) for side in ("source", "target")
     }
-    return policy.judge(rule, dataclasses.replace(conflict, **plain), values)
+    return policy.judge(rule, conflict._replace(**plain), values)
 
 
 def certain_though_taken_later(acquirer: Acquirer, seen: Found) -> lock.Leased | Held:

@@ -44,8 +44,8 @@ class Sized(MappingStorage):
         return super().read(keys)
 
     def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        for keys, _ in super().scan():
-            yield keys, [b"%d" % len(self.mapping[key]) for key in keys]
+        keys = sorted(key for key in self.mapping if not key.startswith(".kvsync/"))
+        yield keys, [b"%d" % len(self.mapping[key]) for key in keys]
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         if name.startswith("segment/"):

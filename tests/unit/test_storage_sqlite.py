@@ -217,7 +217,7 @@ def test_a_full_disk_is_told_from_a_failed_one(tmp_path: Path, monkeypatch: pyte
     error.sqlite_errorname = code
     path = str(tmp_path / "a.db")
     assert "full" not in str(failure(error, storage="s", path=path))
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_bavail=1, f_frsize=4096))
     assert "the disk is full: make room" in str(failure(error, storage="s", path=path))
 
 
