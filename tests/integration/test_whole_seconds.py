@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,3 +56,10 @@ def test_a_change_within_the_second_of_the_last_one_is_seen(disk: Path) -> None:
         in_place(root / "b", b"THEIRS %d" % turn)
         kvsync.sync(str(root), peer, scan=True)
         assert (peer["a"], peer["b"]) == (b"%d" % turn, b"THEIRS %d" % turn)
+
+
+@pytest.mark.parametrize("late_ns", [0, 1, 999_999])
+def test_a_value_that_is_written_when_a_second_begins_proves_no_more(disk: Path, late_ns: int) -> None:
+    """Its time seemed to be kept to the nanosecond, so what somebody wrote within the same second was not seen."""
+    storage = FolderStorage(disk / "root", clock_ns=lambda: time.time_ns() // 10**9 * 10**9 + late_ns)
+    assert storage.write(["a"], [b"-"]).tokens == (b"",)

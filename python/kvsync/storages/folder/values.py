@@ -33,6 +33,8 @@ UNKNOWN = b""
 
 PLAIN = 0o666
 _EXACT_NS = 1_000_000
+_TICK_NS = 10_000_000
+"""All clocks of file systems that are coarser than a millisecond tick at multiples of that."""
 
 
 class Found(NamedTuple):
@@ -222,6 +224,9 @@ class ValueFiles:
     def _dated(self, name: str, file: int, metadata: Metadata | None) -> Staged:
         """Give an unfinished file, which is open, its time, and make it durable."""
         now = self._clock_ns()
+        if now % _TICK_NS < _EXACT_NS:
+            # A file system that keeps whole seconds would seem to keep this time.
+            now += _EXACT_NS
         carried = metadata.modified_ns if metadata is not None else None
         modified = now if carried is None else carried
         os.utime(file, ns=(now, modified))
