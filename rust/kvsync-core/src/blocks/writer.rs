@@ -93,7 +93,7 @@ impl BlockWriter {
         self.table.is_empty() && self.builder.is_empty()
     }
 
-    /// Append a block that lies in another pack; the next key, if any, is the first of the block that followed it there.
+    /// Append a block of another pack; the next key, if any, is the first of the block that followed it there.
     pub(super) fn pass(&mut self, block: &Part<'_>, pack: u32) -> Result<()> {
         self.end_block()?;
         let place = Place { pack, ..block.place };

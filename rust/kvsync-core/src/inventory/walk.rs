@@ -75,7 +75,7 @@ impl<B: AsRef<[u8]>> Walk<B> {
         self.known
     }
 
-    /// Compare the next keys of the listing from `start` on, which must strictly ascend over all pages, and their tokens.
+    /// Compare the next keys of the listing from `start` on, and their tokens; keys must strictly ascend over all pages.
     ///
     /// # Errors
     /// [`Error::Unordered`], or lists that differ in length.
