@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import kvsync
 from kvsync import Delete, Put
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import CountingStorage
+from kvsync.testing.faults import Fault, FaultyStorage, Killed
 
 DAY = 86_400.0
 GRACE = "1d"
@@ -36,6 +39,11 @@ class World:
             tombstone_grace=GRACE,
             environment=self.clock.environment,
         )
+
+    def scan(self, source: str, target: str) -> kvsync.SyncResult:
+        self.clock.sleep(DAY)
+        environment = self.clock.environment
+        return kvsync.sync(self.storage(source), self.storage(target), scan=True, environment=environment)
 
     def meet(self, source: str, target: str) -> None:
         """Sync twice, each time with a change, so that each knows what the other knew of all before."""
@@ -155,6 +163,48 @@ def test_what_a_forgotten_peer_wrote_meanwhile_is_kept_and_told() -> None:
     result = world.sync("c", "a")
     assert [(doubt.storage, doubt.keys) for doubt in result.maybe_deleted] == [("c", ["its own"])]
     assert world.plain("a") == world.plain("c") == {"k5": b"1", "k6": b"1", "k7": b"1", "its own": b"1"}
+
+
+def returned_without_index() -> World:
+    """Return a and b, which have collected a delete, and a storage that is back as it was before its first run."""
+    world = World("a", "b", "c")
+    world.sync("a", "b", Put("gone", b"1"), Put("there", b"1"))
+    world.sync("a", "b", Delete("gone"))
+    world.meet("a", "b")
+    assert world.deletes("a") == world.deletes("b") == []
+    world.values["c"] = {"gone": b"1", "there": b"1", "its own": b"1"}
+    assert world.sync("c", "b").maybe_deleted == [], "a run without a scan sees none of these values"
+    return world
+
+
+def test_what_a_first_scan_finds_after_a_run_without_one_is_told() -> None:
+    world = returned_without_index()
+    result = world.scan("c", "a")
+    assert [(doubt.storage, doubt.keys) for doubt in result.maybe_deleted] == [("c", ["gone", "its own"])]
+    assert world.plain("a") == world.plain("c") == {"gone": b"1", "there": b"1", "its own": b"1"}
+    assert world.scan("c", "b").maybe_deleted == [], "it is told once"
+
+
+def test_a_first_scan_that_is_killed_before_the_other_side_has_its_values_is_told_by_the_next_run() -> None:
+    for at in itertools.count(1):
+        world = returned_without_index()
+        fault = Fault(at, "killed")
+        source, target = (FaultyStorage(world.storage(name), fault) for name in ("c", "a"))
+        with contextlib.suppress(Killed):
+            kvsync.sync(source, target, scan=True, environment=world.clock.environment)
+        if "gone" in world.values["a"]:
+            break
+        (doubt,) = world.scan("c", "a").maybe_deleted
+        assert doubt.keys == ["gone", "its own"]
+    assert at > 10
+
+
+def test_what_is_newer_than_a_first_scan_is_not_in_doubt() -> None:
+    world = returned_without_index()
+    kvsync.commit(world.storage("c"), scan=True, environment=world.clock.environment)
+    world.values["c"]["newer"] = b"1"
+    result = world.scan("c", "a")
+    assert (result.committed, result.maybe_deleted) == ((1, 0), [])
 
 
 def test_who_cannot_be_meant_is_refused_with_those_who_can() -> None:

@@ -17,6 +17,10 @@ __all__ = ["commit"]
 
 NO_CHANGES = ChangeOptions()
 
+DOUBTED = (
+    "  check      {values} may be older than deletes that are no longer remembered; delete what was deleted once more"
+)
+
 
 def commit(
     storage: Location,
@@ -35,11 +39,15 @@ def commit(
         wait_seconds=lease.wait_seconds,
     )
     with opened(storage, new=may_make(changes)) as one:
-        count, unread = commit_and_look(one, changes, options, Environment())
+        count, unread, doubted = commit_and_look(one, changes, options, Environment())
         name = redact(one.name)
     unreadable = [{"key": key, "reason": redact(reason)} for key, reason in unread.items()]
-    output.result({"storage": name, "committed": count, "unreadable": unreadable})
+    fields = {"storage": name, "committed": count, "unreadable": unreadable, "maybe_deleted": doubted}
+    output.result(fields)
     output.say(f"{name}: {counted(count, 'change')} logged")
+    if doubted:
+        keys = first_of((f"             {key!r}" for key in doubted), len(doubted))
+        output.alarm_all([DOUBTED.format(values=counted(len(doubted), "value")), *keys], title=name)
     lines = (f"  unreadable {shown(key)}: {redact(reason)}" for key, reason in unread.items())
     output.alarm_all(first_of(lines, len(unread)), title=name)
     return left_behind(output, [], unread)

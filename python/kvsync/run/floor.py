@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.run.side import Pair, Side
 
-__all__ = ["reconcile"]
+__all__ = ["maybe_older", "reconcile"]
 
 NO_DIGEST = bytes(32)
 STAMP_MS_SHIFT = 16
@@ -56,10 +56,12 @@ def reconcile(pair: Pair, environment: Environment) -> list[Doubts]:
         IndexDamagedError: a segment fails its checks.
     """
     found = []
+    now_ms = environment.now_ms()
     for side, other in ((pair.source, pair.target), (pair.target, pair.source)):
-        floor = floor_above(side.log.manifest, other.log.manifest)
-        if floor:
-            found.append((side, other, floor, _unmatched(side, other, floor, environment.now_ms())))
+        if floor := floor_above(side.log.manifest, other.log.manifest):
+            found.append((side, other, floor, _unmatched(side, other, floor, now_ms)))
+        elif floor := _floor_of_first_scan(side):
+            found.append((side, other, floor, _Unmatched([], _found_first(side, other, now_ms), [])))
     for side, other, _, unmatched in found:
         deletes = [_delete_of(change) for change in unmatched.deleted]
         _log_anew(other, deletes, side, environment)
@@ -69,6 +71,34 @@ def reconcile(pair: Pair, environment: Environment) -> list[Doubts]:
         for side, _, floor, unmatched in found
     )
     return [doubt for doubt in doubts if doubt.keys]
+
+
+def maybe_older(side: Side) -> list[str]:
+    """Return the keys of values that a first scan found just now, and that may be older than a collected delete."""
+    if side.scan is None or not _floor_of_first_scan(side):
+        return []
+    return sorted(change.key for change in side.scan.local if change.flags & INEXACT and not change.deletes)
+
+
+def _floor_of_first_scan(side: Side) -> int:
+    """Return up to which stamp deletes were collected that what a first scan found may be older than; 0 for none."""
+    is_first = side.scan is not None and side.scan.is_first
+    return max(side.log.manifest.collected.values(), default=0) if is_first else 0
+
+
+def _found_first(side: Side, other: Side, now_ms: int) -> list[Change]:
+    """Return the values that a first scan found at an unknown time, and of which the other side logs nothing.
+
+    They are taken from the log: a run that was cut off may have logged them, and told nobody.
+    """
+    known = other.log.manifest.cover
+    return [
+        change
+        for change in _without_match(side, other)
+        if change.origin == side.origin
+        and change.flags & INEXACT
+        and not (change.deletes or change.expired(now_ms) or known.covers(*change.dot))
+    ]
 
 
 def _unmatched(side: Side, other: Side, floor: int, now_ms: int) -> _Unmatched:

@@ -15,7 +15,7 @@ from kvsync.native import digest_values
 from kvsync.result import Life, MaybeDeleted, MissingKey, SyncResult, UnreadableKey
 from kvsync.run.commit import checked, commit_found, commit_given, find_changes
 from kvsync.run.delta import exchange_of
-from kvsync.run.floor import reconcile
+from kvsync.run.floor import maybe_older, reconcile
 from kvsync.run.forecast import effective, still_missing
 from kvsync.run.intend import intend
 from kvsync.run.lock import Settled, ensure_leased, identify, lock, opened, settle
@@ -26,7 +26,7 @@ from kvsync.run.side import Pair
 from kvsync.storages.counted import CountedStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kvsync.environment import Environment
     from kvsync.index.manifest import Manifest
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Delete, Put
 
-__all__ = ["Basis", "Preview", "commit", "commit_and_look", "compact", "preview", "sync"]
+__all__ = ["Basis", "Committed", "Preview", "commit", "commit_and_look", "compact", "preview", "sync"]
 
 
 class Basis(NamedTuple):
@@ -59,6 +59,20 @@ class Preview(NamedTuple):
     to_target: Segment
     basis: Basis
     result: SyncResult
+
+
+class Committed(NamedTuple):
+    """What a commit logged, and what its scan could not decide.
+
+    Attributes:
+        logged: how many changes were logged.
+        unreadable: {key or name: why} of what the scan could not read.
+        maybe_deleted: keys of values that may be older than deletes that nobody remembers any more.
+    """
+
+    logged: int
+    unreadable: Mapping[str, str]
+    maybe_deleted: list[str]
 
 
 def sync(
@@ -129,23 +143,28 @@ def preview(
 
 def commit(storage: Storage, changes: Iterable[Put | Delete], options: Options, environment: Environment) -> int:
     """Log changes in one storage, without a peer; return how many; see `kvsync.commit`."""
-    return commit_and_look(storage, changes, options, environment)[0]
+    return commit_and_look(storage, changes, options, environment).logged
 
 
 def commit_and_look(
     storage: Storage, changes: Iterable[Put | Delete], options: Options, environment: Environment
-) -> tuple[int, dict[str, str]]:
-    """Log changes in one storage; return how many, and {key or name: why} of what a scan could not read."""
+) -> Committed:
+    """Log changes in one storage, without a peer; return also what people have to look at."""
     changes = checked(changes)
+    unreadable: Mapping[str, str] = {}
+    maybe_deleted: list[str] = []
     with lock((storage,), options, environment) as sides:
         assert not isinstance(sides, Settled)  # noqa: S101 - only a run that may find both sides equal gets that
         (side,) = sides
         if options.scan:
             (side,) = find_changes((side,), options, environment)
+            maybe_deleted = maybe_older(side)
             side = commit_found(side)
         side = commit_given(side, changes, environment, last=True, read_again=False)
         finalise(Applied.nothing(side), environment)
-    return side.committed, dict(side.scan.unreadable) if side.scan is not None else {}
+        if side.scan is not None:
+            unreadable = side.scan.unreadable
+    return Committed(side.committed, unreadable, maybe_deleted)
 
 
 def compact(storage: Storage, options: Options, environment: Environment) -> tuple[int, int]:

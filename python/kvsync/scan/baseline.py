@@ -28,11 +28,13 @@ class Baseline(NamedTuple):
         known: every key with its token and digest.
         expired: digests of logged values that have expired: each may still be there, and need not.
         in_step: the last scan saw just that.
+        is_first: no scan has ever been noted, so a value may be there for longer than the log exists.
     """
 
     known: Known
     expired: Mapping[str, bytes]
     in_step: bool
+    is_first: bool = False
 
 
 def baseline(log: Log, now_ms: int, *, from_log: bool = False) -> Baseline:
@@ -48,6 +50,7 @@ def baseline(log: Log, now_ms: int, *, from_log: bool = False) -> Baseline:
         FormatError: a newer kvsync wrote an object.
     """
     old = read_inventory(log.storage) if log.may_have(INVENTORY) else None
+    is_first = old is None
     garbage: tuple[str, ...] = ()
     if old is not None and from_log:
         garbage = (*old.garbage, *(entry.name for entry in old.stored))
@@ -56,9 +59,9 @@ def baseline(log: Log, now_ms: int, *, from_log: bool = False) -> Baseline:
     if old is not None and old.nonce == log.manifest.inventory:
         return Baseline(Known(pieces, old), {}, in_step=True)
     if old is None and not log.manifest.segments:
-        return Baseline(Known(pieces, garbage=garbage), {}, in_step=False)
+        return Baseline(Known(pieces, garbage=garbage), {}, in_step=False, is_first=is_first)
     patch, expired = _correction(log, Known(pieces, old), now_ms)
-    return Baseline(Known(pieces, old, patch, garbage=garbage), expired, in_step=False)
+    return Baseline(Known(pieces, old, patch, garbage=garbage), expired, in_step=False, is_first=is_first)
 
 
 def _correction(log: Log, stored: Known, now_ms: int) -> tuple[Piece, dict[str, bytes]]:

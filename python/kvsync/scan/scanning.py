@@ -54,6 +54,7 @@ class Scan:
         local: what was `found`, once it is stamped.
         written: keys that this run wrote after the scan.
         started_ms: when the scan began.
+        is_first: no scan was noted before, so what was found may be older than the log.
     """
 
     found: Unstamped
@@ -67,6 +68,7 @@ class Scan:
     local: list[Change] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
     started_ms: int = 0
+    is_first: bool = False
 
     def record(self, tokens: Mapping[str, Noted]) -> None:
         """Take in what a push wrote: {key: (token, digest), or None where it was deleted}."""
@@ -155,6 +157,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
         unreadable=seen.unreadable,
         racy=reading.racy(log.storage, {key: value.token for key, value in seen.found.items()}, started_ms),
         started_ms=started_ms,
+        is_first=seen.baseline.is_first,
     )
 
 
