@@ -173,6 +173,22 @@ HISTORIES = {
         ),
         grace="10s",
     ),
+    "the only holder of what came after a delete is put back to before it": History(
+        seed=71001446,
+        kinds=("bucket", "bucket"),
+        edges=((0, 1),),
+        events=(
+            Sync(2, 1.0, 0, 1, (Wrote(2, "k2"),), scan=True, guard="check"),
+            BackUp(3, 1.0, at=0),
+            Write(4, 1.0, at=0, writes=(Wrote(5, "k2", deletes=True),), logged=True),
+            Sync(5, 1.0, source=0, target=1, guard="check"),
+            Write(6, 1.0, at=0, writes=(Wrote(10, "k2"),), logged=True),
+            Write(7, 1.0, at=0, writes=(Wrote(13, "k2"),), logged=False),
+            Sync(8, 1.0, source=0, target=1, guard="check"),
+            PutBack(9, 1.0, at=0, backup=3),
+        ),
+        grace="0s",
+    ),
     "a storage answers what a neighbour asks again after every round": History(
         seed=20000800,
         kinds=("dict", "dict", "dict", "dict", "bucket"),
