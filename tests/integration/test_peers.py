@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from places import Clock
@@ -30,12 +30,15 @@ class World:
     def storage(self, name: str) -> MappingStorage:
         return MappingStorage(self.values[name], name=name)
 
-    def sync(self, source: str, target: str, *changes: Any) -> kvsync.SyncResult:
+    def sync(
+        self, source: str, target: str, *changes: Any, guard: Literal["none", "check"] = "none"
+    ) -> kvsync.SyncResult:
         self.clock.sleep(DAY)
         return kvsync.sync(
             self.storage(source),
             self.storage(target),
             changes,
+            guard=guard,
             tombstone_grace=GRACE,
             environment=self.clock.environment,
         )
@@ -205,6 +208,23 @@ def test_what_is_newer_than_a_first_scan_is_not_in_doubt() -> None:
     world.values["c"]["newer"] = b"1"
     result = world.scan("c", "a")
     assert (result.committed, result.maybe_deleted) == ((1, 0), [])
+
+
+def test_a_value_that_a_guard_left_alone_is_a_conflict_with_the_delete_that_was_collected_since() -> None:
+    world = World("a", "b")
+    world.scan("a", "b")
+    world.values["a"]["k"] = b"1"
+    saved = dict(world.values["a"])
+    world.scan("a", "b")
+    world.sync("a", "b", Delete("k"))
+    world.values["a"] = saved
+    left = world.sync("a", "b", guard="check").missing
+    assert [(missing.key, missing.side) for missing in left] == [("k", "source")], (
+        "the log of a does not know its value"
+    )
+    assert world.deletes("b") == []
+    (conflict,) = world.scan("b", "a").conflicts
+    assert (conflict.key, conflict.source.deletes, conflict.target.deletes) == ("k", True, False)
 
 
 def test_who_cannot_be_meant_is_refused_with_those_who_can() -> None:

@@ -189,6 +189,27 @@ HISTORIES = {
         ),
         grace="0s",
     ),
+    "a delete of what a run may not have seen spreads, and then all who hold it are replaced": History(
+        seed=80009811,
+        kinds=("dict", "dict", "dict"),
+        edges=((0, 1), (0, 2)),
+        events=(
+            Sync(
+                38,
+                0.001,
+                source=0,
+                target=1,
+                scan=True,
+                guard="check",
+                meanwhile=(WrittenMeanwhile(7, of_target=True, wrote=Wrote(45, "k2")),),
+            ),
+            Write(39, 0.0, at=1, writes=(Wrote(46, "k2", deletes=True),), logged=False),
+            Sync(41, 0.0, source=1, target=0, scan=True, guard="check"),
+            Clone(42, 0.0, at=1, of=2),
+            Newcomer(45, 30.0, at=0),
+        ),
+        grace="0s",
+    ),
     "a storage answers what a neighbour asks again after every round": History(
         seed=20000800,
         kinds=("dict", "dict", "dict", "dict", "bucket"),

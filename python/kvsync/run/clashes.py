@@ -72,7 +72,9 @@ def unreconciled_conflicts(pair: Pair) -> tuple[list[Conflict], Reconciled]:
         if not changes:
             continue
         keys = [change.key for change in changes]
-        for change, own, other in zip(changes, side.log.newest(keys), peer.log.newest(keys), strict=True):
+        for change, own, newest in zip(changes, side.log.newest(keys), peer.log.newest(keys), strict=True):
+            # Who logs nothing any more of a key that it deleted has collected that delete.
+            other = change if newest is None and change.deletes else newest
             # Where the other side's newest is a later change, somebody has reconciled the two.
             if own is None or other is None or other.dot != change.dot or own.outcome == other.outcome:
                 continue
