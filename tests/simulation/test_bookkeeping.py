@@ -210,6 +210,33 @@ HISTORIES = {
         ),
         grace="0s",
     ),
+    "a delete that is made during a run spreads in it, and then all who hold it are put back": History(
+        seed=80029834,
+        kinds=("database", "database"),
+        edges=((0, 1),),
+        events=(
+            BackUp(22, 0.001, at=1),
+            Write(23, 1.0, at=1, writes=(Wrote(12, "k2"),), logged=True),
+            BackUp(27, 0.0, at=0),
+            Sync(28, 30.0, source=0, target=1, guard="check"),
+            Clone(32, 0.0, at=1, of=0),
+            Sync(
+                33,
+                30.0,
+                source=1,
+                target=0,
+                scan=True,
+                guard="check",
+                meanwhile=(
+                    WrittenMeanwhile(2, of_target=False, wrote=Wrote(18, "k2", deletes=True)),
+                    WrittenMeanwhile(19, of_target=False, wrote=Wrote(19, "k1", deletes=True)),
+                ),
+            ),
+            PutBack(34, 1.0, at=0, backup=27),
+            PutBack(35, 0.001, at=1, backup=22),
+        ),
+        grace="0s",
+    ),
     "a storage answers what a neighbour asks again after every round": History(
         seed=20000800,
         kinds=("dict", "dict", "dict", "dict", "bucket"),

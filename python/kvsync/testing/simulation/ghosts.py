@@ -170,12 +170,10 @@ class Ghosts:
                 own, other = before.get(key, NOTHING), partner.get(key, NOTHING)
                 if self.deleted(own):
                     heads[key] = self._merged(own | other) if finished and self.deleted(other) else own
-                elif other and self.deleted(other):
-                    heads[key] = other
-                    if finished:  # it has removed a value here, so a run saw it
-                        self.real |= other
                 else:
-                    heads[key] = self._deletes(key, since)
+                    heads[key] = other if self.deleted(other) and other else self._deletes(key, since)
+                    if finished:  # it has removed a value here, so a run saw it
+                        self.real |= heads[key]
         return heads
 
     def learn_unseen(self, holding: Holding, partner: Heads) -> None:
