@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from model.world import World
 
 
+class ClaimedError(Exception):
+    """A log claims a value of a key at which there never was anything."""
+
+
 def scan(replica: Replica) -> list[str]:
     """Return the keys at which there is not what was there when the last run ended."""
     return sorted(key for key in {*replica.store, *replica.log} if replica.found(key) != replica.expected(key))
@@ -43,7 +47,9 @@ def commit_found(world: World, sides: Sequence[Replica]) -> None:
 
 def _log_found(world: World, side: Replica, stamps: Mapping[str, int]) -> None:
     for key, stamp in stamps.items():
-        cell = side.store[key]
+        cell = side.store.get(key)
+        if cell is None:
+            raise ClaimedError(key)
         inexact = not cell.value and world.happens(world.options.inexact)
         log_over_missing(world, side, key)
         record(world, side, key, Change(stamp, side.id, cell.value, cell.write, inexact=inexact))

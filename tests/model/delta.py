@@ -154,6 +154,8 @@ def _conflicting(world: World, exchange: Exchange, source: Replica, target: Repl
     keys = ours.unknown.keys() & theirs.unknown.keys()
     for part, side, other in ((ours, source, target), (theirs, target, source)):
         keys |= _unreconciled_conflicts(part, side, other)
+        if "collected-conflict" in world.parts:
+            exchange.told |= _collected_conflicts(side, other)
     return sorted(keys)
 
 
@@ -173,6 +175,15 @@ def _unreconciled_conflicts(part: Part, side: Replica, other: Replica) -> set[st
             if key in side.log and key in other.log and other.log[key].dot == dot:
                 keys.add(key)
     return keys
+
+
+def _collected_conflicts(side: Replica, other: Replica) -> set[int]:
+    """Return the deletes that `side` replaced, and that `other` held and collected: what replaced them is later."""
+    return {
+        change.write
+        for key, change in side.unreconciled.values()
+        if not change.value and has_reconciled(other, change) and key in side.log and key not in other.log
+    }
 
 
 def _decide(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from model.changes import ABSENT
+from model.commit import ClaimedError
 from model.lives import FORGOTTEN
 from model.parts import PARTS
 from model.replica import Cell
@@ -39,9 +40,12 @@ def play(
     world = World(seed, options, parts)
     world.story = [] if story else None
     history = _begin(world)
-    for _ in range(world.random.choice([25, 40, 60] if options.dense else [8, 15, 25, 40])):
-        _event(history)
-    return world, verdict(world)
+    try:
+        for _ in range(world.random.choice([25, 40, 60] if options.dense else [8, 15, 25, 40])):
+            _event(history)
+        return world, verdict(world)
+    except ClaimedError:
+        return world, "claimed"
 
 
 def _begin(world: World) -> History:

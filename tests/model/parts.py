@@ -46,6 +46,7 @@ DESCRIBED = {
     # Missing values
     "missing-names": "names of missing changes follow a branch",
     "unreconciled": "a missing change that was replaced unknown is remembered",
+    "collected-conflict": "what replaced a delete unknown is a conflict though the delete was collected since",
     "unreconciled-names": "names of unreconciled changes follow a branch",
     "missing-tombstone": "a tombstone that could not be applied is not collected",
     "unreconciled-tombstone": "a tombstone that replaced a change unknown is not collected",

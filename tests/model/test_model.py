@@ -15,6 +15,7 @@ DENSE = Options(dense=True)
 CUT = Options(dense=True, crash=0.5)
 EAGER = Options(dense=True, crash=0.4, collect="eager")
 ROUGH = Options(dense=True, crash=0.4, refuse=0.2, race=0.05)
+WORN = Options(dense=True, crash=0.4, refuse=0.2, race=0.05, collect="eager")
 LATE = Options(dense=True, crash=0.7, late=0.9)
 
 
@@ -43,6 +44,9 @@ FOUND = [
     ("unreconciled", ROUGH, 6),
     ("keep-held", ROUGH, 271),
     ("missing-tombstone", ROUGH, 422),
+    ("missing-names", ROUGH, 998),
+    ("missing-restamp", WORN, 297),
+    ("collected-conflict", WORN, 2459),
 ]
 
 

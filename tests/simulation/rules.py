@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvsync.environment import Environment
+from kvsync.replica.history import History
 from kvsync.replica.knowledge import Knowledge
 from kvsync.replica.lives import Standing
 from kvsync.run import floor, lock
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kvsync.index.manifest import Manifest
+    from kvsync.replica.history import Rename
+    from kvsync.replica.points import Point
     from kvsync.testing.simulation import Hazard
 
 __all__ = ["RULES", "Rule"]
 
 SOUND_BRANCHED = Standing.branched
+SOUND_HISTORY_BRANCHED = History.branched
 SOUND_IDENTIFIED = Standing.identified
 SOUND_UNMATCHED = floor._unmatched
 
@@ -51,6 +55,11 @@ def under_the_old_name(self: Standing, origin: int, other: Standing) -> Standing
     return SOUND_BRANCHED(self, origin, other)._replace(renames=self.renames)
 
 
+def without_going_back(self: History, origin: int, proven: Point | None) -> tuple[History, Rename]:
+    history, rename = SOUND_HISTORY_BRANCHED(self, origin, proven)
+    return History({**history.chains, origin: self.chains[origin]}, history.exceptions), rename
+
+
 def whoever_else_has_it(self: Standing, other: Standing, *, is_gone: bool) -> Standing:
     return SOUND_IDENTIFIED(self, other, is_gone=False)
 
@@ -64,6 +73,7 @@ RULES: dict[str, Rule] = {
     "Histories are compared.": Rule(lock, "compare", as_before, UNDONE, 6),
     "Proof.": Rule(Standing, "branched", lambda self, *_: self, UNDONE, 49),
     "Branch.": Rule(Standing, "branched", under_the_old_name, UNDONE, 49),
+    "Cap.": Rule(History, "branched", without_going_back, UNDONE, 549),
     "Fresh id.": Rule(Standing, "identified", lambda self, _other, *, is_gone: self, UNDONE, 6),
     "Two storages with one id": Rule(Standing, "identified", whoever_else_has_it, (*UNDONE, "forgotten"), 8),
     "Floor.": Rule(floor, "floor_above", lambda *_: 0, COLLECTED, 12),
