@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LONG", "amount", "covering", "spread"]
+__all__ = ["LONG", "amount", "covering", "in_turns", "spread"]
 
 LONG = os.environ.get("KVSYNC_TEST_LONG", "") not in {"", "0"}
 """Whether this is the long variant."""
@@ -36,6 +36,18 @@ def covering(rows: Sequence[tuple[Any, ...]], many: Sequence[Any], few: Sequence
         return [(*row, one, other) for row, one, other in product(rows, many, few)]
     places = product(range(len(rows)), range(len(many)))
     return [(*rows[row], many[at], few[(row + at) % len(few)]) for row, at in places]
+
+
+def in_turns(rows: Sequence[tuple[Any, ...]], values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Return each row with one of the values, in turns.
+
+    >>> in_turns([("a",), ("b",), ("c",)], [1, 2])
+    [('a', 1), ('b', 2), ('c', 1)]
+    """
+    assert len(rows) >= len(values)
+    if LONG:
+        return [(*row, value) for row, value in product(rows, values)]
+    return [(*row, values[number % len(values)]) for number, row in enumerate(rows)]
 
 
 def spread(rows: Sequence[tuple[Any, ...]], values: Sequence[Any]) -> list[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from shortened import shortened
 
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.folder import FolderStorage
@@ -105,6 +106,7 @@ class TestFolder(StorageConformance):
         return dress
 
 
+@shortened
 class TestFolderThatCarriesMetadata(StorageConformance):
     expects = replace(EXPECTED, supports=EXPECTED.supports | {Support.METADATA})
 
@@ -113,6 +115,7 @@ class TestFolderThatCarriesMetadata(StorageConformance):
         return partial(FolderStorage, tmp_path / "folder", meta=("mode", "mtime"))
 
 
+@shortened
 class TestFolderThatKeepsEmptyDirectories(StorageConformance):
     expects = EXPECTED
 
@@ -121,6 +124,7 @@ class TestFolderThatKeepsEmptyDirectories(StorageConformance):
         return partial(FolderStorage, tmp_path / "folder", empty_dirs="keep")
 
 
+@shortened
 class TestLinkToFolder(StorageConformance):
     expects = EXPECTED
 
@@ -131,6 +135,7 @@ class TestLinkToFolder(StorageConformance):
         return partial(FolderStorage, tmp_path / "link", create=False)
 
 
+@shortened
 class TestFolderWithoutSomeKeys(StorageConformance):
     """What is left out of a folder changes nothing about the rest."""
 
@@ -142,6 +147,7 @@ class TestFolderWithoutSomeKeys(StorageConformance):
         return lambda: PartialStorage(FolderStorage(tmp_path / "folder"), {"own.db": "it is somebody else's"})
 
 
+@shortened
 class TestFolderWithLinksFollowed(StorageConformance):
     expects = EXPECTED
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 import pytest
+from shortened import shortened
 
 from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.lmdb import LmdbStorage, open_url
@@ -52,6 +53,7 @@ class TestUnnamedDatabase(StorageConformance):
         return partial(open_url, f"lmdb:///{path}?db=&map_size=1G")
 
 
+@shortened
 class TestHandedOver(StorageConformance):
     """An environment that its owner has opened."""
 
@@ -77,6 +79,7 @@ class TestHandedOver(StorageConformance):
         return put
 
 
+@shortened
 class TestWrappedLmdb(StorageConformance):
     expects = EXPECTED
     processes = False

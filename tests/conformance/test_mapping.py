@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from shortened import shortened
 
 from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.counted import CountedStorage
@@ -88,6 +89,7 @@ class TestOtherMapping(StorageConformance):
         return lambda key: data.data.update({key: "text"})  # type: ignore[dict-item]
 
 
+@shortened
 class TestWrapped(StorageConformance):
     expects = DICT
 
@@ -112,6 +114,7 @@ class TestExpiring(StorageConformance):
         return lambda: ExpiringStorage(values, objects)
 
 
+@shortened
 class TestExpiringWrapped(StorageConformance):
     expects = EXPIRING
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from shortened import shortened
 
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.nats import NatsServer as Where
@@ -68,6 +69,7 @@ class TestBucketWithoutDirectGet(StorageConformance):
         return partial(NatsStorage, bucket, Where(f"127.0.0.1:{nats_server.port}"))
 
 
+@shortened
 class TestWrappedNats(StorageConformance):
     expects = EXPECTED
     processes = False

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from shortened import shortened
 
 from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.postgres import open_url
@@ -89,6 +90,7 @@ class TestMappedTable(StorageConformance):
         return add_stars
 
 
+@shortened
 class TestBinaryKeys(StorageConformance):
     """A table whose key column is bytea, too: it holds every key."""
 
@@ -116,6 +118,7 @@ class TestExpiring(StorageConformance):
         return partial(open_url, url)
 
 
+@shortened
 class TestMappedExpiring(StorageConformance):
     """A partitioned table that was there, whose rows expire in a day unless told otherwise, by milliseconds."""
 
@@ -136,6 +139,7 @@ class TestMappedExpiring(StorageConformance):
         return partial(open_url, url)
 
 
+@shortened
 class TestBusyExpiring(StorageConformance):
     """A table of an application: a trigger sees each row, another column has no default, and no time may be NULL."""
 
@@ -157,6 +161,7 @@ class TestBusyExpiring(StorageConformance):
         return partial(open_url, url)
 
 
+@shortened
 class TestWrappedPostgres(StorageConformance):
     expects = EXPECTED
     processes = False

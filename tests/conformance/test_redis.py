@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 from servers.redis import RedisCluster, RedisServer
+from shortened import shortened
 
 from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.redis import open_url
@@ -127,6 +128,7 @@ class TestCluster(StorageConformance):
         return lambda: client.set(prefix.encode() + b"\xff", b"1")
 
 
+@shortened
 class TestHashInCluster(StorageConformance):
     expects = HASH
 
@@ -136,6 +138,7 @@ class TestHashInCluster(StorageConformance):
         return partial(open_url, url)
 
 
+@shortened
 class TestWrapped(StorageConformance):
     expects = EXPECTED
     processes = False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from obstore.exceptions import PermissionDeniedError
 from obstore.store import MemoryStore
+from shortened import shortened
 
 from kvsync.storages.bucket import BucketStorage, open_url
 from kvsync.storages.bucket.listing import PAGE_COUNT
@@ -63,6 +64,7 @@ class TestS3(StorageConformance):
         return partial(open_url, url)
 
 
+@shortened
 class TestWholeBucket(StorageConformance):
     """No prefix; SeaweedFS makes a bucket at its first write."""
 
@@ -107,6 +109,7 @@ class TestBucketInMemory(StorageConformance):
         return spoil
 
 
+@shortened
 class TestWrappedBucket(StorageConformance):
     expects = IN_MEMORY
     processes = False

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
+from shortened import shortened
 
 from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.sqlite import SqliteStorage, open_url
@@ -106,6 +107,7 @@ class TestExpiring(StorageConformance):
         return partial(open_url, f"sqlite:///{in_memory}/kv.db?expires=expires&busy_timeout=30")
 
 
+@shortened
 class TestMappedExpiring(StorageConformance):
     """A table that was there, whose rows expire in a day unless told otherwise."""
 
@@ -141,6 +143,7 @@ class ExistingTable(StorageConformance):
         return partial(open_url, f"sqlite:///{path}?busy_timeout=30{self.options}")
 
 
+@shortened
 class TestOtherCollation(ExistingTable):
     setup = (
         "CREATE TABLE kv (key TEXT COLLATE NOCASE, value)",
@@ -148,6 +151,7 @@ class TestOtherCollation(ExistingTable):
     )
 
 
+@shortened
 class TestHarmlessTriggers(ExistingTable):
     """Triggers that change no value: each write is looked at, and none is refused."""
 
@@ -158,16 +162,19 @@ class TestHarmlessTriggers(ExistingTable):
     )
 
 
+@shortened
 class TestBlobKeys(ExistingTable):
     setup = ("CREATE TABLE kv (key BLOB PRIMARY KEY, value BLOB)",)
 
 
+@shortened
 class TestUtf16(ExistingTable):
     """A database whose texts are UTF-16, which sorts otherwise than UTF-8."""
 
     setup = ("PRAGMA encoding = 'UTF-16le'", "CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB)")
 
 
+@shortened
 class TestSeconds(ExistingTable):
     """Times as `time.time()` counts them, in a column that does not allow NULL."""
 
@@ -176,12 +183,14 @@ class TestSeconds(ExistingTable):
     options = "&expires=gone&unit=s"
 
 
+@shortened
 class TestDates(ExistingTable):
     expects = EXPIRING
     setup = ("CREATE TABLE kv (key TEXT PRIMARY KEY, value BLOB, gone DATETIME NOT NULL)",)
     options = "&expires=gone&unit=iso"
 
 
+@shortened
 class TestWrappedSqlite(StorageConformance):
     expects = EXPECTED
     processes = False

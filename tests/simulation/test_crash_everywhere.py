@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
+from variants import in_turns
 
 from kvsync.index import compaction
 from kvsync.testing import FAULT_MODES, Fault, crashes
@@ -47,8 +48,9 @@ def test_a_failure_at_any_operation_loses_and_revives_nothing(
     assert points >= len(FAULT_MODES) * 4
 
 
-@pytest.mark.parametrize("kind", ["plain", "marking"])
-@pytest.mark.parametrize("name", [name for name, script in SCRIPTS.items() if script.twice])
+@pytest.mark.parametrize(
+    ("name", "kind"), in_turns([(name,) for name, script in SCRIPTS.items() if script.twice], ["plain", "marking"])
+)
 def test_a_second_failure_at_any_operation_of_the_recovery_changes_nothing(name: str, kind: str) -> None:
     script = SCRIPTS[name]
     world = prepared(script, kind)

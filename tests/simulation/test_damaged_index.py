@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from variants import amount
 
 import kvsync
 from kvsync.index import compaction
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
 
 INDEX = ".kvsync/"
+HEAD_BYTES = 24
 WAIT_SECONDS = 200
 START = 1_700_000_000.0
 
@@ -118,15 +120,18 @@ WORLDS = {"settled": settled, "killed": killed, "taken over": taken_over}
 
 
 def damages(data: dict[str, bytes], known: dict[str, bytes]) -> Iterator[tuple[str, bytes | None]]:
-    """Yield index objects with what takes their place: every byte flipped in turn, cut short, swapped, none.
+    """Yield index objects with what takes their place: bytes flipped in turn, cut short, swapped, none.
 
-    Of an object that is `known`, since all its bytes were flipped elsewhere, only some are.
+    In the long variant every byte is flipped, but for those of an object that is `known`, since they were elsewhere.
+    In the short one that is every byte of the head, and some of the rest.
     """
     names = [name for name in data if name.startswith(INDEX)]
     for name in names:
         whole = data[name]
         yield name, None
-        for at in range(0, len(whole), 1 if name not in known else 29 if known[name] == whole else 7):
+        step = amount(3, 1) if name not in known else 29 if known[name] == whole else 7
+        head = 0 if name in known else min(HEAD_BYTES, len(whole))
+        for at in (*range(head), *range(head, len(whole), step)):
             yield name, whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
         for cut in (0, 1, 23, 24, len(whole) // 2, len(whole) - 1):
             yield name, whole[:cut]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from world import World
 
 CHUNK = 125
-CHUNKS = range(amount(4, 64))
+CHUNKS = range(amount(1, 64))
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
@@ -54,7 +54,7 @@ def test_histories_of_edits_have_everything_in_them() -> None:
 
 
 def test_rings_whose_pairs_disagree_converge_within_two_diameters_and_one() -> None:
-    for seed in range(120):
+    for seed in range(amount(40, 400)):
         history.ring(seed)
 
 
@@ -63,12 +63,12 @@ def hours_apart(world: World) -> list[float]:
 
 
 def test_clocks_hours_apart_change_nothing_but_the_winner() -> None:
-    for seed in range(250):
+    for seed in range(amount(60, 1000)):
         history.play(seed, history.POLICIES, hours_apart)
 
 
 def test_a_clock_that_runs_backwards_never_repeats_a_stamp() -> None:
-    for seed in range(250):
+    for seed in range(amount(60, 1000)):
         history.play(seed, history.POLICIES, steps=history.backwards)
 
 

@@ -8,7 +8,7 @@ from variants import amount
 import lifetimes
 
 CHUNK = 50
-CHUNKS = range(amount(5, 100))
+CHUNKS = range(amount(2, 100))
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
