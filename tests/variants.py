@@ -1,6 +1,6 @@
 """What the suite leaves to its long variant, `make test-long`: larger numbers, and every combination of parameters.
 
-In the short variant each two values of two parameters still meet in some test.
+In the short variant each value of each parameter is still in some test, and with `covering` each two values meet.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from places import Clock, Hooked, make, plain
+from variants import covering
 
 import kvsync
 from kvsync import Delete, Put
@@ -62,9 +63,7 @@ def test_nothing_to_do_is_one_load_a_side(folder: Path, first: str, second: str)
         assert result.index_operations == 2
 
 
-@pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("given", [True, False], ids=["given", "committed"])
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(("first", "second", "count", "given"), covering(PAIRS, COUNTS, [True, False]))
 def test_one_way(folder: Path, first: str, second: str, given: bool, count: int) -> None:
     one, two = pair(folder, first, second)
     new = changes("new", count)
@@ -76,9 +75,7 @@ def test_one_way(folder: Path, first: str, second: str, given: bool, count: int)
     assert cost(result) <= ONE_WAY_MAX + (not given)
 
 
-@pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("given", [True, False], ids=["given", "committed"])
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(("first", "second", "count", "given"), covering(PAIRS, COUNTS, [True, False]))
 def test_both_ways(folder: Path, first: str, second: str, given: bool, count: int) -> None:
     one, two = pair(folder, first, second)
     kvsync.commit(two.target, changes("theirs", count))

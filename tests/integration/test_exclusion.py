@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from places import Place
 
 CONTENDERS = 8
-ROUNDS = amount(40, 200)
+ROUNDS = amount(20, 200)
 KINDS = ("sqlite", "folder", "redis", "postgres", "s3", "nats", "lmdb")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from places import Blind, Clock, DictPlace, Place
+from variants import covering
 
 import kvsync
 from kvsync import Delete, Put
@@ -916,12 +917,13 @@ def before(here: Here) -> list[Put | Delete]:
     return [Put("given", b"goes", here.later(LIFE)), Put("gone", b"went", here.later(-1)), Put("k9", b"lives", stays)]
 
 
+AT_ONCE, AS_IT_GOES, TOO_LATE = 1.0, LIFE - SKEW, LATE
 EXPECTED = {"k1": b"lives", "k2": b"old", "k4": b"lives", "k9": b"lives"}
 
 
-@both_ways
-@pytest.mark.parametrize("mode", FAULT_MODES)
-@pytest.mark.parametrize("pause", [1.0, LIFE - SKEW, LATE], ids=["at once", "as it goes", "too late"])
+@pytest.mark.parametrize(
+    ("mode", "kinds", "pause"), covering([(mode,) for mode in FAULT_MODES], PAIRS, [AT_ONCE, AS_IT_GOES, TOO_LATE])
+)
 def test_a_run_that_fails_anywhere_revives_nothing_and_makes_no_delete_up(
     kinds: tuple[str, str], mode: FaultMode, pause: float
 ) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kvsync import Conflict
     from kvsync.storages.contract import Storage
 
-COUNT = amount(300, 5000)
+COUNT = amount(150, 5000)
 KEYS = [f"hot/{number}" for number in range(12)]
 KINDS = ["dict", "sqlite", "redis", "postgres", "s3", "lmdb", "nats"]
 """All but folders, in which programs write without conditions."""

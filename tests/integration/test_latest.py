@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import pytest
 from places import DictPlace, Place, SqlitePlace, make
 from server_places import PostgresPlace
-from variants import covering
+from variants import covering, spread
 
 import kvsync
 from kvsync import Delete, Put
@@ -172,8 +172,7 @@ def outcome(one: Place, two: Place) -> dict[str, int | None]:
     return {key: turns[values[key]] if key in values else None for key in map(key_of, range(TRIES))}
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(("first", "second", "case"), spread(PAIRS, [*CASES]))
 def test_the_later_action_wins_where_times_are_known(folder: Path, first: str, second: str, case: str) -> None:
     """Of two exact times the later wins; an edit never loses to a delete that a scan found; source and target are
     alike."""
@@ -207,8 +206,7 @@ def test_the_later_of_two_given_changes_wins(folder: Path, first: str, second: s
     assert set(outcome(one, two).values()) == {None if CASES[case][1] == "delete" else 1}
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "case"), spread([(kind,) for kind in KINDS], [*CASES]))
 def test_keep_both_leaves_the_name_to_the_winner(folder: Path, kind: str, case: str) -> None:
     """The winner is that of `latest`; an edit that loses is kept beside it, and nothing is kept of a delete."""
     one, two = place_of(kind, folder, "one"), place_of(kind, folder, "two")

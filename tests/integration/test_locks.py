@@ -60,8 +60,7 @@ def clock() -> Clock:
 # One lease that is there already
 
 
-@pytest.mark.parametrize("held", ["one", "two", "both"])
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second", "held"), spread(UNLIKE, ["one", "two", "both"]))
 def test_a_live_lease_is_waited_for_then_named(folder: Path, clock: Clock, first: str, second: str, held: str) -> None:
     places = {"one": make(first, folder, "one"), "two": make(second, folder, "two")}
     for name, place in places.items():
@@ -93,8 +92,7 @@ def test_a_run_that_may_wait_long_enough_gets_it(clock: Clock) -> None:
     assert b.values() == {"k": b"1"}
 
 
-@pytest.mark.parametrize("held", ["one", "two", "both"])
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second", "held"), spread(UNLIKE, ["one", "two", "both"]))
 def test_an_expired_lease_is_taken_over(folder: Path, clock: Clock, first: str, second: str, held: str) -> None:
     places = {"one": make(first, folder, "one"), "two": make(second, folder, "two")}
     for name, place in places.items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from places import START, UNLIKE, Clock, Place, make, plain
+from variants import covering
 
 import kvsync
 from kvsync import Delete, Put
@@ -59,9 +60,9 @@ def agree(replicas: Sequence[Mapping]) -> bool:
     return all(plain(replica) == plain(replicas[0]) for replica in replicas)
 
 
-@pytest.mark.parametrize("shape", [chain, star, ring, mesh])
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("count", [3, 5, 8])
+@pytest.mark.parametrize(
+    ("shape", "policy", "count"), covering([(chain,), (star,), (ring,), (mesh,)], POLICIES, [3, 5, 8])
+)
 def test_every_shape_converges(shape: Callable[[int], list[tuple[int, int]]], policy: str, count: int) -> None:
     """Everybody writes, deletes and contradicts everybody else; then twice the diameter and one more round suffice."""
     chance = random.Random(f"{shape.__name__} {policy} {count}")

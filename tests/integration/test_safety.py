@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from places import KINDS, PAIRS, UNLIKE, Blind, Clock, DictPlace, Hooked, Picky, Place, make, plain
-from variants import covering
+from variants import covering, in_turns
 
 import kvsync
 from kvsync import Delete, Put
@@ -72,8 +72,7 @@ def test_five_of_nine_deleted(folder: Path, first: str, second: str, allowed: st
     assert pair.values() == (rest, rest)
 
 
-@pytest.mark.parametrize("side", ["one", "two"])
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second", "side"), in_turns(UNLIKE, ["one", "two"]))
 def test_every_key_changed(folder: Path, first: str, second: str, side: str) -> None:
     pair = Pair(folder, first, second)
     place: Place = getattr(pair, side)
@@ -122,8 +121,7 @@ def test_a_side_that_lost_its_values_is_filled_again(
     assert pair.values() == (rest, rest)
 
 
-@pytest.mark.parametrize("side", ["one", "two"])
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second", "side"), in_turns(UNLIKE, ["one", "two"]))
 def test_an_emptied_side_is_not_believed(folder: Path, first: str, second: str, side: str) -> None:
     """An empty mount, a wrong path: no number of keys allows it, only the word that all of it is meant."""
     pair = Pair(folder, first, second)
@@ -139,8 +137,7 @@ def test_an_emptied_side_is_not_believed(folder: Path, first: str, second: str, 
     assert pair.values() == ({}, {})
 
 
-@pytest.mark.parametrize("scan", [False, True])
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second", "scan"), in_turns(UNLIKE, [False, True]))
 def test_a_side_without_values_and_index_is_filled_again(folder: Path, first: str, second: str, scan: bool) -> None:
     pair = Pair(folder, first, second)
     pair.two.drop_index()
@@ -150,8 +147,7 @@ def test_a_side_without_values_and_index_is_filled_again(folder: Path, first: st
     assert pair.values() == (NINE, NINE)
 
 
-@pytest.mark.parametrize("side", ["one", "two"])
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second", "side"), in_turns(UNLIKE, ["one", "two"]))
 def test_an_index_that_is_gone_deletes_nothing(folder: Path, first: str, second: str, side: str) -> None:
     """Nothing changed but the index is gone: all is as before, no conflict, nothing copied, and it goes on from
     there."""
@@ -234,8 +230,7 @@ def test_a_small_storage_can_be_used(count: int) -> None:
 # Looking without touching
 
 
-@pytest.mark.parametrize("scan", [False, True])
-@pytest.mark.parametrize(("first", "second"), PAIRS)
+@pytest.mark.parametrize(("first", "second", "scan"), in_turns(PAIRS, [False, True]))
 def test_a_dry_run_and_a_plan_change_no_byte(folder: Path, first: str, second: str, scan: bool) -> None:
     pair = Pair(folder, first, second)
     if scan:

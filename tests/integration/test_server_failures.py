@@ -13,6 +13,7 @@ from servers.postgres import PASSWORD, SECURED, PostgresServer
 from servers.process import Server, free_ports
 from servers.redis import RedisServer
 from servers.seaweed import SeaweedServer
+from variants import LONG, amount
 
 import kvsync
 from kvsync import Put
@@ -65,7 +66,9 @@ def test_a_server_killed_during_a_run(own_server: tuple[str, Server]) -> None:
     """At several places of the run; the run fails and says where, the next one finishes, nothing is lost."""
     kind, server = own_server
     failed = 0
-    for number, at in enumerate((1, 3, 5, 7)):
+    places = (1, 3, 5, 7)
+    # In the short variant two servers die at two of the places, and two at the others.
+    for number, at in enumerate(places if LONG else places[KINDS.index(kind) % 2 :: 2]):
         url = url_of(kind, server, f"corner{number}")
         clock = Clock(tick=0.0005)
         mapping: dict[str, bytes] = {}
@@ -94,7 +97,7 @@ def test_a_server_killed_during_a_run(own_server: tuple[str, Server]) -> None:
         assert plain(mapping) == DONE
         assert kvsync.verify(mapping, url).equal
         assert kvsync.sync(mapping, url, environment=clock.environment).operations["source"] == {"load": 1}
-    assert failed >= 3
+    assert failed >= amount(1, 3)
 
 
 @pytest.mark.parametrize(

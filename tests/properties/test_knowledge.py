@@ -281,7 +281,7 @@ class Replicas(RuleBasedStateMachine):
                     assert not self.models[one].missing
 
 
-Replicas.TestCase.settings = settings(max_examples=amount(400, 8000), stateful_step_count=30, deadline=None)
+Replicas.TestCase.settings = settings(max_examples=amount(200, 8000), stateful_step_count=30, deadline=None)
 TestReplicas = Replicas.TestCase
 
 

@@ -7,12 +7,13 @@ import itertools
 import random
 
 import pytest
+from variants import amount
 
 import kvsync
 from kvsync import Delete, Put
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(amount(15, 300)))
 @pytest.mark.parametrize("again", [False, True], ids=["restored", "copied"])
 def test_a_storage_with_two_lives_loses_neither(seed: int, again: bool) -> None:
     """B is restored from a backup of a random moment, or copied then, and used before it meets A again."""
