@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from kvsync.replica.session import Found
     from kvsync.types import Change
 
-SEEDS = 800
+SEEDS = 125
+"""As many as `make test` plays of each kind of history, so that these are enough to find any of the bugs."""
 SOUND_APPLY = push._apply
 SOUND_ATTEMPT = lock._attempt
 SOUND_COMMIT = commit.commit_given
