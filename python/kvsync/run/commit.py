@@ -65,7 +65,7 @@ def find_changes(sides: Sequence[Side], options: Options, environment: Environme
     scans = [scan(side.log, side.origin, options.budget, partial(ensure_leased, side)) for side in sides]
     changes = stamped([scanned.found for scanned in scans], environment.now_ms())
     return [
-        replace(side, scan=replace(scanned, local=local))
+        side._replace(scan=replace(scanned, local=local))
         for side, scanned, local in zip(sides, scans, changes, strict=True)
     ]
 
@@ -79,7 +79,7 @@ def commit_found(side: Side) -> Side:
     with transaction(side):
         ensure_leased(side)
         log_local(side, segment, applied=found.applied, exceptions=found.exceptions)
-    return replace(side, committed=side.committed + len(found.local))
+    return side._replace(committed=side.committed + len(found.local))
 
 
 def log_local(
@@ -151,8 +151,7 @@ def commit_given(
     else:
         releases = last and not (taken.stored and read_again)
         _write_and_log(side, taken, environment, releases=releases)
-    return replace(
-        side,
+    return side._replace(
         given=taken.given,
         read_versions=taken.read_versions,
         pending=pending,

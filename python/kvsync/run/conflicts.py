@@ -121,7 +121,7 @@ class Verdicts:
 
         One that cannot be read now is noted, to be stored as soon as it can.
         """
-        for side in pair:
+        for side in pair.sides:
             losers = [
                 _change(conflict, side.label)
                 for conflict, verdict in self.decided
@@ -180,7 +180,7 @@ def decide(
     """
     verdicts = Verdicts()
     # A side that does not hold the value that its log names cannot be given a decision for it.
-    missing = {entry.change.key for side in pair for entry in side.log.manifest.knowledge.missing}
+    missing = {entry.change.key for side in pair.sides for entry in side.log.manifest.knowledge.missing}
     if policy == "fail":
         refuse(list(conflicts))
     for start in range(0, len(conflicts), READ_COUNT):
@@ -202,7 +202,7 @@ def _leave_known_copies(verdicts: Verdicts, pair: Pair) -> None:
     keys = [decision.key for decision in verdicts.at["source"] if decision.is_copy]
     if not keys:
         return
-    logged = zip(keys, *(side.log.newest(keys) for side in pair), strict=True)
+    logged = zip(keys, *(side.log.newest(keys) for side in pair.sides), strict=True)
     known = {key for key, *changes in logged if any(change is not None for change in changes)}
     verdicts.at["source"] = [
         decision for decision in verdicts.at["source"] if not (decision.is_copy and decision.key in known)

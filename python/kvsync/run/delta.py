@@ -129,7 +129,7 @@ def _exchange(
 ) -> Exchange:
     """Let the greatest change of each conflicting key win: by now every decision is one."""
     to_source, to_target = greatest(pairs)
-    source, target = pair
+    source, target = pair.sides
     at_source, at_target = source.log.manifest.knowledge, target.log.manifest.knowledge
     for_source, for_target = shared_names(pair, found.to_a, found.to_b)
     source_log_only = Segment.merge([found.log_a, for_source.greater]) if len(for_source.greater) else found.log_a

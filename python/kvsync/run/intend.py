@@ -28,7 +28,7 @@ def intend(pair: Pair, exchange: Exchange) -> Intents:
         LockLostError: a lease was taken over; nothing was written.
     """
     stored = []
-    source, target = pair
+    source, target = pair.sides
     for side, giver, inbound in ((target, source, exchange.to_target), (source, target, exchange.to_source)):
         if len(inbound.log):
             ensure_leased(side)

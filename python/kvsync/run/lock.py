@@ -7,7 +7,7 @@ that was released. A lease that is acquired at just that version proves that nob
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.environment import utc
@@ -154,10 +154,10 @@ def identify(pair: Pair) -> Pair:
     in_doubt = digests_differ(pair.source.log.manifest, pair.target.log.manifest)
     if pair.source.origin == pair.target.origin:
         # A storage was copied; if it was the manifest alone, what that lists is not there.
-        for side in pair:
+        for side in pair.sides:
             side.log.all_segments()
     gone = merged_gone(pair.source.log.manifest.gone, pair.target.log.manifest.gone)
-    forgotten = tuple(side.label for side in pair if gone.get(side.origin) == FORGOTTEN)
+    forgotten = tuple(side.label for side in pair.sides if gone.get(side.origin) == FORGOTTEN)
     one, other = compare(pair.source.log.manifest, pair.target.log.manifest)
     if not (one.is_as_before and other.is_as_before):
         _require_exchangeable(pair, one, other)
@@ -169,7 +169,7 @@ def identify(pair: Pair) -> Pair:
             ensure_leased(side)
             side.log.become(standing)
     pair.source.log.peer, pair.target.log.peer = pair.target.log, pair.source.log
-    return replace(pair, in_doubt=in_doubt, second_lives=tuple(found), forgotten=forgotten)
+    return pair._replace(in_doubt=in_doubt, second_lives=tuple(found), forgotten=forgotten)
 
 
 def _require_sound(pair: Pair) -> None:

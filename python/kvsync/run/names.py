@@ -33,7 +33,7 @@ class Names(NamedTuple):
 
 def shared_names(pair: Pair, to_source: Segment, to_target: Segment) -> tuple[Names, Names]:
     """Tell news from changes that a side holds already, for source and target; branches alone have such."""
-    source, target = pair
+    source, target = pair.sides
     entries = {**source.log.manifest.history.entries, **target.log.manifest.history.entries}
     newest = max((point.stamp for origin, point in entries.items() if is_branch(origin)), default=0)
     nothing = Segment.from_rows([])

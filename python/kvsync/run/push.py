@@ -7,7 +7,6 @@ committed as one. Only a side whose lease is released by that has to wait for st
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,7 +64,7 @@ def push(pair: Pair, exchange: Exchange, intents: Intents, options: Options, env
         LockLostError: a lease was taken over; the batches before are applied.
         StorageError: a storage failed as a whole.
     """
-    source, target = pair
+    source, target = pair.sides
     apply = partial(_apply, history=exchange.history, options=options, environment=environment)
     gives = len(exchange.to_source.log) > 0
     at_target = apply(source, target, exchange.to_target, intents.target, acknowledge=gives)
@@ -99,10 +98,12 @@ def _apply(
         )
         wrote, manifest = len(inbound.moving) > 0, taker.log.manifest
         moved = len(inbound.log) > 0 or not knowledge.says_same(manifest.knowledge)
-        applied = Applied(taker, count, inbound.log, knowledge, intent, wrote=wrote, moved=moved)
-        if not waits:
+        applied = Applied(
+            taker, count, inbound.log, knowledge, intent, wrote=wrote, moved=moved, finalised=not waits
+        )
+        if applied.finalised:
             finalise(applied, environment, acknowledge=acknowledge)
-    return replace(applied, finalised=not waits)
+    return applied
 
 
 def _move(

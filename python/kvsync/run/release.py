@@ -37,7 +37,7 @@ class Applied:
         intent: what was to be applied, if it was written down.
         wrote: a value was written or deleted, or may have been.
         moved: there is something to log, or something else is known or held now.
-        finalised: that is done already.
+        finalised: that is done within `push`, not in step 7.
     """
 
     side: Side

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -123,17 +122,17 @@ def preview(
     changes = checked(changes)
     storages = CountedStorage(source), CountedStorage(target)
     pair = opened(storages, environment)
-    nonces = tuple(side.log.manifest.nonce for side in pair)
+    nonces = tuple(side.log.manifest.nonce for side in pair.sides)
     if nonces[0] and nonces[0] == nonces[1]:
         message = (
             "source and target are the same storage, or exact copies; only a sync finds out which: it refuses one "
             "storage, and lets a copy go on by an id of its own"
         )
         raise SameStorageError(message, storage=target.name)
-    replicas = tuple(side.origin for side in pair)
+    replicas = tuple(side.origin for side in pair.sides)
     pair = _commit(identify(pair), changes, options, environment)
     exchange = exchange_of(pair, pull(pair), options, environment)
-    basis = Basis(nonces, replicas, tuple(_fingerprint(side) for side in pair))
+    basis = Basis(nonces, replicas, tuple(_fingerprint(side) for side in pair.sides))
     result = _result(storages, pair, exchange)
     if not changes and not options.scan and not _is_logged(pair):
         result.hint = _hint(source, target)
@@ -191,17 +190,17 @@ def _commit(
     basis: Basis | None = None,
 ) -> Pair:
     """Commit what was changed: both scans look before either side writes, since a budget may stop them."""
-    source, target = pair
+    source, target = pair.sides
     if options.scan:
         source, target = find_changes((source, target), options, environment)
     if basis is not None and basis.scans != (_fingerprint(source), _fingerprint(target)):
         raise _stale("values in one of the storages have changed")
-    pair = replace(pair, source=commit_found(source), target=commit_found(target))
+    pair = pair._replace(source=commit_found(source), target=commit_found(target))
     settle(pair)
-    pair = replace(pair, doubts=reconcile(pair, environment))
-    source, target = pair
+    pair = pair._replace(doubts=reconcile(pair, environment))
+    source, target = pair.sides
     last = not pair.in_doubt and not options.scan and _are_settled(source.log.manifest, target.log.manifest)
-    return replace(pair, source=commit_given(source, changes, environment, last=last))
+    return pair._replace(source=commit_given(source, changes, environment, last=last))
 
 
 def _are_settled(source: Manifest, target: Manifest) -> bool:
@@ -222,7 +221,7 @@ def _stale(why: str) -> StalePlanError:
 
 
 def _is_logged(pair: Pair) -> bool:
-    return any(side.log.manifest.history.chains for side in pair)
+    return any(side.log.manifest.history.chains for side in pair.sides)
 
 
 def _hint(source: Storage, target: Storage) -> str:
@@ -256,8 +255,8 @@ def _result(
     result.committed = (pair.source.committed, pair.target.committed)
     result.conflicts = exchange.conflicts
     compared = sum(len(inbound.log) for inbound in (exchange.to_source, exchange.to_target))
-    sides = [side for side in pair if side.label in pair.second_lives]
-    names = {side.label: side.storage.name for side in pair}
+    sides = [side for side in pair.sides if side.label in pair.second_lives]
+    names = {side.label: side.storage.name for side in pair.sides}
     result.maybe_deleted = [
         MaybeDeleted(names[label], names["target" if label == "source" else "source"], label, before_ms / 1000, keys)
         for label, before_ms, keys in pair.doubts
@@ -268,7 +267,7 @@ def _result(
     ]
     result.unreadable = [
         UnreadableKey(key, side.label, reason)
-        for side in pair
+        for side in pair.sides
         if side.scan is not None
         for key, reason in side.scan.unreadable.items()
     ]
