@@ -19,7 +19,7 @@ from kvsync import Delete, Put
 from kvsync.environment import Environment
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.options import Options
-from kvsync.replica.session import read_manifest
+from kvsync.replica.log import read_manifest
 from kvsync.run.lock import lock
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import Fault, FaultyStorage

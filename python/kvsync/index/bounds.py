@@ -13,7 +13,7 @@ from kvsync.errors import StorageError
 from kvsync.index.objects import MANIFEST, damaged, field_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from kvsync.errors import IndexDamagedError
     from kvsync.replica.history import History
@@ -226,11 +226,10 @@ def refuse_growth(one: Claims, other: Claims, storage: str) -> None:
         IndexDamagedError: it would; the message names the field.
     """
     here, there = _names(one), _names(other)
-    for field in here:
-        own, brought = here[field], there[field]
-        most = LENGTH_MAX[field] // MERGED_SHARE
-        if not brought <= own and len(own | brought) > most:
-            raise _too_many(storage, field, len(own | brought), most)
+    for field, own in here.items():
+        brought, most = there[field], LENGTH_MAX[field] // MERGED_SHARE
+        if len(own) + len(brought) > most and len(union := {*own, *brought}) > max(most, len(own)):
+            raise _too_many(storage, field, len(union), most)
 
 
 def newest(manifest: Claims) -> Newest:
@@ -239,16 +238,19 @@ def newest(manifest: Claims) -> Newest:
     The clock is not before anything that is known, and so not before what is logged, missing or unreconciled, nor
     before the points of chains, at which peers stand.
     """
-    stamps = {
-        "clock": manifest.clock,
-        "exceptions": max((span.point.stamp for span in manifest.knowledge.history.exceptions), default=0),
-        "peers": max((peer.seen for peer in manifest.peers.values()), default=0),
-        "collected": max(manifest.collected.values(), default=0),
-    }
-    until_ms = max((intent.until_ms for intent in manifest.intents), default=0)
-    times = [Newest(stamp >> STAMP_MS_SHIFT, field) for field, stamp in stamps.items()]
-    times += [Newest(manifest.collected_ms, "collected_ms"), Newest(until_ms - LATE_WRITE_SECONDS * 1000, "intents")]
-    return max(times, key=lambda each: each.ms)
+    exceptions = manifest.knowledge.history.exceptions
+    stamp, field = max(
+        (manifest.clock, "clock"),
+        (max([span.point.stamp for span in exceptions], default=0), "exceptions"),
+        (max([peer.seen for peer in manifest.peers.values()], default=0), "peers"),
+        (max(manifest.collected.values(), default=0), "collected"),
+    )
+    until_ms = max([intent.until_ms for intent in manifest.intents], default=0)
+    return max(
+        Newest(stamp >> STAMP_MS_SHIFT, field),
+        Newest(manifest.collected_ms, "collected_ms"),
+        Newest(until_ms - LATE_WRITE_SECONDS * 1000, "intents"),
+    )
 
 
 # What each field may say
@@ -363,13 +365,15 @@ def _too_many(storage: str, field: str, count: int, most: int) -> IndexDamagedEr
     return damaged(storage, MANIFEST, f"claims more than it may: {count:,} entries in {field}, at most {most:,}")
 
 
-def _names(manifest: Claims) -> dict[str, set[object]]:
+def _names(manifest: Claims) -> dict[str, Collection[object]]:
+    """Return what may not grow without bound, by field; each name once."""
+    history = manifest.knowledge.history
     return {
-        "chains": set(manifest.knowledge.history.chains),
-        "exceptions": set(manifest.knowledge.history.exceptions),
-        "peers": set(manifest.peers),
-        "gone": set(manifest.gone),
-        "collected": set(manifest.collected),
+        "chains": history.chains,
+        "exceptions": history.exceptions,
+        "peers": manifest.peers,
+        "gone": manifest.gone,
+        "collected": manifest.collected,
     }
 
 

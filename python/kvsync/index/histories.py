@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from itertools import chain as joined
 from struct import Struct, pack
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from kvsync.replica.points import Chain, Point
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["pack_entries", "pack_history", "pack_note", "places_in", "unpack_entries", "unpack_history", "unpack_note"]
+__all__ = ["pack_entries", "pack_history", "pack_note", "unpack_entries", "unpack_history", "unpack_note"]
 
 POINT = Struct("<QQQ")
 WIDTHS = {"B": 8, "H": 16, "I": 32}
@@ -65,12 +66,12 @@ def unpack_note(note: bytes, storage: str, name: str) -> History:
     return history
 
 
-def pack_entries(entries: Mapping[int, Point], places: Mapping[int, Mapping[Point, int]]) -> bytes:
-    """Return how far each origin is known: for each chain the place of a point in it, as `places_in` numbers them.
+def pack_entries(entries: Mapping[int, Point], chains: Mapping[int, Chain]) -> bytes:
+    """Return how far each origin is known: for each chain the place of a point in it, counted from 1.
 
     What is no point of a chain proves nothing here, and is left out.
     """
-    numbers = [points.get(entries[origin], 0) if origin in entries else 0 for origin, points in places.items()]
+    numbers = [_place(chain, entries[origin]) if origin in entries else 0 for origin, chain in chains.items()]
     greatest = max(numbers, default=0)
     if not greatest:
         return b""
@@ -78,9 +79,10 @@ def pack_entries(entries: Mapping[int, Point], places: Mapping[int, Mapping[Poin
     return Struct(f"<{len(numbers)}{code}").pack(*numbers)
 
 
-def places_in(chains: Mapping[int, Chain]) -> dict[int, dict[Point, int]]:
-    """Return {origin: {point: its place in the chain}}, counted from 1."""
-    return {origin: {point: place for place, point in enumerate(chain, 1)} for origin, chain in chains.items()}
+def _place(chain: Chain, point: Point) -> int:
+    """Return the place of a point in a chain, counted from 1; 0 where it is none of its points."""
+    at = bisect_left(chain, point)
+    return at + 1 if at < len(chain) and chain[at] == point else 0
 
 
 def unpack_entries(column: object, chains: Mapping[int, Chain]) -> dict[int, Point] | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
+from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import UsageError
 from kvsync.index import bounds
-from kvsync.index.histories import pack_entries, pack_history, places_in, unpack_entries, unpack_history
+from kvsync.index.histories import pack_entries, pack_history, unpack_entries, unpack_history
 from kvsync.index.objects import MANIFEST, field_error, is_uint, pack, unpack
 from kvsync.native import KIND_MANIFEST, Segment, checksum
 from kvsync.replica.knowledge import Knowledge, Missing
@@ -157,7 +158,7 @@ class Manifest(NamedTuple):
     @property
     def listed_origins(self) -> set[int]:
         """The origins of the changes in all segments, also of those that are beaten by now."""
-        return {origin for entry in self.segments for origin, _ in entry.maxima}
+        return {*map(itemgetter(0), chain.from_iterable([entry.maxima for entry in self.segments]))}
 
     @property
     def named_origins(self) -> set[int]:
@@ -179,7 +180,7 @@ class Manifest(NamedTuple):
     def encode(self) -> bytes:
         """Return the sealed object."""
         chains, exceptions = pack_history(self.history)
-        places = places_in(self.history.chains) if self.peers else {}
+        known = self.history.chains
         return pack(
             KIND_MANIFEST,
             {
@@ -201,8 +202,8 @@ class Manifest(NamedTuple):
                         replica,
                         bounds.shortened(peer.name),
                         peer.seen,
-                        pack_entries(peer.entries, places),
-                        pack_entries(peer.offered, places),
+                        pack_entries(peer.entries, known),
+                        pack_entries(peer.offered, known),
                         peer.place,
                     ]
                     for replica, peer in sorted(self.peers.items())

@@ -97,6 +97,8 @@ def collect(
 
 def merged_floor(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
     """Return the greater stamp of each origin."""
+    if not other:
+        return dict(one)
     return {origin: max(one.get(origin, 0), other.get(origin, 0)) for origin in sorted({*one, *other})}
 
 

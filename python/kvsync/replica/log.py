@@ -21,7 +21,7 @@ from kvsync.replica.lives import Met, having_met
 from kvsync.replica.peers import FORGOTTEN, REPLACED
 from kvsync.replica.rewriting import Rewriting
 from kvsync.replica.segments import Segments, first_uncovered
-from kvsync.replica.session import read_manifest, session
+from kvsync.replica.session import session
 from kvsync.storages.contract import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT, ANY, Change
 
@@ -36,10 +36,30 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
 
-__all__ = ["Log"]
+__all__ = ["Log", "read_manifest"]
 
 GARBAGE_COUNT_MAX = 16
 """Unlisted objects that may pile up before one call removes them."""
+
+
+def read_manifest(storage: Storage) -> Found:
+    """Read a storage's manifest, and make sure that the segments inside it are what it lists.
+
+    Raises:
+        IndexDamagedError: it fails its checks.
+        FormatError: a newer kvsync wrote it.
+        StorageError: the storage failed.
+    """
+    there = storage.load(MANIFEST)
+    if there is None:
+        return None
+    manifest = session.manifest(there.data)
+    if manifest is None:
+        manifest = Manifest.decode(there.data, storage.name)
+        inside = [entry for entry in manifest.segments if entry.inline is not None]
+        Segments(storage, read_all=False).of(inside)
+        session.keep_manifest(there.data, manifest)
+    return manifest, there.version
 
 
 class Log:

@@ -72,6 +72,8 @@ def id_text(replica: int) -> str:
 
 def merged_gone(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
     """Return why ids are gone, by what two replicas know: the first reason in the order above counts."""
+    if not other:
+        return dict(one)
     return {replica: min(gone.get(replica, STRUCK) for gone in (one, other)) for replica in sorted({*one, *other})}
 
 

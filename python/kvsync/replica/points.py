@@ -44,6 +44,9 @@ OWN_COUNT: Final = 32
 OTHER_COUNT: Final = 8
 """How many of the newest points of any other history are all kept."""
 
+THIN_EVERY: Final = 8
+"""A chain may have so many points more than it has to, so that not every run looks at all of them."""
+
 BRANCH_BIT: Final = 1 << 63
 """Names of branches have this bit; ids of replicas do not."""
 
@@ -125,11 +128,12 @@ def thinned(chain: Chain, count: int, stood_at: Callable[[], Collection[Point | 
     """Return a chain with fewer of its older points.
 
     The newest `count` stay, and those at which a known replica stands. Of others, every other one goes each time they
-    are twice as old, so their number grows with the logarithm of the history.
+    are twice as old, so their number grows with the logarithm of the history. That is done each time the newest point
+    passes a multiple of `THIN_EVERY`.
     """
-    if len(chain) <= count:
-        return chain
     newest = chain[-1].number
+    if len(chain) <= count or newest // THIN_EVERY == chain[-2].number // THIN_EVERY:
+        return chain
     at = bisect_left(chain, newest - count + 1, key=itemgetter(0))
     if at == 0:
         return chain

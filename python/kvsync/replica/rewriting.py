@@ -133,9 +133,11 @@ class Rewriting:
 
     def collected(self, manifest: Manifest, grace_ms: int) -> Manifest:
         """Return the manifest without changes that left nothing, and that all replicas have known for long enough."""
+        if self._dry or not any(entry.passing for entry in manifest.segments):
+            return manifest
         now_ms = self._environment.now_ms()
         known = collection.limits(manifest, collection.stamp_of(now_ms - grace_ms))
-        if self._dry or not collection.is_due(manifest, known, now_ms, grace_ms):
+        if not collection.is_due(manifest, known, now_ms, grace_ms):
             return manifest
         segments = self._segments.of(manifest.segments)
         segment, floor = collection.collect(self._storage, manifest, segments, known, now_ms - grace_ms)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from kvsync.index.manifest import Manifest
-from kvsync.index.objects import MANIFEST
 from kvsync.native import Segment
 from kvsync.storages.wrapper import innermost
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
 
-__all__ = ["Found", "Session", "read_manifest", "session"]
+__all__ = ["Found", "Session", "session"]
 
 BYTES_MAX: Final = 32 << 20
 """How much memory all entries together may take, roughly; the least recently used ones go first."""
@@ -133,21 +132,3 @@ session: Final = Session()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=session.renew_lock)
-
-
-def read_manifest(storage: Storage) -> Found:
-    """Read a storage's manifest.
-
-    Raises:
-        IndexDamagedError: it fails its checks.
-        FormatError: a newer kvsync wrote it.
-        StorageError: the storage failed.
-    """
-    there = storage.load(MANIFEST)
-    if there is None:
-        return None
-    manifest = session.manifest(there.data)
-    if manifest is None:
-        manifest = Manifest.decode(there.data, storage.name)
-        session.keep_manifest(there.data, manifest)
-    return manifest, there.version

@@ -19,10 +19,9 @@ from kvsync.probe import require_conditions
 from kvsync.process import Presence
 from kvsync.replica.collection import floor_above
 from kvsync.replica.lives import Standing, compare, digests_differ, has_second_life
-from kvsync.replica.log import Log
+from kvsync.replica.log import Log, read_manifest
 from kvsync.replica.peers import FORGOTTEN, merged_gone
 from kvsync.replica.recovery import recover, require_no_remains
-from kvsync.replica.session import read_manifest
 from kvsync.run.side import Pair, Side
 from kvsync.storages.contract import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT
@@ -173,15 +172,10 @@ def identify(pair: Pair) -> Pair:
 
 
 def _require_sound(pair: Pair) -> None:
-    """Refuse a side that brings more than the other may take in, or whose manifest has segments in it that are not so.
-
-    Such a segment is read when the manifest is written again at the latest, and by then the other side is written.
-    """
+    """Refuse a side that brings more than the other may take in."""
     source, target = pair.source.log, pair.target.log
     bounds.refuse_growth(source.manifest, target.manifest, target.storage.name)
     bounds.refuse_growth(target.manifest, source.manifest, source.storage.name)
-    for log in (source, target):
-        log.segments([entry for entry in log.manifest.segments if entry.inline is not None])
 
 
 def _require_exchangeable(pair: Pair, one: Standing, other: Standing) -> None:

@@ -98,9 +98,7 @@ def _apply(
         )
         wrote, manifest = len(inbound.moving) > 0, taker.log.manifest
         moved = len(inbound.log) > 0 or not knowledge.says_same(manifest.knowledge)
-        applied = Applied(
-            taker, count, inbound.log, knowledge, intent, wrote=wrote, moved=moved, finalised=not waits
-        )
+        applied = Applied(taker, count, inbound.log, knowledge, intent, wrote=wrote, moved=moved, finalised=not waits)
         if applied.finalised:
             finalise(applied, environment, acknowledge=acknowledge)
     return applied

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 from weakref import WeakValueDictionary
 
 from kvsync.errors import StorageError
@@ -32,6 +32,8 @@ __all__ = ["MappingStorage", "open_url"]
 
 SCAN_COUNT = 512
 """So many keys of a scan, with their values, fit into a processor's cache."""
+
+_ABSENT: Final = object()
 
 _UNREADABLE_TOKEN = b"unreadable"
 """Equal to no token that anybody expects."""
@@ -168,8 +170,12 @@ class MappingStorage:
         Raises:
             StorageError: it cannot be read.
         """
-        if self._plain and type(found := self.mapping.get(PREFIX + name)) is bytes:
-            return Stored(found, found)
+        if self._plain:
+            found = self.mapping.get(PREFIX + name, _ABSENT)
+            if type(found) is bytes:
+                return Stored(found, found)
+            if found is _ABSENT:
+                return None
         data = self.read([PREFIX + name])[0]
         if isinstance(data, Unreadable):
             message = f"cannot read {PREFIX}{name}: {data.reason}; remove it from the mapping"
@@ -225,7 +231,8 @@ class MappingStorage:
     def _check(self, name: str, expect: Expectation) -> None:
         if expect is ANY:
             return
-        if self._entries.get([PREFIX + name])[0] != (None if expect is ABSENT else expect):
+        there = self.load(name)
+        if (ABSENT if there is None else there.version) != expect:
             raise ObjectMismatch(name)
 
     def _listing(self) -> Listing:
