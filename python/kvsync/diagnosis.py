@@ -10,8 +10,7 @@ from kvsync.environment import Environment
 from kvsync.errors import KvsyncError, StorageError
 from kvsync.index.objects import MANIFEST
 from kvsync.probe import Probe, probe
-from kvsync.replica.log import Log
-from kvsync.replica.log import read_manifest
+from kvsync.replica.log import Log, read_manifest
 from kvsync.run.holder import read_lease, try_lease
 from kvsync.storages.contract import Tier, has_dry_probe, has_skipped, has_streaming
 from kvsync.storages.limits import has_limits

@@ -186,7 +186,7 @@ def test_what_is_outside_of_the_manifest_stays_there() -> None:
         kvsync.commit(a, [Put(f"{chance.randrange(20)}", b"%d" % i) for _ in range(3)], clock=clock)
         found = read_manifest(MappingStorage(a))
         assert found is not None
-        inline = [entry.inline is not None for entry in found[0].segments]
+        inline = [entry.inline is not None for entry in found.manifest.segments]
         assert inline == sorted(inline)
         most = max(most, inline.count(False))
     assert most > 1
@@ -470,7 +470,7 @@ def test_a_source_that_holds_changes_ahead_of_its_vector_is_read_under_its_lease
         kvsync.sync(marking(third), Dying(marking(values[0])))
     kvsync.sync(*opened(values), changes("again", 1))
     ahead = [read_manifest(storage) for storage in opened(values)]
-    assert all(found is not None and found[0].cover.exceptions for found in ahead)
+    assert all(found is not None and found.manifest.cover.exceptions for found in ahead)
 
     class Compacting(Hooked):
         """Another process that compacts as soon as it is let."""

@@ -15,8 +15,7 @@ from kvsync import KvsyncError, policy
 from kvsync.lease import Acquirer, Held, Lease
 from kvsync.native import Segment, stamp_after
 from kvsync.replica.knowledge import Knowledge
-from kvsync.replica.log import Log
-from kvsync.replica.log import read_manifest
+from kvsync.replica.log import Log, read_manifest
 from kvsync.run import commit, conflicts, lock, push, release, steps
 from kvsync.run.guard import CheckLog, CheckScan
 

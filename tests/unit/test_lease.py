@@ -26,8 +26,7 @@ from kvsync.options import Options
 from kvsync.process import UNKNOWN, Presence, Process
 from kvsync.replica.history import History
 from kvsync.replica.knowledge import Knowledge
-from kvsync.replica.log import Log
-from kvsync.replica.log import read_manifest
+from kvsync.replica.log import Log, read_manifest
 from kvsync.run import lock
 from kvsync.run.holder import read_lease, unlock
 from kvsync.storages.counted import CountedStorage

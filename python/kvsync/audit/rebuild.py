@@ -24,6 +24,7 @@ from kvsync.replica.collection import stamp_of
 from kvsync.replica.intents import LATE_WRITE_SECONDS
 from kvsync.replica.log import Log
 from kvsync.replica.peers import REPLACED
+from kvsync.replica.session import StoredManifest
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.side import Side
 from kvsync.scan.known import Known
@@ -119,7 +120,7 @@ def _new_log(index: Index, stamp_max: int, lease: Lease, environment: Environmen
         gone={old.replica: REPLACED} if old is not None else {},
         intents=(*intents, *_open_intent(index, lease, environment)),
     )
-    return Log(index.storage, environment, (manifest, index.version))
+    return Log(index.storage, environment, StoredManifest(manifest, index.version, b""))
 
 
 def _open_intent(index: Index, lease: Lease, environment: Environment) -> Iterator[RememberedIntent]:

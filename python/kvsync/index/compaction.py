@@ -45,6 +45,8 @@ def merges(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
         if length >= bound:
             if stop - start >= 2 * FANOUT:
                 return start, start + FANOUT
+            if i + 1 < 2 * FANOUT:
+                return None
             bound, stop = FANOUT << _tier(length) * FANOUT_BITS, i + 1
         start = i
     return (start, start + FANOUT) if stop - start >= 2 * FANOUT else None
@@ -62,14 +64,13 @@ def overflow(entries: Sequence[SegmentEntry]) -> tuple[int, int] | None:
 
     The newest stays.
     """
-    inline = [i for i, entry in enumerate(entries) if entry.inline is not None]
-    total = sum(entries[i].size for i in inline)
-    if not inline or total <= (most := tail_bytes_max(entries)):
+    inside = [0 if entry.inline is None else entry.size for entry in entries]
+    total = sum(inside)
+    if total <= TAIL_BYTES_MIN or total <= (most := tail_bytes_max(entries)):
         return None
-    start = inline[0]
-    stop = start
+    start = stop = next(i for i, size in enumerate(inside) if size)
     while total > most // 2:
-        total -= entries[stop].size if entries[stop].inline is not None else 0
+        total -= inside[stop]
         stop += 1
     return start, stop
 

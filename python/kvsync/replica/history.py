@@ -167,7 +167,7 @@ class History:
     def restricted(self, origins: Collection[int], stamp_min: int) -> History:
         """Return the part that proves changes of some origins, with stamps from `stamp_min` on."""
         chains = {
-            origin: tuple(point for point in chain if point.stamp >= stamp_min)
+            origin: chain[bisect_left(chain, stamp_min, key=attrgetter("stamp")) :]
             for origin, chain in self.chains.items()
             if origin in origins
         }

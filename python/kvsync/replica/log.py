@@ -21,7 +21,7 @@ from kvsync.replica.lives import Met, having_met
 from kvsync.replica.peers import FORGOTTEN, REPLACED
 from kvsync.replica.rewriting import Rewriting
 from kvsync.replica.segments import Segments, first_uncovered
-from kvsync.replica.session import session
+from kvsync.replica.session import StoredManifest, session
 from kvsync.storages.contract import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT, ANY, Change
 
@@ -59,7 +59,7 @@ def read_manifest(storage: Storage) -> Found:
         inside = [entry for entry in manifest.segments if entry.inline is not None]
         Segments(storage, read_all=False).of(inside)
         session.keep_manifest(there.data, manifest)
-    return manifest, there.version
+    return StoredManifest(manifest, there.version, there.data)
 
 
 class Log:
@@ -97,9 +97,10 @@ class Log:
         self.has_open_intent = False
         self.manifest: Manifest
         self._version: Expectation
-        self.manifest, self._version = found or (
+        self.manifest, self._version, self._data = found or (
             Manifest.fresh(fresh_id or environment.replica_id(), environment.place()),
             ABSENT,
+            b"",
         )
         self._segments = Segments(storage, read_all=dry)
         self._rewriting = Rewriting(storage, environment, self._segments, dry=dry)
@@ -360,7 +361,8 @@ class Log:
             except ObjectMismatch:
                 message = "the lease was taken over: another run wrote the manifest; no data was lost, run again"
                 raise LockLostError(message, storage=self.storage.name) from None
-            session.keep_manifest(data, manifest)
+            session.keep_manifest(data, manifest, instead_of=self._data)
+            self._data = data
         self.manifest = manifest
         self.has_open_intent = False
 

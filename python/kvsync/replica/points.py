@@ -131,9 +131,9 @@ def thinned(chain: Chain, count: int, stood_at: Callable[[], Collection[Point | 
     are twice as old, so their number grows with the logarithm of the history. That is done each time the newest point
     passes a multiple of `THIN_EVERY`.
     """
-    newest = chain[-1].number
-    if len(chain) <= count or newest // THIN_EVERY == chain[-2].number // THIN_EVERY:
+    if len(chain) <= count or chain[-1].number // THIN_EVERY == chain[-2].number // THIN_EVERY:
         return chain
+    newest = chain[-1].number
     at = bisect_left(chain, newest - count + 1, key=itemgetter(0))
     if at == 0:
         return chain

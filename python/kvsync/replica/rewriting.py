@@ -133,7 +133,7 @@ class Rewriting:
 
     def collected(self, manifest: Manifest, grace_ms: int) -> Manifest:
         """Return the manifest without changes that left nothing, and that all replicas have known for long enough."""
-        if self._dry or not any(entry.passing for entry in manifest.segments):
+        if self._dry or not max([entry.passing_length for entry in manifest.segments], default=0):
             return manifest
         now_ms = self._environment.now_ms()
         known = collection.limits(manifest, collection.stamp_of(now_ms - grace_ms))

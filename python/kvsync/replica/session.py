@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
 
-__all__ = ["Found", "Session", "session"]
+__all__ = ["Found", "Session", "StoredManifest", "session"]
 
 BYTES_MAX: Final = 32 << 20
 """How much memory all entries together may take, roughly; the least recently used ones go first."""
@@ -38,11 +38,20 @@ OVERHEAD_BYTES: Final = 1 << 10
 ENVELOPE_BYTES: Final = 24
 """The envelope of an index object holds its checksum; to look it up is faster than to hash all of the bytes."""
 
-Found: TypeAlias = "tuple[Manifest, Expectation] | None"
-"""A manifest and its version in the storage; None where there is none."""
-
 Key: TypeAlias = "bytes | tuple[int, str, int, int]"
 """Envelope of a manifest or of an inline segment; or storage, name, size and checksum of a segment of its own."""
+
+
+class StoredManifest(NamedTuple):
+    """A manifest as it was read: its version in the storage, and the bytes that it was decoded from."""
+
+    manifest: Manifest
+    version: Expectation
+    data: bytes
+
+
+Found: TypeAlias = "StoredManifest | None"
+"""A manifest, or None where a storage has none."""
 
 
 class Kept(NamedTuple):
@@ -68,8 +77,9 @@ class Session:
         found = self._find(data[:ENVELOPE_BYTES], data)
         return found if isinstance(found, Manifest) else None
 
-    def keep_manifest(self, data: bytes, manifest: Manifest) -> None:
-        """Remember a manifest by its bytes."""
+    def keep_manifest(self, data: bytes, manifest: Manifest, *, instead_of: bytes = b"") -> None:
+        """Remember a manifest by its bytes, in place of another one, which is not read any more."""
+        self._drop(instead_of[:ENVELOPE_BYTES])
         # Its inline segments are held twice: in the bytes and in the entries.
         self._keep(data[:ENVELOPE_BYTES], Kept(data, manifest), 2 * len(data))
 
@@ -114,6 +124,11 @@ class Session:
                 return None
             self._entries.move_to_end(key)
             return found[0].decoded
+
+    def _drop(self, key: Key) -> None:
+        with self._lock:
+            _, freed = self._entries.pop(key, (None, 0))
+            self._bytes -= freed
 
     def _keep(self, key: Key, kept: Kept, size: int) -> None:
         size += OVERHEAD_BYTES

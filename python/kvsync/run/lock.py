@@ -213,7 +213,7 @@ def _acquire(
             read_manifest(storage) if may_be_equal or storage.capabilities.lease_stays else None for storage in storages
         ]
         if may_be_equal and _nothing_to_do(*seen):
-            return Settled(any(found is not None and found[0].history.chains for found in seen))
+            return Settled(any(found is not None and found.manifest.history.chains for found in seen))
         outcome = _attempt_all(acquirers, seen, environment)
         if not isinstance(outcome, LockHeldError):
             return outcome
@@ -229,7 +229,7 @@ def _nothing_to_do(source: Found, target: Found) -> bool:
     """Whether two manifests show that a run would have nothing to do."""
     if source is None or target is None:
         return source is target
-    one, other = source[0], target[0]
+    one, other = source.manifest, target.manifest
     if one.replica == other.replica or digests_differ(one, other):
         return False
     if floor_above(one, other) or floor_above(other, one):
@@ -275,7 +275,7 @@ def _free_version(storage: Storage, seen: Found) -> Expectation | None:
     """Return the version at which the lease object is free, for all that is known without a look at it."""
     if seen is None or not storage.capabilities.lease_stays:
         return ABSENT
-    return seen[0].lease or None
+    return seen.manifest.lease or None
 
 
 def is_released_by_manifest(storage: Storage, version: Version) -> bool:
@@ -289,7 +289,7 @@ def is_released_by_manifest(storage: Storage, version: Version) -> bool:
     if not storage.capabilities.lease_stays:
         return False
     found = read_manifest(storage)
-    return found is not None and found[0].lease == version
+    return found is not None and found.manifest.lease == version
 
 
 def _refuse_one_storage(acquirer: Acquirer, held: Held, acquirers: Sequence[Acquirer]) -> None:
