@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from kvsync.errors import ConflictError, UsageError
+from kvsync.native import DECISION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +60,11 @@ def later(source: Change, target: Change) -> Side:
     A delete whose time is not exact loses against a value: it may be the older one, and a value that comes back does
     less harm than one that is lost. Otherwise the later possible one counts as the later.
     """
-    if source.deletes and source.inexact and not target.deletes:
-        return "target"
-    if target.deletes and target.inexact and not source.deletes:
-        return "source"
+    if source.flags != target.flags:
+        if source.deletes and source.inexact and not target.deletes:
+            return "target"
+        if target.deletes and target.inexact and not source.deletes:
+            return "source"
     return newer(source, target)
 
 
@@ -109,7 +111,7 @@ def judge(policy: Policy, conflict: Conflict, values: Callable[[], tuple[bytes |
         UsageError: a callable returned something that is not a verdict.
     """
     source, target = conflict.source, conflict.target
-    if source.decided or target.decided:
+    if (source.flags | target.flags) & DECISION:
         return WINS[newer(source, target)]
     if not callable(policy):
         return POLICIES[policy](source, target)

@@ -123,7 +123,8 @@ class Place:
         for name, data in self.objects().items():
             if name.startswith("lost/"):
                 body = msgpack.unpackb(data[24:])
-                found.setdefault(body["key"], []).append(body["value"])
+                for key, value in zip(body["key"], body["value"], strict=True):
+                    found.setdefault(key, []).append(value)
         return found
 
 

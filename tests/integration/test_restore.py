@@ -11,9 +11,11 @@ from places import KINDS, SERVER_KINDS, Blind, Clock, DictPlace, Hooked, make
 import kvsync
 from kvsync import Delete, Put
 from kvsync.errors import IndexDamagedError, LockHeldError, StorageError, UsageError
+from kvsync.index.lost import keep_lost
 from kvsync.options import Options
 from kvsync.run.lock import lock
 from kvsync.storages import open_storage
+from kvsync.testing import Fault, FaultyStorage, crashes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +77,65 @@ def test_what_is_discarded_is_gone(place: Place) -> None:
     assert kvsync.sync(place.target, peer, [Put("later", b"1")]).pushed == 1
 
 
+def lost_in(storage: dict[str, bytes]) -> list[str]:
+    return sorted(name for name in storage if name.startswith(".kvsync/lost/"))
+
+
+def many_lost(count: int, size: int = 3) -> dict[str, bytes]:
+    """Return a storage that lost as many conflicts in one run."""
+    one: dict[str, bytes] = {}
+    other: dict[str, bytes] = {}
+    kvsync.commit(one, [Put(f"k{i:03}", b"%d" % i * size) for i in range(count)])
+    kvsync.commit(other, [Put(f"k{i:03}", b"winner") for i in range(count)])
+    result = kvsync.sync(one, other, conflict="target")
+    assert {name for each in result.conflicts for name in each.lost_as} == {name[8:] for name in lost_in(one)}
+    return one
+
+
+def test_many_small_values_share_an_object_and_go_one_by_one() -> None:
+    one = many_lost(150)
+    assert len(lost_in(one)) == 3
+    values = kvsync.lost(one)
+    assert [value.id for value in values] == sorted(value.id for value in values)
+    assert {value.key: value.value for value in values} == {f"k{i:03}": b"%d" % i * 3 for i in range(150)}
+    assert kvsync.restore(one, "k007").value == b"777"
+    chosen = [value for value in values if value.key in {"k001", "k002", "k149"}]
+    assert kvsync.discard(one, chosen) == 3
+    assert kvsync.discard(one, chosen) == 0
+    left = {value.id for value in kvsync.lost(one)}
+    assert {value.id for value in values} - left == {value.id for value in chosen}
+    assert len(lost_in(one)) == 4  # one more for what k007 had before
+    assert kvsync.discard(one, kvsync.lost(one)) == 148
+    assert lost_in(one) == []
+
+
+def test_large_values_have_objects_of_their_own() -> None:
+    one = many_lost(5, size=600_000)
+    assert len(lost_in(one)) == 5
+    assert len(kvsync.lost(one)) == 5
+
+
+def test_what_is_kept_twice_is_told_once() -> None:
+    one = many_lost(70)
+    values = kvsync.lost(one)
+    keep_lost(open_storage(one)[0], [values[3], values[69], values[68]])
+    assert kvsync.lost(one) == values
+    assert kvsync.discard(one, values[69:]) == 1
+    assert kvsync.lost(one) == values[:69]
+
+
+def test_a_discard_that_is_cut_off_anywhere_loses_no_other_value() -> None:
+    def discard(one: dict[str, bytes], fault: Fault) -> None:
+        values = kvsync.lost(one)
+        kvsync.discard(FaultyStorage(open_storage(one)[0], fault), values[:4], environment=Clock(time.time()).environment)
+
+    for _, one in crashes(lambda: many_lost(10), discard):
+        left = kvsync.lost(one)
+        assert [value.key for value in left][-6:] == [f"k{i:03}" for i in range(4, 10)]
+        kvsync.discard(one, left[:-6], environment=Clock(time.time() + 3600).environment)
+        assert kvsync.lost(one) == left[-6:]
+
+
 def test_what_was_written_and_not_logged_yet_is_kept_too() -> None:
     place, peer = DictPlace(), dict[str, bytes]()
     conflict(place, peer)
@@ -108,14 +169,15 @@ def test_nothing_is_written_over_what_cannot_be_read() -> None:
 def test_one_damaged_value_is_in_the_way_of_no_other() -> None:
     place, peer = DictPlace(), dict[str, bytes]()
     conflict(place, peer)
+    whole = {name for name in place.objects() if name.startswith("lost/")}
     conflict(place, peer, key="other", loser=b"spoilt")
-    spoilt = next(value for value in kvsync.lost(place.target) if value.key == "other")
-    place.replace(spoilt.name, b"nonsense")
+    (name,) = {name for name in place.objects() if name.startswith("lost/")} - whole
+    place.replace(name, b"nonsense")
     assert kvsync.restore(place.target, "k").value == BINARY
     for call in (lambda: kvsync.lost(place.target), lambda: kvsync.restore(place.target, "other")):
         with pytest.raises(IndexDamagedError) as caught:
             call()
-        assert caught.value.name == spoilt.name
+        assert caught.value.name == name
 
 
 def test_a_held_lease_is_respected() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgpack
 import pytest
 
+from kvsync.errors import IndexDamagedError
 from kvsync.index.histories import unpack_note
-from kvsync.index.lost import LostValue
+from kvsync.index.lost import decode_lost, keep_lost
 from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.native import Segment, digest_values
 from kvsync.replica.peers import FORGOTTEN, REPLACED, STRUCK, Peer
 from kvsync.replica.points import Point, is_branch
+from kvsync.storages.mapping import MappingStorage
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 STAMP = 1_700_000_000_000 << 16
@@ -74,8 +77,14 @@ def test_a_lease(version: str) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1"])
-def test_a_lost_value(version: str) -> None:
+def test_lost_values(version: str) -> None:
     data = (GOLDEN / version / "lost.bin").read_bytes()
-    # The golden object is named by hand; the name is part of what is checked.
-    with pytest.raises(Exception, match="damaged"):
-        LostValue.decode(data, "lost/elsewhere", "golden")
+    name = msgpack.unpackb(data[24:])["name"]
+    values = decode_lost(data, name, "golden")
+    assert [(value.key, value.origin, value.value) for value in values] == [("a", 7, b"lost"), ("b", 9, b"")]
+    assert values[0].id == "018bcfe568000000-0000000000000007-60cab5f9"
+    storage = MappingStorage({})
+    assert keep_lost(storage, reversed(values)) == [(name, values)]
+    assert storage.mapping[f".kvsync/{name}"] == data
+    with pytest.raises(IndexDamagedError, match="damaged"):
+        decode_lost(data, "lost/elsewhere", "golden")

@@ -12,7 +12,7 @@ from kvsync.environment import utc
 from kvsync.errors import FormatError, IndexDamagedError
 from kvsync.index import bounds
 from kvsync.index.inventory import Inventory, load_piece
-from kvsync.index.lost import LOST_PREFIX, LostValue
+from kvsync.index.lost import LOST_PREFIX, decode_lost
 from kvsync.index.manifest import Manifest
 from kvsync.index.objects import INVENTORY, LEASE, MANIFEST, PIECE_PREFIX, reason_of, segment_name
 from kvsync.lease import LeaseRecord, LeaseState, Previous
@@ -48,7 +48,7 @@ _AT_BYTE = re.compile(r"\A.*?damaged at byte (?=\d)", re.DOTALL)
 LOG = "the log is not whole; a repair makes a new one of what is left of it and fits the values"
 INTENT = "what an interrupted run was about to write is not known; the next scan finds what it wrote"
 OF_LOG = "what it said of the log is not known any more"
-LOST = "that value had lost a conflict, and cannot be had back; all else is as it was"
+LOST = "values in it had lost conflicts, and cannot be had back; all else is as it was"
 UNKEPT = "values that lost a conflict and could not be read then are not kept once they can be"
 SEEN = "the next scan derives from the log what was there, and reads all values"
 HOLDER = "who holds it is not known; a repair takes it and releases it, and a run that is under way fails by that"
@@ -288,7 +288,7 @@ def _check_other(index: Index, name: str) -> None:
     elif name.startswith(PIECE_PREFIX):
         index.find(name, "is not part of the inventory", LEFTOVER, Mend.NOTHING)
     elif name.startswith(LOST_PREFIX):
-        _check_loaded(index, name, lambda data: LostValue.decode(data, name, storage), LOST)
+        _check_loaded(index, name, lambda data: decode_lost(data, name, storage), LOST)
     elif name.startswith(UNKEPT_PREFIX):
         _check_loaded(index, name, lambda data: Segment.decode(data, name), UNKEPT)
     else:

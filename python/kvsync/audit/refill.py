@@ -18,14 +18,14 @@ from kvsync.audit.values import Logged
 from kvsync.digesting import Digested, digests
 from kvsync.errors import BudgetError, IndexDamagedError
 from kvsync.expiry import CLOCK_SKEW_MS
-from kvsync.index.lost import LostValue
+from kvsync.index.lost import LostValue, keep_lost
 from kvsync.native import Cover, Segment, digest_values
 from kvsync.replica.knowledge import Missing
 from kvsync.replica.log import Log
 from kvsync.run.carrying import carrying
 from kvsync.run.look import Look
 from kvsync.run.transfer import Reader, transfer
-from kvsync.types import ANY, Change
+from kvsync.types import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -152,7 +152,7 @@ class _KeepFirst:
             return False
         change = self._changes[key]
         kept = LostValue(key, change.origin, change.stamp, change.flags, found.digest, there)
-        self._storage.store(*kept.sealed(), ANY)
+        keep_lost(self._storage, [kept])
         return True
 
 

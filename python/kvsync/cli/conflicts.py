@@ -60,10 +60,8 @@ def _restore(conflict: Conflict, storage: str) -> str:
 
 def _lost(conflict: Conflict, source: str, target: str) -> Iterator[tuple[str, str]]:
     """Yield where each losing value is kept: the storage, and the id there."""
-    ids = {
-        LostValue.of(change, b"").id: name for change, name in ((conflict.source, source), (conflict.target, target))
-    }
-    for name in conflict.lost_as:
-        lost_id = name.removeprefix(LOST_PREFIX)
-        if lost_id in ids:
-            yield ids[lost_id], lost_id
+    if not any(name.startswith(LOST_PREFIX) for name in conflict.lost_as):
+        return
+    for side, change, storage in (("source", conflict.source, source), ("target", conflict.target, target)):
+        if conflict.winner != side and not change.deletes:
+            yield storage, LostValue.of(change, b"").id

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.native import TOMBSTONE
 from kvsync.policy import newer
 from kvsync.types import Change, Conflict
 
@@ -43,7 +45,8 @@ class Overwritten(NamedTuple):
 
 def pairs_of(found: Delta) -> list[tuple[Change, Change]]:
     """Return what both sides changed, (source, target), ascending by key."""
-    make = Change._make
+    # There may be as many as there are keys, and `_make` is a function of Python.
+    make = partial(tuple.__new__, Change)
     return [(make(source), make(target)) for source, target in found.conflicts]
 
 
@@ -133,4 +136,4 @@ def _overwritten(taker: Side, giver: Side, received: Segment) -> list[tuple[Chan
 
 
 def _leaves_nothing(change: Change, now_ms: int) -> bool:
-    return change.deletes or change.expired(now_ms)
+    return change.flags & TOMBSTONE != 0 or 0 < change.expires <= now_ms

@@ -7,10 +7,11 @@ that holds the chosen value. From there on a run only ever pushes the greatest s
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 from kvsync.expiry import write_until
-from kvsync.index.lost import LostValue
+from kvsync.index.lost import LostValue, keep_lost
 from kvsync.native import DECISION, INEXACT, TOMBSTONE, Segment, digest_values, stamp_after
 from kvsync.policy import Verdict, conflict_copy, judge, newer, refuse
 from kvsync.replica.history import History
@@ -22,7 +23,7 @@ from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.unkept import note
 from kvsync.run.values import READ_COUNT, values_of
 from kvsync.storages.contract import has_expiry
-from kvsync.types import ANY, Change, Conflict
+from kvsync.types import Change, Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.run.clashes import Overwritten
     from kvsync.run.guard import Guard
-    from kvsync.run.side import Pair, Side
+    from kvsync.run.side import Label, Pair, Side
 
 __all__ = ["Verdicts", "decide", "keep_expiries"]
 
@@ -78,14 +79,14 @@ class Verdicts:
         at: decisions to log, by the side that holds, or is given, the outcome.
         lost: where losing values were kept, by key.
         refused: keys whose decided value could not be written.
-        noted: losing changes whose value could not be read.
+        seen_to: losing changes whose values were kept before verdicts changed since values were refused.
     """
 
     decided: list[tuple[Conflict, Verdict]] = field(default_factory=list)
     at: dict[str, list[Decision]] = field(default_factory=lambda: {"source": [], "target": []})
-    lost: dict[str, list[str]] = field(default_factory=dict)
+    lost: dict[str, tuple[str, ...]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
-    noted: set[Change] = field(default_factory=set)
+    seen_to: set[Change] = field(default_factory=set)
 
     def commit(self, pair: Pair, options: Options, environment: Environment) -> bool:
         """Log the decisions, each on its own side; return whether there were any."""
@@ -99,21 +100,23 @@ class Verdicts:
                 rows.append(decision.logged(side.origin, stamp))
             self.refused |= _commit_decisions(side, rows, decisions, options, environment)
         if self.refused:
+            self.seen_to = {*self._losers("source"), *self._losers("target")}
             self.decided = [(conflict, self._upheld(conflict, verdict)) for conflict, verdict in self.decided]
         return any(self.at.values())
 
     def report(self) -> list[Conflict]:
         """Return the conflicts with what became of them."""
+        lost_as = self.lost.get
         return [
             Conflict(
-                conflict.key,
-                conflict.source,
-                conflict.target,
-                winner=verdict.side or "value",
-                kept_as=conflict_copy(_change(conflict, verdict.copy)) if verdict.copy else None,
-                lost_as=tuple(self.lost.get(conflict.key, ())),
+                key,
+                source,
+                target,
+                winner or "value",
+                conflict_copy(source if copied == "source" else target) if copied else None,
+                lost_as(key, ()),
             )
-            for conflict, verdict in self.decided
+            for (key, source, target, *_), (winner, _, copied) in self.decided
         ]
 
     def keep_lost(self, pair: Pair, environment: Environment) -> None:
@@ -122,37 +125,43 @@ class Verdicts:
         One that cannot be read now is noted, to be stored as soon as it can.
         """
         for side in pair.sides:
-            losers = [
-                _change(conflict, side.label)
-                for conflict, verdict in self.decided
-                if side.label not in (verdict.side, verdict.copy)
-            ]
-            losers = [change for change in losers if not change.deletes]
+            losers = self._losers(side.label)
+            if self.seen_to:
+                losers = [change for change in losers if change not in self.seen_to]
             if losers and side.lease is not None:
                 # One transaction where the storage has them: thousands of commits would take seconds.
                 with transaction(side):
                     self._keep(side, losers, environment)
 
+    def _losers(self, label: Label) -> list[Change]:
+        """Return the changes of a side whose values lose."""
+        own = attrgetter(label)
+        return [
+            change
+            for conflict, (winner, _, copied) in self.decided
+            if winner != label != copied and not (change := own(conflict)).deletes
+        ]
+
     def _keep(self, side: Side, losers: Sequence[Change], environment: Environment) -> None:
         unread: list[Change] = []
         for start in range(0, len(losers), READ_COUNT):
             ensure_leased(side)
+            found: list[LostValue] = []
             for change, value in values_of(side, losers[start : start + READ_COUNT]):
                 if isinstance(value, bytes):
-                    self._store(side, change.key, *LostValue.of(change, value).sealed())
-                elif value is not None and change not in self.noted:
+                    found.append(LostValue.of(change, value))
+                elif value is not None:
                     unread.append(change)
+            for name, values in keep_lost(side.storage, found):
+                self._note_name(name, values)
         if unread:
-            self.noted.update(unread)
-            name = note(side, unread, environment)
-            for change in unread:
-                self.lost.setdefault(change.key, []).append(name)
+            self._note_name(note(side, unread, environment), unread)
 
-    def _store(self, side: Side, key: str, name: str, sealed: bytes) -> None:
-        names = self.lost.setdefault(key, [])
-        if name not in names:
-            side.storage.store(name, sealed, ANY)
-            names.append(name)
+    def _note_name(self, name: str, lost: Sequence[LostValue | Change]) -> None:
+        """Note that an object keeps what is `lost`."""
+        names = (name,)
+        for each in lost:
+            self.lost[each.key] = self.lost.get(each.key, ()) + names
 
     def _upheld(self, conflict: Conflict, verdict: Verdict) -> Verdict:
         """Return the verdict as it stands once refused values are taken back."""

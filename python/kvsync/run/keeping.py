@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvsync.errors import IndexDamagedError, StorageError, UsageError
-from kvsync.index.lost import LOST_PREFIX, LostValue
+from kvsync.index.lost import LostValue, drop_lost, keep_lost, kept_lost
 from kvsync.native import digest_values, stamp_after
 from kvsync.run.commit import commit_given
 from kvsync.run.lock import Settled, ensure_leased, lock
 from kvsync.run.release import Applied, finalise
-from kvsync.types import ANY, Change, Put, Unreadable
+from kvsync.types import Change, Put, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,25 +28,14 @@ __all__ = ["discard", "find", "kept", "restore"]
 def kept(storage: Storage, key: str | None = None, from_id: str | None = None) -> Iterator[LostValue]:
     """Yield the values that are kept in a storage, of all keys or one, oldest first.
 
-    With `from_id`, only those whose ids begin with it are read: an id does not tell the key.
+    With `from_id`, only those whose ids begin with it.
 
     Raises:
-        IndexDamagedError: one of them fails its checks; the others were yielded before.
+        IndexDamagedError: an object fails its checks; the values of the others were yielded before.
     """
-    damage: IndexDamagedError | None = None
-    for name in storage.objects():
-        there = storage.load(name) if name.startswith(f"{LOST_PREFIX}{from_id or ''}") else None
-        if there is None:
-            continue
-        try:
-            value = LostValue.decode(there.data, name, storage.name)
-        except IndexDamagedError as error:
-            damage = damage or error
-            continue
-        if key is None or value.key == key:
+    for value in kept_lost(storage):
+        if (key is None or value.key == key) and value.id.startswith(from_id or ""):
             yield value
-    if damage is not None:
-        raise damage
 
 
 def find(storage: Storage, key: str, from_id: str | None) -> LostValue:
@@ -90,12 +80,11 @@ def restore(storage: Storage, key: str, from_id: str | None, options: Options, e
 
 def discard(storage: Storage, values: Iterable[LostValue], options: Options, environment: Environment) -> int:
     """Remove kept values for good; return how many of them were there."""
-    wanted = {value.name for value in values}
-    with lock((storage,), options, environment):
-        names = sorted(wanted.intersection(storage.objects()))
-        if names:
-            storage.remove(names, ANY)
-    return len(names)
+    wanted = {value.id for value in values}
+    with lock((storage,), options, environment) as sides:
+        assert not isinstance(sides, Settled)  # noqa: S101 - only a run that may find both sides equal gets that
+        (side,) = sides
+        return len(drop_lost(storage, wanted, partial(ensure_leased, side)))
 
 
 def _keep_current(side: Side, value: LostValue, environment: Environment) -> None:
@@ -112,17 +101,19 @@ def _keep_current(side: Side, value: LostValue, environment: Environment) -> Non
         return
     ensure_leased(side)
     lost = LostValue.of(_change_of(side, value.key, current, environment), current)
-    side.storage.store(*lost.sealed(), ANY)
+    copies = _copies(side.storage, lost)
+    if lost.id not in copies:
+        keep_lost(side.storage, [lost])
     # Restoring to and fro would keep the same two values again and again.
-    if copies := [name for name in _copies(side.storage, lost) if name != lost.name]:
-        side.storage.remove(copies, ANY)
+    if older := copies - {lost.id}:
+        drop_lost(side.storage, older, partial(ensure_leased, side))
 
 
-def _copies(storage: Storage, lost: LostValue) -> list[str]:
-    """Return the names under which a value is kept for its key."""
-    found: list[str] = []
+def _copies(storage: Storage, lost: LostValue) -> set[str]:
+    """Return the ids under which a value is kept for its key."""
+    found: set[str] = set()
     with suppress(IndexDamagedError):  # what is damaged stays, and is told where somebody asks for it
-        found.extend(one.name for one in kept(storage, lost.key) if one.digest == lost.digest)
+        found.update(one.id for one in kept(storage, lost.key) if one.digest == lost.digest)
     return found
 
 

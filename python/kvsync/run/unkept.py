@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kvsync.index.lost import LostValue
+from kvsync.index.lost import LostValue, keep_lost
 from kvsync.index.objects import reading
 from kvsync.native import Segment
 from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased
-from kvsync.run.values import values_of
+from kvsync.run.values import READ_COUNT, values_of
 from kvsync.types import ANY, Unreadable
 
 if TYPE_CHECKING:
@@ -50,11 +50,14 @@ def _keep(side: Side, name: str) -> None:
     with reading(name, side.storage.name):
         losers = list(changes_of(Segment.decode(there.data, name)))
     all_read = True
-    for change, value in values_of(side, losers):
+    for start in range(0, len(losers), READ_COUNT):
         ensure_leased(side)
-        if isinstance(value, Unreadable):
-            all_read = False
-        elif value is not None:
-            side.storage.store(*LostValue.of(change, value).sealed(), ANY)
+        found: list[LostValue] = []
+        for change, value in values_of(side, losers[start : start + READ_COUNT]):
+            if isinstance(value, Unreadable):
+                all_read = False
+            elif value is not None:
+                found.append(LostValue.of(change, value))
+        keep_lost(side.storage, found)
     if all_read:
         side.storage.remove([name], ANY)
