@@ -27,13 +27,17 @@ import kvsync
 import workload
 from bench_servers import values
 from kvsync import Put
+from kvsync.scan.splits import PARTS_MAX
 from kvsync.storages import Storage, open_storage
-from measure import FULL, Line, Report, in_turn_prepared
+from kvsync.storages.contract import has_splits
+from measure import FULL, Line, Report, in_turn, in_turn_prepared
 
 VALUES = 2_000 if FULL else 200
 ROUNDS = 3 if FULL else 1
 LATENCY_SECONDS = 0.02
 COPY_BAR = 1.25
+LISTED = 100_000 if FULL else 10_000
+LISTING_BAR = 0.15
 REQUESTS_BAR = 10
 IDLE_BAR = 2
 TRIES = 6
@@ -189,6 +193,34 @@ def test_copy(report: Report, case: str, *, stored: bool) -> None:
     report.add(add("ours / better bare copy", ours / min(rivals), "x", bar))
     report.add(add("ours / threads", ours / rivals[0], "x"))
     report.add(add("ours / asyncio", ours / rivals[1], "x"))
+
+
+@contextmanager
+def far_bucket(count: int) -> Iterator[Storage]:
+    """Give a bucket of so many objects that can only be listed, 20 ms away."""
+    command = [sys.executable, str(Path(__file__).with_name("listing_server.py")), str(count), str(LATENCY_SECONDS)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        endpoint = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        yield open_storage(f"s3://listed/bench?endpoint={endpoint}&access_key_id=key&secret_access_key=secret")[0]
+        process.communicate()
+
+
+def test_listing(report: Report) -> None:
+    """Time a listing in ranges, as a second scan makes it, beside a listing by one request after another."""
+    keys = [f"{number:08}" for number in range(LISTED)]
+    splits = keys[:: LISTED // PARTS_MAX][1:]
+    with far_bucket(LISTED) as storage:
+        assert has_splits(storage)
+
+        def work(*splits: Sequence[str]) -> None:
+            assert [key for some, _ in storage.scan(*splits) for key in some] == keys
+
+        timings = in_turn({"single": work, "ranges": partial(work, splits)}, ROUNDS)
+    single, ranges = timings["single"].median, timings["ranges"].median
+    add = partial(Line, "bucket", f"s3, {LISTED:,} listed, 20 ms away")
+    report.add(add("time in ranges", ranges, "s"))
+    report.add(add("ranges / single listing", ranges / single, "x", LISTING_BAR if FULL else None))
 
 
 def requests(first: DroppingProxy, second: DroppingProxy, work: Work) -> list[int]:

@@ -677,6 +677,13 @@ class Piece:
             UsageError: A key is not a str, or has no UTF-8 encoding.
         """
 
+    def every(self, step: int) -> list[str]:
+        """Return the first key, and every `step`-th one after it.
+
+        Raises:
+            ValueError: `step` is not positive.
+        """
+
     def ranks(self, keys: Sequence[str]) -> list[int]:
         """Return how many entries come before each of some keys.
 

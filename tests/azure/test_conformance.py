@@ -28,7 +28,8 @@ class TestAzure(StorageConformance):
         conditions="claimed",
         lease_stays=True,
         supports=frozenset(Support)
-        - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.COPY, Support.DRY_PROBE, Support.LIMITS},
+        - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.COPY, Support.DRY_PROBE, Support.LIMITS}
+        - {Support.SPLITS},
     )
 
     @pytest.fixture

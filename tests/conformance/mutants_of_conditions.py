@@ -159,7 +159,7 @@ class ExpiredStillListed(Mutant):
 
     caught_by = ("test_an_expired_value_is_absent_for_every_method",)
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         pairs = [(key, self.token(*self.state.values[key])) for key in self.listed()]
         for page in self.pages(pairs):
             yield [key for key, _ in page], [token for _, token in page]

@@ -95,11 +95,11 @@ class NoValueFailsScan(Mutant):
 
     caught_by = ("test_what_is_no_value_fails_no_scan", "test_a_run_names_what_is_no_value_and_moves_the_rest")
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         if self.disk.spoiled:
             message = "it has a key that is no value"
             raise StorageError(message)
-        yield from super().scan()
+        yield from super().scan(splits)
 
 
 class NoValueEndsScan(Mutant):
@@ -154,11 +154,11 @@ class MisnamedFailsScan(Mutant):
 
     caught_by = ("test_a_name_that_cannot_be_a_key_fails_no_scan_and_is_reported",)
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         for name in self.disk.misnamed:
             message = f"{name} cannot be a key"
             raise StorageError(message)
-        yield from super().scan()
+        yield from super().scan(splits)
 
 
 class MisnamedIsHarmless(Mutant):
@@ -175,7 +175,7 @@ class MisnamedIsNotReported(Mutant):
     """Leaves a value behind without a word."""
 
     caught_by = ("test_a_name_that_cannot_be_a_key_fails_no_scan_and_is_reported",)
-    capabilities = replace(Sound.capabilities, supports=frozenset({Support.TRANSACTION, Support.EXPIRY}))
+    capabilities = replace(Sound.capabilities, supports=Sound.capabilities.supports - {Support.SKIPPED})
 
 
 class WhatIsBesideIsLost(Mutant):

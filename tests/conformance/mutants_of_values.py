@@ -164,6 +164,24 @@ class PagesOverlap(Mutant):
 # Tokens
 
 
+class SplitKeyLost(Mutant):
+    """Lists from after a key on, and up to before it."""
+
+    caught_by = ("test_what_is_listed_does_not_depend_on_splits",)
+
+    def split(self, keys: list[str], splits: Sequence[str]) -> list[str]:
+        return [key for key in super().split(keys, splits) if key not in splits]
+
+
+class OutsideOfSplitsLost(Mutant):
+    """Lists from the first split to the last one."""
+
+    caught_by = ("test_what_is_listed_does_not_depend_on_splits",)
+
+    def split(self, keys: list[str], splits: Sequence[str]) -> list[str]:
+        return [key for key in keys if splits[0] <= key <= splits[-1]] if splits else keys
+
+
 class TokensOfAnotherHash(Mutant):
     """Declares BLAKE3 and uses SHA-256."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from bisect import bisect_right
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
@@ -89,7 +91,7 @@ class Sound:
     capabilities = Capabilities(
         Tier.TRANSACTIONAL,
         distance="memory",
-        supports=frozenset({Support.TRANSACTION, Support.EXPIRY, Support.SKIPPED}),
+        supports=frozenset({Support.TRANSACTION, Support.EXPIRY, Support.SKIPPED, Support.SPLITS}),
     )
 
     def __init__(self, disk: Disk) -> None:
@@ -149,9 +151,9 @@ class Sound:
         found = [self.found(self.stored_key(key)) for key in keys]
         return [entry[1] if entry else 0 for entry in found]
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         with self.locked():
-            there = [(key, self.found(key)) for key in self.listed()]
+            there = [(key, self.found(key)) for key in self.split(self.listed(), splits)]
         whole = [(key, entry) for key, entry in there if entry is not None and key not in self.disk.spoiled]
         pairs = [(key, self.token(*entry)) for key, entry in whole]
         for page in self.pages(pairs):
@@ -239,6 +241,10 @@ class Sound:
 
     def listed(self) -> list[str]:
         return sorted(self.state.values)
+
+    def split(self, keys: list[str], splits: Sequence[str]) -> list[str]:
+        ends = [0, *(bisect_right(keys, split) for split in splits), len(keys)]
+        return [key for start, end in pairwise(ends) for key in keys[start:end]]
 
     def pages(self, pairs: list[tuple[str, bytes]]) -> list[list[tuple[str, bytes]]]:
         return [pairs[start : start + PAGE] for start in range(0, len(pairs), PAGE)]

@@ -19,7 +19,7 @@ from kvsync.storages.contract import LARGE_BYTES
 from kvsync.testing import CountingStorage, Fault, FaultyStorage, crashes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from servers.nanio import NanioServer
     from servers.seaweed import SeaweedServer
@@ -200,8 +200,8 @@ def test_a_value_that_was_read_as_another_one_than_listed(bucket: Bucket) -> Non
     """The listed tag is not of what was read then, though it is of what is there when it comes to the copy."""
 
     class Late(CountingStorage):
-        def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-            listed = list(super().scan())
+        def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+            listed = list(super().scan(splits))
             bucket.a.write(["film"], [large(2)])
             yield from listed
 

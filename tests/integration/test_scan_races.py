@@ -22,8 +22,8 @@ class Listed(Hooked):
         super().__init__(target)
         self.then = then
 
-    def scan(self) -> Any:
-        yield from self.inner.scan()
+    def scan(self, splits: Any = ()) -> Any:
+        yield from super().scan(splits)
         then, self.then = self.then, lambda: None
         then()
 

@@ -160,9 +160,10 @@ def test_a_correction_says_what_the_log_says(
     }
 
 
-@given(some.listings, st.lists(st.text(max_size=3)))
-def test_ranks_are_numbers_of_smaller_keys(seen: Entries, wanted: list[str]) -> None:
+@given(some.listings, st.lists(st.text(max_size=3)), st.integers(1, 9))
+def test_ranks_are_numbers_of_smaller_keys(seen: Entries, wanted: list[str], step: int) -> None:
     piece = Piece.build(list(seen), [token for token, _ in seen.values()], [digest for _, digest in seen.values()])
     assert piece.ranks(wanted) == [sum(key < other for key in seen) for other in wanted]
     assert piece.first == next(iter(seen), None)
+    assert piece.every(step) == list(seen)[::step]
     assert len(piece) == len(seen)

@@ -172,7 +172,7 @@ class GcsServer:
         return _document("CompleteMultipartUploadResult", tag)._replace(headers=done.headers)
 
     def _list(self, query: dict[str, str]) -> Answer:
-        after = query.get("continuation-token", "")
+        after = query.get("continuation-token", query.get("start-after", ""))
         count = min(int(query.get("max-keys", PAGE_COUNT)), PAGE_COUNT)
         prefix = query.get("prefix", "")
         names = sorted((name for name in self.objects if name.startswith(prefix)), key=str.encode)

@@ -15,7 +15,7 @@ from kvsync.storages.wrapper import WrappedStorage
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from telling import Story
@@ -117,7 +117,7 @@ class NotToBeListed(WrappedStorage):
     def read(self, keys: Any) -> Any:
         return [Unreadable(self.reason) if key.startswith("album/") else None for key in keys]
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         return iter(())
 
 
@@ -159,8 +159,8 @@ def test_a_listing_that_ends_early_deletes_nothing(story: Story) -> None:
     story.sync(bucket, board)
 
     class Short(Hooked):
-        def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-            for keys, tokens in super().scan():
+        def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+            for keys, tokens in super().scan(splits):
                 yield keys[:4], tokens[:4]
 
     result = kvsync.sync(Short(bucket.target), board.target, scan=True, environment=story.clock.environment)

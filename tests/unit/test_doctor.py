@@ -330,7 +330,7 @@ class Worn(WrappedStorage):
     def skipped(self) -> tuple[Skipped, ...]:
         return (Skipped("bad\udc80name", "it is not UTF-8", harmless=False), Skipped("link", "it is a link"))
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         yield ["a"], [b"token"]
         yield ["worn"], [b""]
 

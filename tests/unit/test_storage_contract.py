@@ -23,6 +23,7 @@ from kvsync.storages.contract import (
     has_nesting,
     has_sizes,
     has_skipped,
+    has_splits,
     has_streaming,
     has_tokens,
     has_transaction,
@@ -54,6 +55,7 @@ CHECKS: dict[Support, Callable[[Storage], bool]] = {
     Support.SKIPPED: has_skipped,
     Support.DRY_PROBE: has_dry_probe,
     Support.LIMITS: has_limits,
+    Support.SPLITS: has_splits,
 }
 
 

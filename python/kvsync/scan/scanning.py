@@ -13,6 +13,7 @@ from kvsync.scan.budget import check_budget
 from kvsync.scan.known import Known
 from kvsync.scan.listing import compare
 from kvsync.scan.saving import save
+from kvsync.scan.splits import list_storage
 from kvsync.scan.stamping import Unstamped
 from kvsync.storages.contract import OpaqueTokens
 
@@ -199,13 +200,13 @@ def _look(log: Log, now_ms: int, on_batch: Callable[[], None]) -> _Seen:
     """List a storage, compare it with what was there before, and read what is new or changed."""
     try:
         before = baseline(log, now_ms)
-        listing = compare(before.known, log.storage.scan(), on_batch)
+        listing = compare(before.known, list_storage(log.storage, before.known), on_batch)
     except IndexDamagedError as error:
         if not is_piece_error(error):
             raise
         # What the last scan saw can be found again.
         before = baseline(log, now_ms, from_log=True)
-        listing = compare(before.known, log.storage.scan(), on_batch)
+        listing = compare(before.known, list_storage(log.storage, before.known), on_batch)
     return _read(log, before, listing, on_batch)
 
 

@@ -38,6 +38,7 @@ class Support(StrEnum):
     SKIPPED = "skipped"
     DRY_PROBE = "dry_probe"
     LIMITS = "limits"
+    SPLITS = "splits"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ __all__ = [
     "SupportsNesting",
     "SupportsSizes",
     "SupportsSkipped",
+    "SupportsSplits",
     "SupportsStreaming",
     "SupportsTokens",
     "SupportsTransaction",
@@ -49,6 +50,7 @@ __all__ = [
     "has_nesting",
     "has_sizes",
     "has_skipped",
+    "has_splits",
     "has_streaming",
     "has_tokens",
     "has_transaction",
@@ -195,6 +197,19 @@ class SupportsSkipped(Storage, Protocol):
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """The entries that the last scan skipped: the first `SKIPPED_MAX` harmless ones, and as many others."""
+        ...
+
+
+class SupportsSplits(Storage, Protocol):
+    """A storage that is listed faster by several requests at a time, if it is told where to begin them."""
+
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Scan as `Storage.scan` does.
+
+        `splits` are some keys, ascending, which had about as many keys between one and the next when they were last
+        listed; use as many of them as there are to be ranges. What is listed does not depend on them: any of them may
+        be gone, and there may be keys before the first and after the last one.
+        """
         ...
 
 
@@ -374,6 +389,11 @@ def has_host(storage: Storage) -> TypeGuard[SupportsHost]:
 def has_skipped(storage: Storage) -> TypeGuard[SupportsSkipped]:
     """Whether a scan of `storage` may skip entries that are not values."""
     return Support.SKIPPED in storage.capabilities.supports
+
+
+def has_splits(storage: Storage) -> TypeGuard[SupportsSplits]:
+    """Whether a scan of `storage` is faster if it is told some keys to begin at."""
+    return Support.SPLITS in storage.capabilities.supports
 
 
 def has_dry_probe(storage: Storage) -> TypeGuard[SupportsDryProbe]:

@@ -91,10 +91,10 @@ class PartialStorage(WrappedStorage):
         """Return times, None for what is left out."""
         return self._of_others(keys, super().modified_ms, None)
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         """List everything that is not left out."""
         self._seen = {}
-        for keys, tokens in super().scan():
+        for keys, tokens in super().scan(splits):
             found = self._out(keys)
             self._seen |= found
             kept = [pair for pair in zip(keys, tokens, strict=True) if pair[0] not in found] if found else None

@@ -14,6 +14,7 @@ from kvsync.storages.contract import (
     SupportsIdentity,
     SupportsNesting,
     SupportsSkipped,
+    SupportsSplits,
     SupportsTokens,
     SupportsTransaction,
 )
@@ -44,6 +45,7 @@ class _Complete(
     SupportsFiles,
     SupportsHost,
     SupportsSkipped,
+    SupportsSplits,
     SupportsDryProbe,
     SupportsLimits,
     Protocol,
@@ -100,9 +102,9 @@ class WrappedStorage:
         """Forward `Storage.delete`."""
         return self.around("delete", self.inner.delete, keys, expect)
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Forward `Storage.scan`: one operation, made when the first batch is requested."""
-        yield from self.around("scan", self.inner.scan)
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Forward `Storage.scan`, or `SupportsSplits.scan`: one operation, made when the first batch is requested."""
+        yield from self.around("scan", self._complete.scan, splits) if splits else self.around("scan", self.inner.scan)
 
     def load(self, name: str) -> Stored | None:
         """Forward `Storage.load`."""

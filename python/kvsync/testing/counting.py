@@ -86,9 +86,9 @@ class CountingStorage(WrappedStorage):
         self.keys["delete"] += len(keys)
         return super().delete(keys, expect)
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         """Count keys, too."""
-        for keys, tokens in super().scan():
+        for keys, tokens in super().scan(splits):
             self.keys["scan"] += len(keys)
             yield keys, tokens
 

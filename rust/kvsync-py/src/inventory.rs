@@ -1,6 +1,7 @@
 //! `Piece`, `Walk`, `Merge` and `Correction`: what the last scan of a storage saw.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use kvsync_core::{DIGEST_BYTES, Entry, Held, Kind, MergeOptions, Noted};
@@ -88,6 +89,11 @@ impl Piece {
     fn ranks(&self, keys: &Bound<'_, PySequence>) -> PyResult<Vec<usize>> {
         let items = arguments::items(keys)?;
         Ok(self.0.ranks(&arguments::keys(&items)?))
+    }
+
+    fn every<'py>(&self, py: Python<'py>, step: NonZeroUsize) -> PyResult<Vec<Bound<'py, PyString>>> {
+        let keys = self.0.every(step).into_iter();
+        keys.map(|key| PyString::from_bytes(py, key)).collect()
     }
 
     fn entries<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyString>, NotedBytes<'py>)>> {

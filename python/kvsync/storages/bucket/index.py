@@ -88,7 +88,7 @@ class BucketIndex:
         Raises:
             StorageError: the listing failed.
         """
-        return sorted(name[len(INDEX) :] for name in self._listing.names(RESERVED))
+        return [name[len(INDEX) :] for name in self._listing.names(RESERVED)]
 
     def _version(self, name: str, meta: Meta) -> Version:
         if meta.token is None or (self._bucket.service.by_version and not meta.version):

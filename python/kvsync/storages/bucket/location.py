@@ -49,6 +49,8 @@ class Service:
             requests.
         by_version: conditions name a version (a generation) instead of an entity tag.
         dots: a component of a name may end with a dot; otherwise the server drops the dot.
+        has_ranges: it lists in ascending order of names, from any name on, and obstore leaves that to it. Azure says
+            nothing of its order, and obstore may list all and drop what was not wanted.
     """
 
     scheme: str
@@ -57,6 +59,7 @@ class Service:
     delete_count: int = 1
     by_version: bool = False
     dots: bool = True
+    has_ranges: bool = False
 
 
 _SERVICES = {
@@ -71,8 +74,15 @@ _SERVICES = {
             "session_token": "session_token",
         },
         delete_count=1000,
+        has_ranges=True,
     ),
-    "gs": Service("gs", "GCSStore", {"service_account": "service_account", "endpoint": "base_url"}, by_version=True),
+    "gs": Service(
+        "gs",
+        "GCSStore",
+        {"service_account": "service_account", "endpoint": "base_url"},
+        by_version=True,
+        has_ranges=True,
+    ),
     "az": Service(
         "az",
         "AzureStore",
@@ -80,7 +90,7 @@ _SERVICES = {
         delete_count=8,
         dots=False,
     ),
-    "memory": Service("memory", "MemoryStore", {}),
+    "memory": Service("memory", "MemoryStore", {}, has_ranges=True),
 }
 
 

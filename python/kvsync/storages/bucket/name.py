@@ -19,10 +19,14 @@ A name that is not safe belongs to no key: it is an object of another program, s
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from kvsync.storages.contract import RESERVED
 
-__all__ = ["NAME_BYTES_MAX", "decode", "encode", "is_safe"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["NAME_BYTES_MAX", "are_keys", "decode", "encode", "is_safe"]
 
 NAME_BYTES_MAX = 1024
 """The limit of a whole name with the prefix, of S3 and GCS, and of Azure for ASCII."""
@@ -64,6 +68,18 @@ def decode(name: str, *, dots: bool = True) -> str | None:
         return name
     key = _origin(name, dots=dots)
     return key if key is not None and _is_special(key, dots=dots) else name
+
+
+def are_keys(names: Sequence[str], *, dots: bool = True) -> bool:
+    """Return whether some names are clearly those of the equal keys, and none of them of an index.
+
+    >>> are_keys(["a", "b/c", "d"]), are_keys(["a", "a//b"]), are_keys(["a%20b"]), are_keys(["a/.kvsync/b"])
+    (True, False, False, False)
+    """
+    # As one text, which is looked through much faster than all of them.
+    text = "/".join(["", *names, ""])
+    doubtful = ("//", "/./", "/../", "\\", "%", RESERVED) if dots else ("//", "./", "\\", "%", RESERVED)
+    return text.isprintable() and not any(part in text for part in doubtful)
 
 
 def _is_special(key: str, *, dots: bool) -> bool:

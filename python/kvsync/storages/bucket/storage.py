@@ -111,7 +111,8 @@ class BucketStorage:
             supports=_SUPPORTS
             | ({Support.COPY} if self._copier.location is not None else set())
             | ({Support.HOST} if host is not None else set())
-            | ({Support.LIMITS} if self._bucket.service.scheme == "s3" else set()),
+            | ({Support.LIMITS} if self._bucket.service.scheme == "s3" else set())
+            | ({Support.SPLITS} if self._bucket.service.has_ranges and concurrency > 1 else set()),
         )
         self._concurrency = concurrency
         self._closed = False
@@ -190,29 +191,29 @@ class BucketStorage:
             batch.refuse(names[name], f"the server does not delete it: {why}")
         return batch.written()
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         """Yield every key with its entity tag, in UTF-8 byte order; list all of them before the first batch.
+
+        Between `splits` the bucket is listed by `concurrency` requests at a time.
 
         Raises:
             StorageError: the listing failed.
         """
         self._check_open()
-        listed = self._listing.keys()
-        keys = sorted(listed)
-        tags = [listed[key].token for key in keys]
-        self._cache.fill(keys, tags, [listed[key].size for key in keys])
-        del listed
+        keys, tags, sizes = self._listing.keys(sorted(map(self._values.name_of, splits)))
+        self._cache.fill(keys, tags, sizes)
         for start in range(0, len(keys), SCAN_COUNT):
             batch = keys[start : start + SCAN_COUNT]
-            tokens = tags[start : start + SCAN_COUNT]
+            tokens = self._proven(batch, tags[start : start + SCAN_COUNT])
             if None in tokens:
-                tokens = self._each(
-                    lambda pair: pair[1] or self._values.digest(pair[0]), list(zip(batch, tokens, strict=True))
-                )
-            yield (
-                [key for key, token in zip(batch, tokens, strict=True) if token is not None],
-                [token for token in tokens if token is not None],
-            )
+                batch = [key for key, token in zip(batch, tokens, strict=True) if token is not None]
+            yield batch, [token for token in tokens if token is not None]
+
+    def _proven(self, keys: Sequence[str], tags: list[bytes | None]) -> list[bytes | None]:
+        """Return entity tags, and tokens that are made of the values where there are none; None where none is left."""
+        if None not in tags:
+            return tags
+        return self._each(lambda pair: pair[1] or self._values.digest(pair[0]), list(zip(keys, tags, strict=True)))
 
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return when each value was last modified; for a value read since the last scan, as of that read.

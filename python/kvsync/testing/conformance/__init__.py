@@ -42,6 +42,7 @@ from kvsync.testing.conformance.declared import (
     LimitsTests,
     NestingTests,
     SkippedTests,
+    SplitsTests,
 )
 from kvsync.testing.conformance.expiry import ExpiringTransactionTests, ExpiryTests
 from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
@@ -95,6 +96,7 @@ class StorageConformance(
     SkippedTests,
     DryProbeTests,
     LimitsTests,
+    SplitsTests,
     ObjectRaceTests,
     DeleteRaceTests,
     ValueRaceTests,
@@ -215,6 +217,7 @@ CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     SkippedTests: _supports(Support.SKIPPED),
     DryProbeTests: _supports(Support.DRY_PROBE),
     LimitsTests: _supports(Support.LIMITS),
+    SplitsTests: _supports(Support.SPLITS),
     ObjectRaceTests: _conditional,
     DeleteRaceTests: lambda suite: _conditional(suite) and not suite.expects.lease_stays,
     ValueRaceTests: _guards_values,

@@ -16,6 +16,7 @@ from kvsync.storages.contract import (
     SupportsNesting,
     SupportsSizes,
     SupportsSkipped,
+    SupportsSplits,
     SupportsStreaming,
     SupportsTokens,
     SupportsTransaction,
@@ -25,6 +26,7 @@ from kvsync.storages.contract import (
     has_identity,
     has_nesting,
     has_skipped,
+    has_splits,
 )
 from kvsync.storages.limits import SupportsLimits, has_limits
 from kvsync.storages.mapping import MappingStorage
@@ -46,7 +48,15 @@ __all__ = [
     "LimitsTests",
     "NestingTests",
     "SkippedTests",
+    "SplitsTests",
 ]
+
+SPLIT_KEYS = [
+    *("", " ", "!", "%", "%25", ".a", "a", "a ", "a!", "a%20b", "a-b", "a.", "a..", "a/", "a//b", "a/b", "a/b/c"),
+    *("a/b-c", "a/c", "a0", "b\n", "b/.", "b/..", "b/c", "caf\u00e9", "cafe\u0301", "d\\e", "\ufb01", "\U0001f600"),
+    *(f"e/{number:02}" for number in range(12)),
+]
+"""Keys that come in another order where a directory comes before its siblings, or have names of another order."""
 
 PROTOCOLS = {
     Support.TRANSACTION: SupportsTransaction,
@@ -63,6 +73,7 @@ PROTOCOLS = {
     Support.SKIPPED: SupportsSkipped,
     Support.DRY_PROBE: SupportsDryProbe,
     Support.LIMITS: SupportsLimits,
+    Support.SPLITS: SupportsSplits,
 }
 
 
@@ -148,6 +159,24 @@ class SkippedTests:
         storage.store("manifest", b"1", ABSENT)
         assert set(listing(storage)) == {"a", "b/c"}
         assert storage.skipped == ()
+
+
+class SplitsTests:
+    """`SupportsSplits`: a scan lists the same, wherever it is split."""
+
+    def test_what_is_listed_does_not_depend_on_splits(self, storage: Storage) -> None:
+        assert has_splits(storage)
+        values = {key: b"" if number % 5 == 1 else b"1" for number, key in enumerate(SPLIT_KEYS)}
+        values = {key: values[key] for key in values.keys() - write(storage, values)}
+        whole = listing(storage)
+        assert whole.keys() == values.keys()
+        keys = sorted(values)
+        gone = keys[1::4]
+        storage.delete(gone)
+        for key in gone:
+            del whole[key]
+        for splits in ((), keys[::3], gone, keys[1:2], keys[-1:], [keys[0] + "!"], ["", "\U0010ffff"], keys):
+            assert listing(storage, splits) == whole
 
 
 class DryProbeTests:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.storages.contract import ObjectMismatch, has_copy, has_expiry, has_streaming, has_transaction
+from kvsync.storages.contract import ObjectMismatch, has_copy, has_expiry, has_splits, has_streaming, has_transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kvsync.storages.contract import (
         Storage,
         SupportsCopy,
@@ -57,11 +59,11 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def listing(storage: Storage) -> dict[str, bytes]:
+def listing(storage: Storage, splits: Sequence[str] = ()) -> dict[str, bytes]:
     """Return a whole scan as {key: token}; check that keys ascend, so that none occurs twice."""
     keys: list[str] = []
     tokens: list[bytes] = []
-    for some_keys, some_tokens in storage.scan():
+    for some_keys, some_tokens in storage.scan(splits) if splits and has_splits(storage) else storage.scan():
         assert len(some_keys) == len(some_tokens)
         keys += some_keys
         tokens += some_tokens

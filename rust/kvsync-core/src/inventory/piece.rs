@@ -1,5 +1,7 @@
 //! A piece: an immutable part of an inventory, over the bytes that hold it.
 
+use std::num::NonZeroUsize;
+
 use crate::envelope::{self, HEADER_BYTES, Kind};
 use crate::error::Result;
 use crate::pack::Writer;
@@ -122,6 +124,16 @@ impl<B: AsRef<[u8]>> Piece<B> {
     pub fn ranks(&self, keys: &[&str]) -> Vec<usize> {
         let columns = self.columns();
         keys.iter().map(|key| rank(columns.keys, key.as_bytes())).collect()
+    }
+
+    /// The first key, and every `step`th one after it.
+    #[must_use]
+    pub fn every(&self, step: NonZeroUsize) -> Vec<&[u8]> {
+        let keys = self.columns().keys;
+        (0..self.len())
+            .step_by(step.get())
+            .map(|index| keys.get(index))
+            .collect()
     }
 
     /// Encode the whole object, envelope included.
