@@ -41,7 +41,7 @@ from kvsync.testing.conformance import listing
 from kvsync.types import ABSENT, ANY, Skipped, Unreadable, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 numbers = itertools.count()
@@ -394,9 +394,9 @@ def test_a_scan_holds_few_large_values_at_a_time(storage: RedisStorage, monkeypa
         seen.append(sum(len(value) for value in values if isinstance(value, bytes)))
         return values
 
-    def fetched(self: StringValues, names: list[bytes], limit: int) -> Fetched:
-        found = fetch(self, names, limit)
-        return Fetched(held(found.values), found.expires)
+    def fetched(self: StringValues, batches: Iterable[Sequence[bytes]], limit: int) -> Iterator[Fetched]:
+        for found in fetch(self, batches, limit):
+            yield Fetched(held(found.values), found.expires)
 
     monkeypatch.setattr(StringValues, "get", lambda self, names: held(get(self, names)))
     monkeypatch.setattr(StringValues, "fetch", fetched)
@@ -854,6 +854,61 @@ def test_a_client_of_the_callers(redis_server: RedisServer, prefix: str) -> None
         assert other.read(["a"]) == [b"1"]
         assert other.identity == storage.identity
         assert other.identity != RedisStorage.over(mine).identity
+
+
+def test_a_client_of_one_connection_may_be_used_during_a_scan(
+    redis_server: RedisServer, storage: RedisStorage, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvsync.storages.redis.listing.FETCH_COUNT", 2)
+    storage.write(list("abcdefg"), [b"1"] * 7)
+    with redis.Redis(port=redis_server.port, retry=Retry(NoBackoff(), 0), max_connections=1) as mine:
+        given = RedisStorage.over(mine, Location(prefix))
+        assert [given.read(keys) for keys, _ in given.scan()] == [[b"1", b"1"]] * 3 + [[b"1"]]
+
+
+@pytest.mark.parametrize("place", ["prefix", "hash"])
+def test_pages_that_are_asked_for_ahead(
+    redis_server: RedisServer, client: redis.Redis, prefix: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one page is looked at, the server has been asked for the next ones, on a connection of their own."""
+    monkeypatch.setattr("kvsync.storages.redis.listing.FETCH_COUNT", 2)
+    values = {f"{number:02}": b"%d" % number for number in range(20)}
+    with contextlib.closing(open_url(f"{redis_server.url}?{place}={prefix}")) as storage:
+        storage.write(list(values), list(values.values()))
+        whole = {key: token(value) for key, value in values.items()}
+        assert listing(storage) == whole
+        pages = storage.scan()
+        assert next(pages) == (["00", "01"], [token(b"0"), token(b"1")])
+        storage.write(["03", "19"], [b"new", b"new"])
+        client.script_flush()
+        assert storage.read(["00", "19"]) == [b"0", b"new"]
+        rest = {key: found for page in pages for key, found in zip(*page, strict=True)}
+        assert rest.pop("19") == token(b"new")
+        assert rest.pop("03") in {token(b"new"), token(b"3")}
+        assert rest.items() <= whole.items()
+        assert len(rest) == 16
+        left = storage.scan()
+        next(left)
+        left.close()  # type: ignore[attr-defined]
+        assert storage.read(["03"]) == [b"new"]
+        assert listing(storage) == whole | {"03": token(b"new"), "19": token(b"new")}
+
+
+def test_a_connection_that_ends_during_a_scan_is_an_error(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvsync.storages.redis.listing.FETCH_COUNT", 2)
+    proxy = DeafProxy(redis_server.port)
+    through = open_url(f"redis://127.0.0.1:{proxy.port}/0?prefix={prefix}")
+    with contextlib.closing(proxy.listener), contextlib.closing(through):
+        through.write(list("abcdefghijkl"), [b"1"] * 12)
+        pages = through.scan()
+        next(pages)
+        proxy.lose = True
+        with pytest.raises(StorageError):
+            list(pages)
+        assert not proxy.lose
+        assert len(listing(through)) == 12
 
 
 @pytest.mark.parametrize(

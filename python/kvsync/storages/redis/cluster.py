@@ -15,7 +15,7 @@ from kvsync.storages.redis.link import Opened, never_again
 from kvsync.storages.redis.tls import hasten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kvsync.storages.redis.link import Command
     from kvsync.storages.redis.url import RedisUrl
@@ -86,6 +86,14 @@ class ClusterLink:
                 if isinstance(reply, self._not_done):
                     replies[position] = self._follow(cluster, commands[position])
             return replies
+
+    def ahead(self, batches: Iterable[Sequence[Command]]) -> Iterator[list[Any]]:
+        """Yield the replies to each batch of commands, one batch after another.
+
+        Raises:
+            StorageError: a connection failed.
+        """
+        return map(self.batch, batches)
 
     def client(self) -> Any:
         """Return the client library's own client, for reads."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from kvsync.storages.redis.link import Command, run_scripts, succeeded
+from kvsync.storages.redis.link import Command, run_scripts, run_scripts_ahead, succeeded
 from kvsync.storages.redis.scripts import ValueScripts
 from kvsync.storages.redis.values import Fetched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from kvsync.storages.redis.link import Link
+    from kvsync.storages.redis.link import Calls, Link
     from kvsync.storages.redis.scripts import Script
     from kvsync.storages.redis.values import Held
     from kvsync.types import Unreadable
@@ -40,9 +40,11 @@ class FieldValues:
         """Return values."""
         return list(self._do("HMGET", *names))
 
-    def fetch(self, names: Sequence[bytes], limit: int) -> Fetched:
-        """Return values or sizes."""
-        return Fetched(self._run(self._scripts.fetch, names, [limit])[0], {})
+    def fetch(self, batches: Iterable[Sequence[bytes]], limit: int) -> Iterator[Fetched]:
+        """Yield values or sizes."""
+        calls: Iterator[Calls] = ([([self._hash], [len(names), *names, limit])] for names in batches)
+        for replies in run_scripts_ahead(self._link, self._scripts.fetch, calls):
+            yield Fetched(replies[0][0], {})
 
     def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
         """Write values; a field's TTL is lost with its old value, that of the hash is kept."""

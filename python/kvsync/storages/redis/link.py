@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections import deque
+from itertools import islice, tee
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from kvsync.errors import StorageError, UsageError
 from kvsync.storages.extras import client as import_client
@@ -17,12 +19,28 @@ from kvsync.storages.redis.packer import CommandPacker
 from kvsync.storages.redis.tls import hasten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from kvsync.storages.redis.scripts import Script
     from kvsync.storages.redis.url import RedisUrl
 
-__all__ = ["Command", "Link", "ServerLink", "check_given", "never_again", "run_scripts", "succeeded", "walk"]
+__all__ = [
+    "Command",
+    "Link",
+    "ServerLink",
+    "check_given",
+    "never_again",
+    "run_scripts",
+    "run_scripts_ahead",
+    "succeeded",
+    "walk",
+]
+
+AHEAD_COUNT = 2
+"""So many batches are under way beyond the one whose replies are read."""
+
+Calls: TypeAlias = "Sequence[tuple[Sequence[bytes], Sequence[bytes | int | str]]]"
+"""Keys and other arguments of calls of a script."""
 
 
 class Command(NamedTuple):
@@ -47,6 +65,14 @@ class Link(Protocol):
 
         Raises:
             StorageError: a connection failed; the outcome is unknown.
+        """
+        ...
+
+    def ahead(self, batches: Iterable[Sequence[Command]]) -> Iterator[list[Any]]:
+        """Yield the replies to each batch of commands, as `batch` does; the next ones may have been sent before.
+
+        Raises:
+            StorageError: a connection failed; the outcome of all that was sent is unknown.
         """
         ...
 
@@ -108,6 +134,11 @@ class Opened:
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the client was created here."""
+        return self._make is not None
 
     def get(self) -> Any:
         """Return the client.
@@ -189,6 +220,38 @@ class ServerLink:
                 pipeline.execute_command(*command.words)
             return list(pipeline.execute(raise_on_error=False))
 
+    def ahead(self, batches: Iterable[Sequence[Command]]) -> Iterator[list[Any]]:
+        """Yield the replies to each batch of commands; so many are under way that the server need not wait.
+
+        A client of the caller's may have one connection, which others need meanwhile: it sends one after another.
+
+        Raises:
+            StorageError: the connection failed.
+        """
+        if not self._opened.is_own:
+            yield from map(self.batch, batches)
+            return
+        with self.texts.translated():
+            pool = self._opened.get().connection_pool
+            connection = pool.get_connection()
+        rest, due = iter(batches), deque[int]()
+        try:
+            while True:
+                with self.texts.translated():
+                    for batch in islice(rest, AHEAD_COUNT + 1 - len(due)):
+                        words = [command.words for command in batch]
+                        connection.send_packed_command(connection.pack_commands(words), check_health=False)
+                        due.append(len(words))
+                    if not due:
+                        return
+                    replies = [_read(connection, self.library.exceptions.ResponseError) for _ in range(due[0])]
+                due.popleft()
+                yield replies
+        finally:
+            if due:  # what comes next on this connection is no reply to what is sent next
+                connection.disconnect()
+            pool.release(connection)
+
     def client(self) -> Any:
         """Return the client library's own client, for reads."""
         return self._opened.get()
@@ -213,6 +276,13 @@ def _reply(client: Any, words: tuple[Any, ...], response_error: type[Exception])
         return error
 
 
+def _read(connection: Any, response_error: type[Exception]) -> Any:
+    try:
+        return connection.read_response()
+    except response_error as error:
+        return error
+
+
 def succeeded(link: Link, replies: list[Any]) -> list[Any]:
     """Return replies after checking that none is an error.
 
@@ -225,22 +295,37 @@ def succeeded(link: Link, replies: list[Any]) -> list[Any]:
     return replies
 
 
-def run_scripts(
-    link: Link, script: Script, calls: Sequence[tuple[Sequence[bytes], Sequence[bytes | int | str]]]
-) -> list[Any]:
+def run_scripts(link: Link, script: Script, calls: Calls) -> list[Any]:
     """Run a script once for each of `calls` (its keys and its other arguments), and return the results.
 
     Raises:
         StorageError: a server refused or failed.
     """
+    return _completed(link, script, calls, link.batch(_commands("EVALSHA", script.sha, calls)))
 
-    def commands(name: str, what: str, positions: Sequence[int]) -> list[Command]:
-        return [Command(calls[i][0][0], (name, what, len(calls[i][0]), *calls[i][0], *calls[i][1])) for i in positions]
 
-    replies = link.batch(commands("EVALSHA", script.sha, range(len(calls))))
+def run_scripts_ahead(link: Link, script: Script, batches: Iterable[Calls]) -> Iterator[list[Any]]:
+    """Run a script for each batch of calls, as `run_scripts` does; the next ones may have been sent before.
+
+    Raises:
+        StorageError: a server refused or failed.
+    """
+    sent, answered = tee(batches)
+    replies = link.ahead(_commands("EVALSHA", script.sha, calls) for calls in sent)
+    for calls, found in zip(answered, replies, strict=True):
+        yield _completed(link, script, calls, found)
+
+
+def _commands(name: str, what: str, calls: Calls) -> list[Command]:
+    return [Command(keys[0], (name, what, len(keys), *keys, *arguments)) for keys, arguments in calls]
+
+
+def _completed(link: Link, script: Script, calls: Calls, replies: list[Any]) -> list[Any]:
+    """Return the replies, those of the server that does not remember the script after sending it the text."""
     unknown = [i for i, reply in enumerate(replies) if isinstance(reply, link.library.exceptions.NoScriptError)]
     if unknown:  # these were not executed
-        for i, reply in zip(unknown, link.batch(commands("EVAL", script.text, unknown)), strict=True):
+        again = link.batch(_commands("EVAL", script.text, [calls[i] for i in unknown]))
+        for i, reply in zip(unknown, again, strict=True):
             replies[i] = reply
     return succeeded(link, replies)
 

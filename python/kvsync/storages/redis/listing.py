@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import tee
 from typing import TYPE_CHECKING, cast
 
 from kvsync.native import digest_values
@@ -13,7 +14,7 @@ from kvsync.types import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from kvsync.storages.redis.values import Values
+    from kvsync.storages.redis.values import Fetched, Values
 
 __all__ = ["FETCH_VALUE_BYTES", "Listing"]
 
@@ -51,10 +52,11 @@ class Listing:
             found.update(page)
         names = sorted(found)
         found.clear()
-        for start in range(0, len(names), FETCH_COUNT):
-            keys = self._texts(names[start : start + FETCH_COUNT])
-            if keys:
-                yield self._with_tokens(keys)
+        parts = (names[start : start + FETCH_COUNT] for start in range(0, len(names), FETCH_COUNT))
+        asked, answered = tee((keys, list(map(self._values.name_of, keys))) for keys in map(self._texts, parts) if keys)
+        fetched = self._values.fetch((some for _, some in asked), FETCH_VALUE_BYTES)
+        for (keys, some), values in zip(answered, fetched, strict=True):
+            yield self._with_tokens(keys, some, values)
 
     def _texts(self, names: Sequence[bytes]) -> list[str]:
         """Return names as keys, without those that cannot be keys."""
@@ -63,9 +65,8 @@ class Listing:
         except UnicodeDecodeError:
             return self.skips.decoded(names, harmless=self._foreign)
 
-    def _with_tokens(self, keys: list[str]) -> tuple[list[str], list[bytes]]:
-        names = [self._values.name_of(key) for key in keys]
-        found, expires = self._values.fetch(names, FETCH_VALUE_BYTES)
+    def _with_tokens(self, keys: list[str], names: Sequence[bytes], fetched: Fetched) -> tuple[list[str], list[bytes]]:
+        found, expires = fetched
         if not expires and {*map(type, found)} == {bytes}:
             return keys, digest_values(cast("list[bytes]", found))
         values = {i: value for i, value in enumerate(found) if isinstance(value, bytes)}
@@ -95,7 +96,7 @@ class Listing:
         positions = list(sizes)
         for start, stop in pieces(list(sizes.values())):
             some = positions[start:stop]
-            values, expires = self._values.fetch([names[i] for i in some], NO_LIMIT)
+            ((values, expires),) = self._values.fetch([[names[i] for i in some]], NO_LIMIT)
             held = {i: value for i, value in enumerate(values) if isinstance(value, bytes)}
             for i, digest in zip(held, digest_values(list(held.values())), strict=True):
                 yield some[i], token_of(digest, expires.get(i, 0))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from itertools import tee
 from typing import TYPE_CHECKING, Any
 
 from kvsync.errors import StorageError
-from kvsync.storages.redis.link import Command, run_scripts, succeeded, walk
+from kvsync.storages.redis.link import Command, run_scripts, run_scripts_ahead, succeeded, walk
 from kvsync.storages.redis.scripts import KINDS, PUT_EXPIRING, ValueScripts
 from kvsync.storages.redis.values import INDEX_ENDS, Fetched
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kvsync.storages.redis.link import Link
     from kvsync.storages.redis.scripts import Script
@@ -48,16 +49,17 @@ class StringValues:
                 found[absent[position]] = Unreadable(f"its key holds a {kind}, not a string")
         return found
 
-    def fetch(self, names: Sequence[bytes], limit: int) -> Fetched:
-        """Return values or sizes, and when they expire."""
-        groups, calls = self._calls(names, [], after=[limit])
-        replies = run_scripts(self._link, self._scripts.fetch, calls)
-        expires = {
-            group[i - 1]: at
-            for group, (_, which, times) in zip(groups, replies, strict=True)
-            for i, at in zip(which, times, strict=True)
-        }
-        return Fetched(_ungrouped(groups, [values for values, _, _ in replies]), expires)
+    def fetch(self, batches: Iterable[Sequence[bytes]], limit: int) -> Iterator[Fetched]:
+        """Yield values or sizes, and when they expire."""
+        asked, answered = tee(self._calls(names, [], after=[limit]) for names in batches)
+        found = run_scripts_ahead(self._link, self._scripts.fetch, (calls for _, calls in asked))
+        for (groups, _), replies in zip(answered, found, strict=True):
+            expires = {
+                group[i - 1]: at
+                for group, (_, which, times) in zip(groups, replies, strict=True)
+                for i, at in zip(which, times, strict=True)
+            }
+            yield Fetched(_ungrouped(groups, [values for values, _, _ in replies]), expires)
 
     def expiries(self, names: Sequence[bytes]) -> list[int]:
         """Return when values expire; 0 if never, or if absent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from kvsync.types import Unreadable
 
@@ -58,8 +58,11 @@ class Values(Protocol):
         """Return values."""
         ...
 
-    def fetch(self, names: Sequence[bytes], limit: int) -> Fetched:
-        """Return values, sizes of those over `limit`, and when they expire."""
+    def fetch(self, batches: Iterable[Sequence[bytes]], limit: int) -> Iterator[Fetched]:
+        """Yield for each batch values, sizes of those over `limit`, and when they expire.
+
+        While the caller works on one batch, the server may be busy with the next ones.
+        """
         ...
 
     def put(self, names: Sequence[bytes], values: Sequence[bytes]) -> dict[int, str]:
