@@ -483,6 +483,46 @@ def test_the_tables_of_one_schema_have_an_index_each(url: str, opening: Callable
     two_tables_have_an_index_each(opening(f"{url}&table=first"), opening(f"{url}&table=Second"))
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 9])
+def test_pages_that_are_requested_ahead(storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """While one page is looked at, the next one is on its way: also over values that have to be asked for."""
+    monkeypatch.setattr("kvsync.storages.postgres.rows.SCAN_COUNT", size)
+    values = {str(number): bytes(9000) if number in {2, 3, 7} else b"%d" % number for number in range(8)}
+    storage.write(list(values), list(values.values()))
+    whole = dict(zip(values, digest_values(list(values.values())), strict=True))
+    assert listing(storage) == whole
+    pages = storage.scan()
+    keys, _ = next(pages)
+    assert len(keys) == min(size, 8)
+    storage.write(["0", "7"], [b"new", b"new"])
+    assert storage.read(["0"]) == [b"new"]
+    rest = {key: token for page in pages for key, token in zip(*page, strict=True)}
+    assert rest == {key: token for key, token in whole.items() if key not in keys}, "one snapshot"
+    with storage.transaction():
+        assert listing(storage) == whole | dict.fromkeys(["0", "7"], digest_values([b"new"])[0])
+        storage.delete(["0"])
+        assert [storage.read(keys) for keys, _ in storage.scan()] == [storage.read(keys) for keys, _ in storage.scan()]
+    left = storage.scan()
+    next(left)
+    left.close()  # type: ignore[attr-defined]
+    assert len(listing(storage)) == 7
+
+
+def test_a_connection_that_ends_during_a_scan_is_an_error(
+    postgres_server: PostgresServer, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvsync.storages.postgres.rows.SCAN_COUNT", 2)
+    storage.write(list("abcdefgh"), [b"1"] * 8)
+    pages = storage.scan()
+    next(pages)
+    postgres_server.run(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query LIKE 'FETCH FORWARD 2 FROM%'"
+    )
+    with pytest.raises(StorageError):
+        list(pages)
+    assert len(listing(storage)) == 8
+
+
 def test_large_values_are_scanned_in_order(storage: PostgresStorage) -> None:
     values = {f"k{number:02d}": os.urandom(1 + (3 << 20) * (number % 3 == 0)) for number in range(20)}
     storage.write(list(values), list(values.values()))

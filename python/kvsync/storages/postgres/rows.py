@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from kvsync.native import digest_values
 from kvsync.storages.contract import SKIPPED_MAX
 from kvsync.storages.expiry import tokens_of
+from kvsync.storages.postgres.pages import Pages
 from kvsync.storages.postgres.table import INLINE_BYTES
 from kvsync.storages.wording import escaped
 from kvsync.types import Skipped
@@ -64,18 +66,32 @@ class Rows:
         found = [self.text(row[0]) for row in rows]
         return dict(zip(found, self._tokens(found, rows), strict=True))
 
-    def scan(self, name: str, skipped: list[Skipped]) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with its token, ascending, an empty one for NULL; append rows that have no key to `skipped`.
+    def scan(self, name: str, skipped: list[Skipped], *, alone: bool) -> Iterator[tuple[list[str], list[bytes]]]:
+        """Yield every key with its token, ascending, an empty one for NULL.
 
-        `name` is that of the server's cursor.
+        Args:
+            name: of the server's cursor.
+            skipped: gets the rows that have no key.
+            alone: nobody else uses the connection meanwhile, so each page is requested before the caller works on the
+                one before.
         """
         with self.connection.cursor(name, binary=True) as cursor:
             cursor.execute(self.table.scan)
-            while rows := cursor.fetchmany(SCAN_COUNT):
-                keys: list[Any] = [row[0] for row in rows]
-                if self.table.key.binary or None in keys:
-                    rows, keys = _with_keys(rows, skipped)
-                yield keys, self._tokens(keys, rows)
+            if not alone:
+                while rows := cursor.fetchmany(SCAN_COUNT):
+                    yield self._page(rows, skipped)
+                return
+            pages = Pages(cursor, SCAN_COUNT)
+            for found in pages:
+                if None in map(itemgetter(1), found):  # some values may have to be asked for
+                    pages.settle()
+                yield self._page(found, skipped)
+
+    def _page(self, rows: Sequence[Any], skipped: list[Skipped]) -> tuple[list[str], list[bytes]]:
+        keys: list[Any] = [row[0] for row in rows]
+        if self.table.key.binary or None in keys:
+            rows, keys = _with_keys(rows, skipped)
+        return keys, self._tokens(keys, rows)
 
     def raw(self, key: str) -> str | bytes:
         """Return what the key column stores."""

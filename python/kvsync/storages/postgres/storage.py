@@ -193,7 +193,8 @@ class PostgresStorage:
         with self._database.snapshot() as connection:
             table = self._tables.find(connection)
             if table is not None:
-                yield from Rows(connection, table).scan(f"kvsync_scan_{next(self._numbers)}", skipped)
+                rows, name = Rows(connection, table), f"kvsync_scan_{next(self._numbers)}"
+                yield from rows.scan(name, skipped, alone=connection is not self._connections.pinned())
         self.skipped = tuple(skipped)
 
     def load(self, name: str) -> Stored | None:
