@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
     from kvsync.store import Store
     from kvsync.types import Change, Conflict, Delete, Put
+    from kvsync.watching.events import Outage, WatchRun
+    from kvsync.watching.watch import Watch, watch
 
 __all__ = [
     "BudgetError",
@@ -59,6 +61,7 @@ __all__ = [
     "LockLostError",
     "LostValue",
     "MissingKey",
+    "Outage",
     "Plan",
     "Progress",
     "Put",
@@ -70,6 +73,8 @@ __all__ = [
     "SyncResult",
     "UnreadableKey",
     "UsageError",
+    "Watch",
+    "WatchRun",
     "accept",
     "commit",
     "compact",
@@ -86,6 +91,7 @@ __all__ = [
     "sync",
     "unlock",
     "verify",
+    "watch",
 ]
 
 _MODULES = {
@@ -96,12 +102,15 @@ _MODULES = {
     "KnownPeer": "inspection",
     "LostValue": "index.lost",
     "MissingKey": "result",
+    "Outage": "watching.events",
     "Plan": "planning",
     "Progress": "result",
     "Put": "types",
     "Store": "store",
     "SyncResult": "result",
     "UnreadableKey": "result",
+    "Watch": "watching.watch",
+    "WatchRun": "watching.events",
     "accept": "absence",
     "commit": "api",
     "compact": "api",
@@ -118,6 +127,7 @@ _MODULES = {
     "sync": "api",
     "unlock": "api",
     "verify": "checks",
+    "watch": "watching.watch",
 }
 """{name: the module that it is imported from when it is first used}, so that a run loads only what it needs."""
 

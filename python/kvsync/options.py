@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.result import OnProgress
 
-__all__ = ["Options"]
+__all__ = ["Options", "duration_seconds"]
 
 LEASE_SECONDS_MIN = 0.1
 """A shorter lease would expire before a batch is written."""
@@ -86,25 +86,30 @@ class Options:
             message = f"max_delete must be a number of keys or a percentage such as '60%', not {self.max_delete!r}"
             raise UsageError(message) from None
         object.__setattr__(self, "budget", budget)
-        object.__setattr__(self, "grace_ms", _milliseconds(self.tombstone_grace))
+        object.__setattr__(self, "grace_ms", int(duration_seconds(self.tombstone_grace, "tombstone_grace") * 1000))
 
     def latest_ms(self, now_ms: int) -> int:
         """Return the latest time that an index may name, in wall-clock milliseconds."""
         return now_ms + int(min(self.max_drift_seconds, DRIFT_SECONDS_MAX) * 1000)
 
 
-def _milliseconds(grace: str | float) -> int:
+def duration_seconds(duration: str | float, name: str, *, least: float = 0) -> float:
     """Return a time that is given in seconds, or as a number with a unit.
 
+    >>> duration_seconds("90s", "every"), duration_seconds("1h", "every"), duration_seconds(0.5, "every")
+    (90.0, 3600.0, 0.5)
+
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or less than `least`; `name` is that of the option.
     """
-    number, unit = (grace[:-1], grace[-1:]) if isinstance(grace, str) and grace[-1:] in UNIT_SECONDS else (grace, "s")
+    has_unit = isinstance(duration, str) and duration[-1:] in UNIT_SECONDS
+    number, unit = (duration[:-1], duration[-1:]) if has_unit else (duration, "s")  # type: ignore[index]
     try:
         seconds = float(number) * UNIT_SECONDS[unit]
     except (TypeError, ValueError):
         seconds = -1.0
-    if not 0 <= seconds < inf or isinstance(grace, bool):
-        message = f"tombstone_grace must be a number of seconds, or one with a unit such as '30d', not {grace!r}"
+    if not least <= seconds < inf or isinstance(duration, bool):
+        more = f" of at least {least:g} seconds" if least else ""
+        message = f"{name} must be a number of seconds, or one with a unit such as '30d'{more}, not {duration!r}"
         raise UsageError(message)
-    return int(seconds * 1000)
+    return seconds

@@ -38,6 +38,7 @@ EXPECTED = Capabilities(
             Support.NESTING,
             Support.SKIPPED,
             Support.DRY_PROBE,
+            Support.HINTS,
         }
     ),
 )

@@ -27,7 +27,9 @@ EXPECTED = Capabilities(
     Tier.CONDITIONAL,
     distance="network",
     tokens=OpaqueTokens(racy_ms=0),
-    supports=frozenset({Support.TOKENS, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE, Support.LIMITS}),
+    supports=frozenset(
+        {Support.TOKENS, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE, Support.LIMITS, Support.HINTS}
+    ),
 )
 
 

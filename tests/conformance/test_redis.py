@@ -26,9 +26,11 @@ EXPECTED = Capabilities(
     Tier.CONDITIONAL,
     distance="network",
     lease_stays=True,
-    supports=frozenset({Support.IDENTITY, Support.NESTING, Support.EXPIRY, Support.SKIPPED, Support.LIMITS}),
+    supports=frozenset(
+        {Support.IDENTITY, Support.NESTING, Support.EXPIRY, Support.SKIPPED, Support.LIMITS, Support.HINTS}
+    ),
 )
-HASH = replace(EXPECTED, supports=frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.LIMITS}))
+HASH = replace(EXPECTED, supports=EXPECTED.supports - {Support.EXPIRY})
 
 numbers = itertools.count()
 

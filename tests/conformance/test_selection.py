@@ -43,6 +43,7 @@ def part(name: str) -> set[str]:
         (replace(PLAIN, supports=frozenset({Support.SKIPPED, Support.DRY_PROBE})), {"SkippedTests", "DryProbeTests"}),
         (replace(PLAIN, supports=frozenset({Support.LIMITS})), {"LimitsTests"}),
         (replace(PLAIN, supports=frozenset({Support.SPLITS})), {"SplitsTests"}),
+        (replace(PLAIN, supports=frozenset({Support.HINTS})), {"HintsTests"}),
     ],
 )
 def test_what_is_expected_beyond_a_plain_storage_is_tested(expects: Capabilities, names: set[str]) -> None:

@@ -34,6 +34,7 @@ EXPECTED = Capabilities(
             Support.SKIPPED,
             Support.DRY_PROBE,
             Support.LIMITS,
+            Support.HINTS,
         }
     ),
 )

@@ -64,6 +64,7 @@ class RedisServer(Server):
     def command(self) -> list[str]:
         """Return the command line."""
         fixed = {"port": self.port, "bind": "127.0.0.1", "dir": str(self.folder), "save": "", "appendonly": "yes"}
+        fixed["notify-keyspace-events"] = "KA"
         if self.password:
             fixed["requirepass"] = self.password
         if self.cluster:

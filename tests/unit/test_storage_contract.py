@@ -28,6 +28,7 @@ from kvsync.storages.contract import (
     has_tokens,
     has_transaction,
 )
+from kvsync.storages.hints import has_hints
 from kvsync.storages.limits import has_limits
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.metadata import has_metadata
@@ -56,6 +57,7 @@ CHECKS: dict[Support, Callable[[Storage], bool]] = {
     Support.DRY_PROBE: has_dry_probe,
     Support.LIMITS: has_limits,
     Support.SPLITS: has_splits,
+    Support.HINTS: has_hints,
 }
 
 

@@ -29,6 +29,7 @@ from kvsync.storages.contract import (
     Tier,
     TornRead,
 )
+from kvsync.storages.hints import Hints, NoHintsError, SupportsHints
 from kvsync.storages.limits import SupportsLimits
 from kvsync.storages.metadata import SupportsMetadata
 from kvsync.storages.registry import ADAPTERS, factory, schemes
@@ -36,6 +37,8 @@ from kvsync.storages.url import redact, scheme_of
 
 __all__ = [
     "Capabilities",
+    "Hints",
+    "NoHintsError",
     "ObjectMismatch",
     "OpaqueTokens",
     "Storage",
@@ -44,6 +47,7 @@ __all__ = [
     "SupportsDryProbe",
     "SupportsExpiry",
     "SupportsFiles",
+    "SupportsHints",
     "SupportsHost",
     "SupportsIdentity",
     "SupportsLimits",

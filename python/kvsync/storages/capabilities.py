@@ -39,6 +39,7 @@ class Support(StrEnum):
     DRY_PROBE = "dry_probe"
     LIMITS = "limits"
     SPLITS = "splits"
+    HINTS = "hints"
 
 
 @dataclass(frozen=True, slots=True)

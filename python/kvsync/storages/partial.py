@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kvsync.storages.contract import Storage
+    from kvsync.storages.hints import Hints, Wake
 
 __all__ = ["PartialStorage"]
 
@@ -99,6 +100,10 @@ class PartialStorage(WrappedStorage):
             self._seen |= found
             kept = [pair for pair in zip(keys, tokens, strict=True) if pair[0] not in found] if found else None
             yield (keys, tokens) if kept is None else ([key for key, _ in kept], [token for _, token in kept])
+
+    def hints(self, wake: Wake) -> Hints:
+        """Notice changes of everything that is not left out: each run writes to the files of the other storage."""
+        return super().hints(lambda key: None if key in self.left_out else wake(key))
 
     def _out(self, keys: Sequence[str]) -> dict[str, str]:
         """Return which of some keys are left out, and why."""

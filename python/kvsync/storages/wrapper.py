@@ -18,6 +18,7 @@ from kvsync.storages.contract import (
     SupportsTokens,
     SupportsTransaction,
 )
+from kvsync.storages.hints import SupportsHints
 from kvsync.storages.limits import SupportsLimits
 from kvsync.storages.metadata import SupportsMetadata
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kvsync.storages.contract import Capabilities, Storage
+    from kvsync.storages.hints import Hints, Wake
     from kvsync.types import Expectation, Metadata, Origin, Skipped, Stored, Unreadable, Version, Written
 
 __all__ = ["WrappedStorage", "innermost"]
@@ -48,6 +50,7 @@ class _Complete(
     SupportsSplits,
     SupportsDryProbe,
     SupportsLimits,
+    SupportsHints,
     Protocol,
 ):
     """A storage with every optional method."""
@@ -60,7 +63,7 @@ class WrappedStorage:
     since some storages learn from their server what they can do, unless they were set here.
 
     `begin` and `commit` are the operations of a transaction. `origin`, `contains`, `files`, `unmade`, `dry_probe`,
-    `limits`, `close` and the attributes are no operations: they send no request, are asked outside of a run, or happen
+    `limits`, `hints`, `close` and the attributes are no operations: they send no request, are asked outside of a run, or happen
     in a killed process, too.
     """
 
@@ -243,6 +246,10 @@ class WrappedStorage:
     def limits(self) -> list[str]:
         """Forward `SupportsLimits.limits`."""
         return self._complete.limits()
+
+    def hints(self, wake: Wake) -> Hints:
+        """Forward `SupportsHints.hints`."""
+        return self._complete.hints(wake)
 
 
 def innermost(storage: Storage) -> Storage:

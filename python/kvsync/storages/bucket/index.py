@@ -28,11 +28,16 @@ def is_tag(token: bytes) -> bool:
 
 
 class BucketIndex:
-    """Index objects; the version of one is its entity tag, followed by its generation if the server has generations."""
+    """Index objects; the version of one is its entity tag, followed by its generation if the server has generations.
+
+    Attributes:
+        seen: the version of each object as it was last read or written here; None if it was absent.
+    """
 
     def __init__(self, bucket: Bucket, listing: Listing) -> None:
         self._bucket = bucket
         self._listing = listing
+        self.seen: dict[str, Version | None] = {}
 
     def load(self, name: str) -> Stored | None:
         """Return an index object, or None.
@@ -44,6 +49,7 @@ class BucketIndex:
             found = self._bucket.get(INDEX + name)
         except UnreadableObject as error:
             raise self._failed(name, f"cannot be read ({error}): restore it from the archive") from None
+        self.seen[name] = None if found is None else self._version(name, found[1])
         return None if found is None else Stored(found[0], self._version(name, found[1]))
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
@@ -62,6 +68,7 @@ class BucketIndex:
         except UnstorableObject as error:
             raise self._failed(name, f"was refused: {error}") from None
         if meta.token is not None:
+            self.seen[name] = self._version(name, meta)
             return self._version(name, meta)
         current = self.load(name)  # some servers return the tag only when asked for it
         if current is None or current.data != data:
@@ -77,10 +84,17 @@ class BucketIndex:
         """
         if expect is ANY:
             return
-        meta = self._bucket.head(INDEX + name)
-        version = ABSENT if meta is None else self._version(name, meta)
-        if version != expect:
+        if (self.version(name) or ABSENT) != expect:
             raise ObjectMismatch(name)
+
+    def version(self, name: str) -> Version | None:
+        """Return the version of an index object without reading it, or None.
+
+        Raises:
+            StorageError: the request failed.
+        """
+        meta = self._bucket.head(INDEX + name)
+        return None if meta is None else self._version(name, meta)
 
     def names(self) -> list[str]:
         """Return the names of all index objects, ascending.

@@ -16,6 +16,7 @@ from kvsync.errors import StorageError
 from kvsync.storages.batch import Batch
 from kvsync.storages.bucket.client import Bucket
 from kvsync.storages.bucket.copying import Copier
+from kvsync.storages.bucket.hints import ManifestTag
 from kvsync.storages.bucket.index import INDEX, BucketIndex
 from kvsync.storages.bucket.lifecycle import lifecycle_limits
 from kvsync.storages.bucket.listing import Listing
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.storages.contract import Storage
+    from kvsync.storages.hints import Wake
     from kvsync.types import Expectation, Skipped, Stored, Version, Written
 
 __all__ = ["BucketStorage", "open_url"]
@@ -42,6 +44,7 @@ R = TypeVar("R")
 SCAN_COUNT = 10_000
 _SUPPORTS = frozenset(
     {Support.TOKENS, Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.SIZES, Support.STREAMING}
+    | {Support.HINTS}
 )
 
 
@@ -143,6 +146,10 @@ class BucketStorage:
             StorageError: it cannot be asked.
         """
         return list(lifecycle_limits(self._bucket))
+
+    def hints(self, _wake: Wake) -> ManifestTag:
+        """Notice runs of others, by the tag of the manifest; buckets do not tell of anything else."""
+        return ManifestTag(self._index)
 
     # Values
 

@@ -25,6 +25,7 @@ from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.folder.empty import KeepingFiles, KeepingListing, KeepingReader, WaryReader
 from kvsync.storages.folder.failure import attempt, storage_errors
+from kvsync.storages.folder.hints import FolderHints
 from kvsync.storages.folder.index import FolderIndex
 from kvsync.storages.folder.keyname import Naming
 from kvsync.storages.folder.links import Links
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.storages.folder.reading import ValueReader
     from kvsync.storages.folder.safe_tree import SafeTree
+    from kvsync.storages.hints import Wake
     from kvsync.types import AnyVersion, Metadata, Skipped, Unreadable
 
 __all__ = ["FolderStorage"]
@@ -78,6 +80,7 @@ class FolderStorage(FolderIndex):
                 Support.NESTING,
                 Support.SKIPPED,
                 Support.DRY_PROBE,
+                Support.HINTS,
             }
         ),
     )
@@ -308,6 +311,14 @@ class FolderStorage(FolderIndex):
                 return [None] * len(keys)
             files = self._files(tree, naming)
             return [None if status is None else status.st_mtime_ns // 1_000_000 for status in map(files.status, keys)]
+
+    def hints(self, wake: Wake) -> FolderHints:
+        """Notice changes by the events of the operating system.
+
+        Raises:
+            NoHintsError: the package watchfiles is missing, or the system allows no further watches.
+        """
+        return FolderHints(self.absolute_path, self.key_at, wake)
 
     def contains(self, other: Storage) -> bool:
         """Return whether another folder is within this one, or this one by another name."""

@@ -27,6 +27,7 @@ from kvsync.native import digest_values
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.extras import client
 from kvsync.storages.nats.bucket import Bucket
+from kvsync.storages.nats.hints import BucketHints
 from kvsync.storages.nats.link import Link
 from kvsync.storages.nats.objects import Objects, version_of
 from kvsync.storages.nats.server import PORT, NatsServer
@@ -38,6 +39,7 @@ from kvsync.types import Written
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kvsync.storages.hints import Wake
     from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["NatsServer", "NatsStorage", "open_url"]
@@ -100,7 +102,16 @@ class NatsStorage:
         Tier.CONDITIONAL,
         distance="network",
         tokens=OpaqueTokens(racy_ms=0),
-        supports=frozenset({Support.TOKENS, Support.IDENTITY, Support.SKIPPED, Support.DRY_PROBE, Support.LIMITS}),
+        supports=frozenset(
+            {
+                Support.TOKENS,
+                Support.IDENTITY,
+                Support.SKIPPED,
+                Support.DRY_PROBE,
+                Support.LIMITS,
+                Support.HINTS,
+            }
+        ),
     )
 
     def __init__(
@@ -223,6 +234,14 @@ class NatsStorage:
         if not keys:
             return []
         return self._link.call(lambda session: self._values.modified_ms(session, keys))
+
+    def hints(self, wake: Wake) -> BucketHints:
+        """Notice changes by a consumer of the bucket's stream.
+
+        Raises:
+            StorageError: the server does not answer, or does not allow it.
+        """
+        return BucketHints(self._link, self._bucket, wake)
 
     def limits(self) -> list[str]:
         """Return what the bucket may lose by itself.

@@ -35,6 +35,7 @@ from kvsync.storages.redis.cluster import ClusterLink
 from kvsync.storages.redis.conditions import COMMAND_COUNT, delete_if, pieces, write_if
 from kvsync.storages.redis.errors import ErrorTexts
 from kvsync.storages.redis.fields import FieldValues
+from kvsync.storages.redis.hints import RedisHints
 from kvsync.storages.redis.index import ObjectHash
 from kvsync.storages.redis.limits import limits_of
 from kvsync.storages.redis.link import ServerLink, check_given
@@ -50,13 +51,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kvsync.storages.contract import Storage
+    from kvsync.storages.hints import Wake
     from kvsync.storages.redis.link import Link
     from kvsync.storages.redis.values import Values
     from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["RedisStorage", "open_url"]
 
-_SUPPORTS = frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.LIMITS})
+_SUPPORTS = frozenset({Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.LIMITS, Support.HINTS})
 
 EXPIRES_MAX = 1 << 53
 """The latest time that scripts represent exactly, in 285,000 years."""
@@ -305,6 +307,15 @@ class RedisStorage:
     def modified_ms(self, keys: Sequence[str]) -> list[int | None]:
         """Return None for each key: Redis does not record it."""
         return [None] * len(keys)
+
+    def hints(self, wake: Wake) -> RedisHints:
+        """Notice changes by the events of the keyspace.
+
+        Raises:
+            NoHintsError: the server does not publish them.
+            StorageError: it cannot be asked.
+        """
+        return RedisHints(self._link, self.location, self.place[1], wake)
 
     def limits(self) -> list[str]:
         """Return what the server may lose by itself.

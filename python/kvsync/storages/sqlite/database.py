@@ -95,6 +95,18 @@ class Database:
         with self.reading(table) as connection:
             return connection is not None
 
+    def data_version(self) -> int | None:
+        """Return a number that changes when another connection commits; None if the file does not exist.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with self._errors(), self._lock:
+            self._check_open()
+            if self.connection is None and not os.path.exists(self._path):
+                return None
+            return int(self._open(create=False).execute("PRAGMA data_version").fetchone()[0])
+
     @contextlib.contextmanager
     def writing(self, made: Relation | None = None, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """Yield the connection, within a transaction; create a table first, if it is given and does not exist.

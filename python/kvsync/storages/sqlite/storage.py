@@ -24,6 +24,7 @@ from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.dry_probe import rolled_back
 from kvsync.storages.path import absolute
 from kvsync.storages.sqlite.database import Database
+from kvsync.storages.sqlite.hints import DatabaseHints
 from kvsync.storages.sqlite.index import VERSION_BYTES, Index
 from kvsync.storages.sqlite.limits import limits_of
 from kvsync.storages.sqlite.listing import Listing
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from kvsync.storages.hints import Wake
     from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["SqliteStorage"]
@@ -74,6 +76,7 @@ class SqliteStorage:
                 Support.SKIPPED,
                 Support.DRY_PROBE,
                 Support.LIMITS,
+                Support.HINTS,
             }
         ),
     )
@@ -238,6 +241,10 @@ class SqliteStorage:
         """
         with self._database.reading(self._rows) as connection:
             return [] if connection is None else list(limits_of(connection, self._rows))
+
+    def hints(self, _wake: Wake) -> DatabaseHints:
+        """Notice commits by other connections, to whatever table."""
+        return DatabaseHints(self._database, self._absolute_path, self.name)
 
     def unmade(self) -> str:
         """Return that the database, or its table, does not exist, if so.

@@ -46,6 +46,7 @@ from kvsync.testing.conformance.declared import (
 )
 from kvsync.testing.conformance.expiry import ExpiringTransactionTests, ExpiryTests
 from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
+from kvsync.testing.conformance.hints import HintsTests
 from kvsync.testing.conformance.hooks import HOOKS, DressTests, HinderTests, MisnameTests, SpoilTests
 from kvsync.testing.conformance.metadata import MetadataTests
 from kvsync.testing.conformance.objects import ObjectTests, UniqueVersionTests
@@ -97,6 +98,7 @@ class StorageConformance(
     DryProbeTests,
     LimitsTests,
     SplitsTests,
+    HintsTests,
     ObjectRaceTests,
     DeleteRaceTests,
     ValueRaceTests,
@@ -218,6 +220,7 @@ CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     DryProbeTests: _supports(Support.DRY_PROBE),
     LimitsTests: _supports(Support.LIMITS),
     SplitsTests: _supports(Support.SPLITS),
+    HintsTests: _supports(Support.HINTS),
     ObjectRaceTests: _conditional,
     DeleteRaceTests: lambda suite: _conditional(suite) and not suite.expects.lease_stays,
     ValueRaceTests: _guards_values,

@@ -28,6 +28,7 @@ from kvsync.storages.contract import (
     has_skipped,
     has_splits,
 )
+from kvsync.storages.hints import SupportsHints
 from kvsync.storages.limits import SupportsLimits, has_limits
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.metadata import SupportsMetadata
@@ -74,6 +75,7 @@ PROTOCOLS = {
     Support.DRY_PROBE: SupportsDryProbe,
     Support.LIMITS: SupportsLimits,
     Support.SPLITS: SupportsSplits,
+    Support.HINTS: SupportsHints,
 }
 
 

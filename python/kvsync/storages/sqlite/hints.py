@@ -1,0 +1,66 @@
+"""Notice changes of a SQLite database: by its data version, which costs no reading of the file."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from kvsync.errors import StorageError
+
+if TYPE_CHECKING:
+    from kvsync.storages.sqlite.database import Database
+
+__all__ = ["DatabaseHints"]
+
+POLL_SECONDS = 0.025
+
+
+class DatabaseHints:
+    """Compares the data version as our own connection sees it, so that what we commit ourselves is no change.
+
+    Args:
+        database: the database, which may not exist yet.
+        path: its absolute path.
+        name: the storage's name, for errors.
+    """
+
+    poll_seconds = POLL_SECONDS
+    complete = True
+    reason = ""
+
+    def __init__(self, database: Database, path: str, name: str) -> None:
+        self._database = database
+        self._path = path
+        self._name = name
+        self._file = self._identity()
+        self._version = database.data_version()
+
+    def poll(self) -> bool:
+        """Return whether another connection has committed since the last call.
+
+        Raises:
+            StorageError: another file is at the path now, which our connection does not see.
+        """
+        self._check_file()
+        version = self._database.data_version()
+        changed, self._version = version != self._version, version
+        return changed
+
+    def close(self) -> None:
+        """Do nothing: the connection belongs to the storage."""
+
+    def _check_file(self) -> None:
+        file = self._identity()
+        if file == self._file:
+            return
+        if self._file is not None:
+            message = "the file was replaced, moved or removed while it was open: open it again"
+            raise StorageError(message, storage=self._name)
+        self._file = file
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
