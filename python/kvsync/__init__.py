@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
     from kvsync.store import Store
     from kvsync.types import Change, Conflict, Delete, Put
+    from kvsync.watching.api import watch
     from kvsync.watching.events import Outage, WatchRun
-    from kvsync.watching.watch import Watch, watch
+    from kvsync.watching.watch import Watch
 
 __all__ = [
     "BudgetError",
@@ -127,7 +128,7 @@ _MODULES = {
     "sync": "api",
     "unlock": "api",
     "verify": "checks",
-    "watch": "watching.watch",
+    "watch": "watching.api",
 }
 """{name: the module that it is imported from when it is first used}, so that a run loads only what it needs."""
 

@@ -153,6 +153,7 @@ def test_nothing_outside_the_package_is_needed(name: str) -> None:
 def test_time_and_chance_come_from_outside() -> None:
     """Only the environment, defaults of arguments, and storages may name a clock or a source of randomness."""
     allowed = {"kvsync.environment", "kvsync.absence", "kvsync.api", "kvsync.checks", "kvsync.losers"}
+    allowed.add("kvsync.watching.api")
     for name, path in MODULES.items():
         if name in allowed or name.startswith(("kvsync.storages", "kvsync.cli", "kvsync.testing")):
             continue

@@ -10,16 +10,25 @@ from kvsync.cli.changes import read_changes
 from kvsync.cli.conflicts import conflict_lines, restore_commands
 from kvsync.cli.json_fields import conflict_fields, key_fields
 from kvsync.cli.left_behind import left_behind, left_lines
-from kvsync.cli.options import LeaseOptions, Option, RunOptions, Source, Target, TombstoneGrace, flag
+from kvsync.cli.options import (
+    LeaseOptions,
+    Option,
+    RunOptions,
+    Source,
+    Target,
+    TombstoneGrace,
+    WatchOptions,
+    flag,
+)
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.targets import opened_pair
-from kvsync.errors import KvsyncWarning
+from kvsync.errors import KvsyncWarning, UsageError
 from kvsync.opening import may_make
 from kvsync.result import SyncResult
 from kvsync.storages import Tier, redact
 
-__all__ = ["GUARANTEES", "expiry_line", "place_lines", "sync"]
+__all__ = ["GUARANTEES", "alarm_lines", "expiry_line", "place_lines", "result_fields", "sync"]
 
 GUARANTEES = {
     Tier.TRANSACTIONAL: "transactional: values and log change together",
@@ -30,10 +39,11 @@ GUARANTEES = {
 
 NO_RUN = RunOptions()
 NO_LEASE = LeaseOptions()
+NO_WATCH = WatchOptions()
 PLAIN = Output()
 
 
-def sync(
+def sync(  # noqa: PLR0913 - each is an option, or a group of them
     source: Source,
     target: Target,
     /,
@@ -43,6 +53,7 @@ def sync(
     lease: LeaseOptions = NO_LEASE,
     max_drift_seconds: Annotated[float, Option(help="How far in the future times in an index may lie.")] = 86_400.0,
     tombstone_grace: TombstoneGrace = "30d",
+    watch: WatchOptions = NO_WATCH,
     output: Output = PLAIN,
 ) -> int:
     """Make two storages equal, both ways, moving only what changed.
@@ -51,6 +62,20 @@ def sync(
     but moves the changes in that file, and those logged before.
     The source must exist; a target that does not exist is created.
     """
+    if watch != NO_WATCH:
+        from kvsync.cli.watch import watch_pair  # noqa: PLC0415 - most runs are single ones
+
+        _check_watch(run, watch, lease, dry_run=dry_run)
+        return watch_pair(
+            source,
+            target,
+            run=run,
+            watch=watch,
+            lease=lease,
+            max_drift_seconds=max_drift_seconds,
+            tombstone_grace=tombstone_grace,
+            output=output,
+        )
     changes = read_changes(run.changes)
     started = time.perf_counter()
     with (
@@ -75,15 +100,37 @@ def sync(
             on_progress=on_progress,
         )
     seconds = time.perf_counter() - started
-    output.result(_fields(result, seconds, dry_run=dry_run))
+    output.result(result_fields(result, seconds, dry_run=dry_run))
     names = redact(result.source), redact(result.target)
     output.say_all(_lines(result, dry_run=dry_run))
-    output.alarm_all(_alarms(result, run.conflict, dry_run=dry_run), title=" <-> ".join(names))
+    output.alarm_all(alarm_lines(result, run.conflict, dry_run=dry_run), title=" <-> ".join(names))
     output.say_all(_last_lines(result, seconds, dry_run=dry_run))
     return left_behind(output, result.missing, result.unreadable, planned=dry_run)
 
 
-def _fields(result: SyncResult, seconds: float, *, dry_run: bool) -> dict[str, object]:
+def _check_watch(run: RunOptions, watch: WatchOptions, lease: LeaseOptions, *, dry_run: bool) -> None:
+    """Refuse options that say nothing together.
+
+    Raises:
+        UsageError: there are some.
+    """
+    if not watch.watch:
+        message = "--every, --full-every and --heartbeat are options of a watch: add --watch"
+        raise UsageError(message)
+    others = {
+        "--changes": run.changes is not None,
+        "--no-scan": run.scan is False,
+        "--guard": run.guard != "none",
+        "--dry-run": dry_run,
+        "--wait-seconds": lease.wait_seconds != NO_LEASE.wait_seconds,
+    }
+    if found := [name for name, is_given in others.items() if is_given]:
+        message = f"{' and '.join(found)} cannot be combined with --watch, which scans both storages again and again"
+        raise UsageError(message)
+
+
+def result_fields(result: SyncResult, seconds: float, *, dry_run: bool = False) -> dict[str, object]:
+    """Return the fields of a result."""
     return {
         "source": redact(result.source),
         "target": redact(result.target),
@@ -128,7 +175,8 @@ def _lines(result: SyncResult, *, dry_run: bool) -> Iterator[str]:
         yield f"  {moved} nothing{'' if left else ': there is nothing to do'}"
 
 
-def _alarms(result: SyncResult, policy: str, *, dry_run: bool) -> Iterator[str]:
+def alarm_lines(result: SyncResult, policy: str, *, dry_run: bool = False) -> Iterator[str]:
+    """Yield what people have to look at."""
     yield from conflict_lines(result.conflicts, result.source, result.target, policy, planned=dry_run)
     yield from left_lines(result.missing, result.unreadable)
     for doubt in result.maybe_deleted:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Storage
 
-__all__ = ["opened", "opened_pair"]
+__all__ = ["check_name", "opened", "opened_pair"]
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def opened(target: str, *, new: bool = False) -> Iterator[Storage]:
         UsageError: the name is wrong.
         StorageError: it does not exist.
     """
-    _check_name(target)
+    check_name(target)
     with opening.opened(target, new=new) as storage:
         yield storage
 
@@ -44,8 +44,8 @@ def opened_pair(
         UsageError: a name is wrong.
         StorageError: one of them does not exist.
     """
-    _check_name(source)
-    _check_name(target)
+    check_name(source)
+    check_name(target)
     if asks and new and (slip := opening.slip_of(target)) is not None:
         with opened(source, new=given):  # or else a folder would be made for nothing
             if _is_meant(slip):
@@ -54,7 +54,12 @@ def opened_pair(
         yield pair.source, pair.target
 
 
-def _check_name(target: str) -> None:
+def check_name(target: str) -> None:
+    """Refuse a name that cannot mean a storage.
+
+    Raises:
+        UsageError: it is empty, or that of a file.
+    """
     if not target:
         message = "the name of a storage is empty: name a folder or a URL"
         raise UsageError(message)

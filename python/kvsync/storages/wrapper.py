@@ -63,8 +63,8 @@ class WrappedStorage:
     since some storages learn from their server what they can do, unless they were set here.
 
     `begin` and `commit` are the operations of a transaction. `origin`, `contains`, `files`, `unmade`, `dry_probe`,
-    `limits`, `hints`, `close` and the attributes are no operations: they send no request, are asked outside of a run, or happen
-    in a killed process, too.
+    `limits`, `hints`, `close` and the attributes are no operations: they send no request, are asked outside of a run,
+    or happen in a killed process, too.
     """
 
     _capabilities: Capabilities | None = None

@@ -14,8 +14,8 @@ WAIT_SECONDS_MAX = 3600.0
 class Bell:
     """Wakes the thread that waits for it.
 
-    Not a `threading.Event`: a signal handler that sets one while its own thread is about to wait for it blocks for ever.
-    `SimpleQueue.put` is made for that.
+    Not a `threading.Event`: a signal handler that sets one while its own thread is about to wait for it blocks for
+    ever. `SimpleQueue.put` is made for that.
     """
 
     def __init__(self) -> None:

@@ -46,9 +46,7 @@ class Heartbeat:
             self.touch(now)
 
 
-def heartbeat_of(
-    heartbeat: str | os.PathLike[str] | Callable[[], None] | None, targets: Sequence[Target]
-) -> Heartbeat:
+def heartbeat_of(heartbeat: str | os.PathLike[str] | Callable[[], None] | None, targets: Sequence[Target]) -> Heartbeat:
     """Return what gives a sign of life as the caller wants it.
 
     Raises:

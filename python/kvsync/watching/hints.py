@@ -94,7 +94,9 @@ class PairHints:
     def reasons(self) -> list[str]:
         """Return for each storage that does not notice all changes why not, as a sentence's beginning."""
         pairs = zip(self._storages, self._hints, strict=True)
-        return [f"{storage.name} is scanned at the interval, since {each.reason}" for storage, each in pairs if each.reason]
+        return [
+            f"{storage.name} is scanned at the interval, since {each.reason}" for storage, each in pairs if each.reason
+        ]
 
     def poll(self, now: float, *, all_of_them: bool = False) -> bool:
         """Ask those whose time has come, or all; return whether anything may have changed.

@@ -95,7 +95,9 @@ class FolderHints:
         kind = file_system_of(self._path)
         is_remote = kind in NETWORK or kind.startswith("fuse")
         self.complete = not is_remote
-        self.reason = f"it is on a network mount ({kind}), which has no events for what others write" if is_remote else ""
+        self.reason = (
+            f"it is on a network mount ({kind}), which has no events for what others write" if is_remote else ""
+        )
         try:
             self._watching = _Watching(os.path.realpath(self._path), self._hear)
         except OSError as error:

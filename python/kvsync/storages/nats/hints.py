@@ -7,6 +7,7 @@ follows could miss it.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
@@ -75,10 +76,8 @@ class BucketHints:
     def close(self) -> None:
         """Stop listening, where the connection still is open; otherwise the server notices itself."""
         if self._session is not None and self._session.alive:
-            try:
+            with suppress(StorageError):  # it has broken just now
                 self._link.call(self._stop)
-            except StorageError:
-                pass  # it has broken just now
         self._session = None
 
     async def _listen(self, session: Session) -> bool:

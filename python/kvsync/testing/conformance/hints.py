@@ -55,8 +55,12 @@ def _listening(storage: Storage) -> Iterator[_Listener | None]:
     listener = _Listener()
     try:
         listener.hints = storage.hints(listener.wake)
-    except NoHintsError as why:
-        assert str(why)
+    except NoHintsError as error:
+        why = str(error)
+    else:
+        why = ""
+    if not hasattr(listener, "hints"):
+        assert why
         yield None
         return
     try:
