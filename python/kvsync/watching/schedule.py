@@ -79,6 +79,7 @@ class Schedule:
     _failures: int = 0
     _meetings: int = 0
     _leftovers: int = 0
+    _has_moved: bool = False
 
     def hint(self, now: float) -> None:
         """Take a hint."""
@@ -106,7 +107,9 @@ class Schedule:
         """A run begins: it sees whatever was hinted at so far."""
         self._first_hint = None
 
-    def end(self, now: float, seconds: float, *, full: bool, moved: bool, left_behind: bool) -> None:
+    def end(
+        self, now: float, seconds: float, *, full: bool, moved: bool, left_behind: bool, has_waited: bool = False
+    ) -> None:
         """A run has ended after so many seconds.
 
         Args:
@@ -115,13 +118,16 @@ class Schedule:
             full: it counts as the regular one over storages that were opened anew.
             moved: it had something to do.
             left_behind: it left keys behind, and is to be made again at the interval, and ever more rarely.
+            has_waited: it waited until another run was over. If there was nothing left to do, that one had done it.
         """
         self._last_end = now
         self._last_full = now if full else self._last_full
         self._quiet_until = now + seconds
         self._blocked_until = -math.inf
         self._failures = self._meetings = 0
-        self.stands_by = self.stands_by and not moved
+        # The run after one that moved something looks for nothing but what that one wrote itself.
+        self.stands_by = (self.stands_by or (has_waited and not self._has_moved)) and not moved
+        self._has_moved = moved
         self._leftovers = self._leftovers + 1 if left_behind else 0
         pause = _doubled(self.intervals.every, self._leftovers, self.intervals.full_every)
         self._retry_at = now + pause if left_behind else math.inf

@@ -64,7 +64,7 @@ class Watch:
 
     Attributes:
         runs: how many runs have succeeded.
-        waited: how many were put off, since another one held a lease.
+        waited: how many runs waited for another one to end, or were put off until then.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Watch:
         self._schedule = Schedule(intervals, environment.random)
         self._outage: Outage | None = None
         self._held_since: float | None = None
+        self._has_waited = False
         self._told: set[str] = set()
         self._stopping = self._ended = False
         self.runs = 0
@@ -172,10 +173,13 @@ class Watch:
             due = self._schedule.due()
             if due.at <= now:
                 return due
+            times = [due.at]
             if self._outage is None and self._held_since is None:
                 self._beat.idle(now)
-            until = min(due.at, self._beat.next_idle)
-            self._bell.wait((until if hints is None else min(until, hints.next_poll)) - now)
+                times.append(self._beat.next_idle)
+            if hints is not None:
+                times.append(hints.next_poll)
+            self._bell.wait(min(times) - now)
         return None
 
     def _run(self, reason: Reason) -> WatchRun:
@@ -193,6 +197,7 @@ class Watch:
         opened.hints.poll(started, all_of_them=True)
         self._bell.silence()
         self._schedule.begin()
+        self._has_waited = False
         options = replace(self._options, wait_seconds=self._wait_seconds(started))
         result = steps.sync(*opened.storages, (), options, self._environment)
         ended = self._environment.monotonic()
@@ -206,11 +211,14 @@ class Watch:
         """Take note of a run: all is well, and the next one is due when something changes."""
         result = run.result
         self.runs += 1
+        self.waited += self._has_waited
         self._outage = self._held_since = None
         self._pair.met()
         moved = bool(result.pushed or result.pulled or any(result.committed))
         left_behind = bool(result.missing or result.unreadable)
-        self._schedule.end(now, run.seconds, full=full, moved=moved, left_behind=left_behind)
+        self._schedule.end(
+            now, run.seconds, full=full, moved=moved, left_behind=left_behind, has_waited=self._has_waited
+        )
         self._beat.touch(now)
         if self._pair.open is not None and self._pair.open.may_create:
             self._pair.close()
@@ -264,6 +272,8 @@ class Watch:
         self._end_if_told()
 
     def _sleep(self, seconds: float) -> None:
+        # A run waits for nothing but a lease.
+        self._has_waited = True
         self._end_if_told()
         self._pause(seconds)
         self._end_if_told()
