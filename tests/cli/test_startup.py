@@ -35,6 +35,8 @@ OURS = {
     "kvsync.diagnosis",
     "kvsync.inspection",
     "kvsync.losers",
+    "kvsync.watching",
+    "kvsync.cli.watch",
 }
 
 

@@ -29,7 +29,7 @@ __all__ = ["kind_of", "report"]
 
 DEBUG = "KVSYNC_DEBUG"
 
-_OPTION = re.compile(r"\b(?:max_delete|max_drift_seconds|lease_seconds|wait_seconds|tombstone_grace)\b")
+_OPTION = re.compile(r"\b(?:max_delete|max_drift_seconds|lease_seconds|wait_seconds|tombstone_grace|full_every)\b")
 
 _FOR_PYTHON = re.compile(r" \(in Python [^)]*\)")
 

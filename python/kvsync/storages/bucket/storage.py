@@ -16,7 +16,6 @@ from kvsync.errors import StorageError
 from kvsync.storages.batch import Batch
 from kvsync.storages.bucket.client import Bucket
 from kvsync.storages.bucket.copying import Copier
-from kvsync.storages.bucket.hints import ManifestTag
 from kvsync.storages.bucket.index import INDEX, BucketIndex
 from kvsync.storages.bucket.lifecycle import lifecycle_limits
 from kvsync.storages.bucket.listing import Listing
@@ -32,6 +31,7 @@ from kvsync.types import ABSENT, ANY, Origin, Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kvsync.storages.bucket.hints import ManifestTag
     from kvsync.storages.contract import Storage
     from kvsync.storages.hints import Wake
     from kvsync.types import Expectation, Skipped, Stored, Version, Written
@@ -149,6 +149,8 @@ class BucketStorage:
 
     def hints(self, _wake: Wake) -> ManifestTag:
         """Notice runs of others, by the tag of the manifest; buckets do not tell of anything else."""
+        from kvsync.storages.bucket.hints import ManifestTag  # noqa: PLC0415 - most runs need none
+
         return ManifestTag(self._index)
 
     # Values

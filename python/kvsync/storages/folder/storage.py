@@ -25,7 +25,6 @@ from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.folder.empty import KeepingFiles, KeepingListing, KeepingReader, WaryReader
 from kvsync.storages.folder.failure import attempt, storage_errors
-from kvsync.storages.folder.hints import FolderHints
 from kvsync.storages.folder.index import FolderIndex
 from kvsync.storages.folder.keyname import Naming
 from kvsync.storages.folder.links import Links
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from kvsync.storages.contract import Storage
+    from kvsync.storages.folder.hints import FolderHints
     from kvsync.storages.folder.reading import ValueReader
     from kvsync.storages.folder.safe_tree import SafeTree
     from kvsync.storages.hints import Wake
@@ -318,6 +318,8 @@ class FolderStorage(FolderIndex):
         Raises:
             NoHintsError: the package watchfiles is missing, or the system allows no further watches.
         """
+        from kvsync.storages.folder.hints import FolderHints  # noqa: PLC0415 - most runs need none
+
         return FolderHints(self.absolute_path, self.key_at, wake)
 
     def contains(self, other: Storage) -> bool:

@@ -27,7 +27,6 @@ from kvsync.native import digest_values
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.storages.extras import client
 from kvsync.storages.nats.bucket import Bucket
-from kvsync.storages.nats.hints import BucketHints
 from kvsync.storages.nats.link import Link
 from kvsync.storages.nats.objects import Objects, version_of
 from kvsync.storages.nats.server import PORT, NatsServer
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.storages.hints import Wake
+    from kvsync.storages.nats.hints import BucketHints
     from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["NatsServer", "NatsStorage", "open_url"]
@@ -241,6 +241,8 @@ class NatsStorage:
         Raises:
             StorageError: the server does not answer, or does not allow it.
         """
+        from kvsync.storages.nats.hints import BucketHints  # noqa: PLC0415 - most runs need none
+
         return BucketHints(self._link, self._bucket, wake)
 
     def limits(self) -> list[str]:

@@ -35,7 +35,6 @@ from kvsync.storages.redis.cluster import ClusterLink
 from kvsync.storages.redis.conditions import COMMAND_COUNT, delete_if, pieces, write_if
 from kvsync.storages.redis.errors import ErrorTexts
 from kvsync.storages.redis.fields import FieldValues
-from kvsync.storages.redis.hints import RedisHints
 from kvsync.storages.redis.index import ObjectHash
 from kvsync.storages.redis.limits import limits_of
 from kvsync.storages.redis.link import ServerLink, check_given
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Storage
     from kvsync.storages.hints import Wake
+    from kvsync.storages.redis.hints import RedisHints
     from kvsync.storages.redis.link import Link
     from kvsync.storages.redis.values import Values
     from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
@@ -315,6 +315,8 @@ class RedisStorage:
             NoHintsError: the server does not publish them.
             StorageError: it cannot be asked.
         """
+        from kvsync.storages.redis.hints import RedisHints  # noqa: PLC0415 - most runs need none
+
         return RedisHints(self._link, self.location, self.place[1], wake)
 
     def limits(self) -> list[str]:

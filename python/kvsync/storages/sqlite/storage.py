@@ -24,7 +24,6 @@ from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.dry_probe import rolled_back
 from kvsync.storages.path import absolute
 from kvsync.storages.sqlite.database import Database
-from kvsync.storages.sqlite.hints import DatabaseHints
 from kvsync.storages.sqlite.index import VERSION_BYTES, Index
 from kvsync.storages.sqlite.limits import limits_of
 from kvsync.storages.sqlite.listing import Listing
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from kvsync.storages.hints import Wake
+    from kvsync.storages.sqlite.hints import DatabaseHints
     from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
 
 __all__ = ["SqliteStorage"]
@@ -244,6 +244,8 @@ class SqliteStorage:
 
     def hints(self, _wake: Wake) -> DatabaseHints:
         """Notice commits by other connections, to whatever table."""
+        from kvsync.storages.sqlite.hints import DatabaseHints  # noqa: PLC0415 - most runs need none
+
         return DatabaseHints(self._database, self._absolute_path, self.name)
 
     def unmade(self) -> str:
