@@ -922,7 +922,9 @@ EXPECTED = {"k1": b"lives", "k2": b"old", "k4": b"lives", "k9": b"lives"}
 
 
 @pytest.mark.parametrize(
-    ("mode", "kinds", "pause"), covering([(mode,) for mode in FAULT_MODES], PAIRS, [AT_ONCE, AS_IT_GOES, TOO_LATE])
+    ("mode", "kinds", "pause"),
+    covering([(mode,) for mode in FAULT_MODES], PAIRS, [AT_ONCE, AS_IT_GOES, TOO_LATE]),
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,
 )
 def test_a_run_that_fails_anywhere_revives_nothing_and_makes_no_delete_up(
     kinds: tuple[str, str], mode: FaultMode, pause: float
