@@ -20,8 +20,10 @@ demo: $(VENV)/built
 
 test: test-rust test-python
 
+# Without the examples: each takes as long to link as a file of tests, and `make check` compiles them.
 test-rust:
-	cargo test --workspace --release --quiet
+	cargo test --workspace --release --quiet --tests
+	cargo test --workspace --release --quiet --doc
 
 test-python: $(VENV)/built $(VENV)/group-test
 	$(PYTEST)

@@ -116,7 +116,7 @@ def test_every_case_at_once(folder: Path, first: str, second: str, policy: str, 
 @pytest.mark.parametrize("turned", [False, True], ids=["target", "source"])
 def test_an_answer_lost_at_any_exchange(azure_server: AzuriteServer, folder: Path, turned: bool) -> None:
     with DroppingProxy(azure_server.port) as proxy:
-        lost.test_an_answer_lost_at_any_exchange(("azure", proxy), folder, turned)
+        lost.test_an_answer_lost_at_any_exchange("azure", proxy, folder, turned)
 
 
 def test_a_dict_and_a_container_become_equal(azure_server: AzuriteServer, prefix: str) -> None:
