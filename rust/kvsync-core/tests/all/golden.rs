@@ -1,6 +1,6 @@
 //! Objects of every released format version stay readable, and any damage to them is noticed.
 //!
-//! After a deliberate change of the format: `cargo test --test golden -- --ignored write_goldens`.
+//! After a deliberate change of the format: `cargo test --test all -- --ignored write_goldens`.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
