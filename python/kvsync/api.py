@@ -40,6 +40,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     conflict: Policy = "latest",
     scan: bool = False,
     guard: Literal["none", "check"] = "none",
+    trust: Literal["none", "etag"] = "none",
     dry_run: bool = False,
     max_delete: str | int | None = None,
     keep_lost: bool = True,
@@ -65,6 +66,9 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
             values (None: deleted) and returns bytes, "source", "target" or "delete".
         scan: find changes in both storages by comparing them with what the last scan saw.
         guard: "none": trust that nobody else wrote; "check": look at values, and overwrite what was seen.
+        trust: "etag": a scan does not read a value if its server tells the same MD5 and size as the other side's value
+            has; "none": it reads what is new. Somebody who can write there, or the server, can then pass off another
+            value as equal.
         dry_run: write nothing; the result has the counts of what would be done.
         max_delete: how many keys a scan may find deleted or overwritten: a number or "P%"; None means 50%, but at
             least 3.
@@ -103,6 +107,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         conflict=conflict,
         scan=scan,
         guard=guard,
+        trust=trust,
         max_delete=max_delete,
         keep_lost=keep_lost,
         lease_seconds=lease_seconds,
@@ -131,6 +136,7 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     *,
     conflict: Policy = "latest",
     scan: bool = False,
+    trust: Literal["none", "etag"] = "none",
     max_delete: str | int | None = None,
     create: Create = "auto",
     clock: Callable[[], float] = time.time,
@@ -148,7 +154,7 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     guarantee T1
     nothing to do
     """
-    options = Options(conflict=conflict, scan=scan, max_delete=max_delete)
+    options = Options(conflict=conflict, scan=scan, trust=trust, max_delete=max_delete)
     environment = environment or Environment(clock=clock)
     changes = changes if isinstance(changes, tuple) else checked(changes)
     with opened_pair(source, target, create, given=may_make(changes)) as pair:

@@ -33,6 +33,8 @@ class Options:
         conflict: the policy, by name or as a callable (`kvsync.policy.Merge`).
         scan: find changes by comparing both storages with their inventories.
         guard: "none": trust that nobody else wrote; "check": look at values, and overwrite what was seen.
+        trust: "none": read what is new to a scan; "etag": take a value for that of the other side if its server tells
+            the same MD5 and size, and do not read it.
         max_delete: how many keys a scan may find deleted or overwritten: a number or "P%"; None means 50%, but at
             least 3.
         keep_lost: keep values that lose a conflict, below `.kvsync/lost/`.
@@ -48,6 +50,7 @@ class Options:
     conflict: Policy = "latest"
     scan: bool = False
     guard: Literal["none", "check"] = "none"
+    trust: Literal["none", "etag"] = "none"
     max_delete: str | int | None = None
     keep_lost: bool = True
     lease_seconds: float = 60.0
@@ -67,6 +70,9 @@ class Options:
         resolve_policy(self.conflict)
         if self.guard not in ("none", "check"):
             message = f"unknown guard {self.guard!r}; choose 'none' or 'check'"
+            raise UsageError(message)
+        if self.trust not in ("none", "etag"):
+            message = f"unknown trust {self.trust!r}; choose 'none' or 'etag'"
             raise UsageError(message)
         for name in ("lease_seconds", "wait_seconds", "max_drift_seconds"):
             value = getattr(self, name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kvsync.storages.bucket import open_url
+from kvsync.storages.bucket.client import md5_of
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.testing.conformance import StorageConformance
 
@@ -24,7 +25,7 @@ class TestAzure(StorageConformance):
     expects = Capabilities(
         Tier.CONDITIONAL,
         distance="network",
-        tokens=OpaqueTokens(),
+        tokens=OpaqueTokens(md5_of=md5_of),
         conditions="claimed",
         lease_stays=True,
         supports=frozenset(Support)

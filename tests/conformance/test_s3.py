@@ -14,6 +14,7 @@ from shortened import shortened
 from variants import LONG
 
 from kvsync.storages.bucket import BucketStorage, open_url
+from kvsync.storages.bucket.client import md5_of
 from kvsync.storages.bucket.listing import PAGE_COUNT
 from kvsync.storages.contract import Capabilities, OpaqueTokens, Support, Tier
 from kvsync.testing import CountingStorage
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 EXPECTED = Capabilities(
     Tier.CONDITIONAL,
     distance="network",
-    tokens=OpaqueTokens(),
+    tokens=OpaqueTokens(md5_of=md5_of),
     conditions="claimed",
     lease_stays=True,
     supports=frozenset(Support)

@@ -13,6 +13,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,6 +80,7 @@ class GcsServer:
         self.write_seconds = write_seconds
         self.conditions = conditions
         self.refused = 0
+        self.requests: Counter[tuple[str, str]] = Counter()
         self.objects: dict[str, Stored] = {}
         self._uploads: dict[str, _Upload] = {}
         self._generations = itertools.count(1_700_000_000_000_000)
@@ -118,6 +120,7 @@ class GcsServer:
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         bucket, _, name = parts.path.lstrip("/").partition("/")
         name = unquote(name)
+        self.requests[method, name] += 1
         if unquote(bucket) != BUCKET:
             return _error(404, "NoSuchBucket", "The specified bucket does not exist.")
         with self._lock:

@@ -64,6 +64,7 @@ WATCH = "Go on, and run again as soon as something changes, until stopped by Ctr
 EVERY = "With --watch: how often to scan storages that do not tell of changes. Default: 60s."
 FULL_EVERY = "With --watch: how often to scan, whatever they tell. Default: 1h."
 HEARTBEAT = "With --watch: a file to touch after each run that succeeds, and every 10 s while nothing changes."
+TRUST = "Do not read a value whose server tells the same MD5 as that of the other side (etag); for first contacts."
 GUARD = "Without a scan: compare values before overwriting them (check), or trust that nobody else wrote (none)."
 
 
@@ -94,10 +95,12 @@ class RunOptions(ChangeOptions):
     Attributes:
         conflict: name of the policy.
         guard: whether to compare values before overwriting them.
+        trust: whether to believe the MD5 of a value that a server tells.
     """
 
     conflict: Annotated[Literal["latest", "source", "target", "keep-both", "fail"], Option(help=CONFLICT)] = "latest"
     guard: Annotated[Literal["none", "check"], Option(help=GUARD)] = "none"
+    trust: Annotated[Literal["none", "etag"], Option(help=TRUST)] = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ def plan(
     changes = read_changes(run.changes)
     with opened_pair(source, target, new=True, given=may_make(changes)) as (one, other), catch_warnings():
         simplefilter("ignore", KvsyncWarning)  # the hint is part of what is shown
-        found = api.plan(one, other, changes, conflict=run.conflict, scan=run.scans, max_delete=run.max_delete)
+        found = api.plan(
+            one, other, changes, conflict=run.conflict, scan=run.scans, trust=run.trust, max_delete=run.max_delete
+        )
     output.result(_fields(found) if output.json else {})
     output.say_all(_lines(found))
     output.alarm_all(_alarms(found, run.conflict), title=_title(found))

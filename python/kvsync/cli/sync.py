@@ -91,6 +91,7 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
             conflict=run.conflict,
             scan=run.scans,
             guard=run.guard,
+            trust=run.trust,
             dry_run=dry_run,
             max_delete=run.max_delete,
             lease_seconds=lease.lease_seconds,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kvsync.scan.budget import Budget
     from kvsync.scan.known import Noted
     from kvsync.scan.listing import Listing
+    from kvsync.scan.vouching import Voucher
     from kvsync.storages.contract import Storage
     from kvsync.types import Change
 
@@ -121,7 +122,7 @@ class Scan:
         return self.nonce
 
 
-def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) -> Scan:
+def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None], voucher: Voucher | None = None) -> Scan:
     """Find what changed in a storage since its last scan, without writing or stamping anything.
 
     Args:
@@ -129,13 +130,14 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
         origin: the id under which local changes are stamped.
         budget: how much may be deleted or overwritten.
         on_batch: called between batches, to keep the lease.
+        voucher: the other side, if it may vouch for values here, which are then not read.
 
     Raises:
         BudgetError: more is gone or overwritten than the budget allows, or everything is gone.
         StorageError: the storage cannot be listed completely.
     """
     started_ms = log.environment.now_ms()
-    seen = _look(log, started_ms, on_batch)
+    seen = _look(log, started_ms, on_batch, voucher)
     # By now, not by when the scan began: listing many keys takes longer than clocks may differ.
     now_ms = log.environment.now_ms()
     by_expiry = attribution.expired(log, seen.absent, now_ms)
@@ -145,8 +147,9 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
     late, exceptions = attribution.late_writes(log, seen.puts, deletes, now_ms)
     attributed = {change.key for change in late}
     puts = {key: value for key, value in seen.puts.items() if key not in attributed}
-    times = log.storage.modified_ms(list(puts)) if puts else []
-    found = Unstamped(log, origin, puts, times, [key for key in deletes if key not in attributed])
+    read = [key for key in puts if key not in seen.vouched]
+    times = dict(zip(read, log.storage.modified_ms(read), strict=True)) if read else {}
+    found = Unstamped(log, origin, puts, list(map(times.get, puts)), [key for key in deletes if key not in attributed])
     unchanged = seen.baseline.in_step and not seen.puts and not seen.absent
     return Scan(
         found,
@@ -156,7 +159,9 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None]) ->
         nonce=log.manifest.inventory if unchanged else b"",
         reread=len(seen.found) - len(seen.puts),
         unreadable=seen.unreadable,
-        racy=reading.racy(log.storage, {key: value.token for key, value in seen.found.items()}, started_ms),
+        racy=reading.racy(
+            log.storage, {key: value.token for key, value in seen.found.items() if key not in seen.vouched}, started_ms
+        ),
         started_ms=started_ms,
         is_first=seen.baseline.is_first,
     )
@@ -174,6 +179,7 @@ class _Seen:
         overwritten: keys whose value, or expiry, somebody has changed to the worse.
         absent: keys that are gone.
         unreadable: {key or name: why} of what cannot be read now.
+        vouched: keys of what was `found` without being read.
     """
 
     baseline: Baseline
@@ -183,6 +189,7 @@ class _Seen:
     overwritten: Sequence[str]
     absent: Sequence[str]
     unreadable: Mapping[str, str]
+    vouched: Collection[str]
 
     def current(self) -> Known:
         """Return every key with its token and digest, as it is now."""
@@ -196,7 +203,7 @@ class _Seen:
         return known
 
 
-def _look(log: Log, now_ms: int, on_batch: Callable[[], None]) -> _Seen:
+def _look(log: Log, now_ms: int, on_batch: Callable[[], None], voucher: Voucher | None) -> _Seen:
     """List a storage, compare it with what was there before, and read what is new or changed."""
     try:
         before = baseline(log, now_ms)
@@ -207,15 +214,16 @@ def _look(log: Log, now_ms: int, on_batch: Callable[[], None]) -> _Seen:
         # What the last scan saw can be found again.
         before = baseline(log, now_ms, from_log=True)
         listing = compare(before.known, list_storage(log.storage, before.known), on_batch)
-    return _read(log, before, listing, on_batch)
+    return _read(log, before, listing, on_batch, voucher)
 
 
-def _read(log: Log, before: Baseline, listing: Listing, on_batch: Callable[[], None]) -> _Seen:
+def _read(log: Log, before: Baseline, listing: Listing, on_batch: Callable[[], None], voucher: Voucher | None) -> _Seen:
     """Read what is new or changed, and make sure of what is gone."""
     storage, listed = log.storage, listing.tokens
     times = reading.times_of(storage, list(listed))
-    read = reading.read_changed(storage, list(listed), on_batch)
-    found = reading.found_values(storage, listed, times, read.seen)
+    vouched = voucher.of(storage, listed) if voucher is not None else {}
+    read = reading.read_changed(storage, [key for key in listed if key not in vouched], on_batch)
+    found = reading.found_values(storage, listed, times, read.seen | vouched)
     known = listing.digests
     same = [(key, value) for key, value in found.items() if value.digest in {known.get(key), before.expired.get(key)}]
     ttl_changed = attribution.ttl_changed(log, same)
@@ -225,4 +233,4 @@ def _read(log: Log, before: Baseline, listing: Listing, on_batch: Callable[[], N
     overwritten = [key for key in puts if key in known and ttl_changed.get(key, True)]
     absent, replaced = reading.confirm_gone(storage, listing.gone)
     unreadable = read.unreadable | replaced | reading.skipped(storage)
-    return _Seen(before, listing, found, puts, overwritten, absent, unreadable)
+    return _Seen(before, listing, found, puts, overwritten, absent, unreadable, vouched.keys())

@@ -52,10 +52,13 @@ class OpaqueTokens:
             same token.
         is_young: tells that from a token itself, and the time at which the scan began, in wall-clock milliseconds; a
             storage that has it needs no `racy_ms`.
+        md5_of: returns the MD5 that the storage claims a value to have, from its token; None where it claims none. It
+            counts only in runs with `trust="etag"`, and in storages that report sizes.
     """
 
     racy_ms: int = 20
     is_young: Callable[[bytes, int], bool] | None = None
+    md5_of: Callable[[bytes], bytes | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.bucket.location import Service
 
-__all__ = ["Bucket", "DeniedError", "Meta", "UnreadableObject", "UnstorableObject", "tag_of"]
+__all__ = ["Bucket", "DeniedError", "Meta", "UnreadableObject", "UnstorableObject", "md5_of", "tag_of"]
 
 T = TypeVar("T")
 
@@ -74,6 +74,7 @@ _ADVICE = (
     ),
 )
 
+_MD5 = re.compile(rb"[0-9a-f]{32}")
 _TOO_MANY = re.compile(r"status code: 429\b")
 
 _first_process: list[int] = []
@@ -100,6 +101,19 @@ def tag_of(answer: Mapping[str, Any]) -> bytes | None:
     """Return the entity tag in an answer of obstore, without quotation marks; None if it is absent or weak."""
     tag: str | None = answer["e_tag"]
     return None if not tag or tag.startswith("W/") else tag.strip('"').encode() or None
+
+
+def md5_of(token: bytes) -> bytes | None:
+    """Return the MD5 that an entity tag may be, as it is for an object that was uploaded as a whole and in plain.
+
+    Where it is something else of this form, as with a customer's key, it equals no MD5.
+
+    >>> md5_of(b"d41d8cd98f00b204e9800998ecf8427e").hex()
+    'd41d8cd98f00b204e9800998ecf8427e'
+    >>> md5_of(b"d41d8cd98f00b204e9800998ecf8427e-2"), md5_of(b"0x8D4BCC2E4835CD0")
+    (None, None)
+    """
+    return bytes.fromhex(token.decode()) if _MD5.fullmatch(token) else None
 
 
 class Meta(NamedTuple):

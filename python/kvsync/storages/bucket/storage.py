@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kvsync.errors import StorageError
 from kvsync.storages.batch import Batch
-from kvsync.storages.bucket.client import Bucket
+from kvsync.storages.bucket.client import Bucket, md5_of
 from kvsync.storages.bucket.copying import Copier
 from kvsync.storages.bucket.index import INDEX, BucketIndex
 from kvsync.storages.bucket.lifecycle import lifecycle_limits
@@ -108,7 +108,7 @@ class BucketStorage:
         self.capabilities = Capabilities(
             Tier.ADVISORY if advisory else Tier.CONDITIONAL,
             distance="network",
-            tokens=OpaqueTokens(),
+            tokens=OpaqueTokens(md5_of=md5_of),
             conditions="advisory" if advisory else "claimed",
             lease_stays=True,
             supports=_SUPPORTS
