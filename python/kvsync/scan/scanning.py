@@ -221,7 +221,7 @@ def _read(log: Log, before: Baseline, listing: Listing, on_batch: Callable[[], N
     """Read what is new or changed, and make sure of what is gone."""
     storage, listed = log.storage, listing.tokens
     times = reading.times_of(storage, list(listed))
-    vouched = voucher.of(storage, listed) if voucher is not None else {}
+    vouched = voucher.of(storage, listed, on_batch) if voucher is not None else {}
     read = reading.read_changed(storage, [key for key in listed if key not in vouched], on_batch)
     found = reading.found_values(storage, listed, times, read.seen | vouched)
     known = listing.digests

@@ -7,11 +7,13 @@ has the BLAKE3 of each value, as always, and whoever reads a value finds out if 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.digesting import Digested, read_batches
-from kvsync.native import digest_values
-from kvsync.storages.contract import OpaqueTokens, has_sizes
+from kvsync.native import Hasher, digest_values
+from kvsync.storages.contract import OpaqueTokens, TornRead, has_sizes, has_streaming
+from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,34 +50,63 @@ class Voucher(NamedTuple):
     known: Known
     racy: set[str]
 
-    def of(self, storage: Storage, tokens: Mapping[str, bytes]) -> dict[str, tuple[bytes, int]]:
+    def of(
+        self, storage: Storage, tokens: Mapping[str, bytes], on_batch: Callable[[], None]
+    ) -> dict[str, tuple[bytes, int]]:
         """Return {key: (digest, size)} of those values of another storage that this side has, too, as it claims.
 
         Args:
             storage: the other one, just listed.
             tokens: {key: version token} of values there.
+            on_batch: called between batches that are read on this side.
         """
         claims = _claims(storage, tokens)
         ours = zip(claims, self.known.digests(list(claims)), strict=True)
         digests = {key: digest for key, digest in ours if digest is not None and key not in self.racy}
-        return {key: (digests[key], content.size) for key, content in self._contents(digests) if claims[key] == content}
+        return {
+            key: (digests[key], content.size)
+            for key, content in self._contents(digests, on_batch)
+            if claims[key] == content
+        }
 
-    def _contents(self, digests: Mapping[str, bytes]) -> Iterator[tuple[str, Content]]:
+    def _contents(self, digests: Mapping[str, bytes], on_batch: Callable[[], None]) -> Iterator[tuple[str, Content]]:
         """Yield MD5 and size of the values here that have these digests."""
         keys = list(digests)
         if claims_of(self.storage) is not None:
             tokens = zip(keys, self.known.tokens(keys), strict=True)
             yield from _claims(self.storage, {key: token for key, token in tokens if token}).items()
             return
-        from hashlib import md5  # noqa: PLC0415 - it takes long to load
+        for key, digest, content in _read(self.storage, keys, on_batch):
+            if digest == digests[key]:
+                yield key, content
 
-        for some, values in read_batches(self.storage, keys):
-            if isinstance(values, Digested):
-                continue  # so large that it is read on the other side, too
-            held = {key: value for key, value in zip(some, values, strict=True) if isinstance(value, bytes)}
-            for (key, value), digest in zip(held.items(), digest_values(list(held.values())), strict=True):
-                if digest == digests[key]:
-                    yield key, Content(md5(value, usedforsecurity=False).digest(), len(value))
+
+def _read(storage: Storage, keys: Sequence[str], on_batch: Callable[[], None]) -> Iterator[tuple[str, bytes, Content]]:
+    """Yield each key whose value can be read, with the BLAKE3 and the content of the value."""
+    from hashlib import md5  # noqa: PLC0415 - it takes long to load
+
+    for some, values in read_batches(storage, keys):
+        on_batch()
+        if isinstance(values, Digested):
+            # Read once more, in parts: few values are so large, and those of a folder are in the machine's memory.
+            hashes, blake3, size = md5(usedforsecurity=False), Hasher(), 0
+            for part in _parts(storage, some[0]):
+                hashes.update(part)
+                blake3.update(part)
+                size += len(part)
+            yield some[0], blake3.digest(), Content(hashes.digest(), size)
+            continue
+        held = {key: value for key, value in zip(some, values, strict=True) if isinstance(value, bytes)}
+        for (key, value), digest in zip(held.items(), digest_values(list(held.values())), strict=True):
+            yield key, digest, Content(md5(value, usedforsecurity=False).digest(), len(value))
+
+
+def _parts(storage: Storage, key: str) -> Iterator[bytes]:
+    """Yield the parts of a large value, as far as they can be read."""
+    parts = storage.read_stream(key) if has_streaming(storage) else None
+    if parts is not None and not isinstance(parts, Unreadable):
+        with suppress(TornRead):
+            yield from parts
 
 
 def _claims(storage: Storage, tokens: Mapping[str, bytes]) -> dict[str, Content]:
