@@ -30,7 +30,8 @@ from kvsync import Put
 from kvsync.scan.splits import PARTS_MAX
 from kvsync.storages import Storage, open_storage
 from kvsync.storages.contract import has_splits
-from measure import FULL, Line, Report, in_turn, in_turn_prepared
+from kvsync.storages.counted import CountedStorage
+from measure import FULL, Line, Report, in_turn, in_turn_prepared, seconds_of
 
 VALUES = 2_000 if FULL else 200
 ROUNDS = 3 if FULL else 1
@@ -38,6 +39,7 @@ LATENCY_SECONDS = 0.02
 COPY_BAR = 1.25
 LISTED = 100_000 if FULL else 10_000
 LISTING_BAR = 0.15
+ADOPTED = 5_000 if FULL else 200
 REQUESTS_BAR = 10
 IDLE_BAR = 2
 TRIES = 6
@@ -221,6 +223,24 @@ def test_listing(report: Report) -> None:
     add = partial(Line, "bucket", f"s3, {LISTED:,} listed, 20 ms away")
     report.add(add("time in ranges", ranges, "s"))
     report.add(add("ranges / single listing", ranges / single, "x", LISTING_BAR if FULL else None))
+
+
+def test_adoption(report: Report) -> None:
+    """Count the values that are downloaded at a first contact of two buckets that have the same, one with a log."""
+    server = running("s3")
+    store = values(ADOPTED)
+    known, new = (CountedStorage(open_storage(server.url_of(f"adopt{side}"))[0]) for side in "ab")
+    for storage in (known, new):
+        workload.fill(storage, store)
+    kvsync.commit(known, scan=True)
+    for storage in (known, new):
+        storage.operations.clear()
+    seconds = seconds_of(partial(kvsync.sync, known, new, scan=True, trust="etag"))
+    reads = sum(storage.operations[method] for storage in (known, new) for method in ("read", "read_stream"))
+    assert kvsync.sync(known, new, scan=True).committed == (0, 0)
+    add = partial(Line, "bucket", f"s3, {ADOPTED:,} equal objects on both sides")
+    report.add(add("reads of values with trust=etag", reads, "", 0))
+    report.add(add("time", seconds, "s"))
 
 
 def requests(first: DroppingProxy, second: DroppingProxy, work: Work) -> list[int]:

@@ -135,13 +135,17 @@ def test_foreign_names_break_no_listing_and_are_no_values(
     storage.write(list(held), list(held.values()))
     before = listing(storage)
     assert before.keys() == held.keys()
+    splits = ["", "gone", "k/0400", "k/0900x", "k/1200", "z"]
+    assert listing(storage, splits) == before
+    assert storage._listing._in_ranges
     foreign = ["n\x01m", "e\x7f", "tab\tbed", "marker/"]
     for name in foreign:
         put_foreign(seaweed_server, f"{prefix}/{name}")
     with pytest.raises(obstore.exceptions.InvalidPathError):
         raw_store(seaweed_server).list(f"{prefix}").collect()
     # The fallback says the same of every value, its token included.
-    assert listing(storage) == before
+    assert listing(storage, splits) == listing(storage) == before
+    assert not storage._listing._in_ranges
     assert storage.skipped == kvsync.doctor(storage).skipped
     assert {entry.name for entry in storage.skipped} == set(foreign)
     # SeaweedFS keeps no data at the name of a folder.
