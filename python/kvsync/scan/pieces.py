@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from kvsync.index.inventory import PieceEntry, load_piece
 from kvsync.index.objects import reading
 from kvsync.native import Merge, Piece
+from kvsync.threads import thread_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,6 +19,9 @@ __all__ = ["Feed", "Pieces", "Source", "merged"]
 
 CACHED_BYTES = 64 << 20
 """Pieces of so many bytes stay in memory, so that what a run looks up after its scan is at hand."""
+
+LOADERS = 8
+"""So many pieces are requested at a time."""
 
 Source: TypeAlias = PieceEntry | Piece
 """A piece that an inventory lists, or one that was made in memory."""
@@ -51,11 +56,25 @@ class Pieces:
         if isinstance(source, Piece):
             return source
         piece = self._cached.get(source.name)
-        if piece is None:
-            piece = load_piece(self.storage, source)
-            if piece.nbytes <= self._left:
-                self._left -= piece.nbytes
-                self._cached[source.name] = piece
+        return piece if piece is not None else self._keep(source, load_piece(self.storage, source))
+
+    def load(self, sources: Sequence[Source]) -> None:
+        """Load pieces into memory, several at a time; the storage has to allow that.
+
+        Raises:
+            IndexDamagedError: one is absent, damaged, or not the one that the inventory lists.
+        """
+        entries = [source for source in sources if isinstance(source, PieceEntry) and source.name not in self._cached]
+        if len(entries) <= 1:
+            return
+        with thread_pool(min(len(entries), LOADERS), "kvsync-pieces") as threads:
+            for entry, piece in zip(entries, threads.map(partial(load_piece, self.storage), entries), strict=True):
+                self._keep(entry, piece)
+
+    def _keep(self, source: PieceEntry, piece: Piece) -> Piece:
+        if piece.nbytes <= self._left:
+            self._left -= piece.nbytes
+            self._cached[source.name] = piece
         return piece
 
 

@@ -44,6 +44,7 @@ def _splits(known: Known) -> Sequence[str]:
         keys = [source.first or "" for source in run]
     else:
         # So few pieces stay in memory until the listing is compared with them.
+        known.pieces.load(run)
         keys = [key for source in run for key in known.pieces.of(source).every(count // parts)]
     return [keys[len(keys) * number // parts] for number in range(1, parts)]
 

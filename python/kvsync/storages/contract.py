@@ -201,7 +201,10 @@ class SupportsSkipped(Storage, Protocol):
 
 
 class SupportsSplits(Storage, Protocol):
-    """A storage that is listed faster by several requests at a time, if it is told where to begin them."""
+    """A storage that is listed faster by several requests at a time, if it is told where to begin them.
+
+    Several threads may call `load`.
+    """
 
     def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
         """Scan as `Storage.scan` does.
