@@ -62,6 +62,11 @@ class Server(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The process, while it runs."""
+        return self._process
+
     @abstractmethod
     def command(self) -> list[str]:
         """Return the command line, with ports and folder."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -26,6 +25,8 @@ from kvsync.watching.schedule import Intervals
 from kvsync.watching.watch import Watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from kvsync.storages.hints import Hints, Wake
     from kvsync.types import Written
     from kvsync.watching.events import Outage, WatchRun

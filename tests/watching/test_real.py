@@ -8,9 +8,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import redis
@@ -21,6 +19,9 @@ from kvsync.storages import open_storage
 from kvsync.watching.events import Outage, WatchRun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
     from servers.nats import NatsServer
     from servers.redis import RedisServer
 
@@ -43,7 +44,7 @@ class Background:
         except BaseException as error:
             self.error = error
 
-    def __enter__(self) -> Background:
+    def __enter__(self) -> Self:
         self._thread.start()
         wait_for(lambda: len(self.events) > 0 or self.watch.runs > 0)
         return self
@@ -104,14 +105,14 @@ def test_a_restarted_server_is_waited_for(tmp_path: Path, nats_server: NatsServe
         url = f"{server.url}?prefix=app:"
         client.set("app:a", b"1")
         with Background(tmp_path / "copy", url, every="1h") as background:
-            wait_for(lambda: (tmp_path / "copy" / "a").exists())
+            wait_for((tmp_path / "copy" / "a").exists)
             server.stop()
             wait_for(lambda: any(isinstance(event, Outage) for event in background.events))
             server.start()
             client.set("app:b", b"2")
-            wait_for(lambda: (tmp_path / "copy" / "b").exists())
+            wait_for((tmp_path / "copy" / "b").exists)
             client.set("app:c", b"3")
-            wait_for(lambda: (tmp_path / "copy" / "c").exists())
+            wait_for((tmp_path / "copy" / "c").exists)
         assert {event.side for event in background.events if isinstance(event, Outage)} == {"target"}
 
 
@@ -125,7 +126,7 @@ def test_redis_without_events_is_scanned_at_the_interval(tmp_path: Path) -> None
         Background(tmp_path / "copy", server.url, every="0.3s") as background,
     ):
         client.set("a", b"1")
-        wait_for(lambda: (tmp_path / "copy" / "a").exists())
+        wait_for((tmp_path / "copy" / "a").exists)
         run = background.events[0]
         assert isinstance(run, WatchRun)
         assert "set notify-keyspace-events to K$egx, or KA" in " ".join(run.result.notes)
@@ -145,7 +146,7 @@ def test_a_replaced_database_is_opened_again(tmp_path: Path) -> None:
         source.close()
         target.close()
         os.replace(new, database)
-        wait_for(lambda: (tmp_path / "copy" / "b").exists())
+        wait_for((tmp_path / "copy" / "b").exists)
 
 
 def test_a_folder_that_is_replaced_is_watched_again(tmp_path: Path) -> None:

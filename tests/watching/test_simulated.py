@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from simulated import Place, Watcher, World
@@ -11,6 +11,9 @@ from kvsync.errors import BudgetError, ConflictError, StorageError
 from kvsync.options import Options
 from kvsync.watching.events import Outage, WatchRun
 from kvsync.watching.heartbeat import IDLE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HOUR = 3600.0
 MARGIN = 60.0

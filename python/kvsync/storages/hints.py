@@ -25,14 +25,20 @@ class NoHintsError(Exception):
 class Hints(Protocol):
     """Notices changes of one storage, until it is closed. Only one thread calls its methods."""
 
-    poll_seconds: float
-    """How often `poll` has to be called."""
+    @property
+    def poll_seconds(self) -> float:
+        """How often `poll` has to be called, as things stand."""
+        ...
 
-    complete: bool
-    """Whether any change of a value is noticed, so that no scan has to look for those that are not."""
+    @property
+    def complete(self) -> bool:
+        """Whether any change of a value is noticed, so that no scan has to look for those that are not."""
+        ...
 
-    reason: str
-    """Why that is not so, in words for people; empty if it is."""
+    @property
+    def reason(self) -> str:
+        """Why that is not so, in words for people; empty if it is."""
+        ...
 
     def poll(self) -> bool:
         """Return whether something may have changed since the last call, beyond what was reported by `wake`.

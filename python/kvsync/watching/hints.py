@@ -104,9 +104,12 @@ class PairHints:
         Raises:
             KvsyncError: a storage failed.
         """
+        if not all_of_them and now < self.next_poll:
+            return False
         changed = False
         for number, hints in enumerate(self._hints):
-            if all_of_them or self._next[number] <= now:
+            # Whose time has almost come is asked, too, so that we wake up once for both.
+            if all_of_them or self._next[number] - hints.poll_seconds / 2 <= now:
                 changed = hints.poll() or changed
                 self._next[number] = now + hints.poll_seconds
         return changed

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,14 @@ __all__ = ["FolderHints"]
 POLL_SECONDS = 1.0
 """How often we look whether the folder is still the one that is watched."""
 
-STEP_MS = 10
+STEP_MS = 30
 """How often watchfiles looks for new events: it holds events back until none came for one such step."""
 
-TIMEOUT_MS = 1000
+BUSY_STEP_MS = 10
+BUSY_SECONDS = 2.0
+"""For so long after an event, more of them are likely, and are looked for more often."""
+
+TIMEOUT_MS = 500
 STOP_SECONDS = 2.0
 
 NETWORK = frozenset(
@@ -129,10 +134,13 @@ class _Watching(threading.Thread):
         """Report the paths that change, until `stop`."""
         below = os.path.join(self._index, "")
         with contextlib.suppress(Exception):  # the next poll finds that this thread has ended
+            changed = float("-inf")
             while not self._ends.is_set():
-                changes = self._notify.watch(STEP_MS, STEP_MS, TIMEOUT_MS, self._ends)
+                step = BUSY_STEP_MS if time.monotonic() - changed < BUSY_SECONDS else STEP_MS
+                changes = self._notify.watch(step, step, TIMEOUT_MS, self._ends)
                 if isinstance(changes, str):
                     continue
+                changed = time.monotonic()
                 for _, path in changes:
                     if path != self._index and not path.startswith(below):
                         self._hear(path)

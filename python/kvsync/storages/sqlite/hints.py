@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DatabaseHints"]
 
-POLL_SECONDS = 0.025
+POLL_SECONDS = 0.05
+BUSY_POLL_SECONDS = 0.015
+BUSY_SECONDS = 2.0
+"""For so long after a change, more of them are likely, and are looked for more often."""
 
 
 class DatabaseHints:
@@ -24,7 +28,6 @@ class DatabaseHints:
         name: the storage's name, for errors.
     """
 
-    poll_seconds = POLL_SECONDS
     complete = True
     reason = ""
 
@@ -33,7 +36,13 @@ class DatabaseHints:
         self._path = path
         self._name = name
         self._file = self._identity()
+        self._changed = float("-inf")
         self._version = database.data_version()
+
+    @property
+    def poll_seconds(self) -> float:
+        """How often to ask: the more often the shorter the last change is ago."""
+        return BUSY_POLL_SECONDS if time.monotonic() - self._changed < BUSY_SECONDS else POLL_SECONDS
 
     def poll(self) -> bool:
         """Return whether another connection has committed since the last call.
@@ -43,8 +52,10 @@ class DatabaseHints:
         """
         self._check_file()
         version = self._database.data_version()
-        changed, self._version = version != self._version, version
-        return changed
+        if version == self._version:
+            return False
+        self._version, self._changed = version, time.monotonic()
+        return True
 
     def close(self) -> None:
         """Do nothing: the connection belongs to the storage."""
