@@ -25,7 +25,9 @@ def test_examples_in_docstrings(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.mark.parametrize(("document", "count"), [("README.md", 5), ("docs/folder-names.md", 1), ("docs/repair.md", 1)])
+@pytest.mark.parametrize(
+    ("document", "count"), [("README.md", 6), ("docs/watch.md", 2), ("docs/folder-names.md", 1), ("docs/repair.md", 1)]
+)
 def test_examples_in_a_document_run_one_after_the_other(document: str, count: int) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == count
@@ -34,7 +36,7 @@ def test_examples_in_a_document_run_one_after_the_other(document: str, count: in
         exec(compile(block, document, "exec"), names)  # noqa: S102 - our own document
 
 
-@pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)
+@pytest.mark.parametrize("document", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda path: path.name)
 def test_links_lead_to_files(document: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
         assert (document.parent / target).exists(), f"{document.name} links to {target}"
