@@ -133,6 +133,7 @@ def test_a_plain_command_line_means_what_the_parser_says(verb: str, groups: list
         "sync a b --quiet",
         "sync a b --conflict=keep-both --max-delete 50% --no-scan --json",
         "plan a b --wait-seconds 0.5 --lease-seconds 60",
+        "sync a b --watch --every 10s --full-every 2h --heartbeat file",
         "verify a",
         "verify a b --repair --yes",
         "status a --json",

@@ -11,7 +11,7 @@ import kvsync
 from kvsync import Delete, Put, UsageError
 from kvsync.cli.changes import read_changes
 from kvsync.cli.json_fields import change_fields, expiry_text
-from kvsync.cli.sync import expiry_line
+from kvsync.cli.summary import expiry_line
 from kvsync.expiry import CLOCK_SKEW_MS, EXPIRES_MS_MAX, expires_ms, may_be_gone, unexpiring, write_until
 from kvsync.native import Segment, digest_values
 from kvsync.storages.mapping import MappingStorage

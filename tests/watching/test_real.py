@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import redis
+from servers.nats import NatsServer
+from servers.redis import RedisServer
 
 import kvsync
 from kvsync.errors import UsageError
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from servers.nats import NatsServer
-    from servers.redis import RedisServer
+    from servers.process import Server
 
 ARRIVES_SECONDS = 30.0
 numbers = itertools.count()
@@ -97,28 +98,36 @@ def test_what_is_written_on_either_side_arrives(url: str, tmp_path: Path) -> Non
     copy.close()
 
 
-def test_a_restarted_server_is_waited_for(tmp_path: Path, nats_server: NatsServer, redis_server: RedisServer) -> None:
-    from servers.redis import RedisServer
-
-    (tmp_path / "copy").mkdir()
+def test_a_restarted_redis_is_waited_for(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "redis") as server, redis.Redis(port=server.port) as client:
-        url = f"{server.url}?prefix=app:"
-        client.set("app:a", b"1")
-        with Background(tmp_path / "copy", url, every="1h") as background:
-            wait_for((tmp_path / "copy" / "a").exists)
-            server.stop()
-            wait_for(lambda: any(isinstance(event, Outage) for event in background.events))
-            server.start()
-            client.set("app:b", b"2")
-            wait_for((tmp_path / "copy" / "b").exists)
-            client.set("app:c", b"3")
-            wait_for((tmp_path / "copy" / "c").exists)
-        assert {event.side for event in background.events if isinstance(event, Outage)} == {"target"}
+        check_restart(server, f"{server.url}?prefix=app:", lambda key: client.set(f"app:{key}", b"1"), tmp_path)
+
+
+def test_a_restarted_nats_is_waited_for(tmp_path: Path) -> None:
+    """Its consumers are gone with it."""
+    with NatsServer(tmp_path / "nats") as server:
+        server.make("app")
+        check_restart(server, server.url("app"), lambda key: server.ask(lambda kv: kv.put(key, b"1"), "app"), tmp_path)
+
+
+def check_restart(server: Server, url: str, write: Callable[[str], object], tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    write("a")
+    with Background(copy, url, every="1h") as background:
+        wait_for((copy / "a").exists)
+        server.stop()
+        wait_for(lambda: any(isinstance(event, Outage) for event in background.events))
+        server.start()
+        write("b")
+        wait_for((copy / "b").exists)
+        write("c")
+        wait_for((copy / "c").exists)
+    assert background.error is None
+    assert {event.side for event in background.events if isinstance(event, Outage)} == {"target"}
 
 
 def test_redis_without_events_is_scanned_at_the_interval(tmp_path: Path) -> None:
-    from servers.redis import RedisServer
-
     (tmp_path / "copy").mkdir()
     with (
         RedisServer(tmp_path / "redis", notify_keyspace_events="") as server,
@@ -137,15 +146,16 @@ def test_a_replaced_database_is_opened_again(tmp_path: Path) -> None:
     database, new = tmp_path / "app.db", tmp_path / "new.db"
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "a").write_bytes(b"1")
-    with Background(tmp_path / "copy", f"sqlite:///{database}", every="1h"):
-        wait_for(database.exists)
-        wait_for(lambda: kvsync.open(f"sqlite:///{database}").get("a") == b"1")
+    with Background(tmp_path / "copy", f"sqlite:///{database}", every="1h") as background:
+        wait_for(lambda: background.watch.runs >= 2)
         with sqlite3.connect(database) as source, sqlite3.connect(new) as target:
             source.backup(target)
             target.execute("INSERT INTO kv VALUES ('b', x'32')")
         source.close()
         target.close()
-        os.replace(new, database)
+        for suffix in ("", "-wal", "-shm"):
+            os.rename(f"{database}{suffix}", f"{tmp_path}/old.db{suffix}")
+        os.rename(new, database)
         wait_for((tmp_path / "copy" / "b").exists)
 
 

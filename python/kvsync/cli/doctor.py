@@ -7,7 +7,8 @@ from kvsync import checks
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.options import Location
 from kvsync.cli.output import Output, first_of
-from kvsync.cli.sync import GUARANTEES, PLAIN
+from kvsync.cli.summary import GUARANTEES
+from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
 from kvsync.diagnosis import Diagnosis
 from kvsync.errors import StorageError

@@ -10,7 +10,8 @@ from kvsync.cli.json_fields import change_fields, conflict_fields, expiry_text, 
 from kvsync.cli.left_behind import left_behind, left_lines
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target
 from kvsync.cli.output import Output, counted, first_of
-from kvsync.cli.sync import GUARANTEES, NO_LEASE, NO_RUN, PLAIN, expiry_line, place_lines
+from kvsync.cli.summary import GUARANTEES, expiry_line, place_lines
+from kvsync.cli.sync import NO_LEASE, NO_RUN, PLAIN
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
 from kvsync.opening import may_make

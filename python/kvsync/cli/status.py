@@ -10,7 +10,8 @@ from kvsync.cli.json_fields import id_text, peer_fields, stamp_fields, stamp_tim
 from kvsync.cli.options import Location, TombstoneGrace
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.peers import passing
-from kvsync.cli.sync import GUARANTEES, PLAIN
+from kvsync.cli.summary import GUARANTEES
+from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.process import Presence, presence

@@ -13,7 +13,7 @@ from kvsync.cli.exitcodes import DONE
 from kvsync.cli.failure import kind_of
 from kvsync.cli.json_fields import time_text
 from kvsync.cli.output import counted, write_line
-from kvsync.cli.sync import alarm_lines, place_lines, result_fields
+from kvsync.cli.summary import alarm_lines, place_lines, result_fields
 from kvsync.cli.targets import check_name
 from kvsync.environment import utc
 from kvsync.storages.url import redact

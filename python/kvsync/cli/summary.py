@@ -1,0 +1,82 @@
+"""What a run did, in words for people and as fields for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kvsync.cli.conflicts import conflict_lines, restore_commands
+from kvsync.cli.json_fields import conflict_fields, key_fields
+from kvsync.cli.left_behind import left_lines
+from kvsync.cli.output import counted, first_of
+from kvsync.storages.contract import Tier
+from kvsync.storages.url import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from kvsync.result import SyncResult
+
+__all__ = ["GUARANTEES", "alarm_lines", "expiry_line", "place_lines", "result_fields"]
+
+GUARANTEES = {
+    Tier.TRANSACTIONAL: "transactional: values and log change together",
+    Tier.CONDITIONAL: "conditional writes: only a delete made right after a crash may be undone",
+    Tier.FOLDER: "folder: locked by the operating system, each file replaced atomically",
+    Tier.ADVISORY: "advisory lease: nobody else may write during a run",
+}
+
+
+def result_fields(result: SyncResult, seconds: float, *, dry_run: bool = False) -> dict[str, object]:
+    """Return the fields of a result."""
+    return {
+        "source": redact(result.source),
+        "target": redact(result.target),
+        "dry_run": dry_run,
+        "pushed": result.pushed,
+        "pulled": result.pulled,
+        "committed": dict(zip(("source", "target"), result.committed, strict=True)),
+        "conflicts": [
+            conflict_fields(conflict) | {"restore": restore_commands(conflict, result.source, result.target)}
+            for conflict in result.conflicts
+        ],
+        "missing": [key_fields(missing) for missing in result.missing],
+        "restored": [
+            {"storage": redact(life.storage), "compared": life.compared, "forgotten": life.forgotten}
+            for life in result.lives
+        ],
+        "maybe_deleted": [
+            {"storage": redact(each.storage), "peer": redact(each.peer), "before": each.before, "keys": each.keys}
+            for each in result.maybe_deleted
+        ],
+        "unreadable": [key_fields(unreadable) for unreadable in result.unreadable],
+        "operations": {side: dict(counter) for side, counter in result.operations.items()},
+        "guarantee": result.guarantee,
+        "expiry_ignored": result.expiry_ignored,
+        "created": {side: redact(what) for side, what in result.created.items()},
+        "notes": [redact(note) for note in result.notes],
+        "hint": result.hint or None,
+        "seconds": round(seconds, 6),
+    }
+
+
+def alarm_lines(result: SyncResult, policy: str, *, dry_run: bool = False) -> Iterator[str]:
+    """Yield what people have to look at."""
+    yield from conflict_lines(result.conflicts, result.source, result.target, policy, planned=dry_run)
+    yield from left_lines(result.missing, result.unreadable)
+    for doubt in result.maybe_deleted:
+        yield f"  check      {redact(str(doubt))}"
+        yield from first_of((f"             {key!r}" for key in doubt.keys), len(doubt.keys))
+
+
+def expiry_line(ignored: int) -> Iterator[str]:
+    """Yield a line on values that stay after they expire, if there are any."""
+    if ignored:
+        yield f"  expiry     {counted(ignored, 'value')} will stay after expiring: the storage does not support expiry"
+
+
+def place_lines(created: Mapping[str, str], notes: Iterable[str], hint: str, *, will: bool) -> Iterator[str]:
+    """Yield what is made or `will` be made, what is special about the two storages, and what was hardly meant."""
+    yield from (f"  {'creates' if will else 'created'}    {redact(what)}, the {side}" for side, what in created.items())
+    yield from (f"  note       {redact(note)}" for note in notes)
+    if hint:
+        yield f"  hint       {hint}"
