@@ -15,6 +15,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
+class NoticesOnlyNewKeys(Mutant):
+    """Hints at nothing when a value is overwritten."""
+
+    caught_by = ("test_a_hint_comes_for_whatever_another_handle_writes",)
+
+    def noticed(self) -> object:
+        return set(self.state.values)
+
+
+class NoticesItsIndex(Mutant):
+    """Hints at what a run writes to the index, so that runs never end."""
+
+    caught_by = ("test_no_hint_comes_for_index_objects_of_our_own",)
+
+    def noticed(self) -> object:
+        return dict(self.state.values), dict(self.state.objects)
+
+
 class RefusalIgnored(Mutant):
     """Does not look whether the store did what it was told."""
 

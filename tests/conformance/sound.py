@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from kvsync.storages.hints import Wake
     from kvsync.types import Expectation, Version
 
 PAGE = 1000
@@ -84,6 +85,25 @@ class Hooks:
         return put_beside
 
 
+class SoundHints:
+    """Compares what a storage noticed with what it had noticed before."""
+
+    poll_seconds = 0.01
+    complete = True
+    reason = ""
+
+    def __init__(self, noticed: Callable[[], object]) -> None:
+        self._noticed = noticed
+        self._before = noticed()
+
+    def poll(self) -> bool:
+        before, self._before = self._before, self._noticed()
+        return before != self._before
+
+    def close(self) -> None:
+        pass
+
+
 class Sound:
     """Keeps every promise of the contract."""
 
@@ -91,7 +111,9 @@ class Sound:
     capabilities = Capabilities(
         Tier.TRANSACTIONAL,
         distance="memory",
-        supports=frozenset({Support.TRANSACTION, Support.EXPIRY, Support.SKIPPED, Support.SPLITS}),
+        supports=frozenset(
+            {Support.TRANSACTION, Support.EXPIRY, Support.SKIPPED, Support.SPLITS, Support.HINTS}
+        ),
     )
 
     def __init__(self, disk: Disk) -> None:
@@ -193,10 +215,16 @@ class Sound:
             finally:
                 self.own = None
 
+    def hints(self, _wake: Wake) -> SoundHints:
+        return SoundHints(self.noticed)
+
     def close(self) -> None:
         pass
 
     # What mutants replace
+
+    def noticed(self) -> object:
+        return dict(self.state.values)
 
     def locked(self) -> AbstractContextManager[object]:
         return self.disk.lock

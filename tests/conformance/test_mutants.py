@@ -57,6 +57,7 @@ def failing(pytester: pytest.Pytester, source: str, tests: Sequence[str] = ()) -
 @pytest.fixture(autouse=True)
 def no_other_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setattr("kvsync.testing.conformance.hints.HINT_SECONDS", 0.3)
 
 
 def test_a_sound_storage_passes(pytester: pytest.Pytester) -> None:

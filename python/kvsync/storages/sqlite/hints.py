@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatabaseHints"]
 
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.08
 BUSY_POLL_SECONDS = 0.015
 BUSY_SECONDS = 2.0
 """For so long after a change, more of them are likely, and are looked for more often."""
