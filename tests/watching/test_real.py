@@ -18,6 +18,8 @@ from servers.redis import RedisServer
 import kvsync
 from kvsync.errors import UsageError
 from kvsync.storages import open_storage
+from kvsync.storages.folder.hints import file_system_of
+from kvsync.storages.hints import has_hints
 from kvsync.watching.events import Outage, WatchRun
 
 if TYPE_CHECKING:
@@ -200,6 +202,28 @@ def test_without_watchfiles_a_folder_is_scanned_at_the_interval(
     notes = [note for event in background.events if isinstance(event, WatchRun) for note in event.result.notes]
     missing = "is scanned at the interval, since the package watchfiles is missing (pip install 'kvsync[watch]')"
     assert notes == [f"{one} {missing}", f"{other} {missing}"]  # once
+
+
+def test_a_network_mount_is_scanned_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another machine writes there makes no event here."""
+    monkeypatch.setattr("kvsync.storages.folder.hints.file_system_of", lambda _path: "nfs4")
+    storage, _ = open_storage(str(tmp_path))
+    assert has_hints(storage)
+    heard = threading.Event()
+    hints = storage.hints(lambda _key: heard.set())
+    try:
+        assert not hints.complete
+        assert hints.reason == "it is on a network mount (nfs4), which has no events for what others write"
+        (tmp_path / "a").write_bytes(b"1")
+        assert heard.wait(ARRIVES_SECONDS)  # what this machine writes does
+    finally:
+        hints.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/mountinfo").exists(), reason="Linux tells what is mounted")
+def test_the_kind_of_a_file_system_is_that_of_the_innermost_mount(tmp_path: Path) -> None:
+    assert file_system_of("/proc/self/fd") == "proc"
+    assert file_system_of(str(tmp_path)) not in {"", "proc"}
 
 
 def test_stop_ends_after_the_batch_and_releases_the_leases(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ A network mount has no events for what other machines write, so there a scan is 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -68,16 +67,21 @@ class FolderHints:
         self.complete, self.reason = True, ""
         self._seen = self._identity()
         self._watch()
-        if not self.complete:
+        if self._seen is not None and self._watching is None:
             raise NoHintsError(self.reason)
 
     def poll(self) -> bool:
-        """Return whether another folder is at the path now, or the watch has ended; watch again then."""
+        """Return whether another folder is at the path now, which is watched from then on, or the watch has failed."""
         seen = self._identity()
-        if seen == self._seen and (self._watching is None or self._watching.is_alive()):
+        if seen != self._seen:
+            self._seen = seen
+            self._watch()
+            return True
+        if self._watching is None or self._watching.is_alive():
             return False
-        self._seen = seen
-        self._watch()
+        # Not again before the folder is opened anew: what failed once may fail each time.
+        self.complete, self.reason = False, f"the system watches it no longer ({self._watching.error})"
+        self.close()
         return True
 
     def close(self) -> None:
@@ -105,7 +109,7 @@ class FolderHints:
         )
         try:
             self._watching = _Watching(os.path.realpath(self._path), self._hear)
-        except OSError as error:
+        except (OSError, ImportError) as error:
             self.complete, self.reason = False, f"the system does not watch it ({error})"
         else:
             self._watching.start()
@@ -123,8 +127,10 @@ class _Watching(threading.Thread):
 
     def __init__(self, root: str, hear: Callable[[str], None]) -> None:
         super().__init__(name="kvsync-folder-hints", daemon=True)
+        # Not `watchfiles.watch`: that looks for events equally often all the time.
         from watchfiles._rust_notify import RustNotify  # noqa: PLC0415 - only here
 
+        self.error: Exception | None = None
         self._index = os.path.join(root, RESERVED)
         self._hear = hear
         self._ends = threading.Event()
@@ -133,7 +139,7 @@ class _Watching(threading.Thread):
     def run(self) -> None:
         """Report the paths that change, until `stop`."""
         below = os.path.join(self._index, "")
-        with contextlib.suppress(Exception):  # the next poll finds that this thread has ended
+        try:
             changed = float("-inf")
             while not self._ends.is_set():
                 step = BUSY_STEP_MS if time.monotonic() - changed < BUSY_SECONDS else STEP_MS
@@ -144,6 +150,8 @@ class _Watching(threading.Thread):
                 for _, path in changes:
                     if path != self._index and not path.startswith(below):
                         self._hear(path)
+        except Exception as error:  # noqa: BLE001 - the next poll finds that this thread has ended
+            self.error = error
 
     def stop(self) -> None:
         """End."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
+from kvsync.storages.hints import NoHintsError
 from kvsync.storages.nats.bucket import RefusedError
 from kvsync.storages.nats.keys import INDEX
 from kvsync.storages.nats.session import Message
@@ -42,19 +43,22 @@ class BucketHints:
     Args:
         link: to the server.
         bucket: the bucket.
+        name: the storage's name, for errors.
         wake: called with None for each change.
 
     Raises:
-        StorageError: the server does not answer, or does not allow it.
+        NoHintsError: the server refuses a consumer.
+        StorageError: it does not answer.
     """
 
     poll_seconds = POLL_SECONDS
     complete = True
     reason = ""
 
-    def __init__(self, link: Link, bucket: Bucket, wake: Wake) -> None:
+    def __init__(self, link: Link, bucket: Bucket, name: str, wake: Wake) -> None:
         self._link = link
         self._bucket = bucket
+        self._name = name
         self._wake = wake
         self._session: Session | None = None
         self._subscription: Subscription | None = None
@@ -71,7 +75,11 @@ class BucketHints:
         is_open = self._session is not None and self._session.alive
         if is_open and time.monotonic() - self._heard < SILENT_SECONDS:
             return False
-        return self._link.call(self._listen)
+        try:
+            return self._link.call(self._listen)
+        except NoHintsError as why:
+            message = f"its changes cannot be noticed any more: {why}"
+            raise StorageError(message, storage=self._name) from why
 
     def close(self) -> None:
         """Stop listening, where the connection still is open; otherwise the server notices itself."""
@@ -108,7 +116,8 @@ class BucketHints:
             await self._stop(session)
             if await self._bucket.info(session, fresh=True) is None:
                 return False
-            raise session.error(f"the bucket cannot be watched ({error}): fix that and run again") from error
+            text = f"the server gives no consumer for it ({error})"
+            raise NoHintsError(text) from error
         self._session, self._consumer, self._heard = session, str(created["name"]), time.monotonic()
         return True
 

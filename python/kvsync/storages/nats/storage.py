@@ -239,11 +239,12 @@ class NatsStorage:
         """Notice changes by a consumer of the bucket's stream.
 
         Raises:
-            StorageError: the server does not answer, or does not allow it.
+            NoHintsError: the server refuses a consumer.
+            StorageError: it does not answer.
         """
         from kvsync.storages.nats.hints import BucketHints  # noqa: PLC0415 - most runs need none
 
-        return BucketHints(self._link, self._bucket, wake)
+        return BucketHints(self._link, self._bucket, self.name, wake)
 
     def limits(self) -> list[str]:
         """Return what the bucket may lose by itself.
