@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -24,7 +25,6 @@ from kvsync.watching.events import Outage, WatchRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from servers.process import Server
 
