@@ -15,7 +15,6 @@ __all__ = [
     "Target",
     "TombstoneGrace",
     "WaitSeconds",
-    "WatchOptions",
     "flag",
 ]
 
@@ -60,10 +59,6 @@ SCAN = "Find what changed since the last scan. Default unless --changes is given
 CHANGES = "File of changes to make in the (source) storage, as JSON lines; - is standard input."
 MAX_DELETE = "Stop if a scan finds more than N keys, or P%, deleted or overwritten. Default: 50%, but at least 3."
 CONFLICT = "Which value wins if both sides changed a key."
-WATCH = "Go on, and run again as soon as something changes, until stopped by Ctrl-C or SIGTERM."
-EVERY = "With --watch: how often to scan storages that do not tell of changes. Default: 60s."
-FULL_EVERY = "With --watch: how often to scan, whatever they tell. Default: 1h."
-HEARTBEAT = "With --watch: a file to touch after each run that succeeds, and every 10 s while nothing changes."
 TRUST = "Do not read a value whose server tells the same MD5 as that of the other side (etag); for first contacts."
 GUARD = "Without a scan: compare values before overwriting them (check), or trust that nobody else wrote (none)."
 
@@ -101,23 +96,6 @@ class RunOptions(ChangeOptions):
     conflict: Annotated[Literal["latest", "source", "target", "keep-both", "fail"], Option(help=CONFLICT)] = "latest"
     guard: Annotated[Literal["none", "check"], Option(help=GUARD)] = "none"
     trust: Annotated[Literal["none", "etag"], Option(help=TRUST)] = "none"
-
-
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
-    """Whether to go on, and how.
-
-    Attributes:
-        watch: whether to go on.
-        every: how often to run where a storage does not notice changes.
-        full_every: how often to run whatever is noticed.
-        heartbeat: a file to touch while all is well.
-    """
-
-    watch: Annotated[bool, flag(help=WATCH)] = False
-    every: Annotated[str | None, flag(help=EVERY)] = None
-    full_every: Annotated[str | None, flag(help=FULL_EVERY)] = None
-    heartbeat: Annotated[str | None, flag(help=HEARTBEAT)] = None
 
 
 @dataclass(frozen=True, slots=True)

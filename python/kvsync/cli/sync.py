@@ -15,7 +15,6 @@ from kvsync.cli.options import (
     Source,
     Target,
     TombstoneGrace,
-    WatchOptions,
     flag,
 )
 from kvsync.cli.output import Output, counted
@@ -31,8 +30,12 @@ __all__ = ["sync"]
 
 NO_RUN = RunOptions()
 NO_LEASE = LeaseOptions()
-NO_WATCH = WatchOptions()
 PLAIN = Output()
+
+WATCH = "Go on, and run again as soon as something changes, until stopped by Ctrl-C or SIGTERM."
+EVERY = "With --watch: how often to scan storages that do not tell of changes. Default: 60s."
+FULL_EVERY = "With --watch: how often to scan, whatever they tell. Default: 1h."
+HEARTBEAT = "With --watch: a file to touch after each run that succeeds, and every 10 s while nothing changes."
 
 
 def sync(  # noqa: PLR0913 - each is an option, or a group of them
@@ -45,7 +48,10 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
     lease: LeaseOptions = NO_LEASE,
     max_drift_seconds: Annotated[float, Option(help="How far in the future times in an index may lie.")] = 86_400.0,
     tombstone_grace: TombstoneGrace = "30d",
-    watch: WatchOptions = NO_WATCH,
+    watch: Annotated[bool, flag(help=WATCH)] = False,
+    every: Annotated[str | None, flag(help=EVERY)] = None,
+    full_every: Annotated[str | None, flag(help=FULL_EVERY)] = None,
+    heartbeat: Annotated[str | None, flag(help=HEARTBEAT)] = None,
     output: Output = PLAIN,
 ) -> int:
     """Make two storages equal, both ways, moving only what changed.
@@ -54,20 +60,25 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
     but moves the changes in that file, and those logged before.
     The source must exist; a target that does not exist is created.
     """
-    if watch != NO_WATCH:
+    if watch:
         from kvsync.cli.watch import watch_pair  # noqa: PLC0415 - most runs are single ones
 
-        _check_watch(run, watch, lease, dry_run=dry_run)
+        _refuse_beside_watch(run, lease, dry_run=dry_run)
         return watch_pair(
             source,
             target,
             run=run,
-            watch=watch,
             lease=lease,
+            every=every or "60s",
+            full_every=full_every or "1h",
+            heartbeat=heartbeat,
             max_drift_seconds=max_drift_seconds,
             tombstone_grace=tombstone_grace,
             output=output,
         )
+    if not (every is full_every is heartbeat is None):
+        message = "--every, --full-every and --heartbeat are options of a watch: add --watch"
+        raise UsageError(message)
     changes = read_changes(run.changes)
     started = time.perf_counter()
     with (
@@ -101,15 +112,12 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
     return left_behind(output, result.missing, result.unreadable, planned=dry_run)
 
 
-def _check_watch(run: RunOptions, watch: WatchOptions, lease: LeaseOptions, *, dry_run: bool) -> None:
-    """Refuse options that say nothing together.
+def _refuse_beside_watch(run: RunOptions, lease: LeaseOptions, *, dry_run: bool) -> None:
+    """Refuse options that say nothing to a watch.
 
     Raises:
         UsageError: there are some.
     """
-    if not watch.watch:
-        message = "--every, --full-every and --heartbeat are options of a watch: add --watch"
-        raise UsageError(message)
     others = {
         "--changes": run.changes is not None,
         "--no-scan": run.scan is False,

@@ -23,7 +23,7 @@ from kvsync.watching.events import WatchRun
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kvsync.cli.options import LeaseOptions, RunOptions, WatchOptions
+    from kvsync.cli.options import LeaseOptions, RunOptions
     from kvsync.cli.output import Output
     from kvsync.watching.events import Outage
     from kvsync.watching.watch import Watch
@@ -33,13 +33,15 @@ __all__ = ["watch_pair"]
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-def watch_pair(
+def watch_pair(  # noqa: PLR0913 - each is an option, or a group of them
     source: str,
     target: str,
     *,
     run: RunOptions,
-    watch: WatchOptions,
     lease: LeaseOptions,
+    every: str,
+    full_every: str,
+    heartbeat: str | None,
     max_drift_seconds: float,
     tombstone_grace: str,
     output: Output,
@@ -52,9 +54,9 @@ def watch_pair(
         target,
         conflict=run.conflict,
         max_delete=run.max_delete,
-        every="60s" if watch.every is None else watch.every,
-        full_every="1h" if watch.full_every is None else watch.full_every,
-        heartbeat=watch.heartbeat,
+        every=every,
+        full_every=full_every,
+        heartbeat=heartbeat,
         lease_seconds=lease.lease_seconds,
         max_drift_seconds=max_drift_seconds,
         tombstone_grace=tombstone_grace,
