@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROUNDS = 41 if FULL else 5
 FILES = 5
 CPU_BAR_MS = 80.0
-SCRIPT = "import sys; from kvsync.cli import main; sys.exit(main())"
+SCRIPT = "from kvsync.cli import command; command()"
 
 
 class Cpu(NamedTuple):

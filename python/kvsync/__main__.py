@@ -1,8 +1,6 @@
 """Run the command line: `python -m kvsync`."""
 
-import sys
-
-from kvsync.cli import main
+from kvsync.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

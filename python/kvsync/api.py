@@ -14,7 +14,6 @@ from kvsync.planning import Plan
 from kvsync.run import holder, steps
 from kvsync.run.commit import checked
 from kvsync.storages import open_storage
-from kvsync.store import Store
 
 if TYPE_CHECKING:
     import os
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.result import OnProgress, SyncResult
     from kvsync.storages.contract import Storage
-    from kvsync.store import OnError
+    from kvsync.store import OnError, Store
     from kvsync.types import Delete, Put
 
     Target: TypeAlias = "str | os.PathLike[str] | MutableMapping[str, bytes] | Storage"
@@ -217,6 +216,8 @@ def open(  # noqa: A001 - kvsync.open
     >>> kvsync.sync(a, b).pushed
     1
     """
+    from kvsync.store import Store  # noqa: PLC0415 - a command needs none
+
     check_slip(storage)
     one, owned = open_storage(storage)
     return Store(one, Environment(clock=clock), close=owned, on_error=on_error)

@@ -75,7 +75,10 @@ class Opened(NamedTuple):
 
 def may_make(changes: Sequence[Put | Delete]) -> bool:
     """Return whether changes may go to a storage that does not exist: there are some, and none is stored there."""
-    return bool(changes) and all(change.deletes or change.value is not None for change in changes)
+    return bool(changes) and (
+        None not in [change.value for change in changes]
+        or all(change.deletes or change.value is not None for change in changes)
+    )
 
 
 def check_create(create: Create) -> None:

@@ -674,6 +674,6 @@ def test_ids_and_jitter_come_from_the_environment() -> None:
 
 def test_a_record_reads_back(clock: Clock) -> None:
     for state in LeaseState:
-        lease = replace(record(clock), state=state)
+        lease = record(clock)._replace(state=state)
         assert LeaseRecord.decode(lease.encode(), "x") == lease
     assert SqlitePlace.kind == "sqlite"

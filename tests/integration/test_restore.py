@@ -127,7 +127,9 @@ def test_what_is_kept_twice_is_told_once() -> None:
 def test_a_discard_that_is_cut_off_anywhere_loses_no_other_value() -> None:
     def discard(one: dict[str, bytes], fault: Fault) -> None:
         values = kvsync.lost(one)
-        kvsync.discard(FaultyStorage(open_storage(one)[0], fault), values[:4], environment=Clock(time.time()).environment)
+        kvsync.discard(
+            FaultyStorage(open_storage(one)[0], fault), values[:4], environment=Clock(time.time()).environment
+        )
 
     for _, one in crashes(lambda: many_lost(10), discard):
         left = kvsync.lost(one)

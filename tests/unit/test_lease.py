@@ -107,7 +107,7 @@ def storage() -> MappingStorage:
 @pytest.mark.parametrize("state", LeaseState)
 @pytest.mark.parametrize("owner", ["host pid 1 main", "", "хост 🖥"])
 def test_a_record_reads_back(state: LeaseState, owner: str) -> None:
-    record = replace(RECORD, state=state, owner=owner, process=OTHER)
+    record = RECORD._replace(state=state, owner=owner, process=OTHER)
     assert LeaseRecord.decode(record.encode(), "x") == record
 
 
@@ -163,11 +163,11 @@ def test_expiry_allows_for_skew(after_seconds: float, expired: bool) -> None:
 
 
 def test_no_record_lives_longer_than_an_hour() -> None:
-    record = replace(RECORD, expires=2**63)
+    record = RECORD._replace(expires=2**63)
     assert record.life_seconds == LIFE_SECONDS_MAX
     assert not record.expired(START_MS + 3_600_000)
     assert record.expired(START_MS + 3_600_000 + int(SKEW_SECONDS * 1000) + 1)
-    assert replace(RECORD, expires=0).life_seconds == 0
+    assert RECORD._replace(expires=0).life_seconds == 0
 
 
 # Holding
@@ -448,7 +448,7 @@ def test_a_lease_in_doubt_is_released_by_itself(staying: MappingStorage, time: T
         time.sleep(30)
         lease.refresh()
         assert lease.release_token == b""
-    staying.store("lease", replace(RECORD, acquired=0, expires=0).encode(), ANY)
+    staying.store("lease", RECORD._replace(acquired=0, expires=0).encode(), ANY)
     with time.take(staying) as (lease,):
         assert (lease.previous.how, lease.release_token) == (Previous.LOST, b"")
         lease.mark_settled()
@@ -499,7 +499,7 @@ def test_a_held_lease_is_taken_only_when_it_has_ended(storage: MappingStorage, t
 def test_unchanged_for_its_life_on_our_clock(storage: MappingStorage, time: Time) -> None:
     """The holder's clock is a day ahead. We wait and see that it does not move."""
     far = 86_400_000
-    storage.store("lease", replace(RECORD, acquired=START_MS + far, expires=START_MS + far + 60_000).encode(), ANY)
+    storage.store("lease", RECORD._replace(acquired=START_MS + far, expires=START_MS + far + 60_000).encode(), ANY)
     with pytest.raises(kvsync.LockHeldError), time.take(storage, wait=60):
         pass
     with time.take(storage, wait=70) as (lease,):
@@ -518,18 +518,18 @@ def test_a_living_holder_is_waited_for(storage: MappingStorage, time: Time) -> N
         renewals += 1
         if renewals % 10 == 0:
             now = int(time.wall * 1000) + far
-            storage.store("lease", replace(RECORD, renewals=renewals, acquired=now, expires=now + 60_000).encode(), ANY)
+            storage.store("lease", RECORD._replace(renewals=renewals, acquired=now, expires=now + 60_000).encode(), ANY)
 
     time.sleep = renew  # type: ignore[method-assign]
     renew(0)
-    storage.store("lease", replace(RECORD, acquired=START_MS + far, expires=START_MS + far + 60_000).encode(), ANY)
+    storage.store("lease", RECORD._replace(acquired=START_MS + far, expires=START_MS + far + 60_000).encode(), ANY)
     with pytest.raises(kvsync.LockHeldError), time.take(storage, wait=500):
         pass
 
 
 def test_a_holder_that_has_ended_on_this_machine_is_not_waited_for(storage: MappingStorage, time: Time) -> None:
     """It is fenced as every holder is that lost its lease."""
-    storage.store("lease", replace(RECORD, process=OTHER).encode(), ANY)
+    storage.store("lease", RECORD._replace(process=OTHER).encode(), ANY)
     with pytest.raises(kvsync.LockHeldError, match="unlock"), time.take(storage):
         pass
     time.seen_as[OTHER] = Presence.RUNNING
@@ -559,14 +559,14 @@ def test_a_lease_names_its_process(storage: MappingStorage, time: Time) -> None:
         assert record is not None
         assert record.process == US
         lease.renew()
-        assert read_lease(storage) == replace(record, renewals=1)
+        assert read_lease(storage) == record._replace(renewals=1)
 
 
 def test_whoever_takes_over_from_a_holder_elsewhere_names_itself_once_that_is_fenced(
     storage: MappingStorage, time: Time
 ) -> None:
     """It ends before it has fenced the first holder. That it has ended says nothing of the first, which may write."""
-    storage.store("lease", replace(RECORD, acquired=0, expires=0).encode(), ANY)
+    storage.store("lease", RECORD._replace(acquired=0, expires=0).encode(), ANY)
     held = time.take(storage)
     (lease,) = held.__enter__()
     record = read_lease(storage)
@@ -583,7 +583,7 @@ def test_whoever_takes_over_from_a_holder_elsewhere_names_itself_once_that_is_fe
 def test_what_was_not_settled_is_told_on(storage: MappingStorage, time: Time, *, is_known_gone: bool) -> None:
     """The run that takes over fails before it fences the first holder, and ends: the first may still be alive."""
     time.seen_as[OTHER] = Presence.GONE if is_known_gone else Presence.ELSEWHERE
-    storage.store("lease", replace(RECORD, acquired=0, expires=0, process=OTHER).encode(), ANY)
+    storage.store("lease", RECORD._replace(acquired=0, expires=0, process=OTHER).encode(), ANY)
     with pytest.raises(KeyError), time.take(storage):
         raise KeyError
     time.seen_as[US] = Presence.GONE
@@ -594,7 +594,7 @@ def test_what_was_not_settled_is_told_on(storage: MappingStorage, time: Time, *,
 def test_what_was_not_settled_stays_to_be_taken_over(storage: MappingStorage, time: Time) -> None:
     """Two runs in a row took over from a dead holder, the first failing before it fenced it: the second must fence,
     too."""
-    storage.store("lease", replace(RECORD, acquired=0, expires=0).encode(), ANY)
+    storage.store("lease", RECORD._replace(acquired=0, expires=0).encode(), ANY)
     with pytest.raises(KeyError), time.take(storage) as (lease,):
         assert lease.previous.how is Previous.LOST
         raise KeyError
@@ -605,7 +605,7 @@ def test_what_was_not_settled_stays_to_be_taken_over(storage: MappingStorage, ti
 
 
 def test_waiting_has_jitter_and_an_end(storage: MappingStorage, time: Time) -> None:
-    storage.store("lease", replace(RECORD, expires=START_MS + 3_600_000).encode(), ANY)
+    storage.store("lease", RECORD._replace(expires=START_MS + 3_600_000).encode(), ANY)
     with pytest.raises(kvsync.LockHeldError), time.take(storage, wait=30):
         pass
     assert sum(time.slept) == pytest.approx(30)
@@ -629,14 +629,14 @@ def test_seizing(storage: MappingStorage, time: Time) -> None:
 
 
 def test_a_process_at_work_keeps_its_lease(storage: MappingStorage, time: Time) -> None:
-    storage.store("lease", replace(RECORD, process=OTHER).encode(), ANY)
+    storage.store("lease", RECORD._replace(process=OTHER).encode(), ANY)
     time.seen_as[OTHER] = Presence.RUNNING
     before = storage.load("lease")
     with pytest.raises(kvsync.LockHeldError, match="is running on this machine"):
         unlock(storage, time.environment)
     assert storage.load("lease") == before
     assert unlock(storage, time.environment, force=True)
-    storage.store("lease", replace(RECORD, process=OTHER).encode(), ANY)
+    storage.store("lease", RECORD._replace(process=OTHER).encode(), ANY)
     time.sleep(60 + SKEW_SECONDS + 1)
     assert unlock(storage, time.environment), "it has expired, and anybody may take it over"
 
@@ -645,7 +645,7 @@ def test_a_process_at_work_keeps_its_lease(storage: MappingStorage, time: Time) 
 def test_who_is_unlocked_and_has_ended_is_known_to_be_gone(
     storage: MappingStorage, time: Time, seen_as: Presence
 ) -> None:
-    storage.store("lease", replace(RECORD, process=OTHER).encode(), ANY)
+    storage.store("lease", RECORD._replace(process=OTHER).encode(), ANY)
     time.seen_as[OTHER] = seen_as
     there = storage.load("lease")
     assert there is not None
@@ -654,7 +654,7 @@ def test_who_is_unlocked_and_has_ended_is_known_to_be_gone(
 
 
 def test_an_interrupted_holder_that_is_unlocked_writes_nothing_more(storage: MappingStorage, time: Time) -> None:
-    storage.store("lease", replace(RECORD, state=LeaseState.INTERRUPTED).encode(), ANY)
+    storage.store("lease", RECORD._replace(state=LeaseState.INTERRUPTED).encode(), ANY)
     there = storage.load("lease")
     assert there is not None
     assert Acquirer(storage, time.environment, 60).seize(there).previous == PreviousHolder(Previous.INTERRUPTED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from kvsync.cli.json_fields import order_text
@@ -53,6 +52,8 @@ def _loser(conflict: Conflict, source: str, target: str, planned: bool) -> str: 
 
 
 def _restore(conflict: Conflict, storage: str) -> str:
+    import shlex  # noqa: PLC0415 - most runs have no conflicts
+
     key = shlex.quote(conflict.key)
     dashes = "-- " if conflict.key.startswith("-") else ""
     return f"kvsync restore {dashes}{shlex.quote(redact(storage))} {key}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -73,6 +72,8 @@ class Output:
     def result(self, answer: Mapping[str, object]) -> None:
         """Print the result for programs: one object, ASCII only."""
         if self.json:
+            import json  # noqa: PLC0415 - most commands print no JSON
+
             write_line(sys.stdout, json.dumps(answer))
 
     def note(self, text: str) -> None:

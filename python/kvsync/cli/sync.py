@@ -6,17 +6,8 @@ from typing import Annotated
 from warnings import catch_warnings, simplefilter
 
 from kvsync import api
-from kvsync.cli.changes import read_changes
 from kvsync.cli.left_behind import left_behind
-from kvsync.cli.options import (
-    LeaseOptions,
-    Option,
-    RunOptions,
-    Source,
-    Target,
-    TombstoneGrace,
-    flag,
-)
+from kvsync.cli.options import LeaseOptions, Option, RunOptions, Source, Target, TombstoneGrace, flag
 from kvsync.cli.output import Output, counted
 from kvsync.cli.progress import shown_progress
 from kvsync.cli.summary import GUARANTEES, alarm_lines, expiry_line, place_lines, result_fields
@@ -25,6 +16,7 @@ from kvsync.errors import KvsyncWarning, UsageError
 from kvsync.opening import may_make
 from kvsync.result import SyncResult
 from kvsync.storages import redact
+from kvsync.types import Delete, Put
 
 __all__ = ["sync"]
 
@@ -79,7 +71,7 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
     if not (every is full_every is heartbeat is None):
         message = "--every, --full-every and --heartbeat are options of a watch: add --watch"
         raise UsageError(message)
-    changes = read_changes(run.changes)
+    changes = _given(run)
     started = time.perf_counter()
     with (
         opened_pair(source, target, new=True, given=may_make(changes), asks=not dry_run) as (one, other),
@@ -149,3 +141,11 @@ def _last_lines(result: SyncResult, seconds: float, *, dry_run: bool) -> Iterato
     yield from place_lines(result.created, result.notes, result.hint, will=dry_run)
     yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'defined by its adapter')}"
     yield f"  took       {seconds:.2f} s"
+
+
+def _given(run: RunOptions) -> list[Put | Delete]:
+    if run.changes is None:
+        return []
+    from kvsync.cli.changes import read_changes  # noqa: PLC0415 - most runs are given none
+
+    return read_changes(run.changes)

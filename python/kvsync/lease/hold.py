@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -206,7 +205,7 @@ class Lease:
     def _release(self, version: Version, *, interrupted: bool) -> None:
         if self.previous.how is Previous.LOST:
             # The old holder is not fenced yet: whoever comes next must still take over from it.
-            record = dataclasses.replace(self._record_with(LeaseState.HELD), acquired=0, expires=0)
+            record = self._record_with(LeaseState.HELD)._replace(acquired=0, expires=0)
             self._replace(record, version)
         elif interrupted:
             self._replace(self._record_with(LeaseState.INTERRUPTED), version)
@@ -244,8 +243,7 @@ class Lease:
         now_ms = self._environment.now_ms()
         life_ms = self._record.expires - self._record.acquired
         old = self._record
-        return dataclasses.replace(
-            old,
+        return old._replace(
             state=state,
             renewals=old.renewals + 1,
             acquired=now_ms,

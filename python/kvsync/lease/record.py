@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kvsync.index.bounds import TEXT_MAX
 from kvsync.index.objects import LEASE, field_error, is_uint, pack, unpack
@@ -29,8 +29,7 @@ class LeaseState(enum.StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRecord:
+class LeaseRecord(NamedTuple):
     """What the lease object holds (docs/index-format.md, kind 3).
 
     Attributes:

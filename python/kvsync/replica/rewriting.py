@@ -105,6 +105,8 @@ class Rewriting:
         history, renames = manifest.history.settled(manifest.history)
         manifest = self.renamed(manifest, renames)
         history = history.thinned(manifest.replica, points_of_peers(manifest.peers))
+        if history is manifest.history:
+            return manifest
         return manifest._replace(knowledge=manifest.knowledge._replace(history=history))
 
     def renamed(self, manifest: Manifest, renames: Sequence[Rename]) -> Manifest:
@@ -149,8 +151,10 @@ class Rewriting:
 
         What names it is beaten there, but would be taken for news until it is merged away.
         """
-        known = manifest.history.chains.keys() | manifest.named_origins
-        forgotten = {origin for origin in manifest.listed_origins - known if is_branch(origin)}
+        forgotten = manifest.listed_origins - manifest.history.chains.keys()
+        if not forgotten:
+            return manifest
+        forgotten = {origin for origin in forgotten - manifest.named_origins if is_branch(origin)}
         if not forgotten:
             return manifest
         names = (forgotten & dict(entry.maxima).keys() for entry in manifest.segments)

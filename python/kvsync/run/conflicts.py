@@ -6,9 +6,9 @@ that holds the chosen value. From there on a run only ever pushes the greatest s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from kvsync.expiry import write_until
 from kvsync.index.lost import LostValue, keep_lost
@@ -40,8 +40,7 @@ __all__ = ["Verdicts", "decide", "keep_expiries"]
 NO_DIGEST = bytes(32)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A key's new outcome: the value's digest and size, and the value itself where no side holds it yet."""
 
     key: str
@@ -260,7 +259,7 @@ def _enter(
     if verdict.copy is not None and values is not None:
         kept = values[0] if verdict.copy == "source" else values[1]
         loser = _change(conflict, verdict.copy)
-        copy = replace(Decision.of_value(conflict_copy(loser), kept, loser.expires), is_copy=True)
+        copy = Decision.of_value(conflict_copy(loser), kept, loser.expires)._replace(is_copy=True)
         verdicts.at["source"].append(copy)
     verdicts.decided.append((conflict, verdict))
 

@@ -7,9 +7,8 @@ both directions, since its lease guards it until then; every other side as soon 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.native import Segment
 from kvsync.run.lock import ensure_leased
@@ -25,13 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["Applied", "finalise", "release"]
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(NamedTuple):
     """What one side got.
 
     Attributes:
         side: which one.
-        count: how many changes were applied.
+        applied: how many changes were applied.
         log: what it has to log.
         knowledge: what it knows and holds then.
         intent: what was to be applied, if it was written down.
@@ -41,7 +39,7 @@ class Applied:
     """
 
     side: Side
-    count: int
+    applied: int
     log: Segment
     knowledge: Knowledge
     intent: Intent | None

@@ -277,7 +277,7 @@ def _result(
         inbounds = (pair.target, exchange.to_target), (pair.source, exchange.to_source)
         result.missing = [key for side, inbound in inbounds for key in still_missing(side, inbound)]
         return result
-    result.pushed, result.pulled = pushed.target.count, pushed.source.count
+    result.pushed, result.pulled = pushed.target.applied, pushed.source.applied
     result.missing = [
         MissingKey(entry.change.key, applied.side.label, entry.reason)
         for applied in pushed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import IndexDamagedError
 from kvsync.index.inventory import is_piece_error
@@ -167,8 +167,7 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None], vo
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     """What a look at a storage showed.
 
     Attributes:

@@ -8,7 +8,6 @@ An adapter is one module or folder, one line in `ADAPTERS` below, and one subcla
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from kvsync.errors import UsageError
@@ -46,6 +45,8 @@ class Adapter(NamedTuple):
     @property
     def installed(self) -> bool:
         """Whether the package that it needs is installed."""
+        from importlib.util import find_spec  # noqa: PLC0415 - most runs do not ask
+
         return self.client is None or find_spec(self.client) is not None
 
 

@@ -10,7 +10,6 @@ one `@`, and that before the first `/`, `?` or `#`. Of any other one only the sc
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kvsync.errors import UsageError
@@ -75,8 +74,7 @@ _DELIMITER = re.compile(r"[\s'\"<>]")
 _PUNCTUATION = ".,;:!)`"
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """The address of a server and the login; its text never shows a secret.
 
     Attributes:
@@ -88,8 +86,12 @@ class Endpoint:
 
     host: str
     port: int | None
-    user: str | None = field(repr=False)
-    password: str | None = field(repr=False)
+    user: str | None
+    password: str | None
+
+    def __repr__(self) -> str:
+        """Return the class and the address, without the login."""
+        return f"Endpoint(host={self.host!r}, port={self.port!r})"
 
     def scrub(self, text: str) -> str:
         """Remove the password, and secrets in URLs, from a text such as a client library's message."""
@@ -99,8 +101,7 @@ class Endpoint:
         return redact(text)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Url:
+class Url(NamedTuple):
     """A parsed storage URL; its text and its repr never show a secret.
 
     Attributes:

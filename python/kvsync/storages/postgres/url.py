@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import ssl
 from dataclasses import dataclass, field
@@ -132,7 +131,7 @@ def _login(url: Url, options: dict[str, str]) -> tuple[dict[str, str], Endpoint]
             message = f"{name} is in the URL twice"
             raise UsageError(message, storage=str(url))
         parameters[name] = value
-    return parameters, dataclasses.replace(endpoint, password=parameters.get("password"))
+    return parameters, endpoint._replace(password=parameters.get("password"))
 
 
 def _verify_tls(parameters: dict[str, str]) -> None:
