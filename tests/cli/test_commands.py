@@ -615,11 +615,10 @@ def test_a_separate_process_reads_changes_from_standard_input(spawn: Run, pair: 
 def test_storages_are_listed_with_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
-    from kvsync.storages import registry
 
     point = EntryPoint("theirs", "their_package:open_url", "kvsync.storages")
     monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [point])
-    monkeypatch.setattr(registry, "find_spec", lambda name: None if name == "redis" else object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "redis" else object())
     ended = run("storages").out
     assert len({line.index(state) for line in ended.splitlines() for state in ("  ready",) if state in line}) == 1
     assert "pip install 'kvsync[redis]'" in ended
