@@ -615,7 +615,6 @@ def test_a_separate_process_reads_changes_from_standard_input(spawn: Run, pair: 
 def test_storages_are_listed_with_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
-
     point = EntryPoint("theirs", "their_package:open_url", "kvsync.storages")
     monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [point])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "redis" else object())

@@ -111,9 +111,7 @@ class Sound:
     capabilities = Capabilities(
         Tier.TRANSACTIONAL,
         distance="memory",
-        supports=frozenset(
-            {Support.TRANSACTION, Support.EXPIRY, Support.SKIPPED, Support.SPLITS, Support.HINTS}
-        ),
+        supports=frozenset({Support.TRANSACTION, Support.EXPIRY, Support.SKIPPED, Support.SPLITS, Support.HINTS}),
     )
 
     def __init__(self, disk: Disk) -> None:
