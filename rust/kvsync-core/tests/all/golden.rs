@@ -305,16 +305,34 @@ fn lease() -> Vec<u8> {
 }
 
 fn lost() -> Vec<u8> {
+    let values: [&[u8]; 2] = [b"lost", b""];
     let mut body = Vec::new();
     let mut out = Writer(&mut body);
     out.map(7);
-    text(&mut out, "name", "lost/018bcfe568000000-0000000000000007-a2b3c4d5");
-    text(&mut out, "key", "a");
-    number(&mut out, "origin", 7);
-    number(&mut out, "stamp", STAMP);
-    number(&mut out, "flags", 0);
-    bin(&mut out, "digest", &digest::of_value(b"lost"));
-    bin(&mut out, "value", b"lost");
+    text(
+        &mut out,
+        "name",
+        "lost/018bcfe568000000-d2f25bd36e7f929548d2038ba5a154ac",
+    );
+    out.str("key").unwrap();
+    out.array(2).unwrap();
+    out.str("a").unwrap();
+    out.str("b").unwrap();
+    for (name, numbers) in [("origin", [7, 9]), ("stamp", [STAMP, STAMP + 5]), ("flags", [0, 2])] {
+        out.str(name).unwrap();
+        out.array(2).unwrap();
+        uints(&mut out, &numbers);
+    }
+    for (name, shown) in [
+        ("digest", values.map(|value| digest::of_value(value).to_vec())),
+        ("value", values.map(<[u8]>::to_vec)),
+    ] {
+        out.str(name).unwrap();
+        out.array(2).unwrap();
+        for bytes in shown {
+            out.bin(&bytes).unwrap();
+        }
+    }
     envelope::seal(Kind::Lost, &body, false)
 }
 
