@@ -67,6 +67,25 @@ def test_what_is_kept_again_counts_once() -> None:
     assert known.manifest(b"1") is not None
 
 
+def test_a_manifest_that_was_replaced_is_not_kept() -> None:
+    known = Session(2 * size_of(b"1"))
+    known.keep_manifest(b"1", manifest())
+    known.keep_manifest(b"2", manifest(), instead_of=b"1")
+    known.keep_manifest(b"3", manifest())
+    assert [known.manifest(data) is not None for data in (b"1", b"2", b"3")] == [False, True, True]
+
+
+def test_runs_leave_one_manifest_a_side() -> None:
+    session.clear()
+    a: dict[str, bytes] = {}
+    b: dict[str, bytes] = {}
+    past = []
+    for turn in range(5):
+        kvsync.sync(a, b, changes=[Put("k", b"%d" % turn)])
+        past += [side[".kvsync/manifest"] for side in (a, b)]
+    assert [session.manifest(data) is not None for data in past] == [False] * 8 + [True] * 2
+
+
 def test_large_ones_are_not_kept() -> None:
     known = Session()
     largest = bytes((ENTRY_BYTES_MAX - OVERHEAD_BYTES) // 2)
