@@ -1,7 +1,9 @@
-"""A scan that finds no change, beside the cheapest bare client that reads the same keys and values.
+"""Scans, beside the cheapest bare client that reads the same keys and values.
 
-`scan` is the listing of both storages alone, with the tokens of all values; `run` is a whole run that compares them
-with what the last scan saw.
+`scan` is the listing of both storages alone, with the digests of all values; `run` is a whole run that compares them
+with what the last scan saw, and finds nothing; `first contact` is one of two storages without an index that hold the
+same but for a hundred values. The bare client reads both sides in turn. kvsync does so, too, unless both are servers:
+those it scans at the same time.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import pytest
 
 import kvsync
 import workload
-from measure import FULL, Line, Report, Timing, in_turn
+from kvsync.native import Page
+from kvsync.types import ANY
+from measure import FULL, Line, Report, Timing, in_turn, in_turn_prepared
 from rivals import Bare, BareLmdb, BarePostgres, BareRedis, BareSqlite, Make, Place, places
 
 if TYPE_CHECKING:
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 KEYS = {"sqlite": 1_000_000, "redis": 1_000_000, "postgres": 300_000, "lmdb": 300_000, "dict": 1_000_000}
 SMOKE_KEYS = 10_000
 BARS = {"sqlite": 1.5, "redis": 1.3, "postgres": 1.4, "lmdb": 2.5, "dict": 2.0}
+CONTACT_BARS = {"sqlite": 2.5, "redis": 2.0, "postgres": 3.0, "lmdb": 8.0, "dict": 6.0}
+DIFFERENT_COUNT = 100
 ROUNDS = 5 if FULL else 2
 PAGE_COUNT = 1_000
 
@@ -101,7 +107,7 @@ _WALKS: dict[type[Bare], Callable[..., int]] = {
 
 def list_all(storage: Storage) -> int:
     """List a storage; return how many keys it has."""
-    return sum(len(keys) for keys, _ in storage.scan())
+    return sum(len(page) if isinstance(page, Page) else len(page[0]) for page in storage.scan())
 
 
 def scanning_run(source: Storage, target: Storage) -> None:
@@ -143,19 +149,50 @@ def test_scan_without_changes(report: Report, kind: str) -> None:
         for work in works.values():
             assert work() in ([count, count], None)
         timings = in_turn(works, ROUNDS)
-    tell(report, f"{kind}, {count:,} keys", timings, BARS[kind])
+    tell(report, f"{kind}, {count:,} keys", timings, {"scan": None, "run": BARS[kind]})
 
 
-def tell(report: Report, work: str, timings: dict[str, Timing], bar: float) -> None:
-    """Report how the listing and the run compare with the bare read, in the middle round."""
+@pytest.mark.parametrize("kind", KEYS)
+def test_first_contact(report: Report, kind: str) -> None:
+    """Time the first run of two storages that hold the same but for a hundred values, and have no index yet."""
+    count = KEYS[kind] if FULL else SMOKE_KEYS
+    values = workload.values(count)
+    others = values | workload.picked(values, DIFFERENT_COUNT, part=1, salt="other")
+    different = [key for key in values if values[key] != others[key]]
+    with makers(kind) as make:
+        sides = [(make().storage, held) for held in (values, others)]
+        bares = [make().bare for _ in sides]
+        for (storage, held), bare in zip(sides, bares, strict=True):
+            workload.fill(storage, held)
+            bare.write(held)
+
+        def contact() -> Callable[[], None]:
+            for storage, held in sides:
+                storage.remove(storage.objects(), ANY)
+                storage.write(different, [held[key] for key in different])
+            return partial(first_run, *(storage for storage, _ in sides))
+
+        works = {"bare": lambda: lambda: [walk(bare) for bare in bares], "first contact": contact}
+        timings = in_turn_prepared(works, ROUNDS)
+    tell(report, f"{kind}, {count:,} keys", timings, {"first contact": CONTACT_BARS[kind]})
+
+
+def first_run(source: Storage, target: Storage) -> None:
+    """Sync for the first time, and see that only what differs moves."""
+    result = kvsync.sync(source, target, scan=True)
+    assert result.pushed + result.pulled == DIFFERENT_COUNT
+
+
+def tell(report: Report, work: str, timings: dict[str, Timing], bars: dict[str, float | None]) -> None:
+    """Report how ours compare with the bare read, in the middle round."""
     bare = timings["bare"]
     detail = {name: {"best": timing.best, "median": timing.median} for name, timing in timings.items()}
 
     def add(what: str, value: float, unit: str = "x", bar: float | None = None) -> None:
         report.add(Line("scan", work, what, value, unit, bar, detail=detail))
 
-    for name in ("scan", "run"):
+    for name, limit in bars.items():
         timing = timings[name]
         add(f"{name}, time", timing.median, "s")
-        add(f"{name} / bare read", timing.median / bare.median, bar=bar if FULL and name == "run" else None)
+        add(f"{name} / bare read", timing.median / bare.median, bar=limit if FULL else None)
         add(f"{name}, the same of our processor time", timing.cpu / bare.cpu)

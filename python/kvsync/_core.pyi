@@ -5,8 +5,8 @@ sequence are borrowed, not copied. Large work releases the interpreter's lock. V
 `bytes`: no subclass, no `bytearray`. All times are in milliseconds since 1970.
 """
 
-from collections.abc import Sequence
-from typing import Final, TypeAlias, final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeAlias, final
 
 __all__ = [
     "DEBUG_BUILD",
@@ -27,11 +27,14 @@ __all__ = [
     "Cover",
     "Delta",
     "Directory",
+    "FoundValues",
     "Given",
     "Hasher",
     "Merge",
+    "Page",
     "Piece",
     "Segment",
+    "Unread",
     "Walk",
     "check_key",
     "checksum",
@@ -40,6 +43,7 @@ __all__ = [
     "newest_digest",
     "seal",
     "stamp_after",
+    "stamp_found",
     "unseal",
 ]
 
@@ -646,6 +650,22 @@ class Piece:
             UsageError: A key, token or digest is refused, or the sequences differ in length.
         """
 
+    @staticmethod
+    def of_puts(segment: Segment) -> Piece:
+        """Build a piece of the values that some changes leave, in a storage whose tokens are digests.
+
+        Raises:
+            UsageError: A column passes 4 GiB.
+        """
+
+    @staticmethod
+    def of_found(found: FoundValues) -> Piece:
+        """Build a piece of what a scan found.
+
+        Raises:
+            UsageError: The keys do not ascend, or a column passes 4 GiB.
+        """
+
     def encode(self, name: str, compress: bool = False) -> bytes:
         """Return the whole object.
 
@@ -695,6 +715,167 @@ class Piece:
         """Return all keys, each with token and digest as in `find`."""
 
 @final
+class Page:
+    """A page of a listing: keys in ascending order, each with its version token, or with what was read of its value.
+
+    It unpacks into two lists, the keys and their tokens. The token of a value that was read is its BLAKE3, followed by
+    the time if it expires: 8 bytes, little-endian; an empty token stands for a value that could not be read.
+    """
+
+    def __new__(
+        cls,
+        keys: Sequence[str] | None = None,
+        values: Sequence[object] | None = None,
+        expires: Sequence[int] | None = None,
+    ) -> Page:
+        """Begin a page, empty or as `add` does."""
+
+    @staticmethod
+    def of_tokens(keys: Sequence[str], tokens: Sequence[bytes]) -> Page:
+        """Return a page of keys with tokens, of whose values nothing is known.
+
+        Raises:
+            UsageError: A key or token is refused, or the sequences differ in length.
+        """
+
+    def add(self, keys: Sequence[str], values: Sequence[object], expires: Sequence[int] | None = None) -> None:
+        """Append keys with their values, and take the digests of these.
+
+        Args:
+            keys: The keys, after those that are in the page.
+            values: The value of each key; anything but bytes stands for a value that could not be read.
+            expires: When each value expires, 0 for never; empty or None if none of them does.
+
+        Raises:
+            UsageError: A key or expiry is refused, the sequences differ in length, or the page has tokens.
+        """
+
+    def add_digests(
+        self, keys: Sequence[str], digests: Sequence[tuple[bytes, int] | None], expires: Sequence[int] | None = None
+    ) -> None:
+        """Append keys with digest and size of each value, None where it could not be read; else as `add`."""
+
+    def add_rows(self, rows: list[Any]) -> bool:
+        """Append rows as a client returns them: tuples that begin with key and value, the key as text or UTF-8.
+
+        Return whether that was possible. If not, nothing is appended: a row is no tuple, its key cannot be one or is
+        reserved, or its value is not bytes.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of keys."""
+
+    def __bool__(self) -> bool:
+        """Tell whether there is a key."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the list of keys, then that of tokens."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys."""
+
+    @property
+    def tokens(self) -> list[bytes]:
+        """The version token of each key."""
+
+    @property
+    def last(self) -> str | None:
+        """The last key, None if there is none."""
+
+    @property
+    def value_bytes(self) -> int:
+        """How many bytes the values have that were read."""
+
+_FoundValue: TypeAlias = tuple[bytes, int, int, bytes]  # (digest, size, expires, token)
+
+@final
+class FoundValues:
+    """Values that a scan found, ascending by key: those that are new, or that may have changed."""
+
+    def __new__(cls) -> FoundValues:
+        """Begin without values."""
+
+    def add(self, key: str, digest: bytes, size: int, expires: int, token: bytes | None, known: bytes | None) -> None:
+        """Append a value.
+
+        Args:
+            key: Its key, after those before.
+            digest: Its BLAKE3.
+            size: Its bytes.
+            expires: When it expires, 0 for never.
+            token: Its version token; None where that follows from digest and expiry. Either all values have one.
+            known: The digest of the value that was known there, None for none.
+
+        Raises:
+            UsageError: A digest is not 32 bytes.
+        """
+
+    def __len__(self) -> int:
+        """Return the number of values."""
+
+    @staticmethod
+    def merge(parts: Sequence[FoundValues]) -> FoundValues:
+        """Return the values of all parts in order; no two of them have the same key.
+
+        Raises:
+            UsageError: Some have tokens of their own and others not, or there are 2^32 values.
+        """
+
+    def keys(self, start: int, stop: int) -> list[str]:
+        """Return the keys of some values, by position."""
+
+    @property
+    def same(self) -> list[str]:
+        """The keys whose value was known, with another token or expiry."""
+
+    @property
+    def changed(self) -> list[str]:
+        """The keys where another value was known."""
+
+    def find(self, keys: Sequence[str]) -> list[_FoundValue | None]:
+        """Return the value of each of some keys, None where none was found.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
+
+    def without(self, keys: Sequence[str]) -> FoundValues:
+        """Return the values without those of some keys.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding.
+        """
+
+    def add_times(self, times: Sequence[int | None]) -> None:
+        """Say when the next values were last modified, None where that is not known; those not said are not known."""
+
+@final
+class Unread:
+    """Keys of a listing whose values have to be read: neither has the listing, nor does their token prove them."""
+
+    def __len__(self) -> int:
+        """Return the number of keys."""
+
+    def part(self, start: int, stop: int) -> tuple[list[str], list[bytes], list[bytes | None]]:
+        """Return some keys by position, their listed tokens, and the digests that were known there, None for none."""
+
+def stamp_found(sides: Sequence[tuple[FoundValues, Sequence[str], int, int, bool]], now_ms: int) -> list[Segment]:
+    """Stamp what scans found, and return the changes of each side.
+
+    A time that is known is exact. A key that several sides changed at an unknown time gets one stamp.
+
+    Args:
+        sides: For each the values that were put, the keys that were deleted, the replica that makes the changes, the
+            greatest stamp that it has seen, and whether it has a log: without one, a value of unknown age is old.
+        now_ms: The wall clock.
+
+    Raises:
+        ClockError: A stamp would pass 64 bits.
+        UsageError: A key is refused.
+    """
+
+@final
 class Walk:
     """A walk along an inventory, which compares a listing with it.
 
@@ -720,18 +901,18 @@ class Walk:
     def known(self) -> int:
         """How many known keys were passed."""
 
-    def compare(
-        self, keys: Sequence[str], tokens: Sequence[bytes], start: int
-    ) -> tuple[list[tuple[int, bytes | None]], list[str], int]:
+    def compare(self, page: Page, start: int) -> tuple[list[str], int]:
         """Compare the next page of a listing, from position `start` on, as far as the pieces at hand reach.
 
         Returns:
-            Positions of the keys that are new or may have changed, each with the digest that was known; known keys
-            that are gone; and up to which position the page was compared.
+            Known keys that are gone, and up to which position the page was compared.
 
         Raises:
-            UsageError: The keys do not strictly ascend over all pages, or the sequences differ in length.
+            UsageError: The keys do not strictly ascend over all pages.
         """
+
+    def take(self) -> tuple[FoundValues, Unread]:
+        """Return what is new or may have changed since the last call: values that the listing read, and the others."""
 
     def rest(self) -> list[str]:
         """Return the known keys behind the listing, as far as the pieces at hand reach."""

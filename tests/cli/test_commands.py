@@ -48,14 +48,19 @@ def statement(sql: str, *values: object, database: str = "app.db") -> None:
 @contextmanager
 def faulty_reads(key: str) -> Iterator[None]:
     """Let the value of a key be unreadable in SQLite meanwhile."""
-    read = SqliteStorage.read
+    read, scan = SqliteStorage.read, SqliteStorage.scan
 
     def faulty(self: SqliteStorage, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         values = read(self, keys)
         return [Unreadable("worn out") if k == key else value for k, value in zip(keys, values, strict=True)]
 
+    def without_token(self: SqliteStorage) -> Iterator[tuple[list[str], list[bytes]]]:
+        for keys, tokens in scan(self):
+            yield keys, [b"" if k == key else token for k, token in zip(keys, tokens, strict=True)]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SqliteStorage, "read", faulty)
+        patch.setattr(SqliteStorage, "scan", without_token)
         yield
 
 

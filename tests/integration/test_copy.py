@@ -19,12 +19,12 @@ from kvsync.storages.contract import LARGE_BYTES
 from kvsync.testing import CountingStorage, Fault, FaultyStorage, crashes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from servers.nanio import NanioServer
     from servers.seaweed import SeaweedServer
 
-    from kvsync.storages.contract import Storage
+    from kvsync.storages.contract import Pages, Storage
     from kvsync.testing import FaultMode
     from kvsync.types import Written
 
@@ -200,7 +200,7 @@ def test_a_value_that_was_read_as_another_one_than_listed(bucket: Bucket) -> Non
     """The listed tag is not of what was read then, though it is of what is there when it comes to the copy."""
 
     class Late(CountingStorage):
-        def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+        def scan(self, splits: Sequence[str] = ()) -> Pages:
             listed = list(super().scan(splits))
             bucket.a.write(["film"], [large(2)])
             yield from listed

@@ -24,7 +24,7 @@ from kvsync.scan.saving import save
 from kvsync.storages.mapping import MappingStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 Entries = dict[str, tuple[bytes, bytes]]
 
@@ -64,7 +64,7 @@ def entries_of(known: Known) -> Entries:
     return {key: (token, digest) for piece in pieces for key, (token, digest) in piece.entries() if digest is not None}
 
 
-def pages_of(entries: Entries, chance: random.Random) -> Iterator[tuple[Sequence[str], Sequence[bytes]]]:
+def pages_of(entries: Entries, chance: random.Random) -> Iterator[tuple[list[str], list[bytes]]]:
     """Yield a listing in pages of any lengths, some of them empty."""
     keys = list(entries)
     start = 0
@@ -103,8 +103,10 @@ def compared_with(known: Known, entries: Entries, listed: Entries, chance: rando
     """Check that a walk along an inventory finds what differs, and that keys are found in it."""
     listing = compare(known, pages_of(listed, chance), lambda: None)
     changed = {key: token for key, (token, _) in listed.items() if not token or entries.get(key, (b"",))[0] != token}
-    assert listing.tokens == changed
-    assert listing.digests == {key: entries[key][1] for key in changed if key in entries}
+    unread = zip(*listing.unread.part(0, len(listing.unread)), strict=True)
+    before = {key: entries[key][1] if key in entries else None for key in changed}
+    assert list(unread) == [(key, token, before[key]) for key, token in changed.items()]
+    assert len(listing.found) == 0
     assert (listing.known, listing.is_empty) == (len(entries), not listed)
     assert listing.gone == [key for key in entries if key not in listed]
     keys = [*listed, *entries, "a", "nowhere", "\U00010001"]

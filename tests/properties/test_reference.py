@@ -417,12 +417,14 @@ def test_a_listing_is_compared(seen: Seen, other: Seen, data: st.DataObject) -> 
     keys, tokens = list(listing), [token for token, _ in listing.values()]
     walk = _core.Walk([1])
     walk.supply(0, piece_of(seen))
-    changed, gone, stop = walk.compare(keys, tokens, 0)
+    gone, stop = walk.compare(_core.Page.of_tokens(keys, tokens), 0)
     known = {key: entry for key, entry in seen.items() if entry[1] is not None}
-    assert changed == [
-        (at, known[key][1] if key in known else None)
-        for at, key in enumerate(keys)
-        if not tokens[at] or key not in known or known[key][0] != tokens[at]
+    found, unread = walk.take()
+    assert len(found) == 0
+    assert [*zip(*unread.part(0, len(unread)), strict=True)] == [
+        (key, token, known[key][1] if key in known else None)
+        for key, token in zip(keys, tokens, strict=True)
+        if not token or key not in known or known[key][0] != token
     ]
     assert [*gone, *walk.rest()] == [key for key in known if key not in listing]
     assert (stop, walk.known, walk.needs()) == (len(keys), len(known), None)
@@ -430,10 +432,10 @@ def test_a_listing_is_compared(seen: Seen, other: Seen, data: st.DataObject) -> 
 
 def test_pages_have_to_ascend() -> None:
     walk = _core.Walk([])
-    assert walk.compare(["b"], [b"1"], 0) == ([(0, None)], [], 1)
+    assert walk.compare(_core.Page(["b"], [b"1"]), 0) == ([], 1)
     for keys in (["b"], ["a"], ["c", "c"]):
         with pytest.raises(UsageError, match="do not ascend"):
-            walk.compare(keys, [b"1"] * len(keys), 0)
+            walk.compare(_core.Page(keys, [b"1"] * len(keys)), 0)
 
 
 def test_pieces_of_a_run_have_to_ascend() -> None:

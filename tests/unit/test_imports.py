@@ -27,7 +27,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.run.push", "kvsync.run.intend"),
     ("kvsync.run.release", "kvsync.run.transfer", "kvsync.run.delta", "kvsync.run.floor", "kvsync.run.forecast"),
     ("kvsync.run.clashes", "kvsync.run.conflicts", "kvsync.run.names", "kvsync.run.pull"),
-    ("kvsync.run.commit", "kvsync.run.guard", "kvsync.run.unkept"),
+    ("kvsync.run.commit", "kvsync.run.find", "kvsync.run.guard", "kvsync.run.unkept"),
     ("kvsync.run.lock",),
     ("kvsync.run.side",),
     ("kvsync.run",),

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import kvsync
 from kvsync import Put
 from kvsync.environment import Environment
+from kvsync.native import digest_values
 from kvsync.replica.log import Log
+from kvsync.replica.segments import changes_of
 from kvsync.scan import Budget, Scan, scan, stamped
+from kvsync.storages import open_storage
 from kvsync.storages.contract import Support
 from kvsync.storages.mapping import MappingStorage
+from kvsync.testing import CountingStorage
 from kvsync.types import Skipped, Unreadable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kvsync.storages.contract import Pages
 
 WIDE = Budget.parse("100%")
 
@@ -59,14 +68,15 @@ def test_only_a_whole_part_means_everything(text: Any, everything: bool) -> None
 def looked_through(storage: Any, environment: Environment) -> Scan:
     log = Log.read(storage, environment)
     seen = scan(log, log.manifest.replica, WIDE, lambda: None)
+    assert seen.found is not None
     (local,) = stamped([seen.found], environment.now_ms())
-    return replace(seen, local=local)
+    return seen.stamped(local)
 
 
 def looked(storage: Any) -> dict[str, str]:
     """Return what a scan finds, as {key: "put" or "delete"}."""
     found = looked_through(storage, Environment())
-    return {change.key: "delete" if change.deletes else "put" for change in found.local}
+    return {change.key: "delete" if change.deletes else "put" for change in changes_of(found.local)}
 
 
 @pytest.fixture
@@ -173,8 +183,8 @@ def test_a_scan_orders_by_stamp_and_never_uses_one_twice(values: dict[str, bytes
         values[f"new {i}"] = b""
     now = 1_600_000_000.0
     found = looked_through(MappingStorage(values), Environment(clock=lambda: now))
-    stamps = [change.stamp for change in found.local]
-    assert stamps == sorted(set(stamps))
+    stamps = sorted(change.stamp for change in changes_of(found.local))
+    assert len(set(stamps)) == len(stamps) == 100
     assert stamps[0] > kvsync.log(values)[-1].stamp
 
 
@@ -188,5 +198,66 @@ def test_the_storages_own_time_is_taken_when_it_has_one() -> None:
 
     storage = Dated({"early": b"1", "late": b"2", "future": b"3"})
     found = looked_through(storage, Environment(clock=lambda: now))
-    seconds = {change.key: change.seconds for change in found.local}
+    seconds = {change.key: change.seconds for change in changes_of(found.local)}
     assert seconds == {"early": 1_680_000_000, "late": 1_690_000_000, "future": now}
+
+
+def test_a_first_contact_reads_each_value_once(tmp_path: Path) -> None:
+    """The listing has read them all, and so knows their digests and sizes."""
+    values = {f"k{number:04d}": b"%d" % number for number in range(300)}
+    storages = {name: open_storage(f"sqlite:///{tmp_path}/{name}.db")[0] for name in ("one", "other")}
+    for storage in storages.values():
+        storage.write(list(values), list(values.values()))
+    storages["one"].write(["new"], [b"here alone"])
+    for source, target in (storages.values(), (dict(values), dict(values) | {"new": b"there alone"})):
+        one, other = (MappingStorage(side) if isinstance(side, dict) else side for side in (source, target))
+        counted = CountingStorage(one), CountingStorage(other)
+        result = kvsync.sync(*counted, scan=True)
+        assert result.pushed + result.pulled == 1
+        # What moves is read by the run, once.
+        assert sum(side.keys["read"] for side in counted) == 1
+        for side in (one, other):
+            logged = {change.key: change.size for change in kvsync.log(side) if change.key != "new"}
+            assert logged == {key: len(value) for key, value in values.items()}
+    for storage in storages.values():
+        storage.close()
+
+
+class Pairs(MappingStorage):
+    """A storage whose listing tells keys and tokens alone."""
+
+    def scan(self) -> Pages:
+        for keys, tokens in super().scan():
+            yield list(keys), list(tokens)
+
+
+def test_what_a_listing_has_not_read_is_read_by_the_scan() -> None:
+    values = {f"k{number:04d}": b"%d" % number for number in range(300)}
+    storage = CountingStorage(Pairs(dict(values)))
+    kvsync.commit(storage, scan=True)
+    assert storage.keys["read"] == 300
+    assert {(change.key, change.size) for change in kvsync.log(storage)} == {(k, len(v)) for k, v in values.items()}
+
+
+class Restless(MappingStorage):
+    """A storage one of whose values changes whenever a page with it was listed."""
+
+    def scan(self) -> Pages:
+        for page in super().scan():
+            yield page
+            if (value := self.mapping.get("k")) is not None:
+                self.mapping["k"] = value + b"+"
+
+
+@pytest.mark.parametrize("kind", [Restless, type("RestlessPairs", (Restless, Pairs), {})])
+def test_a_value_that_changes_after_it_was_listed(kind: Any) -> None:
+    """Digest, size and token are those of one and the same read, and the next scan finds what came after it."""
+    storage = kind({"k": b"1"})
+    found = looked_through(storage, Environment())
+    ((_, _, _, _, size, digest, _),) = found.local.rows(0, 1)
+    (value,) = (value for value in (b"1", b"1+") if len(value) == size)
+    assert digest_values([value]) == [digest] == found.current.tokens(["k"]) == found.current.digests(["k"])
+    for _ in range(3):
+        kvsync.commit(storage, scan=True)
+    kvsync.commit(MappingStorage(storage.mapping), scan=True)
+    assert [kvsync.log(storage)[-1].digest] == digest_values([storage.mapping["k"]])

@@ -15,7 +15,9 @@ from kvsync.storages.bucket import BucketStorage
 from kvsync.storages.wrapper import WrappedStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+
+    from kvsync.storages.contract import Pages
 
 KEYS = [f"{number:03}" for number in range(100)]
 
@@ -27,7 +29,7 @@ class Split(WrappedStorage):
         super().__init__(BucketStorage(store))
         self.splits: list[list[str]] = []
 
-    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Pages:
         self.splits.append(list(splits))
         yield from super().scan(splits)
 

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import kvsync
 from kvsync import Put
 from kvsync.environment import Environment
+from kvsync.native import FoundValues
 from kvsync.replica.log import Log
-from kvsync.replica.recovery import FoundValue
-from kvsync.scan.stamping import Unstamped, stamped
+from kvsync.replica.segments import changes_of
+from kvsync.scan.stamping import Unstamped
+from kvsync.scan.stamping import stamped as segments_of
 from kvsync.storages.mapping import MappingStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kvsync.types import Change
 
 NOW_MS = 1_700_000_000_000
@@ -29,8 +33,16 @@ def log(at_ms: int | None) -> Log:
 
 def side(puts: dict[str, int | None], deletes: tuple[str, ...] = (), *, clock_ms: int | None = 0) -> Unstamped:
     """Return what a scan found: each put with the time that the storage tells."""
-    found = {key: FoundValue(bytes([at % 250 + 1]) * 32, 1) for at, key in enumerate(puts)}
-    return Unstamped(log(clock_ms), 7, found, list(puts.values()), deletes)
+    found = FoundValues()
+    for at, key in enumerate(sorted(puts)):
+        found.add(key, bytes([at % 250 + 1]) * 32, 1, 0, None, None)
+    found.add_times([puts[key] for key in sorted(puts)])
+    return Unstamped(log(clock_ms), 7, found, deletes)
+
+
+def stamped(sides: Sequence[Unstamped], now_ms: int) -> list[list[Change]]:
+    """Return the changes of each side, ascending by stamp."""
+    return [sorted(changes_of(changes), key=lambda change: change.stamp) for changes in segments_of(sides, now_ms)]
 
 
 def times(changes: list[Change]) -> dict[str, tuple[int, bool]]:

@@ -36,9 +36,10 @@ from kvsync.storages.wrapper import WrappedStorage, innermost
 from kvsync.types import ANY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from kvsync.storages import Storage
+    from kvsync.storages.contract import Pages
     from kvsync.types import Expectation, Stored, Unreadable, Version, Written
 
 CHECKS: dict[Support, Callable[[Storage], bool]] = {
@@ -96,7 +97,7 @@ class RemoteStorage:
     def delete(self, keys: Sequence[str], expect: Any = None) -> Written:
         return self.inner.delete(keys, expect)
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self) -> Pages:
         return self.inner.scan()
 
     def load(self, name: str) -> Stored | None:

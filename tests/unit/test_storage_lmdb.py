@@ -188,7 +188,7 @@ def test_pages_of_a_scan(tmp_path: Path, opening: Callable[..., LmdbStorage]) ->
     storage.write(keys, [b"1"] * len(keys))
     storage.write(["000100", "z"], [bytes(10 << 20)] * 2)
     assert list(listing(storage)) == keys
-    seen = []
+    seen: list[str] = []
     for some, _ in storage.scan():
         seen += some
         storage.delete(["006000", "y" * 512])  # a scan goes on from where it was

@@ -168,9 +168,9 @@ def test_a_key_deleted_during_a_scan_is_left_out() -> None:
     batches = storage.scan()
     next(batches)
     del data[f"{module.SCAN_COUNT:05d}"]
-    (rest,) = batches
-    assert rest[0][0] == f"{module.SCAN_COUNT + 1:05d}"
-    assert len(rest[0]) == len(rest[1]) == 9
+    ((keys, tokens),) = batches
+    assert keys[0] == f"{module.SCAN_COUNT + 1:05d}"
+    assert len(keys) == len(tokens) == 9
 
 
 class Outliving(UserDict[str, bytes]):

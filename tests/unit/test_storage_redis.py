@@ -878,7 +878,7 @@ def test_pages_that_are_asked_for_ahead(
         whole = {key: token(value) for key, value in values.items()}
         assert listing(storage) == whole
         pages = storage.scan()
-        assert next(pages) == (["00", "01"], [token(b"0"), token(b"1")])
+        assert [*next(pages)] == [["00", "01"], [token(b"0"), token(b"1")]]
         storage.write(["03", "19"], [b"new", b"new"])
         client.script_flush()
         assert storage.read(["00", "19"]) == [b"0", b"new"]

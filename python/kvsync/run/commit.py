@@ -6,8 +6,8 @@ An intent first, then the values, then the log. A crash leaves an unlogged value
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kvsync.digesting import BATCH_BYTES, BATCH_COUNT, Digested, read_batches
@@ -17,7 +17,6 @@ from kvsync.native import Given, Segment, stamp_after
 from kvsync.replica.history import History
 from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased, transaction
-from kvsync.scan import Voucher, claims_of, scan, stamped
 from kvsync.storages.contract import has_expiry, has_transaction
 from kvsync.threads import thread_pool
 from kvsync.types import Change, Delete, Put
@@ -26,14 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from kvsync.environment import Environment
-    from kvsync.options import Options
     from kvsync.replica.history import VectorException
     from kvsync.replica.intents import Intent
     from kvsync.run.side import Side
-    from kvsync.scan import Scan
     from kvsync.types import Refusal
 
-__all__ = ["checked", "commit_found", "commit_given", "find_changes", "log_local", "record_written"]
+__all__ = ["checked", "commit_found", "commit_given", "log_local", "record_written"]
 
 
 def checked(changes: Iterable[Put | Delete]) -> Sequence[Put | Delete]:
@@ -56,46 +53,12 @@ def checked(changes: Iterable[Put | Delete]) -> Sequence[Put | Delete]:
 # What a scan found
 
 
-def find_changes(sides: Sequence[Side], options: Options, environment: Environment) -> list[Side]:
-    """Find what changed outside kvsync, without writing anything.
-
-    Raises:
-        BudgetError: more than allowed is gone or overwritten.
-        StorageError: a storage cannot be listed completely.
-    """
-    scans = _scans(sides, options)
-    changes = stamped([scanned.found for scanned in scans], environment.now_ms())
-    return [
-        side._replace(scan=replace(scanned, local=local))
-        for side, scanned, local in zip(sides, scans, changes, strict=True)
-    ]
-
-
-def _scans(sides: Sequence[Side], options: Options) -> list[Scan]:
-    """Scan sides, in any order; with `trust="etag"`, the last one whose server tells hashes of its values."""
-
-    def scanned(side: Side, voucher: Voucher | None = None) -> Scan:
-        return scan(side.log, side.origin, options.budget, partial(ensure_leased, side), voucher)
-
-    if options.trust == "none" or len(sides) == 1:
-        return [scanned(side) for side in sides]
-    first, second = sorted(sides, key=_is_scanned_last)
-    known = scanned(first)
-    found = scanned(second, Voucher(first.log.storage, known.current, known.racy))
-    return [known, found] if first is sides[0] else [found, known]
-
-
-def _is_scanned_last(side: Side) -> tuple[bool, bool]:
-    """Whether it is better to know the other side first: it has to read its values, or knows more of them."""
-    return claims_of(side.log.storage) is not None, not side.log.manifest.segments
-
-
 def commit_found(side: Side) -> Side:
     """Log what a scan found, if there was one and it found something."""
     found = side.scan
-    if found is None or not (found.local or found.applied):
+    if found is None or not (len(found.local) or found.applied):
         return side
-    segment = Segment.from_rows([*found.local, *found.applied])
+    segment = Segment.merge([found.local, Segment.from_rows(found.applied)]) if found.applied else found.local
     with transaction(side):
         ensure_leased(side)
         log_local(side, segment, applied=found.applied, exceptions=found.exceptions)

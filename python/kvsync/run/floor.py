@@ -77,7 +77,7 @@ def maybe_older(side: Side) -> list[str]:
     """Return the keys of values that a first scan found just now, and that may be older than a collected delete."""
     if side.scan is None or not _floor_of_first_scan(side):
         return []
-    return sorted(change.key for change in side.scan.local if change.flags & INEXACT and not change.deletes)
+    return [change.key for change in changes_of(side.scan.local) if change.flags & INEXACT and not change.deletes]
 
 
 def _floor_of_first_scan(side: Side) -> int:

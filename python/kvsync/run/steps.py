@@ -10,10 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
-from kvsync.native import digest_values
+from kvsync.native import Hasher
+from kvsync.replica.segments import changes_of
 from kvsync.result import Life, MaybeDeleted, MissingKey, SyncResult, UnreadableKey
-from kvsync.run.commit import checked, commit_found, commit_given, find_changes
+from kvsync.run.commit import checked, commit_found, commit_given
 from kvsync.run.delta import exchange_of
+from kvsync.run.find import find_changes
 from kvsync.run.floor import maybe_older, reconcile
 from kvsync.run.forecast import effective, still_missing
 from kvsync.run.intend import intend
@@ -211,8 +213,10 @@ def _are_settled(source: Manifest, target: Manifest) -> bool:
 
 def _fingerprint(side: Side) -> bytes:
     """Return what a scan found, without stamps and how exact they are: those depend on the clock."""
-    found = side.scan.local if side.scan is not None else []
-    return digest_values([repr([(c.key, c.outcome, c.expires) for c in sorted(found)]).encode()])[0]
+    hasher = Hasher()
+    for change in changes_of(side.scan.local) if side.scan is not None else ():
+        hasher.update(repr((change.key, change.outcome, change.expires)).encode())
+    return hasher.digest()
 
 
 def _stale(why: str) -> StalePlanError:

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 from kvsync.expiry import may_be_gone
 from kvsync.replica.recovery import applied, remembered_intents
+from kvsync.replica.segments import changes_of
+from kvsync.scan.reading import look_up
 from kvsync.storages.contract import has_expiry
-from kvsync.types import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from kvsync.native import FoundValues
     from kvsync.replica.history import VectorException
     from kvsync.replica.log import Log
     from kvsync.replica.recovery import FoundValue
+    from kvsync.types import Change
 
 __all__ = ["expired", "late_writes", "ttl_changed"]
 
@@ -44,7 +47,7 @@ def expired(log: Log, absent: Sequence[str], now_ms: int) -> set[str]:
 
 
 def late_writes(
-    log: Log, puts: Mapping[str, FoundValue], deletes: Sequence[str], now_ms: int
+    log: Log, puts: FoundValues, deletes: Sequence[str], now_ms: int
 ) -> tuple[list[Change], list[VectorException]]:
     """Return the changes of interrupted runs that account for what was found: what they meant to write or to fill in.
 
@@ -57,24 +60,25 @@ def late_writes(
     """
     gone = set(deletes)
 
-    def found(change: Change, by_ms: int) -> bool:
-        there = puts.get(change.key)
-        return (there is not None or change.key in gone) and applied(there, change, by_ms)
+    def found(changes: Iterable[Change], by_ms: int) -> list[Change]:
+        """Return those of some changes that were found applied."""
+        rows = list(changes)
+        there = look_up(log.storage, puts, [change.key for change in rows])
+        rows = [change for change in rows if change.key in there or change.key in gone]
+        return [change for change in rows if applied(there.get(change.key), change, by_ms)]
 
-    missing = [entry.change for entry in log.manifest.knowledge.missing]
-    done = {change.key: change for change in missing if found(change, now_ms)}
-    candidates = [*puts, *deletes]
+    missing = (entry.change for entry in log.manifest.knowledge.missing)
+    done = {change.key: change for change in found(missing, now_ms)}
     exceptions: dict[str, list[VectorException]] = {}
-    intents = remembered_intents(log)
-    newest = log.newest(candidates) if intents else []
     history = log.manifest.history
-    for intent, lost_ms in intents:
-        for row, newest_row in zip(intent.segment.find(candidates), newest, strict=True):
-            logged, spans = intent.logged([] if row is None else [Change._make(row)], history)
+    for intent, lost_ms in remembered_intents(log):
+        rows = found(changes_of(intent.segment), lost_ms)
+        for row, newest in zip(rows, log.newest([row.key for row in rows]), strict=True):
+            logged, spans = intent.logged([row], history)
             for change in logged:
                 is_known = history.cover.covers(*change.dot)
-                is_beaten = newest_row is not None and change.order <= newest_row.order
-                if not is_known and not is_beaten and found(change, lost_ms):
+                is_beaten = newest is not None and change.order <= newest.order
+                if not is_known and not is_beaten:
                     done[change.key] = change
                     exceptions[change.key] = spans
     return list(done.values()), [span for spans in exceptions.values() for span in spans]

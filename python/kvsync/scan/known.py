@@ -6,8 +6,10 @@ from bisect import bisect_right
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
-from kvsync.native import Piece
+from kvsync.native import FoundValues, Piece, Segment
 from kvsync.scan.pieces import Feed
+from kvsync.storages.expiry import token_of
+from kvsync.types import Change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +30,8 @@ class Known:
         pieces: where the pieces of the storage are read.
         stored: the inventory that is stored, if there is one that can be read.
         correction: what the log knows otherwise than the inventory.
-        changes: what is newer than both.
+        found: what a scan found otherwise than both: its values, or the changes that log just these.
+        changes: what is newer than all of that.
         garbage: names of the pieces of an inventory that cannot be read in whole.
     """
 
@@ -43,6 +46,7 @@ class Known:
         self.pieces = pieces
         self.stored = stored
         self.correction = correction
+        self.found: FoundValues | Segment = FoundValues()
         self.changes: dict[str, Noted] = changes if changes is not None else {}
         self.garbage = garbage
 
@@ -61,6 +65,13 @@ class Known:
         """Return what supplies a reader of all runs."""
         return Feed(self.pieces, self.runs)
 
+    @property
+    def noted(self) -> list[Piece]:
+        """What the stored inventory does not say yet, but for `changes`; oldest to newest."""
+        found = self.found
+        piece = Piece.of_puts(found) if isinstance(found, Segment) else Piece.of_found(found)
+        return [piece for piece in (self.correction, piece) if piece is not None and len(piece)]
+
     def tokens(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the token of each key, empty where it proves nothing; None where no value is known."""
         return [noted and noted[0] for noted in self._noted(keys)]
@@ -71,6 +82,9 @@ class Known:
 
     def _noted(self, keys: Sequence[str]) -> list[Noted]:
         found: dict[str, Noted] = {key: self.changes[key] for key in keys if key in self.changes}
+        if len(self.found):
+            left = [key for key in keys if key not in found]
+            found.update((key, noted) for key, noted in zip(left, _found_at(self.found, left), strict=True) if noted)
         for run in reversed(self.runs):
             left = sorted({key for key in keys if key not in found})
             if not left:
@@ -88,6 +102,14 @@ class Known:
                     if entry is not None:
                         token, digest = entry
                         yield key, None if digest is None else (token, digest)
+
+
+def _found_at(found: FoundValues | Segment, keys: Sequence[str]) -> list[Noted]:
+    if isinstance(found, Segment):
+        rows = (row and Change._make(row) for row in found.find(keys))
+        return [(token_of(row.digest, row.expires), row.digest) if row and not row.deletes else None for row in rows]
+    values = found.find(keys)
+    return [value and (value[3], value[0]) for value in values]
 
 
 def patch_of(changes: Mapping[str, Noted]) -> Piece:

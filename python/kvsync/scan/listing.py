@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.native import Walk
+from kvsync.native import Page, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from kvsync.native import FoundValues, Unread
     from kvsync.scan.known import Known
     from kvsync.scan.pieces import Feed
 
@@ -19,22 +21,22 @@ class Listing(NamedTuple):
     """How a listing differs from what was known.
 
     Attributes:
-        tokens: {key: version token} of the keys that are new, or whose token is no proof that they are unchanged.
-        digests: {key: digest} of those of them that were known.
+        found: values that are new or may have changed, and that the listing has read.
+        unread: keys that are new, or whose token is no proof that they are unchanged, and that it has not read.
         gone: known keys that were not listed.
         known: how many keys were known.
         is_empty: nothing was listed.
     """
 
-    tokens: Mapping[str, bytes]
-    digests: Mapping[str, bytes]
+    found: FoundValues
+    unread: Unread
     gone: Sequence[str]
     known: int
     is_empty: bool
 
 
 def compare(
-    known: Known, pages: Iterable[tuple[Sequence[str], Sequence[bytes]]], on_page: Callable[[], None]
+    known: Known, pages: Iterable[Page | tuple[list[str], list[bytes]]], on_page: Callable[[], None]
 ) -> Listing:
     """Compare the pages of a listing, ascending by key, with what is known.
 
@@ -43,23 +45,24 @@ def compare(
         UsageError: the keys do not ascend.
     """
     walk, feed = Walk(known.lengths), known.feed()
-    listed: dict[str, bytes] = {}
-    digests: dict[str, bytes] = {}
     gone: list[str] = []
     is_empty = True
-    for keys, tokens in pages:
-        on_page()
-        is_empty = is_empty and not keys
-        done = 0
-        while done < len(keys):
-            feed.supply(walk)
-            changed, missed, done = walk.compare(keys, tokens, done)
-            gone += missed
-            for position, digest in changed:
-                listed[keys[position]] = tokens[position]
-                if digest is not None:
-                    digests[keys[position]] = digest
-    return Listing(listed, digests, [*gone, *_rest(walk, feed)], walk.known, is_empty)
+    try:
+        for listed in pages:
+            on_page()
+            page = listed if isinstance(listed, Page) else Page.of_tokens(*listed)
+            count = len(page)
+            is_empty = is_empty and not count
+            done = 0
+            while done < count:
+                feed.supply(walk)
+                missed, done = walk.compare(page, done)
+                gone += missed
+    finally:
+        if isinstance(pages, Generator):
+            pages.close()  # an error must not leave a cursor open
+    gone += _rest(walk, feed)
+    return Listing(*walk.take(), gone, walk.known, is_empty)
 
 
 def _rest(walk: Walk, feed: Feed) -> Iterator[str]:

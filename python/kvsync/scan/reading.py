@@ -1,21 +1,24 @@
-"""Reading what a storage holds: the values whose version tokens are new."""
+"""Reading what a storage holds: the values whose version tokens are new, and that the listing has not read."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.digesting import Digested, digests
+from kvsync.digesting import BATCH_COUNT, Digested, digests
+from kvsync.native import FoundValues
 from kvsync.replica.recovery import FoundValue
 from kvsync.storages.contract import OpaqueTokens, has_expiry, has_skipped
 from kvsync.storages.expiry import parts_of
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from kvsync.native import Unread
+    from kvsync.scan.vouching import Voucher
     from kvsync.storages.contract import Storage
 
-__all__ = ["Read", "confirm_gone", "found_values", "racy", "read_changed", "skipped", "times_of"]
+__all__ = ["Read", "confirm_gone", "look_up", "racy", "read_unread", "skipped"]
 
 READ_COUNT = 256
 """Changed values between two looks at the lease, and absent ones looked for at a time."""
@@ -27,16 +30,66 @@ def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 class Read(NamedTuple):
-    """What was read: {key: (digest, size)}, and {key: why it cannot be read}; nothing of a value that is gone again."""
+    """What was read; nothing of a value that is gone again.
 
-    seen: dict[str, tuple[bytes, int]]
+    Attributes:
+        found: the values.
+        racy: keys whose token is too young to prove that the value does not change again unnoticed.
+        unreadable: {key: why it cannot be read}.
+        left: those of some keys in question that were listed, and not found.
+        vouched: keys of values that were found without being read.
+    """
+
+    found: FoundValues
+    racy: set[str]
     unreadable: dict[str, str]
+    left: list[str]
+    vouched: set[str]
 
 
-def read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], None]) -> Read:
-    """Read and digest the values of `keys`."""
+def read_unread(
+    storage: Storage,
+    unread: Unread,
+    started_ms: int,
+    on_batch: Callable[[], None],
+    *,
+    asked: Collection[str],
+    voucher: Voucher | None = None,
+) -> Read:
+    """Read and digest the values that a listing has not read, some at a time.
+
+    Args:
+        storage: where they are.
+        unread: their keys.
+        started_ms: when the scan began.
+        on_batch: called between batches, to keep the lease.
+        asked: keys of which to say whether they are `left`.
+        voucher: the other side, if it may vouch for values here, which are then not read.
+    """
+    read = Read(FoundValues(), set(), {}, [], set())
+    for start in range(0, len(unread), BATCH_COUNT):
+        keys, tokens, known = unread.part(start, start + BATCH_COUNT)
+        listed = dict(zip(keys, tokens, strict=True))
+        times = _times_of(storage, keys)
+        vouched = voucher.of(storage, listed, on_batch) if voucher is not None else {}
+        seen = _read(storage, [key for key in keys if key not in vouched], read.unreadable, on_batch)
+        found = _found_values(storage, listed, times, seen | vouched)
+        read.racy.update(racy(storage, {key: found[key].token for key in seen if key in found}, started_ms))
+        read.vouched.update(vouched)
+        follows = storage.capabilities.tokens == "blake3"
+        for key, before in zip(keys, known, strict=True):
+            if (value := found.get(key)) is not None:
+                token = None if follows else value.token
+                read.found.add(key, value.digest, value.size, value.expires or 0, token, before)
+        read.left.extend(key for key in keys if key in asked and key not in found)
+    return read
+
+
+def _read(
+    storage: Storage, keys: Sequence[str], unreadable: dict[str, str], on_batch: Callable[[], None]
+) -> dict[str, tuple[bytes, int]]:
+    """Return {key: (digest, size)} of the values of `keys`; note those that are `unreadable`."""
     seen: dict[str, tuple[bytes, int]] = {}
-    unreadable: dict[str, str] = {}
     for number, (key, found) in enumerate(digests(storage, keys)):
         if number % READ_COUNT == 0:
             on_batch()
@@ -44,17 +97,27 @@ def read_changed(storage: Storage, keys: Sequence[str], on_batch: Callable[[], N
             seen[key] = (found.digest, found.size)
         elif found is not None:
             unreadable[key] = found.reason
-    return Read(seen, unreadable)
+    return seen
 
 
-def times_of(storage: Storage, keys: Sequence[str]) -> dict[str, int]:
+def look_up(storage: Storage, found: FoundValues, keys: Sequence[str]) -> dict[str, FoundValue]:
+    """Return what was found at those of `keys` where a value was."""
+    keeps_times = has_expiry(storage)
+    rows = zip(keys, found.find(keys), strict=True)
+    return {
+        key: FoundValue(digest, size, expires if keeps_times else None, token)
+        for key, (digest, size, expires, token) in ((key, row) for key, row in rows if row is not None)
+    }
+
+
+def _times_of(storage: Storage, keys: Sequence[str]) -> dict[str, int]:
     """Return when values expire, where tokens do not say so; call it before they are read, as they may expire then."""
     if not has_expiry(storage) or storage.capabilities.tokens == "blake3":
         return {}
     return {key: time for some in _batches(keys) for key, time in zip(some, storage.expiries(some), strict=True)}
 
 
-def found_values(
+def _found_values(
     storage: Storage,
     listed: Mapping[str, bytes],
     times: Mapping[str, int],

@@ -33,7 +33,7 @@ def save(known: Known, changes: Mapping[str, Noted], environment: Environment, k
         LockLostError: from `keep`, which is called before each write.
     """
     storage, old = known.pieces.storage, known.stored
-    noted = [known.correction] if known.correction is not None and len(known.correction) else []
+    noted = known.noted
     if changes:
         noted.append(patch_of(changes))
     garbage = _left(storage, old.garbage) if old is not None else known.garbage

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.digesting import BATCH_COUNT
 from kvsync.errors import IndexDamagedError
 from kvsync.index.inventory import is_piece_error
+from kvsync.native import FoundValues, Segment
 from kvsync.scan import attribution, reading
 from kvsync.scan.baseline import baseline
 from kvsync.scan.budget import check_budget
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.replica.history import VectorException
     from kvsync.replica.log import Log
-    from kvsync.replica.recovery import FoundValue
     from kvsync.scan.baseline import Baseline
     from kvsync.scan.budget import Budget
     from kvsync.scan.known import Noted
@@ -45,7 +46,7 @@ class Scan:
     """What a scan found.
 
     Attributes:
-        found: changes made outside kvsync.
+        found: changes made outside kvsync, until they are stamped.
         applied: changes of interrupted runs that turned out to be in the storage.
         exceptions: those of them that were not known yet.
         current: every key with its token and digest, as it is now.
@@ -59,7 +60,7 @@ class Scan:
         is_first: no scan was noted before, so what was found may be older than the log.
     """
 
-    found: Unstamped
+    found: Unstamped | None
     applied: list[Change]
     exceptions: list[VectorException]
     current: Known
@@ -67,10 +68,17 @@ class Scan:
     reread: int
     unreadable: Mapping[str, str] = field(default_factory=dict)
     racy: set[str] = field(default_factory=set)
-    local: list[Change] = field(default_factory=list)
+    local: Segment = field(default_factory=lambda: Segment.from_rows([]))
     written: set[str] = field(default_factory=set)
     started_ms: int = 0
     is_first: bool = False
+
+    def stamped(self, local: Segment) -> Scan:
+        """Return the scan once what it found is stamped."""
+        found, current = self.found, self.current
+        if found is not None and found.puts is current.found and found.log.storage.capabilities.tokens == "blake3":
+            current.found = local  # says the same, and has to be in memory anyway
+        return replace(self, found=None, local=local)
 
     def record(self, tokens: Mapping[str, Noted]) -> None:
         """Take in what a push wrote: {key: (token, digest), or None where it was deleted}."""
@@ -145,12 +153,12 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None], vo
     listing = seen.listing
     check_budget(log.storage.name, budget, listing.known, deletes, seen.overwritten, emptied=listing.is_empty)
     late, exceptions = attribution.late_writes(log, seen.puts, deletes, now_ms)
-    attributed = {change.key for change in late}
-    puts = {key: value for key, value in seen.puts.items() if key not in attributed}
-    read = [key for key in puts if key not in seen.vouched]
-    times = dict(zip(read, log.storage.modified_ms(read), strict=True)) if read else {}
-    found = Unstamped(log, origin, puts, list(map(times.get, puts)), [key for key in deletes if key not in attributed])
-    unchanged = seen.baseline.in_step and not seen.puts and not seen.absent
+    attributed = [change.key for change in late]
+    puts = seen.puts.without(attributed) if attributed else seen.puts
+    _add_times(log.storage, puts, seen.vouched)
+    gone = set(attributed)
+    found = Unstamped(log, origin, puts, [key for key in deletes if key not in gone])
+    unchanged = seen.baseline.in_step and not len(seen.puts) and not seen.absent
     return Scan(
         found,
         late,
@@ -159,12 +167,19 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None], vo
         nonce=log.manifest.inventory if unchanged else b"",
         reread=len(seen.found) - len(seen.puts),
         unreadable=seen.unreadable,
-        racy=reading.racy(
-            log.storage, {key: value.token for key, value in seen.found.items() if key not in seen.vouched}, started_ms
-        ),
+        racy=seen.racy,
         started_ms=started_ms,
         is_first=seen.baseline.is_first,
     )
+
+
+def _add_times(storage: Storage, puts: FoundValues, vouched: Collection[str]) -> None:
+    """Say of values when they were last modified, where the storage does; not of those `vouched` for."""
+    for start in range(0, len(puts), BATCH_COUNT):
+        keys = puts.keys(start, start + BATCH_COUNT)
+        read = [key for key in keys if key not in vouched]
+        times = dict(zip(read, storage.modified_ms(read), strict=True)) if read else {}
+        puts.add_times(list(map(times.get, keys)))
 
 
 class _Seen(NamedTuple):
@@ -173,31 +188,33 @@ class _Seen(NamedTuple):
     Attributes:
         baseline: what was there before.
         listing: which keys are new, or have a new token, and which are gone.
-        found: what was read at these keys.
+        found: what is there at the former.
         puts: the part of `found` that is not as it was.
         overwritten: keys whose value, or expiry, somebody has changed to the worse.
         absent: keys that are gone.
+        unread: keys of values that had expired, are there and could not be read.
+        racy: keys whose token is too young to prove anything.
         unreadable: {key or name: why} of what cannot be read now.
         vouched: keys of what was `found` without being read.
     """
 
     baseline: Baseline
     listing: Listing
-    found: Mapping[str, FoundValue]
-    puts: Mapping[str, FoundValue]
+    found: FoundValues
+    puts: FoundValues
     overwritten: Sequence[str]
     absent: Sequence[str]
+    unread: Sequence[str]
+    racy: set[str]
     unreadable: Mapping[str, str]
     vouched: Collection[str]
 
     def current(self) -> Known:
         """Return every key with its token and digest, as it is now."""
         known = self.baseline.known
+        known.found = self.found
         # What has expired, is there and could not be read now is still no news to the next scan.
-        expired, listed = self.baseline.expired, self.listing.tokens
-        unread = {key: digest for key, digest in expired.items() if key in listed and key not in self.found}
-        known.changes.update((key, (b"", digest)) for key, digest in unread.items())
-        known.changes.update((key, (value.token, value.digest)) for key, value in self.found.items())
+        known.changes.update((key, (b"", self.baseline.expired[key])) for key in self.unread)
         known.changes.update(dict.fromkeys(self.absent))
         return known
 
@@ -213,23 +230,44 @@ def _look(log: Log, now_ms: int, on_batch: Callable[[], None], voucher: Voucher 
         # What the last scan saw can be found again.
         before = baseline(log, now_ms, from_log=True)
         listing = compare(before.known, list_storage(log.storage, before.known), on_batch)
-    return _read(log, before, listing, on_batch, voucher)
+    return _read(log, before, listing, now_ms, on_batch, voucher)
 
 
-def _read(log: Log, before: Baseline, listing: Listing, on_batch: Callable[[], None], voucher: Voucher | None) -> _Seen:
-    """Read what is new or changed, and make sure of what is gone."""
-    storage, listed = log.storage, listing.tokens
-    times = reading.times_of(storage, list(listed))
-    vouched = voucher.of(storage, listed, on_batch) if voucher is not None else {}
-    read = reading.read_changed(storage, [key for key in listed if key not in vouched], on_batch)
-    found = reading.found_values(storage, listed, times, read.seen | vouched)
-    known = listing.digests
-    same = [(key, value) for key, value in found.items() if value.digest in {known.get(key), before.expired.get(key)}]
-    ttl_changed = attribution.ttl_changed(log, same)
-    unchanged = {key for key, _ in same if key not in ttl_changed}
-    puts = {key: value for key, value in found.items() if key not in unchanged}
+def _read(
+    log: Log,
+    before: Baseline,
+    listing: Listing,
+    started_ms: int,
+    on_batch: Callable[[], None],
+    voucher: Voucher | None,
+) -> _Seen:
+    """Read what is new or changed and was not read while it was listed, and make sure of what is gone.
+
+    Digest, size and token are of one and the same read, as what is there may change at any time.
+    """
+    storage = log.storage
+    asked = before.expired.keys()
+    read = reading.read_unread(storage, listing.unread, started_ms, on_batch, asked=asked, voucher=voucher)
+    parts = [part for part in (listing.found, read.found) if len(part)]
+    found = parts[0] if len(parts) == 1 else FoundValues.merge(parts)
+    known_same = found.same
+    same = reading.look_up(storage, found, [*known_same, *before.expired]) if known_same or before.expired else {}
+    same = {key: value for key, value in same.items() if before.expired.get(key, value.digest) == value.digest}
+    ttl_changed = attribution.ttl_changed(log, list(same.items()))
+    unchanged = [key for key in same if key not in ttl_changed]
+    puts = found.without(unchanged) if unchanged else found
     # Extending a TTL is not charged to the budget.
-    overwritten = [key for key in puts if key in known and ttl_changed.get(key, True)]
+    shortened = [key for key in known_same if ttl_changed.get(key, False)]
     absent, replaced = reading.confirm_gone(storage, listing.gone)
-    unreadable = read.unreadable | replaced | reading.skipped(storage)
-    return _Seen(before, listing, found, puts, overwritten, absent, unreadable, vouched.keys())
+    return _Seen(
+        before,
+        listing,
+        found,
+        puts,
+        [*found.changed, *shortened],
+        absent,
+        read.left,
+        read.racy,
+        read.unreadable | replaced | reading.skipped(storage),
+        read.vouched,
+    )

@@ -8,11 +8,11 @@ from kvsync.index.inventory import PieceEntry
 from kvsync.storages.contract import has_splits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from kvsync.scan.known import Known
     from kvsync.scan.pieces import Source
-    from kvsync.storages.contract import Storage
+    from kvsync.storages.contract import Pages, Storage
 
 __all__ = ["list_storage"]
 
@@ -23,7 +23,7 @@ PARTS_MAX = 64
 """A storage is divided into so many parts at most; it makes as many ranges of them as it likes."""
 
 
-def list_storage(storage: Storage, known: Known) -> Iterator[tuple[list[str], list[bytes]]]:
+def list_storage(storage: Storage, known: Known) -> Pages:
     """Scan a storage, between keys that are known of it where that helps.
 
     Raises:

@@ -7,12 +7,14 @@ declare it. Attribute names are never taken as a declaration, since `host`, `cop
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeGuard
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
 
+from kvsync.native import Page
 from kvsync.storages.capabilities import Capabilities, OpaqueTokens, Support, Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from kvsync.types import Expectation, Origin, Skipped, Stored, Unreadable, Version, Written
@@ -24,6 +26,8 @@ __all__ = [
     "Capabilities",
     "ObjectMismatch",
     "OpaqueTokens",
+    "Page",
+    "Pages",
     "Storage",
     "Support",
     "SupportsCopy",
@@ -55,6 +59,9 @@ __all__ = [
     "has_tokens",
     "has_transaction",
 ]
+
+Pages: TypeAlias = Iterator[Page | tuple[list[str], list[bytes]]]
+"""A listing: pages of keys, each with its version token, or with what was read of its value."""
 
 RESERVED = ".kvsync"
 """Keys below this name belong to the index."""
@@ -114,11 +121,14 @@ class Storage(Protocol):
         """Delete `keys`; a key that is already absent counts as deleted."""
         ...
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
-        """Yield every key with its version token, in batches, in ascending UTF-8 byte order over all batches.
+    def scan(self) -> Pages:
+        """Yield every key with its version token, in pages, in ascending UTF-8 byte order over all pages.
 
-        Yield all of them or raise: never stop early without an error. A key whose value cannot be read is yielded, too,
-        with an empty token if that is not known either; `read` then tells why. One bad entry never raises.
+        A page is a pair of lists, keys and tokens. A storage whose tokens are the BLAKE3 of values yields
+        `Page(keys, values)` instead: so kvsync takes the digests, knows the sizes, and reads no value again.
+
+        Yield all keys or raise: never stop early without an error. A key whose value cannot be read is yielded, too,
+        with an empty token, or an `Unreadable` among the values; `read` then tells why. One bad entry never raises.
         """
         ...
 
@@ -206,7 +216,7 @@ class SupportsSplits(Storage, Protocol):
     Several threads may call `load`.
     """
 
-    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Pages:
         """Scan as `Storage.scan` does.
 
         `splits` are some keys, ascending, which had about as many keys between one and the next when they were last

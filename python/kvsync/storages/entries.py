@@ -66,8 +66,7 @@ class Entries:
     def get(self, keys: Sequence[str]) -> list[bytes | Unreadable | None]:
         """Return the values of `keys`; None only where nothing is."""
         if self._plain:
-            get = self._mapping.get
-            found: list[Any] = [get(key) for key in keys]
+            found: list[Any] = list(map(self._mapping.get, keys))
             kinds = set(map(type, found))
             if kinds == {bytes} or (kinds <= {bytes, type(None)} and not self._hold_none(keys, found)):
                 return found

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from kvsync.errors import StorageError
-from kvsync.native import digest_values
+from kvsync.native import Page, digest_values
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.entries import PREFIX, Entries
@@ -23,8 +23,9 @@ from kvsync.storages.url import parse_url
 from kvsync.types import ABSENT, ANY, Stored, Unreadable, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping, Sequence
+    from collections.abc import MutableMapping, Sequence
 
+    from kvsync.storages.contract import Pages
     from kvsync.storages.entries import Listing
     from kvsync.types import Expectation, Skipped, Version
 
@@ -146,7 +147,7 @@ class MappingStorage:
             self._entries.drop(batch)
         return batch.written()
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self) -> Pages:
         """Yield every key with the BLAKE3 of its value, in code point order, which is UTF-8 byte order.
 
         Raises:
@@ -156,13 +157,10 @@ class MappingStorage:
         for start in range(0, len(keys), SCAN_COUNT):
             batch = keys[start : start + SCAN_COUNT]
             values = self.read(batch)
-            if {*map(type, values)} == {bytes}:
-                yield batch, digest_values(cast("list[bytes]", values))
-                continue
-            tokens = _tokens_of(values, unreadable=b"")
-            # Without those that were deleted since the keys were listed.
-            batch = [key for key, token in zip(batch, tokens, strict=True) if token is not None]
-            yield batch, [token for token in tokens if token is not None]
+            if type(None) in {*map(type, values)}:  # deleted since the keys were listed
+                batch = [key for key, value in zip(batch, values, strict=True) if value is not None]
+                values = [value for value in values if value is not None]
+            yield Page(batch, values)
 
     def load(self, name: str) -> Stored | None:
         """Return an index object, or None.

@@ -13,7 +13,7 @@ from kvsync.types import Skipped, Unreadable, Written
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from kvsync.storages.contract import Storage
+    from kvsync.storages.contract import Pages, Storage
     from kvsync.storages.hints import Hints, Wake
 
 __all__ = ["PartialStorage"]
@@ -92,14 +92,18 @@ class PartialStorage(WrappedStorage):
         """Return times, None for what is left out."""
         return self._of_others(keys, super().modified_ms, None)
 
-    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Pages:
         """List everything that is not left out."""
         self._seen = {}
-        for keys, tokens in super().scan(splits):
+        for page in super().scan(splits):
+            keys, tokens = page
             found = self._out(keys)
             self._seen |= found
-            kept = [pair for pair in zip(keys, tokens, strict=True) if pair[0] not in found] if found else None
-            yield (keys, tokens) if kept is None else ([key for key, _ in kept], [token for _, token in kept])
+            if found:
+                kept = [pair for pair in zip(keys, tokens, strict=True) if pair[0] not in found]
+                yield [key for key, _ in kept], [token for _, token in kept]
+            else:
+                yield page
 
     def hints(self, wake: Wake) -> Hints:
         """Notice changes of everything that is not left out: each run writes to the files of the other storage."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from kvsync.storages.contract import Capabilities, Storage
+    from kvsync.storages.contract import Capabilities, Pages, Storage
     from kvsync.storages.hints import Hints, Wake
     from kvsync.types import Expectation, Metadata, Origin, Skipped, Stored, Unreadable, Version, Written
 
@@ -105,7 +105,7 @@ class WrappedStorage:
         """Forward `Storage.delete`."""
         return self.around("delete", self.inner.delete, keys, expect)
 
-    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Pages:
         """Forward `Storage.scan`, or `SupportsSplits.scan`: one operation, made when the first batch is requested."""
         yield from self.around("scan", self._complete.scan, splits) if splits else self.around("scan", self.inner.scan)
 

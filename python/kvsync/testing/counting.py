@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from kvsync.native import Page
 from kvsync.storages.wrapper import WrappedStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from kvsync.storages.contract import Storage
+    from kvsync.storages.contract import Pages, Storage
     from kvsync.types import Expectation, Stored, Unreadable, Version, Written
 
 __all__ = ["CountingStorage"]
@@ -86,11 +87,11 @@ class CountingStorage(WrappedStorage):
         self.keys["delete"] += len(keys)
         return super().delete(keys, expect)
 
-    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Pages:
         """Count keys, too."""
-        for keys, tokens in super().scan(splits):
-            self.keys["scan"] += len(keys)
-            yield keys, tokens
+        for page in super().scan(splits):
+            self.keys["scan"] += len(page) if isinstance(page, Page) else len(page[0])
+            yield page
 
     def load(self, name: str) -> Stored | None:
         """Count bytes, too."""

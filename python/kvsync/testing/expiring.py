@@ -6,15 +6,16 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from kvsync.native import digest_values
+from kvsync.native import Page, digest_values
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier
 from kvsync.storages.expiry import token_of, written_with_digests
 from kvsync.types import ABSENT, ANY, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
+    from kvsync.storages.contract import Pages
     from kvsync.types import Expectation, Unreadable, Version, Written
 
 __all__ = ["ExpiringStorage"]
@@ -105,13 +106,13 @@ class ExpiringStorage:
         with _lock:
             return [found[1] if found else 0 for found in self._found(keys)]
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self) -> Pages:
         """Yield every key with its token, ascending."""
         with _lock:
             keys = sorted(self.values)
-            there = {key: token for key, token in zip(keys, self._tokens(keys), strict=True) if token is not None}
+            there = {key: found for key, found in zip(keys, self._found(keys), strict=True) if found is not None}
         if there:
-            yield list(there), list(there.values())
+            yield Page(list(there), [value for value, _ in there.values()], [due for _, due in there.values()])
 
     def load(self, name: str) -> Stored | None:
         """Return an index object, or None; its version is its data."""

@@ -14,7 +14,7 @@ use crate::key;
 /// assert!(keys.check_ascending().is_err());
 /// # Ok::<(), kvsync_core::Error>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct KeyList {
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -65,9 +65,21 @@ impl KeyList {
         &self.bytes[start..self.ends[index]]
     }
 
+    /// The key at a position as the text that it was given as.
+    #[must_use]
+    #[inline]
+    pub fn str(&self, index: usize) -> &str {
+        str::from_utf8(self.get(index)).unwrap_or_default()
+    }
+
     /// The keys as given.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// All keys, one after another.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// How many bytes all keys have.

@@ -37,6 +37,7 @@
 //! ```
 
 // Values, and errors.
+mod byte_list;
 mod column;
 mod cover;
 mod error;
@@ -82,6 +83,7 @@ pub mod blocks;
 
 // Scans.
 mod inventory;
+mod stamping;
 
 pub use batch::BatchLimits;
 pub use build::Builder;
@@ -90,7 +92,10 @@ pub use decode::{decode, decode_all};
 pub use delta::{Delta, Side, Sides, SingleSegment, delta, single_segment};
 pub use envelope::{Body, Kind};
 pub use error::{Error, Result};
-pub use inventory::{Corrected, Correction, Entry, Found, Held, Merge, MergeOptions, Noted, Page, Piece, Walk};
+pub use inventory::{
+    Compared, Corrected, Correction, Entry, Found, FoundValues, Held, Listed, Merge, MergeOptions, Noted, Page, Piece,
+    Standing, Unread, Value, Walk,
+};
 pub use key::{check_key, is_reserved};
 pub use key_list::KeyList;
 pub use merge::{Collected, Newest, newest_digest};
@@ -100,5 +105,6 @@ pub use row::{DECISION, DIGEST_BYTES, INEXACT, NO_DIGEST, Row, TOMBSTONE};
 pub use segment::{Encoding, Segment};
 pub use staged::{NewValues, Provenance, Staged, StagedPart};
 pub use stamp::stamp_after;
+pub use stamping::{Unstamped, stamp_found};
 pub use view::{Rows, View};
 pub use workers::Workers;

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-const COUNTER_BITS: u32 = 16;
+pub(crate) const COUNTER_BITS: u32 = 16;
 
 /// The least stamp at `now_ms` that is greater than `seen`, the greatest stamp seen so far.
 ///

@@ -11,12 +11,13 @@ use pyo3::types::{PyBytes, PySequence, PyString};
 
 use crate::arguments;
 use crate::errors::{raise, raise_in, usage};
+use crate::found::{FoundValues, Unread};
+use crate::page::Page;
 use crate::results;
 use crate::segment::{Body, Segment};
 
 type Core = kvsync_core::Piece<Body>;
 type NotedBytes<'py> = (Bound<'py, PyBytes>, Option<Bound<'py, PyBytes>>);
-type Changed<'py> = Vec<(usize, Option<Bound<'py, PyBytes>>)>;
 type Expired<'py> = Vec<(Bound<'py, PyString>, Bound<'py, PyBytes>)>;
 type Strings<'py> = Vec<Bound<'py, PyString>>;
 
@@ -52,6 +53,20 @@ impl Piece {
         };
         let piece = py.detach(|| kvsync_core::Piece::build(noted)).map_err(raise)?;
         Ok(owned(piece))
+    }
+
+    #[staticmethod]
+    fn of_found(py: Python<'_>, found: &FoundValues) -> PyResult<Self> {
+        let found = &found.core;
+        py.detach(|| found.piece()).map(owned).map_err(raise)
+    }
+
+    #[staticmethod]
+    fn of_puts(py: Python<'_>, segment: &Segment) -> PyResult<Self> {
+        let view = segment.view();
+        py.detach(|| kvsync_core::Piece::of_puts(&view))
+            .map(owned)
+            .map_err(raise)
     }
 
     #[pyo3(signature = (name, compress = false))]
@@ -127,25 +142,16 @@ impl Walk {
         self.0.known()
     }
 
-    fn compare<'py>(
-        &mut self,
-        py: Python<'py>,
-        keys: &Bound<'py, PySequence>,
-        tokens: &Bound<'py, PySequence>,
-        start: usize,
-    ) -> PyResult<(Changed<'py>, Strings<'py>, usize)> {
-        let (keys, tokens) = (arguments::items(keys)?, arguments::items(tokens)?);
-        let (keys, tokens) = (arguments::keys(&keys)?, arguments::all_bytes(&tokens)?);
-        let walk = &mut self.0;
-        let page = py.detach(|| walk.compare(&keys, &tokens, start)).map_err(raise)?;
-        let digest = |digest: [u8; DIGEST_BYTES]| PyBytes::new(py, &digest);
-        let changed = page.changed.into_iter();
-        let changed = changed.map(|(position, known)| (position, known.map(digest))).collect();
-        Ok((
-            changed,
-            results::keys(py, page.gone.iter().map(Vec::as_slice))?,
-            page.stop,
-        ))
+    fn compare<'py>(&mut self, py: Python<'py>, page: &Page, start: usize) -> PyResult<(Strings<'py>, usize)> {
+        let (walk, page) = (&mut self.0, &page.0);
+        let compared = py.detach(|| walk.compare(page, start)).map_err(raise)?;
+        let gone = results::keys(py, compared.gone.iter().map(Vec::as_slice))?;
+        Ok((gone, compared.stop))
+    }
+
+    fn take(&mut self) -> (FoundValues, Unread) {
+        let (found, unread) = self.0.take();
+        (found.into(), Unread(unread))
     }
 
     fn rest<'py>(&mut self, py: Python<'py>) -> PyResult<Strings<'py>> {

@@ -5,10 +5,12 @@ mod blocks;
 mod cover;
 mod delta;
 mod errors;
+mod found;
 mod functions;
 mod given;
 mod hasher;
 mod inventory;
+mod page;
 mod results;
 mod segment;
 mod threads;
@@ -22,6 +24,8 @@ mod _core {
     #[pymodule_export]
     use crate::delta::{Delta, delta};
     #[pymodule_export]
+    use crate::found::{FoundValues, Unread, stamp_found};
+    #[pymodule_export]
     use crate::functions::{check_key, checksum, digest_values, seal, stamp_after, unseal};
     #[pymodule_export]
     use crate::given::Given;
@@ -29,6 +33,8 @@ mod _core {
     use crate::hasher::Hasher;
     #[pymodule_export]
     use crate::inventory::{Correction, Merge, Piece, Walk};
+    #[pymodule_export]
+    use crate::page::Page;
     #[pymodule_export]
     use crate::segment::{Segment, newest_digest};
     use kvsync_core::{Kind, envelope};

@@ -16,6 +16,9 @@ use crate::threads::workers;
 /// The caller's bytes, never copied, or bytes of our own.
 pub(crate) type Body = kvsync_core::Body<PyBackedBytes>;
 
+/// A larger object is encoded anew rather than kept in memory a second time.
+const REMEMBERED_BYTES_MAX: usize = 16 << 20;
+
 /// An immutable sorted set of changes.
 #[pyclass(frozen, module = "kvsync._core")]
 pub(crate) struct Segment {
@@ -145,12 +148,14 @@ impl Segment {
             return Ok(object.bytes.bind(py).clone());
         }
         let bytes = self.encode_anew(py, name, note, compress)?;
-        self.object.get_or_init(|| Object {
-            name: name.to_owned(),
-            note: note.to_vec(),
-            compress,
-            bytes: bytes.clone().unbind(),
-        });
+        if bytes.as_bytes().len() <= REMEMBERED_BYTES_MAX {
+            self.object.get_or_init(|| Object {
+                name: name.to_owned(),
+                note: note.to_vec(),
+                compress,
+                bytes: bytes.clone().unbind(),
+            });
+        }
         Ok(bytes)
     }
 

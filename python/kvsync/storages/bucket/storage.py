@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.storages.bucket.hints import ManifestTag
-    from kvsync.storages.contract import Storage
+    from kvsync.storages.contract import Pages, Storage
     from kvsync.storages.hints import Wake
     from kvsync.types import Expectation, Skipped, Stored, Version, Written
 
@@ -200,7 +200,7 @@ class BucketStorage:
             batch.refuse(names[name], f"the server does not delete it: {why}")
         return batch.written()
 
-    def scan(self, splits: Sequence[str] = ()) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, splits: Sequence[str] = ()) -> Pages:
         """Yield every key with its entity tag, in UTF-8 byte order; list all of them before the first batch.
 
         Between `splits` the bucket is listed by `concurrency` requests at a time.

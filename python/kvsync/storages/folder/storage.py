@@ -43,7 +43,7 @@ from kvsync.types import ANY, Written
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from kvsync.storages.contract import Storage
+    from kvsync.storages.contract import Pages, Storage
     from kvsync.storages.folder.hints import FolderHints
     from kvsync.storages.folder.reading import ValueReader
     from kvsync.storages.folder.safe_tree import SafeTree
@@ -193,7 +193,7 @@ class FolderStorage(FolderIndex):
             tree.sync()
         return batch.written()
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self) -> Pages:
         """Yield every key with its token, in batches, in UTF-8 byte order.
 
         Raises:

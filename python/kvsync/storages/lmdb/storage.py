@@ -17,7 +17,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
-from kvsync.native import digest_values
+from kvsync.native import Page
 from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, Support, Tier
 from kvsync.storages.extras import client
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     import lmdb
 
+    from kvsync.storages.contract import Pages
     from kvsync.types import Expectation, Skipped, Stored, Version
 
 __all__ = ["MAP_BYTES", "LmdbStorage"]
@@ -167,7 +168,7 @@ class LmdbStorage:
             stored.delete([key.encode() for key in batch.keys])
         return batch.written()
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self) -> Pages:
         """Yield every key with the BLAKE3 of its value, in UTF-8 byte order.
 
         Raises:
@@ -186,7 +187,12 @@ class LmdbStorage:
             with self._database.reading() as values:
                 if values is None:
                     return
-                keys, found = values.page(last, reserved_keys)
+                page = Page() if special or reserved_keys else values.plain_page(last)
+                keys, found = ([], []) if page else values.page(last, reserved_keys)
+            if page:
+                last = (page.last or "").encode()
+                yield page
+                continue
             special_before = special if not keys else [key for key in special if key <= keys[-1]]
             special = special[len(special_before) :]
             for start, stop, key in parts(keys, special_before):
@@ -319,7 +325,7 @@ class LmdbStorage:
         raw, _ = encoded(keys)
         return [position for position, key in enumerate(raw) if key in reserved_keys]
 
-    def _one(self, key: bytes | None, skips: Skips) -> Iterator[tuple[list[str], list[bytes]]]:
+    def _one(self, key: bytes | None, skips: Skips) -> Pages:
         if key is None:
             return
         with self._database.reading() as values:
@@ -328,13 +334,11 @@ class LmdbStorage:
             yield _listed([key], [found], skips)
 
 
-def _listed(keys: Sequence[bytes], values: Sequence[bytes], skips: Skips) -> tuple[list[str], list[bytes]]:
-    """Return keys and tokens, without the keys that are not text."""
-    texts, tokens = decoded(keys), digest_values(list(values))
-    if None not in texts:
-        return texts, tokens  # type: ignore[return-value]
+def _listed(keys: Sequence[bytes], values: Sequence[bytes], skips: Skips) -> Page:
+    """Return a page of records, without those whose keys are not text."""
+    texts = decoded(keys)
     for key, text in zip(keys, texts, strict=True):
         if text is None:
             skips.add(escaped(key), NO_TEXT, harmless=False)
-    pairs = [(text, token) for text, token in zip(texts, tokens, strict=True) if text is not None]
-    return [text for text, _ in pairs], [token for _, token in pairs]
+    pairs = [(text, value) for text, value in zip(texts, values, strict=True) if text is not None]
+    return Page([text for text, _ in pairs], [value for _, value in pairs])

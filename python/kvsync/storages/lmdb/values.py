@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
-from kvsync.native import digest_values
+from kvsync.native import Page, digest_values
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ VERSION_END = b"\0"
 PAGE_COUNT = 1_024
 """So many records of a scan fit into a processor's cache."""
 PAGE_BYTES = 8 << 20
+FETCH_COUNT = 64
+PLAIN_COUNT = 4_096
+"""So many records of a page in which there is nothing to look at: they stay in Python a few at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,20 @@ class Values:
             else:
                 self.transaction.delete(_digest_key(key), db=self.special)
 
+    def plain_page(self, last: bytes | None) -> Page:
+        """Return some ordinary records after `last`, up to one whose key has to be looked at."""
+        page = Page()
+        if self.ordinary is None:
+            return page
+        with self.transaction.cursor(self.ordinary) as cursor:
+            _move_after(cursor, last)
+            records = cursor.iternext() if cursor.key() else iter(())
+            while len(page) < PLAIN_COUNT and page.value_bytes < PAGE_BYTES:
+                some = list(islice(records, FETCH_COUNT))
+                if not page.add_rows(some) or len(some) < FETCH_COUNT:
+                    break
+        return page
+
     def page(self, last: bytes | None, reserved_keys: frozenset[bytes]) -> tuple[list[bytes], list[bytes]]:
         """Return some ordinary keys after `last`, ascending, and their values."""
         keys: list[bytes] = []
@@ -103,10 +120,7 @@ class Values:
         if self.ordinary is None:
             return keys, values
         with self.transaction.cursor(self.ordinary) as cursor:
-            if last is not None and cursor.set_range(last) and cursor.key() == last:
-                cursor.next()
-            elif last is None:
-                cursor.first()
+            _move_after(cursor, last)
             size = 0
             records = cursor.iternext() if cursor.key() else iter(())
             if reserved_keys:
@@ -163,6 +177,14 @@ class Values:
             return None
         found = _unpacked(record)
         return found[1] if found is not None and found[0] == key else Unreadable(DAMAGED)
+
+
+def _move_after(cursor: Any, last: bytes | None) -> None:
+    """Move a cursor to the first record after the key `last`; to the first one of all if there is none."""
+    if last is None:
+        cursor.first()
+    elif cursor.set_range(last) and cursor.key() == last:
+        cursor.next()
 
 
 def are_ordinary(keys: Sequence[bytes]) -> bool:

@@ -38,6 +38,7 @@ from kvsync.types import Written
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kvsync.storages.contract import Pages
     from kvsync.storages.hints import Wake
     from kvsync.storages.nats.hints import BucketHints
     from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
@@ -175,7 +176,7 @@ class NatsStorage:
             return Written()
         return self._link.call(lambda session: self._values.delete(session, keys, expect))
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self) -> Pages:
         """Yield every key with its version token, in UTF-8 byte order.
 
         Raises:

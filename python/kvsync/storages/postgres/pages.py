@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
     from psycopg import Connection, ServerCursor
 
-__all__ = ["Pages"]
+__all__ = ["CursorPages"]
 
 
-class Pages:
+class CursorPages:
     """The rest of a cursor, page by page; nobody else may use its connection meanwhile.
 
     psycopg's own call sends a request and waits for the rows. So this one speaks to the layer below.

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from kvsync.native import digest_values
+from kvsync.native import Page, digest_values
 from kvsync.storages.contract import SKIPPED_MAX
 from kvsync.storages.expiry import tokens_of
-from kvsync.storages.postgres.pages import Pages
+from kvsync.storages.postgres.pages import CursorPages
 from kvsync.storages.postgres.table import INLINE_BYTES
 from kvsync.storages.wording import escaped
 from kvsync.types import Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from psycopg import Connection
 
+    from kvsync.storages.contract import Pages
     from kvsync.storages.postgres.table import Table
 
 __all__ = ["NULL_VALUE", "Rows", "are_plain"]
@@ -66,7 +67,7 @@ class Rows:
         found = [self.text(row[0]) for row in rows]
         return dict(zip(found, self._tokens(found, rows), strict=True))
 
-    def scan(self, name: str, skipped: list[Skipped], *, alone: bool) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self, name: str, skipped: list[Skipped], *, alone: bool) -> Pages:
         """Yield every key with its token, ascending, an empty one for NULL.
 
         Args:
@@ -81,17 +82,17 @@ class Rows:
                 while rows := cursor.fetchmany(SCAN_COUNT):
                     yield self._page(rows, skipped)
                 return
-            pages = Pages(cursor, SCAN_COUNT)
+            pages = CursorPages(cursor, SCAN_COUNT)
             for found in pages:
                 if None in map(itemgetter(1), found):  # some values may have to be asked for
                     pages.settle()
                 yield self._page(found, skipped)
 
-    def _page(self, rows: Sequence[Any], skipped: list[Skipped]) -> tuple[list[str], list[bytes]]:
-        keys: list[Any] = [row[0] for row in rows]
-        if self.table.key.binary or None in keys:
-            rows, keys = _with_keys(rows, skipped)
-        return keys, self._tokens(keys, rows)
+    def _page(self, rows: list[Any], skipped: list[Skipped]) -> Page:
+        page = Page()
+        if self.table.expires is not None or not page.add_rows(rows):
+            self._add(page, rows, skipped)
+        return page
 
     def raw(self, key: str) -> str | bytes:
         """Return what the key column stores."""
@@ -119,6 +120,15 @@ class Rows:
         if self.table.expires is None:
             return digests
         return tokens_of(digests, [row[3] if digest else 0 for row, digest in zip(rows, digests, strict=True)])
+
+    def _add(self, page: Page, rows: Sequence[Any], skipped: list[Skipped]) -> None:
+        """Append rows to a page, among which are expiring, large or empty ones, or keys that are none."""
+        keys: list[Any] = [row[0] for row in rows]
+        if self.table.key.binary or None in keys:
+            rows, keys = _with_keys(rows, skipped)
+        found = zip(self._digests(keys, rows), rows, strict=True)
+        digests = [(digest, row[2] if row[1] is None else len(row[1])) if digest else None for digest, row in found]
+        page.add_digests(keys, digests, None if self.table.expires is None else [row[3] for row in rows])
 
     def _digests(self, keys: Sequence[str], rows: Sequence[Any]) -> list[bytes]:
         values = [row[1] for row in rows]

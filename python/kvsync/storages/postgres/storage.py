@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from kvsync.storages.contract import Pages
     from kvsync.types import Expectation, Skipped, Version, Written
 
 __all__ = ["LOCK_SECONDS", "PostgresStorage"]
@@ -180,7 +181,7 @@ class PostgresStorage:
 
         return self._change(partial(Batch, keys, expect=expect), work, create=False).written()
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self) -> Pages:
         """Yield every key with its token, in UTF-8 byte order, all from one snapshot.
 
         The token is the BLAKE3 of the value, followed by the time when it expires, if it does. It is empty for a row

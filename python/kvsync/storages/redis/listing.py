@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from itertools import tee
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.native import digest_values
-from kvsync.storages.expiry import token_of
+from kvsync.native import Page, digest_values
 from kvsync.storages.redis.conditions import pieces
 from kvsync.storages.skips import Skips
 from kvsync.types import Unreadable
@@ -14,6 +13,7 @@ from kvsync.types import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kvsync.storages.contract import Pages
     from kvsync.storages.redis.values import Fetched, Values
 
 __all__ = ["FETCH_VALUE_BYTES", "Listing"]
@@ -22,6 +22,15 @@ FETCH_COUNT = 512
 FETCH_VALUE_BYTES = 32 << 10
 """The most bytes of values read at a time; larger values are read one by one, once their sizes are known."""
 NO_LIMIT = 1 << 50
+
+
+class _Large(NamedTuple):
+    """A large value: its position, digest, size, and when it expires (0: never)."""
+
+    position: int
+    digest: bytes
+    size: int
+    expires: int
 
 
 class Listing:
@@ -40,7 +49,7 @@ class Listing:
         self._values = values
         self._foreign = foreign
 
-    def batches(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def batches(self) -> Pages:
         """Yield keys and tokens, in UTF-8 byte order.
 
         Raises:
@@ -56,7 +65,7 @@ class Listing:
         asked, answered = tee((keys, list(map(self._values.name_of, keys))) for keys in map(self._texts, parts) if keys)
         fetched = self._values.fetch((some for _, some in asked), FETCH_VALUE_BYTES)
         for (keys, some), values in zip(answered, fetched, strict=True):
-            yield self._with_tokens(keys, some, values)
+            yield self._page(keys, some, values)
 
     def _texts(self, names: Sequence[bytes]) -> list[str]:
         """Return names as keys, without those that cannot be keys."""
@@ -65,41 +74,51 @@ class Listing:
         except UnicodeDecodeError:
             return self.skips.decoded(names, harmless=self._foreign)
 
-    def _with_tokens(self, keys: list[str], names: Sequence[bytes], fetched: Fetched) -> tuple[list[str], list[bytes]]:
+    def _page(self, keys: list[str], names: Sequence[bytes], fetched: Fetched) -> Page:
         found, expires = fetched
         if not expires and {*map(type, found)} == {bytes}:
-            return keys, digest_values(cast("list[bytes]", found))
+            return Page(keys, found)
         values = {i: value for i, value in enumerate(found) if isinstance(value, bytes)}
-        tokens = dict(zip(values, digest_values(list(values.values())), strict=True))
-        tokens.update((i, token_of(tokens[i], at)) for i, at in expires.items() if i in tokens)
+        sizes = {i: len(value) for i, value in values.items()}
+        digests = dict(zip(values, digest_values(list(values.values())), strict=True))
         values.clear()
         large = {i: size for i, size in enumerate(found) if isinstance(size, int)}
         others = [i for i, size in large.items() if size < 0]
         self._skip([keys[i] for i in others], [names[i] for i in others])
         for i in others:
             del large[i]
-        tokens.update(self._large(names, {i: size for i, size in large.items() if i not in expires}))
-        tokens.update(self._large_expiring(names, {i: size for i, size in large.items() if i in expires}))
-        order = sorted(tokens)
-        return [keys[i] for i in order], [tokens[i] for i in order]
+        for i, digest, size, due in (
+            *self._large(names, {i: size for i, size in large.items() if i not in expires}),
+            *self._large_expiring(names, {i: size for i, size in large.items() if i in expires}),
+        ):
+            digests[i], sizes[i], expires[i] = digest, size, due
+        order = sorted(digests)
+        page = Page()
+        page.add_digests(
+            [keys[i] for i in order],
+            [(digests[i], sizes[i]) for i in order],
+            [expires.get(i, 0) for i in order] if expires else None,
+        )
+        return page
 
-    def _large(self, names: Sequence[bytes], sizes: dict[int, int]) -> Iterator[tuple[int, bytes]]:
+    def _large(self, names: Sequence[bytes], sizes: dict[int, int]) -> Iterator[_Large]:
         positions = list(sizes)
         for start, stop in pieces(list(sizes.values())):
             some = positions[start:stop]
             found = zip(some, self._values.get([names[i] for i in some]), strict=True)
             held = {i: value for i, value in found if isinstance(value, bytes)}
-            yield from zip(held, digest_values(list(held.values())), strict=True)
+            for (i, value), digest in zip(held.items(), digest_values(list(held.values())), strict=True):
+                yield _Large(i, digest, len(value), 0)
 
-    def _large_expiring(self, names: Sequence[bytes], sizes: dict[int, int]) -> Iterator[tuple[int, bytes]]:
+    def _large_expiring(self, names: Sequence[bytes], sizes: dict[int, int]) -> Iterator[_Large]:
         """Read values by a script, which costs a copy, so that values and times are of the same moment."""
         positions = list(sizes)
         for start, stop in pieces(list(sizes.values())):
             some = positions[start:stop]
             ((values, expires),) = self._values.fetch([[names[i] for i in some]], NO_LIMIT)
             held = {i: value for i, value in enumerate(values) if isinstance(value, bytes)}
-            for i, digest in zip(held, digest_values(list(held.values())), strict=True):
-                yield some[i], token_of(digest, expires.get(i, 0))
+            for (i, value), digest in zip(held.items(), digest_values(list(held.values())), strict=True):
+                yield _Large(some[i], digest, len(value), expires.get(i, 0))
 
     def _skip(self, keys: Sequence[str], names: Sequence[bytes]) -> None:
         """Note keys of other types, which are no values."""

@@ -47,9 +47,9 @@ from kvsync.storages.url import redact
 from kvsync.types import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from kvsync.storages.contract import Storage
+    from kvsync.storages.contract import Pages, Storage
     from kvsync.storages.hints import Wake
     from kvsync.storages.redis.hints import RedisHints
     from kvsync.storages.redis.link import Link
@@ -260,7 +260,7 @@ class RedisStorage:
             _refuse_others(batch, start, others, "deleted")
         return batch.written()
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self) -> Pages:
         """Yield every key with its token, in UTF-8 byte order: the BLAKE3 of the value, and when it expires.
 
         Raises:

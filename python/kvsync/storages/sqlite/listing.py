@@ -6,20 +6,19 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kvsync.errors import StorageError
-from kvsync.native import digest_values
 from kvsync.storages.contract import SKIPPED_MAX
 from kvsync.storages.sqlite.fetch import bytes_of, fetch
-from kvsync.storages.sqlite.keys import Raw, are_harmless, is_text, reserved
+from kvsync.storages.sqlite.keys import Raw, is_text, reserved
 from kvsync.storages.sqlite.rows import FETCH_COUNT, SCAN_BYTES, SCAN_COUNT, Found, Rows, shown_class
 from kvsync.storages.wording import escaped
 from kvsync.types import Skipped
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from kvsync.storages.sqlite.rows import Columns
+    from kvsync.storages.contract import Pages
 
 __all__ = ["Listing"]
 
@@ -49,7 +48,7 @@ class Listing:
         self._taken = 0
         self._count = FETCH_COUNT
 
-    def batches(self, reading: Reading) -> Iterator[tuple[list[str], list[bytes]]]:
+    def batches(self, reading: Reading) -> Pages:
         """Yield every key with the token of its value.
 
         Raises:
@@ -65,18 +64,19 @@ class Listing:
                 if connection is None:
                     message = f"table {self._rows.name!r} was removed while it was scanned: run again"
                     raise StorageError(message)
+                if more and self._taken == len(self._odd) and (page := self._rows.plain_page(connection, last)):
+                    last = bytes_of(page.last or "")
+                    yield page
+                    continue
                 columns = self._rows.page(connection, last) if more else ([], [], [])
                 keys, values, times = columns
                 last, more = (bytes_of(keys[-1]), True) if keys else (None, False)
                 odd = self._rows.select(connection, self._take(last))
-            if not odd and _is_plain(columns):
-                yield keys, digest_values(values)
-                continue
             rows = zip(keys, values, times, strict=True) if times else zip(keys, values, strict=True)
             batch = self._batch(list(rows), odd)
             if batch.keys:
                 self._adapt(batch)
-                yield batch.keys, batch.tokens()
+                yield batch.page()
 
     def _collect(self, connection: sqlite3.Connection) -> None:
         """Read the keys that no page has."""
@@ -134,12 +134,6 @@ class Listing:
     def _skip(self, name: str, reason: str) -> None:
         if len(self.skipped) < SKIPPED_MAX:
             self.skipped += (Skipped(f"{name:.200}", reason, harmless=False),)
-
-
-def _is_plain(columns: Columns) -> bool:
-    """Whether rows are keys and values as they are stored, with nothing to look at in any of them."""
-    keys, values, times = columns
-    return bool(keys) and not times and {*map(type, values)} == {bytes} and are_harmless(keys)
 
 
 def _in_order(raw: Raw) -> bytes:

@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from kvsync.native import digest_values
+from kvsync.native import Page, digest_values
 from kvsync.storages.expiry import tokens_of
 from kvsync.storages.sqlite.fetch import bytes_of, fetch, lenient, undecodable
 from kvsync.storages.sqlite.keys import KeyKind, Raw, is_text
@@ -33,6 +33,8 @@ FETCH_COUNT = 64
 SCAN_COUNT = 512
 """So many rows of a scan, with their values, fit into a processor's cache, and are too few to start the cyclic garbage
 collector, which would look at each of them."""
+PLAIN_COUNT = 4096
+"""So many rows of a page in which there is nothing to look at: they stay in Python a few at a time."""
 SCAN_BYTES = 32 << 20
 
 AMBIGUOUS = "several rows have this key, as a text, a BLOB or an integer: delete all but one"
@@ -68,6 +70,10 @@ class Found(NamedTuple):
             return tokens_of(list(digests), self.times)
         tokens = tokens_of([next(digests) if isinstance(value, bytes) else b"" for value in self.values], self.times)
         return [token if isinstance(value, bytes) else b"" for token, value in zip(tokens, self.values, strict=True)]
+
+    def page(self) -> Page:
+        """Return a page of a scan."""
+        return Page(self.keys, self.values, self.times if any(self.times) else None)
 
 
 class Rows:
@@ -171,6 +177,22 @@ class Rows:
             return keys
         return [self.schema.keys.new(key) for key in keys]
 
+    def plain_page(self, connection: sqlite3.Connection, last: bytes | None) -> Page:
+        """Return the next rows whose keys are texts, after the key `last`, up to one that has to be looked at."""
+        page = Page()
+        if self.table.expires is not None:
+            return page
+        try:
+            with closing(connection.execute(*self._page_after(last))) as cursor:
+                while len(page) < PLAIN_COUNT and page.value_bytes < SCAN_BYTES:
+                    rows = cursor.fetchmany(FETCH_COUNT)
+                    if not page.add_rows(rows) or len(rows) < FETCH_COUNT:
+                        break
+        except sqlite3.OperationalError as error:
+            if not undecodable(error):
+                raise
+        return page
+
     def page(self, connection: sqlite3.Connection, last: bytes | None) -> Columns:
         """Return the next rows whose keys are texts, after the key `last`, ascending: in columns."""
         try:
@@ -197,10 +219,9 @@ class Rows:
         return found if len(set(keys)) == len(keys) else _without_doubles(found)
 
     def _page(self, connection: sqlite3.Connection, last: bytes | None) -> Columns:
-        statement, parameters = (self.sql.first_page, ()) if last is None else (self.sql.next_page, (last,))
         columns: Columns = ([], [], [])
         size = 0
-        with closing(connection.execute(statement, parameters)) as cursor:
+        with closing(connection.execute(*self._page_after(last))) as cursor:
             while len(columns[0]) < SCAN_COUNT and size < SCAN_BYTES:
                 rows = cursor.fetchmany(FETCH_COUNT)
                 for column, items in zip(columns, zip(*rows, strict=True), strict=False):
@@ -209,6 +230,9 @@ class Rows:
                 if len(rows) < FETCH_COUNT:
                     break
         return columns
+
+    def _page_after(self, last: bytes | None) -> tuple[str, tuple[bytes, ...]]:
+        return (self.sql.first_page, ()) if last is None else (self.sql.next_page, (last,))
 
     def _value(self, raw: object) -> bytes | Unreadable:
         if isinstance(raw, bytes):

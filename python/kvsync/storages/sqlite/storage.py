@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from kvsync.storages.contract import Pages
     from kvsync.storages.hints import Wake
     from kvsync.storages.sqlite.hints import DatabaseHints
     from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
@@ -154,7 +155,7 @@ class SqliteStorage:
             Writer(connection, self._rows, batch).delete()
         return batch.written()
 
-    def scan(self) -> Iterator[tuple[list[str], list[bytes]]]:
+    def scan(self) -> Pages:
         """Yield every key with the token of its value, in UTF-8 byte order.
 
         Raises:

@@ -12,6 +12,7 @@ from kvsync.testing.conformance.tools import (
     YEAR_9999_MS,
     Interrupted,
     expiring_of,
+    found_by_listing,
     listing,
     now_ms,
     transactional,
@@ -40,6 +41,14 @@ class ExpiryTests:
         assert storage.read([*keys, "none"]) == [b"1"] * 5 + [None]
         assert written.tokens is not None
         assert listing(storage) == dict(zip(keys, written.tokens, strict=True))
+
+    def test_a_listing_that_reads_values_tells_when_they_expire(self, storage: Storage) -> None:
+        later = now_ms() + HOUR_MS
+        expires = [later, 0, later + 1]
+        expiring_of(storage).write_expiring(["a", "b", "c/d"], [b"1", b"2", bytes(100_000)], expires)
+        rows = found_by_listing(storage).find(["a", "b", "c/d"])
+        assert {row and row[2] for row in rows} in ({None}, set(expires))
+        assert [row[2] for row in rows if row is not None] in ([], expires)
 
     def test_another_handle_sees_an_expiry(self, storage: Storage, another: Storage) -> None:
         later = now_ms() + HOUR_MS

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kvsync.native import digest_values
 from kvsync.storages.contract import has_tokens
 from kvsync.testing.conformance.hard import HARD_VALUES
-from kvsync.testing.conformance.tools import listing, write
+from kvsync.testing.conformance.tools import found_by_listing, listing, write
 
 if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
@@ -29,6 +29,18 @@ class TokenTests:
         assert all(after.values())
         if written.tokens is not None:
             assert written.tokens == (after["a"],)
+
+    def test_what_a_listing_reads_is_what_is_there(self, storage: Storage) -> None:
+        values = {f"value {number}": value for number, value in enumerate(HARD_VALUES.values())}
+        write(storage, values)
+        tokens, found = listing(storage), found_by_listing(storage)
+        # Of a storage with tokens of its own no value is read.
+        assert len(found) == 0 or storage.capabilities.tokens == "blake3"
+        read = dict(zip(values, found.find(list(values)), strict=True))
+        assert all(
+            (digest, size, token) == (digest_values([values[key]])[0], len(values[key]), tokens[key])
+            for key, (digest, size, _, token) in ((key, row) for key, row in read.items() if row is not None)
+        )
 
     def test_handles_list_the_same_tokens(self, storage: Storage, another: Storage) -> None:
         write(storage, {"a": b"1", "b": b"", "c/d": b"3"})

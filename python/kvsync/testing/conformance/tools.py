@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kvsync.native import Page, Walk
 from kvsync.storages.contract import ObjectMismatch, has_copy, has_expiry, has_splits, has_streaming, has_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kvsync.native import FoundValues
     from kvsync.storages.contract import (
         Storage,
         SupportsCopy,
@@ -29,6 +31,7 @@ __all__ = [
     "Interrupted",
     "copying_of",
     "expiring_of",
+    "found_by_listing",
     "idle",
     "listing",
     "now_ms",
@@ -70,6 +73,15 @@ def listing(storage: Storage, splits: Sequence[str] = ()) -> dict[str, bytes]:
     encoded = [key.encode() for key in keys]
     assert all(first < second for first, second in pairwise(encoded))
     return dict(zip(keys, tokens, strict=True))
+
+
+def found_by_listing(storage: Storage) -> FoundValues:
+    """Return the values that a scan reads while it lists."""
+    walk = Walk([])
+    for listed in storage.scan():
+        page = listed if isinstance(listed, Page) else Page.of_tokens(*listed)
+        walk.compare(page, 0)
+    return walk.take()[0]
 
 
 def write(storage: Storage, values: dict[str, bytes]) -> set[str]:

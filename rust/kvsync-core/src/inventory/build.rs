@@ -82,21 +82,47 @@ impl Table {
 
     /// The columns one after another, and where each lies.
     pub(super) fn finish(&self) -> Result<(Vec<u8>, Places)> {
-        let mut out = Vec::with_capacity(self.bytes());
+        ColumnsOf {
+            states: &self.states,
+            digests: &self.digests,
+            token_sizes: self.token_sizes.iter().copied(),
+            tokens: &self.tokens,
+            key_sizes: self.key_sizes.iter().copied(),
+            keys: &self.keys,
+        }
+        .write()
+    }
+}
+
+/// The columns of entries, in strictly ascending key order.
+pub(super) struct ColumnsOf<'a, S, K> {
+    pub(super) states: &'a [u8],
+    pub(super) digests: &'a [[u8; DIGEST_BYTES]],
+    pub(super) token_sizes: S,
+    pub(super) tokens: &'a [u8],
+    pub(super) key_sizes: K,
+    pub(super) keys: &'a [u8],
+}
+
+impl<S: Iterator<Item = u64> + Clone, K: Iterator<Item = u64> + Clone> ColumnsOf<'_, S, K> {
+    /// The columns one after another, and where each lies.
+    pub(super) fn write(self) -> Result<(Vec<u8>, Places)> {
+        let count = self.states.len();
+        let mut out = Vec::with_capacity(count * (DIGEST_BYTES + 3) + self.tokens.len() + self.keys.len());
         let mut places = Places {
-            count: self.states.len(),
-            token_marks: marks_of(lengths(&self.token_sizes)),
-            key_marks: marks_of(lengths(&self.key_sizes)),
+            count,
+            token_marks: marks_of(self.token_sizes.clone().map(position)),
+            key_marks: marks_of(self.key_sizes.clone().map(position)),
             ..Places::default()
         };
         let length = self.keys.len().max(self.tokens.len());
         check_length(length.max(places.count.saturating_mul(DIGEST_BYTES)))?;
-        places.state = append(&mut out, &self.states);
+        places.state = append(&mut out, self.states);
         places.digest = append(&mut out, self.digests.as_flattened());
-        places.token_size = append_sizes(&mut out, &self.token_sizes);
-        places.token = append(&mut out, &self.tokens);
-        places.key_size = append_sizes(&mut out, &self.key_sizes);
-        places.key = append(&mut out, &self.keys);
+        places.token_size = append_sizes(&mut out, self.token_sizes);
+        places.token = append(&mut out, self.tokens);
+        places.key_size = append_sizes(&mut out, self.key_sizes);
+        places.key = append(&mut out, self.keys);
         Ok((out, places))
     }
 }
@@ -107,13 +133,9 @@ fn append(out: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
     start..out.len()
 }
 
-fn append_sizes(out: &mut Vec<u8>, sizes: &[u64]) -> Range<usize> {
+fn append_sizes(out: &mut Vec<u8>, sizes: impl Iterator<Item = u64> + Clone) -> Range<usize> {
     let start = out.len();
-    let greatest = sizes.iter().copied().max().unwrap_or(0);
-    write(out, width_of(greatest), sizes.iter().copied());
+    let greatest = sizes.clone().max().unwrap_or(0);
+    write(out, width_of(greatest), sizes);
     start..out.len()
-}
-
-fn lengths(sizes: &[u64]) -> impl Iterator<Item = usize> {
-    sizes.iter().map(|size| position(*size))
 }

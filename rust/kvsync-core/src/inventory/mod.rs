@@ -2,7 +2,9 @@
 
 mod build;
 mod correction;
+mod found;
 mod merge;
+mod page;
 mod piece;
 mod places;
 mod runs;
@@ -10,7 +12,9 @@ mod walk;
 
 pub use self::build::Noted;
 pub use self::correction::{Corrected, Correction, Held};
+pub use self::found::{FoundValues, Standing, Unread};
 pub use self::merge::{Merge, MergeOptions};
+pub use self::page::{Listed, Page, Value};
 pub use self::piece::Piece;
 pub use self::places::{Entry, Found};
-pub use self::walk::{Page, Walk};
+pub use self::walk::{Compared, Walk};

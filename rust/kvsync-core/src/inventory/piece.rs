@@ -6,9 +6,11 @@ use crate::envelope::{self, HEADER_BYTES, Kind};
 use crate::error::Result;
 use crate::pack::Writer;
 use crate::strings::{STRIDE, Strings};
+use crate::view::View;
 
-use super::build::{Noted, Table};
-use super::places::{Columns, Entry, Place, Places};
+use super::build::{ColumnsOf, Noted, Table};
+use super::page::Value;
+use super::places::{Columns, Entry, Found, Place, Places};
 
 /// A validated piece: entries of an inventory, ascending by key.
 ///
@@ -39,6 +41,39 @@ impl Piece<Vec<u8>> {
         let mut table = Table::default();
         noted.entries()?.for_each(|entry| table.push(&entry));
         Self::from_table(&table)
+    }
+
+    /// Build a piece of the values that some changes leave, in a storage whose tokens are digests.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) where a column passes 4 GiB.
+    pub fn of_puts(changes: &View<'_>) -> Result<Self> {
+        let mut table = Table::default();
+        for row in changes.iter().filter(|row| !row.deletes()) {
+            let value = Value {
+                digest: row.digest,
+                size: row.size,
+                expires: row.expires,
+            };
+            let found = Found {
+                token: &value.token(),
+                digest: row.digest,
+            };
+            table.push(&Entry {
+                key: row.key,
+                found: Some(found),
+            });
+        }
+        Self::from_table(&table)
+    }
+
+    pub(super) fn from_columns<S, K>(columns: ColumnsOf<'_, S, K>) -> Result<Self>
+    where
+        S: Iterator<Item = u64> + Clone,
+        K: Iterator<Item = u64> + Clone,
+    {
+        let (bytes, places) = columns.write()?;
+        Ok(Self { bytes, places })
     }
 
     pub(super) fn from_table(table: &Table) -> Result<Self> {

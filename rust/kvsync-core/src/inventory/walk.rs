@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::reason::ArgumentFault;
 use crate::row::DIGEST_BYTES;
 
+use super::found::{FoundValues, Unread};
+use super::page::{Listed, Page};
 use super::piece::Piece;
 use super::runs::{Lanes, Next, Runs};
 
@@ -13,7 +14,7 @@ use super::runs::{Lanes, Next, Runs};
 ///
 /// ```
 /// use std::sync::Arc;
-/// use kvsync_core::{KeyList, Noted, Piece, Walk};
+/// use kvsync_core::{KeyList, Noted, Page, Piece, Walk};
 ///
 /// let keys: KeyList = ["a", "b"].into_iter().collect();
 /// let piece = Piece::build(Noted { keys: &keys, tokens: &[b"v1", b"v2"], digests: &[Some(&[1; 32]), Some(&[2; 32])] })?;
@@ -21,9 +22,12 @@ use super::runs::{Lanes, Next, Runs};
 /// let mut walk = Walk::new(&[1]);
 /// assert_eq!(walk.needs(), Some(0));
 /// walk.supply(0, Arc::new(piece))?;
-/// let page = walk.compare(&["a", "c"], &[b"v1", b"v1"], 0)?;
-/// assert_eq!((page.changed, page.gone, page.stop), (vec![(1, None)], vec![b"b".to_vec()], 2));
+/// let page = Page::of_tokens(["a", "c"], [&b"v1"[..], b"v1"])?;
+/// let compared = walk.compare(&page, 0)?;
+/// assert_eq!((compared.gone, compared.stop), (vec![b"b".to_vec()], 2));
 /// assert_eq!((walk.rest(), walk.known()), (vec![], 2));
+/// let (found, unread) = walk.take();
+/// assert_eq!((found.len(), unread.get(0)), (0, (&b"c"[..], &b"v1"[..], None)));
 /// # Ok::<(), kvsync_core::Error>(())
 /// ```
 #[derive(Debug)]
@@ -31,13 +35,28 @@ pub struct Walk<B> {
     runs: Runs<B>,
     last: Option<Vec<u8>>,
     known: usize,
+    news: News,
 }
 
-/// How a page of a listing differs from the inventory.
+/// What is new or may have changed.
+#[derive(Debug, Default)]
+struct News {
+    found: FoundValues,
+    unread: Unread,
+}
+
+impl News {
+    fn take(&mut self, key: &str, listed: Listed<'_>, known: Option<&[u8; DIGEST_BYTES]>) {
+        match listed {
+            Listed::Value(value) => self.found.push(key, value, None, known),
+            Listed::Token(token) => self.unread.push(key, token, known),
+        }
+    }
+}
+
+/// How far a page was compared, and what it does not list.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Positions of the keys that are new or may have changed, each with the digest that was known.
-    pub changed: Vec<(usize, Option<[u8; DIGEST_BYTES]>)>,
+pub struct Compared {
     /// Known keys that the storage has no longer.
     pub gone: Vec<Vec<u8>>,
     /// Up to where the page was compared: the next piece is needed to go on.
@@ -52,6 +71,7 @@ impl<B: AsRef<[u8]>> Walk<B> {
             runs: Runs::new(lengths),
             last: None,
             known: 0,
+            news: News::default(),
         }
     }
 
@@ -75,45 +95,49 @@ impl<B: AsRef<[u8]>> Walk<B> {
         self.known
     }
 
-    /// Compare the next keys of the listing from `start` on, and their tokens; keys must strictly ascend over all pages.
+    /// Compare the next page of the listing from `start` on; keys must strictly ascend over all pages.
     ///
     /// # Errors
-    /// [`Error::Unordered`], or lists that differ in length.
-    pub fn compare(&mut self, keys: &[&str], tokens: &[&[u8]], start: usize) -> Result<Page> {
-        if keys.len() != tokens.len() {
-            return Err(Error::BadArgument(ArgumentFault::KeysAndTokens));
-        }
-        let mut page = Page::default();
-        let (last, known) = (self.last.as_deref(), &mut self.known);
-        page.stop = self.runs.read(|lanes| {
+    /// [`Error::Unordered`].
+    pub fn compare(&mut self, page: &Page, start: usize) -> Result<Compared> {
+        let mut compared = Compared::default();
+        let keys = page.keys();
+        let (last, known, news) = (self.last.as_deref(), &mut self.known, &mut self.news);
+        compared.stop = self.runs.read(|lanes| {
             let mut before = last;
-            for (index, key) in keys.iter().enumerate().skip(start) {
-                let key = key.as_bytes();
+            for index in start..keys.len() {
+                let key = keys.get(index);
                 if before.is_some_and(|before| before >= key) {
                     return Err(unordered(key));
                 }
-                pass(lanes, Some(key), &mut page.gone, known);
+                pass(lanes, Some(key), &mut compared.gone, known);
                 match lanes.peek() {
                     Next::Starved => return Ok(index),
                     Next::Entry(entry) if entry.key == key => {
-                        let found = entry.found;
+                        let (found, listed) = (entry.found, page.get(index));
                         *known += usize::from(found.is_some());
-                        if found.is_none_or(|found| found.token.is_empty() || found.token != tokens[index]) {
-                            page.changed.push((index, found.map(|found| *found.digest)));
+                        if found.is_none_or(|found| !listed.is_proven_by(found.token)) {
+                            news.take(keys.str(index), listed, found.map(|found| found.digest));
                         }
                         lanes.advance();
                     }
-                    _ => page.changed.push((index, None)),
+                    _ => news.take(keys.str(index), page.get(index), None),
                 }
                 before = Some(key);
             }
             Ok(keys.len())
         })?;
-        let compared = page.stop.checked_sub(1).filter(|index| *index >= start);
-        if let Some(index) = compared {
-            self.last = Some(keys[index].as_bytes().to_vec());
+        let last = compared.stop.checked_sub(1).filter(|index| *index >= start);
+        if let Some(index) = last {
+            self.last = Some(keys.get(index).to_vec());
         }
-        Ok(page)
+        Ok(compared)
+    }
+
+    /// What was found so far to be new or changed: what was read while it was listed, and what has to be read.
+    pub fn take(&mut self) -> (FoundValues, Unread) {
+        let news = std::mem::take(&mut self.news);
+        (news.found, news.unread)
     }
 
     /// The known keys behind the listing: all of them up to where the next piece is needed.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvsync_core::{DIGEST_BYTES, Kind, Merge, MergeOptions, Noted, Piece, Walk, envelope};
+use kvsync_core::{DIGEST_BYTES, Kind, Merge, MergeOptions, Noted, Page, Piece, Walk, envelope};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -121,17 +121,17 @@ proptest! {
         let keys: Vec<&str> = listed.keys().map(String::as_str).collect();
         let tokens: Vec<&[u8]> = listed.values().flatten().map(|value| &*value.0).collect();
         let (mut walk, mut taken) = (Walk::new(&lengths), vec![0; runs.len()]);
-        let (mut changed, mut gone) = (Vec::new(), Vec::new());
-        for (number, (keys, tokens)) in keys.chunks(page).zip(tokens.chunks(page)).enumerate() {
+        let mut gone = Vec::new();
+        for (keys, tokens) in keys.chunks(page).zip(tokens.chunks(page)) {
+            let page = Page::of_tokens(keys.iter().copied(), tokens.iter().copied()).unwrap();
             let mut start = 0;
             while start < keys.len() {
                 while let Some((run, piece)) = supply(walk.needs(), &runs, &mut taken) {
                     walk.supply(run, piece).unwrap();
                 }
-                let found = walk.compare(keys, tokens, start).unwrap();
-                changed.extend(found.changed.iter().map(|(at, known)| (number * page + at, known.map(|known| known[0]))));
-                gone.extend(found.gone);
-                start = found.stop;
+                let compared = walk.compare(&page, start).unwrap();
+                gone.extend(compared.gone);
+                start = compared.stop;
             }
         }
         loop {
@@ -143,12 +143,18 @@ proptest! {
                 break;
             }
         }
-        let differs = |(at, (key, token)): (usize, (&&str, &&[u8]))| {
+        let differs = |(key, token): (&&str, &&[u8])| {
             let known = model.get(*key).and_then(Option::as_ref);
             let same = known.is_some_and(|known| !known.0.is_empty() && known.0 == *token);
-            (!same).then_some((at, known.map(|known| known.1)))
+            (!same).then_some((key.as_bytes().to_vec(), token.to_vec(), known.map(|known| known.1)))
         };
-        let expected: Vec<_> = keys.iter().zip(&tokens).enumerate().filter_map(differs).collect();
+        let expected: Vec<_> = keys.iter().zip(&tokens).filter_map(differs).collect();
+        let (found, unread) = walk.take();
+        let entry = |(key, token, known): (&[u8], &[u8], Option<&[u8; DIGEST_BYTES]>)| {
+            (key.to_vec(), token.to_vec(), known.map(|known| known[0]))
+        };
+        let changed: Vec<_> = (0..unread.len()).map(|index| entry(unread.get(index))).collect();
+        prop_assert!(found.is_empty());
         prop_assert_eq!(changed, expected);
         let missed: Vec<_> = model.keys().filter(|key| !listed.contains_key(*key)).map(|key| key.as_bytes().to_vec()).collect();
         prop_assert_eq!(gone, missed);
