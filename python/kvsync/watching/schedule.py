@@ -90,17 +90,14 @@ class Schedule:
 
     def due(self) -> Due:
         """Return when the next run is due, as things stand."""
-        if self._failures == 0 and self._last_end == -math.inf:
-            return Due(-math.inf, "start")
-        candidates = [Due(self._retry_at, "retry")]
+        is_first = self._last_end == -math.inf
+        if self._meetings:  # whatever is due waits until the other one may have ended
+            return Due(self._hint_at(), "start" if is_first else "hint")
+        candidates = [Due(self._retry_at, "retry"), Due(self._hint_at(), "hint")]
         if not self._failures:
-            candidates.append(Due(self._last_full + self.intervals.full_every, "full"))
-            if not self.hints_complete:
+            candidates.append(Due(self._last_full + self.intervals.full_every, "start" if is_first else "full"))
+            if not (self.hints_complete or is_first):
                 candidates.append(Due(self._last_end + self.intervals.every, "interval"))
-        if self._first_hint is not None:
-            latest = self._first_hint + max(self._delay, DEBOUNCE_SECONDS_MAX)
-            at = min(self._last_hint + self._delay, latest)
-            candidates.append(Due(max(at, self._quiet_until, self._blocked_until), "hint"))
         return min(candidates, key=lambda due: due.at)
 
     def begin(self) -> None:
@@ -153,6 +150,13 @@ class Schedule:
         self._meetings += 1
         self._first_hint = None
         self.hint(now)
+
+    def _hint_at(self) -> float:
+        """Return when the run is due that hints ask for; never if there are none."""
+        if self._first_hint is None:
+            return math.inf
+        latest = self._first_hint + max(self._delay, DEBOUNCE_SECONDS_MAX)
+        return max(min(self._last_hint + self._delay, latest), self._quiet_until, self._blocked_until)
 
     def _standby_seconds(self) -> float:
         return self.random.uniform(1, 2) * _doubled(STANDBY_SECONDS, max(self._meetings, 1), STANDBY_SECONDS_MAX)

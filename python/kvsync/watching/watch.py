@@ -188,9 +188,9 @@ class Watch:
         Raises:
             KvsyncError: it failed.
         """
-        full = reason in {"start", "full"}
-        if full:
+        if reason in {"start", "full"}:
             self._pair.close()
+        full = self._pair.open is None
         opened = self._pair.opened(self._bell.ring)
         started = self._environment.monotonic()
         # This run sees whatever was hinted at so far.
