@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["HintsTests"]
 
 HINT_SECONDS = 20.0
-QUIET_SECONDS = 0.05
+QUIET_SECONDS = 0.1
+"""No hint comes for so long where none is to come."""
+
+SETTLE_SECONDS = 0.02
+"""What comes twice comes within that, mostly."""
 
 
 class _Listener:
@@ -44,7 +48,7 @@ class _Listener:
 
     def silence(self) -> None:
         """Take in what comes late."""
-        while self._event.wait(QUIET_SECONDS) or self.hints.poll():
+        while self._event.wait(SETTLE_SECONDS) or self.hints.poll():
             self._event.clear()
 
 
