@@ -237,6 +237,31 @@ HISTORIES = {
         ),
         grace="0s",
     ),
+    "a run fails after it decided against a delete, and a value is there by then": History(
+        seed=469,
+        kinds=("database", "bucket", "bucket"),
+        edges=((0, 1), (0, 2), (1, 2)),
+        events=(
+            Write(14, 30.0, at=0, writes=(Wrote(12, "k2"),), logged=False),
+            Write(15, 30.0, at=0, writes=(Wrote(13, "k1"),), logged=True),
+            Write(28, 30.0, at=2, writes=(Wrote(25, "k2", deletes=True),), logged=True),
+            Sync(31, 30.0, source=0, target=1, scan=True, guard="check"),
+            Write(40, 1.0, at=0, writes=(Wrote(39, "k1"),), logged=False),
+            Sync(
+                41,
+                0.0,
+                source=0,
+                target=2,
+                scan=True,
+                guard="check",
+                crash=Crash(21, "raises", ends=False, of_values=False),
+                meanwhile=(
+                    WrittenMeanwhile(24, of_target=True, wrote=Wrote(40, "k1", deletes=True)),
+                    WrittenMeanwhile(28, of_target=True, wrote=Wrote(41, "k2", deletes=True)),
+                ),
+            ),
+        ),
+    ),
     "a storage answers what a neighbour asks again after every round": History(
         seed=20000800,
         kinds=("dict", "dict", "dict", "dict", "bucket"),

@@ -73,6 +73,7 @@ class Ghosts:
         parents: what each of them saw at its key.
         merged: deletes that became one with others, by number: whoever sees one of them has seen all.
         real: those that happened, and were not undone before anybody could see them.
+        spread: deletes that a run has spread, whether or not they were `real`.
         due: those that may not vanish untold.
         told: those that a run reported as the loser of a conflict, or kept.
     """
@@ -83,6 +84,7 @@ class Ghosts:
     due: set[int] = field(default_factory=set)
     told: set[int] = field(default_factory=set)
     real: set[int] = field(default_factory=set)
+    spread: set[int] = field(default_factory=set)
     of_value: dict[bytes, int] = field(default_factory=dict)
     of_digest: dict[bytes, int] = field(default_factory=dict)
 
@@ -134,7 +136,7 @@ class Ghosts:
         delete that nobody could see holds nothing of what it removed.
         """
         happened = held & self.real
-        self.due -= self.past(before & self.real) - self.past(happened | self.told)
+        self.due -= self.past(before & (self.real | self.spread)) - self.past(happened | self.told)
         self.due |= happened
 
     def lost(self, held: set[int]) -> set[int]:
@@ -172,8 +174,8 @@ class Ghosts:
                     heads[key] = self._merged(own | other) if finished and self.deleted(other) else own
                 else:
                     heads[key] = other if self.deleted(other) and other else self._deletes(key, since)
-                    if finished:  # it has removed a value here, so a run saw it
-                        self.real |= heads[key]
+                    if finished:  # it has removed a value here
+                        self.spread |= heads[key]
         return heads
 
     def learn_unseen(self, holding: Holding, partner: Heads) -> None:

@@ -56,7 +56,7 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
             source.meet(target)
         ending = f": {take_down(world, result, held, known, {each.wrote.key for each in event.meanwhile})}"
     else:
-        take_down_kept(world, [source, target])
+        take_down_kept(world, [source, target], held)
     world.observe([source, target], known, finished=result is not None, scanned=event.scan)
     _hide_meanwhile(world, event, known)
     return result, heading(world, event) + ending

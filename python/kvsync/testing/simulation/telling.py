@@ -46,15 +46,16 @@ def take_down(world: World, result: SyncResult, held: Sides, known: Sides, rewri
     return "; ".join(words)
 
 
-def take_down_kept(world: World, places: Sequence[Place]) -> None:
-    """Note what is kept in the storages of a run that did not live to tell.
+def take_down_kept(world: World, places: Sequence[Place], held: Sides = ({}, {})) -> None:
+    """Note what is kept in the storages of a run that did not live to tell; `held` is what they held before.
 
     A losing delete has nothing to be kept: what either side had deleted counts as told.
     """
     for place in places:
         for lost in kvsync.lost(place.disk.open()):
             world.ghosts.told.add(world.ghosts.of_digest[lost.digest])
-        for head in place.holding.heads.values():
+    for heads in (*held, *(place.holding.heads for place in places)):
+        for head in heads.values():
             world.ghosts.told |= {number for number in head if world.ghosts.writes[number].deletes}
 
 
