@@ -6,7 +6,7 @@ sequence are borrowed, not copied. Large work releases the interpreter's lock. V
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 __all__ = [
     "DEBUG_BUILD",
@@ -23,6 +23,7 @@ __all__ = [
     "TOMBSTONE",
     "BlockDelta",
     "BlockMerge",
+    "BlockReader",
     "Correction",
     "Cover",
     "Delta",
@@ -508,10 +509,58 @@ class Directory:
         """The greatest stamp of each origin, ascending by origin."""
 
     @property
+    def nbytes(self) -> int:
+        """About how many bytes the directory takes in memory."""
+
+    @property
     def sums(self) -> tuple[bytes, bytes]:
         """The sums over all changes and over what these leave, 16 bytes each; they detect accidents, not forgery."""
 
 _Need: TypeAlias = tuple[int, str, int, int]  # (number of the side or run, name of the pack, offset, length)
+
+@final
+class BlockReader:
+    """A cursor over the changes of a segment in blocks: all of them, or those of some keys.
+
+    Feed it what it needs until it needs nothing. Of the blocks it reads those that may hold one of the keys.
+    """
+
+    def __new__(
+        cls,
+        directory: Directory,
+        keys: Sequence[str] | None = None,
+        scrutiny: Literal["usual", "thorough", "lenient"] = "usual",
+        read_ahead_bytes: int = 1048576,
+    ) -> BlockReader:
+        """Begin to read.
+
+        Args:
+            directory: What the segment consists of.
+            keys: The keys to look for, in any order; None for all.
+            scrutiny: "thorough" to refuse also wrong sums and cuts, "lenient" to leave out what is damaged.
+            read_ahead_bytes: About how many bytes to need at once.
+
+        Raises:
+            UsageError: A key is not a str, or has no UTF-8 encoding; or there is no such scrutiny.
+        """
+
+    def needs(self) -> list[_Need]:
+        """Return the ranges to read next: 0, the pack, the offset and the length; none at the end."""
+
+    def feed(self, ranges: Sequence[bytes]) -> None:
+        """Go on with the bytes of all the needed ranges, in their order.
+
+        Raises:
+            IndexDamagedError: A block or page is not what the directory says, at `offset` of the pack `name`.
+            UsageError: The ranges differ from the needs in number or length.
+        """
+
+    def take(self) -> Segment:
+        """Return the changes that were read since the last call; the keys ascend from call to call."""
+
+    @property
+    def block_bytes(self) -> int:
+        """How many bytes the blocks have together that are known so far; all of them once the first was read."""
 
 @final
 class BlockDelta:
@@ -575,6 +624,7 @@ class BlockMerge:
         pack: str,
         target: int | None = None,
         read_ahead_bytes: int = 1048576,
+        pack_bytes: int | None = None,
     ) -> BlockMerge:
         """Begin to merge into blocks, which are written to a pack of that name.
 
@@ -583,6 +633,7 @@ class BlockMerge:
             pack: The name of the pack.
             target: About how many bytes a block has, 64 to 2^20.
             read_ahead_bytes: About how many bytes of each run to need at once.
+            pack_bytes: A pack is full once it has so many bytes; then another one has to be begun. None for one pack.
 
         Raises:
             IndexDamagedError: As `feed`.
@@ -590,7 +641,10 @@ class BlockMerge:
         """
 
     def needs(self) -> list[_Need]:
-        """Return the ranges to read next: number of the run, pack, offset and length; none once all is merged."""
+        """Return the ranges to read next: number of the run, pack, offset and length.
+
+        There are none once all is merged, or where the pack is full: then begin another one, and feed nothing.
+        """
 
     def feed(self, ranges: Sequence[bytes]) -> None:
         """Go on with the bytes of all the needed ranges, in their order.
@@ -599,6 +653,14 @@ class BlockMerge:
             IndexDamagedError: A block or page is not what the directory says, at `offset` of its pack.
             UsageError: The ranges differ from the needs in number or length, or a block passes 64 MiB.
         """
+
+    @property
+    def done(self) -> bool:
+        """Whether all is merged."""
+
+    @property
+    def block_bytes(self) -> int:
+        """How many bytes all merged blocks have together, once the merge is finished."""
 
     @property
     def pack_bytes(self) -> int:

@@ -181,3 +181,22 @@ class LocksItsProcessOnly(SqliteStorage):
             if expect is not ANY and (stored and stored.version) != (None if expect is ABSENT else expect):
                 raise ObjectMismatch(name)
             return super().store(name, data, ANY)
+
+
+class CountsRangesFromOne(Mutant):
+    """Reads ranges as SQL counts bytes."""
+
+    caught_by = ("test_ranges_are_those_of_the_whole_object",)
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        return super().load_ranges(name, [(max(offset - 1, 0), length) for offset, length in ranges])
+
+
+class HasRangesOfAbsentObjects(Mutant):
+    """Takes an absent object for an empty one."""
+
+    caught_by = ("test_ranges_are_those_of_the_whole_object",)
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        found = super().load_ranges(name, ranges)
+        return [b""] * len(ranges) if found is None else found

@@ -111,7 +111,16 @@ class Sound:
     capabilities = Capabilities(
         Tier.TRANSACTIONAL,
         distance="memory",
-        supports=frozenset({Support.TRANSACTION, Support.EXPIRY, Support.SKIPPED, Support.SPLITS, Support.HINTS}),
+        supports=frozenset(
+            {
+                Support.TRANSACTION,
+                Support.EXPIRY,
+                Support.SKIPPED,
+                Support.SPLITS,
+                Support.HINTS,
+                Support.RANGES,
+            }
+        ),
     )
 
     def __init__(self, disk: Disk) -> None:
@@ -186,6 +195,10 @@ class Sound:
 
     def load(self, name: str) -> Stored | None:
         return self.state.objects.get(name)
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        found = self.state.objects.get(name)
+        return None if found is None else [found.data[offset : offset + length] for offset, length in ranges]
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         with self.locked():

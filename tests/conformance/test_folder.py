@@ -33,6 +33,7 @@ EXPECTED = Capabilities(
         {
             Support.TOKENS,
             Support.SIZES,
+            Support.RANGES,
             Support.STREAMING,
             Support.IDENTITY,
             Support.NESTING,

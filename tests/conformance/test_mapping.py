@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 
-DICT = Capabilities(Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY, Support.SKIPPED}))
+DICT = Capabilities(
+    Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY, Support.SKIPPED, Support.RANGES})
+)
 EXPIRING = Capabilities(Tier.CONDITIONAL, distance="memory", supports=frozenset({Support.EXPIRY, Support.IDENTITY}))
 
 
@@ -67,7 +69,7 @@ class Hindered(UserDict[str, bytes]):
 
 
 class TestOtherMapping(StorageConformance):
-    expects = replace(DICT, tier=Tier.CONDITIONAL)
+    expects = replace(DICT, tier=Tier.CONDITIONAL, supports=frozenset({Support.IDENTITY, Support.SKIPPED}))
 
     @pytest.fixture
     def data(self) -> Hindered:

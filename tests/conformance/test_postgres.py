@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 EXPECTED = Capabilities(
     Tier.TRANSACTIONAL,
     distance="network",
-    supports=frozenset({Support.TRANSACTION, Support.DRY_PROBE, Support.IDENTITY, Support.SKIPPED, Support.LIMITS}),
+    supports=frozenset(
+        {
+            Support.TRANSACTION,
+            Support.DRY_PROBE,
+            Support.IDENTITY,
+            Support.SKIPPED,
+            Support.LIMITS,
+            Support.RANGES,
+        }
+    ),
 )
 EXPIRING = replace(EXPECTED, supports=EXPECTED.supports | {Support.EXPIRY})
 

@@ -41,7 +41,7 @@ def part(name: str) -> set[str]:
         (replace(PLAIN, supports=frozenset({Support.IDENTITY, Support.HOST})), {"IdentityTests", "HostTests"}),
         (replace(PLAIN, supports=frozenset({Support.NESTING, Support.FILES})), {"NestingTests", "FilesTests"}),
         (replace(PLAIN, supports=frozenset({Support.SKIPPED, Support.DRY_PROBE})), {"SkippedTests", "DryProbeTests"}),
-        (replace(PLAIN, supports=frozenset({Support.LIMITS})), {"LimitsTests"}),
+        (replace(PLAIN, supports=frozenset({Support.LIMITS, Support.RANGES})), {"LimitsTests", "RangeTests"}),
         (replace(PLAIN, supports=frozenset({Support.SPLITS})), {"SplitsTests"}),
         (replace(PLAIN, supports=frozenset({Support.HINTS})), {"HintsTests"}),
     ],

@@ -35,6 +35,7 @@ EXPECTED = Capabilities(
             Support.DRY_PROBE,
             Support.LIMITS,
             Support.HINTS,
+            Support.RANGES,
         }
     ),
 )

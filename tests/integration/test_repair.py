@@ -14,8 +14,10 @@ from kvsync.index import compaction
 from kvsync.index.manifest import Manifest
 from kvsync.lease import Acquirer, Lease, LeaseRecord
 from kvsync.native import Segment
+from kvsync.replica.log import Log
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import Fault, FaultyStorage, crashes, virtual_environment
+from kvsync.testing.simulation.pieces import small_blocks
 from kvsync.types import ANY
 
 if TYPE_CHECKING:
@@ -65,6 +67,33 @@ def test_each_object_damaged_or_removed(folder: Path, kind: str) -> None:
     kvsync.sync(place.target, third, scan=True, environment=clock.environment)
     kvsync.sync(third, peer, scan=True, environment=clock.environment)
     assert plain(third) == VALUES
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *SERVER_KINDS])
+def test_a_base_in_blocks_is_mended(folder: Path, kind: str) -> None:
+    """Its directory, and each of its packs; a repair makes new ones, with other names."""
+    clock = Clock()
+    with small_blocks():
+        place, peer = filled(kind, folder, clock)
+        for prefix in ("segment/", "pack/"):
+            for at, damage in ((0, "flipped"), (-1, "removed"), (0, "nonsense")):
+                clock.sleep(1)
+                with place.storage() as storage:
+                    names = Log.read(storage, clock.environment, dry=True).object_names()
+                    name = sorted(name for name in names if name.startswith(prefix))[at]
+                    data = place.objects()[name]
+                    if damage == "removed":
+                        storage.remove([name], ANY)
+                    else:
+                        storage.store(name, flipped(data, 50) if damage == "flipped" else b"x", ANY)
+                found = kvsync.verify(
+                    place.target, repair=True, wait_seconds=WAIT_SECONDS, environment=clock.environment
+                )
+                assert found.intact, (name, damage)
+                assert [finding.name for finding in found.mended] == [name], damage
+                result = kvsync.sync(place.target, peer, scan=True, wait_seconds=5, environment=clock.environment)
+                assert (result.conflicts, result.missing) == ([], []), (name, damage)
+                assert place.values() == plain(peer) == VALUES, (name, damage)
 
 
 @pytest.mark.parametrize("kind", KINDS)

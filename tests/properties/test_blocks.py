@@ -60,7 +60,7 @@ class Log:
         return cls(directory, {pack: data})
 
 
-def feed(cursor: _core.BlockDelta | _core.BlockMerge, logs: Sequence[Packs]) -> None:
+def feed(cursor: _core.BlockDelta | _core.BlockMerge | _core.BlockReader, logs: Sequence[Packs]) -> None:
     """Read what a cursor needs next, and feed it."""
     ranges = [logs[run][pack][offset : offset + length] for run, pack, offset, length in cursor.needs()]
     cursor.feed(ranges)
@@ -152,6 +152,89 @@ def test_the_merge_is_that_of_the_reference(
     anywhere = [[replace(block, pack=0, offset=0) for block in blocks_of(log, packs)] for log in (found, expected)]
     assert found.depth == expected.depth
     assert expected.depth == 2 or anywhere[0] == anywhere[1]
+
+
+@given(
+    rows=long_segments(),
+    keys=st.one_of(st.none(), st.lists(st.integers(0, 320).map("k{:04}".format), max_size=5)),
+    target=targets,
+    read_ahead=read_aheads,
+)
+def test_a_reader_finds_all_changes_or_those_of_some_keys(
+    *, rows: reference.Segment, keys: list[str] | None, target: int, read_ahead: int
+) -> None:
+    log = Log.build(rows, "pack/1", target)
+    cursor = _core.BlockReader(log.directory, keys, "usual" if keys else "thorough", read_ahead)
+    found, read = [], 0
+    while needs := cursor.needs():
+        read += sum(length for _, _, _, length in needs)
+        feed(cursor, [log.packs])
+        segment = cursor.take()
+        found += segment.rows(0, len(segment))
+    assert found == [row for row in rows if keys is None or row[0] in keys]
+    # Each key is in one block at most, and needs a page of some dozens of parts at most.
+    assert keys is None or read <= len(set(keys)) * (4 * target + 40_000)
+    assert keys or cursor.block_bytes in {len(log.packs["pack/1"]), 0} or log.directory.depth == 2
+
+
+@given(rows=long_segments(), patch=patches(), pack_bytes=st.sampled_from([1, 700, 5000]), read_ahead=read_aheads)
+def test_a_merge_begins_another_pack_once_one_is_full(
+    *, rows: reference.Segment, patch: reference.Segment, pack_bytes: int, read_ahead: int
+) -> None:
+    log = Log.build(rows, "pack/1", 200)
+    runs: list[_core.Directory | _core.Segment] = [log.directory, _core.Segment.from_rows(patch)]
+    cursor = _core.BlockMerge(runs, "pack/new/000", 200, read_ahead, pack_bytes)
+    packs, name = dict(log.packs), "pack/new/000"
+    while not cursor.done:
+        if cursor.pack_bytes >= pack_bytes:
+            packs[name] = cursor.take()
+            assert pack_bytes <= len(packs[name]) < pack_bytes + 1200
+            name = f"pack/new/{len(packs):03}"
+            cursor.begin_pack(name)
+        feed(cursor, [packs])
+    packs[name] = cursor.take()
+    directory, rest = cursor.finish()
+    packs[name] += rest
+    whole = _core.BlockReader(directory, None, "thorough")
+    while whole.needs():
+        feed(whole, [packs])
+    assert whole.block_bytes == cursor.block_bytes
+    merged = whole.take()
+    assert merged.rows(0, len(merged)) == reference.merge([rows, patch])
+
+
+def test_a_lenient_reader_leaves_out_what_is_damaged_and_a_thorough_one_checks_sums() -> None:
+    rows = [(f"{place:03}", 1, 5, 0, 3, b"\x01" * 32, 0) for place in range(100)]
+    log = Log.build(rows, "pack/1", 500)
+    damaged = bytearray(log.packs["pack/1"])
+    damaged[len(damaged) // 2] ^= 1
+    for cursor in (_core.BlockReader(log.directory), _core.BlockReader(log.directory, None, "thorough")):
+        with pytest.raises(IndexDamagedError) as caught:
+            feed(cursor, [{"pack/1": bytes(damaged)}])
+        assert caught.value.name == "pack/1"
+    lenient = _core.BlockReader(log.directory, None, "lenient")
+    feed(lenient, [{"pack/1": bytes(damaged)}])
+    assert 80 <= len(lenient.take()) < 100
+    with pytest.raises(UsageError, match="scrutiny"):
+        _core.BlockReader(log.directory, None, "none")  # type: ignore[arg-type]
+
+
+def test_packs_that_are_mostly_dead_are_rewritten() -> None:
+    """Each merge leaves more of the first pack dead, until nothing refers to it any more."""
+    rows = [(f"{place:04}", 1, 5, 0, 3, b"\x01" * 32, 0) for place in range(400)]
+    log = Log.build(rows, "pack/000", 500)
+    directory, packs = log.directory, dict(log.packs)
+    counts = []
+    for turn in range(1, 20):
+        patch = _core.Segment.from_rows([(f"{turn * 20:04}", 1, 5 + turn, 0, 3, b"\x02" * 32, 0)])
+        cursor = _core.BlockMerge([directory, patch], f"pack/{turn:03}", 500)
+        while cursor.needs():
+            feed(cursor, [packs])
+        directory, packs[f"pack/{turn:03}"] = cursor.finish()
+        counts.append(len(directory.packs))
+        held = sum(len(packs[name]) for name in directory.packs)
+        assert held <= 2 * cursor.block_bytes + len(packs[f"pack/{turn:03}"])
+    assert max(counts) > 5
 
 
 def blocks_of(directory: reference_blocks.Directory, packs: Packs) -> list[reference_blocks.Part]:

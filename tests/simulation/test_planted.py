@@ -14,6 +14,7 @@ import history
 from kvsync import KvsyncError, policy
 from kvsync.lease import Acquirer, Held, Lease
 from kvsync.native import Segment, stamp_after
+from kvsync.replica.base import Layers
 from kvsync.replica.knowledge import Knowledge
 from kvsync.replica.log import Log, read_manifest
 from kvsync.run import commit, conflicts, lock, push, release, steps
@@ -40,10 +41,11 @@ def forget_what_was_applied(self: Log, name: str, _intent: object, _applied: obj
     self._write_next(self.manifest._replace(garbage=(*self.manifest.garbage, name), lease=b""))
 
 
-def only_uncovered_segments(self: Log, known: Cover) -> list[Segment]:
+def only_uncovered_segments(self: Log, known: Cover) -> Layers:
     newer = known.vector
     entries = self.manifest.segments
-    return self.segments([e for e in entries if any(stamp > newer.get(origin, -1) for origin, stamp in e.maxima)])
+    uncovered = [e for e in entries if any(stamp > newer.get(origin, -1) for origin, stamp in e.maxima)]
+    return Layers(None, self.segments(uncovered))
 
 
 def vector_before_values(giver: Any, taker: Any, inbound: Any, intent: Any, **options: Any) -> release.Applied:
@@ -72,7 +74,7 @@ def certain_though_taken_later(acquirer: Acquirer, seen: Found) -> lock.Leased |
 PLANTS: dict[str, tuple[object, str, Callable[..., Any], tuple[Any, ...]]] = {
     "what a crashed run applied is not adopted": (Log, "adopt", forget_what_was_applied, history.POLICIES),
     "no intent is written": (Log, "intend", lambda _self, _segment, _giver: None, history.POLICIES),
-    "covered segments in between are not read": (Log, "segments_since", only_uncovered_segments, ("latest",)),
+    "covered segments in between are not read": (Log, "layers_since", only_uncovered_segments, ("latest",)),
     "the vector moves before the values": (push, "_apply", vector_before_values, ("latest",)),
     "a decision is stamped by the local clock alone": (
         conflicts,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.testing.simulation.pieces import small_pieces
+from kvsync.testing.simulation.pieces import small_blocks, small_pieces
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "integration")]
 
@@ -22,8 +22,8 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - only where it is there, and a fresh di
 
 
 @pytest.fixture(autouse=True)
-def _small_pieces() -> Iterator[None]:
-    with small_pieces():
+def _small_parts() -> Iterator[None]:
+    with small_pieces(), small_blocks():
         yield
 
 

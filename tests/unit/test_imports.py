@@ -38,7 +38,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.replica.intents", "kvsync.replica.lives", "kvsync.replica.rewriting"),
     ("kvsync.replica.collection",),
     ("kvsync.replica.segments",),
-    ("kvsync.replica.session",),
+    ("kvsync.replica.session", "kvsync.replica.base"),
     ("kvsync.policy", "kvsync.result", "kvsync.probe"),
     ("kvsync.lease",),
     ("kvsync.digesting",),

@@ -21,6 +21,7 @@ from kvsync.storages.contract import (
     has_host,
     has_identity,
     has_nesting,
+    has_ranges,
     has_sizes,
     has_skipped,
     has_splits,
@@ -59,6 +60,7 @@ CHECKS: dict[Support, Callable[[Storage], bool]] = {
     Support.LIMITS: has_limits,
     Support.SPLITS: has_splits,
     Support.HINTS: has_hints,
+    Support.RANGES: has_ranges,
 }
 
 

@@ -14,10 +14,11 @@ from kvsync.index import bounds
 from kvsync.index.inventory import Inventory, load_piece
 from kvsync.index.lost import LOST_PREFIX, decode_lost
 from kvsync.index.manifest import Manifest
-from kvsync.index.objects import INVENTORY, LEASE, MANIFEST, PIECE_PREFIX, reason_of, segment_name
+from kvsync.index.objects import INVENTORY, LEASE, MANIFEST, PACK_PREFIX, PIECE_PREFIX, reason_of, segment_name
 from kvsync.lease import LeaseRecord, LeaseState, Previous
 from kvsync.native import Segment
 from kvsync.probe import PROBE_PREFIX
+from kvsync.replica.base import Base, is_directory
 from kvsync.replica.segments import Segments
 from kvsync.run.unkept import UNKEPT_PREFIX
 from kvsync.types import ABSENT
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation
 
-__all__ = ["DAMAGED_PREFIX", "GENERATION_MAX", "SEGMENT_PREFIX", "Index", "generation_of", "look"]
+__all__ = ["DAMAGED_PREFIX", "GENERATION_MAX", "SEGMENT_PREFIX", "Index", "decoded", "generation_of", "look"]
 
 SEGMENT_PREFIX = "segment/"
 DAMAGED_PREFIX = "damaged/"
@@ -71,6 +72,7 @@ class Index:
         version: of the manifest.
         manifest: what it says; None where it is absent or cannot be read.
         segments: those that it lists and that are intact, oldest to newest.
+        bases: those in blocks whose directory is intact.
         inventory: what the last scan saw; None where it is absent or cannot be read.
         on_read: called before each object is decoded, to keep a lease.
     """
@@ -83,8 +85,14 @@ class Index:
     version: Expectation = ABSENT
     manifest: Manifest | None = None
     segments: list[Segment] = field(default_factory=list)
+    bases: list[Base] = field(default_factory=list)
     inventory: Inventory | None = None
     on_read: Callable[[], None] = lambda: None
+
+    @property
+    def packs(self) -> set[str]:
+        """The names of the packs that the log lies in, as far as that is known."""
+        return {pack for base in self.bases for pack in base.directory.packs}
 
     def find(self, name: str, wrong: str, means: str, mend: Mend) -> None:
         """Add a finding."""
@@ -98,7 +106,9 @@ class Index:
         except FormatError as error:
             self.find(name, f"cannot be read: {error.message}", NEWER, Mend.UPGRADE)
         except IndexDamagedError as error:
-            self.find(name, _AT_BYTE.sub("is damaged at byte ", reason_of(error)), means, mend)
+            # Of a segment in blocks, one of its packs may be what is damaged.
+            found = error.name if error.name is not None and error.name.startswith(PACK_PREFIX) else name
+            self.find(found, _AT_BYTE.sub("is damaged at byte ", reason_of(error)), means, mend)
         else:
             return True
         return False
@@ -142,6 +152,16 @@ def generation_of(name: str) -> int:
     return generation if 0 < generation < GENERATION_MAX else 0
 
 
+def decoded(storage: Storage, name: str, data: bytes) -> Segment | Base:
+    """Decode a segment, or what one in blocks consists of.
+
+    Raises:
+        IndexDamagedError: it fails its checks.
+        FormatError: a newer kvsync wrote it.
+    """
+    return Base.decode(storage, name, data) if is_directory(data) else Segment.decode(data, name)
+
+
 def _look(storage: Storage, latest_ms: int, ours: Lease | None = None) -> Index:
     index = Index(storage, storage.objects(), latest_ms)
     if ours is not None:
@@ -160,6 +180,7 @@ def _look(storage: Storage, latest_ms: int, ours: Lease | None = None) -> Index:
     if index.manifest is not None:
         _check_log(index, index.manifest)
         known.update(entry.name for entry in index.manifest.segments)
+        known.update(index.packs)
     for name in index.names:
         if name not in known:
             _check_other(index, name)
@@ -197,7 +218,7 @@ def _had_manifest(names: list[str], *, may_be_first: bool) -> bool:
 
     A first run that did not end may have stored its intent; that is recovered without a repair.
     """
-    prefixes = (SEGMENT_PREFIX, LOST_PREFIX, UNKEPT_PREFIX, PIECE_PREFIX)
+    prefixes = (SEGMENT_PREFIX, LOST_PREFIX, UNKEPT_PREFIX, PIECE_PREFIX, PACK_PREFIX)
     found = {name for name in names if name.startswith(prefixes) or name == INVENTORY}
     return bool(found - {segment_name(1)} if may_be_first else found)
 
@@ -241,6 +262,10 @@ def _check_log(index: Index, manifest: Manifest) -> None:
     for entry in manifest.segments:
 
         def decode(entry: SegmentEntry = entry) -> None:
+            base = segments.layers([entry]).base
+            if base is not None:
+                index.bases.append(base)
+                base.whole("thorough")
             index.segments += segments.of([entry])
 
         if index.read(entry.name, decode, LOG, Mend.REBUILD):
@@ -287,6 +312,9 @@ def _check_other(index: Index, name: str) -> None:
         _check_unlisted(index, name)
     elif name.startswith(PIECE_PREFIX):
         index.find(name, "is not part of the inventory", LEFTOVER, Mend.NOTHING)
+    elif name.startswith(PACK_PREFIX):
+        if index.manifest is not None and name not in index.manifest.garbage:
+            index.find(name, "is not part of the log", LEFTOVER, Mend.NOTHING)
     elif name.startswith(LOST_PREFIX):
         _check_loaded(index, name, lambda data: decode_lost(data, name, storage), LOST)
     elif name.startswith(UNKEPT_PREFIX):
@@ -300,7 +328,7 @@ def _check_unlisted(index: Index, name: str) -> None:
     manifest = index.manifest
     if manifest is None:
         # A rebuild reads all that are intact.
-        _check_loaded(index, name, lambda data: Segment.decode(data, name), OF_LOG)
+        _check_loaded(index, name, lambda data: decoded(index.storage, name, data), OF_LOG)
     elif name in {segment_name(manifest.generation + 1), *(intent.name for intent in manifest.intents)}:
         _check_loaded(index, name, lambda data: Segment.decode(data, name), INTENT)
     elif name not in manifest.garbage:

@@ -19,6 +19,7 @@ from kvsync.errors import IndexDamagedError
 from kvsync.expiry import may_be_gone
 from kvsync.index.inventory import read_inventory
 from kvsync.index.manifest import Manifest, RememberedIntent
+from kvsync.index.objects import PACK_PREFIX
 from kvsync.native import INEXACT, Segment
 from kvsync.replica.collection import stamp_of
 from kvsync.replica.intents import LATE_WRITE_SECONDS
@@ -191,8 +192,8 @@ def _renamed(changes: Iterable[Change], origin: int, latest_ms: int, now_ms: int
 
 
 def _remove_old(index: Index, log: Log) -> None:
-    """Remove the segments whose changes are in the new log; an intent that is remembered stays."""
-    used = {entry.name for entry in log.manifest.segments} | {intent.name for intent in log.manifest.intents}
-    old = [name for name in index.names if name.startswith(SEGMENT_PREFIX) and name not in used]
+    """Remove the segments and packs whose changes are in the new log; an intent that is remembered stays."""
+    used = log.object_names() | {intent.name for intent in log.manifest.intents}
+    old = [name for name in index.names if name.startswith((SEGMENT_PREFIX, PACK_PREFIX)) and name not in used]
     if old:
         index.storage.remove(old, ANY)

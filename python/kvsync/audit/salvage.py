@@ -1,4 +1,4 @@
-"""Find what is left of a log: every intact segment, also inside of a manifest that is damaged elsewhere."""
+"""Find what is left of a log: every intact segment and block, also inside of a manifest that is damaged elsewhere."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from kvsync.audit.index import SEGMENT_PREFIX
+from kvsync.audit.index import SEGMENT_PREFIX, decoded
 from kvsync.errors import IndexDamagedError
 from kvsync.native import KIND_SEGMENT, Segment, unseal
+from kvsync.replica.base import Base
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,16 +32,20 @@ TRIES = 1000
 def salvaged(index: Index) -> list[Segment]:
     """Return every intact segment of a storage: of the log, in the manifest, or not listed any more.
 
+    Of a segment in blocks they are the intact blocks.
+
     An intent is one of them, and so is what was merged into others: the values tell which of it was applied, and what
     is newer.
     """
     found = list(index.segments)
+    found += [base.salvaged() for base in index.bases if not any(base.segment is segment for segment in found)]
     listed = {entry.name for entry in index.manifest.segments} if index.manifest is not None else set()
     for name in index.names:
         there = index.storage.load(name) if name.startswith(SEGMENT_PREFIX) and name not in listed else None
         if there is not None:
             with suppress(IndexDamagedError):
-                found.append(Segment.decode(there.data, name))
+                old = decoded(index.storage, name, there.data)
+                found.append(old.salvaged() if isinstance(old, Base) else old)
     if index.manifest is None and index.data is not None:
         found += _inside(index.data)
     return found

@@ -78,7 +78,10 @@ LATE_WRITE_SECONDS: Final = 600
 """How long after its lease was taken over a holder's last write may still land."""
 
 OBJECT_NAME: Final = re.compile(r"segment/[0-9a-f]{16}-[0-9a-f]{1,16}")
-"""Objects that a manifest lists, remembers, or lists as garbage."""
+"""Objects that a manifest lists or remembers."""
+
+GARBAGE_NAME: Final = re.compile(rf"{OBJECT_NAME.pattern}|pack/[0-9a-f]{{32}}")
+"""Objects that a manifest lists as garbage."""
 
 STAMP_MS_SHIFT: Final = 16
 
@@ -344,7 +347,7 @@ CHECKS: Final[dict[str, Callable[[Claims], bool]]] = {
         _are_object_names(intent.name for intent in manifest.intents)
         and all(intent.until_ms <= TIME_MS_MAX for intent in manifest.intents)
     ),
-    "garbage": lambda manifest: _are_object_names(manifest.garbage),
+    "garbage": lambda manifest: all(map(GARBAGE_NAME.fullmatch, manifest.garbage)),
     "lease": lambda manifest: len(manifest.lease) <= VERSION_BYTES_MAX,
 }
 """By field, in the order of the format; what a check relies on comes before it."""

@@ -18,6 +18,7 @@ __all__ = [
     "INVENTORY",
     "LEASE",
     "MANIFEST",
+    "PACK_PREFIX",
     "PIECE_PREFIX",
     "damaged",
     "field_error",
@@ -34,6 +35,7 @@ MANIFEST = "manifest"
 LEASE = "lease"
 INVENTORY = "inventory"
 PIECE_PREFIX = "piece/"
+PACK_PREFIX = "pack/"
 
 ATTEMPTS = 2
 """How often a write is tried that a storage refuses without a reason."""

@@ -13,7 +13,7 @@ from kvsync.index.bounds import require_writable
 from kvsync.index.histories import pack_note
 from kvsync.index.inventory import read_inventory
 from kvsync.index.manifest import Manifest, RememberedIntent, SegmentEntry
-from kvsync.index.objects import MANIFEST, PIECE_PREFIX, segment_name, store_if
+from kvsync.index.objects import MANIFEST, PACK_PREFIX, PIECE_PREFIX, segment_name, store_if
 from kvsync.native import Cover, Segment, newest_digest
 from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.intents import LATE_WRITE_SECONDS, FoundIntent, Intent
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kvsync.environment import Environment
+    from kvsync.replica.base import Layers
     from kvsync.replica.history import History
     from kvsync.replica.knowledge import Knowledge
     from kvsync.replica.lives import Standing
@@ -125,25 +126,47 @@ class Log:
         """
         return self._segments.of(entries)
 
-    def segments_since(self, known: Cover) -> list[Segment]:
+    def layers_since(self, known: Cover) -> Layers:
         """Return the segments from the oldest that `known` does not cover to the newest.
 
         Those in between are returned too: a newer segment that `known` covers may hold the change that beats an older
         one.
         """
         entries = self.manifest.segments
-        return self.segments(entries[first_uncovered(entries, known) :])
+        return self._segments.layers(entries[first_uncovered(entries, known) :])
+
+    def all_layers(self) -> Layers:
+        """Return all segments, oldest to newest; the base stays in blocks if it is kept so."""
+        return self._segments.layers(self.manifest.segments)
 
     def all_segments(self) -> list[Segment]:
-        """Return all segments, oldest to newest."""
+        """Return all segments, oldest to newest, all of them whole."""
         return self.segments(self.manifest.segments)
 
+    def object_names(self) -> set[str]:
+        """Return the names of all objects that the segments lie in.
+
+        Raises:
+            IndexDamagedError: one is absent, damaged, or not the one that the manifest lists.
+        """
+        return set(self._segments.objects_of(self.manifest.segments))
+
+    def require_stored(self) -> None:
+        """Read all segments; of a base in blocks, see that its packs are there.
+
+        Raises:
+            IndexDamagedError: one is absent, damaged, or not the one that the manifest lists.
+        """
+        base, _ = self.all_layers()
+        if base is not None:
+            base.require_packs()
+
     def newest(self, keys: Sequence[str]) -> list[Change | None]:
-        """Return the newest logged change of each key; reads the whole log, if there is a key."""
+        """Return the newest logged change of each key; of a base in blocks it reads those that may have one."""
         if not keys:
             return []
         newest: list[Change | None] = [None] * len(keys)
-        for segment in self.all_segments():
+        for segment in self.all_layers().with_changes_of(keys):
             for i, row in enumerate(segment.find(keys)):
                 best = newest[i]
                 if row is not None and (best is None or Change._make(row).order > best.order):
@@ -202,7 +225,8 @@ class Log:
 
     def prepare(self, segment: Segment) -> None:
         """Encode and digest a segment ahead of `write`, which finds it done; another thread may call this."""
-        self._rewriting.encoded(self.next_intent_name(), segment)
+        if not self._rewriting.makes_base(self.manifest, segment):
+            self._rewriting.encoded(self.next_intent_name(), segment)
         if not self.manifest.segments:
             newest_digest([segment])
 
@@ -306,17 +330,23 @@ class Log:
         Raises:
             LockLostError: the lease was lost; nothing was removed.
         """
-        ours = ("segment/", PIECE_PREFIX, PROBE_PREFIX)
+        ours = ("segment/", PACK_PREFIX, PIECE_PREFIX, PROBE_PREFIX)
         names = [name for name in self.storage.objects() if name.startswith(ours)]
         entries = self.manifest.segments
         listed = {entry.name for entry in entries if entry.inline is None}
+        if any(name.startswith(PACK_PREFIX) for name in names):
+            listed |= self.object_names()
+        log_objects = set(listed)
         if any(name.startswith(PIECE_PREFIX) for name in names):
             inventory = read_inventory(self.storage)
             listed.update(entry.name for entry in (inventory.stored if inventory is not None else ()))
         listed.update(intent.name for intent in self.manifest.intents)
         unlisted = [name for name in names if name not in listed]
         manifest = self._rewriting.merged(self.manifest, 0, len(entries)) if len(entries) > 1 else self.manifest
-        merged = [entry.name for entry in entries if entry.inline is None] if len(entries) > 1 else []
+        if manifest is self.manifest:
+            merged = []
+        else:
+            merged = sorted(log_objects.difference(self._segments.objects_of(manifest.segments)))
         if len(entries) > 1 or unlisted or manifest.garbage:
             before_write()
             self._write_next(manifest._replace(garbage=(), lease=b""))

@@ -10,6 +10,7 @@ from kvsync.index.manifest import SegmentEntry
 from kvsync.index.objects import segment_name, store_if
 from kvsync.native import Segment
 from kvsync.replica import collection
+from kvsync.replica.base import Layers, Passing, becomes_base, write_base
 from kvsync.replica.history import Renames
 from kvsync.replica.peers import points_of_peers
 from kvsync.replica.points import is_branch
@@ -70,7 +71,12 @@ class Rewriting:
             raise StorageError(message, storage=self._storage.name) from None
 
     def listing(self, manifest: Manifest, segment: Segment, name: str = "", *, may_be_inline: bool = True) -> Manifest:
-        """Return the manifest with one more segment, after storing it unless it is small, and may be inline."""
+        """Return the manifest with one more segment, after storing it unless it is small, and may be inline.
+
+        If it is large beside what is older, all of it becomes the base.
+        """
+        if self.makes_base(manifest, segment):
+            return self._with_base(manifest, len(manifest.segments), [segment])
         name = name or self._fresh_name(manifest)
         data = self.encoded(name, segment)
         inline = may_be_inline and len(data) <= compaction.INLINE_BYTES_MAX
@@ -80,9 +86,39 @@ class Rewriting:
 
     def listing_stored(self, manifest: Manifest, segment: Segment, name: str, data: bytes) -> Manifest:
         """Return the manifest with one more segment, which is stored already."""
+        if self.makes_base(manifest, segment):
+            manifest = manifest._replace(garbage=(*manifest.garbage, name))
+            return self._with_base(manifest, len(manifest.segments), [segment])
         inline = len(data) <= compaction.INLINE_BYTES_MAX
         manifest = manifest._replace(garbage=(*manifest.garbage, name)) if inline else manifest
         return self._with_entry(manifest, segment, SegmentEntry.of(name, segment, data, inline=inline))
+
+    def makes_base(self, manifest: Manifest, segment: Segment) -> bool:
+        """Whether one more segment becomes the base, together with all that are listed."""
+        return not self._dry and becomes_base(manifest.segments, len(segment))
+
+    def _with_base(self, manifest: Manifest, stop: int, newer: Sequence[Segment] = ()) -> Manifest:
+        """Return the manifest with its segments [0, stop), and newer ones that are not listed, as a base in blocks."""
+        entries = manifest.segments[:stop]
+        base, older = self._segments.layers(entries)
+        if base is None:
+            segment = Segment.merge([*older, *newer])
+            layers, passing = Layers(None, [segment]), Passing.of(segment)
+        else:
+            segment, layers = None, Layers(base, [*older, *newer])
+            listed = [Passing(dict(entry.passing), entry.passing_length) for entry in entries]
+            passing = Passing.of_merged([*listed, *map(Passing.of, newer)])
+        name = self._fresh_name(manifest)
+        entry, written = write_base(self._storage, self._environment, name, layers, passing)
+        written.segment = segment
+        self._segments.keep(entry, written)
+        kept = set(written.directory.packs)
+        garbage = [old for old in self._segments.objects_of(entries) if old not in kept]
+        return manifest._replace(
+            segments=(entry, *manifest.segments[stop:]),
+            clock=max(manifest.clock, *(stamp for _, stamp in entry.maxima)),
+            garbage=(*manifest.garbage, *garbage),
+        )
 
     def _with_entry(self, manifest: Manifest, segment: Segment, entry: SegmentEntry) -> Manifest:
         self._segments.keep(entry, segment)
@@ -97,8 +133,10 @@ class Rewriting:
 
     def merged(self, manifest: Manifest, start: int, stop: int, *, may_be_inline: bool = True) -> Manifest:
         """Return the manifest with segments [start, stop) as one."""
-        segments = self._segments.of(manifest.segments[start:stop])
-        return self._replacing(manifest, start, stop, Segment.merge(segments), may_be_inline=may_be_inline)
+        layers = self._segments.layers(manifest.segments[start:stop])
+        if layers.base is not None and start == 0:
+            return self._with_base(manifest, stop)
+        return self._replacing(manifest, start, stop, Segment.merge(layers.whole()), may_be_inline=may_be_inline)
 
     def settled(self, manifest: Manifest) -> Manifest:
         """Return the manifest with its exceptions held against its own history, and without points to spare."""
@@ -168,7 +206,7 @@ class Rewriting:
 
         What lies outside of the manifest does not come back into it.
         """
-        outside = [entry.name for entry in manifest.segments[start:stop] if entry.inline is None]
+        outside = self._segments.objects_of(manifest.segments[start:stop])
         rest = manifest._replace(segments=manifest.segments[:start], garbage=(*manifest.garbage, *outside))
         may_be_inline = may_be_inline and not outside
         listed = self.listing(rest, segment, may_be_inline=may_be_inline) if len(segment) else rest

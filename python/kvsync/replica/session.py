@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from kvsync.index.manifest import Manifest
-from kvsync.native import Segment
+from kvsync.native import Directory, Segment
 from kvsync.storages.wrapper import innermost
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Kept(NamedTuple):
     """A decoded object, and the bytes that it was decoded from; none where it is found by what lists it."""
 
     data: bytes
-    decoded: Manifest | Segment
+    decoded: Manifest | Segment | Directory
 
 
 class Session:
@@ -83,21 +83,22 @@ class Session:
         # Its inline segments are held twice: in the bytes and in the entries.
         self._keep(data[:ENVELOPE_BYTES], Kept(data, manifest), 2 * len(data))
 
-    def segment(self, storage: Storage, entry: SegmentEntry) -> Segment | None:
-        """Return a segment that a manifest of `storage` lists, if it is remembered."""
+    def segment(self, storage: Storage, entry: SegmentEntry) -> Segment | Directory | None:
+        """Return a segment that a manifest of `storage` lists, or what one in blocks consists of, if remembered."""
         if entry.inline is not None:
             found = self._find(entry.inline[:ENVELOPE_BYTES], entry.inline)
         else:
             key = self._key_of(storage, entry)
             found = self._find(key, b"") if key is not None else None
-        return found if isinstance(found, Segment) else None
+        return found if isinstance(found, Segment | Directory) else None
 
-    def keep_segment(self, storage: Storage, entry: SegmentEntry, segment: Segment) -> None:
+    def keep_segment(self, storage: Storage, entry: SegmentEntry, segment: Segment | Directory) -> None:
         """Remember a segment that a manifest of `storage` lists, or is about to list."""
         if entry.inline is not None:
             self._keep(entry.inline[:ENVELOPE_BYTES], Kept(entry.inline, segment), segment.nbytes + entry.size)
         elif (key := self._key_of(storage, entry)) is not None:
-            self._keep(key, Kept(b"", segment), segment.nbytes + entry.size)
+            size = segment.nbytes if isinstance(segment, Directory) else segment.nbytes + entry.size
+            self._keep(key, Kept(b"", segment), size)
 
     def clear(self) -> None:
         """Forget everything."""
@@ -117,7 +118,7 @@ class Session:
             return None
         return number, entry.name, entry.size, entry.checksum
 
-    def _find(self, key: Key, data: bytes) -> Manifest | Segment | None:
+    def _find(self, key: Key, data: bytes) -> Manifest | Segment | Directory | None:
         with self._lock:
             found = self._entries.get(key)
             if found is None or found[0].data != data:

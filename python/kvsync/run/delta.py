@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.expiry import unexpiring
-from kvsync.native import Cover, Segment, delta
+from kvsync.native import Cover, Segment
+from kvsync.replica.base import compare
 from kvsync.replica.points import is_branch
 from kvsync.run.clashes import (
     Overwritten,
@@ -96,8 +97,8 @@ def calculate(pair: Pair, pulled: Pulled) -> Delta:
     """Return what each side misses, and where both sides changed a key."""
     if pair.in_doubt:
         nothing = Cover()
-        return delta(pulled.source, pulled.target, nothing, nothing)
-    return delta(pulled.source, pulled.target, pair.source.log.manifest.cover, pair.target.log.manifest.cover)
+        return compare(pulled.source, pulled.target, nothing, nothing)
+    return compare(pulled.source, pulled.target, pair.source.log.manifest.cover, pair.target.log.manifest.cover)
 
 
 def _resolve(

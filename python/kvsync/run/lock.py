@@ -14,9 +14,9 @@ from kvsync.environment import utc
 from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, SameStorageError, StorageError
 from kvsync.index import bounds
 from kvsync.lease import Acquirer, Held, Lease, LeaseRecord, Previous
-from kvsync.native import delta
 from kvsync.probe import require_conditions
 from kvsync.process import Presence
+from kvsync.replica.base import compare as compare_layers
 from kvsync.replica.collection import floor_above
 from kvsync.replica.lives import Standing, compare, digests_differ, has_second_life
 from kvsync.replica.log import Log, read_manifest
@@ -154,7 +154,7 @@ def identify(pair: Pair) -> Pair:
     if pair.source.origin == pair.target.origin:
         # A storage was copied; if it was the manifest alone, what that lists is not there.
         for side in pair.sides:
-            side.log.all_segments()
+            side.log.require_stored()
     gone = merged_gone(pair.source.log.manifest.gone, pair.target.log.manifest.gone)
     forgotten = tuple(side.label for side in pair.sides if gone.get(side.origin) == FORGOTTEN)
     one, other = compare(pair.source.log.manifest, pair.target.log.manifest)
@@ -181,7 +181,7 @@ def _require_sound(pair: Pair) -> None:
 def _require_exchangeable(pair: Pair, one: Standing, other: Standing) -> None:
     """Read what both sides are about to get, so that nothing is written by the claims of one that is not sound."""
     source, target = one.history.cover, other.history.cover
-    delta(pair.source.log.segments_since(target), pair.target.log.segments_since(source), source, target)
+    compare_layers(pair.source.log.layers_since(target), pair.target.log.layers_since(source), source, target)
 
 
 def settle(pair: Pair) -> None:

@@ -40,6 +40,7 @@ class Support(StrEnum):
     LIMITS = "limits"
     SPLITS = "splits"
     HINTS = "hints"
+    RANGES = "ranges"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ __all__ = [
     "SupportsHost",
     "SupportsIdentity",
     "SupportsNesting",
+    "SupportsRanges",
     "SupportsSizes",
     "SupportsSkipped",
     "SupportsSplits",
@@ -52,6 +53,7 @@ __all__ = [
     "has_host",
     "has_identity",
     "has_nesting",
+    "has_ranges",
     "has_sizes",
     "has_skipped",
     "has_splits",
@@ -270,6 +272,18 @@ class SupportsTokens(Storage, Protocol):
         ...
 
 
+class SupportsRanges(Storage, Protocol):
+    """A storage that reads parts of an index object without the rest, so that a large one is not read as a whole."""
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return the bytes of each range of an index object, given as (offset, length); None where it is absent.
+
+        The ranges ascend and do not overlap; each has at least one byte, and is cut at the end of the object. The
+        object was stored once, and never changes.
+        """
+        ...
+
+
 class SupportsSizes(Storage, Protocol):
     """A storage that reports the sizes of values, so that a batch of reads fits into memory."""
 
@@ -397,6 +411,11 @@ def has_files(storage: Storage) -> TypeGuard[SupportsFiles]:
 def has_host(storage: Storage) -> TypeGuard[SupportsHost]:
     """Whether `storage` knows which other storages share its server."""
     return Support.HOST in storage.capabilities.supports
+
+
+def has_ranges(storage: Storage) -> TypeGuard[SupportsRanges]:
+    """Whether `storage` reads parts of index objects."""
+    return Support.RANGES in storage.capabilities.supports
 
 
 def has_skipped(storage: Storage) -> TypeGuard[SupportsSkipped]:

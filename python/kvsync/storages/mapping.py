@@ -40,9 +40,11 @@ _UNREADABLE_TOKEN = b"unreadable"
 """Equal to no token that anybody expects."""
 
 _IN_MEMORY = Capabilities(
-    Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY, Support.SKIPPED})
+    Tier.TRANSACTIONAL, distance="memory", supports=frozenset({Support.IDENTITY, Support.SKIPPED, Support.RANGES})
 )
-_MAY_BE_INTERRUPTED = replace(_IN_MEMORY, tier=Tier.CONDITIONAL)
+_MAY_BE_INTERRUPTED = replace(
+    _IN_MEMORY, tier=Tier.CONDITIONAL, supports=frozenset({Support.IDENTITY, Support.SKIPPED})
+)
 """A mapping that outlives the process, such as a `shelve`, keeps the first of two writes if it is killed in between."""
 
 
@@ -179,6 +181,15 @@ class MappingStorage:
             message = f"cannot read {PREFIX}{name}: {data.reason}; remove it from the mapping"
             raise StorageError(message, storage=self.name, key=PREFIX + name)
         return None if data is None else Stored(data, data)
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return ranges of an index object, or None; see `SupportsRanges`.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        found = self.load(name)
+        return None if found is None else [found.data[offset : offset + length] for offset, length in ranges]
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an index object and return its new version.

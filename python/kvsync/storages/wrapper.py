@@ -13,6 +13,7 @@ from kvsync.storages.contract import (
     SupportsHost,
     SupportsIdentity,
     SupportsNesting,
+    SupportsRanges,
     SupportsSkipped,
     SupportsSplits,
     SupportsTokens,
@@ -48,6 +49,7 @@ class _Complete(
     SupportsHost,
     SupportsSkipped,
     SupportsSplits,
+    SupportsRanges,
     SupportsDryProbe,
     SupportsLimits,
     SupportsHints,
@@ -112,6 +114,10 @@ class WrappedStorage:
     def load(self, name: str) -> Stored | None:
         """Forward `Storage.load`."""
         return self.around("load", self.inner.load, name)
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Forward `SupportsRanges.load_ranges`."""
+        return self.around("load_ranges", self._complete.load_ranges, name, ranges)
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Forward `Storage.store`."""

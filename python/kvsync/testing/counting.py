@@ -19,7 +19,7 @@ __all__ = ["CountingStorage"]
 VALUE_METHODS = frozenset(
     {"read", "write", "write_expiring", "write_with_metadata", "delete", "scan", "modified_ms", "expiries"}
 )
-OBJECT_METHODS = frozenset({"load", "store", "remove", "objects"})
+OBJECT_METHODS = frozenset({"load", "load_ranges", "store", "remove", "objects"})
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,9 +32,9 @@ class CountingStorage(WrappedStorage):
         operations: calls of any method, by method; `begin` and `commit` for transactions.
         value_operations: calls for values, by method.
         object_operations: calls for index objects, by method.
-        keys: the number of keys read, written, deleted or listed, by method.
+        keys: the number of keys read, written, deleted or listed, by method; of ranges, for `load_ranges`.
         value_bytes: bytes of values, for `read` and `write`.
-        object_bytes: bytes of index objects, for `load` and `store`.
+        object_bytes: bytes of index objects, for `load`, `load_ranges` and `store`.
         stored: the objects loaded, stored and removed, in order, as (method, name).
 
     >>> from kvsync.storages.mapping import MappingStorage
@@ -98,6 +98,14 @@ class CountingStorage(WrappedStorage):
         found = super().load(name)
         self.stored.append(("load", name))
         self.object_bytes["load"] += len(found.data) if found else 0
+        return found
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Count ranges and bytes, too."""
+        found = super().load_ranges(name, ranges)
+        self.stored.append(("load_ranges", name))
+        self.keys["load_ranges"] += len(ranges)
+        self.object_bytes["load_ranges"] += sum(map(len, found or ()))
         return found
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:

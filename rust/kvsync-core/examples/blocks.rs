@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use kvsync_core::blocks::{BlockDelta, BlockMerge, BlockSide, BlockWriter, Directory, Need, Run, Target};
+use kvsync_core::blocks::{BlockDelta, BlockMerge, BlockSide, BlockWriter, Directory, MergeSizes, Need, Run, Target};
 use kvsync_core::{Builder, Cover, DIGEST_BYTES, Delta, Row, Side, Sides, Workers, decode_all, delta};
 
 const NAME: &str = "segment/0000000000000001-0";
@@ -321,7 +321,8 @@ fn stream_merge(folder: &Path) {
     let runs = stored.directories.each_ref().map(Run::Blocks);
     let mut out = File::create(folder.join("merged")).unwrap();
     let (ms, directory) = time(|| {
-        let mut merge = BlockMerge::new(&runs, Target::default(), "pack/merged", READ_AHEAD).unwrap();
+        let mut merge =
+            BlockMerge::new(&runs, Target::default(), "pack/merged", MergeSizes::reading(READ_AHEAD)).unwrap();
         while !merge.needs().is_empty() {
             let ranges = stored.read(merge.needs());
             merge

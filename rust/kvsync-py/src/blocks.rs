@@ -1,16 +1,17 @@
-//! `Directory`, `BlockDelta` and `BlockMerge`: large segments in blocks, which the caller reads.
+//! `Directory`, `BlockReader`, `BlockDelta` and `BlockMerge`: large segments in blocks, which the caller reads.
 
 use std::collections::BTreeMap;
 
 use kvsync_core::Row;
-use kvsync_core::blocks::{self, BlockSide, BlockWriter, Need, Run, Target};
+use kvsync_core::blocks::{self, BlockSide, BlockWriter, MergeSizes, Need, Run, Scrutiny, Target};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PySequence};
 
+use crate::arguments;
 use crate::cover::Cover;
 use crate::delta::Delta;
-use crate::errors::{raise, raise_in};
+use crate::errors::{raise, raise_in, usage};
 use crate::segment::{Segment, views};
 
 /// A range to read: number of the side or run, name of the pack, offset, length.
@@ -83,6 +84,11 @@ impl Directory {
     }
 
     #[getter]
+    fn nbytes(&self) -> usize {
+        self.0.table().memory_bytes()
+    }
+
+    #[getter]
     fn sums<'py>(&self, py: Python<'py>) -> (Bound<'py, PyBytes>, Bound<'py, PyBytes>) {
         let sums = self.0.table().sums();
         let bytes = |sum: u128| PyBytes::new(py, &sum.to_le_bytes());
@@ -103,6 +109,65 @@ fn target_of(bytes: Option<u32>) -> PyResult<Target> {
 
 fn slices(ranges: &[PyBackedBytes]) -> Vec<&[u8]> {
     ranges.iter().map(AsRef::as_ref).collect()
+}
+
+/// A cursor over the changes of a directory.
+#[pyclass(module = "kvsync._core")]
+pub(crate) struct BlockReader {
+    directory: Py<Directory>,
+    core: blocks::BlockReader,
+}
+
+#[pymethods]
+impl BlockReader {
+    #[new]
+    #[pyo3(signature = (directory, keys = None, scrutiny = "usual", read_ahead_bytes = 1_048_576))]
+    fn new(
+        py: Python<'_>,
+        directory: Py<Directory>,
+        keys: Option<&Bound<'_, PySequence>>,
+        scrutiny: &str,
+        read_ahead_bytes: u64,
+    ) -> PyResult<Self> {
+        let scrutiny = match scrutiny {
+            "usual" => Scrutiny::Usual,
+            "thorough" => Scrutiny::Thorough,
+            "lenient" => Scrutiny::Lenient,
+            _ => return Err(usage(py, "scrutiny is \"usual\", \"thorough\" or \"lenient\"", None)),
+        };
+        let items = keys.map(arguments::items).transpose()?;
+        let keys = items.as_ref().map(arguments::keys).transpose()?;
+        let keys: Option<Vec<&[u8]>> = keys.map(|keys| keys.into_iter().map(str::as_bytes).collect());
+        let core = {
+            let directory = &directory.get().0;
+            py.detach(|| blocks::BlockReader::new(directory, keys.as_deref(), scrutiny, read_ahead_bytes))
+        };
+        Ok(Self { directory, core })
+    }
+
+    fn needs(&self) -> Vec<PyNeed> {
+        let named = |need: &Need| (need.run, self.directory.get().name(need.pack), need.offset, need.length);
+        self.core.needs().iter().map(named).collect()
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
+    fn feed(&mut self, py: Python<'_>, ranges: Vec<PyBackedBytes>) -> PyResult<()> {
+        let ranges = slices(&ranges);
+        let directory = self.directory.get();
+        let core = &mut self.core;
+        let fed = py.detach(|| core.feed(&directory.0, &ranges));
+        fed.map_err(|error| raise_in(py, &directory.name(self.core.pack()), &error))
+    }
+
+    fn take(&mut self, py: Python<'_>) -> PyResult<Segment> {
+        let core = &mut self.core;
+        py.detach(|| core.take()).map(Segment::from).map_err(raise)
+    }
+
+    #[getter]
+    fn block_bytes(&self) -> u64 {
+        self.core.block_bytes()
+    }
 }
 
 /// A delta in the making, over the blocks of two sides.
@@ -225,12 +290,24 @@ pub(crate) struct BlockMerge {
 #[pymethods]
 impl BlockMerge {
     #[new]
-    #[pyo3(signature = (runs, pack, target = None, read_ahead_bytes = 1_048_576))]
-    fn new(py: Python<'_>, runs: Vec<PyRun>, pack: &str, target: Option<u32>, read_ahead_bytes: u64) -> PyResult<Self> {
+    #[pyo3(signature = (runs, pack, target = None, read_ahead_bytes = 1_048_576, pack_bytes = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn new(
+        py: Python<'_>,
+        runs: Vec<PyRun>,
+        pack: &str,
+        target: Option<u32>,
+        read_ahead_bytes: u64,
+        pack_bytes: Option<u64>,
+    ) -> PyResult<Self> {
         let target = target_of(target)?;
+        let sizes = MergeSizes {
+            read_ahead_bytes,
+            pack_bytes: pack_bytes.unwrap_or(u64::MAX),
+        };
         let core = {
             let runs: Vec<_> = runs.iter().map(PyRun::as_run).collect();
-            py.detach(|| blocks::BlockMerge::new(&runs, target, pack, read_ahead_bytes))
+            py.detach(|| blocks::BlockMerge::new(&runs, target, pack, sizes))
         };
         let core = core.map_err(raise)?;
         Ok(Self { runs, core })
@@ -253,8 +330,18 @@ impl BlockMerge {
     }
 
     #[getter]
+    fn done(&self) -> bool {
+        self.core.is_done()
+    }
+
+    #[getter]
     fn pack_bytes(&self) -> u64 {
         self.core.pack_bytes()
+    }
+
+    #[getter]
+    fn block_bytes(&self) -> u64 {
+        self.core.block_bytes()
     }
 
     fn take<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {

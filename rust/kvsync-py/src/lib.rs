@@ -18,7 +18,7 @@ mod threads;
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]
-    use crate::blocks::{BlockDelta, BlockMerge, Directory};
+    use crate::blocks::{BlockDelta, BlockMerge, BlockReader, Directory};
     #[pymodule_export]
     use crate::cover::Cover;
     #[pymodule_export]

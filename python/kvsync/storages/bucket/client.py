@@ -185,6 +185,22 @@ class Bucket:
 
         return self.found(request)
 
+    def get_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return ranges of an object, each (offset, length), or None; all are requested at once.
+
+        Raises:
+            UnreadableObject: it is archived.
+            StorageError: the request failed, or a range passes the end of the object.
+        """
+        starts, lengths = [offset for offset, _ in ranges], [length for _, length in ranges]
+
+        def request() -> list[bytes]:
+            # Whoever asks has joined what is worth joining.
+            found = self.store.get_ranges(self.prefix + name, starts=starts, lengths=lengths, coalesce=0)
+            return [part.to_bytes() for part in found]
+
+        return self.found(request)
+
     def head(self, name: str) -> Meta | None:
         """Return what the server says about an object, or None.
 

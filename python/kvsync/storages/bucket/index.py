@@ -11,6 +11,8 @@ from kvsync.storages.contract import RESERVED, ObjectMismatch
 from kvsync.types import ABSENT, ANY, Stored
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kvsync.storages.bucket.client import Bucket
     from kvsync.storages.bucket.listing import Listing
     from kvsync.types import Expectation, Version
@@ -51,6 +53,22 @@ class BucketIndex:
             raise self._failed(name, f"cannot be read ({error}): restore it from the archive") from None
         self.seen[name] = None if found is None else self._version(name, found[1])
         return None if found is None else Stored(found[0], self._version(name, found[1]))
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return ranges of an index object, or None.
+
+        Raises:
+            StorageError: the request failed.
+        """
+        try:
+            found = self._bucket.get_ranges(INDEX + name, ranges)
+        except (UnreadableObject, StorageError):
+            found = None
+        if found is not None and list(map(len, found)) == [length for _, length in ranges]:
+            return found
+        # It is shorter than whoever asks thinks, absent, or cannot be read.
+        whole = self.load(name)
+        return None if whole is None else [whole.data[offset : offset + length] for offset, length in ranges]
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an index object and return its new version.

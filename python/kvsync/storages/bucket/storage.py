@@ -43,8 +43,16 @@ R = TypeVar("R")
 
 SCAN_COUNT = 10_000
 _SUPPORTS = frozenset(
-    {Support.TOKENS, Support.IDENTITY, Support.NESTING, Support.SKIPPED, Support.SIZES, Support.STREAMING}
-    | {Support.HINTS}
+    {
+        Support.TOKENS,
+        Support.IDENTITY,
+        Support.NESTING,
+        Support.SKIPPED,
+        Support.SIZES,
+        Support.STREAMING,
+        Support.RANGES,
+        Support.HINTS,
+    }
 )
 
 
@@ -329,6 +337,15 @@ class BucketStorage:
         """
         self._check_open()
         return self._index.load(name)
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return ranges of an index object, or None; see `SupportsRanges`.
+
+        Raises:
+            StorageError: the request failed.
+        """
+        self._check_open()
+        return self._index.load_ranges(name, ranges)
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an index object and return its new version.

@@ -49,6 +49,15 @@ class FolderIndex:
         with self._reading() as (tree, _):
             return None if tree is None else ObjectFiles(tree, self.name).load(name)
 
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return ranges of an index object, or None; see `SupportsRanges`.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        with self._reading() as (tree, _):
+            return None if tree is None else ObjectFiles(tree, self.name).load_ranges(name, ranges)
+
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an index object, durably, and return its new version.
 

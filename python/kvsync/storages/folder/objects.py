@@ -12,7 +12,7 @@ import fcntl
 import os
 import re
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from kvsync.errors import StorageError
 from kvsync.native import digest_values
@@ -22,7 +22,7 @@ from kvsync.storages.folder.staging import Staging, write_all
 from kvsync.types import ABSENT, ANY, Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from kvsync.storages.folder.safe_tree import SafeTree
     from kvsync.types import Expectation, Version
@@ -39,6 +39,8 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OVERWRITE = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
+T = TypeVar("T")
+
 
 class ObjectFiles:
     """The objects below `.kvsync/` of one tree."""
@@ -49,8 +51,12 @@ class ObjectFiles:
 
     def load(self, name: str) -> Stored | None:
         """Return an object, or None."""
-        data = self._read(name)
+        data = self._read(name, _read_all)
         return None if data is None else Stored(data, digest_values([data])[0])
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return ranges of an object, each cut at its end, or None."""
+        return self._read(name, lambda file: [_pread(file, offset, length) for offset, length in ranges])
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an object; see `Storage.store`."""
@@ -159,14 +165,14 @@ class ObjectFiles:
     def _check(self, name: str, expect: Expectation) -> None:
         if expect is ANY:
             return
-        data = self._read(name)
+        data = self._read(name, _read_all)
         if data is None:
             if expect is not ABSENT:
                 raise ObjectMismatch(name)
         elif expect is ABSENT or digest_values([data])[0] != expect:
             raise ObjectMismatch(name)
 
-    def _read(self, name: str) -> bytes | None:
+    def _read(self, name: str, read: Callable[[int], T]) -> T | None:
         parent, leaf = self._split(name)
         here = self._tree.directory(parent)
         if here is None:
@@ -181,8 +187,7 @@ class ObjectFiles:
             return None
         try:
             self._require_file(f"{parent}/{leaf}", os.fstat(file))
-            with open(file, "rb", closefd=False) as opened:
-                return opened.read()
+            return read(file)
         finally:
             os.close(file)
 
@@ -231,3 +236,17 @@ class ObjectFiles:
 
 def _is_name(name: str) -> bool:
     return _NAME.match(name) is not None and name != LOCK and name.partition("/")[0] not in {"tmp", "displaced"}
+
+
+def _read_all(file: int) -> bytes:
+    with open(file, "rb", closefd=False) as opened:
+        return opened.read()
+
+
+def _pread(file: int, offset: int, length: int) -> bytes:
+    parts: list[bytes] = []
+    while length > 0 and (part := os.pread(file, length, offset)):
+        parts.append(part)
+        offset += len(part)
+        length -= len(part)
+    return b"".join(parts)

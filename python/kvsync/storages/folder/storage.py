@@ -75,6 +75,7 @@ class FolderStorage(FolderIndex):
             {
                 Support.TOKENS,
                 Support.SIZES,
+                Support.RANGES,
                 Support.STREAMING,
                 Support.IDENTITY,
                 Support.NESTING,

@@ -23,6 +23,9 @@ __all__ = ["VERSION_BYTES", "Index"]
 VERSION_BYTES = 8
 LEASE = "lease"
 
+OFFSET_MAX = 1 << 30
+"""No value is larger, and PostgreSQL counts its bytes with 32 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Index:
@@ -66,6 +69,21 @@ class Index:
             message = f"table {INDEX_TABLE} is not as kvsync creates it: rename it, and let kvsync create a new one"
             raise StorageError(message)
         return Stored(row[0], row[1].to_bytes(VERSION_BYTES, "little", signed=True))
+
+    def load_ranges(
+        self, connection: Connection[Any], name: str, ranges: Sequence[tuple[int, int]]
+    ) -> list[bytes] | None:
+        """Return ranges of an object, each cut at its end, or None."""
+        query = (
+            "SELECT substring(data FROM place.start FOR place.length) "  # noqa: S608
+            f"FROM {self.identifier}, unnest(%s::int[], %s::int[]) WITH ORDINALITY AS place (start, length, number) "
+            "WHERE tbl = %s AND name = %s ORDER BY place.number"
+        )
+        starts = [min(offset, OFFSET_MAX) + 1 for offset, _ in ranges]
+        lengths = [length for _, length in ranges]
+        cursor = connection.cursor(binary=True)
+        rows = cursor.execute(query, (starts, lengths, self.owner, name)).fetchall()
+        return [data for (data,) in rows] or None
 
     def store(self, connection: Connection[Any], name: str, data: bytes, version: bytes, expect: Expectation) -> None:
         """Write an object.

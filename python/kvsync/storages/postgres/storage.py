@@ -86,7 +86,7 @@ class PostgresStorage:
         self.identity = identity or ""
         self._psycopg = library()
         self._names = names = names or Names()
-        supports = {Support.TRANSACTION, Support.DRY_PROBE, Support.SKIPPED, Support.LIMITS}
+        supports = {Support.TRANSACTION, Support.DRY_PROBE, Support.SKIPPED, Support.LIMITS, Support.RANGES}
         supports |= {Support.IDENTITY} if identity is not None else set()
         supports |= {Support.EXPIRY} if names.expires is not None else set()
         self.capabilities = Capabilities(Tier.TRANSACTIONAL, distance="network", supports=frozenset(supports))
@@ -207,6 +207,18 @@ class PostgresStorage:
 
         def work(connection: Connection[Any]) -> Stored | None:
             return self._tables.index(connection).load(connection, name)
+
+        return self._database.call(work, undefined=lambda: None)
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return ranges of an index object, or None; see `SupportsRanges`.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+
+        def work(connection: Connection[Any]) -> list[bytes] | None:
+            return self._tables.index(connection).load_ranges(connection, name, ranges)
 
         return self._database.call(work, undefined=lambda: None)
 

@@ -59,6 +59,21 @@ class Index:
             raise StorageError(message)
         return Stored(row[0], row[1].to_bytes(VERSION_BYTES, "little", signed=True))
 
+    def load_ranges(
+        self, connection: sqlite3.Connection, name: str, ranges: Sequence[tuple[int, int]]
+    ) -> list[bytes] | None:
+        """Return ranges of an object, each cut at its end, or None."""
+        query = f"SELECT rowid FROM {INDEX_TABLE} WHERE tbl = ? AND name = ?"
+        row = connection.execute(query, (self._owner, name)).fetchone()
+        if row is None:
+            return None
+        parts: list[bytes] = []
+        with connection.blobopen(INDEX_TABLE, "data", row[0], readonly=True) as blob:
+            for offset, length in ranges:
+                blob.seek(min(offset, len(blob)))
+                parts.append(blob.read(length))
+        return parts
+
     def store(
         self, connection: sqlite3.Connection, name: str, data: bytes, version: Version, expect: Expectation
     ) -> None:

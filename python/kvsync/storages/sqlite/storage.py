@@ -78,6 +78,7 @@ class SqliteStorage:
                 Support.DRY_PROBE,
                 Support.LIMITS,
                 Support.HINTS,
+                Support.RANGES,
             }
         ),
     )
@@ -172,6 +173,15 @@ class SqliteStorage:
         """
         with self._database.reading(self._index) as connection:
             return None if connection is None else self._index.load(connection, name)
+
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Return ranges of an index object, or None; see `SupportsRanges`.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        with self._database.reading(self._index) as connection:
+            return None if connection is None else self._index.load_ranges(connection, name, ranges)
 
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Write an index object and return its new version.

@@ -49,7 +49,7 @@ from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
 from kvsync.testing.conformance.hints import HintsTests
 from kvsync.testing.conformance.hooks import HOOKS, DressTests, HinderTests, MisnameTests, SpoilTests
 from kvsync.testing.conformance.metadata import MetadataTests
-from kvsync.testing.conformance.objects import ObjectTests, UniqueVersionTests
+from kvsync.testing.conformance.objects import ObjectTests, RangeTests, UniqueVersionTests
 from kvsync.testing.conformance.parts import CopyTests, SizeTests, StreamTests
 from kvsync.testing.conformance.races import (
     DeleteRaceTests,
@@ -87,6 +87,7 @@ class StorageConformance(
     ExpiryTests,
     ExpiringTransactionTests,
     SizeTests,
+    RangeTests,
     StreamTests,
     CopyTests,
     MetadataTests,
@@ -209,6 +210,7 @@ CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     ExpiryTests: _supports(Support.EXPIRY),
     ExpiringTransactionTests: _supports(Support.EXPIRY, Support.TRANSACTION),
     SizeTests: _supports(Support.SIZES),
+    RangeTests: _supports(Support.RANGES),
     StreamTests: _supports(Support.STREAMING),
     CopyTests: _supports(Support.COPY),
     MetadataTests: _supports(Support.METADATA),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kvsync.storages.contract import ObjectMismatch
+from kvsync.storages.contract import ObjectMismatch, has_ranges
 from kvsync.testing.conformance.hard import HARD_VALUES, SIZES, brief, value_of
 from kvsync.testing.conformance.tools import listing, refuses, write
 from kvsync.types import ABSENT, ANY
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Version
 
-__all__ = ["ObjectTests", "UniqueVersionTests"]
+__all__ = ["ObjectTests", "RangeTests", "UniqueVersionTests"]
 
 
 class ObjectTests:
@@ -76,6 +76,31 @@ class ObjectTests:
             assert here.load("manifest") == (b"%d" % (turn - 1), version)
             version = here.store("manifest", b"%d" % turn, version)
             assert there.load("manifest") == (b"%d" % turn, version)
+
+
+class RangeTests:
+    """`SupportsRanges`: parts of an object are those of the whole."""
+
+    def test_ranges_are_those_of_the_whole_object(self, storage: Storage) -> None:
+        assert has_ranges(storage)
+        name, data = "pack/0123456789abcdef0123456789abcdef", value_of(300_000)
+        assert storage.load_ranges(name, [(0, 1)]) is None
+        storage.store(name, data, ABSENT)
+        for ranges in (
+            [(0, 1)],
+            [(0, len(data))],
+            [(0, 24), (24, 100), (4_096, 100_000), (299_999, 1)],
+            [(offset, 7) for offset in range(0, 100_000, 997)],
+            [(299_990, 100)],
+            [(100, 5), (400_000, 5)],
+        ):
+            read = storage.load_ranges(name, ranges)
+            assert read is not None
+            assert brief(read) == brief([data[offset : offset + length] for offset, length in ranges])
+        storage.store("pack/empty", b"", ABSENT)
+        assert storage.load_ranges("pack/empty", [(0, 1)]) == [b""]
+        storage.remove([name], ANY)
+        assert storage.load_ranges(name, [(0, 1)]) is None
 
 
 class UniqueVersionTests:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from kvsync.errors import KvsyncWarning
 from kvsync.testing.simulation.disks import DISKS
 from kvsync.testing.simulation.ending import end
-from kvsync.testing.simulation.pieces import small_pieces
+from kvsync.testing.simulation.pieces import small_blocks, small_pieces
 from kvsync.testing.simulation.playing import play
 from kvsync.testing.simulation.schedule import HAZARDS, POLICIES, Setting, draw
 from kvsync.testing.simulation.shrinking import shrunk
@@ -131,7 +131,7 @@ class Simulator:
         directory = os.path.join(self.directory, "history")
         world = World.of(history, self.disks, directory)
         try:
-            with small_pieces():
+            with small_pieces(), small_blocks():
                 for event in history.events:
                     play(world, event)
                 world.tell_ending()

@@ -11,19 +11,24 @@ use crate::error::{Error, Result};
 use crate::reason::ArgumentFault;
 use crate::row::Row;
 
+/// More packs than this are too many where they are small.
+const SMALL_PACKS_MAX: u64 = 256;
+/// Packs are small that are on average less than this part of a full one.
+const SMALL_SHARE: u64 = 16;
+
 /// A merge in the making: a cursor over the blocks of some runs, and a writer of the merged blocks.
 ///
 /// A block between whose first key and the next block's no other run has a key is not read where it can stay as it is:
 /// the new directory refers to it where it lies. Every call is given the same runs.
 ///
 /// ```
-/// use kvsync_core::blocks::{BlockMerge, BlockWriter, Run, Target};
+/// use kvsync_core::blocks::{BlockMerge, BlockWriter, MergeSizes, Run, Target};
 /// use kvsync_core::{KeyList, NewValues, Provenance, Segment};
 ///
 /// let keys: KeyList = ["a", "b"].into_iter().collect();
 /// let new = NewValues { keys: &keys, values: &[Some(b"1"), Some(b"2")], expires: None };
 /// let log = Segment::from_values(new, Provenance { origin: 7, first_stamp: 100, flags: 0 })?;
-/// let mut merge = BlockMerge::new(&[Run::Segment(log.view())], Target::default(), "pack/1", 1 << 20)?;
+/// let mut merge = BlockMerge::new(&[Run::Segment(log.view())], Target::default(), "pack/1", MergeSizes::reading(1 << 20))?;
 /// let (base, pack) = merge.finish()?;
 ///
 /// let newer = Segment::from_values(
@@ -31,7 +36,7 @@ use crate::row::Row;
 ///     Provenance { origin: 7, first_stamp: 200, flags: 0 },
 /// )?;
 /// let runs = [Run::Blocks(&base), Run::Segment(newer.view())];
-/// let mut merge = BlockMerge::new(&runs, Target::default(), "pack/2", 1 << 20)?;
+/// let mut merge = BlockMerge::new(&runs, Target::default(), "pack/2", MergeSizes::reading(1 << 20))?;
 /// assert_eq!(merge.needs()[0].length, pack.len() as u64);
 /// merge.feed(&runs, &[&pack])?;
 /// let (merged, _) = merge.finish()?;
@@ -46,6 +51,28 @@ pub struct BlockMerge {
     read_ahead_bytes: u64,
     writer: BlockWriter,
     target: Target,
+    done: bool,
+    block_bytes: u64,
+}
+
+/// How much to read and to write at once.
+#[derive(Debug, Clone, Copy)]
+pub struct MergeSizes {
+    /// About how many bytes of each run are asked for at once.
+    pub read_ahead_bytes: u64,
+    /// A pack is full once it has so many bytes; then another one has to be begun.
+    pub pack_bytes: u64,
+}
+
+impl MergeSizes {
+    /// Write one pack.
+    #[must_use]
+    pub const fn reading(read_ahead_bytes: u64) -> Self {
+        Self {
+            read_ahead_bytes,
+            pack_bytes: u64::MAX,
+        }
+    }
 }
 
 /// What a step of a merge comes to.
@@ -66,33 +93,49 @@ struct Least<'a> {
 }
 
 impl BlockMerge {
-    /// Merge some runs into blocks of a target size, which are written to a pack of that name. About
-    /// `read_ahead_bytes` of each run are asked for at once.
+    /// Merge some runs into blocks of a target size, which are written to a pack of that name.
     ///
     /// # Errors
     /// As [`Self::feed`].
-    pub fn new(runs: &[Run<'_>], target: Target, pack: &str, read_ahead_bytes: u64) -> Result<Self> {
+    pub fn new(runs: &[Run<'_>], target: Target, pack: &str, sizes: MergeSizes) -> Result<Self> {
         let mut writer = BlockWriter::new(target, pack);
+        writer.limit_packs(sizes.pack_bytes);
         let states = runs.iter().map(|run| RunState::new(run, target, &mut writer)).collect();
         let mut merge = Self {
             runs: states,
             paged: false,
             wanted: Wanted::default(),
-            read_ahead_bytes,
+            read_ahead_bytes: sizes.read_ahead_bytes,
             writer,
             target,
+            done: false,
+            block_bytes: 0,
         };
         for (number, run) in merge.runs.iter().enumerate() {
             merge.wanted.add(number, run.table(), run.pages());
         }
         if merge.wanted.is_empty() {
-            merge.paged = true;
-            merge.advance(runs)?;
+            merge.begin(runs)?;
         }
         Ok(merge)
     }
 
-    /// The ranges that [`Self::feed`] has to be given, none once all is merged.
+    /// Begin to merge, once all pages are read.
+    fn begin(&mut self, runs: &[Run<'_>]) -> Result<()> {
+        self.paged = true;
+        if is_wasteful(&self.runs, self.writer.pack_bytes_max()) {
+            self.runs.iter_mut().for_each(RunState::rewrite);
+        }
+        self.advance(runs)
+    }
+
+    /// Whether all is merged.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The ranges that [`Self::feed`] has to be given: none once all is merged, or another pack has to be begun first.
     #[must_use]
     pub fn needs(&self) -> &[Need] {
         self.wanted.needs()
@@ -117,7 +160,7 @@ impl BlockMerge {
             for ((state, run), pages) in self.runs.iter_mut().zip(runs).zip(&pages) {
                 state.expand(run, pages)?;
             }
-            self.paged = true;
+            return self.begin(runs);
         }
         self.advance(runs)
     }
@@ -146,26 +189,38 @@ impl BlockMerge {
     /// # Errors
     /// Something is still needed, or [`Error::TooLarge`].
     pub fn finish(&mut self) -> Result<(Directory, Vec<u8>)> {
-        if !self.wanted.is_empty() {
+        if !self.done {
             return Err(Error::BadArgument(ArgumentFault::RangesAndNeeds));
         }
+        self.writer.end_block()?;
+        self.block_bytes = self.writer.block_bytes();
         let fresh = BlockWriter::new(self.target, "");
         std::mem::replace(&mut self.writer, fresh).finish()
+    }
+
+    /// How many bytes all merged blocks have together, once the merge is finished.
+    #[must_use]
+    pub const fn block_bytes(&self) -> u64 {
+        self.block_bytes
     }
 
     /// Merge as far as the blocks that were fed go, and ask for the next ones.
     fn advance(&mut self, runs: &[Run<'_>]) -> Result<()> {
         self.wanted = Wanted::default();
-        loop {
+        while !self.writer.is_full() {
             match self.step(runs)? {
                 Step::Done => {}
                 Step::Starved(run) => {
                     self.ask(runs, run);
                     return Ok(());
                 }
-                Step::End => return Ok(()),
+                Step::End => {
+                    self.done = true;
+                    return Ok(());
+                }
             }
         }
+        Ok(())
     }
 
     /// Pass the next block on, or write changes up to the end of a block or the first key of another.
@@ -220,7 +275,10 @@ impl BlockMerge {
         let mut cursors: Vec<Cursor<'_>> = pairs()
             .filter_map(|(number, (state, run))| state.cursor(number, run))
             .collect();
-        while cursors.iter().all(Cursor::has_change) && write_least(&mut cursors, bound, &mut self.writer)? {}
+        while !self.writer.is_full()
+            && cursors.iter().all(Cursor::has_change)
+            && write_least(&mut cursors, bound, &mut self.writer)?
+        {}
         let places: Vec<_> = cursors.iter().map(Cursor::place).collect();
         for (number, place) in places {
             self.runs[number].go_to(place);
@@ -240,6 +298,24 @@ impl BlockMerge {
             self.wanted.add(number, state.table(), asked);
         }
     }
+}
+
+/// Whether packs hold more than twice the bytes of the blocks that lie in them, or are many and small.
+///
+/// A pack ends with its last block here: pages behind that, which each merge writes anew, are little.
+fn is_wasteful(runs: &[RunState], pack_bytes: u64) -> bool {
+    let mut ends = BTreeMap::new();
+    let mut live = 0;
+    for (number, run) in runs.iter().enumerate() {
+        for part in run.table().iter() {
+            let end = ends.entry((number, part.place.pack)).or_insert(0);
+            *end = part.place.end().max(*end);
+            live += u64::from(part.place.length);
+        }
+    }
+    let held: u64 = ends.values().sum();
+    let packs = ends.len() as u64;
+    held > 2 * live || (packs > SMALL_PACKS_MAX && held / packs < pack_bytes / SMALL_SHARE)
 }
 
 /// Write the newest change of the least key, or all changes of one run before the next key of the others; false where
@@ -267,7 +343,7 @@ fn write_least(cursors: &mut [Cursor<'_>], bound: Option<&[u8]>, writer: &mut Bl
         return Ok(true);
     }
     let cursor = &mut cursors[least];
-    while cursor.has_change() && limit.is_none_or(|limit| cursor.change.key < limit) {
+    while !writer.is_full() && cursor.has_change() && limit.is_none_or(|limit| cursor.change.key < limit) {
         writer.push(&cursor.take())?;
     }
     Ok(true)

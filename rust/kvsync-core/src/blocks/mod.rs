@@ -8,8 +8,9 @@
 //! | cut changes into blocks | [`BlockWriter`], [`Cutter`], [`Target`] |
 //! | read and write one block or page | [`decode_block`], [`encode_block`], [`decode_page`], [`encode_page`] |
 //! | describe blocks | [`Directory`], [`Table`], [`Part`], [`Place`], [`Sums`] |
+//! | read changes: all, or those of some keys | [`BlockReader`], [`Scrutiny`] |
 //! | compare two directories | [`BlockDelta`], [`BlockSide`], [`Need`] |
-//! | merge | [`BlockMerge`], [`Run`] |
+//! | merge | [`BlockMerge`], [`MergeSizes`], [`Run`] |
 //! | verify | [`check_block`] |
 //!
 //! `docs/index-format.md` describes the bytes.
@@ -25,6 +26,7 @@ mod merge;
 mod needs;
 mod outline;
 mod page;
+mod reader;
 mod run;
 mod sums;
 mod table;
@@ -37,9 +39,10 @@ pub use block::{decode_block, encode_block};
 pub use cut::{Cutter, Target};
 pub use delta::{BlockDelta, BlockSide};
 pub use directory::Directory;
-pub use merge::BlockMerge;
+pub use merge::{BlockMerge, MergeSizes};
 pub use needs::Need;
 pub use page::{decode_page, encode_page};
+pub use reader::{BlockReader, Scrutiny};
 pub use run::Run;
 pub use sums::Sums;
 pub use table::{Part, Place, Table};

@@ -53,7 +53,8 @@ impl Outline {
         self.is_page.push(is_page);
     }
 
-    fn read_page(&self, directory: &Directory, index: usize, bytes: &[u8]) -> Result<Table> {
+    /// Validate a page, which has to be the part at a position.
+    pub(super) fn read_page(&self, directory: &Directory, index: usize, bytes: &[u8]) -> Result<Table> {
         let page = decode_page(bytes)?;
         directory.check_table(&page, false, 0)?;
         let last = page.len().checked_sub(1).and_then(|last| page.first_key(last));

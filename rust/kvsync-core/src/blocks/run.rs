@@ -32,8 +32,8 @@ pub(super) struct RunState {
     outline: Outline,
     /// The number that each pack of the directory has in the merged one.
     packs: Vec<u32>,
-    /// Whether its blocks are cut as the merged ones are.
-    same_target: bool,
+    /// Whether its blocks may be passed on as they are.
+    passes: bool,
     /// The first block that was neither merged nor begun.
     next: usize,
     fed: BTreeMap<usize, Vec<u8>>,
@@ -56,7 +56,7 @@ impl RunState {
             Run::Blocks(directory) => Self {
                 outline: Outline::new(directory),
                 packs: directory.packs.iter().map(|name| writer.add_pack(name)).collect(),
-                same_target: directory.target == target,
+                passes: directory.target == target,
                 ..Self::default()
             },
         }
@@ -77,6 +77,11 @@ impl RunState {
             Run::Segment(_) => Ok(()),
             Run::Blocks(directory) => self.outline.expand(directory, pages),
         }
+    }
+
+    /// Read and write all blocks anew.
+    pub(super) const fn rewrite(&mut self) {
+        self.passes = false;
     }
 
     /// Keep a block until it is merged.
@@ -110,7 +115,7 @@ impl RunState {
         let block = self.table().get(self.next)?;
         let end = self.table().first_key(self.next + 1);
         let below = limit.is_none_or(|limit| end.is_some_and(|end| end <= limit));
-        let free = !self.begun && self.same_target && below;
+        let free = !self.begun && self.passes && below;
         free.then(|| (block, self.packs[position(block.place.pack.into())]))
     }
 
@@ -180,7 +185,7 @@ impl RunState {
             if self.fed.contains_key(&index) {
                 continue;
             }
-            if needed || !self.same_target || others.iter_mut().any(|other| other.reaches(part.first_key, end)) {
+            if needed || !self.passes || others.iter_mut().any(|other| other.reaches(part.first_key, end)) {
                 bytes += u64::from(part.place.length);
                 asked.push(index);
             }

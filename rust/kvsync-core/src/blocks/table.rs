@@ -115,6 +115,12 @@ impl Table {
         Some(&self.keys[start..end])
     }
 
+    /// About how many bytes the table takes in memory.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.keys.len() + size_of::<Facts>() * self.facts.len() + size_of::<(u64, u64)>() * self.maxima.len()
+    }
+
     /// All parts.
     pub fn iter(&self) -> impl Iterator<Item = Part<'_>> {
         (0..self.len()).map_while(|index| self.get(index))

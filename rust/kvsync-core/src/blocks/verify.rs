@@ -1,6 +1,7 @@
 //! Everything that a directory says of a block, checked.
 
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 use crate::reason::Reason;
 use crate::view::View;
 
@@ -30,18 +31,21 @@ use super::table::Part;
 /// # Errors
 /// [`Error::Damaged`] with an offset in the pack.
 pub fn check_block(part: &Part<'_>, next_key: Option<&[u8]>, bytes: &[u8], target: Target) -> Result<()> {
-    let check = || {
-        let layout = read_described(part, next_key, bytes)?;
-        let view = View::new(bytes, &layout);
-        if Sums::of(view.iter()) != part.sums {
-            return Err(Error::damaged(0, Reason::OtherSums));
-        }
-        let mut cutter = Cutter::new(target);
-        let cut_within = view.iter().any(|row| cutter.cuts_before(row.key));
-        if cut_within || next_key.is_some_and(|key| !cutter.cuts_before(key)) {
-            return Err(Error::damaged(0, Reason::WrongCut));
-        }
-        Ok(())
-    };
-    check().map_err(|error| error.shifted(part.place.offset))
+    let checked = read_checked(part, next_key, bytes, target);
+    checked.map(drop).map_err(|error| error.shifted(part.place.offset))
+}
+
+/// Validate a block as [`check_block`] does; offsets count from its first byte.
+pub(super) fn read_checked(part: &Part<'_>, next_key: Option<&[u8]>, bytes: &[u8], target: Target) -> Result<Layout> {
+    let layout = read_described(part, next_key, bytes)?;
+    let view = View::new(bytes, &layout);
+    if Sums::of(view.iter()) != part.sums {
+        return Err(Error::damaged(0, Reason::OtherSums));
+    }
+    let mut cutter = Cutter::new(target);
+    let cut_within = view.iter().any(|row| cutter.cuts_before(row.key));
+    if cut_within || next_key.is_some_and(|key| !cutter.cuts_before(key)) {
+        return Err(Error::damaged(0, Reason::WrongCut));
+    }
+    Ok(layout)
 }

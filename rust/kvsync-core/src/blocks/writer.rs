@@ -47,6 +47,7 @@ pub struct BlockWriter {
     /// Where `out` begins in it.
     offset: u64,
     out: Vec<u8>,
+    pack_bytes_max: u64,
     /// Whether the last block was passed on; what follows it begins another one.
     passed: bool,
 }
@@ -65,8 +66,29 @@ impl BlockWriter {
             pack: 0,
             offset: 0,
             out: Vec::new(),
+            pack_bytes_max: u64::MAX,
             passed: false,
         }
+    }
+
+    /// Call the pack full once it has so many bytes.
+    pub(super) const fn limit_packs(&mut self, bytes: u64) {
+        self.pack_bytes_max = bytes;
+    }
+
+    /// How many bytes make a pack full.
+    pub(super) const fn pack_bytes_max(&self) -> u64 {
+        self.pack_bytes_max
+    }
+
+    /// Whether it is time to begin another pack.
+    pub(super) const fn is_full(&self) -> bool {
+        self.pack_bytes() >= self.pack_bytes_max
+    }
+
+    /// How many bytes the blocks have together, the last one left out that is not complete.
+    pub(super) fn block_bytes(&self) -> u64 {
+        self.table.iter().map(|part| u64::from(part.place.length)).sum()
     }
 
     /// Append a change whose key is greater than all before.
@@ -113,7 +135,8 @@ impl BlockWriter {
         u32::try_from(place).unwrap_or(u32::MAX)
     }
 
-    fn end_block(&mut self) -> Result<()> {
+    /// Complete the block that is being written.
+    pub(super) fn end_block(&mut self) -> Result<()> {
         if self.builder.is_empty() {
             return Ok(());
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kvsync_core::blocks::{
-    BlockDelta, BlockMerge, BlockSide, BlockWriter, Directory, Need, Run, Table, Target, check_block, decode_block,
-    decode_page, encode_block, encode_page,
+    BlockDelta, BlockMerge, BlockSide, BlockWriter, Directory, MergeSizes, Need, Run, Table, Target, check_block,
+    decode_block, decode_page, encode_block, encode_page,
 };
 use kvsync_core::{Cover, Segment, View};
 use proptest::collection::vec;
@@ -92,7 +92,8 @@ impl InBlocks {
 fn merged(logs: &[&InBlocks], segments: &[View<'_>], target: u32, pack: &str, read_ahead: u64) -> (InBlocks, u64) {
     let blocks = logs.iter().map(|log| Run::Blocks(&log.directory));
     let runs: Vec<_> = blocks.chain(segments.iter().map(|view| Run::Segment(*view))).collect();
-    let mut merge = BlockMerge::new(&runs, Target::new(target).unwrap(), pack, read_ahead).unwrap();
+    let sizes = MergeSizes::reading(read_ahead);
+    let mut merge = BlockMerge::new(&runs, Target::new(target).unwrap(), pack, sizes).unwrap();
     let (mut bytes, mut read) = (Vec::new(), 0);
     while !merge.needs().is_empty() {
         let needs = merge.needs().to_vec();
