@@ -109,6 +109,12 @@ class WeighedStorage(CountedStorage):
         self.index_bytes += len(found.data) if found else 0
         return found
 
+    def load_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
+        """Weigh what is read."""
+        found = super().load_ranges(name, ranges)
+        self.index_bytes += sum(map(len, found or ()))
+        return found
+
     def store(self, name: str, data: bytes, expect: Expectation) -> Version:
         """Weigh what is written."""
         self.index_bytes += len(data)
