@@ -257,6 +257,10 @@ class Blind(Hooked):
             for key, value in zip(keys, found, strict=True)
         ]
 
+    def scan(self, splits: Any = ()) -> Any:
+        for keys, tokens in super().scan(splits):
+            yield keys, [b"" if key in self.keys else token for key, token in zip(keys, tokens, strict=True)]
+
 
 class Picky(dict[str, bytes]):
     """A mapping that refuses what `refuses` names, for as long as it names it."""
