@@ -328,8 +328,9 @@ def test_leases_are_given_back_after_an_error(
             raise error("on purpose")
 
     hooks = {"after" if after else "before": fail}
+    changes = [Put("new", b"1"), Put("k0")]  # the value of the latter is read
     with pytest.raises(error):
-        kvsync.sync(Hooked(a.target, **hooks), b.target, [Put("new", b"1")], scan=True, environment=clock.environment)
+        kvsync.sync(Hooked(a.target, **hooks), b.target, changes, scan=True, environment=clock.environment)
     for place in (a, b):
         left = lease_of(place)
         assert left is None or left.state is not LeaseState.HELD

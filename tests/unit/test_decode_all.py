@@ -9,6 +9,7 @@ import pytest
 import kvsync
 from kvsync import Put
 from kvsync.native import Segment
+from kvsync.replica.base import SIZES
 
 LARGE = 60_000  # changes: more than two MiB together with its like, from where on threads divide the work
 
@@ -48,7 +49,8 @@ def test_the_first_damaged_one_is_named_as_if_alone(size: int, place: float) -> 
     assert str(together.value) == str(alone.value)
 
 
-def test_a_damaged_one_among_large_ones_is_named_with_its_storage() -> None:
+def test_a_damaged_one_among_large_ones_is_named_with_its_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SIZES, "base", 1 << 30)  # none of them is kept in blocks
     a: dict[str, bytes] = {}
     b: dict[str, bytes] = {}
     for turn in range(2):
