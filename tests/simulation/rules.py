@@ -8,7 +8,7 @@ from kvsync.environment import Environment
 from kvsync.replica.history import History
 from kvsync.replica.knowledge import Knowledge
 from kvsync.replica.lives import Standing
-from kvsync.run import floor, lock, steps
+from kvsync.run import floor, lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from kvsync.index.manifest import Manifest
     from kvsync.replica.history import Rename
     from kvsync.replica.points import Point
-    from kvsync.run.side import Doubts, Pair
     from kvsync.testing.simulation import Hazard
 
 __all__ = ["RULES", "Rule"]
@@ -24,7 +23,6 @@ __all__ = ["RULES", "Rule"]
 SOUND_BRANCHED = Standing.branched
 SOUND_HISTORY_BRANCHED = History.branched
 SOUND_IDENTIFIED = Standing.identified
-SOUND_RECONCILE = floor.reconcile
 SOUND_UNMATCHED = floor._unmatched
 
 UNDONE: tuple[Hazard, ...] = ("restores", "clones")
@@ -66,11 +64,6 @@ def whoever_else_has_it(self: Standing, other: Standing, *, is_gone: bool) -> St
     return SOUND_IDENTIFIED(self, other, is_gone=False)
 
 
-def untold(pair: Pair, environment: Environment) -> list[Doubts]:
-    SOUND_RECONCILE(pair, environment)
-    return []
-
-
 def not_deleted(*arguments: Any) -> Any:
     return SOUND_UNMATCHED(*arguments)._replace(deleted=[])
 
@@ -85,6 +78,5 @@ RULES: dict[str, Rule] = {
     "Two storages with one id": Rule(Standing, "identified", whoever_else_has_it, (*UNDONE, "forgotten"), 8),
     "Floor.": Rule(floor, "floor_above", lambda *_: 0, COLLECTED, 12),
     "Covered and absent is deleted.": Rule(floor, "_unmatched", not_deleted, COLLECTED, 12),
-    "Not covered is told.": Rule(steps, "reconcile", untold, COLLECTED, 1765),
     "Replaced unknown is remembered.": Rule(Knowledge, "unreconciled_after", lambda *_: [], MISSING, 35),
 }
