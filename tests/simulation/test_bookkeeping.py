@@ -262,6 +262,26 @@ HISTORIES = {
             ),
         ),
     ),
+    "a value is deleted while a run is about to move it, and comes back with a backup": History(
+        seed=81002418,
+        kinds=("dict", "bucket"),
+        edges=((0, 1),),
+        events=(
+            Write(78, 1.0, at=0, writes=(Wrote(65, "k1"), Wrote(67, "k3", deletes=True)), logged=True),
+            BackUp(81, 1.0, at=0),
+            Sync(
+                83,
+                1.0,
+                source=0,
+                target=1,
+                scan=True,
+                guard="check",
+                meanwhile=(WrittenMeanwhile(14, of_target=False, wrote=Wrote(69, "k1", deletes=True)),),
+            ),
+            PutBack(84, 0.0, at=0, backup=81),
+        ),
+        grace="0s",
+    ),
     "a storage answers what a neighbour asks again after every round": History(
         seed=20000800,
         kinds=("dict", "dict", "dict", "dict", "bucket"),

@@ -58,14 +58,15 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
     else:
         take_down_kept(world, [source, target], held)
     world.observe([source, target], known, finished=result is not None, scanned=event.scan)
-    _hide_meanwhile(world, event, known)
+    missing = {entry.key for entry in result.missing} if result is not None else set()
+    _hide_meanwhile(world, event, known, missing)
     return result, heading(world, event) + ending
 
 
-def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads]) -> None:
+def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads], missing: set[str]) -> None:
     """Note that nobody knows whether a run saw what was written during it.
 
-    Where the other side holds nothing, the run may have told it of a delete.
+    Where the other side holds nothing, the run may have told it of a delete, unless a value is told `missing`.
     """
     sides = world.places[event.source].holding, world.places[event.target].holding
     for each in event.meanwhile:
@@ -76,7 +77,7 @@ def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads]) -> No
             if number in holding.at(key):
                 holding.hide(key, world.ghosts.parents[number])
                 world.ghosts.learn_unseen(holding, known[not each.of_target])
-                if each.wrote.deletes and world.ghosts.deleted(other.at(key)):
+                if each.wrote.deletes and key not in missing and world.ghosts.deleted(other.at(key)):
                     other.heads[key] = other.at(key) | {number}
 
 
