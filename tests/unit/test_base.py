@@ -8,14 +8,18 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+import obstore
 import pytest
+from obstore.store import MemoryStore
 
 import kvsync
+from kvsync import Delete, Put
 from kvsync.errors import IndexDamagedError
 from kvsync.native import Cover, Directory, Segment, checksum, delta, newest_digest
 from kvsync.replica.base import SIZES, Base, compare
 from kvsync.replica.log import Log
 from kvsync.replica.session import StoredManifest, session
+from kvsync.storages.bucket import BucketStorage
 from kvsync.storages.mapping import MappingStorage
 from kvsync.testing import CountingStorage, Fault, FaultyStorage, Killed, virtual_environment
 from kvsync.testing.simulation.pieces import small_blocks
@@ -332,3 +336,27 @@ def test_two_logs_that_know_the_same_read_no_block() -> None:
     found = compare(logs[0].all_layers(), logs[1].all_layers(), Cover(), Cover())
     assert parts(found) == [[], [], [], [], []]
     assert [log.storage.object_operations["load_ranges"] for log in logs] == [0, 0]  # type: ignore[attr-defined]
+
+
+def test_a_run_that_may_forget_a_branch_keeps_its_lease_until_it_has() -> None:
+    """What is given beats the last change that names a branch: then the source has one more manifest to write."""
+    one = MemoryStore()
+    kvsync.commit(BucketStorage(one), [Put("a", b"1")])
+    other = copied(one)
+    kvsync.commit(BucketStorage(other), [Put("a", b"2")])
+    kvsync.commit(BucketStorage(one), [Put("b", b"1")])
+    kvsync.sync(BucketStorage(one), BucketStorage(other), tombstone_grace=0.0)
+    kvsync.commit(BucketStorage(other), [Delete("b")])
+    kvsync.sync(BucketStorage(other), BucketStorage(one), [Put("a", b"3")], tombstone_grace=0.0)
+    kvsync.sync(BucketStorage(one), BucketStorage(other), [Put("a", b"4")], tombstone_grace=0.0)
+    values = [obstore.get(store, "a").bytes().to_bytes() for store in (one, other)]
+    assert values == [b"4", b"4"]
+
+
+def copied(store: MemoryStore) -> MemoryStore:
+    """Return a copy of a bucket but for its lease, which would seem to be held."""
+    copy = MemoryStore()
+    for entry in obstore.list(store).collect():
+        if entry["path"] != ".kvsync/lease":
+            obstore.put(copy, entry["path"], obstore.get(store, entry["path"]).bytes().to_bytes())
+    return copy

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
 from kvsync.native import Hasher
+from kvsync.replica.points import is_branch
 from kvsync.replica.segments import changes_of
 from kvsync.result import Life, MaybeDeleted, MissingKey, SyncResult, UnreadableKey
 from kvsync.run.commit import checked, commit_found, commit_given
@@ -206,9 +207,14 @@ def _commit(
 
 
 def _are_settled(source: Manifest, target: Manifest) -> bool:
-    """Whether the source gets nothing in this run: both sides know the same, and nothing is left to be met."""
+    """Whether the source gets nothing in this run: both sides know the same, and nothing is left to be met.
+
+    Nor may it forget anything: what is given may beat the last change that names a branch.
+    """
     known = source.knowledge
-    return known.has_nothing_for(target.knowledge) and not known.unreconciled and not known.cover.exceptions
+    if known.unreconciled or known.cover.exceptions or any(map(is_branch, known.history.chains)):
+        return False
+    return known.has_nothing_for(target.knowledge)
 
 
 def _fingerprint(side: Side) -> bytes:
