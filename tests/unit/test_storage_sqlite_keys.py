@@ -186,6 +186,20 @@ def test_a_table_with_rows_of_all_kinds_moves_row_by_row(tmp_path: Path) -> None
 # ------------------------------------------------------------------------------------------------ Kinds of keys
 
 
+def test_a_text_among_integer_keys_is_told_as_what_it_is(tmp_path: Path) -> None:
+    """It was said not to be UTF-8."""
+    path = tmp_path / "a.db"
+    execute(path, "CREATE TABLE kv (key BIGINT PRIMARY KEY, value BLOB)")
+    execute(path, "INSERT INTO kv VALUES (7, x'31'), ('abc', x'31'), (x'6465', x'31'), (x'ff', x'31')")
+    with closing(SqliteStorage(path)) as storage:
+        assert list(listing(storage)) == ["7"]
+        assert {entry.name: entry.reason for entry in storage.skipped} == {
+            "abc": "its key is TEXT, and not an integer, as keys of this table are",
+            "de": "its key is a BLOB, and not an integer, as keys of this table are",
+            r"\xff": "its key is not UTF-8",
+        }
+
+
 @pytest.mark.parametrize("declared", ["INTEGER PRIMARY KEY", "BIGINT PRIMARY KEY", "INT NOT NULL UNIQUE"])
 def test_integer_keys(tmp_path: Path, declared: str) -> None:
     path = tmp_path / "a.db"

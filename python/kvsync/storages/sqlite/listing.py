@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from kvsync.errors import StorageError
 from kvsync.storages.contract import SKIPPED_MAX
 from kvsync.storages.sqlite.fetch import bytes_of, fetch
-from kvsync.storages.sqlite.keys import Raw, is_text, reserved
+from kvsync.storages.sqlite.keys import Raw, is_text, reserved, text_of
 from kvsync.storages.sqlite.rows import FETCH_COUNT, SCAN_BYTES, SCAN_COUNT, Found, Rows, shown_class
 from kvsync.storages.wording import escaped
 from kvsync.types import Skipped
@@ -126,7 +126,9 @@ class Listing:
         return found.without(barred)
 
     def _skip_raw(self, raw: object) -> None:
-        if isinstance(raw, str | bytes):
+        if isinstance(raw, str | bytes) and (text := text_of(raw)) is not None:
+            self._skip(text, f"its key is {shown_class(raw)}, and not an integer, as keys of this table are")
+        elif isinstance(raw, str | bytes):
             self._skip(escaped(bytes_of(raw) if isinstance(raw, str) else raw), "its key is not UTF-8")
         else:
             self._skip(repr(raw), f"its key is {shown_class(raw)}")
