@@ -11,6 +11,7 @@ from kvsync.errors import KvsyncError, StorageError
 from kvsync.index.objects import MANIFEST
 from kvsync.probe import Probe, probe
 from kvsync.replica.log import Log, read_manifest
+from kvsync.replica.unleased import look
 from kvsync.run.holder import read_lease, try_lease
 from kvsync.storages.contract import Tier, has_dry_probe, has_skipped, has_streaming
 from kvsync.storages.limits import has_limits
@@ -124,7 +125,8 @@ def _look_at_known(found: Diagnosis, storage: Storage) -> None:
     reasons = {entry.name: entry.reason for entry in found.skipped if entry.harmless}
     if not reasons:
         return
-    for change in Log.read(storage, Environment(), dry=True).newest(sorted(reasons)):
+    keys = sorted(reasons)
+    for change in look([storage], lambda: Log.read(storage, Environment(), dry=True).newest(keys)):
         if change is not None and not change.deletes:
             found.wrong.append(f"there was a value at {shown(change.key)}, and now {reasons[change.key]}")
 

@@ -10,6 +10,7 @@ from kvsync.native import Segment
 from kvsync.replica.log import Log
 from kvsync.replica.peers import id_text
 from kvsync.replica.segments import changes_of
+from kvsync.replica.unleased import look
 from kvsync.replica.waiting import HeldBack, held_back
 from kvsync.run.holder import read_lease
 
@@ -75,7 +76,7 @@ class Status:
 
 def peers(storage: Storage, grace_ms: int, environment: Environment) -> list[KnownPeer]:
     """Return the peers that a storage knows of, the one that was seen last first."""
-    return _peers(Log.read(storage, environment, dry=True), grace_ms)
+    return look([storage], lambda: _peers(Log.read(storage, environment, dry=True), grace_ms))
 
 
 def _peers(log: Log, grace_ms: int) -> list[KnownPeer]:
@@ -96,6 +97,10 @@ def _peers(log: Log, grace_ms: int) -> list[KnownPeer]:
 
 def status(storage: Storage, grace_ms: int, environment: Environment) -> Status:
     """Return what kvsync knows about `storage`."""
+    return look([storage], lambda: _status(storage, grace_ms, environment))
+
+
+def _status(storage: Storage, grace_ms: int, environment: Environment) -> Status:
     log = Log.read(storage, environment, dry=True)
     manifest = log.manifest
     holding = [peer for peer in _peers(log, grace_ms) if peer.holds_back]
@@ -117,6 +122,10 @@ def status(storage: Storage, grace_ms: int, environment: Environment) -> Status:
 
 def log(storage: Storage, key: str | None) -> list[Change]:
     """Return the newest logged change of each key, or of one key, oldest first."""
+    return look([storage], lambda: _log(storage, key))
+
+
+def _log(storage: Storage, key: str | None) -> list[Change]:
     logged = Log.read(storage, Environment(), dry=True)
     if key is not None:
         return [change for change in logged.newest([key]) if change is not None]

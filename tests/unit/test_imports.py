@@ -33,7 +33,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.run",),
     ("kvsync.options",),
     ("kvsync.scan",),
-    ("kvsync.replica.recovery", "kvsync.replica.waiting"),
+    ("kvsync.replica.recovery", "kvsync.replica.waiting", "kvsync.replica.unleased"),
     ("kvsync.replica.log",),
     ("kvsync.replica.intents", "kvsync.replica.lives", "kvsync.replica.rewriting"),
     ("kvsync.replica.collection",),

@@ -143,6 +143,16 @@ class Lease:
         """Look whether the lease that is there is ours."""
         return self._current() is not None
 
+    def confirm(self) -> None:
+        """Look whether the lease is still ours.
+
+        Raises:
+            LockLostError: it was taken over.
+        """
+        if not (self.released or self.stands()):
+            message = "another run took it over"
+            raise self._lost(message)
+
     def refuses(self, expect: Expectation) -> bool:
         """Whether the storage refuses to write this lease where it expects what is not so; it stays ours either way.
 

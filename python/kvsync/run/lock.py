@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.environment import utc
-from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, SameStorageError, StorageError
+from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, LockLostError, SameStorageError, StorageError
 from kvsync.index import bounds
 from kvsync.lease import Acquirer, Held, Lease, LeaseRecord, Previous
 from kvsync.probe import require_conditions
@@ -108,9 +108,24 @@ def lock(
         yield sides
         for lease in leases:
             lease.release(interrupted=False)
-    except BaseException:
+    except BaseException as error:
+        lost = _lost(leases) if isinstance(error, IndexDamagedError) else None
         _give_back(leases, interrupted=[side.lease for side in sides if side.log.has_open_intent])
+        if lost is not None:
+            raise lost from error
         raise
+
+
+def _lost(leases: Sequence[Lease]) -> LockLostError | None:
+    """Return the error for a lease that was taken over: by a run that may have removed what we were about to read."""
+    try:
+        for lease in leases:
+            lease.confirm()
+    except LockLostError as error:
+        return error
+    except (StorageError, IndexDamagedError):  # what was met first is what is told
+        pass
+    return None
 
 
 def ensure_leased(side: Side) -> None:

@@ -13,6 +13,7 @@ from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
 from kvsync.native import Hasher
 from kvsync.replica.points import is_branch
 from kvsync.replica.segments import changes_of
+from kvsync.replica.unleased import look
 from kvsync.result import Life, MaybeDeleted, MissingKey, SyncResult, UnreadableKey
 from kvsync.run.commit import checked, commit_found, commit_given
 from kvsync.run.delta import exchange_of
@@ -122,7 +123,13 @@ def preview(
         SameStorageError: the two storages are one, or exact copies.
         KvsyncError: as `kvsync.plan` says.
     """
-    changes = checked(changes)
+    given = checked(changes)
+    return look((source, target), lambda: _preview(source, target, given, options, environment))
+
+
+def _preview(
+    source: Storage, target: Storage, changes: Sequence[Put | Delete], options: Options, environment: Environment
+) -> Preview:
     storages = CountedStorage(source), CountedStorage(target)
     pair = opened(storages, environment)
     nonces = tuple(side.log.manifest.nonce for side in pair.sides)
