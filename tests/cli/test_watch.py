@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -37,11 +38,17 @@ def rows(target: str) -> dict[str, bytes]:
 
 
 def line_with(child: subprocess.Popen[str], words: str) -> str:
+    """Return the next line with these words; the child is killed if none comes."""
     assert child.stdout is not None
+    timer = threading.Timer(60, child.kill)
+    timer.start()
+    lines = []
     for line in child.stdout:
+        lines.append(line)
         if words in line:
+            timer.cancel()
             return line
-    raise AssertionError(words)
+    raise AssertionError(words, lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -74,7 +81,7 @@ def test_json_has_an_object_for_each_run_and_each_failure(launch: Launch, pair: 
     assert (outage["side"], outage["failures"], outage["lasting"]) == ("source", 1, False)
     assert outage["error"]["kind"] == "storage"
     (pair[0].parent / "away").rename(pair[0])
-    back = json.loads(line_with(child, '"retry"'))
+    back = json.loads(line_with(child, '"event": "run"'))  # a retry, or a hint if that comes first
     assert back["pushed"] == 1
     child.terminate()
     _, err = child.communicate(timeout=30)
