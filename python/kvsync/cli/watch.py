@@ -111,7 +111,7 @@ def _tell_run(run: WatchRun, policy: str, output: Output) -> None:
     if left := len(result.missing) + len(result.unreadable):
         words.append(f"{left:,} left behind")
     if run.outage is not None:
-        words.append(f"back since {utc(run.outage.since)}")
+        words.append(f"back, after an outage since {utc(run.outage.since)}")
     output.say(f"{utc(time.time())}  {', '.join(words)} ({run.reason}, {run.seconds:.2f} s)")
     output.say_all(place_lines(result.created, result.notes, "", will=False))
     names = redact(result.source), redact(result.target)

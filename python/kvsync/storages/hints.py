@@ -6,6 +6,7 @@ follows hints scans all the same, now and then.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeGuard
 
 from kvsync.storages.contract import Storage, Support
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     Wake: TypeAlias = Callable[[str | None], None]
 
-__all__ = ["Hints", "NoHintsError", "SupportsHints", "has_hints"]
+__all__ = ["Hints", "NoHintsError", "SupportsHints", "file_identity", "has_hints"]
 
 
 class NoHintsError(Exception):
@@ -75,3 +76,12 @@ class SupportsHints(Storage, Protocol):
 def has_hints(storage: Storage) -> TypeGuard[SupportsHints]:
     """Whether `storage` notices changes as they happen."""
     return Support.HINTS in storage.capabilities.supports
+
+
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Return what tells the file or folder at a path from another one that takes its place; None where nothing is."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from kvsync.storages.contract import RESERVED
-from kvsync.storages.hints import NoHintsError
+from kvsync.storages.hints import NoHintsError, file_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,14 +65,14 @@ class FolderHints:
         self._wake = wake
         self._watching: _Watching | None = None
         self.complete, self.reason = True, ""
-        self._seen = self._identity()
+        self._seen = file_identity(self._path)
         self._watch()
         if self._seen is not None and self._watching is None:
             raise NoHintsError(self.reason)
 
     def poll(self) -> bool:
         """Return whether another folder is at the path now, which is watched from then on, or the watch has failed."""
-        seen = self._identity()
+        seen = file_identity(self._path)
         if seen != self._seen:
             self._seen = seen
             self._watch()
@@ -89,13 +89,6 @@ class FolderHints:
         watching, self._watching = self._watching, None
         if watching is not None:
             watching.stop()
-
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._path)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
 
     def _watch(self) -> None:
         self.close()

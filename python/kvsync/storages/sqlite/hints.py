@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
+from kvsync.storages.hints import file_identity
 
 if TYPE_CHECKING:
     from kvsync.storages.sqlite.database import Database
@@ -35,7 +35,7 @@ class DatabaseHints:
         self._database = database
         self._path = path
         self._name = name
-        self._file = self._identity()
+        self._file = file_identity(self._path)
         self._changed = float("-inf")
         self._version = database.data_version()
 
@@ -61,17 +61,10 @@ class DatabaseHints:
         """Do nothing: the connection belongs to the storage."""
 
     def _check_file(self) -> None:
-        file = self._identity()
+        file = file_identity(self._path)
         if file == self._file:
             return
         if self._file is not None:
             message = "the file was replaced, moved or removed while it was open: open it again"
             raise StorageError(message, storage=self._name)
         self._file = file
-
-    def _identity(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self._path)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
