@@ -105,6 +105,50 @@ def test_a_run_whose_lease_was_taken_away_says_so_and_tells_of_no_damage(run: st
     assert each_moment(RUNS[run], take_over) > 0
 
 
+def delete_most(one: dict[str, bytes], other: dict[str, bytes], environment: Environment) -> None:
+    deletes = [Delete(key) for key in other if key.startswith("k")]
+    kvsync.sync(one, other, [Put("new", b"1"), *deletes], environment=environment, wait_seconds=200)
+
+
+def test_what_another_run_deletes_meanwhile_is_no_loss_to_a_plan() -> None:
+    assert each_moment(_plan_with_budget, delete_most) == 0
+
+
+def test_what_another_run_deletes_meanwhile_is_no_loss_to_a_run_whose_lease_it_took() -> None:
+    def unlock_and_delete(one: dict[str, bytes], other: dict[str, bytes], environment: Environment) -> None:
+        for data in (one, other):
+            kvsync.unlock(data, force=True, environment=environment)
+        delete_most(one, other, environment)
+
+    def scan(one: Storage, other: Storage, environment: Environment) -> None:
+        kvsync.sync(one, other, scan=True, environment=environment)
+
+    assert each_moment(scan, unlock_and_delete) > 0
+
+
+def test_a_plan_within_another_run_says_that_it_is_at_work_rather_than_that_values_are_lost() -> None:
+    at_work = 0
+
+    def look(one: dict[str, bytes], other: dict[str, bytes], environment: Environment) -> None:
+        nonlocal at_work
+        try:
+            _plan_with_budget(MappingStorage(one), MappingStorage(other), environment)
+        except kvsync.LockHeldError as error:
+            assert "looks like a loss" in str(error)
+            at_work += 1
+
+    def run(one: Storage, other: Storage, environment: Environment) -> None:
+        deletes = [Delete(f"k{i:03}") for i in range(60)]
+        kvsync.sync(one, other, [Put("new", b"1"), *deletes], environment=environment)
+
+    each_moment(run, look)
+    assert at_work
+
+
+def _plan_with_budget(one: Storage, other: Storage, environment: Environment) -> None:
+    kvsync.plan(one, other, scan=True, environment=environment)
+
+
 @pytest.mark.parametrize("look", [LOOKS["plan"], LOOKS["log"], RUNS["sync"]], ids=["plan", "log", "sync"])
 def test_damage_that_stays_is_told(look: Callable[[Storage, Storage, Environment], Any]) -> None:
     one, other, environment = with_blocks()

@@ -1,10 +1,13 @@
-"""Looking at logs without a lease: another run may remove objects that a manifest listed when it was read."""
+"""Looking at logs without a lease: another run may remove objects that a manifest listed when it was read.
+
+It may also delete values after that, which then look as if somebody else had.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from kvsync.errors import IndexDamagedError
+from kvsync.errors import BudgetError, IndexDamagedError
 from kvsync.index.objects import MANIFEST
 
 if TYPE_CHECKING:
@@ -26,12 +29,13 @@ def look(storages: Sequence[Storage], read: Callable[[], T]) -> T:
 
     Raises:
         IndexDamagedError: `read` met damage twice while the manifests stayed as they were, or again and again.
+        BudgetError: likewise.
     """
     before: list[Version | None] | None = None
     for _ in range(LOOKS_MAX - 1):
         try:
             return read()
-        except IndexDamagedError:
+        except (BudgetError, IndexDamagedError):
             now = [_version(storage) for storage in storages]
             if now == before:
                 raise

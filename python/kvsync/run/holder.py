@@ -15,11 +15,13 @@ from kvsync.replica.recovery import recover, require_no_remains
 from kvsync.run.lock import is_released_by_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kvsync.environment import Environment
     from kvsync.storages.contract import Storage
     from kvsync.types import Stored
 
-__all__ = ["is_at_work", "read_lease", "try_lease", "unlock"]
+__all__ = ["is_at_work", "read_lease", "require_nobody_at_work", "try_lease", "unlock"]
 
 UNLOCK_SECONDS = 60.0
 """Life of the lease while it is unlocked: no longer, in case this process is killed meanwhile."""
@@ -42,6 +44,22 @@ def is_at_work(record: LeaseRecord, environment: Environment) -> bool:
     """Whether a lease is held by a process that runs on this machine, and has not expired."""
     held = record.state is LeaseState.HELD and not record.expired(environment.now_ms())
     return held and environment.presence(record.process) is Presence.RUNNING
+
+
+def require_nobody_at_work(storages: Iterable[Storage], environment: Environment) -> None:
+    """Make sure that no run holds the lease of one of the storages; a holder that is known to be dead does not count.
+
+    Raises:
+        LockHeldError: one does.
+    """
+    for storage in storages:
+        record = read_lease(storage)
+        if record is None or record.state is not LeaseState.HELD or record.expired(environment.now_ms()):
+            continue
+        if not environment.is_gone(record.process):
+            raise _held(
+                storage, record, "and what that run deletes looks like a loss until it is done; look again then"
+            )
 
 
 def try_lease(storage: Storage, environment: Environment) -> None:
@@ -71,7 +89,10 @@ def unlock(storage: Storage, environment: Environment, *, force: bool = False) -
     if there is None or (record is not None and _is_free(storage, there, record)):
         return False
     if record is not None and not force and is_at_work(record, environment):
-        raise _at_work(storage, record)
+        why = (
+            "and that process is running on this machine; stop it, or unlock with force=True, which makes its run fail"
+        )
+        raise _held(storage, record, why)
     lease = Acquirer(storage, environment, UNLOCK_SECONDS).seize(there)
     try:
         log = Log.read(storage, environment)
@@ -84,12 +105,9 @@ def unlock(storage: Storage, environment: Environment, *, force: bool = False) -
     return True
 
 
-def _at_work(storage: Storage, record: LeaseRecord) -> LockHeldError:
+def _held(storage: Storage, record: LeaseRecord, why: str) -> LockHeldError:
     expires = record.expires / 1000
-    message = (
-        f"the lease is held by {record.owner} until {utc(expires)}, and that process is running on this machine; stop "
-        "it, or unlock with force=True, which makes its run fail"
-    )
+    message = f"the lease is held by {record.owner} until {utc(expires)}, {why}"
     return LockHeldError(message, storage=storage.name, owner=record.owner, expires=expires)
 
 

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.environment import utc
-from kvsync.errors import ClockError, IndexDamagedError, LockHeldError, LockLostError, SameStorageError, StorageError
+from kvsync.errors import (
+    BudgetError,
+    ClockError,
+    IndexDamagedError,
+    LockHeldError,
+    LockLostError,
+    SameStorageError,
+    StorageError,
+)
 from kvsync.index import bounds
 from kvsync.lease import Acquirer, Held, Lease, LeaseRecord, Previous
 from kvsync.probe import require_conditions
@@ -109,7 +117,7 @@ def lock(
         for lease in leases:
             lease.release(interrupted=False)
     except BaseException as error:
-        lost = _lost(leases) if isinstance(error, IndexDamagedError) else None
+        lost = _lost(leases) if isinstance(error, BudgetError | IndexDamagedError) else None
         _give_back(leases, interrupted=[side.lease for side in sides if side.log.has_open_intent])
         if lost is not None:
             raise lost from error
@@ -117,7 +125,7 @@ def lock(
 
 
 def _lost(leases: Sequence[Lease]) -> LockLostError | None:
-    """Return the error for a lease that was taken over: by a run that may have removed what we were about to read."""
+    """Return the error for a lease that was taken over: by a run that may have removed what we read, or deleted values."""
     try:
         for lease in leases:
             lease.confirm()

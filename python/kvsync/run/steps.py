@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.errors import KvsyncError, SameStorageError, StalePlanError
+from kvsync.errors import BudgetError, KvsyncError, SameStorageError, StalePlanError
 from kvsync.native import Hasher
 from kvsync.replica.points import is_branch
 from kvsync.replica.segments import changes_of
@@ -20,6 +20,7 @@ from kvsync.run.delta import exchange_of
 from kvsync.run.find import find_changes
 from kvsync.run.floor import maybe_older, reconcile
 from kvsync.run.forecast import effective, still_missing
+from kvsync.run.holder import require_nobody_at_work
 from kvsync.run.intend import intend
 from kvsync.run.lock import Settled, ensure_leased, identify, lock, opened, settle
 from kvsync.run.pull import pull
@@ -124,7 +125,16 @@ def preview(
         KvsyncError: as `kvsync.plan` says.
     """
     given = checked(changes)
-    return look((source, target), lambda: _preview(source, target, given, options, environment))
+
+    def foreseen() -> Preview:
+        try:
+            return _preview(source, target, given, options, environment)
+        except BudgetError:
+            # What a run has deleted and not logged yet looks like a loss.
+            require_nobody_at_work((source, target), environment)
+            raise
+
+    return look((source, target), foreseen)
 
 
 def _preview(
