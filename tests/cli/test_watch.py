@@ -131,6 +131,26 @@ sys.exit(main())
     assert "interrupted by SIGTERM; the leases were released" in err
 
 
+def test_a_watch_that_is_ended_within_a_run_says_so(launch: Launch, pair: tuple[Path, str]) -> None:
+    script = """
+import os, signal, sys
+from kvsync.cli import main
+from kvsync.storages.sqlite import SqliteStorage
+original = SqliteStorage.write
+def write(*arguments, **named):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return original(*arguments, **named)
+SqliteStorage.write = write
+sys.exit(main())
+"""
+    for number in range(600):
+        (pair[0] / f"n{number}").write_bytes(b"1")
+    child = launch("sync", *pair, "--watch", script=script)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (0, "")
+    assert out.endswith("stopped within a run; the next one moves the rest\n")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

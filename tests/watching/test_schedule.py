@@ -60,6 +60,13 @@ def test_a_storage_that_is_away_is_left_alone_longer_and_longer(schedule: Schedu
     assert min(pauses[-3:]) >= 45
 
 
+def test_a_run_that_fails_after_a_meeting_is_made_again(schedule: Schedule) -> None:
+    schedule.meet(100)
+    schedule.begin()
+    pause = schedule.fail(110, lasting=False)
+    assert schedule.due() == (110 + pause, "retry")
+
+
 def test_a_lasting_error_is_tried_again_rarely_and_sooner_after_a_hint(schedule: Schedule) -> None:
     now = 100.0
     for _ in range(10):

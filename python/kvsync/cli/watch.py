@@ -70,6 +70,8 @@ def watch_pair(  # noqa: PLR0913 - each is an option, or a group of them
                 _tell_run(event, run.conflict, output)
             else:
                 told = _tell_outage(event, told, output)
+        if events.cut:
+            output.say("stopped within a run; the next one moves the rest")
     return DONE
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import IndexDamagedError, LockHeldError, StorageError
 from kvsync.index.objects import LEASE, store_if
-from kvsync.lease.hold import FINISHED, Lease, Previous, PreviousHolder, named_process
+from kvsync.lease.hold import FINISHED, Lease, Previous, PreviousHolder, abandoned, named_process
 from kvsync.lease.record import LIFE_SECONDS_MAX, SKEW_SECONDS, LeaseRecord, LeaseState
 from kvsync.process import owner
 from kvsync.storages.contract import ObjectMismatch
@@ -46,10 +46,12 @@ class Acquirer:
         except ObjectMismatch:
             return None
         except StorageError:
+            abandoned.add(self.token)  # it may have been acquired, and only the answer was lost
             raise
         except BaseException:
             self._give_back(record, previous)
             raise
+        abandoned.discard(self.token)
         return Lease(self.storage, self._environment, record, version, previous)
 
     def _give_back(self, record: LeaseRecord, previous: PreviousHolder) -> None:
@@ -107,9 +109,9 @@ class Acquirer:
         return PreviousHolder(Previous.LOST, self._environment.is_gone(record.process))
 
     def _counts_as_dead(self, held: Held) -> bool:
-        # Our own token: a release failed, and what the holder before us left is not known any more.
-        ours = held.record.token == self.token
-        return ours or held.record.expired(self._environment.now_ms()) or self._is_unchanged(held)
+        # What the holder before an abandoned lease left is not known any more.
+        expired = held.record.expired(self._environment.now_ms())
+        return held.record.token in abandoned or expired or self._is_unchanged(held)
 
     def _is_unchanged(self, held: Held) -> bool:
         """Whether it was seen unchanged for its whole life, on our own monotonic clock."""

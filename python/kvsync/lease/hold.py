@@ -6,7 +6,7 @@ import enum
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kvsync.errors import LockLostError, StorageError
+from kvsync.errors import KvsyncError, LockLostError, StorageError
 from kvsync.index.objects import LEASE, store_if
 from kvsync.lease.record import LeaseRecord, LeaseState
 from kvsync.process import UNKNOWN
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
     from kvsync.types import Expectation, Stored, Version
 
-__all__ = ["FINISHED", "Lease", "Previous", "PreviousHolder", "named_process"]
+__all__ = ["FINISHED", "Lease", "Previous", "PreviousHolder", "abandoned", "named_process"]
 
 RENEW_AT = 1 / 3
 STOP_AT = 0.8
 """Parts of a lease's life after which `keep` renews it, and after which it is given up."""
+
+abandoned: Final[set[bytes]] = set()
+"""Tokens of leases that this process acquired, or may have, and could not release: nobody holds them any more."""
 
 
 class Previous(enum.Enum):
@@ -198,10 +201,18 @@ class Lease:
         After an error it is left marked, so that the next holder looks for what this run was about to write.
 
         Raises:
-            StorageError: whether it was released is not known.
+            StorageError: whether it was released is not known; the next run of this process need not wait for it.
         """
         if self.released:
             return
+        try:
+            self._try_release(interrupted=interrupted)
+        except KvsyncError:
+            abandoned.add(self._record.token)
+            raise
+        self.released = True  # only now: an attempt that Ctrl-C cuts off is made again
+
+    def _try_release(self, *, interrupted: bool) -> None:
         try:
             self._release(self._version, interrupted=interrupted)
         except (ObjectMismatch, StorageError):
@@ -210,7 +221,6 @@ class Lease:
             if current is not None:
                 with suppress(ObjectMismatch):  # the first attempt succeeded after all, or somebody took it over
                     self._release(current.version, interrupted=interrupted)
-        self.released = True  # only now: an attempt that Ctrl-C cuts off is made again
 
     def _release(self, version: Version, *, interrupted: bool) -> None:
         if self.previous.how is Previous.LOST:

@@ -57,9 +57,7 @@ def require_nobody_at_work(storages: Iterable[Storage], environment: Environment
         if record is None or record.state is not LeaseState.HELD or record.expired(environment.now_ms()):
             continue
         if not environment.is_gone(record.process):
-            raise _held(
-                storage, record, "and what that run deletes looks like a loss until it is done; look again then"
-            )
+            raise _held(storage, record, "and what it deletes looks like a loss until it is done; look again then")
 
 
 def try_lease(storage: Storage, environment: Environment) -> None:
@@ -89,9 +87,7 @@ def unlock(storage: Storage, environment: Environment, *, force: bool = False) -
     if there is None or (record is not None and _is_free(storage, there, record)):
         return False
     if record is not None and not force and is_at_work(record, environment):
-        why = (
-            "and that process is running on this machine; stop it, or unlock with force=True, which makes its run fail"
-        )
+        why = "and that process is running on this machine; stop it, or unlock with force=True: then its run fails"
         raise _held(storage, record, why)
     lease = Acquirer(storage, environment, UNLOCK_SECONDS).seize(there)
     try:

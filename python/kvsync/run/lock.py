@@ -125,7 +125,7 @@ def lock(
 
 
 def _lost(leases: Sequence[Lease]) -> LockLostError | None:
-    """Return the error for a lease that was taken over: by a run that may have removed what we read, or deleted values."""
+    """Return the error for a lease that was taken over: by a run that may have removed what we read, or values."""
     try:
         for lease in leases:
             lease.confirm()

@@ -136,6 +136,7 @@ class Schedule:
         pauses are long, and a hint may shorten them: perhaps it was mended.
         """
         self._failures += 1
+        self._meetings = 0
         least, most = RETRY_SECONDS_MIN, RETRY_SECONDS_MAX
         if lasting:
             least, most = self.intervals.every, self.intervals.full_every

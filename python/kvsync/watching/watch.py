@@ -65,6 +65,7 @@ class Watch:
     Attributes:
         runs: how many runs have succeeded.
         waited: how many runs waited for another one to end, or were put off until then.
+        cut: `stop` ended a run after a batch; the next run moves the rest.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Watch:
         self._stopping = self._ended = False
         self.runs = 0
         self.waited = 0
+        self.cut = False
 
     def __iter__(self) -> Iterator[Event]:
         """Return itself."""
@@ -109,7 +111,7 @@ class Watch:
                 if event is not None:
                     return event
         except _Stopped:
-            pass
+            self.cut = True
         except BaseException:
             self.close()
             raise
