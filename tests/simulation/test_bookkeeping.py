@@ -210,6 +210,19 @@ HISTORIES = {
         ),
         grace="0s",
     ),
+    "a delete that nobody logged is met as a missing value, and then its storage is replaced": History(
+        seed=100036499,
+        kinds=("database", "database", "dict"),
+        edges=((0, 1), (0, 2), (1, 2)),
+        events=(
+            Write(13, 1.0, at=1, writes=(Wrote(7, "k1"),), logged=True),
+            Sync(15, 1.0, source=0, target=1, guard="check"),
+            Write(16, 0.0, at=1, writes=(Wrote(8, "k1", deletes=True),), logged=False),
+            Sync(18, 30.0, source=1, target=2, guard="check"),
+            Clone(19, 0.001, at=1, of=0),
+        ),
+        grace="10s",
+    ),
     "a delete that is made during a run spreads in it, and then all who hold it are put back": History(
         seed=80029834,
         kinds=("database", "database"),

@@ -19,7 +19,7 @@ from kvsync.testing.simulation.writing import change_of, in_words, settle_given,
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from kvsync.result import SyncResult
+    from kvsync.result import MissingKey, SyncResult
     from kvsync.testing.simulation.events import Crash, Event
     from kvsync.testing.simulation.ghosts import Heads
     from kvsync.testing.simulation.wire import Wire
@@ -57,10 +57,17 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         ending = f": {take_down(world, result, held, known, {each.wrote.key for each in event.meanwhile})}"
     else:
         take_down_kept(world, [source, target], held)
-    world.observe([source, target], known, finished=result is not None, scanned=event.scan)
-    missing = {entry.key for entry in result.missing} if result is not None else set()
-    _hide_meanwhile(world, event, known, missing)
+    missing = result.missing if result is not None else []
+    taken = _without(known[0], missing, "target"), _without(known[1], missing, "source")
+    world.observe([source, target], taken, finished=result is not None, scanned=event.scan)
+    _hide_meanwhile(world, event, known, {entry.key for entry in missing})
     return result, heading(world, event) + ending
+
+
+def _without(known: Heads, missing: Sequence[MissingKey], side: str) -> Heads:
+    """Return what one side knew, without the keys of which the other `side` got nothing."""
+    keys = {entry.key for entry in missing if entry.side == side}
+    return {key: head for key, head in known.items() if key not in keys}
 
 
 def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads], missing: set[str]) -> None:
