@@ -258,6 +258,10 @@ class Segment:
         """The least stamp, 0 without changes."""
 
     @property
+    def exact_stamp_min(self) -> int | None:
+        """The least stamp among the changes whose time is exact."""
+
+    @property
     def value_bytes(self) -> int:
         """The sum of the sizes of all values, in bytes."""
 

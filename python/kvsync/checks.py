@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kvsync import inspection
@@ -25,15 +26,32 @@ if TYPE_CHECKING:
 __all__ = ["doctor", "log", "status", "verify"]
 
 
-def status(storage: Target, *, tombstone_grace: str | float = "30d", clock: Callable[[], float] = time.time) -> Status:
-    """Return what kvsync knows about a storage, without writing anything.
+def status(
+    storage: Target,
+    peer: Target | None = None,
+    *,
+    tombstone_grace: str | float = "30d",
+    clock: Callable[[], float] = time.time,
+) -> Status:
+    """Return what kvsync knows about a storage, without writing anything; with a `peer`, what each lacks of the other.
+
+    Raises:
+        SameStorageError: storage and peer are the same storage, or exact copies.
 
     >>> import kvsync
-    >>> kvsync.status({}).changes
-    0
+    >>> a, b = {}, {}
+    >>> _ = kvsync.commit(a, [kvsync.Put("x", b"1")])
+    >>> found = kvsync.status(a, b)
+    >>> found.changes, found.lag.to_peer
+    (1, 1)
     """
-    with opened(storage) as one:
-        return inspection.status(one, Options(tombstone_grace=tombstone_grace).grace_ms, Environment(clock=clock))
+    options, environment = Options(tombstone_grace=tombstone_grace), Environment(clock=clock)
+    if peer is None:
+        with opened(storage) as one:
+            return inspection.status(one, options.grace_ms, environment)
+    with opened_pair(storage, peer, "none", given=False) as pair:
+        found = inspection.status(pair.source, options.grace_ms, environment)
+        return replace(found, lag=inspection.lag(pair.source, pair.target, options, environment))
 
 
 def doctor(storage: Target, *, environment: Environment | None = None) -> Diagnosis:

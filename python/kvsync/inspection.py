@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.environment import Environment
 from kvsync.native import Segment
@@ -12,16 +12,18 @@ from kvsync.replica.peers import id_text
 from kvsync.replica.segments import changes_of
 from kvsync.replica.unleased import look
 from kvsync.replica.waiting import HeldBack, held_back
+from kvsync.run import steps
 from kvsync.run.holder import read_lease
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kvsync.lease import LeaseRecord
+    from kvsync.options import Options
     from kvsync.storages.contract import Storage, Tier
     from kvsync.types import Change
 
-__all__ = ["KnownPeer", "Status", "log", "peers", "status"]
+__all__ = ["KnownPeer", "Lag", "Status", "lag", "log", "peers", "status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,20 @@ class KnownPeer:
     alone: int = 0
 
 
+class Lag(NamedTuple):
+    """What a storage and a peer do not have of each other yet, by their logs; no storage is scanned.
+
+    Attributes:
+        to_peer: how many changes the peer lacks.
+        to_storage: how many the storage lacks.
+        seconds: how old the oldest of them is; None where there is none whose time is known exactly.
+    """
+
+    to_peer: int
+    to_storage: int
+    seconds: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """What kvsync knows about a storage.
@@ -58,6 +74,7 @@ class Status:
         held_back_by: the peers that deletes and expired values wait for, the one that most wait for first.
         lease: who holds the lease, or how its last holder left it; None if it is free.
         guarantee: the tier of this storage, "T1" to "T4".
+        lag: what it and the peer that was asked about lack of each other; None where no peer was.
     """
 
     storage: str
@@ -72,6 +89,7 @@ class Status:
     held_back_by: tuple[KnownPeer, ...]
     lease: LeaseRecord | None
     guarantee: Tier
+    lag: Lag | None = None
 
 
 def peers(storage: Storage, grace_ms: int, environment: Environment) -> list[KnownPeer]:
@@ -118,6 +136,16 @@ def _status(storage: Storage, grace_ms: int, environment: Environment) -> Status
         lease=read_lease(storage),
         guarantee=storage.capabilities.tier,
     )
+
+
+def lag(storage: Storage, peer: Storage, options: Options, environment: Environment) -> Lag:
+    """Return what two storages lack of each other, by their logs.
+
+    Raises:
+        SameStorageError: the two are one, or exact copies.
+    """
+    found = steps.preview(storage, peer, (), options, environment)
+    return Lag(len(found.to_target), len(found.to_source), found.result.lag_seconds)
 
 
 def log(storage: Storage, key: str | None) -> list[Change]:

@@ -82,6 +82,11 @@ class Plan:
         return self._preview.unreadable
 
     @property
+    def lag_seconds(self) -> float | None:
+        """How old the oldest change is that one side lacks; None where there is none whose time is known exactly."""
+        return self._preview.lag_seconds
+
+    @property
     def to_target(self) -> Iterator[Change]:
         """Changes that the target would get, ascending by key, but for deletes of what is not there."""
         return changes_of(self._to_target)

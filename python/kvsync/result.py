@@ -122,6 +122,8 @@ class SyncResult:
         created: {side: what the run created there, such as a folder or a table, in words}.
         notes: what is special about the two storages, one sentence each.
         hint: why nothing was done although something may have been meant; empty as a rule.
+        lag_seconds: how old the oldest change was that one side had and the other one lacked when the run found it;
+            None where there was none whose time is known exactly.
     """
 
     source: str
@@ -140,6 +142,7 @@ class SyncResult:
     created: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     hint: str = ""
+    lag_seconds: float | None = None
 
     def __str__(self) -> str:
         """Return one line for people."""

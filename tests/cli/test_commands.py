@@ -98,6 +98,7 @@ def test_sync_json(run: Run, pair: Pair) -> None:
         "created",
         "notes",
         "hint",
+        "lag_seconds",
         "guarantee",
         "seconds",
     }
@@ -159,6 +160,7 @@ def test_plan_names_keys_and_sync_then_does_it(run: Run, pair: Pair) -> None:
         "creates",
         "notes",
         "hint",
+        "lag_seconds",
         "guarantee",
     }
     assert [change["key"] for change in answer["to_target"]] == ["a", "b", "user/1"]
@@ -420,10 +422,23 @@ def test_status(run: Run, pair: Pair) -> None:
         "held_back_by",
         "lease",
         "guarantee",
+        "lag",
     }
     assert answer["changes"] == 3
+    assert answer["lag"] is None
     assert answer["vector"].keys() == {answer["replica"]}
     assert answer["vector"][answer["replica"]].keys() == {"time", "stamp"}
+
+
+def test_status_with_a_peer_says_what_each_lacks(run: Run, pair: Pair) -> None:
+    run("sync", *pair)
+    assert "lag        none: by their logs, neither lacks a change of the other" in run("status", *pair).out
+    Path(pair[0], "new").write_bytes(b"1")
+    run("commit", pair[0], "--scan")
+    assert "lag        the peer lacks 1 change, this storage lacks 0; the oldest is " in run("status", *pair).out
+    answer = run("status", *pair, "--json").json["lag"]
+    assert (answer["to_peer"], answer["to_storage"]) == (1, 0)
+    assert 0 < answer["seconds"] < 60
 
 
 def test_status_names_the_holder(run: Run, pair: Pair) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "colours",
     "counted",
     "detach_output",
+    "duration",
     "first_of",
     "prepare_streams",
     "printable",
@@ -147,6 +148,18 @@ def counted(count: int, noun: str) -> str:
     ('1 change', '12,000 keys')
     """
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its greatest whole unit.
+
+    >>> duration(0.25), duration(90), duration(7200), duration(400_000)
+    ('0.2 s', '90 s', '2 h', '4 days')
+    """
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
 
 
 def first_of(lines: Iterable[str], count: int) -> Iterator[str]:

@@ -65,6 +65,7 @@ def _fields(found: Plan) -> dict[str, object]:
         "creates": {side: redact(what) for side, what in found.creates.items()},
         "notes": [redact(note) for note in found.notes],
         "hint": found.hint or None,
+        "lag_seconds": found.lag_seconds,
     }
 
 

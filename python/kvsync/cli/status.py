@@ -3,16 +3,17 @@
 import shlex
 import time
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 from kvsync import checks, inspection
 from kvsync.cli.exitcodes import DONE
 from kvsync.cli.json_fields import id_text, peer_fields, stamp_fields, stamp_time, time_text
-from kvsync.cli.options import Location, TombstoneGrace
-from kvsync.cli.output import Output, counted, first_of
+from kvsync.cli.options import Location, Option, TombstoneGrace
+from kvsync.cli.output import Output, counted, duration, first_of
 from kvsync.cli.peers import passing
 from kvsync.cli.summary import GUARANTEES
 from kvsync.cli.sync import PLAIN
-from kvsync.cli.targets import opened
+from kvsync.cli.targets import opened, opened_pair
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.process import Presence, presence
 from kvsync.storages import redact
@@ -26,10 +27,21 @@ SEEN_AS = {
 }
 
 
-def status(storage: Location, /, *, tombstone_grace: TombstoneGrace = "30d", output: Output = PLAIN) -> int:
+def status(
+    storage: Location,
+    peer: Annotated[str | None, Option(help="Another storage: show what each lacks of the other.")] = None,
+    /,
+    *,
+    tombstone_grace: TombstoneGrace = "30d",
+    output: Output = PLAIN,
+) -> int:
     """Show what kvsync knows about a storage: its log, its peers, who holds its lease."""
-    with opened(storage) as one:
-        found = checks.status(one, tombstone_grace=tombstone_grace)
+    if peer is None:
+        with opened(storage) as one:
+            found = checks.status(one, tombstone_grace=tombstone_grace)
+    else:
+        with opened_pair(storage, peer) as pair:
+            found = checks.status(*pair, tombstone_grace=tombstone_grace)
     output.result(_fields(found))
     output.say_all(_lines(found))
     return DONE
@@ -73,6 +85,7 @@ def _fields(found: inspection.Status) -> dict[str, object]:
         "held_back_by": [peer_fields(peer) for peer in found.held_back_by],
         "lease": None if found.lease is None else lease_fields(found.lease),
         "guarantee": found.guarantee,
+        "lag": None if found.lag is None else found.lag._asdict(),
     }
 
 
@@ -89,10 +102,20 @@ def _lines(found: inspection.Status) -> Iterator[str]:
         yield f"  knows      {whose} up to {stamp_time(stamp) or 'an unknown time'}"
     yield f"  peers      {', '.join(map(id_text, found.peers)) or 'none'}"
     yield from _waiting_line(redact(found.storage), found.held_back_by)
+    if found.lag is not None:
+        yield f"  lag        {lag_text(found.lag)}"
     yield f"  lease      {lease_line(found.lease)}"
     missing = (f"  missing    {key!r}: {redact(reason)}" for key, reason in found.missing.items())
     yield from first_of(missing, len(found.missing))
     yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"
+
+
+def lag_text(lag: inspection.Lag) -> str:
+    """Return what two storages lack of each other, by their logs."""
+    if not (lag.to_peer or lag.to_storage):
+        return "none: by their logs, neither lacks a change of the other"
+    age = "" if lag.seconds is None else f"; the oldest is {duration(lag.seconds)} old"
+    return f"the peer lacks {counted(lag.to_peer, 'change')}, this storage lacks {lag.to_storage:,}{age}"
 
 
 def _waiting_line(name: str, peers: Sequence[inspection.KnownPeer]) -> Iterator[str]:

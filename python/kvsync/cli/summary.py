@@ -55,6 +55,7 @@ def result_fields(result: SyncResult, seconds: float, *, dry_run: bool = False) 
         "created": {side: redact(what) for side, what in result.created.items()},
         "notes": [redact(note) for note in result.notes],
         "hint": result.hint or None,
+        "lag_seconds": result.lag_seconds,
         "seconds": round(seconds, 6),
     }
 

@@ -16,6 +16,7 @@ __all__ = ["VERBS", "function_of", "version_text"]
 VERBS = {
     "sync": "",
     "plan": "",
+    "status": "STORAGE [PEER]",
     "verify": "SOURCE [TARGET]",
     "status": "",
     "doctor": "",

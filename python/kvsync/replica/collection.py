@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kvsync.replica.peers import Peer
     from kvsync.storages.contract import Storage
 
-__all__ = ["collect", "counted", "floor_above", "is_due", "limits", "may_pass", "merged_floor", "stamp_of"]
+__all__ = ["collect", "counted", "floor_above", "is_due", "limits", "may_pass", "merged_floor", "ms_of", "stamp_of"]
 
 SMALL_BYTES_MAX: Final = 32 << 10
 """A log of up to this size is searched in every run that could find something."""
@@ -40,6 +40,11 @@ STAMP_MS_SHIFT = 16
 def stamp_of(time_ms: int) -> int:
     """Return the stamp that no change has that was made before a time."""
     return max(time_ms, 0) << STAMP_MS_SHIFT
+
+
+def ms_of(stamp: int) -> int:
+    """Return the time in a stamp, in wall-clock milliseconds."""
+    return stamp >> STAMP_MS_SHIFT
 
 
 def counted(manifest: Manifest) -> dict[int, Peer]:

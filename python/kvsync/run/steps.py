@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import BudgetError, KvsyncError, SameStorageError, StalePlanError
 from kvsync.native import Hasher
+from kvsync.replica.collection import ms_of
 from kvsync.replica.points import is_branch
 from kvsync.replica.segments import changes_of
 from kvsync.replica.unleased import look
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from kvsync.index.manifest import Manifest
     from kvsync.native import Segment
     from kvsync.options import Options
-    from kvsync.run.delta import Exchange
+    from kvsync.run.delta import Exchange, Inbound
     from kvsync.run.push import Pushed
     from kvsync.run.side import Side
     from kvsync.storages.contract import Storage
@@ -265,6 +266,12 @@ def _holds_values(storage: Storage) -> bool:
         return False
 
 
+def _lag_seconds(inbound: Iterable[Inbound], now_ms: int) -> float | None:
+    """Return how old the oldest change is of which its time is known."""
+    stamps = [stamp for each in inbound if (stamp := each.copy.exact_stamp_min) is not None]
+    return max(0, now_ms - ms_of(min(stamps))) / 1000 if stamps else None
+
+
 def _result(
     storages: Sequence[CountedStorage],
     pair: Pair | None = None,
@@ -298,6 +305,7 @@ def _result(
         if side.scan is not None
         for key, reason in side.scan.unreadable.items()
     ]
+    result.lag_seconds = _lag_seconds(inbound, pair.source.log.environment.now_ms())
     result.expiry_ignored = pair.source.unexpiring + sum(each.unexpiring for each in inbound)
     if pushed is None:
         result.pushed, result.pulled = len(exchange.to_target.copy), len(exchange.to_source.copy)

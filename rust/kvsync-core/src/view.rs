@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::column::{self, Column};
 use crate::layout::Layout;
-use crate::row::{DIGEST_BYTES, Row, TOMBSTONE};
+use crate::row::{DIGEST_BYTES, INEXACT, Row, TOMBSTONE};
 use crate::strings::Strings;
 
 /// The columns of a segment, borrowed from its bytes.
@@ -93,6 +93,13 @@ impl<'a> View<'a> {
     #[must_use]
     pub const fn stamp_min(&self) -> u64 {
         self.layout.stamp_base
+    }
+
+    /// The least stamp among the changes whose time is exact.
+    #[must_use]
+    pub fn exact_stamp_min(&self) -> Option<u64> {
+        let exact = self.iter().filter(|row| row.flags & INEXACT == 0);
+        exact.map(|row| row.stamp).min()
     }
 
     /// The greatest stamp, 0 where there is none.

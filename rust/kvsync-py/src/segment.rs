@@ -188,6 +188,11 @@ impl Segment {
     }
 
     #[getter]
+    fn exact_stamp_min(&self) -> Option<u64> {
+        self.view().exact_stamp_min()
+    }
+
+    #[getter]
     fn value_bytes(&self) -> u64 {
         self.view().value_bytes()
     }

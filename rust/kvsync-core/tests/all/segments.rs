@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use kvsync_core::{
-    ArgumentFault, BatchLimits, Collected, Error, Kind, NO_DIGEST, NewValues, Newest, Positions, Row, Segment, Span,
-    Staged, TOMBSTONE, View, Workers, digest, envelope,
+    ArgumentFault, BatchLimits, Collected, Error, INEXACT, Kind, NO_DIGEST, NewValues, Newest, Positions, Row, Segment,
+    Span, Staged, TOMBSTONE, View, Workers, digest, envelope,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -40,6 +40,8 @@ proptest! {
         let (view, built) = (parsed.view(), built.view());
         prop_assert!(view.maxima().eq(built.maxima()));
         prop_assert_eq!(view.stamp_max(), built.stamp_max());
+        let exact = view.iter().filter(|row| row.flags & INEXACT == 0);
+        prop_assert_eq!(built.exact_stamp_min(), exact.map(|row| row.stamp).min());
         prop_assert_eq!(view.tombstones(), built.tombstones());
         prop_assert_eq!(view.value_bytes(), built.value_bytes());
         prop_assert_eq!(view.expiring(), built.expiring());
