@@ -16,9 +16,8 @@ __all__ = ["VERBS", "function_of", "version_text"]
 VERBS = {
     "sync": "",
     "plan": "",
-    "status": "STORAGE [PEER]",
     "verify": "SOURCE [TARGET]",
-    "status": "",
+    "status": "STORAGE [PEER]",
     "doctor": "",
     "log": "STORAGE [KEY]",
     "lost": "STORAGE [KEY]",
