@@ -286,6 +286,16 @@ def test_only_the_lease_is_written_without_waiting_for_the_disk(tmp_path: Path) 
     ] * 2
 
 
+def test_a_folder_that_does_not_exist_is_named_with_what_the_slashes_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError) as caught:
+        kvsync.sync({"a": b"1"}, f"sqlite://{tmp_path}/app.db", scan=True)
+    assert f"the folder {os.path.join(tmp_path, str(tmp_path)[1:])!r} does not exist" in str(caught.value)
+    assert "after sqlite:/// it is relative" in str(caught.value)
+
+
 def test_a_relative_path_is_that_of_the_time_of_its_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path_goes_on_meaning_the_same("sqlite:///", tmp_path, monkeypatch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from kvsync.errors import StorageError
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["failure"]
 
 FULL = "the disk is full: make room and run again"
+NO_FOLDER = (
+    "create it, or check the path: after sqlite:/// it is relative to the working directory, after sqlite://// absolute"
+)
 
 _ADVICE = {
     "SQLITE_BUSY": "another program has locked the database: wait for it, or raise busy_timeout",
@@ -32,5 +36,8 @@ def failure(error: sqlite3.Error, *, storage: str, path: str) -> StorageError:
     code = getattr(error, "sqlite_errorname", "")
     if code.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and is_full(path):
         return StorageError(f"{error}: {FULL}", storage=storage)
+    folder = os.path.dirname(path)
+    if code.startswith("SQLITE_CANTOPEN") and not os.path.isdir(folder):
+        return StorageError(f"the folder {folder!r:.300} does not exist: {NO_FOLDER}", storage=storage)
     known = (text for name, text in _ADVICE.items() if code.startswith(name))
     return StorageError(f"{error}: {next(known, 'fix that and run again')}", storage=storage)
