@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kvsync.result import OnProgress, SyncResult
     from kvsync.storages.contract import Storage
     from kvsync.store import OnError, Store
-    from kvsync.types import Delete, Put
+    from kvsync.types import Delete, Direction, Put
 
     Target: TypeAlias = "str | os.PathLike[str] | MutableMapping[str, bytes] | Storage"
 
@@ -36,12 +36,16 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     target: Target,
     changes: Sequence[Put | Delete] = (),
     *,
+    direction: Direction = "both",
     conflict: Policy = "latest",
     scan: bool = False,
     guard: Literal["none", "check"] = "none",
     trust: Literal["none", "etag"] = "none",
     dry_run: bool = False,
     max_delete: str | int | None = None,
+    max_overwrite: str | int | None = None,
+    max_bytes: str | int | None = None,
+    max_conflicts: str | int | None = None,
     keep_lost: bool = True,
     create: Create = "auto",
     lease_seconds: float = 60.0,
@@ -52,7 +56,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     clock: Callable[[], float] = time.time,
     environment: Environment | None = None,
 ) -> SyncResult:
-    """Make two storages equal, both ways, moving only what changed.
+    """Make two storages equal, moving only what changed: both ways, or one way.
 
     `source` and `target` are each a URL, the path of a folder, a mapping of `str` to `bytes`, or a `Storage`. Without
     `scan`, only logged changes move: those in `changes`, and those logged by `commit`, by `open` or by earlier runs.
@@ -61,6 +65,8 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         source: one storage.
         target: the other one.
         changes: changes to write to the source first, or that the caller has already made there.
+        direction: "both"; "push": the target gets what the source has, and the source gets nothing; "pull": the other
+            way round; "mirror": as "push", and what only the target has or changed is overwritten or deleted there.
         conflict: "latest", "source", "target", "keep-both", "fail", or a callable that takes the conflict and both
             values (None: deleted) and returns bytes, "source", "target" or "delete".
         scan: find changes in both storages by comparing them with what the last scan saw.
@@ -69,8 +75,12 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
             has; "none": it reads what is new. Somebody who can write there, or the server, can then pass off another
             value as equal.
         dry_run: write nothing; the result has the counts of what would be done.
-        max_delete: how many keys a scan may find deleted or overwritten: a number or "P%"; None means 50%, but at
-            least 3.
+        max_delete: how many keys a scan may find deleted or overwritten, a mirror may overwrite or delete of those that
+            the source does not know, and a run may delete in a storage: a number or "P%"; None means 50%, but at
+            least 3, and counts what a scan finds and a mirror does.
+        max_overwrite: how many values a run may overwrite in a storage: a number or "P%" of the keys there.
+        max_bytes: how many bytes of values a run may move: a number, or one with a unit such as "10MB".
+        max_conflicts: how many conflicts a run may decide: a number or "P%" of the target's keys.
         keep_lost: keep values that lose a conflict, below `.kvsync/lost/` of the storage that held them.
         create: which storage need not exist yet: "auto": the target, and the source if `changes` are given; "target";
             "both"; "none". A misspelt name is an error otherwise. (A prefix of Redis or of a bucket always exists.)
@@ -93,7 +103,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         LockHeldError: somebody else holds a lease.
         LockLostError: a lease was lost during the run; run again.
         ConflictError: the policy is "fail" and there are conflicts.
-        BudgetError: a scan found more keys deleted or overwritten than allowed.
+        BudgetError: a scan found more keys deleted or overwritten than allowed, or the run would do more than it may.
         IndexDamagedError: an index object fails its checks.
 
     >>> import kvsync
@@ -103,11 +113,15 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     (1, b'Ada')
     """
     options = Options(
+        direction=direction,
         conflict=conflict,
         scan=scan,
         guard=guard,
         trust=trust,
         max_delete=max_delete,
+        max_overwrite=max_overwrite,
+        max_bytes=max_bytes,
+        max_conflicts=max_conflicts,
         keep_lost=keep_lost,
         lease_seconds=lease_seconds,
         wait_seconds=wait_seconds,
@@ -133,10 +147,14 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     target: Target,
     changes: Sequence[Put | Delete] = (),
     *,
+    direction: Direction = "both",
     conflict: Policy = "latest",
     scan: bool = False,
     trust: Literal["none", "etag"] = "none",
     max_delete: str | int | None = None,
+    max_overwrite: str | int | None = None,
+    max_bytes: str | int | None = None,
+    max_conflicts: str | int | None = None,
     create: Create = "auto",
     clock: Callable[[], float] = time.time,
     environment: Environment | None = None,
@@ -153,7 +171,16 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     guarantee T1
     nothing to do
     """
-    options = Options(conflict=conflict, scan=scan, trust=trust, max_delete=max_delete)
+    options = Options(
+        direction=direction,
+        conflict=conflict,
+        scan=scan,
+        trust=trust,
+        max_delete=max_delete,
+        max_overwrite=max_overwrite,
+        max_bytes=max_bytes,
+        max_conflicts=max_conflicts,
+    )
     environment = environment or Environment(clock=clock)
     changes = changes if isinstance(changes, tuple) else checked(changes)
     with opened_pair(source, target, create, given=may_make(changes)) as pair:

@@ -177,13 +177,15 @@ class ConflictError(KvsyncError):
 
 
 class BudgetError(KvsyncError):
-    """A scan found more keys deleted or overwritten than `max_delete` allows; nothing was written.
+    """A run would do more than a budget allows, or a scan found more deleted or overwritten; no value was written.
 
     Attributes:
-        deleted: keys found deleted.
-        overwritten: keys found overwritten.
-        known: how many keys the last scan saw.
-        emptied: everything is gone; only max_delete="100%" allows that.
+        deleted: keys that were found deleted, or would be.
+        overwritten: keys that were found overwritten, or would be; or that both sides changed.
+        known: how many keys there were; 0 where the budget is not a part of them.
+        emptied: everything is gone, or would be; only max_delete="100%" allows that.
+        option: the name of the budget.
+        allow: the least value of it that would allow the run.
     """
 
     def __init__(
@@ -191,16 +193,20 @@ class BudgetError(KvsyncError):
         message: str,
         *,
         storage: str,
-        deleted: Sequence[str],
-        overwritten: Sequence[str],
-        known: int,
+        deleted: Sequence[str] = (),
+        overwritten: Sequence[str] = (),
+        known: int = 0,
         emptied: bool = False,
+        option: str = "max_delete",
+        allow: str = "",
     ) -> None:
         super().__init__(message, storage=storage)
         self.deleted = list(deleted)
         self.overwritten = list(overwritten)
         self.known = known
         self.emptied = emptied
+        self.option = option
+        self.allow = allow or ("100%" if emptied else str(len(deleted) + len(overwritten)))
 
 
 class StalePlanError(KvsyncError):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from math import inf
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from kvsync.errors import UsageError
 from kvsync.policy import resolve_policy
 from kvsync.scan import Budget
+from kvsync.types import Direction
 
 if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.result import OnProgress
 
-__all__ = ["Options", "duration_seconds"]
+__all__ = ["DIRECTIONS", "Options", "duration_seconds", "size_bytes"]
+
+DIRECTIONS: Final[tuple[Direction, ...]] = get_args(Direction)
 
 LEASE_SECONDS_MIN = 0.1
 """A shorter lease would expire before a batch is written."""
@@ -25,18 +29,78 @@ DRIFT_SECONDS_MAX = 2**40
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
+SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kKMGT]?)(i?)B?\Z")
+SIZE_UNITS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class Limits(NamedTuple):
+    """What a run may do as a whole; None where the caller sets no budget."""
+
+    max_delete: Budget | None
+    max_overwrite: Budget | None
+    max_bytes: int | None
+    max_conflicts: Budget | None
+
+    @property
+    def counts_values(self) -> bool:
+        """Whether it matters what would be written."""
+        return any(limit is not None for limit in self[:3])
+
+    @classmethod
+    def of(cls, options: Options) -> Limits:
+        """Read the budgets that the caller sets.
+
+        Raises:
+            UsageError: one is not valid.
+        """
+        given = {name: getattr(options, name) for name in ("max_delete", "max_overwrite", "max_conflicts")}
+        read = {name: None if text is None else _budget(text, name) for name, text in given.items()}
+        max_bytes = None if options.max_bytes is None else size_bytes(options.max_bytes, "max_bytes")
+        return cls(max_bytes=max_bytes, **read)
+
+
+def _budget(text: str | int | None, name: str) -> Budget:
+    try:
+        return Budget.parse(text)
+    except ValueError:
+        message = f"{name} must be a number of keys or a percentage such as '60%', not {text!r}"
+        raise UsageError(message) from None
+
+
+def size_bytes(size: str | int, name: str) -> int:
+    """Return a size that is given in bytes, or as a number with a unit.
+
+    >>> size_bytes(5, "max_bytes"), size_bytes("1.5 MB", "max_bytes"), size_bytes("2KiB", "max_bytes")
+    (5, 1500000, 2048)
+
+    Raises:
+        UsageError: it is neither; `name` is that of the option.
+    """
+    found = None if isinstance(size, bool) else SIZE.match(str(size).strip())
+    if found is None:
+        message = f"{name} must be a number of bytes, or one with a unit such as '10MB', not {size!r}"
+        raise UsageError(message)
+    number, unit, is_binary = found.groups()
+    return int(float(number) * (1024 if is_binary else 1000) ** SIZE_UNITS[unit])
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Options of a run.
 
     Attributes:
+        direction: "both"; "push": only the target gets what the source has; "pull": only the source gets what the
+            target has; "mirror": the target becomes the image of the source.
         conflict: the policy, by name or as a callable (`kvsync.policy.Merge`).
         scan: find changes by comparing both storages with their inventories.
         guard: "none": trust that nobody else wrote; "check": look at values, and overwrite what was seen.
         trust: "none": read what is new to a scan; "etag": take a value for that of the other side if its server tells
             the same MD5 and size, and do not read it.
-        max_delete: how many keys a scan may find deleted or overwritten: a number or "P%"; None means 50%, but at
-            least 3.
+        max_delete: how many keys a scan may find deleted or overwritten, a mirror may overturn, and a run may delete in
+            a side: a number or "P%" of the keys there; None means 50%, but at least 3, of the first two alone.
+        max_overwrite: how many values a run may overwrite in a side: a number or "P%" of the keys there.
+        max_bytes: how many bytes of values a run may move: a number, or one with a unit such as "10MB".
+        max_conflicts: how many conflicts a run may decide: a number or "P%" of the target's keys.
         keep_lost: keep values that lose a conflict, below `.kvsync/lost/`.
         lease_seconds: how long a lease lasts without renewal.
         wait_seconds: how long to wait for a lease that somebody else holds.
@@ -47,11 +111,15 @@ class Options:
         on_progress: called after each batch.
     """
 
+    direction: Direction = "both"
     conflict: Policy = "latest"
     scan: bool = False
     guard: Literal["none", "check"] = "none"
     trust: Literal["none", "etag"] = "none"
     max_delete: str | int | None = None
+    max_overwrite: str | int | None = None
+    max_bytes: str | int | None = None
+    max_conflicts: str | int | None = None
     keep_lost: bool = True
     lease_seconds: float = 60.0
     wait_seconds: float = 10.0
@@ -59,6 +127,7 @@ class Options:
     tombstone_grace: str | float = "30d"
     on_progress: OnProgress | None = None
     budget: Budget = field(init=False)
+    limits: Limits = field(init=False)
     grace_ms: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +137,7 @@ class Options:
             UsageError: an option is not valid.
         """
         resolve_policy(self.conflict)
+        self._check_direction()
         if self.guard not in ("none", "check"):
             message = f"unknown guard {self.guard!r}; choose 'none' or 'check'"
             raise UsageError(message)
@@ -86,13 +156,21 @@ class Options:
             if not getattr(self, name) >= 0:
                 message = f"{name} must be at least 0, not {getattr(self, name)!r}"
                 raise UsageError(message)
-        try:
-            budget = Budget.parse(self.max_delete)
-        except ValueError:
-            message = f"max_delete must be a number of keys or a percentage such as '60%', not {self.max_delete!r}"
-            raise UsageError(message) from None
-        object.__setattr__(self, "budget", budget)
+        object.__setattr__(self, "budget", _budget(self.max_delete, "max_delete"))
+        object.__setattr__(self, "limits", Limits.of(self))
         object.__setattr__(self, "grace_ms", int(duration_seconds(self.tombstone_grace, "tombstone_grace") * 1000))
+
+    def _check_direction(self) -> None:
+        if self.direction not in DIRECTIONS:
+            message = f"unknown direction {self.direction!r}; choose one of {', '.join(DIRECTIONS)}"
+            raise UsageError(message)
+        if self.direction == "mirror" and self.conflict not in ("latest", "source"):
+            message = f"in a mirror the source always wins, so conflict={self.conflict!r} says nothing; leave it out"
+            raise UsageError(message)
+
+    def takes(self, label: Literal["source", "target"]) -> bool:
+        """Whether a side gets what the other one has."""
+        return self.direction != "pull" if label == "target" else self.direction in ("both", "pull")
 
     def latest_ms(self, now_ms: int) -> int:
         """Return the latest time that an index may name, in wall-clock milliseconds."""

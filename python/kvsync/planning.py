@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kvsync.native import Segment
     from kvsync.result import MissingKey, SyncResult, UnreadableKey
     from kvsync.storages.contract import Tier
-    from kvsync.types import Change, Conflict
+    from kvsync.types import Change, Conflict, Direction
 
 __all__ = ["Plan"]
 
@@ -70,6 +70,16 @@ class Plan:
     def hint(self) -> str:
         """Why there is nothing to do although something may have been meant; empty as a rule."""
         return self._preview.hint
+
+    @property
+    def direction(self) -> Direction:
+        """Which way changes would move."""
+        return self._preview.direction
+
+    @property
+    def withheld(self) -> list[str]:
+        """Keys of what one side has and the other one would not get, since the run is one-way."""
+        return self._preview.withheld
 
     @property
     def missing(self) -> list[MissingKey]:
@@ -142,11 +152,12 @@ class Plan:
         lines = [f"source {self.source}", f"target {self.target}", f"guarantee {self.guarantee}"]
         lines += [f"creates {what}" for what in self.creates.values()]
         lines += [f"note: {note}" for note in self.notes]
-        if self.empty and self.complete:
+        if self.empty and self.complete and not self.withheld:
             return "\n".join([*lines, f"nothing to do{self.hint and f': {self.hint}'}"])
         lines += _listed("to target", self.to_target, self.to_target_count)
         lines += _listed("to source", self.to_source, self.to_source_count)
         lines += _first_of((f"  conflict {c.key!r}: {c.winner} wins" for c in self.conflicts), len(self.conflicts))
+        lines += _first_of((f"  withheld {shown(key)}" for key in self.withheld), len(self.withheld))
         for title, entries in (("missing", self.missing), ("unreadable", self.unreadable)):
             named = (f"  {title} {shown(entry.key)} in the {entry.side}: {entry.reason}" for entry in entries)
             lines += _first_of(named, len(entries))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvsync.environment import utc
 from kvsync.storages.contract import Tier
@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from kvsync.types import Conflict
+    from kvsync.types import Conflict, Direction
 
 __all__ = ["Life", "MaybeDeleted", "MissingKey", "Progress", "SyncResult", "UnreadableKey"]
+
+
+ARROWS: Final[dict[Direction, str]] = {"both": "⇄", "push": "→", "pull": "←", "mirror": "⇒"}
 
 
 class MissingKey(NamedTuple):
@@ -108,11 +111,13 @@ class SyncResult:
     """What a run did.
 
     Attributes:
+        direction: "both", "push", "pull" or "mirror".
         pushed: changes applied to the target.
         pulled: changes applied to the source.
         committed: local changes logged by this run, in the source and in the target.
         conflicts: every key that both sides had changed, with the decision.
         missing: keys whose newest value one side does not hold, and why.
+        withheld: keys of what one side has and the other one misses and did not get, since the run was one-way.
         maybe_deleted: values of one side that the other may have deleted before it forgot so.
         lives: storages that turned out to have been restored or copied.
         unreadable: keys where a scan found something that it could not read, and why.
@@ -128,12 +133,14 @@ class SyncResult:
 
     source: str
     target: str
+    direction: Direction = "both"
     pushed: int = 0
     pulled: int = 0
     committed: tuple[int, int] = (0, 0)
     conflicts: list[Conflict] = field(default_factory=list)
     missing: list[MissingKey] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
+    withheld: list[str] = field(default_factory=list)
     maybe_deleted: list[MaybeDeleted] = field(default_factory=list)
     unreadable: list[UnreadableKey] = field(default_factory=list)
     operations: dict[str, Counter[str]] = field(default_factory=dict)
@@ -149,6 +156,8 @@ class SyncResult:
         words = [f"{self.pushed} pushed", f"{self.pulled} pulled"]
         if self.conflicts:
             words.append(f"{len(self.conflicts)} conflict{'s' if len(self.conflicts) > 1 else ''}")
+        if self.withheld:
+            words.append(f"{len(self.withheld)} withheld")
         if self.missing:
             words.append(f"{len(self.missing)} missing")
         if self.unreadable:
@@ -157,7 +166,7 @@ class SyncResult:
         words += [f"{life.storage} was restored or copied" for life in self.lives]
         words += [f"{len(each.keys)} of {each.storage} maybe deleted before" for each in self.maybe_deleted]
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.source} ⇄ {self.target}: {', '.join(words)}{hint}"
+        return f"{self.source} {ARROWS[self.direction]} {self.target}: {', '.join(words)}{hint}"
 
     @property
     def index_operations(self) -> int:

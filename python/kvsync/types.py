@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple, TypeAlias
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 from kvsync.native import DECISION, INEXACT, TOMBSTONE
 
@@ -123,6 +123,10 @@ class Change(NamedTuple):
     def expired(self, now_ms: int) -> bool:
         """Whether the value has expired by `now_ms`, in wall-clock milliseconds."""
         return 0 < self.expires <= now_ms
+
+
+Direction: TypeAlias = Literal["both", "push", "pull", "mirror"]
+"""Which way a run moves changes: "push" to the target alone, "pull" to the source alone."""
 
 
 class Conflict(NamedTuple):

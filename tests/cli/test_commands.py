@@ -84,11 +84,13 @@ def test_sync_json(run: Run, pair: Pair) -> None:
     assert answer.keys() == {
         "source",
         "target",
+        "direction",
         "dry_run",
         "pushed",
         "pulled",
         "committed",
         "conflicts",
+        "withheld",
         "missing",
         "restored",
         "maybe_deleted",
@@ -150,6 +152,8 @@ def test_plan_names_keys_and_sync_then_does_it(run: Run, pair: Pair) -> None:
     assert answer.keys() == {
         "source",
         "target",
+        "direction",
+        "withheld",
         "empty",
         "to_target",
         "to_source",

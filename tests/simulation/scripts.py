@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from variants import LONG
+
 import kvsync
 from history import merging
 from kvsync import Delete, Put
@@ -137,6 +139,15 @@ SCRIPTS = {
     "segments too large for the manifest": Script(many, run(), inline_bytes_max=200),
     "compaction on the way": Script(long_history, run([Put("k0", b"given")])),
     "changes found by a scan": Script(behind_its_back, run(scan=True)),
+    "a push": Script(changed_both_ways, run([Put("k5", b"given")], direction="push")),
+    "a push that lets the target win": Script(conflicting_newer_first, run(direction="push", conflict="target")),
+    "a push that merges": Script(conflicting, run(direction="push", conflict=merging)),
+    "a push that keeps both": Script(conflicting, run(direction="push", conflict="keep-both")),
+    "a pull": Script(conflicting, run(direction="pull", conflict="source")),
+    "a push after a scan": Script(behind_its_back, run(scan=True, direction="push")),
+    "a mirror": Script(conflicting, run(direction="mirror", max_delete="100%"), twice=LONG),
+    "a mirror after a scan": Script(behind_its_back, run(scan=True, direction="mirror", max_delete="100%")),
+    "a mirror with a missing value": Script(value_missing, run(direction="mirror", max_delete="100%"), count=3),
     "explicit compaction": Script(
         long_history,
         lambda world, fault: compacted(world, world.replicas[0], fault),

@@ -49,6 +49,22 @@ def test_nothing_is_revived_by_storages_that_were_forgotten() -> None:
     assert all(report.counts[what] for what in ("forgotten", "told forgotten", "told maybe deleted")), report
 
 
+def test_nothing_is_lost_or_claimed_by_runs_that_go_one_way() -> None:
+    report = simulate(120, seed=700, storages=MEMORY, hazards=("directions", "unlogged", "crashes", "collection"))
+    assert all(report.counts[f"{direction} runs"] > 30 for direction in ("push", "pull", "mirror")), report
+
+
+def test_a_run_that_claims_what_it_withholds_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = delta._inbound
+
+    def claiming(side: Any, copy: Any, log: Any, backfill: Any, history: Any, *rest: Any) -> Any:
+        return sound(side, copy, log, backfill, history, *rest)._replace(history=history)
+
+    monkeypatch.setattr(delta, "_inbound", claiming)
+    with pytest.raises(SimulationError, match=r"not equal|lost|differ|there"):
+        simulate(100, hazards=["directions"])
+
+
 def test_nothing_is_in_doubt_among_peers_where_nothing_is_undone() -> None:
     report = simulate(40, seed=500, hazards=("collection", "clocks"))
     assert report.counts["told maybe deleted"], report

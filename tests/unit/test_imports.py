@@ -26,6 +26,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.run.steps", "kvsync.run.holder", "kvsync.run.keeping", "kvsync.run.forgetting", "kvsync.run.accepting"),
     ("kvsync.run.push", "kvsync.run.intend"),
     ("kvsync.run.release", "kvsync.run.transfer", "kvsync.run.delta", "kvsync.run.floor", "kvsync.run.forecast"),
+    ("kvsync.run.budgets", "kvsync.run.mirror"),
     ("kvsync.run.clashes", "kvsync.run.conflicts", "kvsync.run.names", "kvsync.run.pull"),
     ("kvsync.run.commit", "kvsync.run.find", "kvsync.run.guard", "kvsync.run.unkept"),
     ("kvsync.run.lock",),

@@ -27,7 +27,7 @@ _NEXT: tuple[tuple[type[BaseException], str], ...] = (
     (EndedError, "run again; the next run continues where this one stopped"),
 )
 
-_VALUED = {"--max-delete"}
+_VALUED = {"--max-delete", "--max-overwrite", "--max-bytes", "--max-conflicts"}
 _BARE = {"--dry-run", "--json", "--quiet"}
 
 
@@ -83,8 +83,7 @@ def _concerns_lease(error: errors.IndexDamagedError) -> bool:
 
 def _after_budget(error: errors.BudgetError, tokens: Sequence[str]) -> str:
     """Return the command that shows what a run would do, and the option that lets it."""
-    allowed = "100%" if error.emptied else str(len(error.deleted) + len(error.overwritten))
-    again = f"run again with --max-delete {allowed}"
+    again = f"run again with --{error.option.replace('_', '-')} {error.allow}"
     if tokens[:1] == ["verify"]:
         return f"if they were damaged, and not changed on purpose, {again}"
     lost = "if the values were lost, bring them back with `kvsync verify STORAGE OTHER --refill`"

@@ -29,7 +29,10 @@ __all__ = ["kind_of", "report"]
 
 DEBUG = "KVSYNC_DEBUG"
 
-_OPTION = re.compile(r"\b(?:max_delete|max_drift_seconds|lease_seconds|wait_seconds|tombstone_grace|full_every)\b")
+_OPTION = re.compile(
+    r"\b(?:max_delete|max_overwrite|max_bytes|max_conflicts|max_drift_seconds|lease_seconds|wait_seconds"
+    r"|tombstone_grace|full_every)\b"
+)
 
 _FOR_PYTHON = re.compile(r" \(in Python [^)]*\)")
 
@@ -93,7 +96,13 @@ _FURTHER: tuple[tuple[type[errors.KvsyncError], Callable[[Any], dict[str, object
     (errors.IndexDamagedError, lambda error: {"name": error.name, "offset": error.offset}),
     (
         errors.BudgetError,
-        lambda error: {"deleted": error.deleted, "overwritten": error.overwritten, "known": error.known},
+        lambda error: {
+            "option": f"--{error.option.replace('_', '-')}",
+            "allow": error.allow,
+            "deleted": error.deleted,
+            "overwritten": error.overwritten,
+            "known": error.known,
+        },
     ),
 )
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
+from kvsync.errors import UsageError
+from kvsync.types import Direction
+
 __all__ = [
     "ChangeOptions",
     "FromId",
@@ -58,6 +61,12 @@ WaitSeconds: TypeAlias = Annotated[float, Option(help="How long to wait for a le
 SCAN = "Find what changed since the last scan. Default unless --changes is given."
 CHANGES = "File of changes to make in the (source) storage, as JSON lines; - is standard input."
 MAX_DELETE = "Stop if a scan finds more than N keys, or P%, deleted or overwritten. Default: 50%, but at least 3."
+MAX_OVERWRITE = "Stop if more than N values, or P%, would be overwritten in a storage."
+MAX_BYTES = "Stop if more bytes of values would move: a number, or one with a unit such as 10MB."
+MAX_CONFLICTS = "Stop if both sides have changed more than N keys, or P%."
+PUSH = "Only the target gets what the source has; what the source misses is reported."
+PULL = "Only the source gets what the target has; what the target misses is reported."
+MIRROR = "Make the target an image of the source: what only the target has or changed goes, and is kept as lost."
 CONFLICT = "Which value wins if both sides changed a key."
 TRUST = "Do not read a value whose server tells the same MD5 as that of the other side (etag); for first contacts."
 GUARD = "Without a scan: compare values before overwriting them (check), or trust that nobody else wrote (none)."
@@ -88,14 +97,40 @@ class RunOptions(ChangeOptions):
     """What decides the outcome of a run over two storages.
 
     Attributes:
+        push: only the target gets what the other side has.
+        pull: only the source does.
+        mirror: the target becomes an image of the source.
         conflict: name of the policy.
         guard: whether to compare values before overwriting them.
         trust: whether to believe the MD5 of a value that a server tells.
+        max_overwrite: how many values a run may overwrite.
+        max_bytes: how many bytes it may move.
+        max_conflicts: how many conflicts it may decide.
     """
 
+    push: Annotated[bool, flag(help=PUSH)] = False
+    pull: Annotated[bool, flag(help=PULL)] = False
+    mirror: Annotated[bool, flag(help=MIRROR)] = False
     conflict: Annotated[Literal["latest", "source", "target", "keep-both", "fail"], Option(help=CONFLICT)] = "latest"
     guard: Annotated[Literal["none", "check"], Option(help=GUARD)] = "none"
     trust: Annotated[Literal["none", "etag"], Option(help=TRUST)] = "none"
+    max_overwrite: Annotated[str | None, Option(help=MAX_OVERWRITE, leading_hyphen=True)] = None
+    max_bytes: Annotated[str | None, Option(help=MAX_BYTES, leading_hyphen=True)] = None
+    max_conflicts: Annotated[str | None, Option(help=MAX_CONFLICTS, leading_hyphen=True)] = None
+
+    @property
+    def direction(self) -> Direction:
+        """Which way changes move.
+
+        Raises:
+            UsageError: two ways are given.
+        """
+        given: dict[Direction, bool] = {"push": self.push, "pull": self.pull, "mirror": self.mirror}
+        names = [name for name, is_given in given.items() if is_given]
+        if len(names) > 1:
+            message = f"{' and '.join(f'--{name}' for name in names)} exclude each other; give one of them"
+            raise UsageError(message)
+        return names[0] if names else "both"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from kvsync.cli.json_fields import change_fields, conflict_fields, expiry_text, 
 from kvsync.cli.left_behind import left_behind, left_lines
 from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target
 from kvsync.cli.output import Output, counted, first_of
-from kvsync.cli.summary import GUARANTEES, expiry_line, place_lines
+from kvsync.cli.summary import ARROWS, GUARANTEES, expiry_line, place_lines, withheld_lines
 from kvsync.cli.sync import NO_LEASE, NO_RUN, PLAIN
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
@@ -41,7 +41,17 @@ def plan(
     with opened_pair(source, target, new=True, given=may_make(changes)) as (one, other), catch_warnings():
         simplefilter("ignore", KvsyncWarning)  # the hint is part of what is shown
         found = api.plan(
-            one, other, changes, conflict=run.conflict, scan=run.scans, trust=run.trust, max_delete=run.max_delete
+            one,
+            other,
+            changes,
+            direction=run.direction,
+            conflict=run.conflict,
+            scan=run.scans,
+            trust=run.trust,
+            max_delete=run.max_delete,
+            max_overwrite=run.max_overwrite,
+            max_bytes=run.max_bytes,
+            max_conflicts=run.max_conflicts,
         )
     output.result(_fields(found) if output.json else {})
     output.say_all(_lines(found))
@@ -54,10 +64,12 @@ def _fields(found: Plan) -> dict[str, object]:
     return {
         "source": redact(found.source),
         "target": redact(found.target),
+        "direction": found.direction,
         "empty": found.empty,
         "to_target": [change_fields(change) for change in found.to_target],
         "to_source": [change_fields(change) for change in found.to_source],
         "conflicts": [conflict_fields(conflict) for conflict in found.conflicts],
+        "withheld": found.withheld,
         "missing": [key_fields(missing) for missing in found.missing],
         "unreadable": [key_fields(unreadable) for unreadable in found.unreadable],
         "guarantee": found.guarantee,
@@ -70,7 +82,7 @@ def _fields(found: Plan) -> dict[str, object]:
 
 
 def _title(found: Plan) -> str:
-    return f"{redact(found.source)} <-> {redact(found.target)} (plan: nothing is written)"
+    return f"{redact(found.source)}{ARROWS[found.direction]}{redact(found.target)} (plan: nothing is written)"
 
 
 def _lines(found: Plan) -> Iterator[str]:
@@ -87,6 +99,7 @@ def _alarms(found: Plan, policy: str) -> Iterator[str]:
 
 
 def _last_lines(found: Plan) -> Iterator[str]:
+    yield from withheld_lines(found.withheld, found.direction)
     yield from expiry_line(found.expiry_ignored)
     yield from place_lines(found.creates, found.notes, found.hint, will=True)
     yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"

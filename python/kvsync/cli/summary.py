@@ -12,11 +12,14 @@ from kvsync.storages.contract import Tier
 from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from kvsync.result import SyncResult
 
-__all__ = ["GUARANTEES", "alarm_lines", "expiry_line", "place_lines", "result_fields"]
+__all__ = ["ARROWS", "GUARANTEES", "alarm_lines", "expiry_line", "place_lines", "result_fields", "withheld_lines"]
+
+ARROWS: dict[str, str] = {"both": " <-> ", "push": " -> ", "pull": " <- ", "mirror": " => "}
+"""What stands between the names of two storages, by direction."""
 
 GUARANTEES = {
     Tier.TRANSACTIONAL: "transactional: values and log change together",
@@ -31,6 +34,7 @@ def result_fields(result: SyncResult, seconds: float, *, dry_run: bool = False) 
     return {
         "source": redact(result.source),
         "target": redact(result.target),
+        "direction": result.direction,
         "dry_run": dry_run,
         "pushed": result.pushed,
         "pulled": result.pulled,
@@ -39,6 +43,7 @@ def result_fields(result: SyncResult, seconds: float, *, dry_run: bool = False) 
             conflict_fields(conflict) | {"restore": restore_commands(conflict, result.source, result.target)}
             for conflict in result.conflicts
         ],
+        "withheld": result.withheld,
         "missing": [key_fields(missing) for missing in result.missing],
         "restored": [
             {"storage": redact(life.storage), "compared": life.compared, "forgotten": life.forgotten}
@@ -67,6 +72,14 @@ def alarm_lines(result: SyncResult, policy: str, *, dry_run: bool = False) -> It
     for doubt in result.maybe_deleted:
         yield f"  check      {redact(str(doubt))}"
         yield from first_of((f"             {key!r}" for key in doubt.keys), len(doubt.keys))
+
+
+def withheld_lines(keys: Sequence[str], direction: str) -> Iterator[str]:
+    """Yield what a one-way run leaves where it is, if there is anything."""
+    if keys:
+        side = "source" if direction == "pull" else "target"
+        yield f"  withheld   {counted(len(keys), 'key')} of the {side}, which a {direction} leaves as they are there:"
+        yield from first_of((f"             {key!r}" for key in keys), len(keys))
 
 
 def expiry_line(ignored: int) -> Iterator[str]:

@@ -10,7 +10,15 @@ from kvsync.cli.left_behind import left_behind
 from kvsync.cli.options import LeaseOptions, Option, RunOptions, Source, Target, TombstoneGrace, flag
 from kvsync.cli.output import Output, counted
 from kvsync.cli.progress import shown_progress
-from kvsync.cli.summary import GUARANTEES, alarm_lines, expiry_line, place_lines, result_fields
+from kvsync.cli.summary import (
+    ARROWS,
+    GUARANTEES,
+    alarm_lines,
+    expiry_line,
+    place_lines,
+    result_fields,
+    withheld_lines,
+)
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning, UsageError
 from kvsync.opening import may_make
@@ -46,7 +54,7 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
     heartbeat: Annotated[str | None, flag(help=HEARTBEAT)] = None,
     output: Output = PLAIN,
 ) -> int:
-    """Make two storages equal, both ways, moving only what changed.
+    """Make two storages equal, both ways or one way, moving only what changed.
 
     Scans both for changes since the last run. With --changes it does not scan,
     but moves the changes in that file, and those logged before.
@@ -83,12 +91,16 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
             one,
             other,
             changes,
+            direction=run.direction,
             conflict=run.conflict,
             scan=run.scans,
             guard=run.guard,
             trust=run.trust,
             dry_run=dry_run,
             max_delete=run.max_delete,
+            max_overwrite=run.max_overwrite,
+            max_bytes=run.max_bytes,
+            max_conflicts=run.max_conflicts,
             lease_seconds=lease.lease_seconds,
             wait_seconds=lease.wait_seconds,
             max_drift_seconds=max_drift_seconds,
@@ -99,7 +111,7 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
     output.result(result_fields(result, seconds, dry_run=dry_run))
     names = redact(result.source), redact(result.target)
     output.say_all(_lines(result, dry_run=dry_run))
-    output.alarm_all(alarm_lines(result, run.conflict, dry_run=dry_run), title=" <-> ".join(names))
+    output.alarm_all(alarm_lines(result, run.conflict, dry_run=dry_run), title=ARROWS[run.direction].join(names))
     output.say_all(_last_lines(result, seconds, dry_run=dry_run))
     return left_behind(output, result.missing, result.unreadable, planned=dry_run)
 
@@ -125,10 +137,10 @@ def _refuse_beside_watch(run: RunOptions, lease: LeaseOptions, *, dry_run: bool)
 def _lines(result: SyncResult, *, dry_run: bool) -> Iterator[str]:
     moved = "would move" if dry_run else "moved     "
     in_source, in_target = result.committed
-    title = f"{redact(result.source)} <-> {redact(result.target)}"
+    title = f"{redact(result.source)}{ARROWS[result.direction]}{redact(result.target)}"
     yield f"{title} (dry run: nothing is written)" if dry_run else title
     yield f"  found      {counted(in_source, 'new change')} in the source, {in_target:,} in the target"
-    if result.pushed or result.pulled:
+    if result.pushed or result.pulled or result.withheld:
         yield f"  {moved} {result.pushed:,} to the target, {result.pulled:,} to the source"
     else:
         left = result.missing or result.unreadable
@@ -136,6 +148,7 @@ def _lines(result: SyncResult, *, dry_run: bool) -> Iterator[str]:
 
 
 def _last_lines(result: SyncResult, seconds: float, *, dry_run: bool) -> Iterator[str]:
+    yield from withheld_lines(result.withheld, result.direction)
     yield from (f"  {'returned' if life.forgotten else 'restored'}   {redact(str(life))}" for life in result.lives)
     yield from expiry_line(result.expiry_ignored)
     yield from place_lines(result.created, result.notes, result.hint, will=dry_run)

@@ -13,7 +13,7 @@ from kvsync.cli.exitcodes import DONE
 from kvsync.cli.failure import kind_of
 from kvsync.cli.json_fields import time_text
 from kvsync.cli.output import counted, write_line
-from kvsync.cli.summary import alarm_lines, place_lines, result_fields
+from kvsync.cli.summary import ARROWS, alarm_lines, place_lines, result_fields
 from kvsync.cli.targets import check_name
 from kvsync.environment import utc
 from kvsync.storages.url import redact
@@ -52,8 +52,12 @@ def watch_pair(  # noqa: PLR0913 - each is an option, or a group of them
     events = watching(
         source,
         target,
+        direction=run.direction,
         conflict=run.conflict,
         max_delete=run.max_delete,
+        max_overwrite=run.max_overwrite,
+        max_bytes=run.max_bytes,
+        max_conflicts=run.max_conflicts,
         every=every,
         full_every=full_every,
         heartbeat=heartbeat,
@@ -61,7 +65,7 @@ def watch_pair(  # noqa: PLR0913 - each is an option, or a group of them
         max_drift_seconds=max_drift_seconds,
         tombstone_grace=tombstone_grace,
     )
-    output.say(f"watching {redact(source)} <-> {redact(target)}; Ctrl-C ends it")
+    output.say(f"watching {redact(source)}{ARROWS[run.direction]}{redact(target)}; Ctrl-C ends it")
     with events, _stopped_by_signals(events):
         told = ""
         for event in events:
@@ -108,6 +112,8 @@ def _tell_run(run: WatchRun, policy: str, output: Output) -> None:
         return  # so a quiet log has a line for each hour
     result = run.result
     words = [f"{result.pushed:,} to the target", f"{result.pulled:,} to the source"]
+    if result.withheld:
+        words.append(f"{len(result.withheld):,} withheld")
     if result.conflicts:
         words.append(counted(len(result.conflicts), "conflict"))
     if left := len(result.missing) + len(result.unreadable):
@@ -117,7 +123,7 @@ def _tell_run(run: WatchRun, policy: str, output: Output) -> None:
     output.say(f"{utc(time.time())}  {', '.join(words)} ({run.reason}, {run.seconds:.2f} s)")
     output.say_all(place_lines(result.created, result.notes, "", will=False))
     names = redact(result.source), redact(result.target)
-    output.alarm_all(alarm_lines(result, policy), title=" <-> ".join(names))
+    output.alarm_all(alarm_lines(result, policy), title=ARROWS[result.direction].join(names))
 
 
 def _tell_outage(outage: Outage, told: str, output: Output) -> str:

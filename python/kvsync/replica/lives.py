@@ -37,13 +37,13 @@ class Met(NamedTuple):
         name: of its storage, for people.
         manifest: as it stood.
         history: what it knows, by what this run knows.
-        is_level: both know the same now, so what one of them has collected binds the other, too.
+        is_taken: whoever meets it knows all that it knows, so what it has collected binds that one, too.
     """
 
     name: str
     manifest: Manifest
     history: History
-    is_level: bool
+    is_taken: bool
 
 
 class Standing(NamedTuple):
@@ -166,5 +166,5 @@ def having_met(manifest: Manifest, met: Met) -> Manifest:
     others[met.manifest.replica] = Peer(_name_of(met), seen, entries, offered, met.manifest.place)
     known = {replica: peer for replica, peer in {**manifest.peers, **others}.items() if replica != manifest.replica}
     gone = merged_gone(gone, struck(known, met.manifest.replica, met.manifest.place))
-    collected = merged_floor(manifest.collected, met.manifest.collected) if met.is_level else manifest.collected
+    collected = merged_floor(manifest.collected, met.manifest.collected) if met.is_taken else manifest.collected
     return manifest._replace(peers=merged_peers(manifest.peers, others, gone), gone=gone, collected=collected)

@@ -237,6 +237,7 @@ class Log:
         *,
         intent: Intent | None = None,
         is_level: bool = False,
+        has_taken: bool = False,
         inventory: bytes = b"",
         lease: bytes = b"",
     ) -> None:
@@ -247,6 +248,7 @@ class Log:
             knowledge: what is known and held with it.
             intent: what was to be applied, if it was written down.
             is_level: the other side of the run knows the same then.
+            has_taken: this side knows all that the other side knows then.
             inventory: nonce of the inventory that is in step with the log then.
             lease: version of the lease object that this write releases.
 
@@ -256,7 +258,7 @@ class Log:
         """
         manifest = self._with_intended(segment, intent) if len(segment) or intent is not None else self.manifest
         manifest = manifest._replace(knowledge=knowledge, inventory=inventory, lease=lease)
-        self._write_next(manifest, is_level=is_level)
+        self._write_next(manifest, is_level=is_level, has_taken=has_taken)
 
     def become(self, standing: Standing) -> None:
         """Write what a meeting with another life makes of this replica: other origins, and a fresh id if it needs one.
@@ -366,13 +368,13 @@ class Log:
         manifest = self.manifest._replace(garbage=(*self.manifest.garbage, intent.name))
         return self._rewriting.listing(manifest, segment) if len(segment) else manifest
 
-    def _write_next(self, manifest: Manifest, *, is_level: bool = False) -> None:
+    def _write_next(self, manifest: Manifest, *, is_level: bool = False, has_taken: bool = False) -> None:
         """Write the next generation: tiers merged, garbage removed, clock past all that is known."""
         self.has_named_peer = self.peer is not None
         if self.peer is not None:
             name, other = self.peer.storage.name, self.peer.manifest
             history = manifest.history if is_level else other.history
-            manifest = having_met(manifest, Met(name, other, history, is_level))
+            manifest = having_met(manifest, Met(name, other, history, has_taken))
             manifest = self._rewriting.collected(manifest, self.grace_ms)
         manifest = self._rewriting.settled(manifest)
         if not self.dry:

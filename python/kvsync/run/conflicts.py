@@ -78,6 +78,7 @@ class Verdicts:
         at: decisions to log, by the side that holds, or is given, the outcome.
         lost: where losing values were kept, by key.
         refused: keys whose decided value could not be written.
+        overturned: keys whose change in the target a mirror overturns.
         seen_to: losing changes whose values were kept before verdicts changed since values were refused.
     """
 
@@ -85,7 +86,13 @@ class Verdicts:
     at: dict[str, list[Decision]] = field(default_factory=lambda: {"source": [], "target": []})
     lost: dict[str, tuple[str, ...]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    overturned: dict[str, None] = field(default_factory=dict)
     seen_to: set[Change] = field(default_factory=set)
+
+    @property
+    def are_empty(self) -> bool:
+        """Whether there was nothing to decide."""
+        return not (self.decided or any(self.at.values()))
 
     def commit(self, pair: Pair, options: Options, environment: Environment) -> bool:
         """Log the decisions, each on its own side; return whether there were any."""
@@ -199,7 +206,7 @@ def decide(
                 held[conflict.key] = None
             overruled = policy in {"source", "target"} and _means_somebody_else(conflict, policy, pair)
             applied = "latest" if overruled else policy
-            _enter(verdicts, conflict, applied, held, anew=pair.in_doubt)
+            _enter(verdicts, conflict, applied, held, home=pair.home.label, anew=pair.in_doubt)
     _leave_known_copies(verdicts, pair)
     verdicts.decided += [(each.conflict, Verdict(each.winner)) for each in overwritten]
     return verdicts
@@ -207,14 +214,13 @@ def decide(
 
 def _leave_known_copies(verdicts: Verdicts, pair: Pair) -> None:
     """Make no copy that either side has logged: an earlier run made it, and somebody may have edited it since."""
-    keys = [decision.key for decision in verdicts.at["source"] if decision.is_copy]
+    home = pair.home.label
+    keys = [decision.key for decision in verdicts.at[home] if decision.is_copy]
     if not keys:
         return
     logged = zip(keys, *(side.log.newest(keys) for side in pair.sides), strict=True)
     known = {key for key, *changes in logged if any(change is not None for change in changes)}
-    verdicts.at["source"] = [
-        decision for decision in verdicts.at["source"] if not (decision.is_copy and decision.key in known)
-    ]
+    verdicts.at[home] = [decision for decision in verdicts.at[home] if not (decision.is_copy and decision.key in known)]
 
 
 def keep_expiries(verdicts: Verdicts, pairs: Sequence[tuple[Change, Change]], pair: Pair, now_ms: int) -> None:
@@ -242,6 +248,7 @@ def _enter(
     policy: Policy,
     held: Mapping[str, tuple[bytes | None, bytes | None] | None],
     *,
+    home: Label,
     anew: bool,
 ) -> None:
     values = held.get(conflict.key, (None, None))
@@ -253,14 +260,14 @@ def _enter(
     if verdict.side is None:
         verdict = _as_side(conflict, verdict)
     if verdict.side is None:
-        verdicts.at["source"].append(Decision.of_value(conflict.key, verdict.value))
+        verdicts.at[home].append(Decision.of_value(conflict.key, verdict.value))
     elif anew or verdict.side != newer(conflict.source, conflict.target):
         verdicts.at[verdict.side].append(Decision.of_change(_change(conflict, verdict.side)))
     if verdict.copy is not None and values is not None:
         kept = values[0] if verdict.copy == "source" else values[1]
         loser = _change(conflict, verdict.copy)
         copy = Decision.of_value(conflict_copy(loser), kept, loser.expires)._replace(is_copy=True)
-        verdicts.at["source"].append(copy)
+        verdicts.at[home].append(copy)
     verdicts.decided.append((conflict, verdict))
 
 

@@ -8,8 +8,8 @@ from kvsync.expiry import unexpiring
 from kvsync.native import Cover, Segment
 from kvsync.replica.base import compare
 from kvsync.replica.points import is_branch
+from kvsync.run.budgets import check_budgets
 from kvsync.run.clashes import (
-    Overwritten,
     Reconciled,
     conflicts_of,
     greatest,
@@ -18,6 +18,7 @@ from kvsync.run.clashes import (
     unreconciled_conflicts,
 )
 from kvsync.run.conflicts import decide, keep_expiries
+from kvsync.run.mirror import overturn
 from kvsync.run.names import shared_names
 from kvsync.run.pull import pull
 from kvsync.types import Change
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
     from kvsync.native import Delta
     from kvsync.options import Options
     from kvsync.replica.history import History
+    from kvsync.run.conflicts import Verdicts
     from kvsync.run.pull import Pulled
     from kvsync.run.side import Pair, Side
     from kvsync.types import Conflict
 
 __all__ = ["Exchange", "Inbound", "exchange_of"]
+
+NOTHING = Segment.from_rows([])
 
 
 class Inbound(NamedTuple):
@@ -44,16 +48,20 @@ class Inbound(NamedTuple):
         copy: those of them whose value has to move (a value that is equal already does not).
         backfill: changes logged earlier whose value was missing, and may be had from the other side now.
         moving: `copy` and `backfill` together: the changes whose values move.
+        history: what it knows afterwards.
         unreconciled: changes that it will know of without having held their value or decided their conflict.
         unexpiring: how many values stay there past their time, since this side keeps no expiry.
+        withheld: changes that it misses and does not get, since this run moves nothing in that direction.
     """
 
     log: Segment
     copy: Segment
     backfill: Segment
     moving: Segment
+    history: History
     unreconciled: Sequence[Change] = ()
     unexpiring: int = 0
+    withheld: Segment = NOTHING
 
 
 class Exchange(NamedTuple):
@@ -62,13 +70,11 @@ class Exchange(NamedTuple):
     Attributes:
         to_source, to_target: what each side gets.
         conflicts: every conflict with what was decided.
-        history: what both sides know afterwards.
     """
 
     to_source: Inbound
     to_target: Inbound
     conflicts: list[Conflict]
-    history: History
 
 
 def exchange_of(pair: Pair, pulled: Pulled, options: Options, environment: Environment) -> Exchange:
@@ -76,6 +82,7 @@ def exchange_of(pair: Pair, pulled: Pulled, options: Options, environment: Envir
 
     Raises:
         ConflictError: the policy is "fail" and there are conflicts.
+        BudgetError: the run would do more than it may.
         UsageError: a callable policy gave no verdict.
     """
     found = calculate(pair, pulled)
@@ -84,13 +91,17 @@ def exchange_of(pair: Pair, pulled: Pulled, options: Options, environment: Envir
     pairs = pairs_of(found)
     conflicts = [*conflicts_of(pairs, now_ms), *unseen]
     overwritten = overwritten_unseen(pair, found)
+    if options.direction == "mirror":
+        withheld = _exchange(pair, found, reconciled, [], now_ms).to_source.withheld
+        verdicts = overturn(pair, withheld, conflicts, overwritten)
+    else:
+        verdicts = decide(conflicts, overwritten, options.conflict, pair, now_ms)
+        keep_expiries(verdicts, pairs, pair, now_ms)
+    check_budgets(pair, found, verdicts, options)
     decided: list[Conflict] = []
-    if conflicts or pairs or overwritten:
-        is_decided, decided = _resolve(pair, conflicts, overwritten, pairs, options, environment)
-        if is_decided:
-            found = calculate(pair, pull(pair))
-            pairs = pairs_of(found)
-    return _exchange(pair, found, pairs, reconciled, decided, environment.now_ms())
+    if not verdicts.are_empty:
+        found, decided = _settled(pair, found, verdicts, options, environment)
+    return _exchange(pair, found, reconciled, decided, environment.now_ms())
 
 
 def calculate(pair: Pair, pulled: Pulled) -> Delta:
@@ -101,35 +112,27 @@ def calculate(pair: Pair, pulled: Pulled) -> Delta:
     return compare(pulled.source, pulled.target, pair.source.log.manifest.cover, pair.target.log.manifest.cover)
 
 
-def _resolve(
-    pair: Pair,
-    conflicts: Sequence[Conflict],
-    overwritten: Sequence[Overwritten],
-    pairs: Sequence[tuple[Change, Change]],
-    options: Options,
-    environment: Environment,
-) -> tuple[bool, list[Conflict]]:
-    """Decide conflicts and commit what was decided; return whether there was any, and the conflicts."""
-    verdicts = decide(conflicts, overwritten, options.conflict, pair, environment.now_ms())
-    keep_expiries(verdicts, pairs, pair, environment.now_ms())
+def _settled(
+    pair: Pair, found: Delta, verdicts: Verdicts, options: Options, environment: Environment
+) -> tuple[Delta, list[Conflict]]:
+    """Commit decisions, if there are any; return what each side misses then, and what was decided."""
     if options.keep_lost:
         verdicts.keep_lost(pair, environment)
     is_decided = verdicts.commit(pair, options, environment)
     if verdicts.refused and options.keep_lost:
         verdicts.keep_lost(pair, environment)
-    return is_decided, verdicts.report()
+    return calculate(pair, pull(pair)) if is_decided else found, verdicts.report()
 
 
 def _exchange(
     pair: Pair,
     found: Delta,
-    pairs: Sequence[tuple[Change, Change]],
     reconciled: Reconciled,
     conflicts: list[Conflict],
     now_ms: int,
 ) -> Exchange:
     """Let the greatest change of each conflicting key win: by now every decision is one."""
-    to_source, to_target = greatest(pairs)
+    to_source, to_target = greatest(pairs_of(found))
     source, target = pair.sides
     at_source, at_target = source.log.manifest.knowledge, target.log.manifest.knowledge
     for_source, for_target = shared_names(pair, found.to_a, found.to_b)
@@ -144,11 +147,11 @@ def _exchange(
     learnt_target = [change for change in left_source if not at_target.cover.covers(*change.dot)]
     backfill_source = Segment.from_rows(at_source.backfill_from(at_target, source_log, now_ms))
     backfill_target = Segment.from_rows(at_target.backfill_from(at_source, target_log, now_ms))
+    history = _known_after(pair, source_log, target_log)
     return Exchange(
-        _inbound(source, source_copy, source_log, backfill_source, [*left_source, *learnt_source], now_ms),
-        _inbound(target, target_copy, target_log, backfill_target, [*left_target, *learnt_target], now_ms),
+        _inbound(source, source_copy, source_log, backfill_source, history, [*left_source, *learnt_source], now_ms),
+        _inbound(target, target_copy, target_log, backfill_target, history, [*left_target, *learnt_target], now_ms),
         conflicts,
-        _known_after(pair, source_log, target_log),
     )
 
 
@@ -188,7 +191,24 @@ def _copied_and_logged(
 
 
 def _inbound(
-    side: Side, copy: Segment, log: Segment, backfill: Segment, unreconciled: Sequence[Change], now_ms: int
+    side: Side,
+    copy: Segment,
+    log: Segment,
+    backfill: Segment,
+    history: History,
+    unreconciled: Sequence[Change],
+    now_ms: int,
 ) -> Inbound:
+    if not side.takes:
+        # What it does not get it must not claim to know, so it is as if the two had not met.
+        known, withheld = side.log.manifest.knowledge, _without_vain_deletes(side, copy)
+        return Inbound(NOTHING, NOTHING, NOTHING, NOTHING, known.history, known.unreconciled, withheld=withheld)
     moving = Segment.merge([copy, backfill]) if len(backfill) else copy
-    return Inbound(log, copy, backfill, moving, unreconciled, unexpiring(moving, side.storage, now_ms))
+    return Inbound(log, copy, backfill, moving, history, unreconciled, unexpiring(moving, side.storage, now_ms))
+
+
+def _without_vain_deletes(side: Side, copy: Segment) -> Segment:
+    """Return changes without the deletes of what a side never had, or has deleted, too."""
+    deletes = copy.deletes(0, len(copy))
+    vain = [key for key, own in zip(deletes, side.log.newest(deletes), strict=True) if own is None or own.deletes]
+    return copy.without(vain) if vain else copy

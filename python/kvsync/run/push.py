@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from kvsync.environment import Environment
     from kvsync.options import Options
-    from kvsync.replica.history import History
     from kvsync.replica.intents import Intent
     from kvsync.run.delta import Exchange, Inbound
     from kvsync.run.intend import Intents
@@ -65,7 +64,7 @@ def push(pair: Pair, exchange: Exchange, intents: Intents, options: Options, env
         StorageError: a storage failed as a whole.
     """
     source, target = pair.sides
-    apply = partial(_apply, history=exchange.history, options=options, environment=environment)
+    apply = partial(_apply, options=options, environment=environment)
     gives = len(exchange.to_source.log) > 0
     at_target = apply(source, target, exchange.to_target, intents.target, acknowledge=gives)
     try:
@@ -84,7 +83,6 @@ def _apply(
     inbound: Inbound,
     intent: Intent | None,
     *,
-    history: History,
     options: Options,
     environment: Environment,
     acknowledge: bool,
@@ -94,11 +92,21 @@ def _apply(
     with transaction(taker) if len(inbound.moving) else nullcontext():
         failed, count = _move(giver, taker, inbound.moving, options, environment)
         knowledge = taker.log.manifest.knowledge.receive(
-            history, (inbound.log, inbound.backfill), failed, inbound.unreconciled
+            inbound.history, (inbound.log, inbound.backfill), failed, inbound.unreconciled
         )
         wrote, manifest = len(inbound.moving) > 0, taker.log.manifest
         moved = len(inbound.log) > 0 or not knowledge.says_same(manifest.knowledge)
-        applied = Applied(taker, count, inbound.log, knowledge, intent, wrote=wrote, moved=moved, finalised=not waits)
+        applied = Applied(
+            taker,
+            count,
+            inbound.log,
+            knowledge,
+            intent,
+            wrote=wrote,
+            moved=moved,
+            finalised=not waits,
+            is_level=giver.takes and taker.takes,
+        )
         if applied.finalised:
             finalise(applied, environment, acknowledge=acknowledge)
     return applied

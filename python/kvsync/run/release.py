@@ -36,6 +36,7 @@ class Applied(NamedTuple):
         wrote: a value was written or deleted, or may have been.
         moved: there is something to log, or something else is known or held now.
         finalised: that is done within `push`, not in step 7.
+        is_level: the other side knows the same then: no direction was left out.
     """
 
     side: Side
@@ -46,6 +47,7 @@ class Applied(NamedTuple):
     wrote: bool
     moved: bool
     finalised: bool = False
+    is_level: bool = False
 
     @classmethod
     def nothing(cls, side: Side) -> Applied:
@@ -81,7 +83,8 @@ def finalise(applied: Applied, environment: Environment, *, acknowledge: bool = 
         applied.log,
         applied.knowledge,
         intent=applied.intent,
-        is_level=True,
+        is_level=applied.is_level,
+        has_taken=side.takes,
         inventory=inventory,
         lease=token,
     )

@@ -50,6 +50,7 @@ class Side(NamedTuple):
         read_versions: {key: (digest, version token)} of stored values that were read in parts to commit them.
         pending: {key: value, or None for a delete} that a preview would have written.
         committed: how many local changes this run logged.
+        takes: this run writes values here, and what the other side knows is known here afterwards.
         unexpiring: how many given values stay here past their time, since this storage cannot keep it.
     """
 
@@ -63,6 +64,7 @@ class Side(NamedTuple):
     read_versions: Mapping[str, tuple[bytes, bytes]] = MappingProxyType({})
     pending: Mapping[str, bytes | None] = MappingProxyType({})
     committed: int = 0
+    takes: bool = True
     unexpiring: int = 0
 
     @property
@@ -93,3 +95,8 @@ class Pair(NamedTuple):
     def sides(self) -> tuple[Side, Side]:
         """Source and target."""
         return self.source, self.target
+
+    @property
+    def home(self) -> Side:
+        """The side that a value is written to which neither side holds yet: the source, unless it takes nothing."""
+        return self.source if self.source.takes else self.target

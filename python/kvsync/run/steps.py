@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from kvsync.run.push import Pushed
     from kvsync.run.side import Side
     from kvsync.storages.contract import Storage
-    from kvsync.types import Delete, Put
+    from kvsync.types import Delete, Direction, Put
 
 __all__ = ["Basis", "Committed", "Preview", "commit", "commit_and_look", "compact", "preview", "sync"]
 
@@ -100,17 +100,17 @@ def sync(
     fresh_ids = basis.replicas if basis is not None else ()
     with lock(storages, options, environment, may_be_equal=may_be_equal, fresh_ids=fresh_ids) as sides:  # 1
         if isinstance(sides, Settled):
-            result = _result(storages)
+            result = _result(storages, options.direction)
             result.hint = "" if sides.logged else _hint(source, target)
             return result
-        pair = _identified(sides, basis)
+        pair = _identified(sides, options, basis)
         pair = _commit(pair, changes, options, environment, basis)  # 2
         pulled = pull(pair)  # 3
         exchange = exchange_of(pair, pulled, options, environment)  # 4
         intents = intend(pair, exchange)  # 5
         pushed = push(pair, exchange, intents, options, environment)  # 6
         release(pushed, environment)  # 7
-    result = _result(storages, pair, exchange, pushed)
+    result = _result(storages, options.direction, pair, exchange, pushed)
     if may_be_equal and not _is_logged(pair):
         result.hint = _hint(source, target)
     return result
@@ -142,7 +142,7 @@ def _preview(
     source: Storage, target: Storage, changes: Sequence[Put | Delete], options: Options, environment: Environment
 ) -> Preview:
     storages = CountedStorage(source), CountedStorage(target)
-    pair = opened(storages, environment)
+    pair = _directed(opened(storages, environment), options)
     nonces = tuple(side.log.manifest.nonce for side in pair.sides)
     if nonces[0] and nonces[0] == nonces[1]:
         message = (
@@ -154,7 +154,7 @@ def _preview(
     pair = _commit(identify(pair), changes, options, environment)
     exchange = exchange_of(pair, pull(pair), options, environment)
     basis = Basis(nonces, replicas, tuple(_fingerprint(side) for side in pair.sides))
-    result = _result(storages, pair, exchange)
+    result = _result(storages, options.direction, pair, exchange)
     if not changes and not options.scan and not _is_logged(pair):
         result.hint = _hint(source, target)
     to_source = effective(pair.source, exchange.to_source.copy)
@@ -195,12 +195,20 @@ def compact(storage: Storage, options: Options, environment: Environment) -> tup
         return side.log.compact(partial(ensure_leased, side))
 
 
-def _identified(sides: Sequence[Side], basis: Basis | None) -> Pair:
+def _identified(sides: Sequence[Side], options: Options, basis: Basis | None) -> Pair:
     """Return both sides, with what their histories tell, once it is sure that the basis still holds."""
     source, target = sides
     if basis is not None and basis.nonces != (source.log.manifest.nonce, target.log.manifest.nonce):
         raise _stale("another run wrote to one of the storages")
-    return identify(Pair(source, target))
+    return identify(_directed(Pair(source, target), options))
+
+
+def _directed(pair: Pair, options: Options) -> Pair:
+    """Return both sides, each with whether it takes what the other has."""
+    return pair._replace(
+        source=pair.source._replace(takes=options.takes("source")),
+        target=pair.target._replace(takes=options.takes("target")),
+    )
 
 
 def _commit(
@@ -268,12 +276,14 @@ def _holds_values(storage: Storage) -> bool:
 
 def _lag_seconds(inbound: Iterable[Inbound], now_ms: int) -> float | None:
     """Return how old the oldest change is of which its time is known."""
-    stamps = [stamp for each in inbound if (stamp := each.copy.exact_stamp_min) is not None]
+    changes = (changes for each in inbound for changes in (each.copy, each.withheld))
+    stamps = [stamp for each in changes if (stamp := each.exact_stamp_min) is not None]
     return max(0, now_ms - ms_of(min(stamps))) / 1000 if stamps else None
 
 
 def _result(
     storages: Sequence[CountedStorage],
+    direction: Direction,
     pair: Pair | None = None,
     exchange: Exchange | None = None,
     pushed: Pushed | None = None,
@@ -281,7 +291,7 @@ def _result(
     """Return what was done, as plain values."""
     source, target = storages
     guarantee = max(storage.capabilities.tier for storage in storages)
-    result = SyncResult(source.name, target.name, guarantee=guarantee)
+    result = SyncResult(source.name, target.name, direction, guarantee=guarantee)
     result.operations = {"source": source.operations, "target": target.operations}
     if pair is None or exchange is None:
         return result
@@ -306,6 +316,7 @@ def _result(
         for key, reason in side.scan.unreadable.items()
     ]
     result.lag_seconds = _lag_seconds(inbound, pair.source.log.environment.now_ms())
+    result.withheld = [change.key for each in inbound for change in changes_of(each.withheld)]
     result.expiry_ignored = pair.source.unexpiring + sum(each.unexpiring for each in inbound)
     if pushed is None:
         result.pushed, result.pulled = len(exchange.to_target.copy), len(exchange.to_source.copy)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kvsync.errors import BudgetError
+from kvsync.storages.wording import first_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +15,6 @@ __all__ = ["Budget", "check_budget"]
 
 FLOOR_COUNT = 3
 """The default budget allows so many whatever the part: who edits one note of one has lost nothing."""
-
-SHOWN_COUNT = 5
-"""An error names so many of the keys; its attributes list them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +76,8 @@ def check_budget(
     elif not budget.allows(touched, known):
         message = (
             f"since the last scan, {len(deletes)} of {known} keys were deleted and {len(overwritten)} overwritten, "
-            f"more than max_delete allows: {_first_of([*deletes, *overwritten])}"
+            f"more than max_delete allows: {first_keys([*deletes, *overwritten])}"
         )
     else:
         return
     raise BudgetError(message, storage=name, deleted=deletes, overwritten=overwritten, known=known, emptied=all_gone)
-
-
-def _first_of(keys: Sequence[str]) -> str:
-    """Return the first keys, and how many more there are."""
-    shown = ", ".join(repr(key) for key in keys[:SHOWN_COUNT])
-    return shown if len(keys) <= SHOWN_COUNT else f"{shown} and {len(keys) - SHOWN_COUNT} more"

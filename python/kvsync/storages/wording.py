@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["escaped", "plain", "shown"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["escaped", "first_keys", "plain", "shown"]
+
+SHOWN_COUNT: Final = 5
+"""An error names so many keys; its attributes list them all."""
 
 _REPLACED = (
     (re.compile(r"\[?\bErrno -?\d+\]? "), ""),
@@ -48,3 +55,13 @@ def shown(name: str) -> str:
     'a\b' 'line\n' 'bad\xff'
     """
     return repr(name).replace("\\\\", "\\")
+
+
+def first_keys(keys: Sequence[str]) -> str:
+    """Return the first keys, and how many more there are.
+
+    >>> first_keys(["a", "b"]), first_keys("abcdefg")
+    ("'a', 'b'", "'a', 'b', 'c', 'd', 'e' and 2 more")
+    """
+    text = ", ".join(repr(key) for key in keys[:SHOWN_COUNT])
+    return text if len(keys) <= SHOWN_COUNT else f"{text} and {len(keys) - SHOWN_COUNT} more"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.result import OnProgress
     from kvsync.storages import Target
+    from kvsync.types import Direction
 
 __all__ = ["watch"]
 
@@ -29,8 +30,12 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
     source: Target,
     target: Target,
     *,
+    direction: Direction = "both",
     conflict: Policy = "latest",
     max_delete: str | int | None = None,
+    max_overwrite: str | int | None = None,
+    max_bytes: str | int | None = None,
+    max_conflicts: str | int | None = None,
     keep_lost: bool = True,
     create: Create = "auto",
     every: str | float = "60s",
@@ -53,8 +58,12 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
     Args:
         source: one storage, as in `sync`.
         target: the other one.
+        direction: as in `sync`.
         conflict: as in `sync`.
         max_delete: as in `sync`, for each run.
+        max_overwrite: as in `sync`, for each run.
+        max_bytes: as in `sync`, for each run.
+        max_conflicts: as in `sync`, for each run.
         keep_lost: as in `sync`.
         create: which storage need not exist when the watch begins, as in `sync`.
         every: how often to make a run where a storage does not notice all changes.
@@ -83,9 +92,13 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
         duration_seconds(every, "every", least=0.1), duration_seconds(full_every, "full_every", least=1)
     )
     options = Options(
+        direction=direction,
         conflict=conflict,
         scan=True,
         max_delete=max_delete,
+        max_overwrite=max_overwrite,
+        max_bytes=max_bytes,
+        max_conflicts=max_conflicts,
         keep_lost=keep_lost,
         lease_seconds=lease_seconds,
         max_drift_seconds=max_drift_seconds,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from kvsync.policy import PolicyName
     from kvsync.testing.faults import FaultMode
+    from kvsync.types import Direction
 
 __all__ = [
     "BackUp",
@@ -123,6 +124,7 @@ class Sync(Event):
     crash: Crash | None = None
     backup: TakenMeanwhile | None = None
     meanwhile: tuple[WrittenMeanwhile, ...] = ()
+    direction: Direction = "both"
 
 
 @dataclass(frozen=True)

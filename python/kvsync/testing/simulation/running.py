@@ -41,12 +41,17 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
 
     def call(wires: Sequence[Wire], **options: Any) -> Any:
         changes = [change_of(wrote) for wrote in event.given]
-        scans: dict[str, Any] = {"scan": True, "max_delete": "100%"} if event.scan else {"guard": event.guard}
+        scans: dict[str, Any] = {"scan": True} if event.scan else {"guard": event.guard}
+        if event.scan or event.direction == "mirror":
+            scans["max_delete"] = "100%"
         limits: dict[str, Any] = {"max_drift_seconds": 1e9, "tombstone_grace": world.history.grace}
         one, other = wires
-        return kvsync.sync(one, other, changes, conflict=event.conflict, **limits, **scans, **options)
+        directed: dict[str, Any] = {"direction": event.direction, "conflict": event.conflict}
+        return kvsync.sync(one, other, changes, **directed, **limits, **scans, **options)
 
+    values = source.disk.values(), target.disk.values()
     result, ending = run(world, event, [source, target], event.crash, call)
+    _check_direction(world, event, values, result)
     if result is not None and result.maybe_deleted and source.knows(target):
         world.count("told maybe deleted among peers")
     settle_given(world, source, event.given, before, [source, target], finished=result is not None)
@@ -54,12 +59,16 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         if all(operations["store"] for operations in result.operations.values()):
             # Where nothing moves, nothing is written, not even that the other one was there.
             source.meet(target)
-        ending = f": {take_down(world, result, held, known, {each.wrote.key for each in event.meanwhile})}"
+        rewritten = {each.wrote.key for each in event.meanwhile}
+        overturns = event.direction == "mirror"
+        ending = f": {take_down(world, result, held, known, rewritten, overturns=overturns)}"
     else:
         take_down_kept(world, [source, target], held)
+    if result is not None and event.direction != "both":
+        world.count(f"{event.direction} runs")
     missing = result.missing if result is not None else []
     taken = _without(known[0], missing, "target"), _without(known[1], missing, "source")
-    world.observe([source, target], taken, finished=result is not None, scanned=event.scan)
+    world.observe([source, target], _met(event, taken), finished=result is not None, scanned=event.scan)
     _hide_meanwhile(world, event, known, {entry.key for entry in missing})
     return result, heading(world, event) + ending
 
@@ -88,9 +97,41 @@ def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads], missi
                     other.heads[key] = other.at(key) | {number}
 
 
+def _check_direction(
+    world: World, event: Sync, before: tuple[dict[str, bytes], dict[str, bytes]], result: SyncResult | None
+) -> None:
+    """Make sure that a one-way run writes nothing to the side that it takes from, and that a mirror makes an image.
+
+    Raises:
+        BrokenPromiseError: it did, or does not.
+    """
+    sides = [world.places[number].disk.values() for number in (event.source, event.target)]
+    written = {wrote.key for wrote in (*event.given, *(each.wrote for each in event.meanwhile))}
+    for label, was, values in zip(("source", "target"), before, sides, strict=True):
+        gives = event.direction == "pull" if label == "target" else event.direction in {"push", "mirror"}
+        changed = {key for key in was.keys() | values.keys() if was.get(key) != values.get(key)} - written
+        if gives and changed:
+            text = f"a {event.direction} changed {', '.join(sorted(changed))} in the {label}"
+            raise BrokenPromiseError("wrote against its direction", text)
+    if event.direction == "mirror" and event.scan and result is not None:
+        source, target = sides
+        left = {key for key, *_ in (*result.missing, *result.unreadable)} | written | set(result.withheld)
+        differing = {key for key in source.keys() | target.keys() if source.get(key) != target.get(key)} - left
+        if differing:
+            text = f"{', '.join(sorted(differing))} differ after a mirror that told of nothing"
+            raise BrokenPromiseError("no image", text)
+
+
+def _met(event: Sync, known: tuple[Heads, Heads]) -> tuple[Heads, Heads]:
+    """Return what each side may have got from the other in a run: nothing, where that was not its direction."""
+    source, target = known
+    return {} if event.direction == "pull" else source, {} if event.direction in {"push", "mirror"} else target
+
+
 def heading(world: World, event: Sync) -> str:
     """Return what is to happen in a run, in words."""
-    words: list[str] = [event.conflict] if event.conflict != "latest" else []
+    words: list[str] = [event.direction] if event.direction != "both" else []
+    words += [event.conflict] if event.conflict != "latest" else []
     words += ["scan"] if event.scan else []
     words += ["guard"] if event.guard == "check" else []
     words += [in_words(wrote) for wrote in event.given]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from kvsync.options import DIRECTIONS
 from kvsync.policy import PolicyName
 from kvsync.testing.faults import FAULT_MODES
 from kvsync.testing.simulation.events import (
@@ -34,10 +35,23 @@ from kvsync.testing.simulation.events import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
+    from kvsync.types import Direction
+
+
 __all__ = ["HAZARDS", "Hazard", "Setting", "draw"]
 
 Hazard: TypeAlias = Literal[
-    "unlogged", "crashes", "restores", "clones", "newcomers", "late", "clocks", "collection", "forgotten", "damage"
+    "unlogged",
+    "crashes",
+    "restores",
+    "clones",
+    "newcomers",
+    "late",
+    "clocks",
+    "collection",
+    "forgotten",
+    "damage",
+    "directions",
 ]
 HAZARDS: tuple[Hazard, ...] = get_args(Hazard)
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -70,7 +84,7 @@ def draw(seed: int, setting: Setting) -> History:
     kinds = _kinds(chance, setting, count)
     edges = [(i, chance.randrange(i)) for i in range(1, count)]
     edges += [pair for pair in combinations(range(count), 2) if chance.random() < 0.3]
-    dealer = _Dealer(chance, setting, kinds, edges)
+    dealer = _Dealer(seed, chance, setting, kinds, edges)
     for _ in range(chance.choice(EVENTS)):
         dealer.deal()
     pairs = tuple(dict.fromkeys((min(edge), max(edge)) for edge in edges))
@@ -94,6 +108,7 @@ class _Dealer:
         backups: the events that took backups, and of which places.
     """
 
+    seed: int
     chance: random.Random
     setting: Setting
     kinds: tuple[str, ...]
@@ -107,6 +122,9 @@ class _Dealer:
         self.keys = [f"k{number}" for number in range(1, chance.choice((2, 3, 4, 5)))]
         self.is_edited = "unlogged" in hazards and chance.random() < 0.5
         self.is_crashing = "crashes" in hazards and chance.random() < 0.5
+        # By a source of its own: the other hazards of a seed are the same with directions and without.
+        self.directing = random.Random(self.seed)  # noqa: S311 - repeatable on purpose
+        self.is_directed = "directions" in hazards and self.directing.random() < 0.5
         self.is_damaged = "damage" in hazards and chance.random() < 0.3
         policies = self.setting.policies
         self.policies = policies if chance.random() < 0.5 else (policies[0],)
@@ -168,9 +186,17 @@ class _Dealer:
         given = self._wrote(self.chance.choice((1, 2))) if self.chance.random() < 0.15 else ()
         policy, crash, backup = self.chance.choice(self.policies), self._crash(), self._taken_meanwhile(source, target)
         meanwhile = self._written_meanwhile({wrote.key for wrote in given})
-        self._add(lambda n: Sync(n, after, source, target, given, policy, scan, guard, crash, backup, meanwhile))
+        direction = self._direction()
+        if direction == "mirror":
+            policy = "latest"
+        self._add(
+            lambda n: Sync(n, after, source, target, given, policy, scan, guard, crash, backup, meanwhile, direction)
+        )
         if crash is not None and not crash.ends:
             self._land(len(self.events), source, target)
+
+    def _direction(self) -> Direction:
+        return self.directing.choice(DIRECTIONS) if self.is_directed and self.directing.random() < 0.6 else "both"
 
     def _taken_meanwhile(self, source: int, target: int) -> TakenMeanwhile | None:
         if "restores" not in self.setting.hazards or self.chance.random() > 0.06:

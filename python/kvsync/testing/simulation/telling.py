@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["take_down", "take_down_kept"]
 
 
-def take_down(world: World, result: SyncResult, held: Sides, known: Sides, rewritten: set[str]) -> str:
-    """Note what a run told; return it in words.
+def take_down(
+    world: World, result: SyncResult, held: Sides, known: Sides, rewritten: set[str], *, overturns: bool = False
+) -> str:
+    """Note what a run told; return it in words. One that `overturns` also tells of what was made knowing what wins.
 
     `held` is what source and target held before, `known` what their indexes said was there. What was at the keys that
     were `rewritten` by applications during the run need not be kept: it was replaced by somebody who saw it.
@@ -31,7 +33,7 @@ def take_down(world: World, result: SyncResult, held: Sides, known: Sides, rewri
         BrokenPromiseError: a losing value was not kept.
     """
     words = [f"{result.pushed} pushed, {result.pulled} pulled"]
-    words += [_conflict(world, conflict, held, known, rewritten) for conflict in result.conflicts]
+    words += [_conflict(world, conflict, held, known, rewritten, overturns) for conflict in result.conflicts]
     for missing in result.missing:
         world.count("told missing")
         words.append(f"{missing.key} is missing in the {missing.side}")
@@ -59,14 +61,21 @@ def take_down_kept(world: World, places: Sequence[Place], held: Sides = ({}, {})
             world.ghosts.told |= {number for number in head if world.ghosts.writes[number].deletes}
 
 
-def _conflict(world: World, conflict: Conflict, held: Sides, known: Sides, rewritten: set[str]) -> str:
+def _conflict(
+    world: World,
+    conflict: Conflict,
+    held: Sides,
+    known: Sides,
+    rewritten: set[str],
+    overturns: bool,  # noqa: FBT001
+) -> str:
     world.count("conflicts")
     ghosts = world.ghosts
     sides = {
         "source": _written(ghosts, conflict.source, known[0].get(conflict.key, NOTHING)),
         "target": _written(ghosts, conflict.target, known[1].get(conflict.key, NOTHING)),
     }
-    is_decision = conflict.source.decided or conflict.target.decided
+    is_decision = overturns or conflict.source.decided or conflict.target.decided
     if not is_decision and ghosts.are_related(sides["source"], sides["target"]):
         world.count("false conflicts")
     losers = [side for side in sides if side != conflict.winner]
