@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from kvsync.errors import (
     BudgetError,
+    CancelledError,
     ClockError,
     ConflictError,
     FormatError,
@@ -31,13 +32,16 @@ if TYPE_CHECKING:
         sync,
         unlock,
     )
+    from kvsync.audit.values import Verification
     from kvsync.checks import doctor, log, status, verify
     from kvsync.diagnosis import Diagnosis
     from kvsync.index.lost import LostValue
-    from kvsync.inspection import KnownPeer
+    from kvsync.inspection import KnownPeer, Status
     from kvsync.losers import discard, lost, restore
     from kvsync.planning import Plan
+    from kvsync.policy import Policy
     from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
+    from kvsync.storages.contract import Storage
     from kvsync.store import Store
     from kvsync.types import Change, Conflict, Delete, Put
     from kvsync.watching.api import watch
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BudgetError",
+    "CancelledError",
     "Change",
     "ClockError",
     "Conflict",
@@ -64,16 +69,20 @@ __all__ = [
     "MissingKey",
     "Outage",
     "Plan",
+    "Policy",
     "Progress",
     "Put",
     "RefusedError",
     "SameStorageError",
     "StalePlanError",
+    "Status",
+    "Storage",
     "StorageError",
     "Store",
     "SyncResult",
     "UnreadableKey",
     "UsageError",
+    "Verification",
     "Watch",
     "WatchRun",
     "accept",
@@ -105,11 +114,15 @@ _MODULES = {
     "MissingKey": "result",
     "Outage": "watching.events",
     "Plan": "planning",
+    "Policy": "policy",
     "Progress": "result",
     "Put": "types",
+    "Status": "inspection",
+    "Storage": "storages.contract",
     "Store": "store",
     "SyncResult": "result",
     "UnreadableKey": "result",
+    "Verification": "audit.values",
     "Watch": "watching.watch",
     "WatchRun": "watching.events",
     "accept": "absence",

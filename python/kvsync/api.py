@@ -18,6 +18,7 @@ from kvsync.storages import open_storage
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, MutableMapping, Sequence
+    from threading import Event
 
     from kvsync.opening import Create
     from kvsync.policy import Policy
@@ -53,6 +54,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     max_drift_seconds: float = 86_400.0,
     tombstone_grace: str | float = "30d",
     on_progress: OnProgress | None = None,
+    cancel: Event | None = None,
     clock: Callable[[], float] = time.time,
     environment: Environment | None = None,
 ) -> SyncResult:
@@ -90,7 +92,11 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
             histories and peers, and of what was collected.
         tombstone_grace: how long deletes stay logged although all known replicas have them: seconds, or a number with
             a unit, such as "30d". It should exceed the age of the backups that are restored.
-        on_progress: called with a `Progress` after each batch.
+        on_progress: called with a `Progress` after each batch, and while the run waits for a lease or finishes what an
+            interrupted one left.
+        cancel: a `threading.Event`. Once it is set, the run stops after the batch that is being moved or compared, or
+            stops waiting for a lease, and raises `CancelledError`; the next run goes on where it stopped. A run that
+            has nothing more to move ends as usual.
         clock: returns wall-clock seconds; stamps and lease expiry use it.
         environment: replaces time, sleep and randomness, for simulations; overrides `clock`.
 
@@ -104,6 +110,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         LockLostError: a lease was lost during the run; run again.
         ConflictError: the policy is "fail" and there are conflicts.
         BudgetError: a scan found more keys deleted or overwritten than allowed, or the run would do more than it may.
+        CancelledError: `cancel` was set.
         IndexDamagedError: an index object fails its checks.
 
     >>> import kvsync
@@ -128,8 +135,10 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         max_drift_seconds=max_drift_seconds,
         tombstone_grace=tombstone_grace,
         on_progress=on_progress,
+        cancel=cancel,
     )
     environment = environment or Environment(clock=clock)
+    started = environment.monotonic()
     changes = changes if isinstance(changes, tuple) else checked(changes)
     with opened_pair(source, target, create, given=may_make(changes)) as pair:
         if dry_run:
@@ -138,6 +147,8 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
             result = steps.sync(pair.source, pair.target, changes, options, environment)
         result.created = pair.unmade if dry_run else pair.made
         result.notes = pair.notes
+        result.dry_run = dry_run
+    result.seconds = environment.monotonic() - started
     _warn_once(result.hint)
     return result
 
@@ -188,10 +199,12 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         preview.result.created, preview.result.notes = pair.unmade, pair.notes
 
     def apply() -> SyncResult:
+        started = environment.monotonic()
         with opened_pair(source, target, create, given=may_make(changes)) as pair:
             result = steps.sync(pair.source, pair.target, changes, options, environment, preview.basis)
             result.created, result.notes = pair.made, pair.notes
-            return result
+        result.seconds = environment.monotonic() - started
+        return result
 
     _warn_once(preview.result.hint)
     return Plan(preview.result, preview.to_source, preview.to_target, apply)

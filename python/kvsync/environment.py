@@ -12,7 +12,7 @@ from kvsync.process import Presence, Process, presence, this_process
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Environment", "utc"]
+__all__ = ["Environment", "time_text", "utc"]
 
 
 def utc(seconds: float) -> str:
@@ -22,6 +22,21 @@ def utc(seconds: float) -> str:
     '2023-11-14 22:13:20 UTC'
     """
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
+
+
+def time_text(seconds: float) -> str | None:
+    """Return wall-clock seconds as an ISO time in UTC, or None if the calendar ends before it.
+
+    >>> time_text(1_700_000_000.25)
+    '2023-11-14T22:13:20.250Z'
+    """
+    from datetime import UTC, datetime  # noqa: PLC0415 - few runs tell a time
+
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

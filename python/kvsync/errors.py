@@ -16,6 +16,7 @@ KvsyncError
 ├── BudgetError           a scan found too many keys deleted or overwritten: look at them with `kvsync.plan` and
 │                         max_delete="100%"; if they are intended, raise `max_delete`; if they were lost, bring them
 │                         back with `kvsync verify --refill`
+├── CancelledError        the caller cancelled the run: run again, and it goes on where it stopped
 └── StalePlanError        a storage has changed since the plan was made: plan again
 ```
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BudgetError",
+    "CancelledError",
     "ClockError",
     "ConflictError",
     "FormatError",
@@ -207,6 +209,10 @@ class BudgetError(KvsyncError):
         self.emptied = emptied
         self.option = option
         self.allow = allow or ("100%" if emptied else str(len(deleted) + len(overwritten)))
+
+
+class CancelledError(KvsyncError):
+    """The caller cancelled the run, which stopped after a batch; the next run goes on where it stopped."""
 
 
 class StalePlanError(KvsyncError):

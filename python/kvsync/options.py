@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
-from kvsync.errors import UsageError
+from kvsync.errors import CancelledError, UsageError
 from kvsync.policy import resolve_policy
 from kvsync.scan import Budget
 from kvsync.types import Direction
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from kvsync.policy import Policy
-    from kvsync.result import OnProgress
+    from kvsync.result import OnProgress, Progress
 
 __all__ = ["DIRECTIONS", "Options", "duration_seconds", "size_bytes"]
 
@@ -25,6 +27,9 @@ LEASE_SECONDS_MIN = 0.1
 
 DRIFT_SECONDS_MAX = 2**40
 """More makes no difference: no time that an index can hold is later."""
+
+IN_CODE = {"in_code": True}
+"""Says of an option that only a program can give it, not a file."""
 
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -108,7 +113,8 @@ class Options:
             histories and peers, and of what was collected.
         tombstone_grace: how long deletes stay logged although all known replicas have them: seconds, or a number with
             a unit, such as "30d". It should exceed the age of the backups that are restored.
-        on_progress: called after each batch.
+        on_progress: called after each batch, and while the run waits for a lease or recovers.
+        cancel: once it is set, the run stops after the batch that is being moved.
     """
 
     direction: Direction = "both"
@@ -125,7 +131,8 @@ class Options:
     wait_seconds: float = 10.0
     max_drift_seconds: float = 86_400.0
     tombstone_grace: str | float = "30d"
-    on_progress: OnProgress | None = None
+    on_progress: OnProgress | None = field(default=None, metadata=IN_CODE)
+    cancel: Event | None = field(default=None, metadata=IN_CODE)
     budget: Budget = field(init=False)
     limits: Limits = field(init=False)
     grace_ms: int = field(init=False)
@@ -171,6 +178,21 @@ class Options:
     def takes(self, label: Literal["source", "target"]) -> bool:
         """Whether a side gets what the other one has."""
         return self.direction != "pull" if label == "target" else self.direction in ("both", "pull")
+
+    def report(self, progress: Progress) -> None:
+        """Tell whoever wants to know how far the run is."""
+        if self.on_progress is not None:
+            self.on_progress(progress)
+
+    def check_cancelled(self) -> None:
+        """Stop here if the caller has cancelled the run.
+
+        Raises:
+            CancelledError: so it is.
+        """
+        if self.cancel is not None and self.cancel.is_set():
+            message = "the run was cancelled; the next one goes on where it stopped"
+            raise CancelledError(message)
 
     def latest_ms(self, now_ms: int) -> int:
         """Return the latest time that an index may name, in wall-clock milliseconds."""

@@ -7,24 +7,23 @@ is itself a decision. A decision competes by order alone, and is never decided a
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from kvsync.errors import ConflictError, UsageError
 from kvsync.native import DECISION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from kvsync.types import Change, Conflict
+    from kvsync.types import Change, Conflict, Label
 
 __all__ = ["POLICIES", "Merge", "Policy", "PolicyName", "Verdict", "conflict_copy", "judge", "resolve_policy"]
 
-Side: TypeAlias = Literal["source", "target"]
 PolicyName: TypeAlias = Literal["latest", "source", "target", "keep-both", "fail"]
-Merge: TypeAlias = "Callable[[Conflict, bytes | None, bytes | None], bytes | str]"
+Merge: TypeAlias = Callable[["Conflict", bytes | None, bytes | None], bytes | str]
 """Takes the conflict and both values (None: deleted); returns bytes, "source", "target" or "delete"."""
 
-Policy: TypeAlias = "PolicyName | Merge"
+Policy: TypeAlias = PolicyName | Merge
+"""Decides conflicts: by a name, or a callable."""
 
 COPY_NAME: Final = re.compile(r"~[0-9a-f]{16}-[0-9a-f]{8}(\.[A-Za-z0-9]{1,16})?\Z")
 EXTENSION: Final = re.compile(r"(?<=[^/])\.[A-Za-z0-9]{1,16}\Z")
@@ -38,23 +37,23 @@ class Verdict(NamedTuple):
     `copy` is the side whose value is kept under another key.
     """
 
-    side: Side | None
+    side: Label | None
     value: bytes | None = None
-    copy: Side | None = None
+    copy: Label | None = None
 
 
-WINS: Final[dict[Side, Verdict]] = {"source": Verdict("source"), "target": Verdict("target")}
+WINS: Final[dict[Label, Verdict]] = {"source": Verdict("source"), "target": Verdict("target")}
 """The plain verdicts, made once: there may be as many as there are keys."""
 
 
-def newer(source: Change, target: Change) -> Side:
+def newer(source: Change, target: Change) -> Label:
     """Return the side of the change that is greater in the total order."""
     if source.stamp != target.stamp:  # what the order begins with
         return "source" if source.stamp > target.stamp else "target"
     return "source" if source.order > target.order else "target"
 
 
-def later(source: Change, target: Change) -> Side:
+def later(source: Change, target: Change) -> Label:
     """Return the side of the later change, as far as times are known.
 
     A delete whose time is not exact loses against a value: it may be the older one, and a value that comes back does

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from kvsync.environment import utc
+from kvsync.moved import Moved
 from kvsync.storages.contract import Tier
+from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from kvsync.types import Conflict, Direction
+    from kvsync.types import Conflict, Direction, Label
 
-__all__ = ["Life", "MaybeDeleted", "MissingKey", "Progress", "SyncResult", "UnreadableKey"]
+__all__ = ["Life", "MaybeDeleted", "MissingKey", "Progress", "Step", "SyncResult", "UnreadableKey"]
+
+Step: TypeAlias = Literal["wait", "recover", "push", "pull"]
 
 
 ARROWS: Final[dict[Direction, str]] = {"both": "⇄", "push": "→", "pull": "←", "mirror": "⇒"}
@@ -24,7 +28,7 @@ class MissingKey(NamedTuple):
     """A key whose newest value one side does not hold; every run tries again to move it."""
 
     key: str
-    side: str
+    side: Label
     reason: str
 
 
@@ -35,7 +39,7 @@ class UnreadableKey(NamedTuple):
     """
 
     key: str
-    side: str
+    side: Label
     reason: str
 
 
@@ -51,7 +55,7 @@ class Life(NamedTuple):
     """
 
     storage: str
-    side: str
+    side: Label
     compared: int
     conflicts: int
     forgotten: bool = False
@@ -80,7 +84,7 @@ class MaybeDeleted(NamedTuple):
 
     storage: str
     peer: str
-    side: str
+    side: Label
     before: float
     keys: list[str]
 
@@ -95,11 +99,22 @@ class MaybeDeleted(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a run is: `done` of `total` changes are applied, in one `direction` ("push" or "pull")."""
+    """How far a run is.
 
-    done: int
-    total: int
-    direction: str
+    Attributes:
+        step: what it does: "wait" for the lease of a storage, "recover" what an interrupted run left there, "push"
+            changes to the target, or "pull" changes to the source.
+        done, total: how many of the changes are done; zeros while it waits.
+        bytes_done, bytes_total: how many bytes of their values, also within one large value; zeros in a recovery.
+        storage: the name of the storage that is waited for, recovered, or written to.
+    """
+
+    step: Step
+    done: int = 0
+    total: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+    storage: str = ""
 
 
 if TYPE_CHECKING:
@@ -114,6 +129,7 @@ class SyncResult:
         direction: "both", "push", "pull" or "mirror".
         pushed: changes applied to the target.
         pulled: changes applied to the source.
+        to_target, to_source: these changes, ascending by key; read from the columns of the run when they are asked for.
         committed: local changes logged by this run, in the source and in the target.
         conflicts: every key that both sides had changed, with the decision.
         missing: keys whose newest value one side does not hold, and why.
@@ -129,6 +145,8 @@ class SyncResult:
         hint: why nothing was done although something may have been meant; empty as a rule.
         lag_seconds: how old the oldest change was that one side had and the other one lacked when the run found it;
             None where there was none whose time is known exactly.
+        seconds: how long it took.
+        dry_run: nothing was written; all of this says what a run would do.
     """
 
     source: str
@@ -136,6 +154,8 @@ class SyncResult:
     direction: Direction = "both"
     pushed: int = 0
     pulled: int = 0
+    to_target: Moved = field(default_factory=Moved, repr=False, compare=False)
+    to_source: Moved = field(default_factory=Moved, repr=False, compare=False)
     committed: tuple[int, int] = (0, 0)
     conflicts: list[Conflict] = field(default_factory=list)
     missing: list[MissingKey] = field(default_factory=list)
@@ -150,6 +170,73 @@ class SyncResult:
     notes: list[str] = field(default_factory=list)
     hint: str = ""
     lag_seconds: float | None = None
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def pushed_keys(self) -> list[str]:
+        """The keys of the changes applied to the target, ascending; made anew each time."""
+        return [change.key for change in self.to_target]
+
+    @property
+    def pulled_keys(self) -> list[str]:
+        """The keys of the changes applied to the source, ascending; made anew each time."""
+        return [change.key for change in self.to_source]
+
+    @property
+    def bytes(self) -> int:
+        """The size of the values that were moved, both ways."""
+        return self.to_target.value_bytes + self.to_source.value_bytes
+
+    @property
+    def deleted(self) -> int:
+        """How many of the changes that were applied, on both sides, are deletes."""
+        return self.to_target.deletes + self.to_source.deletes
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run left no key behind: none is missing or unreadable."""
+        return not (self.missing or self.unreadable)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the result as plain values, for JSON, without secrets; `kvsync sync --json` prints just these fields.
+
+        Unlike the result itself, that takes an object for each change that was moved.
+        """
+        from kvsync.fields import conflict_fields, key_fields, moved_fields  # noqa: PLC0415 - few ask for it
+
+        return {
+            "source": redact(self.source),
+            "target": redact(self.target),
+            "direction": self.direction,
+            "dry_run": self.dry_run,
+            "pushed": self.pushed,
+            "pulled": self.pulled,
+            "bytes": self.bytes,
+            "to_target": [moved_fields(change) for change in self.to_target],
+            "to_source": [moved_fields(change) for change in self.to_source],
+            "committed": dict(zip(("source", "target"), self.committed, strict=True)),
+            "conflicts": [conflict_fields(conflict) for conflict in self.conflicts],
+            "withheld": self.withheld,
+            "missing": [key_fields(missing) for missing in self.missing],
+            "restored": [
+                {"storage": redact(life.storage), "compared": life.compared, "forgotten": life.forgotten}
+                for life in self.lives
+            ],
+            "maybe_deleted": [
+                {"storage": redact(each.storage), "peer": redact(each.peer), "before": each.before, "keys": each.keys}
+                for each in self.maybe_deleted
+            ],
+            "unreadable": [key_fields(unreadable) for unreadable in self.unreadable],
+            "operations": {side: dict(counter) for side, counter in self.operations.items()},
+            "guarantee": self.guarantee,
+            "expiry_ignored": self.expiry_ignored,
+            "created": {side: redact(what) for side, what in self.created.items()},
+            "notes": [redact(note) for note in self.notes],
+            "hint": self.hint or None,
+            "lag_seconds": self.lag_seconds,
+            "seconds": round(self.seconds, 6),
+        }
 
     def __str__(self) -> str:
         """Return one line for people."""

@@ -16,6 +16,7 @@ __all__ = [
     "Conflict",
     "Delete",
     "Expectation",
+    "Label",
     "Metadata",
     "Origin",
     "Put",
@@ -26,6 +27,10 @@ __all__ = [
     "Version",
     "Written",
 ]
+
+
+Label: TypeAlias = Literal["source", "target"]
+"""One of the two storages of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,7 @@ class Conflict(NamedTuple):
     key: str
     source: Change
     target: Change
-    winner: str | None = None
+    winner: Literal["source", "target", "value"] | None = None
     kept_as: str | None = None
     lost_as: tuple[str, ...] = ()
 

@@ -88,6 +88,9 @@ def test_sync_json(run: Run, pair: Pair) -> None:
         "dry_run",
         "pushed",
         "pulled",
+        "bytes",
+        "to_target",
+        "to_source",
         "committed",
         "conflicts",
         "withheld",
@@ -106,6 +109,11 @@ def test_sync_json(run: Run, pair: Pair) -> None:
     }
     assert (answer["pushed"], answer["pulled"]) == (3, 0)
     assert answer["committed"] == {"source": 3, "target": 0}
+    assert answer["bytes"] == 6
+    assert answer["to_target"] == [
+        {"key": key, "op": "put", "size": size} for key, size in (("a", 1), ("b", 2), ("user/1", 3))
+    ]
+    assert answer["to_source"] == []
     assert answer["operations"].keys() == {"source", "target"}
 
 

@@ -129,7 +129,7 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capfd: pytest.Captur
     with shown_progress(Output(), monotonic=lambda: next(ticks)) as report:
         assert report is not None
         for done in range(20):
-            report(Progress(done, 20, "push"))
+            report(Progress("push", done, 20))
     out, err = capfd.readouterr()
     assert out == ""
     assert 1 <= err.count("\n") <= 6

@@ -501,7 +501,7 @@ def test_what_stopped_a_run_is_told_though_the_other_side_cannot_be_finalised() 
             return self.inner.store(name, data, expect)
 
     def interrupt(progress: kvsync.Progress) -> None:
-        if progress.direction == "pull":
+        if progress.step == "pull":
             raise KeyboardInterrupt
 
     source, target = opened(values)

@@ -172,7 +172,7 @@ def test_what_is_written_over_a_given_change_meanwhile_is_not_overwritten(kind: 
     kvsync.commit(two.target, [Put("f", b"theirs")])
 
     def meddle(progress: kvsync.Progress) -> None:
-        if progress.direction == "push":
+        if progress.step == "push":
             one.put("f", b"the application's")
 
     given = [Put("f", b"mine"), Put("g", b"1")]

@@ -41,6 +41,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.replica.segments",),
     ("kvsync.replica.session", "kvsync.replica.base"),
     ("kvsync.policy", "kvsync.result", "kvsync.probe"),
+    ("kvsync.moved", "kvsync.fields"),
     ("kvsync.lease",),
     ("kvsync.digesting",),
     ("kvsync.index.inventory", "kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost"),

@@ -123,7 +123,7 @@ def _put_back(
         Segment.from_rows(changes),
         _KeepFirst(storage, {change.key: change for change in changes}),
         before_write=lease.keep,
-        on_batch=lambda _: None,
+        on_batch=lambda _count, _bytes: None,
         record_tokens=False,
         now_ms=environment.now_ms,
     )

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from kvsync.audit.index import Index
     from kvsync.environment import Environment
     from kvsync.storages.contract import Storage
+    from kvsync.types import Label
 
 __all__ = ["Held", "Logged", "Verification", "compare"]
 
 BATCH_COUNT = 256
 """Values read between two looks at the lease."""
+
+
+LABELS: tuple[Label, ...] = ("source", "target")
 
 
 @dataclass(slots=True)
@@ -146,7 +150,7 @@ def compare(source: Index, target: Index | None, environment: Environment) -> Ve
     result = Verification(findings=[finding for index in indexes for finding in index.findings])
     result.unreadable = [
         UnreadableKey(key, side, reason)
-        for side, each in zip(("source", "target"), held, strict=False)
+        for side, each in zip(LABELS, held, strict=False)
         for key, reason in sorted(each.unreadable.items())
     ]
     if target is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvsync.cli.conflicts import conflict_lines, restore_commands
-from kvsync.cli.json_fields import conflict_fields, key_fields
+from kvsync.cli.json_fields import conflict_fields
 from kvsync.cli.left_behind import left_lines
 from kvsync.cli.output import counted, first_of
 from kvsync.storages.contract import Tier
@@ -29,40 +29,14 @@ GUARANTEES = {
 }
 
 
-def result_fields(result: SyncResult, seconds: float, *, dry_run: bool = False) -> dict[str, object]:
-    """Return the fields of a result."""
-    return {
-        "source": redact(result.source),
-        "target": redact(result.target),
-        "direction": result.direction,
-        "dry_run": dry_run,
-        "pushed": result.pushed,
-        "pulled": result.pulled,
-        "committed": dict(zip(("source", "target"), result.committed, strict=True)),
-        "conflicts": [
-            conflict_fields(conflict) | {"restore": restore_commands(conflict, result.source, result.target)}
-            for conflict in result.conflicts
-        ],
-        "withheld": result.withheld,
-        "missing": [key_fields(missing) for missing in result.missing],
-        "restored": [
-            {"storage": redact(life.storage), "compared": life.compared, "forgotten": life.forgotten}
-            for life in result.lives
-        ],
-        "maybe_deleted": [
-            {"storage": redact(each.storage), "peer": redact(each.peer), "before": each.before, "keys": each.keys}
-            for each in result.maybe_deleted
-        ],
-        "unreadable": [key_fields(unreadable) for unreadable in result.unreadable],
-        "operations": {side: dict(counter) for side, counter in result.operations.items()},
-        "guarantee": result.guarantee,
-        "expiry_ignored": result.expiry_ignored,
-        "created": {side: redact(what) for side, what in result.created.items()},
-        "notes": [redact(note) for note in result.notes],
-        "hint": result.hint or None,
-        "lag_seconds": result.lag_seconds,
-        "seconds": round(seconds, 6),
-    }
+def result_fields(result: SyncResult) -> dict[str, object]:
+    """Return the fields of a result, with the commands that put losing values back."""
+    fields = result.to_dict()
+    fields["conflicts"] = [
+        conflict_fields(conflict) | {"restore": restore_commands(conflict, result.source, result.target)}
+        for conflict in result.conflicts
+    ]
+    return fields
 
 
 def alarm_lines(result: SyncResult, policy: str, *, dry_run: bool = False) -> Iterator[str]:

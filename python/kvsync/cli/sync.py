@@ -1,6 +1,5 @@
 """`kvsync sync`: make two storages equal."""
 
-import time
 from collections.abc import Iterator
 from typing import Annotated
 from warnings import catch_warnings, simplefilter
@@ -80,7 +79,6 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
         message = "--every, --full-every and --heartbeat are options of a watch: add --watch"
         raise UsageError(message)
     changes = _given(run)
-    started = time.perf_counter()
     with (
         opened_pair(source, target, new=True, given=may_make(changes), asks=not dry_run) as (one, other),
         shown_progress(output) as on_progress,
@@ -107,12 +105,11 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
             tombstone_grace=tombstone_grace,
             on_progress=on_progress,
         )
-    seconds = time.perf_counter() - started
-    output.result(result_fields(result, seconds, dry_run=dry_run))
+    output.result(result_fields(result) if output.json else {})
     names = redact(result.source), redact(result.target)
     output.say_all(_lines(result, dry_run=dry_run))
     output.alarm_all(alarm_lines(result, run.conflict, dry_run=dry_run), title=ARROWS[run.direction].join(names))
-    output.say_all(_last_lines(result, seconds, dry_run=dry_run))
+    output.say_all(_last_lines(result))
     return left_behind(output, result.missing, result.unreadable, planned=dry_run)
 
 
@@ -147,13 +144,13 @@ def _lines(result: SyncResult, *, dry_run: bool) -> Iterator[str]:
         yield f"  {moved} nothing{'' if left else ': there is nothing to do'}"
 
 
-def _last_lines(result: SyncResult, seconds: float, *, dry_run: bool) -> Iterator[str]:
+def _last_lines(result: SyncResult) -> Iterator[str]:
     yield from withheld_lines(result.withheld, result.direction)
     yield from (f"  {'returned' if life.forgotten else 'restored'}   {redact(str(life))}" for life in result.lives)
     yield from expiry_line(result.expiry_ignored)
-    yield from place_lines(result.created, result.notes, result.hint, will=dry_run)
+    yield from place_lines(result.created, result.notes, result.hint, will=result.dry_run)
     yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'defined by its adapter')}"
-    yield f"  took       {seconds:.2f} s"
+    yield f"  took       {result.seconds:.2f} s"
 
 
 def _given(run: RunOptions) -> list[Put | Delete]:

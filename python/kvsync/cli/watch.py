@@ -107,7 +107,7 @@ def _stopped_by_signals(events: Watch) -> Iterator[None]:
 
 def _tell_run(run: WatchRun, policy: str, output: Output) -> None:
     fields = {"event": "run", "time": time_text(time.time()), "reason": run.reason}
-    output.result(fields | result_fields(run.result, run.seconds))
+    output.result(fields | result_fields(run.result) if output.json else {})
     if not (run.did_something or run.outage is not None or run.reason in {"start", "full"}):
         return  # so a quiet log has a line for each hour
     result = run.result

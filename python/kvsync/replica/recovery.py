@@ -18,7 +18,7 @@ from kvsync.storages.contract import has_expiry
 from kvsync.types import Change, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from kvsync.lease import PreviousHolder
     from kvsync.native import Segment
@@ -61,8 +61,14 @@ def applied(found: FoundValue | None, change: Change, now_ms: int) -> bool:
     return found.expires is None or found.expires == change.expires
 
 
-def recover(log: Log, previous: PreviousHolder) -> None:
+def _untold(_done: int, _total: int) -> None:
+    pass
+
+
+def recover(log: Log, previous: PreviousHolder, on_batch: Callable[[int, int], None] = _untold) -> None:
     """Deal with what the previous holder of the lease left behind.
+
+    After each batch of its intent, `on_batch` is called with the number of changes that were looked at, and of all.
 
     The stamps of its intent go into our clock, and what it had applied is adopted. A holder that did not release its
     lease is fenced by a write of the manifest, and its intent is remembered, since its last write may still land.
@@ -79,7 +85,7 @@ def recover(log: Log, previous: PreviousHolder) -> None:
         if previous.how is Previous.LOST:
             log.fence(name if previous.may_write else "")
         return
-    done, all_read = find_applied(log, intent.segment)
+    done, all_read = find_applied(log, intent.segment, on_batch)
     # What cannot be read now may have been applied, too: a scan that can read it must not take it for a new change.
     remember = (previous.may_write or not all_read) and len(done) < len(intent.segment)
     log.adopt(name, intent, done, remember=remember)
@@ -114,7 +120,9 @@ def require_no_remains(log: Log) -> None:
         raise damaged(log.storage.name, MANIFEST, what)
 
 
-def find_applied(log: Log, intent: Segment) -> tuple[list[Change], bool]:
+def find_applied(
+    log: Log, intent: Segment, on_batch: Callable[[int, int], None] = _untold
+) -> tuple[list[Change], bool]:
     """Return the changes of an intent that were applied, and whether all values could be read."""
     done: list[Change] = []
     all_read = True
@@ -123,6 +131,7 @@ def find_applied(log: Log, intent: Segment) -> tuple[list[Change], bool]:
         found = dict(digests(log.storage, [row.key for row in rows]))
         all_read = all_read and not any(isinstance(value, Unreadable) for value in found.values())
         done += _applied(log, rows, found)
+        on_batch(stop, len(intent))
     return done, all_read
 
 

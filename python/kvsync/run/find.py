@@ -41,7 +41,7 @@ def _scans(sides: Sequence[Side], options: Options) -> list[Scan]:
     """Scan sides: servers at the same time, but for those that vouch for each other."""
 
     def scanned(side: Side, voucher: Voucher | None = None) -> Scan:
-        return scan(side.log, side.origin, options.budget, partial(ensure_leased, side), voucher)
+        return scan(side.log, side.origin, options.budget, partial(_on_batch, side, options), voucher)
 
     if len(sides) == 1:
         return [scanned(side) for side in sides]
@@ -49,7 +49,7 @@ def _scans(sides: Sequence[Side], options: Options) -> list[Scan]:
     if options.trust == "etag":
         return _scan_in_turn(source, target, scanned)
     if all(side.storage.capabilities.distance == "network" for side in sides):
-        return _scan_both(source, target, options.budget)
+        return _scan_both(source, target, options)
     return [scanned(source), scanned(target)]
 
 
@@ -126,18 +126,25 @@ class _Scanning(threading.Thread):
         self.join()
 
 
-def _scan_both(one: Side, other: Side, budget: Budget) -> list[Scan]:
+def _on_batch(side: Side, options: Options) -> None:
+    options.check_cancelled()
+    ensure_leased(side)
+
+
+def _scan_both(one: Side, other: Side, options: Options) -> list[Scan]:
     """Scan two sides at the same time; if one fails, stop the other, and raise the error that came first."""
-    scanning = _Scanning(other, budget)
+    scanning = _Scanning(other, options.budget)
 
     def on_batch() -> None:
+        options.check_cancelled()
         _keep(one)
         scanning.look()
 
     scanning.start()
     try:
-        found = scan(one.log, one.origin, budget, on_batch)
+        found = scan(one.log, one.origin, options.budget, on_batch)
         while not scanning.is_done(KEEP_SECONDS):
+            options.check_cancelled()
             _keep(one)
         return [found, scanning.result()]
     except BaseException:

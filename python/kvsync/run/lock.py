@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.environment import utc
@@ -30,6 +31,7 @@ from kvsync.replica.lives import Standing, compare, digests_differ, has_second_l
 from kvsync.replica.log import Log, read_manifest
 from kvsync.replica.peers import FORGOTTEN, merged_gone
 from kvsync.replica.recovery import recover, require_no_remains
+from kvsync.result import Progress
 from kvsync.run.side import Pair, Side
 from kvsync.storages.contract import ObjectMismatch, has_transaction
 from kvsync.types import ABSENT
@@ -232,6 +234,7 @@ def _acquire(
     deadline = environment.monotonic() + options.wait_seconds
     backoff = BACKOFF_SECONDS_MIN
     while True:
+        options.check_cancelled()
         seen = [
             read_manifest(storage) if may_be_equal or storage.capabilities.lease_stays else None for storage in storages
         ]
@@ -243,6 +246,7 @@ def _acquire(
         left = deadline - environment.monotonic()
         if left <= 0:
             raise outcome
+        options.report(Progress("wait", storage=outcome.storage or ""))
         # Full jitter: two runs that block each other must not meet again.
         environment.sleep(min(left, environment.random.uniform(0, backoff)))
         backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
@@ -367,11 +371,16 @@ def _open(
         require_no_remains(log)
         if storage.capabilities.conditions == "claimed":
             require_conditions(lease)
-    recover(log, lease.previous)
+    recover(log, lease.previous, partial(_report_recovery, options, storage.name))
     lease.mark_settled()
     _refuse_drift(log, options.max_drift_seconds)
     others = tuple(other for other in leases if other is not lease)
     return Side(LABELS[number], storage, log, lease, others)
+
+
+def _report_recovery(options: Options, name: str, done: int, total: int) -> None:
+    options.report(Progress("recover", done, total, storage=name))
+    options.check_cancelled()
 
 
 def _refuse_drift(log: Log, max_drift_seconds: float) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kvsync.digesting import digests
 from kvsync.errors import KvsyncError
 from kvsync.expiry import may_be_gone
+from kvsync.moved import Moved
 from kvsync.native import Segment
 from kvsync.replica.knowledge import Missing
 from kvsync.result import Progress
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.options import Options
     from kvsync.replica.intents import Intent
+    from kvsync.result import Step
     from kvsync.run.delta import Exchange, Inbound
     from kvsync.run.intend import Intents
     from kvsync.run.side import Pair, Side
@@ -90,7 +92,7 @@ def _apply(
     """Move what `taker` misses, and finalise it unless its lease is released by that."""
     waits = taker.lease is not None and bool(taker.lease.release_token)
     with transaction(taker) if len(inbound.moving) else nullcontext():
-        failed, count = _move(giver, taker, inbound.moving, options, environment)
+        failed, applied_changes = _move(giver, taker, inbound.moving, options, environment)
         knowledge = taker.log.manifest.knowledge.receive(
             inbound.history, (inbound.log, inbound.backfill), failed, inbound.unreconciled
         )
@@ -98,7 +100,7 @@ def _apply(
         moved = len(inbound.log) > 0 or not knowledge.says_same(manifest.knowledge)
         applied = Applied(
             taker,
-            count,
+            applied_changes,
             inbound.log,
             knowledge,
             intent,
@@ -114,10 +116,11 @@ def _apply(
 
 def _move(
     giver: Side, taker: Side, moving: Segment, options: Options, environment: Environment
-) -> tuple[list[Missing], int]:
-    """Move values; return what is missing since it could not be applied, and how many changes were."""
+) -> tuple[list[Missing], Moved]:
+    """Move values; return what is missing since it could not be applied, and the changes that were."""
     if not len(moving):
-        return [], 0
+        return [], Moved(moving)
+    options.check_cancelled()
     if taker.lease is not None and taker.log.manifest.knowledge.missing:
         keep_noted(taker)
     move = partial(
@@ -129,12 +132,14 @@ def _move(
         record_tokens=taker.scan is not None,
         now_ms=environment.now_ms,
     )
-    outcome = move(moving, on_batch=_progress(len(moving), taker, options))
+    outcome = move(moving, on_batch=_progress(moving, taker, options))
     if has_transaction(taker.storage):
         _move_again(move, outcome)
     if taker.scan is not None and outcome.tokens is not None:
         taker.scan.record(outcome.tokens)
-    return _missing(taker, _explained(giver, taker, outcome.failed), environment.now_ms()), outcome.applied
+    missing = _missing(taker, _explained(giver, taker, outcome.failed), environment.now_ms())
+    applied = moving.without([change.key for change, _ in outcome.failed]) if outcome.failed else moving
+    return missing, Moved(applied, outcome.value_bytes)
 
 
 def _move_again(move: Callable[..., Outcome], outcome: Outcome) -> None:
@@ -145,7 +150,7 @@ def _move_again(move: Callable[..., Outcome], outcome: Outcome) -> None:
     """
     applied = outcome.applied
     while applied and 0 < len(outcome.failed) <= AGAIN_COUNT:
-        again = move(Segment.from_rows([change for change, _ in outcome.failed]), on_batch=lambda _count: None)
+        again = move(Segment.from_rows([change for change, _ in outcome.failed]), on_batch=lambda _count, _bytes: None)
         outcome.take(again)
         applied = again.applied
 
@@ -195,15 +200,19 @@ def _version_of(side: Side, change: Change) -> bytes:
     return side.scan.version_of(change) if side.scan is not None else b""
 
 
-def _progress(total: int, taker: Side, options: Options) -> Callable[[int], None]:
-    done = 0
-    direction = "push" if taker.label == "target" else "pull"
-    report = options.on_progress
+def _progress(moving: Segment, taker: Side, options: Options) -> Callable[[int, int], None]:
+    """Return what to call after each batch, and each part of a large value: it reports, and stops a cancelled run.
 
-    def on_batch(count: int) -> None:
-        nonlocal done
-        done += count
-        if report is not None:
-            report(Progress(done, total, direction))
+    A run that has nothing more to move goes on to its end.
+    """
+    step: Step = "push" if taker.label == "target" else "pull"
+    progress = Progress(step, 0, len(moving), 0, moving.value_bytes, taker.storage.name)
+
+    def on_batch(count: int, size: int) -> None:
+        nonlocal progress
+        progress = progress._replace(done=progress.done + count, bytes_done=progress.bytes_done + size)
+        options.report(progress)
+        if progress.done < progress.total:
+            options.check_cancelled()
 
     return on_batch

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.moved import Moved
 from kvsync.native import Segment
 from kvsync.run.lock import ensure_leased
 
@@ -29,7 +30,7 @@ class Applied(NamedTuple):
 
     Attributes:
         side: which one.
-        applied: how many changes were applied.
+        applied: the changes that were applied.
         log: what it has to log.
         knowledge: what it knows and holds then.
         intent: what was to be applied, if it was written down.
@@ -40,7 +41,7 @@ class Applied(NamedTuple):
     """
 
     side: Side
-    applied: int
+    applied: Moved
     log: Segment
     knowledge: Knowledge
     intent: Intent | None
@@ -52,7 +53,7 @@ class Applied(NamedTuple):
     @classmethod
     def nothing(cls, side: Side) -> Applied:
         """Return that a side got nothing."""
-        return cls(side, 0, Segment.from_rows([]), side.log.manifest.knowledge, None, wrote=False, moved=False)
+        return cls(side, Moved(), Segment.from_rows([]), side.log.manifest.knowledge, None, wrote=False, moved=False)
 
 
 def finalise(applied: Applied, environment: Environment, *, acknowledge: bool = False) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvsync.types import Label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Storage
 
 __all__ = ["Doubts", "Label", "Pair", "Side"]
-
-Label: TypeAlias = Literal["source", "target"]
 
 
 class Doubts(NamedTuple):

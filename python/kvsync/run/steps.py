@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import BudgetError, KvsyncError, SameStorageError, StalePlanError
+from kvsync.moved import Moved
 from kvsync.native import Hasher
 from kvsync.replica.collection import ms_of
 from kvsync.replica.points import is_branch
@@ -320,10 +321,12 @@ def _result(
     result.expiry_ignored = pair.source.unexpiring + sum(each.unexpiring for each in inbound)
     if pushed is None:
         result.pushed, result.pulled = len(exchange.to_target.copy), len(exchange.to_source.copy)
+        result.to_target, result.to_source = Moved(exchange.to_target.copy), Moved(exchange.to_source.copy)
         inbounds = (pair.target, exchange.to_target), (pair.source, exchange.to_source)
         result.missing = [key for side, inbound in inbounds for key in still_missing(side, inbound)]
         return result
-    result.pushed, result.pulled = pushed.target.applied, pushed.source.applied
+    result.to_target, result.to_source = pushed.target.applied, pushed.source.applied
+    result.pushed, result.pulled = len(result.to_target), len(result.to_source)
     result.missing = [
         MissingKey(entry.change.key, applied.side.label, entry.reason)
         for applied in pushed

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvsync.digesting import BATCH_BYTES, BATCH_COUNT
 from kvsync.expiry import may_be_gone, write_until
@@ -37,17 +38,20 @@ class Outcome:
 
     Attributes:
         applied: how many changes were applied.
+        value_bytes: the size of the values that were written.
         failed: the changes that were not, and why.
         tokens: {key: (new version token, digest), or None where it was deleted}, where they were asked for.
     """
 
     applied: int = 0
+    value_bytes: int = 0
     failed: list[tuple[Change, str]] = field(default_factory=list)
     tokens: dict[str, tuple[bytes, bytes] | None] | None = None
 
     def take(self, again: Outcome) -> None:
         """Take in what became of the failed changes, which were tried again."""
         self.applied += again.applied
+        self.value_bytes += again.value_bytes
         self.failed = again.failed
         if self.tokens is not None:
             self.tokens |= again.tokens or {}
@@ -114,7 +118,7 @@ def transfer(
     guard: Guard,
     *,
     before_write: Callable[[], None],
-    on_batch: Callable[[int], None],
+    on_batch: Callable[[int, int], None],
     record_tokens: bool,
     now_ms: Callable[[], int],
 ) -> Outcome:
@@ -129,7 +133,8 @@ def transfer(
         changes: what to apply.
         guard: what may be overwritten.
         before_write: called before each batch of writes, to keep the lease.
-        on_batch: called with the number of changes of each batch.
+        on_batch: called with the number of changes of each batch, and of bytes written; also with no change, but the
+            bytes of a part of a large value.
         record_tokens: return the new version tokens.
         now_ms: the wall clock.
 
@@ -144,16 +149,18 @@ def transfer(
     live = changes.without(expired) if expired else changes
     for batch in _read(giver, live, ahead=_pays_to_read_ahead(giver, taker, live)):
         before_write()
+        written = outcome.value_bytes
         if batch.large is not None:
-            _apply_large(giver, taker, batch.large, guard, outcome, before_write)
+            _apply_large(giver, taker, batch.large, guard, outcome, before_write, partial(on_batch, 0))
+            written = outcome.value_bytes  # its parts were told
         else:
             _apply(taker, live, batch, guard, outcome, now_ms)
-        on_batch(batch.stop - batch.start)
+        on_batch(batch.stop - batch.start, outcome.value_bytes - written)
     for start in range(0, len(expired), BATCH_COUNT):
         before_write()
         some = expired[start : start + BATCH_COUNT]
         _empty(taker, changes, some, guard, outcome)
-        on_batch(len(some))
+        on_batch(len(some), 0)
     return outcome
 
 
@@ -222,12 +229,19 @@ def _apply(
     for key in expired:
         del refused[key]
     tokens = _write(taker, keys, values, expires, guard, refused)
+    outcome.value_bytes += _bytes_of(keys, values, refused)
     _delete(taker, [*changes.deletes(batch.start, batch.stop), *expired], guard, refused)
     outcome.applied += batch.stop - batch.start - len(refused)
     if refused or outcome.tokens is not None:
         rows = [Change._make(row) for row in changes.rows(batch.start, batch.stop)]
         outcome.failed += [(row, refused[row.key]) for row in rows if row.key in refused]
         _record(outcome, rows, tokens, refused, expired)
+
+
+def _bytes_of(keys: Sequence[str], values: Sequence[Any], refused: Collection[str]) -> int:
+    if not refused:
+        return sum(map(len, values))
+    return sum(len(value) for key, value in zip(keys, values, strict=True) if key not in refused)
 
 
 def _empty(taker: Storage, changes: Segment, keys: list[str], guard: Guard, outcome: Outcome) -> None:
@@ -241,7 +255,13 @@ def _empty(taker: Storage, changes: Segment, keys: list[str], guard: Guard, outc
 
 
 def _apply_large(
-    giver: Reader, taker: Storage, change: Change, guard: Guard, outcome: Outcome, before_write: Callable[[], None]
+    giver: Reader,
+    taker: Storage,
+    change: Change,
+    guard: Guard,
+    outcome: Outcome,
+    before_write: Callable[[], None],
+    on_bytes: Callable[[int], None],
 ) -> None:
     """Have one value copied, or move it in parts; the taker keeps nothing of it unless it is what its change names."""
     refused: dict[str, str] = {}
@@ -249,10 +269,15 @@ def _apply_large(
     written: Written | None = None
     if keys:
         written = _copied(giver, taker, change, expect, before_write)
-        if written is None:
-            written = _streamed(giver.storage, taker, change, expect, before_write, refused)
+        if written is not None:
+            on_bytes(change.size)
+        else:
+            parts = partial(_proven, change=change, before_write=before_write, on_bytes=on_bytes)
+            written = _streamed(giver.storage, taker, change, expect, parts, refused)
         _note(written, refused)
-    outcome.applied += not refused
+    if not refused:
+        outcome.applied += 1
+        outcome.value_bytes += change.size
     if refused:
         outcome.failed.append((change, refused[change.key]))
     tokens = dict(zip(keys, written.tokens, strict=True)) if written and written.tokens and not refused else {}
@@ -280,7 +305,7 @@ def _streamed(
     taker: Storage,
     change: Change,
     expect: Sequence[bytes | None] | None,
-    before_write: Callable[[], None],
+    proven: Callable[[Iterator[bytes]], Iterator[bytes]],
     refused: dict[str, str],
 ) -> Written:
     assert has_streaming(giver)  # noqa: S101 - the reader says so
@@ -290,7 +315,7 @@ def _streamed(
         if parts is None or isinstance(parts, Unreadable):
             refused[change.key] = _why(parts)
         else:
-            return taker.write_stream(change.key, _proven(parts, change, before_write), expect)
+            return taker.write_stream(change.key, proven(parts), expect)
     except _OtherValueError:
         refused[change.key] = _why(b"")
     except TornRead as torn:
@@ -302,7 +327,9 @@ class _OtherValueError(Exception):
     """What was read is not the value that its change names."""
 
 
-def _proven(parts: Iterator[bytes], change: Change, before_write: Callable[[], None]) -> Iterator[bytes]:
+def _proven(
+    parts: Iterator[bytes], change: Change, before_write: Callable[[], None], on_bytes: Callable[[int], None]
+) -> Iterator[bytes]:
     """Yield `parts`, and raise at the end unless they were the value of `change`; keep the lease meanwhile."""
     hasher, size = Hasher(), 0
     for part in parts:
@@ -310,6 +337,7 @@ def _proven(parts: Iterator[bytes], change: Change, before_write: Callable[[], N
         hasher.update(part)
         size += len(part)
         yield part
+        on_bytes(len(part))
     if size != change.size or hasher.digest() != change.digest:
         raise _OtherValueError
 

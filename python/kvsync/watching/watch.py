@@ -204,6 +204,7 @@ class Watch:
         result = steps.sync(*opened.storages, (), options, self._environment)
         ended = self._environment.monotonic()
         result.created = opened.pair.made
+        result.seconds = ended - started
         result.notes = self._untold([*opened.pair.notes, *opened.hints.reasons()])
         run = WatchRun(result, reason, ended - started, self._outage)
         self._succeeded(run, ended, full=full)
