@@ -926,10 +926,14 @@ class Unread:
     def part(self, start: int, stop: int) -> tuple[list[str], list[bytes], list[bytes | None]]:
         """Return some keys by position, their listed tokens, and the digests that were known there, None for none."""
 
-def stamp_found(sides: Sequence[tuple[FoundValues, Sequence[str], int, int, bool]], now_ms: int) -> list[Segment]:
+def stamp_found(
+    sides: Sequence[tuple[FoundValues, Sequence[str], int, int, bool]], now_ms: int
+) -> list[tuple[Segment, tuple[int, int] | None]]:
     """Stamp what scans found, and return the changes of each side.
 
-    A time that is known is exact. A key that several sides changed at an unknown time gets one stamp.
+    A time that is known is exact. A key that several sides changed at an unknown time gets one stamp. An old value that
+    all sides hold, none of which has a log, is a change of the first side for all of them. With each of the other sides
+    comes the least and the greatest stamp of these changes.
 
     Args:
         sides: For each the values that were put, the keys that were deleted, the replica that makes the changes, the

@@ -11,7 +11,7 @@ from kvsync.native import FoundValues
 from kvsync.replica.log import Log
 from kvsync.replica.segments import changes_of
 from kvsync.scan.stamping import Unstamped
-from kvsync.scan.stamping import stamped as segments_of
+from kvsync.scan.stamping import stamped as stamped_by_side
 from kvsync.storages.mapping import MappingStorage
 
 if TYPE_CHECKING:
@@ -31,18 +31,21 @@ def log(at_ms: int | None) -> Log:
     return Log.read(storage, Environment())
 
 
-def side(puts: dict[str, int | None], deletes: tuple[str, ...] = (), *, clock_ms: int | None = 0) -> Unstamped:
+def side(
+    puts: dict[str, int | None], deletes: tuple[str, ...] = (), *, clock_ms: int | None = 0, origin: int = 7
+) -> Unstamped:
     """Return what a scan found: each put with the time that the storage tells."""
     found = FoundValues()
     for at, key in enumerate(sorted(puts)):
         found.add(key, bytes([at % 250 + 1]) * 32, 1, 0, None, None)
     found.add_times([puts[key] for key in sorted(puts)])
-    return Unstamped(log(clock_ms), 7, found, deletes)
+    return Unstamped(log(clock_ms), origin, found, deletes)
 
 
 def stamped(sides: Sequence[Unstamped], now_ms: int) -> list[list[Change]]:
     """Return the changes of each side, ascending by stamp."""
-    return [sorted(changes_of(changes), key=lambda change: change.stamp) for changes in segments_of(sides, now_ms)]
+    found = stamped_by_side(sides, now_ms)
+    return [sorted(changes_of(side.changes), key=lambda change: change.stamp) for side in found]
 
 
 def times(changes: list[Change]) -> dict[str, tuple[int, bool]]:
@@ -108,6 +111,22 @@ def test_old_values_of_two_storages_without_a_log_have_one_stamp() -> None:
     both = [side(dict.fromkeys(keys), clock_ms=None) for keys in ("k", "abck")]
     one, other = ({change.key: change.stamp for change in changes} for changes in stamped(both, NOW_MS))
     assert one["k"] == other["k"]
+
+
+def test_an_old_value_of_two_storages_without_a_log_is_one_change() -> None:
+    """Of `b`, the target tells when it was put; `c` holds something else there; `bb` is there alone."""
+    source = side({"a": None, "b": None, "c": None}, clock_ms=None, origin=1)
+    target = side({"a": None, "b": 5, "bb": None, "c": None}, clock_ms=None, origin=2)
+    one, other = stamped_by_side([source, target], NOW_MS)
+    shared = {change.key: change for change in changes_of(other.changes) if change.origin == 1}
+    assert shared == {change.key: change for change in changes_of(one.changes) if change.key == "a"}
+    assert (one.shared, other.shared) == (None, (shared["a"].stamp, shared["a"].stamp))
+
+
+def test_a_value_is_no_shared_change_where_a_side_has_a_log() -> None:
+    for clocks in ((None, 0), (0, None), (0, 0)):
+        sides = [side({"a": None}, clock_ms=clock, origin=at) for at, clock in enumerate(clocks)]
+        assert [found.shared for found in stamped_by_side(sides, NOW_MS)] == [None, None]
 
 
 def test_stamps_are_past_all_that_a_side_has_seen() -> None:

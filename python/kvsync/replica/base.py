@@ -245,6 +245,8 @@ def compare(a: Layers, b: Layers, cover_a: Cover, cover_b: Cover) -> Delta:
 
 def _simplified(a: Layers, b: Layers) -> tuple[Layers, Layers]:
     """Return both sides, each without blocks where comparing them would save nothing."""
+    if all(side.base is None or side.base.segment is not None for side in (a, b)):
+        return Layers(None, a.whole()), Layers(None, b.whole())
     if (a.base is None) == (b.base is None):
         return a, b
     layers, others = (a, b) if b.base is None else (b, a)

@@ -14,7 +14,7 @@ from kvsync.digesting import BATCH_BYTES, BATCH_COUNT, Digested, read_batches
 from kvsync.errors import RefusedError, UsageError
 from kvsync.expiry import expires_ms, unexpiring, write_until
 from kvsync.native import Given, Segment, stamp_after
-from kvsync.replica.history import History
+from kvsync.replica.history import History, VectorException
 from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.storages.contract import has_expiry, has_transaction
@@ -22,12 +22,12 @@ from kvsync.threads import thread_pool
 from kvsync.types import Change, Delete, Put
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from kvsync.environment import Environment
-    from kvsync.replica.history import VectorException
     from kvsync.replica.intents import Intent
     from kvsync.run.side import Side
+    from kvsync.scan import Scan
     from kvsync.types import Refusal
 
 __all__ = ["checked", "commit_found", "commit_given", "log_local", "record_written"]
@@ -53,16 +53,28 @@ def checked(changes: Iterable[Put | Delete]) -> Sequence[Put | Delete]:
 # What a scan found
 
 
-def commit_found(side: Side) -> Side:
-    """Log what a scan found, if there was one and it found something."""
+def commit_found(side: Side, other: Side | None = None) -> Side:
+    """Log what a scan found, if there was one and it found something; the `other` side has logged what both share."""
     found = side.scan
     if found is None or not (len(found.local) or found.applied):
         return side
     segment = Segment.merge([found.local, Segment.from_rows(found.applied)]) if found.applied else found.local
+    exceptions = [*found.exceptions, *_shared(found, other)]
     with transaction(side):
         ensure_leased(side)
-        log_local(side, segment, applied=found.applied, exceptions=found.exceptions)
+        log_local(side, segment, applied=found.applied, exceptions=exceptions)
     return side._replace(committed=side.committed + len(found.local))
+
+
+def _shared(found: Scan, other: Side | None) -> Iterator[VectorException]:
+    """Yield the changes of the other side that a scan found here as well, and that the other side has logged."""
+    if found.shared is None:
+        return
+    assert other is not None  # noqa: S101 - only a run of two sides shares changes
+    first, last = found.shared
+    point = other.log.manifest.history.point_at(other.origin, last)
+    assert point is not None  # noqa: S101 - it has logged them
+    yield VectorException(other.origin, first, last, point)
 
 
 def log_local(

@@ -33,7 +33,7 @@ def find_changes(sides: Sequence[Side], options: Options, environment: Environme
     scans = _scans(sides, options)
     changes = stamped([scanned.found for scanned in scans if scanned.found is not None], environment.now_ms())
     return [
-        side._replace(scan=scanned.stamped(local)) for side, scanned, local in zip(sides, scans, changes, strict=True)
+        side._replace(scan=scanned.stamped(found)) for side, scanned, found in zip(sides, scans, changes, strict=True)
     ]
 
 

@@ -225,7 +225,8 @@ def _commit(
         source, target = find_changes((source, target), options, environment)
     if basis is not None and basis.scans != (_fingerprint(source), _fingerprint(target)):
         raise _stale("values in one of the storages have changed")
-    pair = pair._replace(source=commit_found(source), target=commit_found(target))
+    source = commit_found(source)
+    pair = pair._replace(source=source, target=commit_found(target, source))
     settle(pair)
     pair = pair._replace(doubts=reconcile(pair, environment))
     source, target = pair.sides

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kvsync.scan.budget import Budget
     from kvsync.scan.known import Noted
     from kvsync.scan.listing import Listing
+    from kvsync.scan.stamping import Stamped
     from kvsync.scan.vouching import Voucher
     from kvsync.storages.contract import Storage
     from kvsync.types import Change
@@ -55,6 +56,7 @@ class Scan:
         unreadable: {key or name: why} of what is there, and is no value that can be read now. It is no change.
         racy: keys whose token is too young to prove anything.
         local: what was `found`, once it is stamped.
+        shared: the least and the greatest stamp of those of its changes that are the other side's.
         written: keys that this run wrote after the scan.
         started_ms: when the scan began.
         is_first: no scan was noted before, so what was found may be older than the log.
@@ -69,16 +71,18 @@ class Scan:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     racy: set[str] = field(default_factory=set)
     local: Segment = field(default_factory=lambda: Segment.from_rows([]))
+    shared: tuple[int, int] | None = None
     written: set[str] = field(default_factory=set)
     started_ms: int = 0
     is_first: bool = False
 
-    def stamped(self, local: Segment) -> Scan:
+    def stamped(self, stamped: Stamped) -> Scan:
         """Return the scan once what it found is stamped."""
+        local = stamped.changes
         found, current = self.found, self.current
         if found is not None and found.puts is current.found and found.log.storage.capabilities.tokens == "blake3":
             current.found = local  # says the same, and has to be in memory anyway
-        return replace(self, found=None, local=local)
+        return replace(self, found=None, local=local, shared=stamped.shared)
 
     def record(self, tokens: Mapping[str, Noted]) -> None:
         """Take in what a push wrote: {key: (token, digest), or None where it was deleted}."""
@@ -177,9 +181,12 @@ def _add_times(storage: Storage, puts: FoundValues, vouched: Collection[str]) ->
     """Say of values when they were last modified, where the storage does; not of those `vouched` for."""
     for start in range(0, len(puts), BATCH_COUNT):
         keys = puts.keys(start, start + BATCH_COUNT)
-        read = [key for key in keys if key not in vouched]
-        times = dict(zip(read, storage.modified_ms(read), strict=True)) if read else {}
-        puts.add_times(list(map(times.get, keys)))
+        if vouched:
+            read = [key for key in keys if key not in vouched]
+            times = dict(zip(read, storage.modified_ms(read), strict=True)) if read else {}
+            puts.add_times(list(map(times.get, keys)))
+        else:
+            puts.add_times(storage.modified_ms(keys))
 
 
 class _Seen(NamedTuple):

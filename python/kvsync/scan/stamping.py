@@ -8,6 +8,7 @@ decides which change is the greater, but its content.
 
 from __future__ import annotations
 
+from itertools import starmap
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.native import stamp_found
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from kvsync.native import FoundValues, Segment
     from kvsync.replica.log import Log
 
-__all__ = ["Unstamped", "stamped"]
+__all__ = ["Stamped", "Unstamped", "stamped"]
 
 
 class Unstamped(NamedTuple):
@@ -37,16 +38,30 @@ class Unstamped(NamedTuple):
     deletes: Sequence[str]
 
 
-def stamped(sides: Sequence[Unstamped], now_ms: int) -> list[Segment]:
+class Stamped(NamedTuple):
+    """What a scan found, stamped.
+
+    Attributes:
+        changes: what is to be logged.
+        shared: the least and the greatest stamp of those of them that are changes of the other side; None without any.
+    """
+
+    changes: Segment
+    shared: tuple[int, int] | None
+
+
+def stamped(sides: Sequence[Unstamped], now_ms: int) -> list[Stamped]:
     """Return the changes of each side; none of their stamps is in the future.
 
-    A value of unknown age in a storage without a log counts as old: it must not beat what a peer knows to be newer.
+    A value of unknown age in a storage without a log counts as old: it must not beat what a peer knows to be newer. One
+    that both sides hold is one change, of the first of them.
     """
     manifests = [side.log.manifest for side in sides]
-    return stamp_found(
+    found = stamp_found(
         [
             (side.puts, side.deletes, side.origin, manifest.clock, bool(manifest.history.chains))
             for side, manifest in zip(sides, manifests, strict=True)
         ],
         now_ms,
     )
+    return list(starmap(Stamped, found))

@@ -83,17 +83,52 @@ impl Hasher {
 /// ```
 #[must_use]
 pub fn of_newest<'a>(newest: impl Iterator<Item = Row<'a>>) -> [u8; 16] {
-    let mut buffer = Vec::new();
-    let mut sum = 0_u128;
-    for row in newest.filter(|row| !row.deletes() && row.expires == 0) {
-        buffer.clear();
-        buffer.extend_from_slice(&(row.key.len() as u64).to_le_bytes());
-        buffer.extend_from_slice(row.key);
-        buffer.extend_from_slice(&row.stamp.to_le_bytes());
-        buffer.extend_from_slice(row.digest);
-        sum = sum.wrapping_add(XxHash3_128::oneshot(&buffer));
+    let mut sum = NewestSum::of([0; 16]);
+    newest.for_each(|row| sum.add(&row));
+    sum.digest()
+}
+
+/// The sum that a digest of newest changes is, while changes come and go.
+pub(crate) struct NewestSum {
+    sum: u128,
+    buffer: Vec<u8>,
+}
+
+impl NewestSum {
+    /// Go on with a digest.
+    pub(crate) const fn of(digest: [u8; 16]) -> Self {
+        Self {
+            sum: u128::from_le_bytes(digest),
+            buffer: Vec::new(),
+        }
     }
-    sum.to_le_bytes()
+
+    /// Take in a change that is the newest of its key.
+    pub(crate) fn add(&mut self, row: &Row<'_>) {
+        self.sum = self.sum.wrapping_add(self.term(row));
+    }
+
+    /// Take out a change that was the newest of its key.
+    pub(crate) fn remove(&mut self, row: &Row<'_>) {
+        self.sum = self.sum.wrapping_sub(self.term(row));
+    }
+
+    /// The digest of what is in the sum.
+    pub(crate) const fn digest(&self) -> [u8; 16] {
+        self.sum.to_le_bytes()
+    }
+
+    fn term(&mut self, row: &Row<'_>) -> u128 {
+        if row.deletes() || row.expires != 0 {
+            return 0;
+        }
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&(row.key.len() as u64).to_le_bytes());
+        self.buffer.extend_from_slice(row.key);
+        self.buffer.extend_from_slice(&row.stamp.to_le_bytes());
+        self.buffer.extend_from_slice(row.digest);
+        XxHash3_128::oneshot(&self.buffer)
+    }
 }
 
 #[cfg(test)]

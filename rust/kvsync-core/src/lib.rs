@@ -105,6 +105,6 @@ pub use row::{DECISION, DIGEST_BYTES, INEXACT, NO_DIGEST, Row, TOMBSTONE};
 pub use segment::{Encoding, Segment};
 pub use staged::{NewValues, Provenance, Staged, StagedPart};
 pub use stamp::stamp_after;
-pub use stamping::{Unstamped, stamp_found};
+pub use stamping::{Stamped, Unstamped, stamp_found};
 pub use view::{Rows, View};
 pub use workers::Workers;

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BinaryHeap, HashSet};
 
 use crate::build::Builder;
 use crate::cover::Span;
-use crate::digest;
+use crate::digest::{self, NewestSum};
 use crate::error::Result;
 use crate::row::Row;
+use crate::seek::Seeker;
 use crate::segment::Segment;
 use crate::view::View;
 
@@ -196,7 +197,7 @@ impl View<'_> {
 
 /// The digest of the newest changes of some segments, as [`digest::of_newest`](crate::digest::of_newest).
 ///
-/// The digest of a single segment is computed once and remembered by the segment.
+/// The digest of the first segment, which is the oldest and usually the largest, is computed once and remembered by it.
 ///
 /// ```
 /// use kvsync_core::{KeyList, NewValues, Provenance, Segment, digest, newest_digest};
@@ -210,9 +211,19 @@ impl View<'_> {
 /// ```
 #[must_use]
 pub fn newest_digest<B: AsRef<[u8]>>(segments: &[&Segment<B>]) -> [u8; 16] {
-    if let [single] = segments {
-        return *single.digest.get_or_init(|| digest::of_newest(single.view().iter()));
+    let Some((oldest, newer)) = segments.split_first() else {
+        return digest::of_newest(std::iter::empty());
+    };
+    let known = *oldest.digest.get_or_init(|| digest::of_newest(oldest.view().iter()));
+    let (mut sum, mut oldest) = (NewestSum::of(known), Seeker::new(oldest.view()));
+    for row in Newest::new(newer.iter().map(|segment| segment.view().iter())) {
+        let old = oldest.find(row.key);
+        if old.is_none_or(|old| row.order(&old).is_gt()) {
+            if let Some(old) = old {
+                sum.remove(&old);
+            }
+            sum.add(&row);
+        }
     }
-    let rows = segments.iter().map(|segment| segment.view().iter());
-    digest::of_newest(Newest::new(rows))
+    sum.digest()
 }

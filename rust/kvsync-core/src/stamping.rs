@@ -1,6 +1,7 @@
 //! Stamps of the changes that scans found, for all sides of a run by one look at the clock.
 
 use std::iter::Peekable;
+use std::ops::Range;
 
 use crate::build::Builder;
 use crate::error::{Error, Result};
@@ -106,6 +107,11 @@ impl Stamps {
         }
     }
 
+    /// Whether a put of unknown age has its stamp: then it has its flag.
+    fn has(&self, change: Change) -> bool {
+        matches!(change, Change::Put(index) if self.flags[index] != 0)
+    }
+
     fn set(&mut self, change: Change, stamp: u64, flags: u8) {
         match change {
             Change::Put(index) => (self.puts[index], self.flags[index]) = (stamp, flags),
@@ -115,23 +121,33 @@ impl Stamps {
     }
 }
 
+/// What one side has to log.
+#[derive(Debug)]
+pub struct Stamped {
+    /// All that was found there.
+    pub changes: Segment<Vec<u8>>,
+    /// The stamps of those of them that are changes of the first side; empty where there are none.
+    pub shared: Range<u64>,
+}
+
 /// Stamp what the scans of all sides of a run found, and return it as a segment for each.
 ///
 /// A time that the storage tells is exact. All other changes were made at a time that nobody knows. A key that several
 /// sides changed so gets one stamp on all of them: neither which side was scanned first nor how much was found there
 /// decides which change is the greater, but its content.
 ///
+/// Of an old value that all sides hold, none of which has a log, all log one change: that of the first side. These have
+/// the least stamps, without a gap.
+///
 /// # Errors
 /// [`Error::ClockOverflow`] past 64 bits, [`Error::ReservedKey`], and what [`Builder::finish`] refuses.
-pub fn stamp_found(sides: &[Unstamped<'_>], now_ms: u64) -> Result<Vec<Segment<Vec<u8>>>> {
+pub fn stamp_found(sides: &[Unstamped<'_>], now_ms: u64) -> Result<Vec<Stamped>> {
     for side in sides {
         side.puts.keys().check_reserved()?;
         side.deletes.check_reserved()?;
     }
     let mut stamps: Vec<_> = sides.iter().map(Stamps::new).collect();
-    let old = sides.iter().map(|side| side.puts_of(Age::Old, now_ms));
-    let firsts: Result<Vec<_>> = sides.iter().map(|side| stamp_after(0, side.clock)).collect();
-    stamp_alike(sides, &mut stamps, old.collect(), &firsts?)?;
+    let shared = stamp_old(sides, &mut stamps, now_ms)?;
     for (side, stamps) in sides.iter().zip(&mut stamps) {
         stamp_dated(side, stamps, now_ms)?;
     }
@@ -141,33 +157,95 @@ pub fn stamp_found(sides: &[Unstamped<'_>], now_ms: u64) -> Result<Vec<Segment<V
         let deletes = (0..side.deletes.len()).map(Change::Delete);
         side.merged(side.puts_of(Age::Recent, now_ms), deletes)
     });
-    stamp_alike(sides, &mut stamps, recent.collect(), &vec![first; sides.len()])?;
-    let built = sides.iter().zip(&stamps);
-    built.map(|(side, stamps)| build(side, stamps)).collect()
+    let mut place = Place(0);
+    by_key(sides, recent, |found| place.stamp(found, &mut stamps, |_| first))?;
+    let built = sides.iter().zip(&stamps).enumerate();
+    built
+        .map(|(number, (side, stamps))| {
+            let shared = if number == 0 { 0..0 } else { shared.clone() };
+            let changes = build(side, stamps, sides[0].origin, &shared)?;
+            Ok(Stamped { changes, shared })
+        })
+        .collect()
 }
 
-/// Stamp changes whose time is not known, each by the place of its key among those of all sides.
-fn stamp_alike(
+/// Stamp values of unknown age in storages without a log, those first that all sides hold; return the stamps of these.
+fn stamp_old(sides: &[Unstamped<'_>], stamps: &mut [Stamps], now_ms: u64) -> Result<Range<u64>> {
+    let old = || sides.iter().map(|side| side.puts_of(Age::Old, now_ms));
+    let firsts: Vec<_> = sides
+        .iter()
+        .map(|side| stamp_after(0, side.clock))
+        .collect::<Result<_>>()?;
+    let mut place = Place(0);
+    let mut stamp = |found: &[Option<Change>], stamps: &mut [Stamps]| place.stamp(found, stamps, |side| firsts[side]);
+    if sides.len() < 2 || firsts.iter().any(|first| *first != firsts[0]) {
+        by_key(sides, old(), |found| stamp(found, stamps))?;
+        return Ok(0..0);
+    }
+    let mut count = 0;
+    by_key(sides, old(), |found| {
+        if is_shared(sides, found) {
+            count += 1;
+            stamp(found, stamps)?;
+        }
+        Ok(())
+    })?;
+    let rest = old()
+        .zip(&*stamps)
+        .map(|(old, stamps)| old.filter(|put| !stamps.has(*put)));
+    let rest: Vec<Vec<_>> = rest.map(Iterator::collect).collect();
+    by_key(sides, rest.into_iter().map(Vec::into_iter), |found| {
+        stamp(found, stamps)
+    })?;
+    Ok(firsts[0]..firsts[0].saturating_add(count))
+}
+
+/// Whether all sides hold the same value of a key.
+fn is_shared(sides: &[Unstamped<'_>], found: &[Option<Change>]) -> bool {
+    let value = |number: usize| match found[number] {
+        Some(Change::Put(index)) => Some(sides[number].puts.get(index)),
+        _ => None,
+    };
+    let first = value(0);
+    first.is_some() && (1..found.len()).all(|number| value(number) == first)
+}
+
+/// Call a function with the changes of each key, by side.
+fn by_key<I: Iterator<Item = Change>>(
     sides: &[Unstamped<'_>],
-    stamps: &mut [Stamps],
-    changes: Vec<impl Iterator<Item = Change>>,
-    firsts: &[u64],
+    changes: impl Iterator<Item = I>,
+    mut take: impl FnMut(&[Option<Change>]) -> Result<()>,
 ) -> Result<()> {
-    let mut changes: Vec<Peekable<_>> = changes.into_iter().map(Iterator::peekable).collect();
-    for place in 0_u64.. {
+    let mut changes: Vec<Peekable<I>> = changes.map(Iterator::peekable).collect();
+    let mut found = vec![None; sides.len()];
+    loop {
         let heads = changes.iter_mut().zip(sides);
         let heads = heads.filter_map(|(changes, side)| Some(side.key(*changes.peek()?)));
         let Some(least) = heads.min() else {
-            break;
+            return Ok(());
         };
-        for (number, side) in sides.iter().enumerate() {
-            if let Some(change) = changes[number].next_if(|change| side.key(*change) == least) {
-                let stamp = firsts[number].checked_add(place).ok_or(Error::ClockOverflow)?;
+        for ((found, changes), side) in found.iter_mut().zip(&mut changes).zip(sides) {
+            *found = changes.next_if(|change| side.key(*change) == least);
+        }
+        take(&found)?;
+    }
+}
+
+/// How many keys got a stamp that says no more than their order.
+struct Place(u64);
+
+impl Place {
+    /// Stamp the changes of the next key, whose time is not known.
+    fn stamp(&mut self, found: &[Option<Change>], stamps: &mut [Stamps], first: impl Fn(usize) -> u64) -> Result<()> {
+        for (number, change) in found.iter().enumerate() {
+            if let Some(change) = *change {
+                let stamp = first(number).checked_add(self.0).ok_or(Error::ClockOverflow)?;
                 stamps[number].set(change, stamp, INEXACT);
             }
         }
+        self.0 += 1;
+        Ok(())
     }
-    Ok(())
 }
 
 /// Stamp values whose time the storage tells: exact, unless the stamp had to be a later one.
@@ -187,13 +265,13 @@ fn stamp_dated(side: &Unstamped<'_>, stamps: &mut Stamps, now_ms: u64) -> Result
     Ok(())
 }
 
-fn build(side: &Unstamped<'_>, stamps: &Stamps) -> Result<Segment<Vec<u8>>> {
+fn build(side: &Unstamped<'_>, stamps: &Stamps, first: u64, shared: &Range<u64>) -> Result<Segment<Vec<u8>>> {
     let count = side.puts.len() + side.deletes.len();
     let mut builder = Builder::with_capacity(count, side.puts.keys().key_bytes() + side.deletes.key_bytes());
     let puts = (0..side.puts.len()).map(Change::Put);
     let deletes = (0..side.deletes.len()).map(Change::Delete);
     for change in side.merged(puts, deletes) {
-        let base = Row {
+        let row = Row {
             key: side.key(change),
             origin: side.origin,
             stamp: 0,
@@ -205,18 +283,20 @@ fn build(side: &Unstamped<'_>, stamps: &Stamps) -> Result<Segment<Vec<u8>>> {
         builder.push(&match change {
             Change::Put(index) => {
                 let value = side.puts.get(index);
+                let is_shared = shared.contains(&stamps.puts[index]);
                 Row {
+                    origin: if is_shared { first } else { side.origin },
                     stamp: stamps.puts[index],
                     flags: stamps.flags[index],
                     size: value.size,
                     expires: value.expires,
                     digest: value.digest,
-                    ..base
+                    ..row
                 }
             }
             Change::Delete(index) => Row {
                 stamp: stamps.deletes[index],
-                ..base
+                ..row
             },
         });
     }

@@ -151,10 +151,13 @@ impl Unread {
 /// What one side found: values, deleted keys in any order, origin, clock, and whether it has a log.
 type Side<'py> = (PyRef<'py, FoundValues>, Bound<'py, PySequence>, u64, u64, bool);
 
+/// The least and the greatest stamp of what is logged as changes of the first side.
+type Shared = Option<(u64, u64)>;
+
 /// Stamp what the scans of all sides of a run found.
 #[pyfunction]
 #[expect(clippy::needless_pass_by_value, reason = "arguments are extracted by value")]
-pub(crate) fn stamp_found(py: Python<'_>, sides: Vec<Side<'_>>, now_ms: u64) -> PyResult<Vec<Segment>> {
+pub(crate) fn stamp_found(py: Python<'_>, sides: Vec<Side<'_>>, now_ms: u64) -> PyResult<Vec<(Segment, Shared)>> {
     let mut deletes = Vec::with_capacity(sides.len());
     for side in &sides {
         let items = arguments::items(&side.1)?;
@@ -173,8 +176,16 @@ pub(crate) fn stamp_found(py: Python<'_>, sides: Vec<Side<'_>>, now_ms: u64) -> 
             has_log: *has_log,
         })
         .collect();
-    let segments = py
+    let stamped = py
         .detach(|| kvsync_core::stamp_found(&unstamped, now_ms))
         .map_err(raise)?;
-    Ok(segments.into_iter().map(Segment::from).collect())
+    let stamped = stamped.into_iter();
+    Ok(stamped
+        .map(|side| {
+            (
+                side.changes.into(),
+                side.shared.clone().max().map(|last| (side.shared.start, last)),
+            )
+        })
+        .collect())
 }

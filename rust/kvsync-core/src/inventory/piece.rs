@@ -55,8 +55,10 @@ impl Piece<Vec<u8>> {
                 size: row.size,
                 expires: row.expires,
             };
+            // Only a value that expires has a token of its own, which takes memory of its own.
+            let token = (row.expires != 0).then(|| value.token());
             let found = Found {
-                token: &value.token(),
+                token: token.as_deref().unwrap_or(row.digest),
                 digest: row.digest,
             };
             table.push(&Entry {
