@@ -927,7 +927,7 @@ class Unread:
         """Return some keys by position, their listed tokens, and the digests that were known there, None for none."""
 
 def stamp_found(
-    sides: Sequence[tuple[FoundValues, Sequence[str], int, int, bool]], now_ms: int
+    sides: Sequence[tuple[FoundValues, Sequence[str], Sequence[int | None], int, int, bool]], now_ms: int
 ) -> list[tuple[Segment, tuple[int, int] | None]]:
     """Stamp what scans found, and return the changes of each side.
 
@@ -936,8 +936,9 @@ def stamp_found(
     comes the least and the greatest stamp of these changes.
 
     Args:
-        sides: For each the values that were put, the keys that were deleted, the replica that makes the changes, the
-            greatest stamp that it has seen, and whether it has a log: without one, a value of unknown age is old.
+        sides: For each the values that were put, the keys that were deleted, when each of these was (empty: that is
+            not known), the replica that makes the changes, the greatest stamp that it has seen, and whether it has a
+            log: without one, a value of unknown age is old.
         now_ms: The wall clock.
 
     Raises:

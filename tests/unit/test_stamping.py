@@ -59,6 +59,20 @@ def test_a_time_that_the_storage_tells_is_exact() -> None:
     assert times(changes) == {"early": (NOW_MS - 9, True), "late": (NOW_MS - 5, True)}
 
 
+def test_a_delete_whose_time_the_storage_tells_is_exact() -> None:
+    found = side({"put": NOW_MS - 5})._replace(deletes=("late", "early", "unknown"))
+    found = found._replace(deleted_ms=(NOW_MS - 3, NOW_MS - 9, None))
+    (changes,) = stamped([found], NOW_MS)
+    assert [change.key for change in changes] == ["early", "put", "late", "unknown"]
+    assert [change.deletes for change in changes] == [True, False, True, True]
+    assert times(changes) == {
+        "early": (NOW_MS - 9, True),
+        "put": (NOW_MS - 5, True),
+        "late": (NOW_MS - 3, True),
+        "unknown": (NOW_MS, False),
+    }
+
+
 def test_what_it_does_not_tell_is_the_time_of_the_scan() -> None:
     (changes,) = stamped([side({"unknown": None, "known": NOW_MS - 5}, ("gone",))], NOW_MS)
     assert times(changes) == {"unknown": (NOW_MS, False), "known": (NOW_MS - 5, True), "gone": (NOW_MS, False)}

@@ -30,12 +30,14 @@ class Unstamped(NamedTuple):
         origin: the id under which its changes are stamped.
         puts: what is there now, with the times that the storage tells.
         deletes: keys where nothing is any more.
+        deleted_ms: when each of them was deleted, wall-clock milliseconds; empty where no storage tells that.
     """
 
     log: Log
     origin: int
     puts: FoundValues
     deletes: Sequence[str]
+    deleted_ms: Sequence[int | None] = ()
 
 
 class Stamped(NamedTuple):
@@ -59,7 +61,7 @@ def stamped(sides: Sequence[Unstamped], now_ms: int) -> list[Stamped]:
     manifests = [side.log.manifest for side in sides]
     found = stamp_found(
         [
-            (side.puts, side.deletes, side.origin, manifest.clock, bool(manifest.history.chains))
+            (side.puts, side.deletes, side.deleted_ms, side.origin, manifest.clock, bool(manifest.history.chains))
             for side, manifest in zip(sides, manifests, strict=True)
         ],
         now_ms,

@@ -20,6 +20,8 @@ pub struct Unstamped<'a> {
     pub modified_ms: &'a [Option<i64>],
     /// Keys where nothing is any more, ascending.
     pub deletes: &'a KeyList,
+    /// When each of them was deleted, as for puts.
+    pub deleted_ms: &'a [Option<i64>],
     /// The replica that makes the changes.
     pub origin: u64,
     /// The greatest stamp that it has seen.
@@ -37,9 +39,17 @@ enum Age {
 }
 
 impl Unstamped<'_> {
-    fn age(&self, put: usize, now_ms: u64) -> Age {
-        match self.modified_ms.get(put).copied().flatten() {
-            None if self.has_log => Age::Recent,
+    /// The time that the storage tells of a change.
+    fn told(&self, change: Change) -> Option<i64> {
+        match change {
+            Change::Put(index) => self.modified_ms.get(index).copied().flatten(),
+            Change::Delete(index) => self.deleted_ms.get(index).copied().flatten(),
+        }
+    }
+
+    fn age(&self, change: Change, now_ms: u64) -> Age {
+        match self.told(change) {
+            None if self.has_log || matches!(change, Change::Delete(_)) => Age::Recent,
             None => Age::Old,
             // A time in the future says no more than that it was made since the last scan.
             Some(time) => match u64::try_from(time) {
@@ -50,12 +60,16 @@ impl Unstamped<'_> {
         }
     }
 
-    /// The puts of one age, in the order of their keys.
-    fn puts_of(&self, age: Age, now_ms: u64) -> impl Iterator<Item = Change> {
-        let positions = 0..self.puts.len();
-        positions
-            .filter(move |put| self.age(*put, now_ms) == age)
-            .map(Change::Put)
+    /// The changes of one age, in the order of their keys.
+    fn of_age(&self, age: Age, now_ms: u64) -> impl Iterator<Item = Change> {
+        self.all().filter(move |change| self.age(*change, now_ms) == age)
+    }
+
+    /// All changes, in the order of their keys.
+    fn all(&self) -> impl Iterator<Item = Change> {
+        let puts = (0..self.puts.len()).map(Change::Put);
+        let deletes = (0..self.deletes.len()).map(Change::Delete);
+        self.merged(puts, deletes)
     }
 
     fn key(&self, change: Change) -> &[u8] {
@@ -93,6 +107,7 @@ struct Stamps {
     puts: Vec<u64>,
     flags: Vec<u8>,
     deletes: Vec<u64>,
+    delete_flags: Vec<u8>,
     /// The greatest stamp so far.
     last: u64,
 }
@@ -103,6 +118,7 @@ impl Stamps {
             puts: vec![0; side.puts.len()],
             flags: vec![0; side.puts.len()],
             deletes: vec![0; side.deletes.len()],
+            delete_flags: vec![0; side.deletes.len()],
             last: side.clock,
         }
     }
@@ -115,7 +131,7 @@ impl Stamps {
     fn set(&mut self, change: Change, stamp: u64, flags: u8) {
         match change {
             Change::Put(index) => (self.puts[index], self.flags[index]) = (stamp, flags),
-            Change::Delete(index) => self.deletes[index] = stamp,
+            Change::Delete(index) => (self.deletes[index], self.delete_flags[index]) = (stamp, flags),
         }
         self.last = self.last.max(stamp);
     }
@@ -153,10 +169,7 @@ pub fn stamp_found(sides: &[Unstamped<'_>], now_ms: u64) -> Result<Vec<Stamped>>
     }
     let seen = stamps.iter().map(|stamps| stamps.last).max().unwrap_or(0);
     let first = stamp_after(now_ms, seen)?;
-    let recent = sides.iter().map(|side| {
-        let deletes = (0..side.deletes.len()).map(Change::Delete);
-        side.merged(side.puts_of(Age::Recent, now_ms), deletes)
-    });
+    let recent = sides.iter().map(|side| side.of_age(Age::Recent, now_ms));
     let mut place = Place(0);
     by_key(sides, recent, |found| place.stamp(found, &mut stamps, |_| first))?;
     let built = sides.iter().zip(&stamps).enumerate();
@@ -171,7 +184,7 @@ pub fn stamp_found(sides: &[Unstamped<'_>], now_ms: u64) -> Result<Vec<Stamped>>
 
 /// Stamp values of unknown age in storages without a log, those first that all sides hold; return the stamps of these.
 fn stamp_old(sides: &[Unstamped<'_>], stamps: &mut [Stamps], now_ms: u64) -> Result<Range<u64>> {
-    let old = || sides.iter().map(|side| side.puts_of(Age::Old, now_ms));
+    let old = || sides.iter().map(|side| side.of_age(Age::Old, now_ms));
     let firsts: Vec<_> = sides
         .iter()
         .map(|side| stamp_after(0, side.clock))
@@ -248,19 +261,19 @@ impl Place {
     }
 }
 
-/// Stamp values whose time the storage tells: exact, unless the stamp had to be a later one.
+/// Stamp changes whose time the storage tells: exact, unless the stamp had to be a later one.
 fn stamp_dated(side: &Unstamped<'_>, stamps: &mut Stamps, now_ms: u64) -> Result<()> {
-    let dated = (0..side.puts.len()).filter_map(|put| match side.age(put, now_ms) {
-        Age::Dated(time) => Some((side.modified_ms[put], time, put)),
+    let dated = side.all().filter_map(|change| match side.age(change, now_ms) {
+        Age::Dated(time) => Some((side.told(change), time, change)),
         Age::Old | Age::Recent => None,
     });
     let mut dated: Vec<_> = dated.collect();
-    // The keys ascend with their positions.
-    dated.sort_unstable();
-    for (told, time, put) in dated {
+    // Stable: of one time, they stay in the order of their keys.
+    dated.sort_by_key(|(told, time, _)| (*told, *time));
+    for (told, time, change) in dated {
         let stamp = stamp_after(time, stamps.last)?;
         let is_exact = told == Some(i64::try_from(stamp >> COUNTER_BITS).unwrap_or(i64::MAX));
-        stamps.set(Change::Put(put), stamp, if is_exact { 0 } else { INEXACT });
+        stamps.set(change, stamp, if is_exact { 0 } else { INEXACT });
     }
     Ok(())
 }
@@ -268,14 +281,12 @@ fn stamp_dated(side: &Unstamped<'_>, stamps: &mut Stamps, now_ms: u64) -> Result
 fn build(side: &Unstamped<'_>, stamps: &Stamps, first: u64, shared: &Range<u64>) -> Result<Segment<Vec<u8>>> {
     let count = side.puts.len() + side.deletes.len();
     let mut builder = Builder::with_capacity(count, side.puts.keys().key_bytes() + side.deletes.key_bytes());
-    let puts = (0..side.puts.len()).map(Change::Put);
-    let deletes = (0..side.deletes.len()).map(Change::Delete);
-    for change in side.merged(puts, deletes) {
+    for change in side.all() {
         let row = Row {
             key: side.key(change),
             origin: side.origin,
             stamp: 0,
-            flags: INEXACT | TOMBSTONE,
+            flags: TOMBSTONE,
             size: 0,
             expires: 0,
             digest: &NO_DIGEST,
@@ -296,6 +307,7 @@ fn build(side: &Unstamped<'_>, stamps: &Stamps, first: u64, shared: &Range<u64>)
             }
             Change::Delete(index) => Row {
                 stamp: stamps.deletes[index],
+                flags: TOMBSTONE | stamps.delete_flags[index],
                 ..row
             },
         });

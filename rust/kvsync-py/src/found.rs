@@ -148,8 +148,16 @@ impl Unread {
     }
 }
 
-/// What one side found: values, deleted keys in any order, origin, clock, and whether it has a log.
-type Side<'py> = (PyRef<'py, FoundValues>, Bound<'py, PySequence>, u64, u64, bool);
+/// What one side found: values, deleted keys in any order, when each was deleted (empty: nobody knows), origin, clock,
+/// and whether it has a log.
+type Side<'py> = (
+    PyRef<'py, FoundValues>,
+    Bound<'py, PySequence>,
+    Vec<Option<i64>>,
+    u64,
+    u64,
+    bool,
+);
 
 /// The least and the greatest stamp of what is logged as changes of the first side.
 type Shared = Option<(u64, u64)>;
@@ -161,16 +169,20 @@ pub(crate) fn stamp_found(py: Python<'_>, sides: Vec<Side<'_>>, now_ms: u64) -> 
     let mut deletes = Vec::with_capacity(sides.len());
     for side in &sides {
         let items = arguments::items(&side.1)?;
-        let mut keys = arguments::keys(&items)?;
-        keys.sort_unstable();
-        deletes.push(keys.into_iter().collect::<KeyList>());
+        let keys = arguments::keys(&items)?;
+        let times = side.2.iter().copied().chain(std::iter::repeat(None));
+        let mut dated: Vec<_> = keys.into_iter().zip(times).collect();
+        dated.sort_unstable();
+        let times: Vec<_> = dated.iter().map(|(_, time)| *time).collect();
+        deletes.push((dated.iter().map(|(key, _)| *key).collect::<KeyList>(), times));
     }
     let unstamped = sides.iter().zip(&deletes);
     let unstamped: Vec<_> = unstamped
-        .map(|((found, _, origin, clock, has_log), deletes)| Unstamped {
+        .map(|((found, _, _, origin, clock, has_log), (deletes, times))| Unstamped {
             puts: &found.core,
             modified_ms: &found.modified_ms,
             deletes,
+            deleted_ms: times,
             origin: *origin,
             clock: *clock,
             has_log: *has_log,
