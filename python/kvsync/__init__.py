@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
     from kvsync.storages.contract import Storage
     from kvsync.store import Store
+    from kvsync.tracking import track, untrack
     from kvsync.types import Change, Conflict, Delete, Put
     from kvsync.watching.api import watch
     from kvsync.watching.events import Outage, WatchRun
@@ -99,7 +100,9 @@ __all__ = [
     "restore",
     "status",
     "sync",
+    "track",
     "unlock",
+    "untrack",
     "verify",
     "watch",
 ]
@@ -139,7 +142,9 @@ _MODULES = {
     "restore": "losers",
     "status": "checks",
     "sync": "api",
+    "track": "tracking",
     "unlock": "api",
+    "untrack": "tracking",
     "verify": "checks",
     "watch": "watching.api",
 }

@@ -40,6 +40,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     direction: Direction = "both",
     conflict: Policy = "latest",
     scan: bool = False,
+    full: bool = False,
     guard: Literal["none", "check"] = "none",
     trust: Literal["none", "etag"] = "none",
     dry_run: bool = False,
@@ -71,7 +72,9 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
             way round; "mirror": as "push", and what only the target has or changed is overwritten or deleted there.
         conflict: "latest", "source", "target", "keep-both", "fail", or a callable that takes the conflict and both
             values (None: deleted) and returns bytes, "source", "target" or "delete".
-        scan: find changes in both storages by comparing them with what the last scan saw.
+        scan: find changes in both storages by comparing them with what the last scan saw; where a storage is tracked,
+            at those keys that its journal names.
+        full: look at everything in that scan, in a tracked storage, too. Do so now and then: it proves the journal.
         guard: "none": trust that nobody else wrote; "check": look at values, and overwrite what was seen.
         trust: "etag": a scan does not read a value if its server tells the same MD5 and size as the other side's value
             has; "none": it reads what is new. Somebody who can write there, or the server, can then pass off another
@@ -123,6 +126,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         direction=direction,
         conflict=conflict,
         scan=scan,
+        full=full,
         guard=guard,
         trust=trust,
         max_delete=max_delete,
@@ -146,7 +150,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         else:
             result = steps.sync(pair.source, pair.target, changes, options, environment)
         result.created = pair.unmade if dry_run else pair.made
-        result.notes = pair.notes
+        result.notes = [*pair.notes, *result.notes]
         result.dry_run = dry_run
     result.seconds = environment.monotonic() - started
     _warn_once(result.hint)
@@ -161,6 +165,7 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     direction: Direction = "both",
     conflict: Policy = "latest",
     scan: bool = False,
+    full: bool = False,
     trust: Literal["none", "etag"] = "none",
     max_delete: str | int | None = None,
     max_overwrite: str | int | None = None,
@@ -186,6 +191,7 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         direction=direction,
         conflict=conflict,
         scan=scan,
+        full=full,
         trust=trust,
         max_delete=max_delete,
         max_overwrite=max_overwrite,
@@ -196,13 +202,13 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     changes = changes if isinstance(changes, tuple) else checked(changes)
     with opened_pair(source, target, create, given=may_make(changes)) as pair:
         preview = steps.preview(pair.source, pair.target, changes, options, environment)
-        preview.result.created, preview.result.notes = pair.unmade, pair.notes
+        preview.result.created, preview.result.notes = pair.unmade, [*pair.notes, *preview.result.notes]
 
     def apply() -> SyncResult:
         started = environment.monotonic()
         with opened_pair(source, target, create, given=may_make(changes)) as pair:
             result = steps.sync(pair.source, pair.target, changes, options, environment, preview.basis)
-            result.created, result.notes = pair.made, pair.notes
+            result.created, result.notes = pair.made, [*pair.notes, *result.notes]
         result.seconds = environment.monotonic() - started
         return result
 
@@ -210,11 +216,12 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     return Plan(preview.result, preview.to_source, preview.to_target, apply)
 
 
-def commit(
+def commit(  # noqa: PLR0913 - options are keyword-only, and each is one that callers set
     storage: Target,
     changes: Sequence[Put | Delete] = (),
     *,
     scan: bool = False,
+    full: bool = False,
     max_delete: str | int | None = None,
     lease_seconds: float = 60.0,
     wait_seconds: float = 10.0,
@@ -232,7 +239,9 @@ def commit(
     >>> kvsync.commit({}, [kvsync.Put("a", b"1")])
     1
     """
-    options = Options(scan=scan, max_delete=max_delete, lease_seconds=lease_seconds, wait_seconds=wait_seconds)
+    options = Options(
+        scan=scan, full=full, max_delete=max_delete, lease_seconds=lease_seconds, wait_seconds=wait_seconds
+    )
     changes = checked(changes)
     with opened(storage, new=may_make(changes)) as one:
         return steps.commit(one, changes, options, environment or Environment(clock=clock))

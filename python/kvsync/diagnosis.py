@@ -14,6 +14,7 @@ from kvsync.replica.log import Log, read_manifest
 from kvsync.replica.unleased import look
 from kvsync.run.holder import read_lease, try_lease
 from kvsync.storages.contract import Tier, has_dry_probe, has_skipped, has_streaming
+from kvsync.storages.journal import has_journal
 from kvsync.storages.limits import has_limits
 from kvsync.storages.overlap import folder_around
 from kvsync.storages.wording import shown
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kvsync.storages.contract import Capabilities, Storage
+    from kvsync.storages.journal import SupportsJournal
     from kvsync.types import Skipped
 
 __all__ = ["Diagnosis", "diagnose"]
@@ -83,6 +85,8 @@ def diagnose(storage: Storage, environment: Environment) -> Diagnosis:
     _note(found, lambda: _look(found, storage))
     if has_limits(storage):
         _note(found, lambda: found.limits.extend(storage.limits()))
+    if has_journal(storage):
+        _note(found, lambda: _look_at_journal(found, storage))
     if folder := folder_around(storage):
         found.notes.append(
             f"its files are in the folder {folder!r:.300}, which kvsync syncs: a run of the two leaves them out, and "
@@ -111,6 +115,17 @@ def _look(found: Diagnosis, storage: Storage) -> None:
     found.wrong += [
         f"{shown(entry.name)} is left behind: {entry.reason}" for entry in found.skipped if not entry.harmless
     ]
+
+
+def _look_at_journal(found: Diagnosis, storage: SupportsJournal) -> None:
+    """Note whether a storage is tracked, and what is wrong with its journal."""
+    journal = storage.journal(count_max=0)
+    if journal is None:
+        found.notes.append("it is not tracked: scans look at everything")
+        return
+    found.notes.append("it is tracked: scans look only at what its journal names")
+    if journal.fault:
+        found.wrong.append(journal.fault)
 
 
 def _is_shut(storage: Storage, key: str) -> bool:

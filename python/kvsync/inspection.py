@@ -14,6 +14,7 @@ from kvsync.replica.unleased import look
 from kvsync.replica.waiting import HeldBack, held_back
 from kvsync.run import steps
 from kvsync.run.holder import read_lease
+from kvsync.storages.journal import has_journal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from kvsync.lease import LeaseRecord
     from kvsync.options import Options
     from kvsync.storages.contract import Storage, Tier
+    from kvsync.storages.journal import Journal
     from kvsync.types import Change
 
 __all__ = ["KnownPeer", "Lag", "Status", "lag", "log", "peers", "status"]
+
+NOTED_MAX = 1_000_000
+"""The changed keys of a journal are counted up to so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,8 @@ class Status:
         lease: who holds the lease, or how its last holder left it; None if it is free.
         guarantee: the tier of this storage, "T1" to "T4".
         lag: what it and the peer that was asked about lack of each other; None where no peer was.
+        can_be_tracked: its database could note what is changed.
+        journal: what was noted since the last scan; None if it is not tracked.
     """
 
     storage: str
@@ -90,6 +97,8 @@ class Status:
     lease: LeaseRecord | None
     guarantee: Tier
     lag: Lag | None = None
+    can_be_tracked: bool = False
+    journal: Journal | None = None
 
 
 def peers(storage: Storage, grace_ms: int, environment: Environment) -> list[KnownPeer]:
@@ -135,6 +144,8 @@ def _status(storage: Storage, grace_ms: int, environment: Environment) -> Status
         held_back_by=tuple(sorted(holding, key=lambda peer: (-peer.holds_back, peer.seen, peer.id))),
         lease=read_lease(storage),
         guarantee=storage.capabilities.tier,
+        can_be_tracked=has_journal(storage),
+        journal=storage.journal(NOTED_MAX) if has_journal(storage) else None,
     )
 
 

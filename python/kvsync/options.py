@@ -98,6 +98,7 @@ class Options:
             target has; "mirror": the target becomes the image of the source.
         conflict: the policy, by name or as a callable (`kvsync.policy.Merge`).
         scan: find changes by comparing both storages with their inventories.
+        full: look at everything in such a scan, even in a storage whose journal says what has changed.
         guard: "none": trust that nobody else wrote; "check": look at values, and overwrite what was seen.
         trust: "none": read what is new to a scan; "etag": take a value for that of the other side if its server tells
             the same MD5 and size, and do not read it.
@@ -120,6 +121,7 @@ class Options:
     direction: Direction = "both"
     conflict: Policy = "latest"
     scan: bool = False
+    full: bool = False
     guard: Literal["none", "check"] = "none"
     trust: Literal["none", "etag"] = "none"
     max_delete: str | int | None = None

@@ -435,6 +435,8 @@ def test_status(run: Run, pair: Pair) -> None:
         "lease",
         "guarantee",
         "lag",
+        "tracked",
+        "journal",
     }
     assert answer["changes"] == 3
     assert answer["lag"] is None
@@ -451,6 +453,23 @@ def test_status_with_a_peer_says_what_each_lacks(run: Run, pair: Pair) -> None:
     answer = run("status", *pair, "--json").json["lag"]
     assert (answer["to_peer"], answer["to_storage"]) == (1, 0)
     assert 0 < answer["seconds"] < 60
+
+
+def test_track_and_untrack(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a").write_bytes(b"1")
+    table = f"sqlite:///{tmp_path}/app.db"
+    run("sync", str(tmp_path / "notes"), table)
+    assert "tracking   no" in run("status", table).out
+    assert run("track", table, "--json").json["changed"] is True
+    assert "the next scan looks at everything" in run("status", table).out
+    run("sync", str(tmp_path / "notes"), table)
+    assert "yes; 0 keys changed since the last scan" in run("status", table).out
+    assert run("status", table, "--json").json["journal"] == {"changed": 0, "fault": None}
+    assert "it is tracked" in run("doctor", table).out
+    run("sync", str(tmp_path / "notes"), table, "--full")
+    assert run("untrack", table).out.endswith("not tracked any more\n")
+    assert run("track", str(tmp_path / "notes")).code == 2
 
 
 def test_status_names_the_holder(run: Run, pair: Pair) -> None:

@@ -44,6 +44,7 @@ def part(name: str) -> set[str]:
         (replace(PLAIN, supports=frozenset({Support.LIMITS, Support.RANGES})), {"LimitsTests", "RangeTests"}),
         (replace(PLAIN, supports=frozenset({Support.SPLITS})), {"SplitsTests"}),
         (replace(PLAIN, supports=frozenset({Support.HINTS})), {"HintsTests"}),
+        (replace(PLAIN, supports=frozenset({Support.JOURNAL})), {"JournalTests"}),
     ],
 )
 def test_what_is_expected_beyond_a_plain_storage_is_tested(expects: Capabilities, names: set[str]) -> None:

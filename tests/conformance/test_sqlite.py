@@ -36,6 +36,7 @@ EXPECTED = Capabilities(
             Support.LIMITS,
             Support.HINTS,
             Support.RANGES,
+            Support.JOURNAL,
         }
     ),
 )

@@ -19,7 +19,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.cli",),
     ("kvsync.testing",),
     ("kvsync",),
-    ("kvsync.api", "kvsync.checks", "kvsync.absence", "kvsync.losers", "kvsync.watching"),
+    ("kvsync.api", "kvsync.checks", "kvsync.absence", "kvsync.losers", "kvsync.tracking", "kvsync.watching"),
     ("kvsync.store", "kvsync.inspection", "kvsync.audit", "kvsync.diagnosis"),
     ("kvsync.opening",),
     ("kvsync.planning",),

@@ -30,6 +30,7 @@ from kvsync.storages.contract import (
     has_transaction,
 )
 from kvsync.storages.hints import has_hints
+from kvsync.storages.journal import has_journal
 from kvsync.storages.limits import has_limits
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.metadata import has_metadata
@@ -61,6 +62,7 @@ CHECKS: dict[Support, Callable[[Storage], bool]] = {
     Support.SPLITS: has_splits,
     Support.HINTS: has_hints,
     Support.RANGES: has_ranges,
+    Support.JOURNAL: has_journal,
 }
 
 

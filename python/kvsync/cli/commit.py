@@ -34,6 +34,7 @@ def commit(
     changes = read_changes(what.changes)
     options = Options(
         scan=what.scans,
+        full=what.full,
         max_delete=what.max_delete,
         lease_seconds=lease.lease_seconds,
         wait_seconds=lease.wait_seconds,

@@ -59,6 +59,7 @@ TombstoneGrace: TypeAlias = Annotated[str, Option(help="How long deletes stay lo
 WaitSeconds: TypeAlias = Annotated[float, Option(help="How long to wait for a lease that somebody else holds.")]
 
 SCAN = "Find what changed since the last scan. Default unless --changes is given."
+FULL = "Scan everything, even in a storage that is tracked."
 CHANGES = "File of changes to make in the (source) storage, as JSON lines; - is standard input."
 MAX_DELETE = "Stop if a scan finds more than N keys, or P%, deleted or overwritten. Default: 50%, but at least 3."
 MAX_OVERWRITE = "Stop if more than N values, or P%, would be overwritten in a storage."
@@ -78,11 +79,13 @@ class ChangeOptions:
 
     Attributes:
         scan: whether to scan; None means yes unless a change file is given.
+        full: whether to scan everything in a tracked storage, too.
         changes: a file of changes, `-` for standard input.
         max_delete: how many keys a scan may find deleted or overwritten.
     """
 
     scan: Annotated[bool | None, Option(help=SCAN, negative="--no-scan")] = None
+    full: Annotated[bool, flag(help=FULL)] = False
     changes: Annotated[str | None, Option(help=CHANGES, leading_hyphen=True)] = None
     max_delete: Annotated[str | None, Option(help=MAX_DELETE, leading_hyphen=True)] = None
 

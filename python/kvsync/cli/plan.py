@@ -47,6 +47,7 @@ def plan(
             direction=run.direction,
             conflict=run.conflict,
             scan=run.scans,
+            full=run.full,
             trust=run.trust,
             max_delete=run.max_delete,
             max_overwrite=run.max_overwrite,

@@ -17,8 +17,9 @@ from kvsync.cli.targets import opened, opened_pair
 from kvsync.lease import LeaseRecord, LeaseState
 from kvsync.process import Presence, presence
 from kvsync.storages import redact
+from kvsync.storages.journal import Journal
 
-__all__ = ["lease_fields", "lease_line", "status"]
+__all__ = ["lease_fields", "lease_line", "status", "tracking_line"]
 
 SEEN_AS = {
     Presence.GONE: "that process has ended",
@@ -71,6 +72,17 @@ def lease_line(lease: LeaseRecord | None) -> str:
     return f"held by {lease.owner} until {ends}; {SEEN_AS[presence(lease.process)]}"
 
 
+def tracking_line(journal: Journal | None) -> str:
+    """Return what a journal says."""
+    if journal is None:
+        return "no: scans look at everything; `kvsync track` changes that"
+    if journal.fault:
+        return f"broken: {journal.fault}"
+    if journal.changed is None:
+        return "yes; the next scan looks at everything"
+    return f"yes; {counted(len(journal.changed), 'key')} changed since the last scan"
+
+
 def _fields(found: inspection.Status) -> dict[str, object]:
     return {
         "storage": redact(found.storage),
@@ -86,7 +98,15 @@ def _fields(found: inspection.Status) -> dict[str, object]:
         "lease": None if found.lease is None else lease_fields(found.lease),
         "guarantee": found.guarantee,
         "lag": None if found.lag is None else found.lag._asdict(),
+        "tracked": found.journal is not None,
+        "journal": _journal_fields(found.journal),
     }
+
+
+def _journal_fields(journal: Journal | None) -> dict[str, object] | None:
+    if journal is None:
+        return None
+    return {"changed": None if journal.changed is None else len(journal.changed), "fault": journal.fault or None}
 
 
 def _lines(found: inspection.Status) -> Iterator[str]:
@@ -107,6 +127,8 @@ def _lines(found: inspection.Status) -> Iterator[str]:
     yield f"  lease      {lease_line(found.lease)}"
     missing = (f"  missing    {key!r}: {redact(reason)}" for key, reason in found.missing.items())
     yield from first_of(missing, len(found.missing))
+    if found.can_be_tracked:
+        yield f"  tracking   {tracking_line(found.journal)}"
     yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"
 
 

@@ -92,6 +92,7 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
             direction=run.direction,
             conflict=run.conflict,
             scan=run.scans,
+            full=run.full,
             guard=run.guard,
             trust=run.trust,
             dry_run=dry_run,
@@ -122,6 +123,7 @@ def _refuse_beside_watch(run: RunOptions, lease: LeaseOptions, *, dry_run: bool)
     others = {
         "--changes": run.changes is not None,
         "--no-scan": run.scan is False,
+        "--full": run.full,
         "--guard": run.guard != "none",
         "--dry-run": dry_run,
         "--wait-seconds": lease.wait_seconds != NO_LEASE.wait_seconds,

@@ -28,6 +28,8 @@ VERBS = {
     "commit": "",
     "compact": "",
     "unlock": "",
+    "track": "",
+    "untrack": "",
     "storages": "",
     "demo": "",
 }

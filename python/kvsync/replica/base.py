@@ -40,7 +40,7 @@ class Sizes:
         base: a segment of fewer changes is kept whole.
         target: about how many bytes a block has.
         pack: about how many bytes a pack has.
-        small_pack: the same where a storage reads objects only as a whole.
+        small_pack: the same where a storage reads objects only as a whole, or is on this machine.
         read_ahead: about how many bytes are read at once.
     """
 
@@ -317,7 +317,9 @@ def write_base(
         StorageError: the storage failed.
     """
     pack = _fresh_pack(environment)
-    pack_bytes = SIZES.pack if has_ranges(storage) else SIZES.small_pack
+    # SQLite walks to a range from the start of its object, page by page.
+    is_far = has_ranges(storage) and storage.capabilities.distance != "mapped"
+    pack_bytes = SIZES.pack if is_far else SIZES.small_pack
     merge = BlockMerge(layers.runs, pack, SIZES.target, SIZES.read_ahead, pack_bytes)
     while not merge.done:
         if merge.pack_bytes >= pack_bytes:

@@ -18,6 +18,7 @@ from kvsync.replica.history import History, VectorException
 from kvsync.replica.segments import changes_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.storages.contract import has_expiry, has_transaction
+from kvsync.storages.journal import has_journal
 from kvsync.threads import thread_pool
 from kvsync.types import Change, Delete, Put
 
@@ -54,15 +55,25 @@ def checked(changes: Iterable[Put | Delete]) -> Sequence[Put | Delete]:
 
 
 def commit_found(side: Side, other: Side | None = None) -> Side:
-    """Log what a scan found, if there was one and it found something; the `other` side has logged what both share."""
+    """Log what a scan found, if there was one and it found something; forget what the journal had noted of it.
+
+    The `other` side has logged what both share.
+    """
     found = side.scan
-    if found is None or not (len(found.local) or found.applied):
+    if found is None:
+        return side
+    if not (len(found.local) or found.applied):
+        if found.position and side.lease is not None:
+            with transaction(side):
+                ensure_leased(side)
+                _settle(side, found)
         return side
     segment = Segment.merge([found.local, Segment.from_rows(found.applied)]) if found.applied else found.local
     exceptions = [*found.exceptions, *_shared(found, other)]
     with transaction(side):
         ensure_leased(side)
         log_local(side, segment, applied=found.applied, exceptions=exceptions)
+        _settle(side, found)
     return side._replace(committed=side.committed + len(found.local))
 
 
@@ -75,6 +86,12 @@ def _shared(found: Scan, other: Side | None) -> Iterator[VectorException]:
     point = other.log.manifest.history.point_at(other.origin, last)
     assert point is not None  # noqa: S101 - it has logged them
     yield VectorException(other.origin, first, last, point)
+
+
+def _settle(side: Side, found: Scan) -> None:
+    """Have the storage forget what its journal had noted, which is logged now."""
+    if found.position and side.lease is not None and has_journal(side.storage):
+        side.storage.settle(found.position)
 
 
 def log_local(
@@ -186,6 +203,9 @@ def record_written(side: Side, segment: Segment, written: Mapping[str, bytes | N
         emptied: keys where nothing is, since the time of their values had come.
     """
     if side.scan is None:
+        return
+    if side.scan.is_tracked:
+        side.scan.nonce = b""
         return
     emptied = set(emptied)
     known = side.scan.current

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kvsync.environment import Environment
     from kvsync.options import Options
     from kvsync.run.side import Side
-    from kvsync.scan import Budget, Scan
+    from kvsync.scan import Scan
 
 __all__ = ["find_changes"]
 
@@ -41,7 +41,7 @@ def _scans(sides: Sequence[Side], options: Options) -> list[Scan]:
     """Scan sides: servers at the same time, but for those that vouch for each other."""
 
     def scanned(side: Side, voucher: Voucher | None = None) -> Scan:
-        return scan(side.log, side.origin, options.budget, partial(_on_batch, side, options), voucher)
+        return _scan(side, options, partial(_on_batch, side, options), voucher)
 
     if len(sides) == 1:
         return [scanned(side) for side in sides]
@@ -73,10 +73,10 @@ class _StoppedError(Exception):
 class _Scanning(threading.Thread):
     """A scan in a thread of its own, which keeps the lease of its side meanwhile: nobody else touches that."""
 
-    def __init__(self, side: Side, budget: Budget) -> None:
+    def __init__(self, side: Side, options: Options) -> None:
         super().__init__(name="kvsync-scan", daemon=True)
         self._side = side
-        self._budget = budget
+        self._options = options
         self._stop_asked = threading.Event()
         self._scan_over = threading.Event()
         self._found: Scan | None = None
@@ -85,7 +85,7 @@ class _Scanning(threading.Thread):
     def run(self) -> None:
         """Scan."""
         try:
-            self._found = scan(self._side.log, self._side.origin, self._budget, self._keep)
+            self._found = _scan(self._side, self._options, self._keep)
         except BaseException as error:  # noqa: BLE001 - the other thread raises it
             self._error = error
         finally:
@@ -133,7 +133,7 @@ def _on_batch(side: Side, options: Options) -> None:
 
 def _scan_both(one: Side, other: Side, options: Options) -> list[Scan]:
     """Scan two sides at the same time; if one fails, stop the other, and raise the error that came first."""
-    scanning = _Scanning(other, options.budget)
+    scanning = _Scanning(other, options)
 
     def on_batch() -> None:
         options.check_cancelled()
@@ -142,7 +142,7 @@ def _scan_both(one: Side, other: Side, options: Options) -> list[Scan]:
 
     scanning.start()
     try:
-        found = scan(one.log, one.origin, options.budget, on_batch)
+        found = _scan(one, options, on_batch)
         while not scanning.is_done(KEEP_SECONDS):
             options.check_cancelled()
             _keep(one)
@@ -150,6 +150,10 @@ def _scan_both(one: Side, other: Side, options: Options) -> list[Scan]:
     except BaseException:
         scanning.stop()
         raise
+
+
+def _scan(side: Side, options: Options, on_batch: Callable[[], None], voucher: Voucher | None = None) -> Scan:
+    return scan(side.log, side.origin, options.budget, on_batch, voucher, full=options.full)
 
 
 def _keep(side: Side) -> None:

@@ -320,6 +320,9 @@ def _result(
     result.lag_seconds = _lag_seconds(inbound, pair.source.log.environment.now_ms())
     result.withheld = [change.key for each in inbound for change in changes_of(each.withheld)]
     result.expiry_ignored = pair.source.unexpiring + sum(each.unexpiring for each in inbound)
+    result.notes = [
+        f"{side.storage.name}: {side.scan.fault}" for side in pair.sides if side.scan is not None and side.scan.fault
+    ]
     if pushed is None:
         result.pushed, result.pulled = len(exchange.to_target.copy), len(exchange.to_source.copy)
         result.to_target, result.to_source = Moved(exchange.to_target.copy), Moved(exchange.to_source.copy)

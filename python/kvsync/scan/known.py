@@ -12,7 +12,7 @@ from kvsync.storages.expiry import token_of
 from kvsync.types import Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kvsync.index.inventory import Inventory
     from kvsync.scan.pieces import Pieces, Source
@@ -33,6 +33,7 @@ class Known:
         found: what a scan found otherwise than both: its values, or the changes that log just these.
         changes: what is newer than all of that.
         garbage: names of the pieces of an inventory that cannot be read in whole.
+        rest: returns what is noted of keys of which nothing else here says anything.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Known:
         correction: Piece | None = None,
         changes: dict[str, Noted] | None = None,
         garbage: tuple[str, ...] = (),
+        rest: Callable[[Sequence[str]], Sequence[Noted]] | None = None,
     ) -> None:
         self.pieces = pieces
         self.stored = stored
@@ -49,6 +51,7 @@ class Known:
         self.found: FoundValues | Segment = FoundValues()
         self.changes: dict[str, Noted] = changes if changes is not None else {}
         self.garbage = garbage
+        self.rest = rest
 
     @property
     def runs(self) -> Sequence[Sequence[Source]]:
@@ -90,6 +93,9 @@ class Known:
             if not left:
                 break
             found.update(self._in_run(run, left))
+        left = [key for key in keys if key not in found]
+        if left and self.rest is not None:
+            found.update(zip(left, self.rest(left), strict=True))
         return [found.get(key) for key in keys]
 
     def _in_run(self, run: Sequence[Source], keys: Sequence[str]) -> Iterator[tuple[str, Noted]]:

@@ -10,14 +10,16 @@ from kvsync.errors import IndexDamagedError
 from kvsync.index.inventory import is_piece_error
 from kvsync.native import FoundValues, Segment
 from kvsync.scan import attribution, reading
-from kvsync.scan.baseline import baseline
+from kvsync.scan.baseline import baseline, baseline_at
 from kvsync.scan.budget import check_budget
 from kvsync.scan.known import Known
 from kvsync.scan.listing import compare
 from kvsync.scan.saving import save
 from kvsync.scan.splits import list_storage
 from kvsync.scan.stamping import Unstamped
+from kvsync.scan.tracking import may_exceed, missed, read_journal
 from kvsync.storages.contract import OpaqueTokens
+from kvsync.storages.journal import has_journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from kvsync.scan.stamping import Stamped
     from kvsync.scan.vouching import Voucher
     from kvsync.storages.contract import Storage
+    from kvsync.storages.journal import Journal
     from kvsync.types import Change
 
 __all__ = ["Scan", "scan"]
@@ -60,6 +63,9 @@ class Scan:
         written: keys that this run wrote after the scan.
         started_ms: when the scan began.
         is_first: no scan was noted before, so what was found may be older than the log.
+        is_tracked: only those keys were looked at that the journal of the storage names, so no inventory is made.
+        position: how far the journal was read, if there is anything to settle; else empty.
+        fault: what is wrong with the journal, and what to do; empty if nothing is.
     """
 
     found: Unstamped | None
@@ -75,6 +81,9 @@ class Scan:
     written: set[str] = field(default_factory=set)
     started_ms: int = 0
     is_first: bool = False
+    is_tracked: bool = False
+    position: bytes = b""
+    fault: str = ""
 
     def stamped(self, stamped: Stamped) -> Scan:
         """Return the scan once what it found is stamped."""
@@ -122,9 +131,11 @@ class Scan:
     def save(self, environment: Environment, keep: Callable[[], None]) -> bytes:
         """Store the inventory, if anything in it is new; return its nonce, which the manifest has to name.
 
+        Where a journal tells what has changed, none is made: the next scan of everything goes by the log.
+
         `keep` is called before each write, to keep the lease.
         """
-        if self.nonce and self.reread < REFRESH_COUNT:
+        if self.is_tracked or (self.nonce and self.reread < REFRESH_COUNT):
             return self.nonce
         known, racy = self.current, sorted(self.racy)
         unproven = {key: (b"", digest or NO_DIGEST) for key, digest in zip(racy, known.digests(racy), strict=True)}
@@ -134,7 +145,15 @@ class Scan:
         return self.nonce
 
 
-def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None], voucher: Voucher | None = None) -> Scan:
+def scan(
+    log: Log,
+    origin: int,
+    budget: Budget,
+    on_batch: Callable[[], None],
+    voucher: Voucher | None = None,
+    *,
+    full: bool = False,
+) -> Scan:
     """Find what changed in a storage since its last scan, without writing or stamping anything.
 
     Args:
@@ -143,28 +162,54 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None], vo
         budget: how much may be deleted or overwritten.
         on_batch: called between batches, to keep the lease.
         voucher: the other side, if it may vouch for values here, which are then not read.
+        full: look at everything, even if the storage has a journal.
 
     Raises:
         BudgetError: more is gone or overwritten than the budget allows, or everything is gone.
         StorageError: the storage cannot be listed completely.
     """
+    journal = read_journal(log)
     started_ms = log.environment.now_ms()
+    if journal is not None and journal.changed is not None and not full:
+        seen = _look_at(log, list(journal.changed), started_ms, on_batch, voucher)
+        deletes = _deletes(log, seen)
+        if not may_exceed(budget, log, deletes, seen.overwritten):
+            return _found(log, origin, seen, deletes, started_ms, journal, is_tracked=True)
     seen = _look(log, started_ms, on_batch, voucher)
-    # By now, not by when the scan began: listing many keys takes longer than clocks may differ.
-    now_ms = log.environment.now_ms()
-    by_expiry = attribution.expired(log, seen.absent, now_ms)
-    deletes = [key for key in seen.absent if key not in by_expiry]
+    deletes = _deletes(log, seen)
     listing = seen.listing
     check_budget(log.storage.name, budget, listing.known, deletes, seen.overwritten, emptied=listing.is_empty)
-    late, exceptions = attribution.late_writes(log, seen.puts, deletes, now_ms)
-    attributed = [change.key for change in late]
-    puts = seen.puts.without(attributed) if attributed else seen.puts
-    _add_times(log.storage, puts, seen.vouched)
-    gone = set(attributed)
-    found = Unstamped(log, origin, puts, [key for key in deletes if key not in gone])
+    return _found(log, origin, seen, deletes, started_ms, journal)
+
+
+def _deletes(log: Log, seen: _Seen) -> list[str]:
+    """Return the keys that are gone, but for those that the storage removed itself."""
+    # By now, not by when the scan began: listing many keys takes longer than clocks may differ.
+    by_expiry = attribution.expired(log, seen.absent, log.environment.now_ms())
+    return [key for key in seen.absent if key not in by_expiry]
+
+
+def _found(
+    log: Log,
+    origin: int,
+    seen: _Seen,
+    deletes: Sequence[str],
+    started_ms: int,
+    journal: Journal | None,
+    *,
+    is_tracked: bool = False,
+) -> Scan:
+    """Return what a look at a storage showed to have changed."""
+    late, exceptions = attribution.late_writes(log, seen.puts, deletes, log.environment.now_ms())
+    attributed = {change.key for change in late}
+    puts = seen.puts.without(list(attributed)) if attributed else seen.puts
+    deletes = [key for key in deletes if key not in attributed]
+    noted = journal.changed or {} if journal is not None else {}
+    _add_times(log.storage, puts, seen.vouched, noted)
+    deleted_ms = list(map(noted.get, deletes)) if noted else []
     unchanged = seen.baseline.in_step and not len(seen.puts) and not seen.absent
-    return Scan(
-        found,
+    found = Scan(
+        Unstamped(log, origin, puts, deletes, deleted_ms),
         late,
         exceptions,
         current=seen.current(),
@@ -174,17 +219,36 @@ def scan(log: Log, origin: int, budget: Budget, on_batch: Callable[[], None], vo
         racy=seen.racy,
         started_ms=started_ms,
         is_first=seen.baseline.is_first,
+        is_tracked=is_tracked,
     )
+    if journal is not None:
+        _note_journal(log, found, journal)
+    return found
 
 
-def _add_times(storage: Storage, puts: FoundValues, vouched: Collection[str]) -> None:
-    """Say of values when they were last modified, where the storage does; not of those `vouched` for."""
+def _note_journal(log: Log, found: Scan, journal: Journal) -> None:
+    """Note how far the journal was read, and what is wrong with it."""
+    found.fault = journal.fault
+    if found.found is not None and not found.is_tracked:
+        unnamed = missed(log, [*found.found.puts.keys(0, len(found.found.puts)), *found.found.deletes], journal)
+        if unnamed:
+            found.fault = (
+                f"its journal did not name {len(unnamed)} of the keys that have changed, among them {unnamed[0]!r}: "
+                "something writes to it without its triggers. Scan in full while that goes on"
+            )
+    # What cannot be read stays noted, so that each run looks at it. Nothing is to be settled where nothing was noted.
+    if not journal.fault and not found.unreadable and journal.changed != {}:
+        found.position = journal.position
+
+
+def _add_times(storage: Storage, puts: FoundValues, vouched: Collection[str], noted: Mapping[str, int | None]) -> None:
+    """Say of values when they were last modified, where storage or journal tell; not of those `vouched` for."""
     for start in range(0, len(puts), BATCH_COUNT):
         keys = puts.keys(start, start + BATCH_COUNT)
-        if vouched:
+        if vouched or noted:
             read = [key for key in keys if key not in vouched]
             times = dict(zip(read, storage.modified_ms(read), strict=True)) if read else {}
-            puts.add_times(list(map(times.get, keys)))
+            puts.add_times([time if (time := times.get(key)) is not None else noted.get(key) for key in keys])
         else:
             puts.add_times(storage.modified_ms(keys))
 
@@ -240,6 +304,18 @@ def _look(log: Log, now_ms: int, on_batch: Callable[[], None], voucher: Voucher 
     return _read(log, before, listing, now_ms, on_batch, voucher)
 
 
+def _look_at(
+    log: Log, keys: Sequence[str], now_ms: int, on_batch: Callable[[], None], voucher: Voucher | None
+) -> _Seen:
+    """Look at some keys of a storage, compare what is there with what was there before, and read what is new."""
+    storage = log.storage
+    assert has_journal(storage)  # noqa: S101 - it has told the keys
+    keys = sorted(keys)
+    before = baseline_at(log, keys, now_ms)
+    listing = compare(before.known, storage.listed(keys), on_batch)
+    return _read(log, before, listing, now_ms, on_batch, voucher, is_whole=False)
+
+
 def _read(
     log: Log,
     before: Baseline,
@@ -247,6 +323,8 @@ def _read(
     started_ms: int,
     on_batch: Callable[[], None],
     voucher: Voucher | None,
+    *,
+    is_whole: bool = True,
 ) -> _Seen:
     """Read what is new or changed and was not read while it was listed, and make sure of what is gone.
 
@@ -275,6 +353,6 @@ def _read(
         absent,
         read.left,
         read.racy,
-        read.unreadable | replaced | reading.skipped(storage),
+        read.unreadable | replaced | (reading.skipped(storage) if is_whole else {}),
         read.vouched,
     )

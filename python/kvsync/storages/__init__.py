@@ -32,6 +32,7 @@ from kvsync.storages.contract import (
     TornRead,
 )
 from kvsync.storages.hints import Hints, NoHintsError, SupportsHints
+from kvsync.storages.journal import Journal, SupportsJournal
 from kvsync.storages.limits import SupportsLimits
 from kvsync.storages.metadata import SupportsMetadata
 from kvsync.storages.registry import ADAPTERS, factory, schemes
@@ -40,6 +41,7 @@ from kvsync.storages.url import redact, scheme_of
 __all__ = [
     "Capabilities",
     "Hints",
+    "Journal",
     "NoHintsError",
     "ObjectMismatch",
     "OpaqueTokens",
@@ -53,6 +55,7 @@ __all__ = [
     "SupportsHints",
     "SupportsHost",
     "SupportsIdentity",
+    "SupportsJournal",
     "SupportsLimits",
     "SupportsMetadata",
     "SupportsNesting",

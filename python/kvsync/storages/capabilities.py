@@ -41,6 +41,7 @@ class Support(StrEnum):
     SPLITS = "splits"
     HINTS = "hints"
     RANGES = "ranges"
+    JOURNAL = "journal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from kvsync.storages.contract import (
     SupportsTransaction,
 )
 from kvsync.storages.hints import SupportsHints
+from kvsync.storages.journal import SupportsJournal
 from kvsync.storages.limits import SupportsLimits
 from kvsync.storages.metadata import SupportsMetadata
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Capabilities, Pages, Storage
     from kvsync.storages.hints import Hints, Wake
+    from kvsync.storages.journal import Journal
     from kvsync.types import Expectation, Metadata, Origin, Skipped, Stored, Unreadable, Version, Written
 
 __all__ = ["WrappedStorage", "innermost"]
@@ -53,6 +55,7 @@ class _Complete(
     SupportsDryProbe,
     SupportsLimits,
     SupportsHints,
+    SupportsJournal,
     Protocol,
 ):
     """A storage with every optional method."""
@@ -256,6 +259,26 @@ class WrappedStorage:
     def hints(self, wake: Wake) -> Hints:
         """Forward `SupportsHints.hints`."""
         return self._complete.hints(wake)
+
+    def track(self) -> bool:
+        """Forward `SupportsJournal.track`."""
+        return self.around("track", self._complete.track)
+
+    def untrack(self) -> bool:
+        """Forward `SupportsJournal.untrack`."""
+        return self.around("untrack", self._complete.untrack)
+
+    def journal(self, count_max: int) -> Journal | None:
+        """Forward `SupportsJournal.journal`."""
+        return self.around("journal", self._complete.journal, count_max)
+
+    def settle(self, position: bytes) -> None:
+        """Forward `SupportsJournal.settle`."""
+        self.around("settle", self._complete.settle, position)
+
+    def listed(self, keys: Sequence[str]) -> Pages:
+        """Forward `SupportsJournal.listed`: one operation, made when the first batch is requested."""
+        yield from self.around("listed", self._complete.listed, keys)
 
 
 def innermost(storage: Storage) -> Storage:

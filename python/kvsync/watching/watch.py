@@ -200,12 +200,12 @@ class Watch:
         self._bell.silence()
         self._schedule.begin()
         self._has_waited = False
-        options = replace(self._options, wait_seconds=self._wait_seconds(started))
+        options = replace(self._options, wait_seconds=self._wait_seconds(started), full=reason == "full")
         result = steps.sync(*opened.storages, (), options, self._environment)
         ended = self._environment.monotonic()
         result.created = opened.pair.made
         result.seconds = ended - started
-        result.notes = self._untold([*opened.pair.notes, *opened.hints.reasons()])
+        result.notes = self._untold([*opened.pair.notes, *opened.hints.reasons(), *result.notes])
         run = WatchRun(result, reason, ended - started, self._outage)
         self._succeeded(run, ended, full=full)
         return run

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvsync.storages import limits as limit
 from kvsync.storages.sqlite.keys import KeyKind
-from kvsync.storages.sqlite.schema import needed_columns
+from kvsync.storages.sqlite.schema import needed_columns, other_triggers
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,8 +21,7 @@ def limits_of(connection: sqlite3.Connection, rows: Rows) -> Iterator[str]:
     """Yield what to know of a table that exists, one sentence each."""
     table, schema = rows.table, rows.schema
     name = table.name.lower()
-    triggers = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ?"
-    yield from limit.of_triggers(row[0] for row in connection.execute(triggers, (name,)))
+    yield from limit.of_triggers(other_triggers(connection, table))
     yield from limit.of_required(needed_columns(connection, table))
     columns = connection.execute(f'PRAGMA table_xinfo("{table.name}")').fetchall()
     yield from limit.of_generated(column[1] for column in columns if column[6] in {2, 3})

@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from kvsync.native import Page, digest_values
 from kvsync.storages.expiry import tokens_of
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from kvsync.storages.sqlite.table import Table
 
 __all__ = ["Found", "Rows", "shown_class"]
+
+T = TypeVar("T")
 
 READ_COUNT = 500
 FETCH_COUNT = 64
@@ -60,6 +62,15 @@ class Found(NamedTuple):
             [self.keys[position] for position in kept],
             [self.values[position] for position in kept],
             [self.times[position] for position in kept],
+        )
+
+    def sorted(self) -> Found:
+        """Return the same rows, ascending by key."""
+        order = sorted(range(len(self.keys)), key=self.keys.__getitem__)
+        return Found(
+            [self.keys[position] for position in order],
+            [self.values[position] for position in order],
+            [self.times[position] for position in order],
         )
 
     def tokens(self) -> list[bytes]:
@@ -254,7 +265,7 @@ class Rows:
         return found or 0
 
 
-def chunks(forms: Sequence[Raw]) -> Iterator[Sequence[Raw]]:
+def chunks(forms: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield keys in chunks for one statement each."""
     for start in range(0, len(forms), READ_COUNT):
         yield forms[start : start + READ_COUNT]

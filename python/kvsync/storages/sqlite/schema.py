@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kvsync.errors import UsageError
 from kvsync.storages.sqlite.fetch import fetch
 from kvsync.storages.sqlite.keys import KeyKind
+from kvsync.storages.sqlite.table import JOURNAL_TABLE
 from kvsync.storages.sqlite.times import Unit
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from kvsync.storages.sqlite.table import Table
 
-__all__ = ["Column", "Schema", "inspect", "needed_columns"]
+__all__ = ["Column", "Schema", "inspect", "needed_columns", "other_triggers"]
 
 SAMPLE_COUNT = 1_000
 """In so many rows, times are looked at to see whether their unit can be right."""
@@ -273,5 +274,11 @@ def _fits(column: Column, unit: Unit, *, known: bool) -> bool:
 
 
 def _has_triggers(connection: sqlite3.Connection, table: Table) -> bool:
-    query = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ? LIMIT 1"
-    return connection.execute(query, (table.name.lower(),)).fetchone() is not None
+    return bool(other_triggers(connection, table))
+
+
+def other_triggers(connection: sqlite3.Connection, table: Table) -> list[str]:
+    """Return the names of the triggers of a table, but for those of our journals, which change nothing in it."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = ?"
+    names = [str(row[0]) for row in connection.execute(query, (table.name.lower(),))]
+    return [name for name in names if not name.startswith(f"{JOURNAL_TABLE}_")]

@@ -25,19 +25,20 @@ from kvsync.storages.dry_probe import rolled_back
 from kvsync.storages.path import absolute
 from kvsync.storages.sqlite.database import Database
 from kvsync.storages.sqlite.index import VERSION_BYTES, Index
+from kvsync.storages.sqlite.journal import TableJournal
 from kvsync.storages.sqlite.limits import limits_of
 from kvsync.storages.sqlite.listing import Listing
-from kvsync.storages.sqlite.rows import Rows
+from kvsync.storages.sqlite.rows import Rows, chunks
 from kvsync.storages.sqlite.table import Table
 from kvsync.storages.sqlite.writing import Writer
 from kvsync.types import Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from kvsync.storages.contract import Pages
     from kvsync.storages.hints import Wake
+    from kvsync.storages.journal import Journal
     from kvsync.storages.sqlite.hints import DatabaseHints
     from kvsync.types import Expectation, Skipped, Stored, Unreadable, Version
 
@@ -79,6 +80,7 @@ class SqliteStorage:
                 Support.LIMITS,
                 Support.HINTS,
                 Support.RANGES,
+                Support.JOURNAL,
             }
         ),
     )
@@ -109,6 +111,7 @@ class SqliteStorage:
             self._absolute_path, self.name, prepare=self._rows.prepare, busy_timeout=busy_timeout, sleep=sleep
         )
         self._index = Index(self.table.owner)
+        self._journal = TableJournal(self.table, self._index, random_bytes)
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -230,14 +233,82 @@ class SqliteStorage:
         with self._database.reading(self._rows) as connection:
             return [None] * len(keys) if connection is None else self._rows.modified(connection, keys)
 
-    def transaction(self) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
         """Commit everything done inside atomically on leaving, or undo it on an exception.
 
         Raises:
             UsageError: one is open already.
             StorageError: it cannot be begun or committed; nothing of it is kept.
         """
-        return self._database.transaction()
+        with self._database.transaction():
+            last = self._last_noted()
+            yield
+            self._forget_own(last)
+
+    def _last_noted(self) -> int | None:
+        """Return the number of the last row of the journal; None where nothing is noted."""
+        with self._database.reading(self._journal) as connection:
+            return None if connection is None else self._journal.last(connection)
+
+    def _forget_own(self, last: int | None) -> None:
+        """Forget what the journal noted in this transaction of ours, which logs what it wrote.
+
+        What triggers of others have written nobody has logged, so then all of it is left to the next scan.
+        """
+        if last is None or not self._database.has(self._rows) or self._rows.schema.watched:
+            return
+        with self._database.writing() as connection:
+            self._journal.forget_after(connection, last)
+
+    def track(self) -> bool:
+        """Begin to note changes in the journal; see `SupportsJournal`.
+
+        Raises:
+            UsageError: the table has a rule by which `REPLACE` removes rows that nothing can note.
+            StorageError: the database cannot be written.
+        """
+        with self._database.writing(self._rows) as connection:
+            return self._journal.make(connection)
+
+    def untrack(self) -> bool:
+        """Remove the journal and its triggers; see `SupportsJournal`.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        with self._database.writing() as connection:
+            return self._journal.unmake(connection)
+
+    def journal(self, count_max: int) -> Journal | None:
+        """Return what the journal says; see `SupportsJournal`.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with self._database.reading(self._rows) as connection:
+            return None if connection is None else self._journal.read(connection, self._rows.schema.keys, count_max)
+
+    def settle(self, position: bytes) -> None:
+        """Forget what the journal noted up to a position; see `SupportsJournal`.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        with self._database.writing() as connection:
+            self._journal.settle(connection, position)
+
+    def listed(self, keys: Sequence[str]) -> Pages:
+        """Yield those of some ascending keys that are there, as `scan` does.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        for some in chunks(keys):
+            with self._database.reading(self._rows) as connection:
+                if connection is None:
+                    return
+                yield self._rows.find(connection, some).sorted().page()
 
     def files(self) -> list[str]:
         """Return the paths of the database, and of what SQLite keeps beside it."""

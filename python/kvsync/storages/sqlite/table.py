@@ -9,9 +9,11 @@ from kvsync.errors import UsageError
 from kvsync.storages.columns import owner_of
 from kvsync.storages.sqlite.times import Unit
 
-__all__ = ["INDEX_TABLE", "Table"]
+__all__ = ["INDEX_TABLE", "JOURNAL_TABLE", "Table"]
 
 INDEX_TABLE = "kvsync_index"
+JOURNAL_TABLE = "kvsync_journal"
+"""One row for each table that is tracked; how the names of our tables and triggers for one of them begin."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 
@@ -44,7 +46,7 @@ class Table:
             if not _NAME.match(name):
                 message = f"{what}={name!r:.200} is not a plain name: use letters, digits and underscores"
                 raise UsageError(message)
-        if self.name.lower() == INDEX_TABLE or self.name.lower().startswith("sqlite_"):
+        if self.name.lower() == INDEX_TABLE or self.name.lower().startswith(("sqlite_", JOURNAL_TABLE)):
             message = f"table={self.name!r} is reserved: name another table"
             raise UsageError(message)
         users: dict[str, str] = {}

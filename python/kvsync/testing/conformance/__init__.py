@@ -48,6 +48,7 @@ from kvsync.testing.conformance.expiry import ExpiringTransactionTests, ExpiryTe
 from kvsync.testing.conformance.hard import HARD_KEYS, HARD_VALUES
 from kvsync.testing.conformance.hints import HintsTests
 from kvsync.testing.conformance.hooks import HOOKS, DressTests, HinderTests, MisnameTests, SpoilTests
+from kvsync.testing.conformance.journals import JournalTests
 from kvsync.testing.conformance.metadata import MetadataTests
 from kvsync.testing.conformance.objects import ObjectTests, RangeTests, UniqueVersionTests
 from kvsync.testing.conformance.parts import CopyTests, SizeTests, StreamTests
@@ -100,6 +101,7 @@ class StorageConformance(
     LimitsTests,
     SplitsTests,
     HintsTests,
+    JournalTests,
     ObjectRaceTests,
     DeleteRaceTests,
     ValueRaceTests,
@@ -223,6 +225,7 @@ CHOICES: dict[type, Callable[[type[StorageConformance]], bool]] = {
     LimitsTests: _supports(Support.LIMITS),
     SplitsTests: _supports(Support.SPLITS),
     HintsTests: _supports(Support.HINTS),
+    JournalTests: _supports(Support.JOURNAL),
     ObjectRaceTests: _conditional,
     DeleteRaceTests: lambda suite: _conditional(suite) and not suite.expects.lease_stays,
     ValueRaceTests: _guards_values,

@@ -30,6 +30,7 @@ from kvsync.storages.contract import (
     has_splits,
 )
 from kvsync.storages.hints import SupportsHints
+from kvsync.storages.journal import SupportsJournal
 from kvsync.storages.limits import SupportsLimits, has_limits
 from kvsync.storages.mapping import MappingStorage
 from kvsync.storages.metadata import SupportsMetadata
@@ -78,6 +79,7 @@ PROTOCOLS = {
     Support.LIMITS: SupportsLimits,
     Support.SPLITS: SupportsSplits,
     Support.HINTS: SupportsHints,
+    Support.JOURNAL: SupportsJournal,
 }
 
 
