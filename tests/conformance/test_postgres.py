@@ -33,6 +33,8 @@ EXPECTED = Capabilities(
             Support.SKIPPED,
             Support.LIMITS,
             Support.RANGES,
+            Support.JOURNAL,
+            Support.HINTS,
         }
     ),
 )

@@ -68,7 +68,8 @@ WITH RECURSIVE parts AS (
     UNION
     SELECT i.inhrelid FROM pg_inherits i JOIN parts ON i.inhparent = parts.id
 )
-SELECT coalesce(bool_or(NOT g.tgisinternal), false), coalesce(bool_or(g.tgdeferrable), false),
+SELECT coalesce(bool_or(NOT g.tgisinternal AND NOT starts_with(g.tgname, 'kvsync_journal')), false),
+       coalesce(bool_or(g.tgdeferrable), false),
        EXISTS (SELECT 1 FROM pg_rewrite r JOIN parts ON r.ev_class = parts.id WHERE r.ev_enabled <> 'D'),
        row_security_active(to_regclass(%s)),
        (SELECT min(a.attname) FROM pg_attribute a

@@ -59,6 +59,11 @@ class Index:
             # Objects are already compressed, if that pays.
             connection.execute(f"ALTER TABLE {self.identifier} ALTER COLUMN data SET STORAGE EXTERNAL")
 
+    def exists(self, connection: Connection[Any]) -> bool:
+        """Return whether the table of all indices of the schema exists."""
+        row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (self.identifier,)).fetchone()
+        return row is not None and bool(row[0])
+
     def load(self, connection: Connection[Any], name: str) -> Stored | None:
         """Return an object, or None."""
         query = f"SELECT data, version FROM {self.identifier} WHERE tbl = %s AND name = %s"  # noqa: S608

@@ -24,7 +24,7 @@ WITH RECURSIVE parts AS (
 ),
 columns AS (SELECT a.* FROM pg_attribute a JOIN parts ON a.attrelid = parts.id WHERE attnum > 0 AND NOT attisdropped)
 SELECT ARRAY(SELECT DISTINCT tgname::text FROM pg_trigger JOIN parts ON tgrelid = id
-             WHERE NOT tgisinternal AND tgenabled <> 'D'),
+             WHERE NOT tgisinternal AND tgenabled <> 'D' AND NOT starts_with(tgname, 'kvsync_journal')),
        ARRAY(SELECT DISTINCT rulename::text FROM pg_rewrite JOIN parts ON ev_class = id WHERE ev_enabled <> 'D'),
        row_security_active(to_regclass(%s)),
        ARRAY(SELECT DISTINCT attname::text FROM columns

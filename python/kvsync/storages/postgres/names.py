@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from kvsync.errors import UsageError
 from kvsync.storages.columns import owner_of
 
-__all__ = ["INDEX_TABLE", "Names", "quoted"]
+__all__ = ["INDEX_TABLE", "JOURNAL_TABLE", "Names", "quoted"]
 
 INDEX_TABLE = "kvsync_index"
+JOURNAL_TABLE = "kvsync_journal"
+"""One row for each table that is tracked; how the names of all that we make for one of them begin."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z", re.ASCII)
 _COLUMNS = ("key", "value", "expires", "modified")
@@ -50,7 +52,7 @@ class Names:
             if name is not None and not _NAME.match(name):
                 message = f"{what}={name!r:.200} is not a plain name: use up to 63 letters, digits and underscores"
                 raise UsageError(message)
-        if self.table == INDEX_TABLE:
+        if self.table == INDEX_TABLE or self.table.startswith(JOURNAL_TABLE):
             message = f"table={self.table!r} is reserved: name another table"
             raise UsageError(message)
         if self.unit not in {"ms", "s", "utc"}:

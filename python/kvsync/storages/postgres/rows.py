@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kvsync.storages.contract import Pages
     from kvsync.storages.postgres.table import Table
 
-__all__ = ["NULL_VALUE", "Rows", "are_plain"]
+__all__ = ["NULL_VALUE", "SCAN_COUNT", "Rows", "are_plain"]
 
 FETCH_BYTES = 8 << 20
 SCAN_COUNT = FETCH_BYTES // INLINE_BYTES
@@ -87,6 +87,10 @@ class Rows:
                 if None in map(itemgetter(1), found):  # some values may have to be asked for
                     pages.settle()
                 yield self._page(found, skipped)
+
+    def page_of(self, keys: Sequence[str]) -> Page:
+        """Return those of some ascending keys that are there, as a scan does."""
+        return self._page(self.ask(self.table.select_listed, self._raw(keys)), [])
 
     def _page(self, rows: list[Any], skipped: list[Skipped]) -> Page:
         page = Page()

@@ -30,14 +30,16 @@ from kvsync.storages.batch import Batch
 from kvsync.storages.contract import Capabilities, ObjectMismatch, Support, Tier, has_expiry
 from kvsync.storages.dry_probe import rolled_back
 from kvsync.storages.expiry import write_unexpiring, written_with_digests
+from kvsync.storages.hints import NoHintsError
 from kvsync.storages.postgres.conditions import delete_if, write_if
 from kvsync.storages.postgres.connections import Connections, library
 from kvsync.storages.postgres.database import Database
 from kvsync.storages.postgres.hidden import find_hidden, may_hide
 from kvsync.storages.postgres.index import VERSION_BYTES
+from kvsync.storages.postgres.journal import MARK_BYTES, OWN, TableJournal
 from kvsync.storages.postgres.limits import limits_of
 from kvsync.storages.postgres.names import Names
-from kvsync.storages.postgres.rows import NULL_VALUE, Rows
+from kvsync.storages.postgres.rows import NULL_VALUE, SCAN_COUNT, Rows
 from kvsync.storages.postgres.tables import Tables
 from kvsync.storages.postgres.writing import Writer
 from kvsync.storages.url import redact
@@ -48,7 +50,11 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from kvsync.native import Page
     from kvsync.storages.contract import Pages
+    from kvsync.storages.hints import Wake
+    from kvsync.storages.journal import Journal
+    from kvsync.storages.postgres.hints import JournalHints
     from kvsync.types import Expectation, Skipped, Version, Written
 
 __all__ = ["LOCK_SECONDS", "PostgresStorage"]
@@ -87,6 +93,7 @@ class PostgresStorage:
         self._psycopg = library()
         self._names = names = names or Names()
         supports = {Support.TRANSACTION, Support.DRY_PROBE, Support.SKIPPED, Support.LIMITS, Support.RANGES}
+        supports |= {Support.JOURNAL, Support.HINTS}
         supports |= {Support.IDENTITY} if identity is not None else set()
         supports |= {Support.EXPIRY} if names.expires is not None else set()
         self.capabilities = Capabilities(Tier.TRANSACTIONAL, distance="network", supports=frozenset(supports))
@@ -96,6 +103,7 @@ class PostgresStorage:
         self._random_bytes = random_bytes
         self._numbers = itertools.count()
         self.skipped: tuple[Skipped, ...] = ()
+        self._is_tracked = False
 
     def __repr__(self) -> str:
         """Return the class and the storage's name."""
@@ -297,7 +305,112 @@ class PostgresStorage:
                 outcome is unknown.
         """
         with self._database.transaction():
+            if self._is_tracked:
+                self._database.call(self._note_no_more)
             yield
+
+    def _note_no_more(self, connection: Connection[Any]) -> None:
+        """Have the journal not note what this transaction of ours writes, which is logged within it.
+
+        What triggers of others write nobody logs, so then all of it is noted, and left to the next scan.
+        """
+        table = self._tables.find(connection)
+        if table is not None and not self._tables.state(connection, table).interferes:
+            connection.execute(OWN)
+
+    def track(self) -> bool:
+        """Begin to note changes in the journal; see `SupportsJournal`.
+
+        Raises:
+            UsageError: the table has parts that can change without its triggers.
+            StorageError: the database cannot be written, or the role does not own the table.
+        """
+        mark, version = self._random_bytes(MARK_BYTES), self._random_bytes(VERSION_BYTES)
+
+        def work(connection: Connection[Any]) -> bool:
+            if self._tables.find(connection) is None:
+                self._tables.make(connection)
+            return self._table_journal(connection).make(mark, version)
+
+        if not self._has_index():
+            self._database.call(self._tables.make_index, writes=True)
+        self._is_tracked = True
+        return self._database.call(work, writes=True)
+
+    def untrack(self) -> bool:
+        """Remove the journal and its triggers; see `SupportsJournal`.
+
+        Raises:
+            StorageError: the database cannot be written, or the role does not own the table.
+        """
+        self._is_tracked = False
+        if not self._has_index():
+            return False
+        return self._database.call(lambda connection: self._table_journal(connection).unmake(), writes=True)
+
+    def journal(self, count_max: int) -> Journal | None:
+        """Return what the journal says; see `SupportsJournal`.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        found = self._database.call(lambda connection: self._table_journal(connection).read(count_max))
+        self._is_tracked = found is not None
+        return found
+
+    def settle(self, position: bytes) -> None:
+        """Forget what the journal noted up to a position; see `SupportsJournal`.
+
+        Raises:
+            StorageError: the database cannot be written.
+        """
+        mark, version = self._random_bytes(MARK_BYTES), self._random_bytes(VERSION_BYTES)
+
+        def work(connection: Connection[Any]) -> None:
+            self._table_journal(connection).settle(position, mark, version)
+
+        self._database.call(work, writes=True)
+
+    def listed(self, keys: Sequence[str]) -> Pages:
+        """Yield those of some ascending keys that are there, as `scan` does.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+
+        def work(connection: Connection[Any]) -> Page | None:
+            table = self._tables.find(connection)
+            return Rows(connection, table).page_of(some) if table is not None else None
+
+        for start in range(0, len(keys), SCAN_COUNT):
+            some = keys[start : start + SCAN_COUNT]
+            page = self._database.call(work)
+            if page is not None:
+                yield page
+
+    def hints(self, _wake: Wake) -> JournalHints:
+        """Notice what the journal notes; without one, nothing is noticed.
+
+        Raises:
+            NoHintsError: the table is not tracked.
+            StorageError: the database cannot be read.
+        """
+        from kvsync.storages.postgres.hints import JournalHints  # noqa: PLC0415 - most runs need none
+
+        def has_news(snapshot: str) -> tuple[bool, str]:
+            return self._database.call(lambda connection: self._table_journal(connection).has_news(snapshot))
+
+        if self.journal(count_max=0) is None:
+            message = "it is not tracked (`kvsync track`)"
+            raise NoHintsError(message)
+        return JournalHints(has_news)
+
+    def _table_journal(self, connection: Connection[Any]) -> TableJournal:
+        table, index = self._tables.find(connection), self._tables.index(connection)
+        return TableJournal(connection, index.schema, self._names.in_schema(index.schema), table, index)
+
+    def _has_index(self) -> bool:
+        return self._database.call(lambda connection: self._tables.index(connection).exists(connection))
 
     def limits(self) -> list[str]:
         """Return what the table does not keep as given, and may lose by itself.

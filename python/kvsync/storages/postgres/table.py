@@ -140,6 +140,12 @@ class Table:
         rows = f"{self.identifier} WHERE {self.expires.stays()}" if self.expires else self.identifier
         return f"SELECT {self._sized} FROM {rows} ORDER BY {self._sorted_key}"  # noqa: S608 - checked names
 
+    @property
+    def select_listed(self) -> str:
+        """The query for those of an array of keys that are there, as `scan` returns them."""
+        rows = f"{self.identifier} WHERE {self._among} {self._and_stays}"
+        return f"SELECT {self._sized} FROM {rows} ORDER BY {self._sorted_key}"  # noqa: S608 - checked names
+
     # Parts of statements
 
     def _update_and_insert(self, only: str) -> str:
