@@ -38,6 +38,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     changes: Sequence[Put | Delete] = (),
     *,
     direction: Direction = "both",
+    read_only_source: bool = False,
     conflict: Policy = "latest",
     scan: bool = False,
     full: bool = False,
@@ -70,6 +71,8 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
         changes: changes to write to the source first, or that the caller has already made there.
         direction: "both"; "push": the target gets what the source has, and the source gets nothing; "pull": the other
             way round; "mirror": as "push", and what only the target has or changed is overwritten or deleted there.
+        read_only_source: with "push" or "mirror": nothing is written to the source. Its log and inventory are kept in
+            the target.
         conflict: "latest", "source", "target", "keep-both", "fail", or a callable that takes the conflict and both
             values (None: deleted) and returns bytes, "source", "target" or "delete".
         scan: find changes in both storages by comparing them with what the last scan saw; where a storage is tracked,
@@ -124,6 +127,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     """
     options = Options(
         direction=direction,
+        read_only_source=read_only_source,
         conflict=conflict,
         scan=scan,
         full=full,
@@ -144,7 +148,7 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     environment = environment or Environment(clock=clock)
     started = environment.monotonic()
     changes = changes if isinstance(changes, tuple) else checked(changes)
-    with opened_pair(source, target, create, given=may_make(changes)) as pair:
+    with opened_pair(source, target, create, given=may_make(changes), read_only=read_only_source) as pair:
         if dry_run:
             result = steps.preview(pair.source, pair.target, changes, options, environment).result
         else:
@@ -163,6 +167,7 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     changes: Sequence[Put | Delete] = (),
     *,
     direction: Direction = "both",
+    read_only_source: bool = False,
     conflict: Policy = "latest",
     scan: bool = False,
     full: bool = False,
@@ -189,6 +194,7 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     """
     options = Options(
         direction=direction,
+        read_only_source=read_only_source,
         conflict=conflict,
         scan=scan,
         full=full,
@@ -200,13 +206,13 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     )
     environment = environment or Environment(clock=clock)
     changes = changes if isinstance(changes, tuple) else checked(changes)
-    with opened_pair(source, target, create, given=may_make(changes)) as pair:
+    with opened_pair(source, target, create, given=may_make(changes), read_only=read_only_source) as pair:
         preview = steps.preview(pair.source, pair.target, changes, options, environment)
         preview.result.created, preview.result.notes = pair.unmade, [*pair.notes, *preview.result.notes]
 
     def apply() -> SyncResult:
         started = environment.monotonic()
-        with opened_pair(source, target, create, given=may_make(changes)) as pair:
+        with opened_pair(source, target, create, given=may_make(changes), read_only=read_only_source) as pair:
             result = steps.sync(pair.source, pair.target, changes, options, environment, preview.basis)
             result.created, result.notes = pair.made, [*pair.notes, *result.notes]
         result.seconds = environment.monotonic() - started

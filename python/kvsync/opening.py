@@ -12,6 +12,7 @@ from kvsync.index.objects import LEASE, MANIFEST
 from kvsync.storages import open_storage
 from kvsync.storages.contract import has_dry_probe
 from kvsync.storages.overlap import left_out, separated
+from kvsync.storages.read_only import ReadOnlyStorage
 from kvsync.storages.slips import likely_meaning
 from kvsync.storages.url import scheme_of
 
@@ -113,7 +114,9 @@ def opened(target: Target, *, new: bool = False) -> Iterator[Storage]:
 
 
 @contextmanager
-def opened_pair(source: Target, target: Target, create: Create, *, given: bool) -> Iterator[Opened]:
+def opened_pair(
+    source: Target, target: Target, create: Create, *, given: bool, read_only: bool = False
+) -> Iterator[Opened]:
     """Open the two storages of a run, and close them at the end if they were opened here.
 
     Args:
@@ -121,6 +124,7 @@ def opened_pair(source: Target, target: Target, create: Create, *, given: bool) 
         target: the target.
         create: which of them may be new.
         given: whether the call gives changes that make the source.
+        read_only: whether nothing may be written to the source.
 
     Raises:
         UsageError: one is named wrongly.
@@ -130,7 +134,9 @@ def opened_pair(source: Target, target: Target, create: Create, *, given: bool) 
     check_create(create)
     new_source = create == "both" or (create == "auto" and given)
     with opened_both(source, target, new_source=new_source, new_target=create != "none", way_out=BOTH) as pair:
-        yield Opened(*separated(pair.source, pair.target), pair.unmade)
+        one, other = separated(pair.source, pair.target)
+        source_storage: Storage = ReadOnlyStorage(one, other) if read_only else one
+        yield Opened(source_storage, other, pair.unmade)
 
 
 @contextmanager

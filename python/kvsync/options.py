@@ -96,6 +96,7 @@ class Options:
     Attributes:
         direction: "both"; "push": only the target gets what the source has; "pull": only the source gets what the
             target has; "mirror": the target becomes the image of the source.
+        read_only_source: nothing is written to the source, not even an index.
         conflict: the policy, by name or as a callable (`kvsync.policy.Merge`).
         scan: find changes by comparing both storages with their inventories.
         full: look at everything in such a scan, even in a storage whose journal says what has changed.
@@ -119,6 +120,7 @@ class Options:
     """
 
     direction: Direction = "both"
+    read_only_source: bool = False
     conflict: Policy = "latest"
     scan: bool = False
     full: bool = False
@@ -172,6 +174,12 @@ class Options:
     def _check_direction(self) -> None:
         if self.direction not in DIRECTIONS:
             message = f"unknown direction {self.direction!r}; choose one of {', '.join(DIRECTIONS)}"
+            raise UsageError(message)
+        if self.read_only_source and self.direction not in ("push", "mirror"):
+            message = (
+                "a source that is only read can get nothing: use read_only_source with direction='push' or 'mirror' "
+                "(on the command line with --push or --mirror)"
+            )
             raise UsageError(message)
         if self.direction == "mirror" and self.conflict not in ("latest", "source"):
             message = f"in a mirror the source always wins, so conflict={self.conflict!r} says nothing; leave it out"

@@ -13,7 +13,7 @@ import threading
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-__all__ = ["UNKNOWN", "Presence", "Process", "owner", "presence", "this_process"]
+__all__ = ["UNKNOWN", "Presence", "Process", "host", "owner", "presence", "this_process"]
 
 PID_MAX = 2**31 - 1
 """No system counts its processes further."""
@@ -55,7 +55,7 @@ class _Status(NamedTuple):
 
 def owner() -> str:
     """Return who we are, for people who find our lease."""
-    return f"{_host()} pid {os.getpid()} {threading.current_thread().name}"
+    return f"{host()} pid {os.getpid()} {threading.current_thread().name}"
 
 
 def this_process() -> Process:
@@ -95,10 +95,11 @@ def _machine(pid: int) -> str:
     except (OSError, ValueError):
         return ""
     # Copies of a running machine have its boot id, too. Their host names differ more often.
-    return f"{_host()} {boot} {numbers} {ticks}".strip() if boot else ""
+    return f"{host()} {boot} {numbers} {ticks}".strip() if boot else ""
 
 
-def _host() -> str:
+def host() -> str:
+    """Return the name of this machine."""
     # Not by the module `socket`, which takes longer to load than many runs take.
     return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
 

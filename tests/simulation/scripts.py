@@ -123,6 +123,8 @@ def behind_its_back(world: World) -> None:
     written(world, 1, k2=b"edited", k3=None, other=b"b")
 
 
+ONLY_READ: dict[str, Any] = {"scan": True, "read_only_source": True}
+
 SCRIPTS = {
     "first sync with given changes": Script(
         lambda world: None, run([Put("x", b"1"), Put("y", b"2"), Delete("z")]), twice=True
@@ -148,6 +150,10 @@ SCRIPTS = {
     "a mirror": Script(conflicting, run(direction="mirror", max_delete="100%"), twice=LONG),
     "a mirror after a scan": Script(behind_its_back, run(scan=True, direction="mirror", max_delete="100%")),
     "a mirror with a missing value": Script(value_missing, run(direction="mirror", max_delete="100%"), count=3),
+    "a push from a source that is only read": Script(changed_both_ways, run(**ONLY_READ, direction="push")),
+    "a mirror of a source that is only read": Script(
+        changed_both_ways, run(**ONLY_READ, direction="mirror", max_delete="100%")
+    ),
     "explicit compaction": Script(
         long_history,
         lambda world, fault: compacted(world, world.replicas[0], fault),

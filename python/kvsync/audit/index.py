@@ -21,6 +21,7 @@ from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.base import Base, is_directory
 from kvsync.replica.segments import Segments
 from kvsync.run.unkept import UNKEPT_PREFIX
+from kvsync.storages.read_only import OF_PREFIX
 from kvsync.types import ABSENT
 
 if TYPE_CHECKING:
@@ -306,7 +307,7 @@ def _check_missing(index: Index, manifest: Manifest) -> None:
 
 def _check_other(index: Index, name: str) -> None:
     storage = index.storage.name
-    if name.startswith((DAMAGED_PREFIX, PROBE_PREFIX)):
+    if name.startswith((DAMAGED_PREFIX, PROBE_PREFIX, OF_PREFIX)):
         return
     if name.startswith(SEGMENT_PREFIX):
         _check_unlisted(index, name)

@@ -31,7 +31,7 @@ DEBUG = "KVSYNC_DEBUG"
 
 _OPTION = re.compile(
     r"\b(?:max_delete|max_overwrite|max_bytes|max_conflicts|max_drift_seconds|lease_seconds|wait_seconds"
-    r"|tombstone_grace|full_every)\b"
+    r"|tombstone_grace|full_every|read_only_source)\b"
 )
 
 _FOR_PYTHON = re.compile(r" \(in Python [^)]*\)")

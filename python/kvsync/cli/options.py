@@ -68,6 +68,7 @@ MAX_CONFLICTS = "Stop if both sides have changed more than N keys, or P%."
 PUSH = "Only the target gets what the source has; what the source misses is reported."
 PULL = "Only the source gets what the target has; what the target misses is reported."
 MIRROR = "Make the target an image of the source: what only the target has or changed goes, and is kept as lost."
+READ_ONLY = "With --push or --mirror: write nothing to the source, not even an index; that is kept in the target."
 CONFLICT = "Which value wins if both sides changed a key."
 TRUST = "Do not read a value whose server tells the same MD5 as that of the other side (etag); for first contacts."
 GUARD = "Without a scan: compare values before overwriting them (check), or trust that nobody else wrote (none)."
@@ -103,6 +104,7 @@ class RunOptions(ChangeOptions):
         push: only the target gets what the other side has.
         pull: only the source does.
         mirror: the target becomes an image of the source.
+        read_only_source: nothing is written to the source.
         conflict: name of the policy.
         guard: whether to compare values before overwriting them.
         trust: whether to believe the MD5 of a value that a server tells.
@@ -114,6 +116,7 @@ class RunOptions(ChangeOptions):
     push: Annotated[bool, flag(help=PUSH)] = False
     pull: Annotated[bool, flag(help=PULL)] = False
     mirror: Annotated[bool, flag(help=MIRROR)] = False
+    read_only_source: Annotated[bool, flag(help=READ_ONLY)] = False
     conflict: Annotated[Literal["latest", "source", "target", "keep-both", "fail"], Option(help=CONFLICT)] = "latest"
     guard: Annotated[Literal["none", "check"], Option(help=GUARD)] = "none"
     trust: Annotated[Literal["none", "etag"], Option(help=TRUST)] = "none"

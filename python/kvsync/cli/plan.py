@@ -45,6 +45,7 @@ def plan(
             other,
             changes,
             direction=run.direction,
+            read_only_source=run.read_only_source,
             conflict=run.conflict,
             scan=run.scans,
             full=run.full,

@@ -90,6 +90,7 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
             other,
             changes,
             direction=run.direction,
+            read_only_source=run.read_only_source,
             conflict=run.conflict,
             scan=run.scans,
             full=run.full,

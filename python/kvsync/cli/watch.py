@@ -53,6 +53,7 @@ def watch_pair(  # noqa: PLR0913 - each is an option, or a group of them
         source,
         target,
         direction=run.direction,
+        read_only_source=run.read_only_source,
         conflict=run.conflict,
         max_delete=run.max_delete,
         max_overwrite=run.max_overwrite,

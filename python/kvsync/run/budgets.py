@@ -69,7 +69,9 @@ def _incoming(pair: Pair, found: Delta, verdicts: Verdicts) -> Iterator[tuple[Si
 
 
 def _chained(segment: Segment, more: Sequence[Change]) -> Iterator[Change]:
-    yield from changes_of(segment)
+    """Yield changes, of each key one."""
+    won = {change.key for change in more}
+    yield from (change for change in changes_of(segment) if change.key not in won)
     yield from more
 
 
@@ -138,7 +140,7 @@ def _check_mirror(pair: Pair, overturned: Iterable[str], budget: Budget) -> None
 
 
 def _allows(budget: Budget, count: int, side: Side) -> bool:
-    return count == 0 or budget.allows(count, 0 if budget.count is not None else _count(side))
+    return count == 0 or budget.everything or budget.allows(count, 0 if budget.count is not None else _count(side))
 
 
 def _count(side: Side) -> int:

@@ -125,12 +125,12 @@ class Verdicts:
             for (key, source, target, *_), (winner, _, copied) in self.decided
         ]
 
-    def keep_lost(self, pair: Pair, environment: Environment) -> None:
+    def keep_lost(self, sides: Sequence[Side], environment: Environment) -> None:
         """Store every losing value, not yet stored, in the storage that holds it, before it is overwritten.
 
         One that cannot be read now is noted, to be stored as soon as it can.
         """
-        for side in pair.sides:
+        for side in sides:
             losers = self._losers(side.label)
             if self.seen_to:
                 losers = [change for change in losers if change not in self.seen_to]

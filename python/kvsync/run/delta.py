@@ -116,11 +116,13 @@ def _settled(
     pair: Pair, found: Delta, verdicts: Verdicts, options: Options, environment: Environment
 ) -> tuple[Delta, list[Conflict]]:
     """Commit decisions, if there are any; return what each side misses then, and what was decided."""
+    # What may only be read is never overwritten.
+    losing = (pair.target,) if options.read_only_source else pair.sides
     if options.keep_lost:
-        verdicts.keep_lost(pair, environment)
+        verdicts.keep_lost(losing, environment)
     is_decided = verdicts.commit(pair, options, environment)
     if verdicts.refused and options.keep_lost:
-        verdicts.keep_lost(pair, environment)
+        verdicts.keep_lost(losing, environment)
     return calculate(pair, pull(pair)) if is_decided else found, verdicts.report()
 
 

@@ -16,6 +16,7 @@ from kvsync.errors import (
     BudgetError,
     ClockError,
     IndexDamagedError,
+    KvsyncError,
     LockHeldError,
     LockLostError,
     SameStorageError,
@@ -104,7 +105,12 @@ def lock(
         IndexDamagedError: a storage looks new, but for the remains of a log; or an index object fails its checks.
         ClockError: a log has a stamp too far in the future.
     """
-    leased = _acquire(storages, options, environment, may_be_equal=may_be_equal)
+    try:
+        leased = _acquire(storages, options, environment, may_be_equal=may_be_equal)
+    except StorageError as error:
+        if not (options.takes("source") or options.read_only_source) and _is_readable(storages[0], error):
+            error.message += "; if it may only be read, use the option read_only_source"
+        raise
     if isinstance(leased, Settled):
         yield leased
         return
@@ -124,6 +130,17 @@ def lock(
         if lost is not None:
             raise lost from error
         raise
+
+
+def _is_readable(storage: Storage, error: StorageError) -> bool:
+    """Whether a storage that cannot be written can be read."""
+    if error.storage != storage.name:
+        return False
+    try:
+        read_manifest(storage)
+    except KvsyncError:
+        return False
+    return True
 
 
 def _lost(leases: Sequence[Lease]) -> LockLostError | None:

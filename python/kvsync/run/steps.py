@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvsync.errors import BudgetError, KvsyncError, SameStorageError, StalePlanError
+from kvsync.errors import BudgetError, KvsyncError, SameStorageError, StalePlanError, UsageError
 from kvsync.moved import Moved
 from kvsync.native import Hasher
 from kvsync.replica.collection import ms_of
@@ -95,7 +95,7 @@ def sync(
         StalePlanError: `basis` does not hold any more; nothing was written.
         KvsyncError: as `kvsync.sync` says.
     """
-    changes = checked(changes)
+    changes = _given(changes, options)
     storages = CountedStorage(source), CountedStorage(target)
     may_be_equal = not changes and not options.scan and basis is None
     fresh_ids = basis.replicas if basis is not None else ()
@@ -126,7 +126,7 @@ def preview(
         SameStorageError: the two storages are one, or exact copies.
         KvsyncError: as `kvsync.plan` says.
     """
-    given = checked(changes)
+    given = _given(changes, options)
 
     def foreseen() -> Preview:
         try:
@@ -194,6 +194,14 @@ def compact(storage: Storage, options: Options, environment: Environment) -> tup
         assert not isinstance(sides, Settled)  # noqa: S101 - only a run that may find both sides equal gets that
         (side,) = sides
         return side.log.compact(partial(ensure_leased, side))
+
+
+def _given(changes: Iterable[Put | Delete], options: Options) -> Sequence[Put | Delete]:
+    given = checked(changes)
+    if given and options.read_only_source:
+        message = "changes are written to the source, which may only be read: leave them out, or read_only_source"
+        raise UsageError(message)
+    return given
 
 
 def _identified(sides: Sequence[Side], options: Options, basis: Basis | None) -> Pair:

@@ -31,6 +31,7 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
     target: Target,
     *,
     direction: Direction = "both",
+    read_only_source: bool = False,
     conflict: Policy = "latest",
     max_delete: str | int | None = None,
     max_overwrite: str | int | None = None,
@@ -59,6 +60,7 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
         source: one storage, as in `sync`.
         target: the other one.
         direction: as in `sync`.
+        read_only_source: as in `sync`.
         conflict: as in `sync`.
         max_delete: as in `sync`, for each run.
         max_overwrite: as in `sync`, for each run.
@@ -93,6 +95,7 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
     )
     options = Options(
         direction=direction,
+        read_only_source=read_only_source,
         conflict=conflict,
         scan=True,
         max_delete=max_delete,
@@ -107,4 +110,4 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
     )
     environment = environment or Environment(clock=clock)
     beat = heartbeat_of(heartbeat, (source, target))
-    return Watch(WatchedPair(source, target, create), options, intervals, environment, beat)
+    return Watch(WatchedPair(source, target, create, read_only=read_only_source), options, intervals, environment, beat)

@@ -62,15 +62,17 @@ class WatchedPair:
         source: one storage, as the caller names it.
         target: the other one.
         create: which of them need not exist yet.
+        read_only: whether nothing may be written to the source.
 
     Attributes:
         open: both, while they are open.
     """
 
-    def __init__(self, source: Target, target: Target, create: Create) -> None:
+    def __init__(self, source: Target, target: Target, create: Create, *, read_only: bool = False) -> None:
         self._source = source
         self._target = target
         self._create: Create = create
+        self._read_only = read_only
         self._names = (str(source), str(target))
         self._met = (False, False)
         self.open: OpenPair | None = None
@@ -111,7 +113,9 @@ class WatchedPair:
 
     def _opened(self, create: Create, ring: Callable[[], None]) -> OpenPair:
         with ExitStack() as closing:
-            pair = closing.enter_context(opened_pair(self._source, self._target, create, given=False))
+            pair = closing.enter_context(
+                opened_pair(self._source, self._target, create, given=False, read_only=self._read_only)
+            )
             source = EstablishedStorage(pair.source, is_met=self._met[0])
             target = EstablishedStorage(pair.target, is_met=self._met[1])
             self._names = (source.name, target.name)

@@ -125,6 +125,7 @@ class Sync(Event):
     backup: TakenMeanwhile | None = None
     meanwhile: tuple[WrittenMeanwhile, ...] = ()
     direction: Direction = "both"
+    read_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import kvsync
 from kvsync.errors import ConflictError, IndexDamagedError, KvsyncError
+from kvsync.storages.read_only import READS
+from kvsync.storages.wrapper import WrappedStorage
 from kvsync.testing.faults import FaultError, Killed
 from kvsync.testing.simulation.damage import forget_index
 from kvsync.testing.simulation.events import Sync
 from kvsync.testing.simulation.machines import WAIT_SECONDS
-from kvsync.testing.simulation.telling import take_down, take_down_kept
+from kvsync.testing.simulation.telling import Telling, take_down, take_down_kept
 from kvsync.testing.simulation.wire import fault_of
 from kvsync.testing.simulation.world import BrokenPromiseError
 from kvsync.testing.simulation.writing import change_of, in_words, settle_given, try_given, write_unlogged
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from kvsync.testing.simulation.world import Place, World
 
 __all__ = ["heading", "meet", "run"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
@@ -45,8 +50,12 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         if event.scan or event.direction == "mirror":
             scans["max_delete"] = "100%"
         limits: dict[str, Any] = {"max_drift_seconds": 1e9, "tombstone_grace": world.history.grace}
+        one: Any
         one, other = wires
         directed: dict[str, Any] = {"direction": event.direction, "conflict": event.conflict}
+        if event.read_only:
+            directed["read_only_source"] = True
+            one = _OnlyRead(one)
         return kvsync.sync(one, other, changes, **directed, **limits, **scans, **options)
 
     values = source.disk.values(), target.disk.values()
@@ -56,19 +65,23 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         world.count("told maybe deleted among peers")
     settle_given(world, source, event.given, before, [source, target], finished=result is not None)
     if result is not None:
-        if all(operations["store"] for operations in result.operations.values()):
+        if not event.read_only and all(operations["store"] for operations in result.operations.values()):
             # Where nothing moves, nothing is written, not even that the other one was there.
             source.meet(target)
-        rewritten = {each.wrote.key for each in event.meanwhile}
-        overturns = event.direction == "mirror"
-        ending = f": {take_down(world, result, held, known, rewritten, overturns=overturns)}"
+        run_of = Telling({each.wrote.key for each in event.meanwhile}, event.direction == "mirror", event.read_only)
+        ending = f": {take_down(world, result, held, known, run_of)}"
     else:
         take_down_kept(world, [source, target], held)
     if result is not None and event.direction != "both":
-        world.count(f"{event.direction} runs")
+        world.count(f"{'read-only ' if event.read_only else ''}{event.direction} runs")
     missing = result.missing if result is not None else []
     taken = _without(known[0], missing, "target"), _without(known[1], missing, "source")
-    world.observe([source, target], _met(event, taken), finished=result is not None, scanned=event.scan)
+    unlike = list(map(dict, _met(event, taken)))
+    if event.read_only:
+        # The index of the source itself learns nothing.
+        world.observe([target], unlike[:1], finished=result is not None, scanned=event.scan)
+    else:
+        world.observe([source, target], unlike, finished=result is not None, scanned=event.scan)
     _hide_meanwhile(world, event, known, {entry.key for entry in missing})
     return result, heading(world, event) + ending
 
@@ -95,6 +108,15 @@ def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads], missi
                 world.ghosts.learn_unseen(holding, known[not each.of_target])
                 if each.wrote.deletes and key not in missing and world.ghosts.deleted(other.at(key)):
                     other.heads[key] = other.at(key) | {number}
+
+
+class _OnlyRead(WrappedStorage):
+    """A storage that fails at whatever writes, and knows no index."""
+
+    def around(self, method: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if method not in READS and method != "load":
+            raise BrokenPromiseError("wrote to a read-only source", f"{method} of {self.name}, which may only be read")
+        return call(*args, **kwargs)
 
 
 def _check_direction(
@@ -131,6 +153,7 @@ def _met(event: Sync, known: tuple[Heads, Heads]) -> tuple[Heads, Heads]:
 def heading(world: World, event: Sync) -> str:
     """Return what is to happen in a run, in words."""
     words: list[str] = [event.direction] if event.direction != "both" else []
+    words += ["read-only source"] if event.read_only else []
     words += [event.conflict] if event.conflict != "latest" else []
     words += ["scan"] if event.scan else []
     words += ["guard"] if event.guard == "check" else []

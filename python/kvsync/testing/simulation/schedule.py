@@ -52,6 +52,7 @@ Hazard: TypeAlias = Literal[
     "forgotten",
     "damage",
     "directions",
+    "read-only",
 ]
 HAZARDS: tuple[Hazard, ...] = get_args(Hazard)
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -125,6 +126,8 @@ class _Dealer:
         # By a source of its own: the other hazards of a seed are the same with directions and without.
         self.directing = random.Random(self.seed)  # noqa: S311 - repeatable on purpose
         self.is_directed = "directions" in hazards and self.directing.random() < 0.5
+        # Of a storage that is only read nobody can tell a restore from an edit.
+        self.is_read_only = "read-only" in hazards and not {"restores", "clones", "newcomers", "damage"} & set(hazards)
         self.is_damaged = "damage" in hazards and chance.random() < 0.3
         policies = self.setting.policies
         self.policies = policies if chance.random() < 0.5 else (policies[0],)
@@ -189,9 +192,10 @@ class _Dealer:
         direction = self._direction()
         if direction == "mirror":
             policy = "latest"
-        self._add(
-            lambda n: Sync(n, after, source, target, given, policy, scan, guard, crash, backup, meanwhile, direction)
-        )
+        read_only = direction in {"push", "mirror"} and self.is_read_only and self.directing.random() < 0.5
+        given, scan = ((), True) if read_only else (given, scan)
+        rest = (crash, backup, meanwhile, direction, read_only)
+        self._add(lambda n: Sync(n, after, source, target, given, policy, scan, guard, *rest))
         if crash is not None and not crash.ends:
             self._land(len(self.events), source, target)
 

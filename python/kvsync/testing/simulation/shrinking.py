@@ -78,6 +78,7 @@ def _simpler(event: Event) -> Iterator[Event]:
             "meanwhile": (),
             "conflict": "latest",
             "scan": False,
+            "read_only": False,
             "direction": "both",
         }
         fewer = "given", event.given

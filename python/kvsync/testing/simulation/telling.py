@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import kvsync
 from kvsync.testing.simulation.ghosts import NOTHING
@@ -18,22 +18,34 @@ if TYPE_CHECKING:
 
     Sides: TypeAlias = tuple[Heads, Heads]
 
-__all__ = ["take_down", "take_down_kept"]
+__all__ = ["Telling", "take_down", "take_down_kept"]
 
 
-def take_down(
-    world: World, result: SyncResult, held: Sides, known: Sides, rewritten: set[str], *, overturns: bool = False
-) -> str:
-    """Note what a run told; return it in words. One that `overturns` also tells of what was made knowing what wins.
+class Telling(NamedTuple):
+    """What is special about a run that tells of conflicts.
+
+    Attributes:
+        rewritten: keys that applications wrote during the run.
+        overturns: it also tells of what was made knowing what wins: it is a mirror.
+        keeps_source: the source is only read, so nothing is lost there.
+    """
+
+    rewritten: set[str]
+    overturns: bool = False
+    keeps_source: bool = False
+
+
+def take_down(world: World, result: SyncResult, held: Sides, known: Sides, told_by: Telling) -> str:
+    """Note what a run told; return it in words.
 
     `held` is what source and target held before, `known` what their indexes said was there. What was at the keys that
-    were `rewritten` by applications during the run need not be kept: it was replaced by somebody who saw it.
+    were rewritten by applications during the run need not be kept: it was replaced by somebody who saw it.
 
     Raises:
         BrokenPromiseError: a losing value was not kept.
     """
     words = [f"{result.pushed} pushed, {result.pulled} pulled"]
-    words += [_conflict(world, conflict, held, known, rewritten, overturns) for conflict in result.conflicts]
+    words += [_conflict(world, conflict, held, known, told_by) for conflict in result.conflicts]
     for missing in result.missing:
         world.count("told missing")
         words.append(f"{missing.key} is missing in the {missing.side}")
@@ -61,27 +73,20 @@ def take_down_kept(world: World, places: Sequence[Place], held: Sides = ({}, {})
             world.ghosts.told |= {number for number in head if world.ghosts.writes[number].deletes}
 
 
-def _conflict(
-    world: World,
-    conflict: Conflict,
-    held: Sides,
-    known: Sides,
-    rewritten: set[str],
-    overturns: bool,  # noqa: FBT001
-) -> str:
+def _conflict(world: World, conflict: Conflict, held: Sides, known: Sides, told_by: Telling) -> str:
     world.count("conflicts")
     ghosts = world.ghosts
     sides = {
         "source": _written(ghosts, conflict.source, known[0].get(conflict.key, NOTHING)),
         "target": _written(ghosts, conflict.target, known[1].get(conflict.key, NOTHING)),
     }
-    is_decision = overturns or conflict.source.decided or conflict.target.decided
+    is_decision = told_by.overturns or conflict.source.decided or conflict.target.decided
     if not is_decision and ghosts.are_related(sides["source"], sides["target"]):
         world.count("false conflicts")
     losers = [side for side in sides if side != conflict.winner]
     for side in losers:
         ghosts.told |= sides[side]
-        if conflict.key not in rewritten:
+        if conflict.key not in told_by.rewritten and not (side == "source" and told_by.keeps_source):
             _check_kept(ghosts, conflict, sides[side], held[side == "target"].get(conflict.key, NOTHING))
     won = names(ghosts, sides[conflict.winner]) if conflict.winner in sides else "a new value"
     lost = ", ".join(names(ghosts, sides[side]) for side in losers)
