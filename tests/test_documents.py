@@ -26,7 +26,7 @@ def test_examples_in_docstrings(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "count"), [("README.md", 6), ("docs/watch.md", 2), ("docs/folder-names.md", 1), ("docs/repair.md", 1)]
+    ("document", "count"), [("README.md", 7), ("docs/watch.md", 2), ("docs/folder-names.md", 1), ("docs/repair.md", 1)]
 )
 def test_examples_in_a_document_run_one_after_the_other(document: str, count: int) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from kvsync.index.lost import LostValue
     from kvsync.inspection import KnownPeer, Status
     from kvsync.losers import discard, lost, restore
+    from kvsync.many import Failure, SyncAllResult, sync_all
     from kvsync.planning import Plan
     from kvsync.policy import Policy
     from kvsync.result import MissingKey, Progress, SyncResult, UnreadableKey
@@ -58,6 +59,7 @@ __all__ = [
     "ConflictError",
     "Delete",
     "Diagnosis",
+    "Failure",
     "FormatError",
     "IndexDamagedError",
     "KnownPeer",
@@ -80,6 +82,7 @@ __all__ = [
     "Storage",
     "StorageError",
     "Store",
+    "SyncAllResult",
     "SyncResult",
     "UnreadableKey",
     "UsageError",
@@ -100,6 +103,7 @@ __all__ = [
     "restore",
     "status",
     "sync",
+    "sync_all",
     "track",
     "unlock",
     "untrack",
@@ -112,6 +116,7 @@ _MODULES = {
     "Conflict": "types",
     "Delete": "types",
     "Diagnosis": "diagnosis",
+    "Failure": "many",
     "KnownPeer": "inspection",
     "LostValue": "index.lost",
     "MissingKey": "result",
@@ -123,6 +128,7 @@ _MODULES = {
     "Status": "inspection",
     "Storage": "storages.contract",
     "Store": "store",
+    "SyncAllResult": "many",
     "SyncResult": "result",
     "UnreadableKey": "result",
     "Verification": "audit.values",
@@ -142,6 +148,7 @@ _MODULES = {
     "restore": "losers",
     "status": "checks",
     "sync": "api",
+    "sync_all": "many",
     "track": "tracking",
     "unlock": "api",
     "untrack": "tracking",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kvsync.storages.journal import Journal
     from kvsync.types import Change
 
-__all__ = ["KnownPeer", "Lag", "Status", "lag", "log", "peers", "status"]
+__all__ = ["KnownPeer", "Lag", "Status", "lag", "log", "names", "peers", "status"]
 
 NOTED_MAX = 1_000_000
 """The changed keys of a journal are counted up to so many."""
@@ -76,6 +76,7 @@ class Status:
         changes, segments, index_bytes: the size of the log.
         missing: {key: why its newest value is not held}.
         peers: ids of known peers.
+        names: {id: name} of the storage itself and of its peers, as runs named them.
         held_back_by: the peers that deletes and expired values wait for, the one that most wait for first.
         lease: who holds the lease, or how its last holder left it; None if it is free.
         guarantee: the tier of this storage, "T1" to "T4".
@@ -93,6 +94,7 @@ class Status:
     index_bytes: int
     missing: Mapping[str, str]
     peers: tuple[int, ...]
+    names: Mapping[int, str]
     held_back_by: tuple[KnownPeer, ...]
     lease: LeaseRecord | None
     guarantee: Tier
@@ -141,6 +143,7 @@ def _status(storage: Storage, grace_ms: int, environment: Environment) -> Status
         index_bytes=sum(entry.size for entry in manifest.segments),
         missing={entry.change.key: entry.reason for entry in manifest.knowledge.missing},
         peers=tuple(manifest.peers),
+        names=_names(log),
         held_back_by=tuple(sorted(holding, key=lambda peer: (-peer.holds_back, peer.seen, peer.id))),
         lease=read_lease(storage),
         guarantee=storage.capabilities.tier,
@@ -157,6 +160,17 @@ def lag(storage: Storage, peer: Storage, options: Options, environment: Environm
     """
     found = steps.preview(storage, peer, (), options, environment)
     return Lag(len(found.to_target), len(found.to_source), found.result.lag_seconds)
+
+
+def names(storage: Storage) -> dict[int, str]:
+    """Return {id: name} of a storage and of its peers, as runs named them."""
+    return look([storage], lambda: _names(Log.read(storage, Environment(), dry=True)))
+
+
+def _names(log: Log) -> dict[int, str]:
+    manifest = log.manifest
+    own = {manifest.replica: log.storage.name} if manifest.generation else {}
+    return own | {replica: peer.name for replica, peer in manifest.peers.items()}
 
 
 def log(storage: Storage, key: str | None) -> list[Change]:

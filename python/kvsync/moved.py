@@ -19,7 +19,7 @@ ROWS_COUNT = 4096
 class Moved:
     """The changes that one side got, ascending by key.
 
-    They stay in the columns of the run as long as somebody holds its result, about 40 bytes for each besides the key.
+    They stay in the columns of the run as long as somebody holds its result: about 40 bytes for each besides the key.
     No object of Python is made of a change before it is asked for.
 
     Args:

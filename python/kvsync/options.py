@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kvsync.policy import Policy
     from kvsync.result import OnProgress, Progress
 
-__all__ = ["DIRECTIONS", "Options", "duration_seconds", "size_bytes"]
+__all__ = ["DIRECTIONS", "IN_CODE", "Options", "duration_seconds", "size_bytes"]
 
 DIRECTIONS: Final[tuple[Direction, ...]] = get_args(Direction)
 
@@ -149,6 +149,7 @@ class Options:
         """
         resolve_policy(self.conflict)
         self._check_direction()
+        self._check_switches()
         if self.guard not in ("none", "check"):
             message = f"unknown guard {self.guard!r}; choose 'none' or 'check'"
             raise UsageError(message)
@@ -188,6 +189,17 @@ class Options:
     def takes(self, label: Literal["source", "target"]) -> bool:
         """Whether a side gets what the other one has."""
         return self.direction != "pull" if label == "target" else self.direction in ("both", "pull")
+
+    def _check_switches(self) -> None:
+        """Refuse what is neither true nor false where it has to be, such as a text of a file.
+
+        Raises:
+            UsageError: an option is not valid.
+        """
+        for option in fields(self):
+            if isinstance(option.default, bool) and not isinstance(getattr(self, option.name), bool):
+                message = f"{option.name} must be true or false, not {getattr(self, option.name)!r}"
+                raise UsageError(message)
 
     def report(self, progress: Progress) -> None:
         """Tell whoever wants to know how far the run is."""

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from kvsync.types import Conflict, Direction, Label
 
-__all__ = ["Life", "MaybeDeleted", "MissingKey", "Progress", "Step", "SyncResult", "UnreadableKey"]
+__all__ = [
+    "Life",
+    "MaybeDeleted",
+    "MissingKey",
+    "Progress",
+    "Step",
+    "SyncResult",
+    "UnreadableKey",
+]
 
 Step: TypeAlias = Literal["wait", "recover", "push", "pull"]
 

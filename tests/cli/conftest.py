@@ -9,6 +9,7 @@ import os
 import pty
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PACKAGE_ROOT = str(Path(kvsync.__file__).parents[1])
+
+
+def rows(database: str = "app.db") -> dict[str, bytes]:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return dict(connection.execute("SELECT key, value FROM kv"))
+
+
+def statement(sql: str, *values: object, database: str = "app.db") -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(sql, values)
 
 
 class Ended(NamedTuple):
@@ -139,7 +150,9 @@ def snapshot() -> Callable[[Path], dict[str, str]]:
 def on_terminal(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., tuple[int, str]]:
     """Return a function that runs a command on a terminal, and returns its exit code and what it showed."""
 
-    def call(*arguments: str, answer: str = "", variables: dict[str, str] | None = None) -> tuple[int, str]:
+    def call(
+        *arguments: str, answer: str = "", variables: dict[str, str] | None = None, prompt: str = "[y/N]"
+    ) -> tuple[int, str]:
         ours, theirs = pty.openpty()
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
         child = launch(*arguments, variables={"TERM": "xterm", **(variables or {})}, **streams)
@@ -147,7 +160,7 @@ def on_terminal(launch: Callable[..., subprocess.Popen[str]]) -> Callable[..., t
         shown = b""
         while some := read_some(ours):
             shown += some
-            if answer and b"[y/N]" in shown:
+            if answer and prompt.encode() in shown:
                 os.write(ours, answer.encode())
                 answer = ""
         os.close(ours)

@@ -71,7 +71,7 @@ def test_status_names_who_holds_collection_back(run: Run, away: str) -> None:
     assert "waiting" not in run("status", away).out
     assert run("status", away, "--json").json["held_back_by"] == []
     old = run("peers", away, "--json", "--tombstone-grace", "0s").json["peers"][1]
-    line = f"  waiting    2 deletes or expired values for {old['id']} (sqlite:///old.db): see `kvsync peers notes`"
+    line = f"  waiting    2 deletes or expired values for sqlite:///old.db ({old['id']}): see `kvsync peers notes`"
     assert line in run("status", away, "--tombstone-grace", "0s").out.splitlines()
     assert run("status", away, "--json", "--tombstone-grace", "0s").json["held_back_by"] == [old]
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
+import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +22,14 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Ended
 
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 TEXT = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
 def test_every_command_and_option_is_documented() -> None:
     commands = [name for name in app if not name.startswith("-")]
-    assert len(commands) == 18
+    assert len(commands) == 23
     for name in commands:
         assert f"| `{name}" in TEXT
         for argument in app[name].assemble_argument_collection():
@@ -53,3 +58,25 @@ def test_every_error_is_documented_with_its_exit_code(error: type[errors.KvsyncE
     instance = error.__new__(error)
     rows = [line for line in TEXT.splitlines() if f"`{kind_of(instance, usage=False)}`" in line]
     assert any(row.endswith(f"| {exit_code_of(instance)} |") for row in rows)
+
+
+def test_the_first_screen_of_the_readme_is_what_a_new_user_sees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Ended]
+) -> None:
+    """Each command is run as it stands there, and prints what stands below it, but for the time."""
+    monkeypatch.chdir(tmp_path)
+    Path("notes").mkdir()
+    for name in ("a", "b", "c"):
+        Path("notes", name).write_bytes(b"8 bytes.")
+    (screen,) = re.findall(r"^```\n(\$ kvsync sync notes usb\n.*?)^```", README, re.MULTILINE | re.DOTALL)
+    steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", screen, re.MULTILINE)
+    assert len(steps) == 8
+    for command, expected in steps:
+        words = shlex.split(command)
+        if words[0] == "kvsync":
+            out = run(*words[1:]).out
+        else:
+            out = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+            time.sleep(0.02)  # a file's time is no more exact than some milliseconds
+        assert TIME.sub("TIME", out) == TIME.sub("TIME", expected), command
+    assert Path("notes/today.txt").read_bytes() == b"call Ada\n"

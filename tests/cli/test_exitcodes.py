@@ -43,7 +43,7 @@ def assert_error(ended: Ended, code: int, *words: str) -> None:
     [
         ["sync"],
         ["sync", "notes"],
-        ["sync", "notes", "copy", "third"],
+        ["plan", "notes", "copy", "third"],
         ["sync", "notes", "copy", "--nonsense"],
         ["sync", "notes", "copy", "--conflict", "mine"],
         ["sync", "notes", "copy", "--guard", "dog"],
@@ -251,7 +251,7 @@ def test_unlock_takes_a_lease_that_cannot_be_read(run: Run, pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["sync", "a", "b", "c"], "the command takes no further argument, but got 'c'"),
+        (["plan", "a", "b", "c"], "the command takes no further argument, but got 'c'"),
         (["sync", "a"], "TARGET is missing"),
         (["sync", "a", "b", "--changes"], "--changes needs a value"),
         (["sync", "a", "b", "--quite"], "unknown option --quite; did you mean --quiet?"),
@@ -261,7 +261,8 @@ def test_unlock_takes_a_lease_that_cannot_be_read(run: Run, pair: Pair) -> None:
         (["sync", "a", "b", "--json=3"], "--json must be given without a value, not '3'"),
         (["sync", "a", "b", "--quiet", "--quiet"], "--quiet is given twice"),
         (["snyc", "a", "b"], "unknown command 'snyc'; did you mean sync?; commands are sync, plan"),
-        (["--quiet", "sync", "a", "b"], "'--quiet' stands before the command"),
+        (["--quite", "sync", "a", "b"], "there is no command, or none that has the option '--quite'"),
+        (["--force", "sync", "a", "b"], "there is no command, or none that has the option '--force'"),
         (["status", ""], "the name of a storage is empty"),
         (["status", "sqlite:///a.db?tabel=x"], "unknown parameter 'tabel' in the URL"),
     ],

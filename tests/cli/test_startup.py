@@ -37,6 +37,11 @@ OURS = {
     "kvsync.losers",
     "kvsync.watching",
     "kvsync.cli.watch",
+    "kvsync.cli.many",
+    "kvsync.config.file",
+    "kvsync.many",
+    "tomllib",
+    "difflib",
 }
 
 
@@ -89,7 +94,23 @@ def test_no_module_has_the_name_of_an_export() -> None:
 
 OPTIONS = {
     *("--json", "--quiet", "--yes", "--all", "--dry-run", "--scan", "--no-scan", "--repair", "--refill", "--force"),
-    *("--discard", "--keep", "--no-json", "--help", "-h", "--version", "--", "-", "-q", "--dry_run", "--empty-keys"),
+    *(
+        "--discard",
+        "--keep",
+        "--no-json",
+        "--help",
+        "-h",
+        "--version",
+        "--",
+        "-",
+        "-q",
+        "-n",
+        "-v",
+        "-nv",
+        "-V",
+        "--dry_run",
+        "--empty-keys",
+    ),
 }
 VALUED = {
     *("--changes", "--max-delete", "--conflict", "--guard", "--lease-seconds", "--wait-seconds", "--from", "--output"),
@@ -133,6 +154,7 @@ def test_a_plain_command_line_means_what_the_parser_says(verb: str, groups: list
     "line",
     [
         "sync a b --quiet",
+        "sync a b c -q -n -v",
         "sync a b --conflict=keep-both --max-delete 50% --no-scan --json",
         "plan a b --wait-seconds 0.5 --lease-seconds 60",
         "sync a b --watch --every 10s --full-every 2h --heartbeat file",
@@ -152,7 +174,7 @@ def test_usual_command_lines_are_plain(line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", "sync", "sync a", "sync a b c", "sync a b --help", "sink a b", "--help", "demo x"]
+    "line", ["", "sync", "sync a", "plan a b c", "sync a b --help", "sink a b", "--help", "demo x"]
 )
 def test_what_needs_the_parser_is_left_to_it(line: str) -> None:
     assert call_of(line.split()) is None

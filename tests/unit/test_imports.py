@@ -19,6 +19,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.cli",),
     ("kvsync.testing",),
     ("kvsync",),
+    ("kvsync.many",),
     ("kvsync.api", "kvsync.checks", "kvsync.absence", "kvsync.losers", "kvsync.tracking", "kvsync.watching"),
     ("kvsync.store", "kvsync.inspection", "kvsync.audit", "kvsync.diagnosis"),
     ("kvsync.opening",),
@@ -32,6 +33,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.run.lock",),
     ("kvsync.run.side",),
     ("kvsync.run",),
+    ("kvsync.config",),
     ("kvsync.options",),
     ("kvsync.scan",),
     ("kvsync.replica.recovery", "kvsync.replica.waiting", "kvsync.replica.unleased"),
@@ -155,7 +157,7 @@ def test_nothing_outside_the_package_is_needed(name: str) -> None:
 def test_time_and_chance_come_from_outside() -> None:
     """Only the environment, defaults of arguments, and storages may name a clock or a source of randomness."""
     allowed = {"kvsync.environment", "kvsync.absence", "kvsync.api", "kvsync.checks", "kvsync.losers"}
-    allowed.add("kvsync.watching.api")
+    allowed |= {"kvsync.watching.api", "kvsync.many"}
     for name, path in MODULES.items():
         if name in allowed or name.startswith(("kvsync.storages", "kvsync.cli", "kvsync.testing")):
             continue

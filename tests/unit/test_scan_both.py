@@ -117,3 +117,17 @@ def test_leases_are_kept_while_the_other_side_is_scanned() -> None:
     environment = Environment(clock=lambda: clock[0], monotonic=lambda: clock[0])
     kvsync.sync(one, other, scan=True, lease_seconds=60, environment=environment)
     assert over.is_set()
+
+
+@pytest.mark.parametrize("distance", ["network", "memory"])
+@pytest.mark.parametrize("is_source", [True, False])
+def test_a_run_is_cancelled_between_the_pages_of_a_scan(is_source: bool, distance: Any) -> None:
+    cancel = threading.Event()
+    endless = Endless(dict(VALUES), cancel.set, distance=distance)
+    sides: list[Server] = [Server(dict(VALUES), int, distance=distance), endless]
+    with pytest.raises(kvsync.CancelledError):
+        kvsync.sync(sides[not is_source], sides[is_source], scan=True, cancel=cancel)
+    assert not endless.listing
+    assert not any(thread.name == "kvsync-scan" for thread in threading.enumerate())
+    # Both leases were released.
+    kvsync.sync(MappingStorage(sides[0].mapping), MappingStorage(endless.mapping), scan=True, wait_seconds=0)

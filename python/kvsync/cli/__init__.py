@@ -11,10 +11,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from kvsync.cli import names
 from kvsync.cli.exitcodes import BROKEN_PIPE, DONE, INTERRUPTED, SIGNALLED
 from kvsync.cli.output import OutputClosedError, detach_output, prepare_streams, write_line
 from kvsync.cli.signals import EndedError, ending_on_signals
-from kvsync.cli.verbs import version_text
+from kvsync.cli.verbs import VERBS, version_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `arguments` default to those of the process."""
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     prepare_streams()
+    names.forget()
     try:
         with ending_on_signals():
             return _run(tokens)
@@ -54,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(tokens: list[str]) -> int:
     try:
+        if not _is_arranged(tokens):
+            from kvsync.cli.tokens import arranged  # noqa: PLC0415 - few command lines need it
+
+            tokens = arranged(tokens)
         return _dispatch(tokens)
     except EndedError as error:
         return _report(error, tokens, SIGNALLED + error.number)
@@ -66,8 +72,13 @@ def _run(tokens: list[str]) -> int:
         return _report(error, tokens)
 
 
+def _is_arranged(tokens: list[str]) -> bool:
+    """Whether a command line begins with its command, and names no file of names."""
+    return bool(tokens) and tokens[0] in VERBS and not any(token.startswith("--config") for token in tokens)
+
+
 def _dispatch(tokens: list[str]) -> int:
-    if tokens == ["--version"]:
+    if tokens in (["--version"], ["-V"]):
         write_line(sys.stdout, version_text())
         return DONE
     # Imported here, so that Ctrl-C is handled while they load, too.

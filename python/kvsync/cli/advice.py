@@ -28,7 +28,7 @@ _NEXT: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 _VALUED = {"--max-delete", "--max-overwrite", "--max-bytes", "--max-conflicts"}
-_BARE = {"--dry-run", "--json", "--quiet"}
+_BARE = {"--dry-run", "--json", "--quiet", "--verbose", "-n", "-q", "-v"}
 
 
 def advice(error: BaseException, tokens: Sequence[str], storage: str, commands: Collection[str]) -> str | None:
@@ -72,6 +72,8 @@ def _after_usage(error: errors.UsageError, tokens: Sequence[str], commands: Coll
         return "see `kvsync lost STORAGE`"
     if error.storage is not None and tokens[:1] in (["forget"], ["accept"]):
         return f"see `kvsync {'peers' if tokens[0] == 'forget' else 'status'} STORAGE`"
+    if tokens[:1] == ["run"]:
+        return "see `kvsync pairs`"
     if error.storage is not None and "://" in error.storage and "--" not in error.message:
         return "see `kvsync storages` for the forms of URLs"
     return f"see `{command_of(tokens, commands)} --help`"
@@ -86,6 +88,10 @@ def _after_budget(error: errors.BudgetError, tokens: Sequence[str]) -> str:
     again = f"run again with --{error.option.replace('_', '-')} {error.allow}"
     if tokens[:1] == ["verify"]:
         return f"if they were damaged, and not changed on purpose, {again}"
+    if tokens[:1] == ["run"]:
+        run = shlex.join(["kvsync", "run", *tokens[1:]])
+        option = f"--{error.option.replace('_', '-')} {error.allow}"
+        return f"look at all of it with `{run} {option} -n -v`; if it is intended, run `{run} {option}`"
     lost = "if the values were lost, bring them back with `kvsync verify STORAGE OTHER --refill`"
     if tokens[:1] not in (["sync"], ["plan"]):
         return f"check the storage; {lost}; if this is intended, {again}"

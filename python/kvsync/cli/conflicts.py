@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from kvsync.types import Conflict
 
-__all__ = ["conflict_lines", "restore_commands"]
+__all__ = ["conflict_lines", "places_of_losers", "restore_commands"]
 
 
 def conflict_lines(
@@ -28,6 +28,13 @@ def conflict_lines(
 def restore_commands(conflict: Conflict, source: str, target: str) -> list[str]:
     """Return the commands that put the losing values of a conflict back."""
     return [f"{_restore(conflict, storage)} --from {lost_id}" for storage, lost_id in _lost(conflict, source, target)]
+
+
+def places_of_losers(conflict: Conflict, source: str, target: str) -> list[str]:
+    """Return the storages that keep losing values of a conflict, as words of a command."""
+    import shlex  # noqa: PLC0415 - most runs have no conflicts
+
+    return [shlex.quote(redact(storage)) for storage, _ in _lost(conflict, source, target)]
 
 
 def _line(conflict: Conflict, source: str, target: str, *, planned: bool) -> str:

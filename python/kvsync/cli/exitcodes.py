@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kvsync.errors import BudgetError, ConflictError, LockError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = [
     "BROKEN_PIPE",
@@ -16,6 +19,7 @@ __all__ = [
     "LOCKED",
     "SIGNALLED",
     "USAGE",
+    "combined",
     "exit_code_of",
 ]
 
@@ -45,3 +49,15 @@ def exit_code_of(error: Exception) -> int:
     (2, 1)
     """
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
+
+
+def combined(codes: Iterable[int]) -> int:
+    """Return the exit code of a command that made several runs: that of those which failed, if they agree, else 1.
+
+    >>> combined([0, 0]), combined([0, 4, 4]), combined([4, 5]), combined([])
+    (0, 4, 1, 0)
+    """
+    failed = set(codes) - {DONE}
+    if not failed:
+        return DONE
+    return failed.pop() if len(failed) == 1 else FAILED

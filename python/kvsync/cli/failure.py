@@ -14,6 +14,7 @@ from kvsync import errors
 from kvsync.cli.advice import advice, command_of
 from kvsync.cli.exitcodes import FAILED, USAGE, exit_code_of
 from kvsync.cli.json_fields import conflict_fields, time_text
+from kvsync.cli.names import secrets, shown
 from kvsync.cli.output import printable, write_line
 from kvsync.cli.secrets import without_secrets
 from kvsync.cli.signals import EndedError
@@ -21,11 +22,11 @@ from kvsync.cli.verbs import VERBS
 from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from kvsync.types import Refusal
 
-__all__ = ["kind_of", "report"]
+__all__ = ["error_fields", "kind_of", "report", "tell", "tell_all"]
 
 DEBUG = "KVSYNC_DEBUG"
 
@@ -42,20 +43,36 @@ _VERBATIM = {"key", "deleted", "overwritten", "conflicts", "refused"}
 
 def report(error: BaseException, tokens: Sequence[str]) -> int:
     """Print an error, as JSON too if the command line asks for it, and return its exit code."""
-    if os.environ.get(DEBUG):
-        for line in "".join(traceback.format_exception(error)).splitlines():
-            write_line(sys.stderr, without_secrets(line, tokens))
-    usage = _is_usage(error)
-    fields = _fields(error, usage=usage)
-    safe = {name: value if name in _VERBATIM else _cleaned(value, tokens) for name, value in fields.items()}
     if _wants_json(tokens):
         with suppress(OSError):  # a full disk; standard error says it, too
-            write_line(sys.stdout, json.dumps({"error": safe}))
-    for line in _lines(error, safe, tokens, usage=usage):
+            write_line(sys.stdout, json.dumps({"error": error_fields(error, tokens)}))
+    return tell(error, tokens)
+
+
+def error_fields(error: BaseException, tokens: Sequence[str]) -> dict[str, object]:
+    """Return the facts of an error, for programs, without secrets."""
+    fields = _fields(error, usage=_is_usage(error))
+    safe = {name: value if name in _VERBATIM else _cleaned(value, tokens) for name, value in fields.items()}
+    return safe | {"storage": shown(str(safe["storage"])) if safe["storage"] else None}
+
+
+def tell(error: BaseException, tokens: Sequence[str], where: str = "") -> int:
+    """Print an error on standard error, after `where` it comes from, and return its exit code."""
+    if os.environ.get(DEBUG):
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            write_line(sys.stderr, without_secrets(line, [*tokens, *secrets()]))
+    usage = _is_usage(error)
+    for line in _lines(error, error_fields(error, tokens), tokens, usage=usage, where=where):
         write_line(sys.stderr, line)
     if usage:
         return USAGE
     return exit_code_of(error) if isinstance(error, Exception) else FAILED
+
+
+def tell_all(failures: Iterable[tuple[str, BaseException]], hub: str) -> None:
+    """Print the errors of runs between a hub and other storages, each after the storage whose run failed."""
+    for storage, error in failures:
+        tell(error, ["sync", hub, storage], redact(storage))
 
 
 def _is_usage(error: BaseException) -> bool:
@@ -148,8 +165,10 @@ def _usage_message(error: BaseException) -> str:
     return usage_text(error, list(VERBS))  # type: ignore[arg-type]
 
 
-def _lines(error: BaseException, safe: dict[str, object], tokens: Sequence[str], *, usage: bool) -> list[str]:
-    lines = [f"kvsync: error: {_oneline(str(safe['message']))}"]
+def _lines(
+    error: BaseException, safe: dict[str, object], tokens: Sequence[str], *, usage: bool, where: str
+) -> list[str]:
+    lines = [f"kvsync: error: {where and f'{where}: '}{_oneline(str(safe['message']))}"]
     places = [str(safe["storage"])] if safe["storage"] else []
     places += [f"key {safe['key']!r}"] if safe["key"] is not None else []
     if safe.get("name") is not None:
@@ -176,4 +195,4 @@ def _wants_json(tokens: Sequence[str]) -> bool:
 
 
 def _cleaned(value: object, tokens: Sequence[str]) -> object:
-    return without_secrets(value, tokens) if isinstance(value, str) else value
+    return without_secrets(value, [*tokens, *secrets()]) if isinstance(value, str) else value

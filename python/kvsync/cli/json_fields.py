@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kvsync.cli.names import shown
 from kvsync.environment import time_text
 from kvsync.fields import change_fields, conflict_fields, key_fields, stamp_fields, stamp_time
 from kvsync.replica.peers import id_text
-from kvsync.storages.url import redact
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kvsync.index.lost import LostValue
     from kvsync.inspection import KnownPeer
     from kvsync.types import Change, Conflict
@@ -21,6 +23,8 @@ __all__ = [
     "id_text",
     "key_fields",
     "lost_fields",
+    "name_fields",
+    "name_of",
     "order_text",
     "peer_fields",
     "stamp_fields",
@@ -47,11 +51,30 @@ def order_text(conflict: Conflict, policy: str) -> str:
     return "" if conflict.certain or not goes_by_time else " (it is not certain which change is the later one)"
 
 
+def name_of(replica: int, names: Mapping[int, str]) -> str:
+    """Return a replica as people call it: by the name of its storage, with its id if another one is called so, too.
+
+    >>> names = {1: "notes", 2: "cache", 3: "cache"}
+    >>> name_of(1, names), name_of(2, names), name_of(4, names)
+    ('notes', 'cache (0000000000000002)', '0000000000000004')
+    """
+    name = names.get(replica)
+    if not name:
+        return id_text(replica)
+    is_only = list(names.values()).count(name) == 1
+    return shown(name) if is_only else f"{shown(name)} ({id_text(replica)})"
+
+
+def name_fields(names: Mapping[int, str]) -> dict[str, str]:
+    """Return {id: name} of replicas."""
+    return {id_text(replica): shown(name) for replica, name in names.items()}
+
+
 def peer_fields(peer: KnownPeer) -> dict[str, object]:
     """Return the fields of a peer."""
     return {
         "id": peer.id,
-        "name": redact(peer.name),
+        "name": shown(peer.name),
         "seen": time_text(peer.seen),
         "forgotten": peer.forgotten,
         "holds_back": peer.holds_back,

@@ -1,10 +1,11 @@
 """`kvsync log`: show logged changes."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from kvsync import checks
+from kvsync import checks, inspection
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.json_fields import change_fields, expiry_text, id_text, stamp_time
+from kvsync.cli.json_fields import change_fields, expiry_text, name_fields, name_of, stamp_time
 from kvsync.cli.options import Location, Option
 from kvsync.cli.output import Output
 from kvsync.cli.sync import PLAIN
@@ -16,6 +17,10 @@ __all__ = ["UNKNOWN_TIME", "log"]
 
 UNKNOWN_TIME = f"{'time unknown':24}"
 """As wide as a time."""
+
+
+ID_DIGITS = 16
+"""A replica without a known name is shown by its id."""
 
 
 def log(
@@ -32,17 +37,23 @@ def log(
     """
     with opened(storage) as one:
         found = checks.log(one, key)
+        names = inspection.names(one)
         name = redact(one.name)
-    output.result({"storage": name, "changes": [change_fields(c) for c in found]} if output.json else {})
-    output.say_all(_line(change) for change in found)
+    output.result(
+        {"storage": name, "changes": [change_fields(c) for c in found], "names": name_fields(names)}
+        if output.json
+        else {}
+    )
+    output.say_all(_line(change, names) for change in found)
     if not found:
         output.note(f"nothing is logged{'' if key is None else f' for {key!r}'} in {name}")
     return DONE
 
 
-def _line(change: Change) -> str:
+def _line(change: Change, names: Mapping[int, str]) -> str:
     time = stamp_time(change.stamp) or UNKNOWN_TIME
     did = "delete" if change.deletes else f"put {change.size:,} B"
     decided = " (decides a conflict)" if change.decided else ""
     inexact = " (time not exact)" if change.inexact else ""
-    return f"{time}  {id_text(change.origin)}  {did:>14}  {change.key!r}{expiry_text(change)}{decided}{inexact}"
+    origin = f"{name_of(change.origin, names):{ID_DIGITS}}"
+    return f"{time}  {origin}  {did:>14}  {change.key!r}{expiry_text(change)}{decided}{inexact}"

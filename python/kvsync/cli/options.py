@@ -8,6 +8,7 @@ from kvsync.errors import UsageError
 from kvsync.types import Direction
 
 __all__ = [
+    "BudgetOptions",
     "ChangeOptions",
     "FromId",
     "LeaseOptions",
@@ -31,6 +32,7 @@ class Option(NamedTuple):
         negative: how a flag is written to turn it off.
         show_default: whether the help shows the default.
         leading_hyphen: whether its value may begin with a hyphen.
+        short: how it is written in one letter.
     """
 
     help: str
@@ -38,14 +40,15 @@ class Option(NamedTuple):
     negative: str = ""
     show_default: bool = True
     leading_hyphen: bool = False
+    short: str | None = None
 
 
 flag = partial(Option, show_default=False)
 """An option without a value."""
 
-Source: TypeAlias = Annotated[str, Option(help="One storage: a folder or a URL.")]
+Source: TypeAlias = Annotated[str, Option(help="One storage: a folder, a URL, or a name of kvsync.toml.")]
 Target: TypeAlias = Annotated[str, Option(help="The other storage.")]
-Location: TypeAlias = Annotated[str, Option(help="A folder or a URL.")]
+Location: TypeAlias = Annotated[str, Option(help="A folder, a URL, or a name of kvsync.toml.")]
 
 FromId: TypeAlias = Annotated[
     str | None,
@@ -137,6 +140,23 @@ class RunOptions(ChangeOptions):
             message = f"{' and '.join(f'--{name}' for name in names)} exclude each other; give one of them"
             raise UsageError(message)
         return names[0] if names else "both"
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetOptions:
+    """Budgets of a run, in place of those that a file says.
+
+    Attributes:
+        max_delete: how many keys a scan may find deleted or overwritten.
+        max_overwrite: how many values a run may overwrite.
+        max_bytes: how many bytes it may move.
+        max_conflicts: how many conflicts it may decide.
+    """
+
+    max_delete: Annotated[str | None, Option(help=MAX_DELETE, leading_hyphen=True)] = None
+    max_overwrite: Annotated[str | None, Option(help=MAX_OVERWRITE, leading_hyphen=True)] = None
+    max_bytes: Annotated[str | None, Option(help=MAX_BYTES, leading_hyphen=True)] = None
+    max_conflicts: Annotated[str | None, Option(help=MAX_CONFLICTS, leading_hyphen=True)] = None
 
 
 @dataclass(frozen=True, slots=True)

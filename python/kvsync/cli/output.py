@@ -45,10 +45,12 @@ class Output:
     Attributes:
         json: print one JSON object.
         quiet: print nothing for people but conflicts and failures.
+        verbose: print all there is to tell, such as each key that was moved.
     """
 
     json: Annotated[bool, flag(help="Print one JSON object on standard output.")] = False
-    quiet: Annotated[bool, flag(help="Print nothing but conflicts and failures.")] = False
+    quiet: Annotated[bool, flag(help="Print nothing but conflicts and failures.", short="-q")] = False
+    verbose: Annotated[bool, flag(help="Print all there is to tell, such as each key.", short="-v")] = False
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print one line of the result for people."""
@@ -59,6 +61,15 @@ class Output:
         """Print lines of the result for people."""
         for line in lines:
             self.say(line)
+
+    def detail_all(self, lines: Iterable[str]) -> None:
+        """Print lines for people who want to know all."""
+        if self.verbose:
+            self.say_all(lines)
+
+    def list_all(self, lines: Iterable[str], count: int) -> None:
+        """Print the first of so many lines for people, or all to those who want to know all."""
+        self.say_all(lines if self.verbose else first_of(lines, count))
 
     def alarm_all(self, lines: Iterable[str], *, title: str) -> None:
         """Print what has to be known even where nothing else is to be said: then on standard error, below a title."""

@@ -7,6 +7,7 @@ from kvsync import absence
 from kvsync.cli.exitcodes import DONE
 from kvsync.cli.json_fields import peer_fields, time_text
 from kvsync.cli.log import UNKNOWN_TIME
+from kvsync.cli.names import shown
 from kvsync.cli.options import Location, TombstoneGrace
 from kvsync.cli.output import Output, counted
 from kvsync.cli.sync import PLAIN
@@ -36,7 +37,7 @@ def peers(storage: Location, /, *, tombstone_grace: TombstoneGrace = "30d", outp
 
 def _lines(name: str, found: Sequence[KnownPeer]) -> Iterator[str]:
     for peer in found:
-        yield f"{peer.id}  {time_text(peer.seen) or UNKNOWN_TIME}  {redact(peer.name)}{_held_back(peer)}"
+        yield f"{peer.id}  {time_text(peer.seen) or UNKNOWN_TIME}  {shown(peer.name)}{_held_back(peer)}"
     if any(peer.holds_back for peer in found):
         yield f"  if one of them does not come back: `kvsync forget {shlex.quote(name)} ID`"
 

@@ -16,7 +16,7 @@ from kvsync.cli.verbs import VERBS, function_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["call_of"]
+__all__ = ["call_of", "takes_value"]
 
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?\Z")
 
@@ -56,6 +56,13 @@ def call_of(tokens: Sequence[str]) -> Callable[[], int] | None:
         return partial(function, *_arguments(arguments, kinds, required), **_options(options, groups))
     except _NotPlainError:
         return None
+
+
+def takes_value(verb: str) -> dict[str, bool]:
+    """Return all options of a verb, by each of their names, and whether a value follows."""
+    function = function_of(verb)
+    hints = list(get_type_hints(function, include_extras=True).items())
+    return {name: option.constant is None for name, option in _named(hints[function.__code__.co_posonlyargcount :])}
 
 
 def _read(tokens: Sequence[str], named: dict[str, _Named]) -> tuple[list[str], dict[_Place, object]]:
@@ -118,7 +125,10 @@ def _named(hints: Sequence[tuple[str, Any]], group: str | None = None) -> Iterat
             yield from _named(list(get_type_hints(kind, include_extras=True).items()), name)
         for option in _options_in(hint):
             takes_none = kind is bool or bool in get_args(kind)
-            yield option.name or "--" + name.replace("_", "-"), _Named(place, kind, True if takes_none else None)
+            given = _Named(place, kind, True if takes_none else None)
+            yield option.name or "--" + name.replace("_", "-"), given
+            if option.short:
+                yield option.short, given
             if option.negative:
                 yield option.negative, _Named(place, kind, constant=False)
 

@@ -1,25 +1,31 @@
 """`kvsync plan`: show what a run would do."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 from warnings import catch_warnings, simplefilter
 
 from kvsync import api
 from kvsync.cli.changes import read_changes
 from kvsync.cli.conflicts import conflict_lines
-from kvsync.cli.json_fields import change_fields, conflict_fields, expiry_text, key_fields
+from kvsync.cli.exitcodes import DONE
+from kvsync.cli.json_fields import change_fields, conflict_fields, key_fields
 from kvsync.cli.left_behind import left_behind, left_lines
-from kvsync.cli.options import LeaseOptions, RunOptions, Source, Target
-from kvsync.cli.output import Output, counted, first_of
-from kvsync.cli.summary import ARROWS, GUARANTEES, expiry_line, place_lines, withheld_lines
+from kvsync.cli.options import LeaseOptions, Option, RunOptions, Source, Target
+from kvsync.cli.output import Output, counted
+from kvsync.cli.summary import ARROWS, change_line, expiry_line, guarantee_line, place_lines, withheld_lines
 from kvsync.cli.sync import NO_LEASE, NO_RUN, PLAIN
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
 from kvsync.opening import may_make
 from kvsync.planning import Plan
 from kvsync.storages import redact
-from kvsync.types import Change
+from kvsync.storages.contract import Storage
+from kvsync.types import Delete, Put
 
 __all__ = ["plan"]
+
+
+DIFF = "Show what would become of the value of this key alone: its lines, or sizes and digests."
 
 
 def plan(
@@ -28,6 +34,7 @@ def plan(
     /,
     *,
     run: RunOptions = NO_RUN,
+    diff: Annotated[str | None, Option(help=DIFF, show_default=False)] = None,
     lease: LeaseOptions = NO_LEASE,  # noqa: ARG001 - accepted, so that any `sync` command line works with `plan`
     output: Output = PLAIN,
 ) -> int:
@@ -55,11 +62,27 @@ def plan(
             max_bytes=run.max_bytes,
             max_conflicts=run.max_conflicts,
         )
+        if diff is not None:
+            return _tell_diff(diff, found, (one, other), changes, output)
     output.result(_fields(found) if output.json else {})
-    output.say_all(_lines(found))
+    _tell(found, output)
     output.alarm_all(_alarms(found, run.conflict), title=_title(found))
     output.say_all(_last_lines(found))
+    output.detail_all([guarantee_line(found.guarantee)])
     return left_behind(output, found.missing, found.unreadable, planned=True)
+
+
+def _tell_diff(
+    key: str, found: Plan, storages: tuple[Storage, Storage], changes: Sequence[Put | Delete], output: Output
+) -> int:
+    """Print the diff of one key."""
+    from kvsync.cli.diff import diff_of  # noqa: PLC0415 - most plans show no diff
+
+    diff = diff_of(key, found, storages, changes)
+    output.result({"source": redact(found.source), "target": redact(found.target), **diff.fields()})
+    output.say(_title(found))
+    output.say_all(diff.lines())
+    return DONE
 
 
 def _fields(found: Plan) -> dict[str, object]:
@@ -87,12 +110,17 @@ def _title(found: Plan) -> str:
     return f"{redact(found.source)}{ARROWS[found.direction]}{redact(found.target)} (plan: nothing is written)"
 
 
-def _lines(found: Plan) -> Iterator[str]:
-    yield _title(found)
+def _tell(found: Plan, output: Output) -> None:
+    output.say(_title(found))
     if found.empty and found.complete:
-        yield "  nothing to do"
-    yield from _direction("target", found.to_target, found.to_target_count)
-    yield from _direction("source", found.to_source, found.to_source_count)
+        output.say("  nothing to do")
+    for side, changes, count in (
+        ("target", found.to_target, found.to_target_count),
+        ("source", found.to_source, found.to_source_count),
+    ):
+        if count:
+            output.say(f"  to the {side}: {counted(count, 'change')}")
+            output.list_all((change_line(change) for change in changes), count)
 
 
 def _alarms(found: Plan, policy: str) -> Iterator[str]:
@@ -104,16 +132,3 @@ def _last_lines(found: Plan) -> Iterator[str]:
     yield from withheld_lines(found.withheld, found.direction)
     yield from expiry_line(found.expiry_ignored)
     yield from place_lines(found.creates, found.notes, found.hint, will=True)
-    yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"
-
-
-def _direction(side: str, changes: Iterable[Change], count: int) -> Iterator[str]:
-    if count:
-        yield f"  to the {side}: {counted(count, 'change')}"
-        yield from first_of((_change_line(change) for change in changes), count)
-
-
-def _change_line(change: Change) -> str:
-    if change.deletes:
-        return f"    delete   {change.key!r}"
-    return f"    put      {change.key!r} ({counted(change.size, 'byte')}{expiry_text(change)})"

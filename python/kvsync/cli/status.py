@@ -7,11 +7,12 @@ from typing import Annotated
 
 from kvsync import checks, inspection
 from kvsync.cli.exitcodes import DONE
-from kvsync.cli.json_fields import id_text, peer_fields, stamp_fields, stamp_time, time_text
+from kvsync.cli.json_fields import id_text, name_fields, name_of, peer_fields, stamp_fields, stamp_time, time_text
+from kvsync.cli.names import shown
 from kvsync.cli.options import Location, Option, TombstoneGrace
 from kvsync.cli.output import Output, counted, duration, first_of
 from kvsync.cli.peers import passing
-from kvsync.cli.summary import GUARANTEES
+from kvsync.cli.summary import guarantee_line
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened, opened_pair
 from kvsync.lease import LeaseRecord, LeaseState
@@ -45,6 +46,7 @@ def status(
             found = checks.status(*pair, tombstone_grace=tombstone_grace)
     output.result(_fields(found))
     output.say_all(_lines(found))
+    output.detail_all([guarantee_line(found.guarantee)])
     return DONE
 
 
@@ -94,6 +96,7 @@ def _fields(found: inspection.Status) -> dict[str, object]:
         "index_bytes": found.index_bytes,
         "missing": {key: redact(reason) for key, reason in found.missing.items()},
         "peers": [id_text(peer) for peer in found.peers],
+        "names": name_fields(found.names),
         "held_back_by": [peer_fields(peer) for peer in found.held_back_by],
         "lease": None if found.lease is None else lease_fields(found.lease),
         "guarantee": found.guarantee,
@@ -118,9 +121,9 @@ def _lines(found: inspection.Status) -> Iterator[str]:
     log = [(found.changes, "change"), (found.segments, "segment"), (found.index_bytes, "byte")]
     yield f"  log        {', '.join(counted(count, noun) for count, noun in log)}"
     for origin, stamp in sorted(found.vector.items()):
-        whose = "its own changes" if origin == found.replica else f"changes of {id_text(origin)}"
+        whose = "its own changes" if origin == found.replica else f"changes of {name_of(origin, found.names)}"
         yield f"  knows      {whose} up to {stamp_time(stamp) or 'an unknown time'}"
-    yield f"  peers      {', '.join(map(id_text, found.peers)) or 'none'}"
+    yield f"  peers      {', '.join(name_of(peer, found.names) for peer in found.peers) or 'none'}"
     yield from _waiting_line(redact(found.storage), found.held_back_by)
     if found.lag is not None:
         yield f"  lag        {lag_text(found.lag)}"
@@ -129,7 +132,6 @@ def _lines(found: inspection.Status) -> Iterator[str]:
     yield from first_of(missing, len(found.missing))
     if found.can_be_tracked:
         yield f"  tracking   {tracking_line(found.journal)}"
-    yield f"  guarantee  {found.guarantee}, {GUARANTEES.get(found.guarantee, 'defined by its adapter')}"
 
 
 def lag_text(lag: inspection.Lag) -> str:
@@ -146,6 +148,6 @@ def _waiting_line(name: str, peers: Sequence[inspection.KnownPeer]) -> Iterator[
         first, *others = peers
         also = f", and others for {counted(len(others), 'more peer')}" if others else ""
         yield (
-            f"  waiting    {passing(first.holds_back)} for {first.id} ({redact(first.name)}){also}: "
+            f"  waiting    {passing(first.holds_back)} for {shown(first.name)} ({first.id}){also}: "
             f"see `kvsync peers {shlex.quote(name)}`"
         )

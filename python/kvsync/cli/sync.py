@@ -1,28 +1,16 @@
 """`kvsync sync`: make two storages equal."""
 
-from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 from warnings import catch_warnings, simplefilter
 
 from kvsync import api
-from kvsync.cli.left_behind import left_behind
 from kvsync.cli.options import LeaseOptions, Option, RunOptions, Source, Target, TombstoneGrace, flag
-from kvsync.cli.output import Output, counted
+from kvsync.cli.output import Output
 from kvsync.cli.progress import shown_progress
-from kvsync.cli.summary import (
-    ARROWS,
-    GUARANTEES,
-    alarm_lines,
-    expiry_line,
-    place_lines,
-    result_fields,
-    withheld_lines,
-)
+from kvsync.cli.summary import result_fields, tell
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning, UsageError
 from kvsync.opening import may_make
-from kvsync.result import SyncResult
-from kvsync.storages import redact
 from kvsync.types import Delete, Put
 
 __all__ = ["sync"]
@@ -40,10 +28,11 @@ HEARTBEAT = "With --watch: a file to touch after each run that succeeds, and eve
 def sync(  # noqa: PLR0913 - each is an option, or a group of them
     source: Source,
     target: Target,
+    others: Annotated[tuple[str, ...], flag(help="More storages: the source is synced with each.")] = (),
     /,
     *,
     run: RunOptions = NO_RUN,
-    dry_run: Annotated[bool, flag(help="Count what would be done, and write nothing.")] = False,
+    dry_run: Annotated[bool, flag(help="Count what would be done, and write nothing.", short="-n")] = False,
     lease: LeaseOptions = NO_LEASE,
     max_drift_seconds: Annotated[float, Option(help="How far in the future times in an index may lie.")] = 86_400.0,
     tombstone_grace: TombstoneGrace = "30d",
@@ -53,13 +42,16 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
     heartbeat: Annotated[str | None, flag(help=HEARTBEAT)] = None,
     output: Output = PLAIN,
 ) -> int:
-    """Make two storages equal, both ways or one way, moving only what changed.
+    """Make two or more storages equal, both ways or one way, moving only what changed.
 
-    Scans both for changes since the last run. With --changes it does not scan,
+    Scans all for changes since the last run. With --changes it does not scan,
     but moves the changes in that file, and those logged before.
     The source must exist; a target that does not exist is created.
     """
     if watch:
+        if others:
+            message = "--watch takes two storages; start one watch for each pair"
+            raise UsageError(message)
         from kvsync.cli.watch import watch_pair  # noqa: PLC0415 - most runs are single ones
 
         _refuse_beside_watch(run, lease, dry_run=dry_run)
@@ -79,40 +71,37 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
         message = "--every, --full-every and --heartbeat are options of a watch: add --watch"
         raise UsageError(message)
     changes = _given(run)
+    options: dict[str, Any] = {
+        "direction": run.direction,
+        "read_only_source": run.read_only_source,
+        "conflict": run.conflict,
+        "scan": run.scans,
+        "full": run.full,
+        "guard": run.guard,
+        "trust": run.trust,
+        "dry_run": dry_run,
+        "max_delete": run.max_delete,
+        "max_overwrite": run.max_overwrite,
+        "max_bytes": run.max_bytes,
+        "max_conflicts": run.max_conflicts,
+        "lease_seconds": lease.lease_seconds,
+        "wait_seconds": lease.wait_seconds,
+        "max_drift_seconds": max_drift_seconds,
+        "tombstone_grace": tombstone_grace,
+    }
+    if others:
+        from kvsync.cli.many import sync_many  # noqa: PLC0415 - most runs are of two
+
+        return sync_many((source, target, *others), changes, options, output)
     with (
         opened_pair(source, target, new=True, given=may_make(changes), asks=not dry_run) as (one, other),
         shown_progress(output) as on_progress,
         catch_warnings(),
     ):
         simplefilter("ignore", KvsyncWarning)  # the hint is part of the summary
-        result = api.sync(
-            one,
-            other,
-            changes,
-            direction=run.direction,
-            read_only_source=run.read_only_source,
-            conflict=run.conflict,
-            scan=run.scans,
-            full=run.full,
-            guard=run.guard,
-            trust=run.trust,
-            dry_run=dry_run,
-            max_delete=run.max_delete,
-            max_overwrite=run.max_overwrite,
-            max_bytes=run.max_bytes,
-            max_conflicts=run.max_conflicts,
-            lease_seconds=lease.lease_seconds,
-            wait_seconds=lease.wait_seconds,
-            max_drift_seconds=max_drift_seconds,
-            tombstone_grace=tombstone_grace,
-            on_progress=on_progress,
-        )
+        result = api.sync(one, other, changes, on_progress=on_progress, **options)
     output.result(result_fields(result) if output.json else {})
-    names = redact(result.source), redact(result.target)
-    output.say_all(_lines(result, dry_run=dry_run))
-    output.alarm_all(alarm_lines(result, run.conflict, dry_run=dry_run), title=ARROWS[run.direction].join(names))
-    output.say_all(_last_lines(result))
-    return left_behind(output, result.missing, result.unreadable, planned=dry_run)
+    return tell(output, result, run.conflict)
 
 
 def _refuse_beside_watch(run: RunOptions, lease: LeaseOptions, *, dry_run: bool) -> None:
@@ -132,28 +121,6 @@ def _refuse_beside_watch(run: RunOptions, lease: LeaseOptions, *, dry_run: bool)
     if found := [name for name, is_given in others.items() if is_given]:
         message = f"{' and '.join(found)} cannot be combined with --watch, which scans both storages again and again"
         raise UsageError(message)
-
-
-def _lines(result: SyncResult, *, dry_run: bool) -> Iterator[str]:
-    moved = "would move" if dry_run else "moved     "
-    in_source, in_target = result.committed
-    title = f"{redact(result.source)}{ARROWS[result.direction]}{redact(result.target)}"
-    yield f"{title} (dry run: nothing is written)" if dry_run else title
-    yield f"  found      {counted(in_source, 'new change')} in the source, {in_target:,} in the target"
-    if result.pushed or result.pulled or result.withheld:
-        yield f"  {moved} {result.pushed:,} to the target, {result.pulled:,} to the source"
-    else:
-        left = result.missing or result.unreadable
-        yield f"  {moved} nothing{'' if left else ': there is nothing to do'}"
-
-
-def _last_lines(result: SyncResult) -> Iterator[str]:
-    yield from withheld_lines(result.withheld, result.direction)
-    yield from (f"  {'returned' if life.forgotten else 'restored'}   {redact(str(life))}" for life in result.lives)
-    yield from expiry_line(result.expiry_ignored)
-    yield from place_lines(result.created, result.notes, result.hint, will=result.dry_run)
-    yield f"  guarantee  {result.guarantee}, {GUARANTEES.get(result.guarantee, 'defined by its adapter')}"
-    yield f"  took       {result.seconds:.2f} s"
 
 
 def _given(run: RunOptions) -> list[Put | Delete]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kvsync import opening
 from kvsync.cli.confirm import asked, has_terminal
+from kvsync.cli.names import place
 from kvsync.errors import UsageError
 from kvsync.storages.url import scheme_of
 
@@ -27,6 +28,7 @@ def opened(target: str, *, new: bool = False) -> Iterator[Storage]:
         UsageError: the name is wrong.
         StorageError: it does not exist.
     """
+    target = place(target)
     check_name(target)
     with opening.opened(target, new=new) as storage:
         yield storage
@@ -44,6 +46,7 @@ def opened_pair(
         UsageError: a name is wrong.
         StorageError: one of them does not exist.
     """
+    source, target = place(source), place(target)
     check_name(source)
     check_name(target)
     if asks and new and (slip := opening.slip_of(target)) is not None:

@@ -39,7 +39,7 @@ def _too_many(error: UnusedCliTokensError) -> str:
 
 def _unknown_command(token: str, commands: Sequence[str]) -> str:
     if token.startswith("-"):
-        return f"{token!r} stands before the command, where only --help and --version may be; name a command first"
+        return f"there is no command, or none that has the option {token!r}; commands are {', '.join(commands)}"
     return f"unknown command {token!r}{_similar(token, commands)}; commands are {', '.join(commands)}"
 
 

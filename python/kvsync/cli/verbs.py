@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["VERBS", "function_of", "version_text"]
 
 VERBS = {
-    "sync": "",
+    "sync": "SOURCE TARGET [STORAGE...]",
     "plan": "",
+    "run": "[PAIR...]",
+    "pairs": "",
+    "init": "[SOURCE TARGET]",
     "verify": "SOURCE [TARGET]",
     "status": "STORAGE [PEER]",
     "doctor": "",
@@ -32,6 +35,8 @@ VERBS = {
     "untrack": "",
     "storages": "",
     "demo": "",
+    "completion": "",
+    "man": "",
 }
 """{verb: its arguments, where some may be left out, which the help would call `[ARGS]`}, as the help lists them."""
 

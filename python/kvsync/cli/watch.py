@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kvsync.cli.exitcodes import DONE
 from kvsync.cli.failure import kind_of
 from kvsync.cli.json_fields import time_text
+from kvsync.cli.names import place, shown
 from kvsync.cli.output import counted, write_line
 from kvsync.cli.summary import ARROWS, alarm_lines, place_lines, result_fields
 from kvsync.cli.targets import check_name
@@ -47,6 +48,7 @@ def watch_pair(  # noqa: PLR0913 - each is an option, or a group of them
     output: Output,
 ) -> int:
     """Make two storages equal whenever something changes, until a signal comes; return the exit code."""
+    source, target = place(source), place(target)
     check_name(source)
     check_name(target)
     events = watching(
@@ -66,7 +68,7 @@ def watch_pair(  # noqa: PLR0913 - each is an option, or a group of them
         max_drift_seconds=max_drift_seconds,
         tombstone_grace=tombstone_grace,
     )
-    output.say(f"watching {redact(source)}{ARROWS[run.direction]}{redact(target)}; Ctrl-C ends it")
+    output.say(f"watching {shown(source)}{ARROWS[run.direction]}{shown(target)}; Ctrl-C ends it")
     with events, _stopped_by_signals(events):
         told = ""
         for event in events:
@@ -153,4 +155,4 @@ def _tell_outage(outage: Outage, told: str, output: Output) -> str:
 
 
 def _name(storage: str | None) -> str | None:
-    return None if storage is None else redact(storage)
+    return None if storage is None else shown(storage)

@@ -35,6 +35,7 @@ from kvsync.storages.hints import Hints, NoHintsError, SupportsHints
 from kvsync.storages.journal import Journal, SupportsJournal
 from kvsync.storages.limits import SupportsLimits
 from kvsync.storages.metadata import SupportsMetadata
+from kvsync.storages.place import Place
 from kvsync.storages.registry import ADAPTERS, factory, schemes
 from kvsync.storages.url import redact, scheme_of
 
@@ -46,6 +47,7 @@ __all__ = [
     "ObjectMismatch",
     "OpaqueTokens",
     "Page",
+    "Place",
     "Storage",
     "Support",
     "SupportsCopy",
@@ -98,15 +100,24 @@ def open_storage(target: Target, *, create: bool = True) -> tuple[Storage, bool]
         from kvsync.storages.mapping import MappingStorage  # noqa: PLC0415 - adapters are imported when used
 
         return MappingStorage(target), True
+    if isinstance(target, Place):
+        storage = _opened(str(target), create=create)
+        storage.name = target.name
+        return storage, True
+    return _opened(target, create=create), True
+
+
+def _opened(target: object, *, create: bool) -> Storage:
+    """Open what a path or URL names."""
     text, is_path = _text_of(target)
     scheme = None if is_path else scheme_of(text)
     if scheme is None and not is_path:
         _refuse_slips(text)
     if scheme is not None:
-        return factory(scheme, text)(text), True
+        return factory(scheme, text)(text)
     from kvsync.storages.folder import FolderStorage  # noqa: PLC0415 - adapters are imported when used
 
-    return FolderStorage(text, create=create), True
+    return FolderStorage(text, create=create)
 
 
 def _is_storage(target: object) -> TypeGuard[Storage]:
