@@ -139,6 +139,7 @@ def all_of(function: Callable[..., int], args: Sequence[object], kwargs: Mapping
 @given(st.sampled_from(sorted(VERBS)), st.lists(tokens, max_size=5))
 @example("sync", [["a"], ["b"]])
 @example("accept", [["a"], ["b"], ["c"]])
+@example("completion", [["a"]])
 def test_a_plain_command_line_means_what_the_parser_says(verb: str, groups: list[list[str]]) -> None:
     from kvsync.cli.app import app
 

@@ -102,8 +102,8 @@ def _arguments(given: list[str], kinds: list[Any], required: int) -> list[object
     if len(given) < required or (len(given) > len(kinds) and not takes_all):
         raise _NotPlainError
     if not takes_all or len(given) < len(kinds):
-        return list(given)
-    return [*given[: len(kinds) - 1], tuple(given[len(kinds) - 1 :])]
+        return list(map(_converted, given, kinds))
+    return [*map(_converted, given, kinds[:-1]), tuple(given[len(kinds) - 1 :])]
 
 
 def _options(options: dict[_Place, object], groups: dict[str, Any]) -> dict[str, object]:
