@@ -223,6 +223,31 @@ HISTORIES = {
         ),
         grace="10s",
     ),
+    "a delete that was known before is met beside a later one, which is undone by a backup": History(
+        seed=100106556,
+        kinds=("bucket", "database"),
+        edges=((0, 1),),
+        events=(
+            Write(5, 0.0, at=1, writes=(Wrote(4, "k4", deletes=True),), logged=True),
+            Sync(7, 0.001, source=1, target=0, guard="check"),
+            Write(10, 0.0, at=1, writes=(Wrote(9, "k4"),), logged=False),
+            BackUp(11, 1.0, at=1),
+            Sync(
+                12,
+                1.0,
+                source=0,
+                target=1,
+                scan=True,
+                guard="check",
+                meanwhile=(
+                    WrittenMeanwhile(9, of_target=True, wrote=Wrote(11, "k4", deletes=True)),
+                    WrittenMeanwhile(32, of_target=True, wrote=Wrote(12, "k2", deletes=True)),
+                ),
+            ),
+            PutBack(13, 30.0, at=1, backup=11),
+        ),
+        grace="10s",
+    ),
     "a delete that is made during a run spreads in it, and then all who hold it are put back": History(
         seed=80029834,
         kinds=("database", "database"),

@@ -49,7 +49,7 @@ def only_uncovered_segments(self: Log, known: Cover) -> Layers:
 
 
 def vector_before_values(giver: Any, taker: Any, inbound: Any, intent: Any, **options: Any) -> release.Applied:
-    knowledge = taker.log.manifest.knowledge._replace(history=options["history"])
+    knowledge = taker.log.manifest.knowledge._replace(history=inbound.history)
     taker.log.write(inbound.log, knowledge, intent=intent)
     nothing_left = inbound._replace(log=Segment.from_rows([]))
     return SOUND_APPLY(giver, taker, nothing_left, None, **options)
@@ -120,7 +120,7 @@ def look_and_write(self: CheckLog, keys: Sequence[str], **options: bool) -> tupl
 WATCHED: dict[str, tuple[object, str, Callable[..., Any], Callable[..., Any]]] = {
     "a run that scans writes without conditions": (CheckScan, "examine", leave_nothing_alone, history.edited),
     "a run that looks first leaves nothing alone": (CheckLog, "examine", leave_nothing_alone, history.edited),
-    "what a scan found is not logged": (steps, "commit_found", lambda side: side, history.edited),
+    "what a scan found is not logged": (steps, "commit_found", lambda side, _other=None: side, history.edited),
     "a run that looks first writes without conditions": (CheckLog, "examine", look_and_write, history.edited),
     "a missing entry does not say what is held": (push, "_missing", nothing_held, history.edited),
     "what a crashed run applied is not adopted": (Log, "adopt", forget_what_was_applied, history.play),
@@ -145,7 +145,8 @@ def test_the_histories_find_a_planted_bug(name: str, monkeypatch: pytest.MonkeyP
 def test_the_histories_find_a_value_overwritten_unknown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place, attribute, bug, played = WATCHED[name]
     monkeypatch.setattr(place, attribute, bug)
-    assert any("overwritten unknown" in alarm(played, seed) for seed in range(SEEDS))
+    # The rarest shows in one of 140 histories; the others within the first few.
+    assert any("overwritten unknown" in alarm(played, seed) for seed in range(5 * SEEDS))
 
 
 def test_the_histories_find_losing_values_that_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

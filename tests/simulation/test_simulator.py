@@ -81,7 +81,12 @@ def nothing_is_kept(self: object, _pair: object, _environment: object) -> None:
 
 FAULTS: dict[str, tuple[object, str, Callable[..., Any], str]] = {
     "losing values are not kept": (conflicts.Verdicts, "keep_lost", nothing_is_kept, "losing value not kept"),
-    "what a scan found is not logged": (steps, "commit_found", lambda side: side, "lost write|revived|not equal"),
+    "what a scan found is not logged": (
+        steps,
+        "commit_found",
+        lambda side, _other=None: side,
+        "lost write|revived|not equal",
+    ),
     "conflicts are not told": (delta, "conflicts_of", lambda _found, _now_ms: [], "lost"),
 }
 

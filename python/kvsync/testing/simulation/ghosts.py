@@ -193,7 +193,11 @@ class Ghosts:
                 holding.unseen[key] = other
 
     def _merged(self, deletes: frozenset[int]) -> frozenset[int]:
-        """Note that deletes of one key became one: whoever sees any of them has seen all."""
+        """Note that deletes of one key became one: whoever sees any of them has seen all.
+
+        One that another one comes after is no part of that: who sees the earlier one has not seen the later.
+        """
+        deletes = frozenset(n for n in deletes if n not in self.past(deletes - {n}, merged=False))
         for number in deletes if len(deletes) > 1 else ():
             self._merge(number, deletes)
         return deletes
