@@ -19,7 +19,6 @@ pub struct KeyList {
     bytes: Vec<u8>,
     ends: Vec<usize>,
     unordered: Option<usize>,
-    reserved: Option<usize>,
 }
 
 impl KeyList {
@@ -37,9 +36,6 @@ impl KeyList {
         let index = self.ends.len();
         if self.unordered.is_none() && index > 0 && self.get(index - 1) >= key.as_bytes() {
             self.unordered = Some(index);
-        }
-        if self.reserved.is_none() && key::is_reserved(key) {
-            self.reserved = Some(index);
         }
         self.bytes.extend_from_slice(key.as_bytes());
         self.ends.push(self.bytes.len());
@@ -93,9 +89,10 @@ impl KeyList {
     /// # Errors
     /// [`Error::ReservedKey`] with the first reserved key.
     pub fn check_reserved(&self) -> Result<()> {
-        let text = |index| self.text(index).unwrap_or_default();
-        let error = |index| Err(Error::ReservedKey { key: text(index) });
-        self.reserved.map_or(Ok(()), error)
+        if key::is_harmless(&self.bytes) {
+            return Ok(());
+        }
+        (0..self.len()).try_for_each(|index| key::check_key(self.str(index)))
     }
 
     /// Refuse keys that do not strictly ascend.
