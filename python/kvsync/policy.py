@@ -25,8 +25,8 @@ Merge: TypeAlias = Callable[["Conflict", bytes | None, bytes | None], bytes | st
 Policy: TypeAlias = PolicyName | Merge
 """Decides conflicts: by a name, or a callable."""
 
-COPY_NAME: Final = re.compile(r"~[0-9a-f]{16}-[0-9a-f]{8}(\.[A-Za-z0-9]{1,16})?\Z")
-EXTENSION: Final = re.compile(r"(?<=[^/])\.[A-Za-z0-9]{1,16}\Z")
+COPY_NAME: Final = r"~[0-9a-f]{16}-[0-9a-f]{8}(\.[A-Za-z0-9]{1,16})?\Z"
+EXTENSION: Final = r"(?<=[^/])\.[A-Za-z0-9]{1,16}\Z"
 """The last part of a file name after a dot, unless the name begins with that dot."""
 
 
@@ -76,7 +76,7 @@ def keep_both(source: Change, target: Change) -> Verdict:
     """Let the later change win, and keep the other value under a key derived from its change."""
     winner = later(source, target)
     loser = target if winner == "source" else source
-    if loser.deletes or COPY_NAME.search(loser.key):
+    if loser.deletes or re.search(COPY_NAME, loser.key):
         # A delete has no value to keep, and a copy is not copied again.
         return Verdict(winner)
     return Verdict(winner, copy="target" if winner == "source" else "source")
@@ -151,6 +151,6 @@ def conflict_copy(loser: Change) -> str:
     >>> conflict_copy(Change("notes.txt", 7, 255, 0, 1, bytes.fromhex("c0ffee00") + bytes(28)))
     'notes~00000000000000ff-c0ffee00.txt'
     """
-    extension = EXTENSION.search(loser.key)
+    extension = re.search(EXTENSION, loser.key)
     end = extension.start() if extension else len(loser.key)
     return f"{loser.key[:end]}~{loser.stamp:016x}-{loser.digest[:4].hex()}{loser.key[end:]}"

@@ -59,7 +59,7 @@ KEPT_BYTES_MAX: Final = 8 << 20
 KIND_AT = 4
 """Where the envelope of an object says its kind."""
 
-PACK_NAME: Final = re.compile(rf"{PACK_PREFIX}[0-9a-f]{{32}}")
+PACK_NAME: Final = rf"{PACK_PREFIX}[0-9a-f]{{32}}"
 
 SMALL_SHARE: Final = 4
 """A log without blocks is compared with a base as a whole if it has more than this part of the base's changes: then
@@ -98,7 +98,7 @@ class Base:
         """
         with reading(name, storage.name):
             directory = Directory.decode(data, name)
-        if not all(map(PACK_NAME.fullmatch, directory.packs)):
+        if not all(re.fullmatch(PACK_NAME, pack) for pack in directory.packs):
             raise damaged(storage.name, name, "names a pack that is none")
         return cls(storage, name, directory)
 

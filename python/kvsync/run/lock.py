@@ -7,7 +7,6 @@ that was released. A lease that is acquired at just that version proves that nob
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,11 +72,11 @@ class Leased(NamedTuple):
     is_certain: bool
 
 
-@dataclass(frozen=True, slots=True)
 class Settled:
     """Both logs know the same, so nothing is to be done; `logged` says whether there is anything in them."""
 
-    logged: bool
+    def __init__(self, *, logged: bool) -> None:
+        self.logged = logged
 
 
 @contextmanager
@@ -256,7 +255,7 @@ def _acquire(
             read_manifest(storage) if may_be_equal or storage.capabilities.lease_stays else None for storage in storages
         ]
         if may_be_equal and _nothing_to_do(*seen):
-            return Settled(any(found is not None and found.manifest.history.chains for found in seen))
+            return Settled(logged=any(found is not None and found.manifest.history.chains for found in seen))
         outcome = _attempt_all(acquirers, seen, environment)
         if not isinstance(outcome, LockHeldError):
             return outcome

@@ -22,7 +22,6 @@ from kvsync.run.guard import guard_of
 from kvsync.run.lock import ensure_leased, transaction
 from kvsync.run.release import Applied, finalise
 from kvsync.run.transfer import CHANGED, NOT_THERE, Reader, lies_with_giver, transfer
-from kvsync.run.unkept import keep_noted
 from kvsync.storages.contract import has_transaction
 
 if TYPE_CHECKING:
@@ -122,6 +121,8 @@ def _move(
         return [], Moved(moving)
     options.check_cancelled()
     if taker.lease is not None and taker.log.manifest.knowledge.missing:
+        from kvsync.run.unkept import keep_noted  # noqa: PLC0415 - in most runs nothing is missing
+
         keep_noted(taker)
     move = partial(
         transfer,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,9 +31,11 @@ READ_AHEAD = 2
 """Batches read while an earlier one is being written; only one where it is a single value of more than a batch."""
 
 
-@dataclass(slots=True)
 class Outcome:
     """What became of a transfer.
+
+    Args:
+        records_tokens: the new version tokens are asked for.
 
     Attributes:
         applied: how many changes were applied.
@@ -43,10 +44,11 @@ class Outcome:
         tokens: {key: (new version token, digest), or None where it was deleted}, where they were asked for.
     """
 
-    applied: int = 0
-    value_bytes: int = 0
-    failed: list[tuple[Change, str]] = field(default_factory=list)
-    tokens: dict[str, tuple[bytes, bytes] | None] | None = None
+    def __init__(self, *, records_tokens: bool) -> None:
+        self.applied = 0
+        self.value_bytes = 0
+        self.failed: list[tuple[Change, str]] = []
+        self.tokens: dict[str, tuple[bytes, bytes] | None] | None = {} if records_tokens else None
 
     def take(self, again: Outcome) -> None:
         """Take in what became of the failed changes, which were tried again."""
@@ -142,7 +144,7 @@ def transfer(
         LockLostError: from `before_write`; the batches before are applied.
         StorageError: a storage failed as a whole.
     """
-    outcome = Outcome(tokens={} if record_tokens else None)
+    outcome = Outcome(records_tokens=record_tokens)
     if has_streaming(giver.storage) and has_streaming(taker) and not (changes.expiring and has_expiry(taker)):
         giver = giver._replace(in_parts=True)
     expired = _expired(giver.storage, changes, now_ms())

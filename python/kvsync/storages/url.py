@@ -31,7 +31,8 @@ _LONE_USERS = frozenset({"postgres", "postgresql"})
 """Schemes where a login without a password is a user's name; elsewhere it may be a token."""
 
 _AUTHORITY_END = re.compile(r"[/?#]")
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.~%-]+)?\]|[\w.,~%-]*)(?::(?P<port>[0-9]{0,5}))?\Z")
+# Not compiled here: that would take time in every command, and few need these.
+_HOST = r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.~%-]+)?\]|[\w.,~%-]*)(?::(?P<port>[0-9]{0,5}))?\Z"
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BARE_NAME = re.compile(r"[\w.~%-]*\Z")
 _PORT_MAX = 65535
@@ -69,7 +70,7 @@ _SECRETS = frozenset(
 # Where a URL ends in a text
 
 _START_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{1,40}://", re.ASCII)
-_NEXT_IN_TEXT = re.compile(rf"[\s'\"<>](?:{'|'.join(sorted(_PATHS | _SERVERS))})://", re.ASCII | re.IGNORECASE)
+_NEXT_IN_TEXT = rf"(?ai)[\s'\"<>](?:{'|'.join(sorted(_PATHS | _SERVERS))})://"
 _DELIMITER = re.compile(r"[\s'\"<>]")
 _PUNCTUATION = ".,;:!)`"
 
@@ -136,7 +137,7 @@ class Url(NamedTuple):
             UsageError: there is no valid host, or the port is not a number from 0 to 65535.
         """
         userinfo, at, address = _split(self.raw).authority.rpartition("@")
-        found = _HOST.match(address)
+        found = re.match(_HOST, address)
         if found is None:
             raise _unreadable(self.scheme, "the host is not valid")
         host = found["host"].strip("[]")
@@ -239,7 +240,7 @@ def _end_of_url(text: str, start: int) -> int:
     """
     newline = text.find("\n", start)
     limit = len(text) if newline < 0 else newline
-    if following := _NEXT_IN_TEXT.search(text, start, limit):
+    if following := re.compile(_NEXT_IN_TEXT).search(text, start, limit):
         limit = following.start()
     after_login = max(start, text.rfind("@", start, limit) + 1)
     delimiter = _DELIMITER.search(text, after_login, limit)
@@ -267,7 +268,7 @@ class _Parts(NamedTuple):
 
     def _problem_of_server(self) -> str | None:
         userinfo, _, address = self.authority.rpartition("@")
-        found = _HOST.match(address)
+        found = re.match(_HOST, address)
         if "@" in self.path or "@" in self.query:
             return "an @ follows a /, ? or #"
         if "@" in userinfo:

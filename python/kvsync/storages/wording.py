@@ -13,14 +13,15 @@ __all__ = ["escaped", "first_keys", "plain", "shown"]
 SHOWN_COUNT: Final = 5
 """An error names so many keys; its attributes list them all."""
 
+# Not compiled here: that would take time in every command, and only errors need them.
 _REPLACED = (
-    (re.compile(r"\[?\bErrno -?\d+\]? "), ""),
-    (re.compile(r"\bError -?\d+ connecting to (\S+)\. "), r"cannot connect to \1: "),
-    (re.compile(r"\bError -?\d+ while (\w+ (?:to|from) (?:the )?socket)\. "), r"failed while \1: "),
-    (re.compile(r"Connect call failed \('([^']+)', (\d+)[^)]*\)"), r"cannot connect to \1:\2"),
-    (re.compile(r"; nats: no servers available for connection"), ""),
-    (re.compile(r"connection failed: (?=connection to server )"), ""),
-    (re.compile(r" Is the server running [^?]*\?"), ""),
+    (r"\[?\bErrno -?\d+\]? ", ""),
+    (r"\bError -?\d+ connecting to (\S+)\. ", r"cannot connect to \1: "),
+    (r"\bError -?\d+ while (\w+ (?:to|from) (?:the )?socket)\. ", r"failed while \1: "),
+    (r"Connect call failed \('([^']+)', (\d+)[^)]*\)", r"cannot connect to \1:\2"),
+    (r"; nats: no servers available for connection", ""),
+    (r"connection failed: (?=connection to server )", ""),
+    (r" Is the server running [^?]*\?", ""),
 )
 
 
@@ -35,7 +36,7 @@ def plain(text: str) -> str:
     """
     text = " ".join(text.split())
     for pattern, replacement in _REPLACED:
-        text = pattern.sub(replacement, text)
+        text = re.sub(pattern, replacement, text)
     return text
 
 
