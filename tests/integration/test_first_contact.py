@@ -54,3 +54,22 @@ def test_a_run_that_stops_in_between_leaves_what_others_can_go_on_with() -> None
     assert logged(source) == logged(target) == logged(third)
     values = [{key: store[key] for key in SHARED} for store in (source, target, third)]
     assert values[0] == values[1] == values[2]
+
+
+def test_an_edit_after_a_run_that_stopped_is_an_edit_of_what_is_shared() -> None:
+    """The target had nothing of its own to log, so it knows nothing but what it shares."""
+    source, target = SHARED | {"only": b"here"}, dict(SHARED)
+
+    def stop(_progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kvsync.sync(source, target, scan=True, on_progress=stop)
+    known = log(target).manifest.history
+    assert (known.chains, len(known.exceptions)) == ({}, 1)
+    target["k10"] = b"edited"
+    result = kvsync.sync(source, target, scan=True)
+    assert (result.pulled, result.conflicts) == (1, [])
+    assert source["k10"] == target["k10"] == b"edited"
+    assert source["only"] == target["only"]
+    assert logged(source) == logged(target)
