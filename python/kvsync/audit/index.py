@@ -21,6 +21,7 @@ from kvsync.probe import PROBE_PREFIX
 from kvsync.replica.base import Base, is_directory
 from kvsync.replica.segments import Segments
 from kvsync.run.unkept import UNKEPT_PREFIX
+from kvsync.storages.journal import JOURNAL_OBJECT
 from kvsync.storages.read_only import OF_PREFIX
 from kvsync.types import ABSENT
 
@@ -307,7 +308,7 @@ def _check_missing(index: Index, manifest: Manifest) -> None:
 
 def _check_other(index: Index, name: str) -> None:
     storage = index.storage.name
-    if name.startswith((DAMAGED_PREFIX, PROBE_PREFIX, OF_PREFIX)):
+    if name.startswith((DAMAGED_PREFIX, PROBE_PREFIX, OF_PREFIX)) or name == JOURNAL_OBJECT:
         return
     if name.startswith(SEGMENT_PREFIX):
         _check_unlisted(index, name)

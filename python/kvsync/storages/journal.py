@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from kvsync.storages.contract import Pages
 
-__all__ = ["Journal", "SupportsJournal", "has_journal"]
+__all__ = ["JOURNAL_OBJECT", "Journal", "SupportsJournal", "has_journal"]
+
+JOURNAL_OBJECT = "journal"
+"""The index object that has the mark of the journal that belongs to the log."""
 
 
 class Journal(NamedTuple):

@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvsync.errors import UsageError
-from kvsync.storages.journal import Journal
+from kvsync.storages.journal import JOURNAL_OBJECT, Journal
 from kvsync.storages.postgres.names import JOURNAL_TABLE, quoted
 from kvsync.types import ANY
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from kvsync.storages.postgres.table import Table
 
 __all__ = ["MARK_BYTES", "OWN", "TableJournal"]
-
-OBJECT = "journal"
-"""The index object that has the mark of the journal that belongs to the log."""
 
 MARK_BYTES = 8
 
@@ -170,7 +167,7 @@ class TableJournal:
             row = self._connection.execute(f"SELECT EXISTS (SELECT 1 FROM {self._states})").fetchone()
             if row is not None and not row[0]:
                 self._run(f"DROP TABLE {self._states}")
-        self._index.remove(self._connection, [OBJECT], ANY)
+        self._index.remove(self._connection, [JOURNAL_OBJECT], ANY)
         return existed
 
     def _function(self, column: str, cast: str) -> str:
@@ -269,7 +266,7 @@ class TableJournal:
             f"(SELECT data FROM {self._index.identifier} WHERE tbl = %s AND name = %s) "
             f"FROM {self._states} WHERE tbl = %s{' FOR UPDATE' if locks else ''}"
         )
-        row = self._connection.execute(query, (self._index.owner, OBJECT, self._index.owner)).fetchone()
+        row = self._connection.execute(query, (self._index.owner, JOURNAL_OBJECT, self._index.owner)).fetchone()
         return None if row is None else (str(row[0]), bytes(row[1]), str(row[2]), row[3])
 
     def _parts(self) -> list[tuple[str, str]]:
@@ -290,7 +287,7 @@ class TableJournal:
             "ON CONFLICT (tbl) DO UPDATE SET mark = excluded.mark, proof = excluded.proof",
             (self._index.owner, mark, proof),
         )
-        self._index.store(self._connection, OBJECT, mark, version, ANY)
+        self._index.store(self._connection, JOURNAL_OBJECT, mark, version, ANY)
 
     def _run(self, statement: str, values: tuple[object, ...] | None = None) -> None:
         self._connection.execute(statement, values)

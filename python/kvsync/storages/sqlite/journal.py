@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvsync.errors import UsageError
-from kvsync.storages.journal import Journal
+from kvsync.storages.journal import JOURNAL_OBJECT, Journal
 from kvsync.storages.sqlite.fetch import fetch
 from kvsync.storages.sqlite.keys import KeyKind, reserved
 from kvsync.storages.sqlite.table import JOURNAL_TABLE
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from kvsync.storages.sqlite.table import Table
 
 __all__ = ["TableJournal"]
-
-OBJECT = "journal"
-"""The index object that has the mark of the journal that belongs to the log."""
 
 MARK_BYTES = 8
 
@@ -124,7 +121,7 @@ class TableJournal:
             if not connection.execute(f"SELECT EXISTS(SELECT 1 FROM {JOURNAL_TABLE})").fetchone()[0]:
                 connection.execute(f"DROP TABLE {JOURNAL_TABLE}")
         if self._index.exists(connection):
-            self._index.remove(connection, [OBJECT], ANY)
+            self._index.remove(connection, [JOURNAL_OBJECT], ANY)
         return existed
 
     # Reading it
@@ -206,14 +203,14 @@ class TableJournal:
         return row if self.exists(connection) else (row[0], -1)
 
     def _indexed_mark(self, connection: sqlite3.Connection) -> bytes | None:
-        stored = self._index.load(connection, OBJECT) if self._index.exists(connection) else None
+        stored = self._index.load(connection, JOURNAL_OBJECT) if self._index.exists(connection) else None
         return stored.data if stored is not None else None
 
     def _set_mark(self, connection: sqlite3.Connection, *, schema: int) -> None:
         mark = self._random_bytes(MARK_BYTES)
         row = (self._table.owner, mark, schema)
         connection.execute(f"INSERT OR REPLACE INTO {JOURNAL_TABLE} (tbl, mark, schema) VALUES (?, ?, ?)", row)
-        self._index.store(connection, OBJECT, mark, self._random_bytes(MARK_BYTES), ANY)
+        self._index.store(connection, JOURNAL_OBJECT, mark, self._random_bytes(MARK_BYTES), ANY)
 
     # The triggers
 
