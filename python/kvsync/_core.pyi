@@ -856,6 +856,16 @@ class Page:
 _FoundValue: TypeAlias = tuple[bytes, int, int, bytes]  # (digest, size, expires, token)
 
 @final
+class Filter:
+    """Patterns, in the gitignore syntax, that say which keys to include and which to leave out."""
+
+    def __new__(cls, include: Sequence[str], exclude: Sequence[str]) -> Filter:
+        """Parse both lists; without patterns to `include`, all keys are."""
+
+    def excluded(self, keys: Sequence[str]) -> list[str]:
+        """Return those of some keys that are left out; faster where keys of one directory follow each other."""
+
+@final
 class FoundValues:
     """Values that a scan found, ascending by key: those that are new, or that may have changed."""
 
@@ -912,6 +922,9 @@ class FoundValues:
         Raises:
             UsageError: A key is not a str, or has no UTF-8 encoding.
         """
+
+    def excluded(self, filter: Filter, /) -> list[str]:  # noqa: A002
+        """Return the keys of those that a filter leaves out."""
 
     def add_times(self, times: Sequence[int | None]) -> None:
         """Say when the next values were last modified, None where that is not known; those not said are not known."""

@@ -39,6 +39,8 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     *,
     direction: Direction = "both",
     read_only_source: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     conflict: Policy = "latest",
     scan: bool = False,
     full: bool = False,
@@ -73,6 +75,9 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
             way round; "mirror": as "push", and what only the target has or changed is overwritten or deleted there.
         read_only_source: with "push" or "mirror": nothing is written to the source. Its log and inventory are kept in
             the target.
+        include: patterns in the syntax of gitignore; keys that none of them matches are left out. Default: all keys.
+        exclude: patterns of keys to leave out. So are those that a file `.kvsyncignore` in a folder names. What is left
+            out is not looked at, nor moved, and nothing of it counts as deleted.
         conflict: "latest", "source", "target", "keep-both", "fail", or a callable that takes the conflict and both
             values (None: deleted) and returns bytes, "source", "target" or "delete".
         scan: find changes in both storages by comparing them with what the last scan saw; where a storage is tracked,
@@ -128,6 +133,8 @@ def sync(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     options = Options(
         direction=direction,
         read_only_source=read_only_source,
+        include=include,
+        exclude=exclude,
         conflict=conflict,
         scan=scan,
         full=full,
@@ -168,6 +175,8 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     *,
     direction: Direction = "both",
     read_only_source: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     conflict: Policy = "latest",
     scan: bool = False,
     full: bool = False,
@@ -195,6 +204,8 @@ def plan(  # noqa: PLR0913 - options are keyword-only, and each is one that call
     options = Options(
         direction=direction,
         read_only_source=read_only_source,
+        include=include,
+        exclude=exclude,
         conflict=conflict,
         scan=scan,
         full=full,

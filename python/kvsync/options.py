@@ -13,6 +13,7 @@ from kvsync.scan import Budget
 from kvsync.types import Direction
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from threading import Event
 
     from kvsync.policy import Policy
@@ -97,6 +98,8 @@ class Options:
         direction: "both"; "push": only the target gets what the source has; "pull": only the source gets what the
             target has; "mirror": the target becomes the image of the source.
         read_only_source: nothing is written to the source, not even an index.
+        include: patterns in the gitignore syntax: a run leaves out all keys that none of them matches.
+        exclude: patterns of keys to leave out.
         conflict: the policy, by name or as a callable (`kvsync.policy.Merge`).
         scan: find changes by comparing both storages with their inventories.
         full: look at everything in such a scan, even in a storage whose journal says what has changed.
@@ -121,6 +124,8 @@ class Options:
 
     direction: Direction = "both"
     read_only_source: bool = False
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     conflict: Policy = "latest"
     scan: bool = False
     full: bool = False
@@ -150,6 +155,11 @@ class Options:
         resolve_policy(self.conflict)
         self._check_direction()
         self._check_switches()
+        for name in ("include", "exclude"):
+            patterns = getattr(self, name)
+            if isinstance(patterns, str | bytes) or not all(isinstance(pattern, str) for pattern in patterns):
+                message = f"{name} must be a sequence of patterns, not {patterns!r}"
+                raise UsageError(message)
         if self.guard not in ("none", "check"):
             message = f"unknown guard {self.guard!r}; choose 'none' or 'check'"
             raise UsageError(message)

@@ -82,6 +82,11 @@ class Plan:
         return self._preview.withheld
 
     @property
+    def left_out(self) -> list[str]:
+        """Keys whose newest change one side would know and not hold, since a filter leaves them out."""
+        return self._preview.left_out
+
+    @property
     def missing(self) -> list[MissingKey]:
         """Keys whose newest value one side does not hold, as earlier runs found; a run would try them again."""
         return self._preview.missing

@@ -142,6 +142,7 @@ class SyncResult:
         conflicts: every key that both sides had changed, with the decision.
         missing: keys whose newest value one side does not hold, and why.
         withheld: keys of what one side has and the other one misses and did not get, since the run was one-way.
+        left_out: keys whose newest change one side knows and does not hold, since a filter leaves them out.
         maybe_deleted: values of one side that the other may have deleted before it forgot so.
         lives: storages that turned out to have been restored or copied.
         unreadable: keys where a scan found something that it could not read, and why.
@@ -169,6 +170,7 @@ class SyncResult:
     missing: list[MissingKey] = field(default_factory=list)
     lives: list[Life] = field(default_factory=list)
     withheld: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     maybe_deleted: list[MaybeDeleted] = field(default_factory=list)
     unreadable: list[UnreadableKey] = field(default_factory=list)
     operations: dict[str, Counter[str]] = field(default_factory=dict)
@@ -226,6 +228,7 @@ class SyncResult:
             "committed": dict(zip(("source", "target"), self.committed, strict=True)),
             "conflicts": [conflict_fields(conflict) for conflict in self.conflicts],
             "withheld": self.withheld,
+            "left_out": self.left_out,
             "missing": [key_fields(missing) for missing in self.missing],
             "restored": [
                 {"storage": redact(life.storage), "compared": life.compared, "forgotten": life.forgotten}

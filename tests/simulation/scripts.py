@@ -123,6 +123,11 @@ def behind_its_back(world: World) -> None:
     written(world, 1, k2=b"edited", k3=None, other=b"b")
 
 
+def left_out(world: World) -> None:
+    conflicting(world)
+    met(world, (0, 1), exclude=["k0", "k1", "k2", "k4"])
+
+
 ONLY_READ: dict[str, Any] = {"scan": True, "read_only_source": True}
 
 SCRIPTS = {
@@ -154,6 +159,9 @@ SCRIPTS = {
     "a mirror of a source that is only read": Script(
         changed_both_ways, run(**ONLY_READ, direction="mirror", max_delete="100%")
     ),
+    "a filtered run": Script(changed_both_ways, run([Put("k5", b"given")], exclude=["k0", "k1", "k3", "new-b"])),
+    "a filtered run with conflicts": Script(conflicting, run(exclude=["k0", "k1", "k2"], conflict="keep-both")),
+    "what a filter left out is filled": Script(left_out, run()),
     "explicit compaction": Script(
         long_history,
         lambda world, fault: compacted(world, world.replicas[0], fault),

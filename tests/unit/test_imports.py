@@ -45,7 +45,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("kvsync.policy", "kvsync.result", "kvsync.probe"),
     ("kvsync.moved", "kvsync.fields"),
     ("kvsync.lease",),
-    ("kvsync.digesting",),
+    ("kvsync.digesting", "kvsync.filters"),
     ("kvsync.index.inventory", "kvsync.index.manifest", "kvsync.index.compaction", "kvsync.index.lost"),
     ("kvsync.pending",),
     ("kvsync.index.histories",),

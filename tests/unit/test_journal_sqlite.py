@@ -341,3 +341,33 @@ def test_nothing_is_left_of_a_journal(application: Application) -> None:
 def test_other_storages_cannot_be_tracked(storage: object) -> None:
     with pytest.raises(UsageError, match="only tables of SQLite and PostgreSQL"):
         kvsync.track(storage)  # type: ignore[arg-type]
+
+
+def test_what_a_filter_leaves_out_stays_noted(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    kvsync.track(application.url)
+    # The first scan looks at everything but what is left out, so it proves nothing of that.
+    application.run(exclude=["k0*"])
+    application.execute("UPDATE kv SET value = 'left out' WHERE key = 'k01'")
+    application.execute("UPDATE kv SET value = 'moved' WHERE key = 'k11'")
+    application.run(exclude=["k0*"])
+    assert "k01" not in application.mirror
+    assert application.mirror["k11"] == b"moved"
+    application.settled()
+    application.execute("DELETE FROM kv WHERE key = 'k02'")
+    application.execute("UPDATE kv SET value = 'left out' WHERE key = 'k03'")
+    assert application.run(exclude=["k0*"]).pushed == 0
+    assert application.run(exclude=["k03"]).pushed == 1
+    assert application.settled().pushed == 1
+
+
+def test_a_mirror_overturns_what_a_tracked_table_got(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    kvsync.track(application.url)
+    application.settled()
+    application.execute("UPDATE kv SET value = 'its own' WHERE key = 'k01'")
+    application.execute("INSERT INTO kv (key, value) VALUES ('extra', '1')")
+    assert kvsync.sync(application.mirror, application.url, scan=True, direction="push").withheld == ["extra", "k01"]
+    kvsync.sync(application.mirror, application.url, scan=True, direction="mirror")
+    assert application.rows() == ROWS
+    assert application.settled().pushed == 0

@@ -72,6 +72,8 @@ PUSH = "Only the target gets what the source has; what the source misses is repo
 PULL = "Only the source gets what the target has; what the target misses is reported."
 MIRROR = "Make the target an image of the source: what only the target has or changed goes, and is kept as lost."
 READ_ONLY = "With --push or --mirror: write nothing to the source, not even an index; that is kept in the target."
+INCLUDE = "Leave out all keys but those that match a pattern, in the syntax of gitignore; may be repeated."
+EXCLUDE = "Leave out keys that match a pattern; may be repeated. A folder may name some in a file .kvsyncignore."
 CONFLICT = "Which value wins if both sides changed a key."
 TRUST = "Do not read a value whose server tells the same MD5 as that of the other side (etag); for first contacts."
 GUARD = "Without a scan: compare values before overwriting them (check), or trust that nobody else wrote (none)."
@@ -108,6 +110,8 @@ class RunOptions(ChangeOptions):
         pull: only the source does.
         mirror: the target becomes an image of the source.
         read_only_source: nothing is written to the source.
+        include: patterns of keys; all others are left out.
+        exclude: patterns of keys to leave out.
         conflict: name of the policy.
         guard: whether to compare values before overwriting them.
         trust: whether to believe the MD5 of a value that a server tells.
@@ -120,6 +124,8 @@ class RunOptions(ChangeOptions):
     pull: Annotated[bool, flag(help=PULL)] = False
     mirror: Annotated[bool, flag(help=MIRROR)] = False
     read_only_source: Annotated[bool, flag(help=READ_ONLY)] = False
+    include: Annotated[list[str] | None, Option(help=INCLUDE, leading_hyphen=True)] = None
+    exclude: Annotated[list[str] | None, Option(help=EXCLUDE, leading_hyphen=True)] = None
     conflict: Annotated[Literal["latest", "source", "target", "keep-both", "fail"], Option(help=CONFLICT)] = "latest"
     guard: Annotated[Literal["none", "check"], Option(help=GUARD)] = "none"
     trust: Annotated[Literal["none", "etag"], Option(help=TRUST)] = "none"

@@ -12,7 +12,15 @@ from kvsync.cli.json_fields import change_fields, conflict_fields, key_fields
 from kvsync.cli.left_behind import left_behind, left_lines
 from kvsync.cli.options import LeaseOptions, Option, RunOptions, Source, Target
 from kvsync.cli.output import Output, counted
-from kvsync.cli.summary import ARROWS, change_line, expiry_line, guarantee_line, place_lines, withheld_lines
+from kvsync.cli.summary import (
+    ARROWS,
+    change_line,
+    expiry_line,
+    guarantee_line,
+    left_out_line,
+    place_lines,
+    withheld_lines,
+)
 from kvsync.cli.sync import NO_LEASE, NO_RUN, PLAIN
 from kvsync.cli.targets import opened_pair
 from kvsync.errors import KvsyncWarning
@@ -53,6 +61,8 @@ def plan(
             changes,
             direction=run.direction,
             read_only_source=run.read_only_source,
+            include=run.include or (),
+            exclude=run.exclude or (),
             conflict=run.conflict,
             scan=run.scans,
             full=run.full,
@@ -95,6 +105,7 @@ def _fields(found: Plan) -> dict[str, object]:
         "to_source": [change_fields(change) for change in found.to_source],
         "conflicts": [conflict_fields(conflict) for conflict in found.conflicts],
         "withheld": found.withheld,
+        "left_out": found.left_out,
         "missing": [key_fields(missing) for missing in found.missing],
         "unreadable": [key_fields(unreadable) for unreadable in found.unreadable],
         "guarantee": found.guarantee,
@@ -130,5 +141,6 @@ def _alarms(found: Plan, policy: str) -> Iterator[str]:
 
 def _last_lines(found: Plan) -> Iterator[str]:
     yield from withheld_lines(found.withheld, found.direction)
+    yield from left_out_line(found.left_out)
     yield from expiry_line(found.expiry_ignored)
     yield from place_lines(found.creates, found.notes, found.hint, will=True)

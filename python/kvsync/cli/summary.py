@@ -26,6 +26,7 @@ __all__ = [
     "change_line",
     "expiry_line",
     "guarantee_line",
+    "left_out_line",
     "moved_lines",
     "place_lines",
     "result_fields",
@@ -63,6 +64,7 @@ def tell(output: Output, result: SyncResult, policy: str, *, name: str = "") -> 
     output.detail_all(_key_lines(result))
     output.alarm_all(alarm_lines(result, policy, dry_run=result.dry_run), title=title)
     output.say_all(withheld_lines(result.withheld, result.direction))
+    output.say_all(left_out_line(result.left_out))
     output.say_all(f"  {'returned' if life.forgotten else 'restored'}   {redact(str(life))}" for life in result.lives)
     output.say_all(expiry_line(result.expiry_ignored))
     output.say_all(place_lines(result.created, result.notes, result.hint, will=result.dry_run))
@@ -148,6 +150,12 @@ def withheld_lines(keys: Sequence[str], direction: str) -> Iterator[str]:
         side = "source" if direction == "pull" else "target"
         yield f"  withheld   {counted(len(keys), 'key')} of the {side}, which a {direction} leaves as they are there:"
         yield from first_of((f"             {key!r}" for key in keys), len(keys))
+
+
+def left_out_line(keys: Sequence[str]) -> Iterator[str]:
+    """Yield a line on changes that a filter keeps from moving, if there are any."""
+    if keys:
+        yield f"  left out   {counted(len(keys), 'logged change')} by a filter; a run without it moves what is left out"
 
 
 def expiry_line(ignored: int) -> Iterator[str]:

@@ -74,6 +74,8 @@ def sync(  # noqa: PLR0913 - each is an option, or a group of them
     options: dict[str, Any] = {
         "direction": run.direction,
         "read_only_source": run.read_only_source,
+        "include": run.include or (),
+        "exclude": run.exclude or (),
         "conflict": run.conflict,
         "scan": run.scans,
         "full": run.full,

@@ -56,6 +56,8 @@ def watch_pair(  # noqa: PLR0913 - each is an option, or a group of them
         target,
         direction=run.direction,
         read_only_source=run.read_only_source,
+        include=run.include or (),
+        exclude=run.exclude or (),
         conflict=run.conflict,
         max_delete=run.max_delete,
         max_overwrite=run.max_overwrite,

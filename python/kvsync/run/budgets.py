@@ -79,6 +79,9 @@ def _touched(side: Side, incoming: Iterable[Change]) -> _Touched:
     touched, moved_bytes = _Touched(side, [], [], 0), 0
     rest = iter(incoming)
     while batch := list(islice(rest, BATCH_COUNT)):
+        if side.keys_filter is not None:
+            left_out = side.keys_filter.excluded([change.key for change in batch])
+            batch = [change for change in batch if change.key not in left_out]
         for change, own in zip(batch, side.log.newest([change.key for change in batch]), strict=True):
             moved_bytes += 0 if change.deletes else change.size
             if own is not None and not own.deletes and own.outcome != change.outcome:

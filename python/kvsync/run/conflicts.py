@@ -196,8 +196,9 @@ def decide(
     verdicts = Verdicts()
     # A side that does not hold the value that its log names cannot be given a decision for it.
     missing = {entry.change.key for side in pair.sides for entry in side.log.manifest.knowledge.missing}
+    left_out = _left_out(conflicts, pair)
     if policy == "fail":
-        refuse(list(conflicts))
+        refuse([conflict for conflict in conflicts if conflict.key not in left_out])
     for start in range(0, len(conflicts), READ_COUNT):
         batch = conflicts[start : start + READ_COUNT]
         held = _held(batch, pair, now_ms) if callable(policy) or policy == "keep-both" else {}
@@ -205,11 +206,17 @@ def decide(
             if conflict.key in missing:
                 held[conflict.key] = None
             overruled = policy in {"source", "target"} and _means_somebody_else(conflict, policy, pair)
-            applied = "latest" if overruled else policy
+            applied = "latest" if overruled or conflict.key in left_out else policy
             _enter(verdicts, conflict, applied, held, home=pair.home.label, anew=pair.in_doubt)
     _leave_known_copies(verdicts, pair)
     verdicts.decided += [(each.conflict, Verdict(each.winner)) for each in overwritten]
     return verdicts
+
+
+def _left_out(conflicts: Sequence[Conflict], pair: Pair) -> set[str]:
+    """Return the keys that a filter leaves out: no value is read, merged or copied there, so the later change wins."""
+    keys_filter = pair.source.keys_filter
+    return set() if keys_filter is None else keys_filter.excluded([conflict.key for conflict in conflicts])
 
 
 def _leave_known_copies(verdicts: Verdicts, pair: Pair) -> None:

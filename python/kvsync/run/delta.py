@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvsync.errors import UsageError
 from kvsync.expiry import unexpiring
 from kvsync.native import Cover, Segment
 from kvsync.replica.base import compare
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["Exchange", "Inbound", "exchange_of"]
 
 NOTHING = Segment.from_rows([])
+BATCH_COUNT = 4096
+LEFT_OUT_MAX = 10_000
+"""A manifest lists each change whose value is missing, and every run reads it."""
 
 
 class Inbound(NamedTuple):
@@ -51,6 +55,7 @@ class Inbound(NamedTuple):
         history: what it knows afterwards.
         unreconciled: changes that it will know of without having held their value or decided their conflict.
         unexpiring: how many values stay there past their time, since this side keeps no expiry.
+        left_out: changes of it that are logged and not applied, since a filter leaves their keys out; they are missing.
         withheld: changes that it misses and does not get, since this run moves nothing in that direction.
     """
 
@@ -62,6 +67,7 @@ class Inbound(NamedTuple):
     unreconciled: Sequence[Change] = ()
     unexpiring: int = 0
     withheld: Segment = NOTHING
+    left_out: Segment = NOTHING
 
 
 class Exchange(NamedTuple):
@@ -203,14 +209,46 @@ def _inbound(
 ) -> Inbound:
     if not side.takes:
         # What it does not get it must not claim to know, so it is as if the two had not met.
-        known, withheld = side.log.manifest.knowledge, _without_vain_deletes(side, copy)
+        known = side.log.manifest.knowledge
+        withheld = _split(side, _without_vain_deletes(side, copy))[0]
         return Inbound(NOTHING, NOTHING, NOTHING, NOTHING, known.history, known.unreconciled, withheld=withheld)
+    copy, left_out = _split(side, copy)
+    backfill = _split(side, backfill)[0]
+    left_out = _without_vain_deletes(side, left_out)
+    _refuse_too_many(side, left_out)
     moving = Segment.merge([copy, backfill]) if len(backfill) else copy
-    return Inbound(log, copy, backfill, moving, history, unreconciled, unexpiring(moving, side.storage, now_ms))
+    unexpired = unexpiring(moving, side.storage, now_ms)
+    return Inbound(log, copy, backfill, moving, history, unreconciled, unexpired, left_out=left_out)
+
+
+def _split(side: Side, changes: Segment) -> tuple[Segment, Segment]:
+    """Return what may move, and what a filter leaves out."""
+    if side.keys_filter is None or not len(changes):
+        return changes, NOTHING
+    left_out: set[str] = set()
+    for start in range(0, len(changes), BATCH_COUNT):
+        left_out |= side.keys_filter.excluded([row[0] for row in changes.rows(start, start + BATCH_COUNT)])
+    if not left_out:
+        return changes, NOTHING
+    keys = sorted(left_out)
+    rows = [Change._make(row) for row in changes.find(keys) if row is not None]
+    return changes.without(keys), Segment.from_rows(rows)
+
+
+def _refuse_too_many(side: Side, left_out: Segment) -> None:
+    """Refuse to note more changes as missing than a manifest should list."""
+    count = len(left_out) + len(side.log.manifest.knowledge.missing)
+    if len(left_out) and count > LEFT_OUT_MAX:
+        message = (
+            f"a filter leaves out {count} changes that the other side has logged, more than the {LEFT_OUT_MAX} that "
+            "can be remembered here: run once without the filter, or filter the runs that log them, too"
+        )
+        raise UsageError(message, storage=side.storage.name)
 
 
 def _without_vain_deletes(side: Side, copy: Segment) -> Segment:
     """Return changes without the deletes of what a side never had, or has deleted, too."""
-    deletes = copy.deletes(0, len(copy))
+    missing = {entry.change.key for entry in side.log.manifest.knowledge.missing}
+    deletes = [key for key in copy.deletes(0, len(copy)) if key not in missing]
     vain = [key for key, own in zip(deletes, side.log.newest(deletes), strict=True) if own is None or own.deletes]
     return copy.without(vain) if vain else copy

@@ -153,7 +153,7 @@ def _scan_both(one: Side, other: Side, options: Options) -> list[Scan]:
 
 
 def _scan(side: Side, options: Options, on_batch: Callable[[], None], voucher: Voucher | None = None) -> Scan:
-    return scan(side.log, side.origin, options.budget, on_batch, voucher, full=options.full)
+    return scan(side.log, side.origin, options.budget, on_batch, voucher, side.keys_filter, full=options.full)
 
 
 def _keep(side: Side) -> None:

@@ -16,6 +16,7 @@ from kvsync.expiry import may_be_gone
 from kvsync.moved import Moved
 from kvsync.native import Segment
 from kvsync.replica.knowledge import Missing
+from kvsync.replica.segments import changes_of
 from kvsync.result import Progress
 from kvsync.run.carrying import carrying
 from kvsync.run.guard import guard_of
@@ -46,6 +47,9 @@ NEITHER = (
     "neither side holds its value: sync with a storage that does; if none does any more, since that one is gone or was "
     "restored from a backup, `kvsync accept` makes what is there the newest"
 )
+
+
+LEFT_OUT = "a filter leaves it out"
 
 
 class Pushed(NamedTuple):
@@ -92,6 +96,7 @@ def _apply(
     waits = taker.lease is not None and bool(taker.lease.release_token)
     with transaction(taker) if len(inbound.moving) else nullcontext():
         failed, applied_changes = _move(giver, taker, inbound.moving, options, environment)
+        failed += _missing(taker, [(change, LEFT_OUT) for change in changes_of(inbound.left_out)], environment.now_ms())
         knowledge = taker.log.manifest.knowledge.receive(
             inbound.history, (inbound.log, inbound.backfill), failed, inbound.unreconciled
         )

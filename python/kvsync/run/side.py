@@ -10,6 +10,7 @@ from kvsync.types import Label
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kvsync.filters import KeyFilter
     from kvsync.lease import Lease
     from kvsync.native import Given
     from kvsync.replica.log import Log
@@ -51,6 +52,7 @@ class Side(NamedTuple):
         pending: {key: value, or None for a delete} that a preview would have written.
         committed: how many local changes this run logged.
         takes: this run writes values here, and what the other side knows is known here afterwards.
+        keys_filter: which keys the run leaves out.
         unexpiring: how many given values stay here past their time, since this storage cannot keep it.
     """
 
@@ -65,6 +67,7 @@ class Side(NamedTuple):
     pending: Mapping[str, bytes | None] = MappingProxyType({})
     committed: int = 0
     takes: bool = True
+    keys_filter: KeyFilter | None = None
     unexpiring: int = 0
 
     @property

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvsync.errors import BudgetError, KvsyncError, SameStorageError, StalePlanError, UsageError
+from kvsync.filters import filter_of
 from kvsync.moved import Moved
 from kvsync.native import Hasher
 from kvsync.replica.collection import ms_of
@@ -30,6 +31,7 @@ from kvsync.run.push import push
 from kvsync.run.release import Applied, finalise, release
 from kvsync.run.side import Pair
 from kvsync.storages.counted import CountedStorage
+from kvsync.storages.wording import first_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -213,10 +215,11 @@ def _identified(sides: Sequence[Side], options: Options, basis: Basis | None) ->
 
 
 def _directed(pair: Pair, options: Options) -> Pair:
-    """Return both sides, each with whether it takes what the other has."""
+    """Return both sides, each with whether it takes what the other has, and what the run leaves out."""
+    keys_filter = filter_of(options.include, options.exclude, [side.storage for side in pair.sides])
     return pair._replace(
-        source=pair.source._replace(takes=options.takes("source")),
-        target=pair.target._replace(takes=options.takes("target")),
+        source=pair.source._replace(takes=options.takes("source"), keys_filter=keys_filter),
+        target=pair.target._replace(takes=options.takes("target"), keys_filter=keys_filter),
     )
 
 
@@ -238,8 +241,18 @@ def _commit(
     settle(pair)
     pair = pair._replace(doubts=reconcile(pair, environment))
     source, target = pair.sides
+    _refuse_left_out(source, changes)
     last = not pair.in_doubt and not options.scan and _are_settled(source.log.manifest, target.log.manifest)
     return pair._replace(source=commit_given(source, changes, environment, last=last))
+
+
+def _refuse_left_out(source: Side, changes: Sequence[Put | Delete]) -> None:
+    """Refuse to record what a filter leaves out."""
+    if changes and source.keys_filter is not None:
+        left_out = sorted(source.keys_filter.excluded([change.key for change in changes]))
+        if left_out:
+            message = f"changes are given for keys that a filter leaves out: {first_keys(left_out)}"
+            raise UsageError(message, key=left_out[0])
 
 
 def _are_settled(source: Manifest, target: Manifest) -> bool:
@@ -264,6 +277,15 @@ def _fingerprint(side: Side) -> bytes:
 def _stale(why: str) -> StalePlanError:
     message = f"{why} since the plan was made; nothing was written, plan again"
     return StalePlanError(message)
+
+
+def _left_out(pair: Pair, inbound: Sequence[Inbound]) -> set[str]:
+    """Return the keys whose newest change one side knows and does not hold, since a filter leaves them out."""
+    if pair.source.keys_filter is None:
+        return set()
+    known = [entry.change.key for side in pair.sides for entry in side.log.manifest.knowledge.missing]
+    keys = [*known, *(change.key for each in inbound for change in changes_of(each.left_out))]
+    return pair.source.keys_filter.excluded(keys)
 
 
 def _is_logged(pair: Pair) -> bool:
@@ -327,6 +349,8 @@ def _result(
     ]
     result.lag_seconds = _lag_seconds(inbound, pair.source.log.environment.now_ms())
     result.withheld = [change.key for each in inbound for change in changes_of(each.withheld)]
+    left_out = _left_out(pair, inbound)
+    result.left_out = sorted(left_out)
     result.expiry_ignored = pair.source.unexpiring + sum(each.unexpiring for each in inbound)
     result.notes = [
         f"{side.storage.name}: {side.scan.fault}" for side in pair.sides if side.scan is not None and side.scan.fault
@@ -335,7 +359,8 @@ def _result(
         result.pushed, result.pulled = len(exchange.to_target.copy), len(exchange.to_source.copy)
         result.to_target, result.to_source = Moved(exchange.to_target.copy), Moved(exchange.to_source.copy)
         inbounds = (pair.target, exchange.to_target), (pair.source, exchange.to_source)
-        result.missing = [key for side, inbound in inbounds for key in still_missing(side, inbound)]
+        missing = (key for side, inbound in inbounds for key in still_missing(side, inbound))
+        result.missing = [entry for entry in missing if entry.key not in left_out]
         return result
     result.to_target, result.to_source = pushed.target.applied, pushed.source.applied
     result.pushed, result.pulled = len(result.to_target), len(result.to_source)
@@ -343,5 +368,6 @@ def _result(
         MissingKey(entry.change.key, applied.side.label, entry.reason)
         for applied in pushed
         for entry in applied.knowledge.missing
+        if entry.change.key not in left_out
     ]
     return result

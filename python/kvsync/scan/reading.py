@@ -14,6 +14,7 @@ from kvsync.types import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+    from kvsync.filters import KeyFilter
     from kvsync.native import Unread
     from kvsync.scan.vouching import Voucher
     from kvsync.storages.contract import Storage
@@ -55,6 +56,7 @@ def read_unread(
     *,
     asked: Collection[str],
     voucher: Voucher | None = None,
+    keys_filter: KeyFilter | None = None,
 ) -> Read:
     """Read and digest the values that a listing has not read, some at a time.
 
@@ -65,10 +67,14 @@ def read_unread(
         on_batch: called between batches, to keep the lease.
         asked: keys of which to say whether they are `left`.
         voucher: the other side, if it may vouch for values here, which are then not read.
+        keys_filter: which keys to leave out.
     """
     read = Read(FoundValues(), set(), {}, [], set())
     for start in range(0, len(unread), BATCH_COUNT):
         keys, tokens, known = unread.part(start, start + BATCH_COUNT)
+        if keys_filter is not None and (left_out := keys_filter.excluded(keys)):
+            kept = [i for i, key in enumerate(keys) if key not in left_out]
+            keys, tokens, known = [keys[i] for i in kept], [tokens[i] for i in kept], [known[i] for i in kept]
         listed = dict(zip(keys, tokens, strict=True))
         times = _times_of(storage, keys)
         vouched = voucher.of(storage, listed, on_batch) if voucher is not None else {}

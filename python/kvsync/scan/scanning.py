@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from kvsync.environment import Environment
+    from kvsync.filters import KeyFilter
     from kvsync.replica.history import VectorException
     from kvsync.replica.log import Log
     from kvsync.scan.baseline import Baseline
@@ -151,6 +152,7 @@ def scan(
     budget: Budget,
     on_batch: Callable[[], None],
     voucher: Voucher | None = None,
+    keys_filter: KeyFilter | None = None,
     *,
     full: bool = False,
 ) -> Scan:
@@ -162,6 +164,7 @@ def scan(
         budget: how much may be deleted or overwritten.
         on_batch: called between batches, to keep the lease.
         voucher: the other side, if it may vouch for values here, which are then not read.
+        keys_filter: which keys to leave out: whatever is there, or not, is no change.
         full: look at everything, even if the storage has a journal.
 
     Raises:
@@ -171,15 +174,15 @@ def scan(
     journal = read_journal(log)
     started_ms = log.environment.now_ms()
     if journal is not None and journal.changed is not None and not full:
-        seen = _look_at(log, list(journal.changed), started_ms, on_batch, voucher)
+        seen = _look_at(log, list(journal.changed), started_ms, on_batch, voucher, keys_filter)
         deletes = _deletes(log, seen)
         if not may_exceed(budget, log, deletes, seen.overwritten):
-            return _found(log, origin, seen, deletes, started_ms, journal, is_tracked=True)
-    seen = _look(log, started_ms, on_batch, voucher)
+            return _found(log, origin, seen, deletes, started_ms, journal, keys_filter, is_tracked=True)
+    seen = _look(log, started_ms, on_batch, voucher, keys_filter)
     deletes = _deletes(log, seen)
     listing = seen.listing
     check_budget(log.storage.name, budget, listing.known, deletes, seen.overwritten, emptied=listing.is_empty)
-    return _found(log, origin, seen, deletes, started_ms, journal)
+    return _found(log, origin, seen, deletes, started_ms, journal, keys_filter)
 
 
 def _deletes(log: Log, seen: _Seen) -> list[str]:
@@ -196,6 +199,7 @@ def _found(
     deletes: Sequence[str],
     started_ms: int,
     journal: Journal | None,
+    keys_filter: KeyFilter | None,
     *,
     is_tracked: bool = False,
 ) -> Scan:
@@ -222,11 +226,11 @@ def _found(
         is_tracked=is_tracked,
     )
     if journal is not None:
-        _note_journal(log, found, journal)
+        _note_journal(log, found, journal, keys_filter)
     return found
 
 
-def _note_journal(log: Log, found: Scan, journal: Journal) -> None:
+def _note_journal(log: Log, found: Scan, journal: Journal, keys_filter: KeyFilter | None) -> None:
     """Note how far the journal was read, and what is wrong with it."""
     found.fault = journal.fault
     if found.found is not None and not found.is_tracked:
@@ -236,9 +240,16 @@ def _note_journal(log: Log, found: Scan, journal: Journal) -> None:
                 f"its journal did not name {len(unnamed)} of the keys that have changed, among them {unnamed[0]!r}: "
                 "something writes to it without its triggers. Scan in full while that goes on"
             )
-    # What cannot be read stays noted, so that each run looks at it. Nothing is to be settled where nothing was noted.
-    if not journal.fault and not found.unreadable and journal.changed != {}:
+    # What cannot be read, or is left out, stays noted for later runs. Nothing is to be settled where nothing was noted.
+    if not (journal.fault or found.unreadable or journal.changed == {} or _leaves_out(journal, keys_filter)):
         found.position = journal.position
+
+
+def _leaves_out(journal: Journal, keys_filter: KeyFilter | None) -> bool:
+    """Whether a scan has not looked at all that a journal says to have changed."""
+    if keys_filter is None:
+        return False
+    return journal.changed is None or bool(keys_filter.excluded(list(journal.changed)))
 
 
 def _add_times(storage: Storage, puts: FoundValues, vouched: Collection[str], noted: Mapping[str, int | None]) -> None:
@@ -290,7 +301,13 @@ class _Seen(NamedTuple):
         return known
 
 
-def _look(log: Log, now_ms: int, on_batch: Callable[[], None], voucher: Voucher | None) -> _Seen:
+def _look(
+    log: Log,
+    now_ms: int,
+    on_batch: Callable[[], None],
+    voucher: Voucher | None,
+    keys_filter: KeyFilter | None,
+) -> _Seen:
     """List a storage, compare it with what was there before, and read what is new or changed."""
     try:
         before = baseline(log, now_ms)
@@ -301,11 +318,16 @@ def _look(log: Log, now_ms: int, on_batch: Callable[[], None], voucher: Voucher 
         # What the last scan saw can be found again.
         before = baseline(log, now_ms, from_log=True)
         listing = compare(before.known, list_storage(log.storage, before.known), on_batch)
-    return _read(log, before, listing, now_ms, on_batch, voucher)
+    return _read(log, before, listing, now_ms, on_batch, voucher, keys_filter)
 
 
 def _look_at(
-    log: Log, keys: Sequence[str], now_ms: int, on_batch: Callable[[], None], voucher: Voucher | None
+    log: Log,
+    keys: Sequence[str],
+    now_ms: int,
+    on_batch: Callable[[], None],
+    voucher: Voucher | None,
+    keys_filter: KeyFilter | None,
 ) -> _Seen:
     """Look at some keys of a storage, compare what is there with what was there before, and read what is new."""
     storage = log.storage
@@ -313,7 +335,7 @@ def _look_at(
     keys = sorted(keys)
     before = baseline_at(log, keys, now_ms)
     listing = compare(before.known, storage.listed(keys), on_batch)
-    return _read(log, before, listing, now_ms, on_batch, voucher, is_whole=False)
+    return _read(log, before, listing, now_ms, on_batch, voucher, keys_filter, is_whole=False)
 
 
 def _read(
@@ -323,6 +345,7 @@ def _read(
     started_ms: int,
     on_batch: Callable[[], None],
     voucher: Voucher | None,
+    keys_filter: KeyFilter | None,
     *,
     is_whole: bool = True,
 ) -> _Seen:
@@ -332,8 +355,10 @@ def _read(
     """
     storage = log.storage
     asked = before.expired.keys()
-    read = reading.read_unread(storage, listing.unread, started_ms, on_batch, asked=asked, voucher=voucher)
-    parts = [part for part in (listing.found, read.found) if len(part)]
+    read = reading.read_unread(
+        storage, listing.unread, started_ms, on_batch, asked=asked, voucher=voucher, keys_filter=keys_filter
+    )
+    parts = [part for part in (_kept(listing.found, keys_filter), read.found) if len(part)]
     found = parts[0] if len(parts) == 1 else FoundValues.merge(parts)
     known_same = found.same
     same = reading.look_up(storage, found, [*known_same, *before.expired]) if known_same or before.expired else {}
@@ -343,7 +368,8 @@ def _read(
     puts = found.without(unchanged) if unchanged else found
     # Extending a TTL is not charged to the budget.
     shortened = [key for key in known_same if ttl_changed.get(key, False)]
-    absent, replaced = reading.confirm_gone(storage, listing.gone)
+    absent, replaced = reading.confirm_gone(storage, _passing(listing.gone, keys_filter))
+    unreadable = read.unreadable | replaced | (reading.skipped(storage) if is_whole else {})
     return _Seen(
         before,
         listing,
@@ -353,6 +379,22 @@ def _read(
         absent,
         read.left,
         read.racy,
-        read.unreadable | replaced | (reading.skipped(storage) if is_whole else {}),
+        {key: unreadable[key] for key in _passing(list(unreadable), keys_filter)},
         read.vouched,
     )
+
+
+def _kept(found: FoundValues, keys_filter: KeyFilter | None) -> FoundValues:
+    """Return what a listing has read, but for keys to leave out."""
+    if keys_filter is None or not len(found):
+        return found
+    left_out = keys_filter.excluded_of(found)
+    return found.without(sorted(left_out)) if left_out else found
+
+
+def _passing(keys: Sequence[str], keys_filter: KeyFilter | None) -> Sequence[str]:
+    """Return some keys but for those to leave out."""
+    if keys_filter is None or not keys:
+        return keys
+    left_out = keys_filter.excluded(keys)
+    return [key for key in keys if key not in left_out]

@@ -15,7 +15,7 @@ from kvsync.watching.watch import Watch
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kvsync.opening import Create
     from kvsync.policy import Policy
@@ -32,6 +32,8 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
     *,
     direction: Direction = "both",
     read_only_source: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     conflict: Policy = "latest",
     max_delete: str | int | None = None,
     max_overwrite: str | int | None = None,
@@ -61,6 +63,8 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
         target: the other one.
         direction: as in `sync`.
         read_only_source: as in `sync`.
+        include: as in `sync`.
+        exclude: as in `sync`.
         conflict: as in `sync`.
         max_delete: as in `sync`, for each run.
         max_overwrite: as in `sync`, for each run.
@@ -96,6 +100,8 @@ def watch(  # noqa: PLR0913 - options are keyword-only, and each is one that cal
     options = Options(
         direction=direction,
         read_only_source=read_only_source,
+        include=include,
+        exclude=exclude,
         conflict=conflict,
         scan=True,
         max_delete=max_delete,

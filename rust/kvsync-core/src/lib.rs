@@ -82,6 +82,8 @@ mod segments_since;
 pub mod blocks;
 
 // Scans.
+mod filter;
+mod glob;
 mod inventory;
 mod stamping;
 
@@ -92,6 +94,7 @@ pub use decode::{decode, decode_all};
 pub use delta::{Delta, Side, Sides, SingleSegment, delta, single_segment};
 pub use envelope::{Body, Kind};
 pub use error::{Error, Result};
+pub use filter::Filter;
 pub use inventory::{
     Compared, Corrected, Correction, Entry, Found, FoundValues, Held, Listed, Merge, MergeOptions, Noted, Page, Piece,
     Standing, Unread, Value, Walk,

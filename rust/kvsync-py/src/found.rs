@@ -8,6 +8,7 @@ use pyo3::types::{PyBytes, PySequence, PyString};
 
 use crate::arguments;
 use crate::errors::{raise, usage};
+use crate::filter::Filter;
 use crate::results;
 use crate::segment::Segment;
 
@@ -111,6 +112,15 @@ impl FoundValues {
         let keys: HashSet<_> = arguments::keys(&items)?.into_iter().collect();
         let rest = self.core.filtered(|index| !keys.contains(self.core.keys().str(index)));
         Ok(rest.into())
+    }
+
+    fn excluded<'py>(&self, py: Python<'py>, filter: &Bound<'py, Filter>) -> PyResult<Vec<Bound<'py, PyString>>> {
+        let (keys, filter) = (self.core.keys(), filter.get());
+        let positions: Vec<_> = py.detach(|| {
+            let texts = (0..keys.len()).map(|index| keys.str(index));
+            filter.0.excluded(texts).collect()
+        });
+        results::keys(py, positions.into_iter().map(|index| keys.get(index)))
     }
 
     fn add_times(&mut self, times: Vec<Option<i64>>) {

@@ -5,6 +5,7 @@ mod blocks;
 mod cover;
 mod delta;
 mod errors;
+mod filter;
 mod found;
 mod functions;
 mod given;
@@ -23,6 +24,8 @@ mod _core {
     use crate::cover::Cover;
     #[pymodule_export]
     use crate::delta::{Delta, delta};
+    #[pymodule_export]
+    use crate::filter::Filter;
     #[pymodule_export]
     use crate::found::{FoundValues, Unread, stamp_found};
     #[pymodule_export]

@@ -126,6 +126,7 @@ class Sync(Event):
     meanwhile: tuple[WrittenMeanwhile, ...] = ()
     direction: Direction = "both"
     read_only: bool = False
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

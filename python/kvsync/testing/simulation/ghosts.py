@@ -59,6 +59,17 @@ class Holding:
         self.unseen.pop(key, None)
         self.before.pop(key, None)
 
+    def left_out(self, keys: Collection[str]) -> Holding:
+        """Return what kvsync does not know of some keys."""
+        unseen, before = ({key: heads[key] for key in keys if key in heads} for heads in (self.unseen, self.before))
+        return Holding({}, unseen, before, self.doubtful & set(keys))
+
+    def hide_again(self, other: Holding) -> None:
+        """Note that kvsync still does not know of some keys."""
+        self.unseen |= other.unseen
+        self.before |= other.before
+        self.doubtful |= other.doubtful
+
     def reveal_all(self) -> None:
         """Note that a scan has finished."""
         self.unseen, self.before, self.doubtful = {}, {}, set()
@@ -155,13 +166,14 @@ class Ghosts:
         partner: Heads,
         *,
         finished: bool = False,
+        one_way: bool = False,
         since: Collection[int] = (),
     ) -> Heads:
         """Return the heads of a storage that holds these values, from its own and its partner's before a run.
 
         A value tells its write. Nothing does not tell its deletes: they are those that were there before, or those of
         the partner. Where neither held anything, a run that `finished` has merged their deletes. Writes made `since`
-        then are not there.
+        then are not there. One that goes `one_way` tells the partner of nothing.
 
         Raises:
             KeyError: nobody ever wrote that value.
@@ -171,14 +183,15 @@ class Ghosts:
             if key not in heads:
                 own, other = before.get(key, NOTHING), partner.get(key, NOTHING)
                 if self.deleted(own):
-                    heads[key] = self._merged(own | other) if finished and self.deleted(other) else own
+                    both = own | other
+                    heads[key] = (both if one_way else self._merged(both)) if finished and self.deleted(other) else own
                 else:
                     heads[key] = other if self.deleted(other) and other else self._deletes(key, since)
                     if finished:  # it has removed a value here
                         self.spread |= heads[key]
         return heads
 
-    def learn_unseen(self, holding: Holding, partner: Heads) -> None:
+    def learn_unseen(self, holding: Holding, partner: Heads, *, one_way: bool = False) -> None:
         """Note what a run that did not look for unlogged writes made of their keys, in what kvsync knows there.
 
         Who wrote where nothing was has seen all deletes that say so, whoever made them.
@@ -186,7 +199,7 @@ class Ghosts:
         for key, head in holding.unseen.items():
             other = partner.get(key, NOTHING)
             if self.deleted(head) and self.deleted(other):
-                holding.unseen[key] = self._merged(head | other)
+                holding.unseen[key] = head | other if one_way else self._merged(head | other)
                 for number in holding.at(key):
                     self._merge(number, other)
             elif head <= self.past(other):

@@ -12,6 +12,7 @@ from kvsync.storages.wrapper import WrappedStorage
 from kvsync.testing.faults import FaultError, Killed
 from kvsync.testing.simulation.damage import forget_index
 from kvsync.testing.simulation.events import Sync
+from kvsync.testing.simulation.ghosts import NOTHING
 from kvsync.testing.simulation.machines import WAIT_SECONDS
 from kvsync.testing.simulation.telling import Telling, take_down, take_down_kept
 from kvsync.testing.simulation.wire import fault_of
@@ -52,11 +53,14 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         limits: dict[str, Any] = {"max_drift_seconds": 1e9, "tombstone_grace": world.history.grace}
         one: Any
         one, other = wires
-        directed: dict[str, Any] = {"direction": event.direction, "conflict": event.conflict}
-        if event.read_only:
-            directed["read_only_source"] = True
-            one = _OnlyRead(one)
-        return kvsync.sync(one, other, changes, **directed, **limits, **scans, **options)
+        directed: dict[str, Any] = {
+            "direction": event.direction,
+            "conflict": event.conflict,
+            "read_only_source": event.read_only,
+        }
+        world.count("filtered runs", bool(event.exclude))
+        one = _OnlyRead(one) if event.read_only else one
+        return kvsync.sync(one, other, changes, exclude=event.exclude, **directed, **limits, **scans, **options)
 
     values = source.disk.values(), target.disk.values()
     result, ending = run(world, event, [source, target], event.crash, call)
@@ -72,16 +76,14 @@ def meet(world: World, event: Sync) -> tuple[SyncResult | None, str]:
         ending = f": {take_down(world, result, held, known, run_of)}"
     else:
         take_down_kept(world, [source, target], held)
-    if result is not None and event.direction != "both":
-        world.count(f"{'read-only ' if event.read_only else ''}{event.direction} runs")
+    unseen = [place.holding.left_out(event.exclude) for place in (source, target)]
     missing = result.missing if result is not None else []
     taken = _without(known[0], missing, "target"), _without(known[1], missing, "source")
-    unlike = list(map(dict, _met(event, taken)))
-    if event.read_only:
-        # The index of the source itself learns nothing.
-        world.observe([target], unlike[:1], finished=result is not None, scanned=event.scan)
-    else:
-        world.observe([source, target], unlike, finished=result is not None, scanned=event.scan)
+    _observe(world, event, taken, finished=result is not None)
+    for place, holding in zip((source, target), unseen, strict=True):
+        # A filtered run has not looked there.
+        place.holding.hide_again(holding)
+    _note_left_out(world, event, known)
     _hide_meanwhile(world, event, known, {entry.key for entry in missing})
     return result, heading(world, event) + ending
 
@@ -90,6 +92,32 @@ def _without(known: Heads, missing: Sequence[MissingKey], side: str) -> Heads:
     """Return what one side knew, without the keys of which the other `side` got nothing."""
     keys = {entry.key for entry in missing if entry.side == side}
     return {key: head for key, head in known.items() if key not in keys}
+
+
+def _observe(world: World, event: Sync, known: tuple[Heads, Heads], *, finished: bool) -> None:
+    """Look at what both sides hold after a run, and count its kind."""
+    source, target = world.places[event.source], world.places[event.target]
+    if finished and event.direction != "both":
+        world.count(f"{'read-only ' if event.read_only else ''}{event.direction} runs")
+    met = list(map(dict, _met(event, known)))
+    # The index of a source that is only read learns nothing.
+    places = [target] if event.read_only else [source, target]
+    one_way = event.direction != "both"
+    world.observe(places, met[: len(places)], finished=finished, scanned=event.scan, one_way=one_way)
+
+
+def _note_left_out(world: World, event: Sync, known: tuple[Heads, Heads]) -> None:
+    """Note that a delete which a filter leaves out is known to the other side, although the value is still there.
+
+    Whoever writes there, or learns of the key from there, has seen it; and who deletes the value does what it says.
+    """
+    sides = world.places[event.source].holding, world.places[event.target].holding
+    for key in event.exclude:
+        for heads, other in zip(known, sides[::-1], strict=True):
+            head = heads.get(key, NOTHING)
+            if head and world.ghosts.deleted(head):
+                world.ghosts.told |= world.ghosts.past(head) - head
+                other.doubtful.add(key)
 
 
 def _hide_meanwhile(world: World, event: Sync, known: tuple[Heads, Heads], missing: set[str]) -> None:
@@ -138,6 +166,7 @@ def _check_direction(
     if event.direction == "mirror" and event.scan and result is not None:
         source, target = sides
         left = {key for key, *_ in (*result.missing, *result.unreadable)} | written | set(result.withheld)
+        left |= set(event.exclude)
         differing = {key for key in source.keys() | target.keys() if source.get(key) != target.get(key)} - left
         if differing:
             text = f"{', '.join(sorted(differing))} differ after a mirror that told of nothing"
@@ -154,6 +183,7 @@ def heading(world: World, event: Sync) -> str:
     """Return what is to happen in a run, in words."""
     words: list[str] = [event.direction] if event.direction != "both" else []
     words += ["read-only source"] if event.read_only else []
+    words += [f"without {', '.join(event.exclude)}"] if event.exclude else []
     words += [event.conflict] if event.conflict != "latest" else []
     words += ["scan"] if event.scan else []
     words += ["guard"] if event.guard == "check" else []

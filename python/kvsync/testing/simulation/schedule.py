@@ -53,6 +53,7 @@ Hazard: TypeAlias = Literal[
     "damage",
     "directions",
     "read-only",
+    "filters",
 ]
 HAZARDS: tuple[Hazard, ...] = get_args(Hazard)
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -126,6 +127,7 @@ class _Dealer:
         # By a source of its own: the other hazards of a seed are the same with directions and without.
         self.directing = random.Random(self.seed)  # noqa: S311 - repeatable on purpose
         self.is_directed = "directions" in hazards and self.directing.random() < 0.5
+        self.is_filtered = "filters" in hazards and self.directing.random() < 0.5
         # Of a storage that is only read nobody can tell a restore from an edit.
         self.is_read_only = "read-only" in hazards and not {"restores", "clones", "newcomers", "damage"} & set(hazards)
         self.is_damaged = "damage" in hazards and chance.random() < 0.3
@@ -194,13 +196,18 @@ class _Dealer:
             policy = "latest"
         read_only = direction in {"push", "mirror"} and self.is_read_only and self.directing.random() < 0.5
         given, scan = ((), True) if read_only else (given, scan)
-        rest = (crash, backup, meanwhile, direction, read_only)
+        rest = (crash, backup, meanwhile, direction, read_only, () if given else self._excluded())
         self._add(lambda n: Sync(n, after, source, target, given, policy, scan, guard, *rest))
         if crash is not None and not crash.ends:
             self._land(len(self.events), source, target)
 
     def _direction(self) -> Direction:
         return self.directing.choice(DIRECTIONS) if self.is_directed and self.directing.random() < 0.6 else "both"
+
+    def _excluded(self) -> tuple[str, ...]:
+        if not self.is_filtered or self.directing.random() < 0.4:
+            return ()
+        return tuple(self.directing.sample(self.keys, self.directing.randrange(1, len(self.keys) + 1)))
 
     def _taken_meanwhile(self, source: int, target: int) -> TakenMeanwhile | None:
         if "restores" not in self.setting.hazards or self.chance.random() > 0.06:

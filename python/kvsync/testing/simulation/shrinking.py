@@ -79,6 +79,7 @@ def _simpler(event: Event) -> Iterator[Event]:
             "conflict": "latest",
             "scan": False,
             "read_only": False,
+            "exclude": (),
             "direction": "both",
         }
         fewer = "given", event.given

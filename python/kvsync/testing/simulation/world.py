@@ -174,7 +174,13 @@ class World:
     # What the storages hold
 
     def observe(
-        self, places: Sequence[Place], known: Sequence[Heads] = (), *, finished: bool, scanned: bool = False
+        self,
+        places: Sequence[Place],
+        known: Sequence[Heads] = (),
+        *,
+        finished: bool,
+        scanned: bool = False,
+        one_way: bool = False,
     ) -> None:
         """Look at what places hold after a run over one of them, or two; `known` is what kvsync knew of those before.
 
@@ -184,13 +190,13 @@ class World:
         before = [place.holding.heads for place in places]
         partners = known[::-1] if known else [{}]
         for place, own, partner in zip(places, before, partners, strict=True):
-            place.holding.heads = self.heads_of(place.disk.values(), own, partner, finished=finished)
+            place.holding.heads = self.heads_of(place.disk.values(), own, partner, finished=finished, one_way=one_way)
             if not finished:
                 self._doubt(place.holding, own, partner)
             elif scanned:
                 place.holding.reveal_all()
             else:
-                self.ghosts.learn_unseen(place.holding, partner)
+                self.ghosts.learn_unseen(place.holding, partner, one_way=one_way)
 
     @staticmethod
     def _doubt(holding: Holding, before: Heads, partner: Heads) -> None:
