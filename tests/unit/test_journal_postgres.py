@@ -195,8 +195,8 @@ def test_what_triggers_of_the_application_write_is_found(application: Applicatio
 @pytest.mark.parametrize(
     "statement",
     [
-        "DROP TRIGGER kvsync_journal_kv_put ON kv",
-        "ALTER TABLE kv DISABLE TRIGGER kvsync_journal_kv_moved",
+        "DROP TRIGGER kvsync_journal_kv_row ON kv",
+        "ALTER TABLE kv DISABLE TRIGGER kvsync_journal_kv_truncate",
         "ALTER TABLE kv DISABLE TRIGGER ALL",
         "DROP FUNCTION kvsync_journal_kv CASCADE",
     ],
@@ -218,9 +218,9 @@ def test_a_trigger_that_is_gone_is_noticed(application: Application, statement: 
 
 def test_triggers_that_were_off_for_a_while_are_noticed(application: Application) -> None:
     application.execute("BEGIN")
-    application.execute("ALTER TABLE kv DISABLE TRIGGER kvsync_journal_kv_put")
+    application.execute("ALTER TABLE kv DISABLE TRIGGER kvsync_journal_kv_row")
     application.execute("UPDATE kv SET value = 'n' WHERE key = '3'")
-    application.execute("ALTER TABLE kv ENABLE ALWAYS TRIGGER kvsync_journal_kv_put")
+    application.execute("ALTER TABLE kv ENABLE ALWAYS TRIGGER kvsync_journal_kv_row")
     application.execute("COMMIT")
     result = application.settled()
     assert not is_tracked(result)

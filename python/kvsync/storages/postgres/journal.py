@@ -32,10 +32,9 @@ MARK_BYTES = 8
 OWN = "SELECT set_config('kvsync.own', 'yes', true)"
 """What is written in the rest of this transaction is logged within it, and not noted."""
 
-OTHERS = "pg_catalog.current_setting('kvsync.own', true) IS DISTINCT FROM 'yes'"
 NAME_MAX = 40
-TRIGGERS = ("delete", "moved", "put", "truncate")
-"""The last one fires once for the whole table; all others for each row, and each partition has them."""
+TRIGGERS = ("row", "truncate")
+"""The first one fires for each row, and each partition has it; the other one for the whole table."""
 
 # Every row of the catalogue that has to do with it, and its version: `xmin` is another one after each change.
 # Partitions of the table have triggers of their own, and can be emptied or detached alone.
@@ -139,15 +138,12 @@ class TableJournal:
             "xid xid8 NOT NULL DEFAULT pg_current_xact_id())"
         )
         self._run(self._function(column, "" if key.binary or not key.type else "::pg_catalog.text"))
-        for name, event in {
-            "put": f"INSERT OR UPDATE ON {self._identifier} FOR EACH ROW WHEN ({OTHERS})",
-            "moved": f"UPDATE ON {self._identifier} FOR EACH ROW "
-            f"WHEN ({OTHERS} AND OLD.{column} IS DISTINCT FROM NEW.{column})",
-            "delete": f"DELETE ON {self._identifier} FOR EACH ROW WHEN ({OTHERS})",
-            "truncate": f"TRUNCATE ON {self._identifier} FOR EACH STATEMENT",
-        }.items():
+        for name, event in (
+            ("row", f"INSERT OR UPDATE OR DELETE ON {self._identifier} FOR EACH ROW"),
+            ("truncate", f"TRUNCATE ON {self._identifier} FOR EACH STATEMENT"),
+        ):
             trigger = quoted(f"{self._name}_{name}")
-            self._run(f"CREATE TRIGGER {trigger} AFTER {event} EXECUTE FUNCTION {self._rows}('{name}')")
+            self._run(f"CREATE TRIGGER {trigger} AFTER {event} EXECUTE FUNCTION {self._rows}()")
             # Also where a session plays the part of a replica.
             self._run(f"ALTER TABLE {self._identifier} ENABLE ALWAYS TRIGGER {trigger}")
         # Nothing was seen to be in place before: the next scan proves it.
@@ -172,12 +168,18 @@ class TableJournal:
 
     def _function(self, column: str, cast: str) -> str:
         # It runs with the rights of its owner and the search path of the session, so everything is named in full.
+        # A WHEN clause of the trigger would be compiled for each statement, which takes longer than all of this.
         insert = f"INSERT INTO {self._rows} (key) VALUES"
+        old, new = f"OLD.{column}{cast}", f"NEW.{column}{cast}"
         return (
             f"CREATE FUNCTION {self._rows}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $body$ BEGIN "
+            "IF pg_catalog.current_setting('kvsync.own', true) OPERATOR(pg_catalog.=) 'yes' THEN RETURN NULL; END IF; "
             f"IF TG_OP OPERATOR(pg_catalog.=) 'TRUNCATE' THEN {insert} (NULL); "
-            f"ELSIF TG_ARGV[0] OPERATOR(pg_catalog.=) 'put' THEN {insert} (NEW.{column}{cast}); "
-            f"ELSE {insert} (OLD.{column}{cast}); END IF; RETURN NULL; END $body$"
+            f"ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN {insert} ({old}); "
+            f"ELSE {insert} ({new}); "
+            f"IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN IF {old} OPERATOR(pg_catalog.<>) {new} "
+            f"THEN {insert} ({old}); END IF; END IF; "
+            "END IF; RETURN NULL; END $body$"
         )
 
     # Reading it
@@ -226,8 +228,8 @@ class TableJournal:
         counts = Counter(what for what, _ in self._parts())
         if not counts["journal"]:
             return "its journal is gone: run `kvsync track` on it again"
-        *of_rows, of_all = self._trigger_names()
-        is_whole = counts["function"] == counts[of_all] == 1 and {counts[name] for name in of_rows} == {counts["table"]}
+        of_rows, of_all = self._trigger_names()
+        is_whole = counts["function"] == counts[of_all] == 1 and counts[of_rows] == counts["table"]
         return "" if is_whole else "triggers of its journal are gone: run `kvsync track` on it again"
 
     # Forgetting what was read
