@@ -120,6 +120,16 @@ def test_an_edit_of_what_was_left_out_is_a_conflict_with_what_it_did_not_know() 
     assert b"mine" in {value.value for value in kvsync.lost(target)}
 
 
+def test_a_delete_that_was_left_out_does_not_pass_for_known_by_a_value_that_nobody_had_seen() -> None:
+    source: Data = {"k.tmp": b"1"}
+    target: Data = {"k.tmp": b"unseen"}
+    kvsync.commit(source, scan=True)
+    kvsync.commit(source, [Delete("k.tmp")])
+    assert run(source, target, "*.tmp").left_out == ["k.tmp"]
+    assert [conflict.key for conflict in run(source, target).conflicts] == ["k.tmp"]
+    assert values(source) == values(target)
+
+
 @pytest.mark.parametrize("policy", ["latest", "keep-both", lambda *_: b"merged"])
 def test_a_conflict_that_is_left_out_is_told_and_writes_no_value(policy: Any) -> None:
     source: Data = {"k.tmp": b"1"}

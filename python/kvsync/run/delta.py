@@ -214,7 +214,6 @@ def _inbound(
         return Inbound(NOTHING, NOTHING, NOTHING, NOTHING, known.history, known.unreconciled, withheld=withheld)
     copy, left_out = _split(side, copy)
     backfill = _split(side, backfill)[0]
-    left_out = _without_vain_deletes(side, left_out)
     _refuse_too_many(side, left_out)
     moving = Segment.merge([copy, backfill]) if len(backfill) else copy
     unexpired = unexpiring(moving, side.storage, now_ms)
