@@ -28,6 +28,7 @@ __all__ = [
     "Cover",
     "Delta",
     "Directory",
+    "Filter",
     "FoundValues",
     "Given",
     "Hasher",
@@ -923,7 +924,7 @@ class FoundValues:
             UsageError: A key is not a str, or has no UTF-8 encoding.
         """
 
-    def excluded(self, filter: Filter, /) -> list[str]:  # noqa: A002
+    def excluded(self, filter: Filter) -> list[str]:  # noqa: A002
         """Return the keys of those that a filter leaves out."""
 
     def add_times(self, times: Sequence[int | None]) -> None:

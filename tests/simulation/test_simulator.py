@@ -26,7 +26,7 @@ def test_nothing_is_lost_without_restores() -> None:
     report = simulate(90, storages=MEMORY, hazards=SOUND)
     assert report.histories == 90
     happened = ["conflicts", "crashes", "newcomers", "damaged", "damage found", "late writes", "told missing"]
-    happened += ["forgotten", "told forgotten"]
+    happened += ["forgotten", "told forgotten", "filtered runs", "mirror runs"]
     assert all(report.counts[what] for what in happened), report
 
 

@@ -109,14 +109,15 @@ def _observe(world: World, event: Sync, known: tuple[Heads, Heads], *, finished:
 def _note_left_out(world: World, event: Sync, known: tuple[Heads, Heads]) -> None:
     """Note that a delete which a filter leaves out is known to the other side, although the value is still there.
 
-    Whoever writes there, or learns of the key from there, has seen it; and who deletes the value does what it says.
+    Whoever writes there, or learns of the key from there, has seen it; and who deletes the value does what it says. Of
+    such a delete it is not known here who knows it, so it is not asked whether it was told.
     """
     sides = world.places[event.source].holding, world.places[event.target].holding
     for key in event.exclude:
         for heads, other in zip(known, sides[::-1], strict=True):
             head = heads.get(key, NOTHING)
             if head and world.ghosts.deleted(head):
-                world.ghosts.told |= world.ghosts.past(head) - head
+                world.ghosts.told |= world.ghosts.past(head)
                 other.doubtful.add(key)
 
 
