@@ -187,15 +187,13 @@ fn match_name(tokens: &[Token], name: &str) -> bool {
                 again = Some((below, rest.clone()));
                 continue;
             }
-            Some((token, below)) => {
-                if ahead.next().is_some_and(|letter| token.takes(letter)) {
-                    left = below;
-                    rest = ahead;
-                    continue;
-                }
+            Some((token, below)) if ahead.next().is_some_and(|letter| token.takes(letter)) => {
+                left = below;
+                rest = ahead;
+                continue;
             }
             None if rest.as_str().is_empty() => return true,
-            None => {}
+            _ => {}
         }
         let Some((after, from)) = &mut again else {
             return false;
