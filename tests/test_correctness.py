@@ -56,7 +56,7 @@ def test_a_test_that_does_not_exist_is_noticed() -> None:
 
 
 def test_the_hazards_of_the_simulator_are_explained() -> None:
-    assert re.findall(r"^\| `([a-z]+)` \|", PAGE, re.MULTILINE) == list(HAZARDS)
+    assert re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE) == list(HAZARDS)
 
 
 def test_the_command_that_is_shown_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kvsync.errors import UsageError
-from kvsync.native import Filter
+from kvsync.native import Filter, digest_values
 from kvsync.storages.capabilities import Tier
 from kvsync.storages.wrapper import innermost
 
@@ -20,9 +20,14 @@ __all__ = ["IGNORE_FILE", "KeyFilter", "filter_of"]
 IGNORE_FILE: Final = ".kvsyncignore"
 """The key of a value of a folder whose lines are patterns of keys to leave out; it is synced like any other."""
 
+SCOPE_BYTES: Final = 16
+
 
 class KeyFilter:
     """Says which keys to leave out: those that nothing includes, or that any list excludes.
+
+    Attributes:
+        scope: some bytes that only filters of the same patterns have.
 
     >>> sorted(KeyFilter(["*.md"], [["drafts/"]]).excluded(["a.md", "b.txt", "drafts/c.md"]))
     ['b.txt', 'drafts/c.md']
@@ -30,7 +35,9 @@ class KeyFilter:
 
     def __init__(self, include: Sequence[str], excludes: Iterable[Sequence[str]]) -> None:
         included = [Filter(include, [])] if include else []
-        self._filters = included + [Filter([], exclude) for exclude in excludes if exclude]
+        excluding = [list(exclude) for exclude in excludes if exclude]
+        self._filters = included + [Filter([], exclude) for exclude in excluding]
+        self.scope = digest_values([repr((list(include), excluding)).encode()])[0][:SCOPE_BYTES]
 
     def excluded(self, keys: Sequence[str]) -> set[str]:
         """Return those of some keys that are left out."""

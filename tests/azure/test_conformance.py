@@ -30,7 +30,7 @@ class TestAzure(StorageConformance):
         lease_stays=True,
         supports=frozenset(Support)
         - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.COPY, Support.DRY_PROBE, Support.LIMITS}
-        - {Support.SPLITS},
+        - {Support.SPLITS, Support.JOURNAL},
     )
 
     @pytest.fixture

@@ -39,6 +39,7 @@ class TestGcs(StorageConformance):
             Support.COPY,
             Support.DRY_PROBE,
             Support.LIMITS,
+            Support.JOURNAL,
         },
     )
     test_ten_thousand_keys_in_a_batch = None  # type: ignore[assignment]

@@ -36,7 +36,7 @@ EXPECTED = Capabilities(
     conditions="claimed",
     lease_stays=True,
     supports=frozenset(Support)
-    - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.FILES, Support.DRY_PROBE},
+    - {Support.TRANSACTION, Support.METADATA, Support.EXPIRY, Support.FILES, Support.DRY_PROBE, Support.JOURNAL},
 )
 IN_MEMORY = replace(EXPECTED, supports=EXPECTED.supports - {Support.HOST, Support.COPY, Support.LIMITS})
 

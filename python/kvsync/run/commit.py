@@ -91,7 +91,7 @@ def _shared(found: Scan, other: Side | None) -> Iterator[VectorException]:
 def _settle(side: Side, found: Scan) -> None:
     """Have the storage forget what its journal had noted, which is logged now."""
     if found.position and side.lease is not None and has_journal(side.storage):
-        side.storage.settle(found.position)
+        side.storage.settle(found.position, found.scope)
 
 
 def log_local(

@@ -66,6 +66,7 @@ class Scan:
         is_first: no scan was noted before, so what was found may be older than the log.
         is_tracked: only those keys were looked at that the journal of the storage names, so no inventory is made.
         position: how far the journal was read, if there is anything to settle; else empty.
+        scope: what it looked at: the scope of its filter, if it had one.
         fault: what is wrong with the journal, and what to do; empty if nothing is.
     """
 
@@ -84,6 +85,7 @@ class Scan:
     is_first: bool = False
     is_tracked: bool = False
     position: bytes = b""
+    scope: bytes = b""
     fault: str = ""
 
     def stamped(self, stamped: Stamped) -> Scan:
@@ -171,18 +173,19 @@ def scan(
         BudgetError: more is gone or overwritten than the budget allows, or everything is gone.
         StorageError: the storage cannot be listed completely.
     """
-    journal = read_journal(log)
+    scope = keys_filter.scope if keys_filter is not None else b""
+    journal = read_journal(log, scope)
     started_ms = log.environment.now_ms()
     if journal is not None and journal.changed is not None and not full:
         seen = _look_at(log, list(journal.changed), started_ms, on_batch, voucher, keys_filter)
         deletes = _deletes(log, seen)
         if not may_exceed(budget, log, deletes, seen.overwritten):
-            return _found(log, origin, seen, deletes, started_ms, journal, keys_filter, is_tracked=True)
+            return _found(log, origin, seen, deletes, started_ms, journal, scope, is_tracked=True)
     seen = _look(log, started_ms, on_batch, voucher, keys_filter)
     deletes = _deletes(log, seen)
     listing = seen.listing
     check_budget(log.storage.name, budget, listing.known, deletes, seen.overwritten, emptied=listing.is_empty)
-    return _found(log, origin, seen, deletes, started_ms, journal, keys_filter)
+    return _found(log, origin, seen, deletes, started_ms, journal, scope)
 
 
 def _deletes(log: Log, seen: _Seen) -> list[str]:
@@ -199,7 +202,7 @@ def _found(
     deletes: Sequence[str],
     started_ms: int,
     journal: Journal | None,
-    keys_filter: KeyFilter | None,
+    scope: bytes,
     *,
     is_tracked: bool = False,
 ) -> Scan:
@@ -226,11 +229,11 @@ def _found(
         is_tracked=is_tracked,
     )
     if journal is not None:
-        _note_journal(log, found, journal, keys_filter)
+        _note_journal(log, found, journal, scope)
     return found
 
 
-def _note_journal(log: Log, found: Scan, journal: Journal, keys_filter: KeyFilter | None) -> None:
+def _note_journal(log: Log, found: Scan, journal: Journal, scope: bytes) -> None:
     """Note how far the journal was read, and what is wrong with it."""
     found.fault = journal.fault
     if found.found is not None and not found.is_tracked:
@@ -240,16 +243,9 @@ def _note_journal(log: Log, found: Scan, journal: Journal, keys_filter: KeyFilte
                 f"its journal did not name {len(unnamed)} of the keys that have changed, among them {unnamed[0]!r}: "
                 "something writes to it without its triggers. Scan in full while that goes on"
             )
-    # What cannot be read, or is left out, stays noted for later runs. Nothing is to be settled where nothing was noted.
-    if not (journal.fault or found.unreadable or journal.changed == {} or _leaves_out(journal, keys_filter)):
-        found.position = journal.position
-
-
-def _leaves_out(journal: Journal, keys_filter: KeyFilter | None) -> bool:
-    """Whether a scan has not looked at all that a journal says to have changed."""
-    if keys_filter is None:
-        return False
-    return journal.changed is None or bool(keys_filter.excluded(list(journal.changed)))
+    # What cannot be read stays noted, so that each run looks at it. Nothing is to be settled where nothing was noted.
+    if not journal.fault and not found.unreadable and journal.changed != {}:
+        found.position, found.scope = journal.position, scope
 
 
 def _add_times(storage: Storage, puts: FoundValues, vouched: Collection[str], noted: Mapping[str, int | None]) -> None:

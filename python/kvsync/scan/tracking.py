@@ -27,15 +27,18 @@ MANY_SHARE = 8
 """If more than one logged change in so many was followed by another, a scan of everything is cheaper."""
 
 
-def read_journal(log: Log) -> Journal | None:
+def read_journal(log: Log, scope: bytes = b"") -> Journal | None:
     """Return what the journal of a storage says, or None if it has none.
+
+    One that was last settled by a run that left out other keys says nothing of these: anything may have changed.
 
     Raises:
         StorageError: the storage failed.
     """
     if not has_journal(log.storage):
         return None
-    return log.storage.journal(max(COUNT_MIN, sum(entry.length for entry in log.manifest.segments) // MANY_SHARE))
+    found = log.storage.journal(max(COUNT_MIN, sum(entry.length for entry in log.manifest.segments) // MANY_SHARE))
+    return found if found is None or found.scope == scope else found._replace(changed=None)
 
 
 def may_exceed(budget: Budget, log: Log, deletes: Sequence[str], overwritten: Sequence[str]) -> bool:

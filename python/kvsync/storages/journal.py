@@ -30,11 +30,13 @@ class Journal(NamedTuple):
         position: how far it was read, for `settle`.
         fault: why it cannot tell what has changed, and what to do, in words for people; empty where all is well, or
             gets well by itself after the next scan.
+        scope: what the last `settle` was about, as it was given there.
     """
 
     changed: Mapping[str, int | None] | None
     position: bytes
     fault: str = ""
+    scope: bytes = b""
 
 
 class SupportsJournal(Storage, Protocol):
@@ -70,10 +72,11 @@ class SupportsJournal(Storage, Protocol):
         """
         ...
 
-    def settle(self, position: bytes) -> None:
+    def settle(self, position: bytes, scope: bytes = b"") -> None:
         """Forget what was noted up to a position, within a transaction whose log has all that was changed until then.
 
-        Anything that is forgotten otherwise, or could not be noted, makes the next `journal` say that anything changed.
+        All that is in the `scope`, which `journal` returns from then on. Anything that is forgotten otherwise, or could
+        not be noted, makes the next `journal` say that anything changed.
 
         Raises:
             StorageError: the storage failed.

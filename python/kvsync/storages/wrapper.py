@@ -272,9 +272,9 @@ class WrappedStorage:
         """Forward `SupportsJournal.journal`."""
         return self.around("journal", self._complete.journal, count_max)
 
-    def settle(self, position: bytes) -> None:
+    def settle(self, position: bytes, scope: bytes = b"") -> None:
         """Forward `SupportsJournal.settle`."""
-        self.around("settle", self._complete.settle, position)
+        self.around("settle", self._complete.settle, position, scope)
 
     def listed(self, keys: Sequence[str]) -> Pages:
         """Forward `SupportsJournal.listed`: one operation, made when the first batch is requested."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["MARK_BYTES", "OWN", "TableJournal"]
 
 MARK_BYTES = 8
+"""A mark is so many random bytes, and the scope that it is about."""
 
 OWN = "SELECT set_config('kvsync.own', 'yes', true)"
 """What is written in the rest of this transaction is logged within it, and not noted."""
@@ -195,7 +196,7 @@ class TableJournal:
         position = Position(snapshot, proof, mark.hex()).encode()
         if seen_proof != proof or mark != indexed_mark:
             return Journal(None, position, self._fault())
-        return Journal(self._changed(count_max), position)
+        return Journal(self._changed(count_max), position, scope=mark[MARK_BYTES:])
 
     def has_news(self, snapshot: str) -> tuple[bool, str]:
         """Return whether something was noted that a snapshot could not see, and what the present one can."""

@@ -358,13 +358,13 @@ class PostgresStorage:
         self._is_tracked = found is not None
         return found
 
-    def settle(self, position: bytes) -> None:
+    def settle(self, position: bytes, scope: bytes = b"") -> None:
         """Forget what the journal noted up to a position; see `SupportsJournal`.
 
         Raises:
             StorageError: the database cannot be written.
         """
-        mark, version = self._random_bytes(MARK_BYTES), self._random_bytes(VERSION_BYTES)
+        mark, version = self._random_bytes(MARK_BYTES) + scope, self._random_bytes(VERSION_BYTES)
 
         def work(connection: Connection[Any]) -> None:
             self._table_journal(connection).settle(position, mark, version)

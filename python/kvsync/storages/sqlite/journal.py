@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["TableJournal"]
 
 MARK_BYTES = 8
+"""A mark is so many random bytes, and the scope that it is about."""
 
 NOW = "CAST((julianday('now') - 2440587.5) * 86400000 + 0.5 AS INTEGER)"
 """The wall clock in milliseconds, for every version of SQLite."""
@@ -138,7 +139,7 @@ class TableJournal:
         position = Position(number, schema, mark.hex()).encode()
         if seen_schema != schema or mark != self._indexed_mark(connection):
             return Journal(None, position, self._fault(connection))
-        return Journal(self._changed(connection, kind, number, count_max), position)
+        return Journal(self._changed(connection, kind, number, count_max), position, scope=mark[MARK_BYTES:])
 
     def last(self, connection: sqlite3.Connection) -> int:
         """Return the number of the last row."""
@@ -169,7 +170,7 @@ class TableJournal:
 
     # Forgetting what was read
 
-    def settle(self, connection: sqlite3.Connection, position: bytes) -> None:
+    def settle(self, connection: sqlite3.Connection, position: bytes, scope: bytes) -> None:
         """Forget all rows up to a position; from then on the journal is believed, if its triggers were there."""
         number, schema, mark = Position.decode(position)
         state = self._state(connection)
@@ -180,7 +181,7 @@ class TableJournal:
             self._set_mark(connection, schema=-1)
             return
         connection.execute(f"DELETE FROM {self._rows} WHERE seq <= ?", (number,))
-        self._set_mark(connection, schema=schema)
+        self._set_mark(connection, schema=schema, scope=scope)
 
     def forget_after(self, connection: sqlite3.Connection, number: int) -> None:
         """Forget the rows behind a number: those that this transaction has noted, as nobody else can write."""
@@ -206,8 +207,8 @@ class TableJournal:
         stored = self._index.load(connection, JOURNAL_OBJECT) if self._index.exists(connection) else None
         return stored.data if stored is not None else None
 
-    def _set_mark(self, connection: sqlite3.Connection, *, schema: int) -> None:
-        mark = self._random_bytes(MARK_BYTES)
+    def _set_mark(self, connection: sqlite3.Connection, *, schema: int, scope: bytes = b"") -> None:
+        mark = self._random_bytes(MARK_BYTES) + scope
         row = (self._table.owner, mark, schema)
         connection.execute(f"INSERT OR REPLACE INTO {JOURNAL_TABLE} (tbl, mark, schema) VALUES (?, ?, ?)", row)
         self._index.store(connection, JOURNAL_OBJECT, mark, self._random_bytes(MARK_BYTES), ANY)

@@ -289,14 +289,14 @@ class SqliteStorage:
         with self._database.reading(self._rows) as connection:
             return None if connection is None else self._journal.read(connection, self._rows.schema.keys, count_max)
 
-    def settle(self, position: bytes) -> None:
+    def settle(self, position: bytes, scope: bytes = b"") -> None:
         """Forget what the journal noted up to a position; see `SupportsJournal`.
 
         Raises:
             StorageError: the database cannot be written.
         """
         with self._database.writing() as connection:
-            self._journal.settle(connection, position)
+            self._journal.settle(connection, position, scope)
 
     def listed(self, keys: Sequence[str]) -> Pages:
         """Yield those of some ascending keys that are there, as `scan` does.
