@@ -15,7 +15,7 @@ from kvsync.opening import opened, opened_pair
 from kvsync.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kvsync.audit.values import Verification
     from kvsync.diagnosis import Diagnosis
@@ -86,12 +86,14 @@ def log(storage: Target, key: str | None = None) -> list[Change]:
         return inspection.log(one, key)
 
 
-def verify(
+def verify(  # noqa: PLR0913 - options are keyword-only
     source: Target,
     target: Target | None = None,
     *,
     repair: bool = False,
     refill: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     max_delete: str | int | None = None,
     wait_seconds: float = 10.0,
     clock: Callable[[], float] = time.time,
@@ -109,6 +111,8 @@ def verify(
             left of it and fits the values. No value is touched.
         refill: take values of the source that are gone, or are not what its log says, for lost. Bring them back from
             the target, and sync the two. What is overwritten is kept, see `lost`.
+        include: patterns: all other keys are left out, as in `sync`.
+        exclude: patterns of keys to leave out; a file `.kvsyncignore` in a folder counts, too.
         max_delete: how many values `refill` may overwrite, and its sync may find deleted or overwritten.
         wait_seconds: how long to wait for a lease that somebody else holds.
         clock: returns wall-clock seconds.
@@ -125,7 +129,7 @@ def verify(
     >>> kvsync.verify({"x": b"1"}, {"x": b"1"}).equal
     True
     """
-    options = Options(max_delete=max_delete, wait_seconds=wait_seconds)
+    options = Options(include=include, exclude=exclude, max_delete=max_delete, wait_seconds=wait_seconds)
     environment = environment or Environment(clock=clock)
     if target is None:
         if refill:

@@ -192,6 +192,9 @@ class Options:
                 "(on the command line with --push or --mirror)"
             )
             raise UsageError(message)
+        if self.read_only_source and not self.scan:
+            message = "a source that is only read has to be scanned, as nobody logs what changes there: pass scan=True"
+            raise UsageError(message)
         if self.direction == "mirror" and self.conflict not in ("latest", "source"):
             message = f"in a mirror the source always wins, so conflict={self.conflict!r} says nothing; leave it out"
             raise UsageError(message)

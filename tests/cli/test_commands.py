@@ -502,13 +502,14 @@ def test_verify(run: Run, pair: Pair) -> None:
         "findings": [],
         "mended": [],
         "notes": [],
+        "left_out": 0,
     }
 
 
 def test_verify_lists_keys_that_cannot_be_read(run: Run, pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     run("sync", *pair)
     monkeypatch.setattr(
-        "kvsync.checks.verify", lambda *_: Verification(same=2, unreadable=[UnreadableKey("a", "source", "odd")])
+        "kvsync.checks.verify", lambda *_, **__: Verification(same=2, unreadable=[UnreadableKey("a", "source", "odd")])
     )
     ended = run("verify", *pair)
     assert ended.code == FAILED

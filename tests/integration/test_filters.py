@@ -222,3 +222,20 @@ def test_a_file_of_patterns_that_cannot_be_read_stops_the_run(tmp_path: Path) ->
     with pytest.raises(UsageError, match="it is not UTF-8"):
         run(tmp_path, target)
     assert target == {}
+
+
+def test_verify_leaves_out_what_the_runs_leave_out() -> None:
+    one, other = {"a": b"1", "b.swp": b"1"}, {"c.swp": b"2"}
+    kvsync.sync(one, other, scan=True, exclude=["*.swp"])
+    found = kvsync.verify(one, other, exclude=["*.swp"])
+    assert (found.equal, found.same, found.left_out) == (True, 1, 2)
+    assert not any(found.unlogged.values())
+    assert kvsync.verify(one, other).only_source == ["b.swp"]
+
+
+def test_verify_goes_by_the_file_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / ".kvsyncignore").write_text("*.swp\n")
+    (tmp_path / "a.swp").write_text("1")
+    other: dict[str, bytes] = {}
+    kvsync.sync(tmp_path, other, scan=True)
+    assert kvsync.verify(tmp_path, other).equal

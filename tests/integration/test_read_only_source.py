@@ -185,7 +185,7 @@ def test_a_source_that_gets_something_must_be_writable(direction: Any) -> None:
 
 def test_changes_cannot_be_given_to_a_source_that_is_only_read() -> None:
     with pytest.raises(UsageError, match="changes are written to the source"):
-        kvsync.sync({}, {}, [Put("a", b"1")], direction="push", read_only_source=True)
+        kvsync.sync({}, {}, [Put("a", b"1")], scan=True, direction="push", read_only_source=True)
 
 
 def test_a_plan_of_a_read_only_source_writes_nothing_at_all() -> None:
@@ -219,3 +219,8 @@ def test_a_watch_of_a_read_only_source_writes_nothing_there() -> None:
         break
     assert source == {"a": b"1"}
     assert target["a"] == b"1"
+
+
+def test_a_source_that_is_not_scanned_is_an_error() -> None:
+    with pytest.raises(kvsync.UsageError, match="has to be scanned"):
+        kvsync.sync({"a": b"1"}, {}, direction="push", read_only_source=True)

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from kvsync.audit.findings import Finding
     from kvsync.audit.index import Index
     from kvsync.environment import Environment
+    from kvsync.filters import KeyFilter
     from kvsync.storages.contract import Storage
     from kvsync.types import Label
 
-__all__ = ["Held", "Logged", "Verification", "compare"]
+__all__ = ["Held", "Logged", "Verification", "compare", "leave_out"]
 
 BATCH_COUNT = 256
 """Values read between two looks at the lease."""
@@ -44,6 +45,7 @@ class Verification:
         findings: what is wrong with an index, after the repair if there was one.
         mended: what was wrong before, and is not any more.
         notes: what the repair did, one sentence each.
+        left_out: how many keys a filter leaves out; they are in none of these lists.
     """
 
     same: int = 0
@@ -57,6 +59,7 @@ class Verification:
     findings: list[Finding] = field(default_factory=list)
     mended: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: int = 0
 
     @property
     def equal(self) -> bool:
@@ -162,6 +165,18 @@ def compare(source: Index, target: Index | None, environment: Environment) -> Ve
         result.unlogged[each.storage.name] = keys = log.unlike(each, now_ms)
         result.gone[each.storage.name] = [key for key in keys if key not in each.digests]
     return result
+
+
+def leave_out(result: Verification, keys_filter: KeyFilter) -> None:
+    """Take the keys out of a result that a filter leaves out."""
+    lists = [result.only_source, result.only_target, result.different, result.expired]
+    lists += [*result.unlogged.values(), *result.gone.values()]
+    unreadable = [entry.key for entry in result.unreadable]
+    left_out = keys_filter.excluded(sorted({*unreadable, *(key for keys in lists for key in keys)}))
+    for keys in lists:
+        keys[:] = [key for key in keys if key not in left_out]
+    result.unreadable = [entry for entry in result.unreadable if entry.key not in left_out]
+    result.left_out = len(left_out)
 
 
 def _compare(result: Verification, one: Held, other: Held, expired: Mapping[str, bytes]) -> None:

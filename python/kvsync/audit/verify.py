@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from kvsync.audit.index import look
 from kvsync.audit.refill import refill
 from kvsync.audit.repair import first_of, repair
-from kvsync.audit.values import compare
+from kvsync.audit.values import compare, leave_out
+from kvsync.filters import filter_of
 from kvsync.run import steps
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def verify(
         notes.append(_sync(source, target, options, environment))
     indexes = [look(storage, options.latest_ms(environment.now_ms())) for storage in storages]
     result = compare(indexes[0], None if target is None else indexes[1], environment)
+    keys_filter = filter_of(options.include, options.exclude, storages)
+    if keys_filter is not None:
+        leave_out(result, keys_filter)
     left = set(result.findings)
     result.mended = [finding for finding in before if not finding.harmless and finding not in left]
     result.notes = notes

@@ -27,7 +27,7 @@ _NEXT: tuple[tuple[type[BaseException], str], ...] = (
     (EndedError, "run again; the next run continues where this one stopped"),
 )
 
-_VALUED = {"--max-delete", "--max-overwrite", "--max-bytes", "--max-conflicts"}
+_ONE_WAY = {"--push", "--pull", "--mirror"}
 _BARE = {"--dry-run", "--json", "--quiet", "--verbose", "-n", "-q", "-v"}
 
 
@@ -95,18 +95,22 @@ def _after_budget(error: errors.BudgetError, tokens: Sequence[str]) -> str:
     lost = "if the values were lost, bring them back with `kvsync verify STORAGE OTHER --refill`"
     if tokens[:1] not in (["sync"], ["plan"]):
         return f"check the storage; {lost}; if this is intended, {again}"
-    return f"look at all of it with `{_plan_of(tokens)}`; {lost}; if it is intended, {again}"
+    option = "--" + error.option.replace("_", "-")
+    look = f"look at all of it with `{_plan_of(tokens, option, '100%' if option == '--max-delete' else error.allow)}`"
+    if option != "--max-delete" or _ONE_WAY.intersection(tokens):  # a refill moves values both ways
+        return f"{look}; if it is intended, {again}"
+    return f"{look}; {lost}; if it is intended, {again}"
 
 
-def _plan_of(tokens: Sequence[str]) -> str:
-    """Return the `plan` of the same run, with the whole budget."""
+def _plan_of(tokens: Sequence[str], option: str, allow: str) -> str:
+    """Return the `plan` of the same run, with the whole budget of an option."""
     kept: list[str] = []
     rest = iter(tokens[1:])
     for token in rest:
         name = token.partition("=")[0]
-        if name in _VALUED:
+        if name == option:
             if "=" not in token:
                 next(rest, None)
         elif name not in _BARE:
             kept.append(shown_token(token))
-    return shlex.join(["kvsync", "plan", *kept, "--max-delete", "100%"])
+    return shlex.join(["kvsync", "plan", *kept, option, allow])

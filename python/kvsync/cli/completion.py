@@ -20,6 +20,8 @@ def completion(
     from kvsync.cli.app import app  # noqa: PLC0415 - the parser loads all commands, this one too
 
     script = app.generate_completion(shell=shell)
+    if shell == "bash":  # what is no command or option is the name of a file
+        script = script.replace("complete -F ", "complete -o default -F ")
     output.result({"shell": shell, "script": script})
     if not output.json:
         write_bytes(script.encode())

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 from kvsync import checks
@@ -13,7 +14,7 @@ from kvsync.cli.confirm import confirmed
 from kvsync.cli.exitcodes import DONE, FAILED
 from kvsync.cli.json_fields import key_fields
 from kvsync.cli.left_behind import left_lines
-from kvsync.cli.options import Option, Source, WaitSeconds, flag
+from kvsync.cli.options import EXCLUDE, INCLUDE, Option, Source, WaitSeconds, flag
 from kvsync.cli.output import Output, counted, first_of
 from kvsync.cli.sync import PLAIN
 from kvsync.cli.targets import opened, opened_pair
@@ -28,13 +29,15 @@ REFILL = "Take values of SOURCE that are gone, or not what its log says, for los
 MAX_DELETE = "Stop if --refill would overwrite more than N values, or P%. Default: 50%, but at least 3."
 
 
-def verify(
+def verify(  # noqa: PLR0913 - each is an option
     source: Source,
     target: Annotated[str | None, Option(help="Another storage to compare it with.", show_default=False)] = None,
     /,
     *,
     repair: Annotated[bool, flag(help="Mend each index; shows first what that means, and asks.")] = False,
     refill: Annotated[bool, flag(help=REFILL)] = False,
+    include: Annotated[list[str] | None, Option(help=INCLUDE, leading_hyphen=True)] = None,
+    exclude: Annotated[list[str] | None, Option(help=EXCLUDE, leading_hyphen=True)] = None,
     max_delete: Annotated[str | None, Option(help=MAX_DELETE, leading_hyphen=True)] = None,
     yes: Annotated[bool, flag(help="Do not ask for confirmation.")] = False,
     wait_seconds: WaitSeconds = 10.0,
@@ -49,16 +52,15 @@ def verify(
         message = "--refill needs a TARGET to bring values back from"
         raise UsageError(message)
     with _opened(source, target) as (one, other):
-        found = checks.verify(one, other)
+        look = partial(checks.verify, one, other, include=include or (), exclude=exclude or ())
+        found = look()
         names = redact(one.name), None if other is None else redact(other.name)
         planned = _planned(found, one.name, refill=refill) if repair or refill else []
         if planned and not yes and not _is_meant(names[0], planned):
             output.warn(f"{names[0]}: nothing was repaired")
             return FAILED
         if planned:
-            found = checks.verify(
-                one, other, repair=True, refill=refill, max_delete=max_delete, wait_seconds=wait_seconds
-            )
+            found = look(repair=True, refill=refill, max_delete=max_delete, wait_seconds=wait_seconds)
         if refill and not planned and not found.equal:
             output.warn(_nothing_lost(found, one.name, *names))
     output.result(_fields(found, *names))
@@ -133,6 +135,7 @@ def _fields(found: Verification, source: str, target: str | None) -> dict[str, o
         "findings": [_finding_fields(finding) for finding in found.findings],
         "mended": [_finding_fields(finding) for finding in found.mended],
         "notes": [redact(note) for note in found.notes],
+        "left_out": found.left_out,
     }
 
 
@@ -151,6 +154,8 @@ def _lines(found: Verification, target: str | None) -> Iterator[str]:
         same = f"{counted(found.same, 'key')} with the same value"
         yield f"  equal: {same}" if found.equal else f"  NOT EQUAL, but for {same}"
     yield from _differences(found)
+    if found.left_out:
+        yield f"  left out: {counted(found.left_out, 'key')}, by filters"
     yield from left_lines([], found.unreadable)
     for name, keys in found.unlogged.items():
         gone = f", {len(found.gone[name]):,} of them gone" if found.gone[name] else ""
