@@ -154,8 +154,9 @@ class Conflict(NamedTuple):
 
     @property
     def certain(self) -> bool:
-        """Whether the times of both changes are known exactly, so that the one with the greater stamp is the later."""
-        return not (self.source.inexact or self.target.inexact)
+        """Whether the times of both changes are known exactly, and differ: the greater stamp is that of the later one."""
+        is_exact = not (self.source.inexact or self.target.inexact)
+        return is_exact and self.source.seconds != self.target.seconds
 
 
 Version = bytes

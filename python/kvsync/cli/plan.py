@@ -135,6 +135,8 @@ def _tell(found: Plan, output: Output) -> None:
 
 
 def _alarms(found: Plan, policy: str) -> Iterator[str]:
+    if found.direction == "mirror":
+        policy = "source"
     yield from conflict_lines(found.conflicts, found.source, found.target, policy, planned=True)
     yield from left_lines(found.missing, found.unreadable)
 

@@ -137,6 +137,8 @@ def guarantee_line(guarantee: Tier) -> str:
 
 def alarm_lines(result: SyncResult, policy: str, *, dry_run: bool = False) -> Iterator[str]:
     """Yield what people have to look at."""
+    if result.direction == "mirror":
+        policy = "source"
     yield from conflict_lines(result.conflicts, result.source, result.target, policy, planned=dry_run)
     yield from left_lines(result.missing, result.unreadable)
     for doubt in result.maybe_deleted:
