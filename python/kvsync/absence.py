@@ -92,7 +92,7 @@ def accept(
 
     Args:
         storage: where the value is missing.
-        keys: which keys; None for all that are missing there.
+        keys: which keys; None for all that are missing there, but for those that a filter leaves out.
         wait_seconds: how long to wait for a lease that somebody else holds.
         clock: returns wall-clock seconds.
         environment: replaces time, sleep and randomness; overrides `clock`.

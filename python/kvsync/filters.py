@@ -74,7 +74,7 @@ def _lines_of(storage: Storage) -> list[str]:
     if value is None:
         return []
     try:
-        return value.decode().splitlines() if isinstance(value, bytes) else _refuse(value.reason)
+        return value.decode("utf-8-sig").splitlines() if isinstance(value, bytes) else _refuse(value.reason)
     except UnicodeDecodeError:
         return _refuse("it is not UTF-8")
 

@@ -58,7 +58,7 @@ class SyncAllResult:
     @property
     def equal(self) -> bool:
         """Whether all storages are equal now, as far as can be known: no run failed, or left or withheld a key."""
-        left = any(run.dry_run or run.unreadable or run.withheld for run in self.runs)
+        left = any(run.dry_run or run.unreadable or run.withheld or run.left_out for run in self.runs)
         return not (left or self.failures or self.missing or any(run.direction == "pull" for run in self.runs))
 
     @property

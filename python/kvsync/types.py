@@ -154,7 +154,7 @@ class Conflict(NamedTuple):
 
     @property
     def certain(self) -> bool:
-        """Whether the times of both changes are known exactly, and differ: the greater stamp is that of the later one."""
+        """Whether the times of both changes are known exactly, and differ: the later one has the greater stamp."""
         is_exact = not (self.source.inexact or self.target.inexact)
         return is_exact and self.source.seconds != self.target.seconds
 

@@ -239,3 +239,42 @@ def test_verify_goes_by_the_file_of_a_folder(tmp_path: Path) -> None:
     other: dict[str, bytes] = {}
     kvsync.sync(tmp_path, other, scan=True)
     assert kvsync.verify(tmp_path, other).equal
+
+
+def test_what_is_left_out_is_not_accepted_with_all_the_rest() -> None:
+    one, other = {"x/1": b"1", "y": b"1"}, dict[str, bytes]()
+    kvsync.sync(one, other, scan=True)
+    one["x/1"] = b"2"
+    kvsync.commit(one, scan=True)
+    run(one, other, "x/")
+    assert kvsync.accept(other, None) == []
+    kvsync.sync(one, other, scan=True)
+    assert values(one) == values(other) == {"x/1": b"2", "y": b"1"}
+
+
+def test_storages_that_differ_in_what_was_left_out_are_not_called_equal() -> None:
+    one, other, third = {"x/1": b"1"}, dict[str, bytes](), dict[str, bytes]()
+    kvsync.sync_all([one, other, third], scan=True)
+    one["x/1"] = b"2"
+    kvsync.commit(one, scan=True)
+    assert not kvsync.sync_all([one, other, third], scan=True, exclude=["x/"]).equal
+    assert kvsync.sync_all([one, other, third], scan=True).equal
+
+
+def test_keys_that_are_left_out_do_not_widen_a_budget() -> None:
+    one = {f"x/{number}": b"1" for number in range(200)} | {f"y{number}": b"1" for number in range(10)}
+    third, other = dict[str, bytes](), dict[str, bytes]()
+    kvsync.sync(one, third, scan=True)
+    run(one, other, "x/")
+    other |= {f"y{number}": b"2" for number in range(8)}
+    kvsync.commit(other, scan=True, max_delete="100%")
+    with pytest.raises(kvsync.BudgetError):
+        kvsync.sync(one, other, scan=True, direction="mirror", exclude=["x/"])
+
+
+def test_a_file_of_patterns_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / ".kvsyncignore").write_bytes(b"\xef\xbb\xbf*.swp\n")
+    (tmp_path / "a.swp").write_text("1")
+    other: Data = {}
+    kvsync.sync(tmp_path, other, scan=True)
+    assert sorted(values(other)) == [".kvsyncignore"]

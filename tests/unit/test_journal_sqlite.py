@@ -371,3 +371,43 @@ def test_a_mirror_overturns_what_a_tracked_table_got(tmp_path: Path) -> None:
     kvsync.sync(application.mirror, application.url, scan=True, direction="mirror")
     assert application.rows() == ROWS
     assert application.settled().pushed == 0
+
+
+def test_a_row_that_goes_by_its_number_is_noted(application: Application) -> None:
+    (number,) = application.connection.execute("SELECT rowid FROM kv WHERE key = 'k03'").fetchone()
+    application.execute("INSERT OR REPLACE INTO kv (rowid, key, value) VALUES (?, 'new', 'n')", number)
+    assert is_tracked(application.settled())
+    (number,) = application.connection.execute("SELECT rowid FROM kv WHERE key = 'k04'").fetchone()
+    application.execute("UPDATE OR REPLACE kv SET rowid = ? WHERE key = 'k05'", number)
+    assert is_tracked(application.settled())
+    assert "k04" not in application.mirror
+
+
+def test_a_row_without_a_key_may_get_one(application: Application) -> None:
+    application.execute("INSERT INTO kv (key, value) VALUES (NULL, 'n')")
+    application.execute("UPDATE kv SET key = 'named' WHERE key IS NULL")
+    application.settled()
+    assert application.mirror["named"] == b"n"
+
+
+def test_a_journal_without_its_state_is_told_and_made_anew(application: Application) -> None:
+    application.execute("DROP TABLE kvsync_journal")
+    assert any("run `kvsync track`" in note for note in application.settled().notes)
+    assert kvsync.track(application.url)
+    application.settled()
+    assert is_tracked(application.settled())
+
+
+@pytest.mark.parametrize("deletes", [False, True])
+def test_what_fires_no_trigger_is_not_overwritten(application: Application, *, deletes: bool) -> None:
+    (number,) = application.connection.execute("SELECT rowid FROM kv WHERE key = 'k03'").fetchone()
+    with application.connection.blobopen("kv", "value", number) as blob:
+        blob.write(b"U")
+    if deletes:
+        del application.mirror["k03"]
+    else:
+        application.mirror["k03"] = b"remote"
+    assert [entry.key for entry in application.run().missing] == ["k03"]
+    assert application.rows()["k03"] == b"U"
+    assert [conflict.key for conflict in application.run(full=True).conflicts] == ["k03"]
+    application.settled()

@@ -10,7 +10,15 @@ from kvsync.cli.failure import error_fields, tell_all
 from kvsync.cli.left_behind import left_behind
 from kvsync.cli.names import place
 from kvsync.cli.progress import shown_progress
-from kvsync.cli.summary import ARROWS, alarm_lines, moved_lines, place_lines, result_fields, withheld_lines
+from kvsync.cli.summary import (
+    ARROWS,
+    alarm_lines,
+    left_out_line,
+    moved_lines,
+    place_lines,
+    result_fields,
+    withheld_lines,
+)
 from kvsync.cli.targets import check_name
 from kvsync.errors import KvsyncWarning
 from kvsync.many import sync_all
@@ -68,5 +76,6 @@ def _tell(result: SyncAllResult, options: Mapping[str, Any], output: Output) -> 
             output.say(f"  {name}: {run.pushed:,} to the target, {run.pulled:,} to the source, {run.seconds:.2f} s")
         output.alarm_all(alarm_lines(run, policy, dry_run=dry_run), title=name)
         output.say_all(withheld_lines(run.withheld, direction))
+        output.say_all(left_out_line(run.left_out))
         output.say_all(place_lines(run.created, run.notes, run.hint, will=dry_run))
     output.detail_all([f"  took       {result.seconds:.2f} s"])

@@ -8,6 +8,7 @@ from kvsync.digesting import digests
 from kvsync.errors import StorageError, UsageError
 from kvsync.native import TOMBSTONE, Segment, stamp_after
 from kvsync.run.lock import Settled, ensure_leased, lock, transaction
+from kvsync.run.push import LEFT_OUT
 from kvsync.storages.contract import has_expiry
 from kvsync.types import Change, Unreadable
 
@@ -42,10 +43,13 @@ def accept(storage: Storage, keys: Sequence[str] | None, options: Options, envir
 
 
 def _open(knowledge: Knowledge, keys: Sequence[str] | None, storage: str) -> list[str]:
-    """Return the keys to accept, ascending: those where a value is missing, or was replaced unseen."""
+    """Return the keys to accept, ascending: those where a value is missing, or was replaced unseen.
+
+    What is missing only since a filter leaves it out is accepted by its key alone: other storages have it.
+    """
     lacking = {entry.change.key for entry in knowledge.missing} | {change.key for change in knowledge.unreconciled}
     if keys is None:
-        return sorted(lacking)
+        return sorted(lacking - {entry.change.key for entry in knowledge.missing if entry.reason == LEFT_OUT})
     if isinstance(keys, str):
         message = f"keys must be a sequence of keys, not {keys!r}"
         raise UsageError(message)

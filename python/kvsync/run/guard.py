@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, Protocol
 from kvsync.digesting import digests
 from kvsync.expiry import may_be_gone
 from kvsync.run.look import Look
-from kvsync.scan.tracking import read_journal
 from kvsync.storages.contract import has_expiry
 from kvsync.types import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from kvsync.digesting import Digested
     from kvsync.options import Options
     from kvsync.replica.log import Log
-    from kvsync.run.look import Seen
     from kvsync.run.side import Side
     from kvsync.scan import Scan
     from kvsync.storages.contract import Storage
 
-__all__ = ["CheckJournal", "CheckLog", "CheckScan", "Guard", "NoCheck", "guard_of"]
+__all__ = ["CheckLog", "CheckScan", "Guard", "NoCheck", "guard_of"]
 
 CHANGED = "its value was changed outside kvsync and is not logged yet"
 DELETED = "it was deleted outside kvsync, and that is not logged yet"
@@ -56,17 +54,12 @@ class CheckLog:
     def examine(self, keys: Sequence[str], *, deletes: bool = False) -> tuple[Sequence[bytes | None], dict[str, str]]:
         """Leave alone every key that is not as its newest logged change says."""
         seen = dict(self._look.at(keys))
-        return [seen[key].token for key in keys], self._unlogged(seen, deletes=deletes)
-
-    def _unlogged(self, seen: Mapping[str, Seen], *, deletes: bool) -> dict[str, str]:
-        """Return the keys that were not seen to be as logged, and why they are left alone."""
-        keys = list(seen)
         known = dict(zip(keys, self._log.known_digests(keys), strict=True))
         barred = {key: why for key in seen if (why := _why_alone(seen[key].found, known[key]))}
         gone = [key for key in keys if seen[key].found is None and b"" not in known[key]]
         if gone and not deletes:
             barred.update(dict.fromkeys(self._deleted(gone), DELETED))
-        return barred
+        return [seen[key].token for key in keys], barred
 
     def _deleted(self, keys: Sequence[str]) -> list[str]:
         """Return the keys where somebody deleted a value: it did not expire."""
@@ -77,26 +70,6 @@ class CheckLog:
         missing = {entry.change.key for entry in self._log.manifest.knowledge.missing}
         logged = zip(keys, self._log.newest(keys), strict=True)
         return [key for key, row in logged if key not in missing and row and not may_be_gone(row.expires, now_ms)]
-
-
-class CheckJournal(CheckLog):
-    """Does the same with those keys alone that the journal of a tracked storage names; all others are as logged.
-
-    The journal is read after the values. What it does not name by then has changed after that, if at all, and does not
-    have the token that is expected.
-    """
-
-    def examine(self, keys: Sequence[str], *, deletes: bool = False) -> tuple[Sequence[bytes | None], dict[str, str]]:
-        """Leave alone every key that is not as its newest logged change says."""
-        seen = dict(self._look.at(keys))
-        journal = read_journal(self._log)
-        named = journal.changed if journal is not None else None
-        unsure = {
-            key: found
-            for key, found in seen.items()
-            if named is None or key in named or isinstance(found.found, Unreadable)
-        }
-        return [seen[key].token for key in keys], self._unlogged(unsure, deletes=deletes)
 
 
 class CheckScan:
@@ -126,7 +99,8 @@ class CheckScan:
 def guard_of(side: Side, options: Options) -> Guard:
     """Return what protects the values of a side."""
     if side.scan is not None:
-        return CheckJournal(side.log) if side.scan.is_tracked else CheckScan(side.scan, side.storage)
+        # A journal is no proof that a value is as it was: some writes fire no trigger.
+        return CheckLog(side.log) if side.scan.is_tracked else CheckScan(side.scan, side.storage)
     return CheckLog(side.log) if options.guard == "check" else NoCheck()
 
 

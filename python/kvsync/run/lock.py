@@ -255,7 +255,7 @@ def _acquire(
             read_manifest(storage) if may_be_equal or storage.capabilities.lease_stays else None for storage in storages
         ]
         if may_be_equal and _nothing_to_do(*seen):
-            return Settled(logged=any(found is not None and found.manifest.history.chains for found in seen))
+            return Settled(logged=any(found is not None and found.manifest.segments for found in seen))
         outcome = _attempt_all(acquirers, seen, environment)
         if not isinstance(outcome, LockHeldError):
             return outcome

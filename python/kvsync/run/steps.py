@@ -289,7 +289,7 @@ def _left_out(pair: Pair, inbound: Sequence[Inbound]) -> set[str]:
 
 
 def _is_logged(pair: Pair) -> bool:
-    return any(side.log.manifest.history.chains for side in pair.sides)
+    return any(side.log.manifest.segments for side in pair.sides)
 
 
 def _hint(source: Storage, target: Storage) -> str:

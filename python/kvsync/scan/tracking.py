@@ -59,7 +59,8 @@ def _known_min(log: Log) -> int:
     if not entries:
         return 0
     base, *newer = entries
-    return base.length - base.passing_length - sum(entry.passing_length for entry in newer)
+    missing = len(log.manifest.knowledge.missing)
+    return max(0, base.length - base.passing_length - sum(entry.passing_length for entry in newer) - missing)
 
 
 def missed(log: Log, keys: Sequence[str], journal: Journal) -> list[str]:

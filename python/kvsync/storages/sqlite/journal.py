@@ -7,6 +7,7 @@ Rows of the journal are numbered in the order in which they are committed, since
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvsync.errors import UsageError
@@ -17,13 +18,14 @@ from kvsync.storages.sqlite.table import JOURNAL_TABLE
 from kvsync.types import ANY
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from kvsync.storages.sqlite.index import Index
     from kvsync.storages.sqlite.table import Table
 
 __all__ = ["TableJournal"]
+
+GONE = "its journal is gone: run `kvsync track` on it again"
 
 MARK_BYTES = 8
 """A mark is so many random bytes, and the scope that it is about."""
@@ -98,7 +100,7 @@ class TableJournal:
             UsageError: nothing can note which rows of this table are replaced.
         """
         triggers = self._triggers(connection)
-        if self.exists(connection) and self._present(connection) == triggers:
+        if self._state(connection) is not None and self._present(connection) == triggers and self.exists(connection):
             return False
         self.unmake(connection)
         connection.execute(self._index.create)
@@ -133,7 +135,7 @@ class TableJournal:
         schema = _schema_version(connection)
         state = self._state(connection)
         if state is None:
-            return None
+            return Journal(None, b"", GONE) if self.exists(connection) else None
         mark, seen_schema = state
         number = self.last(connection)
         position = Position(number, schema, mark.hex()).encode()
@@ -161,7 +163,7 @@ class TableJournal:
     def _fault(self, connection: sqlite3.Connection) -> str:
         """Return what is wrong with the triggers, and what to do; empty if nothing is."""
         if not self.exists(connection):
-            return "its journal is gone: run `kvsync track` on it again"
+            return GONE
         try:
             is_whole = self._present(connection) == self._triggers(connection)
         except UsageError as error:
@@ -228,7 +230,8 @@ class TableJournal:
             UsageError: nothing can note which rows of this table are replaced.
         """
         key = self._table.key
-        moved = f'{self._insert} SELECT OLD."{key}", {NOW} WHERE OLD."{key}" IS NOT NEW."{key}" COLLATE BINARY'
+        is_moved = f'OLD."{key}" IS NOT NULL AND OLD."{key}" IS NOT NEW."{key}" COLLATE BINARY'
+        moved = f'{self._insert} SELECT OLD."{key}", {NOW} WHERE {is_moved}'
         bodies = {
             "insert": ("AFTER INSERT", [self._note("NEW")]),
             "update": ("AFTER UPDATE", [self._note("NEW"), moved]),
@@ -265,8 +268,11 @@ def _other_rules(connection: sqlite3.Connection, table: Table) -> Iterator[str]:
     columns = connection.execute(f'PRAGMA table_xinfo("{table.name}")').fetchall()
     key = table.key.lower()
     primary = [column for column in columns if column[5]]
-    if len(primary) == 1 and primary[0][2].upper() == "INTEGER" and primary[0][1].lower() != key:
-        yield _equals(primary[0][1], "BINARY")
+    if len(primary) == 1 and primary[0][2].upper() == "INTEGER":
+        if primary[0][1].lower() != key:
+            yield _equals(primary[0][1], "BINARY")
+    elif number := _row_number(connection, table, {column[1].lower() for column in columns}):
+        yield f"{number} = NEW.{number}"
     generated = {column[1] for column in columns if column[6] in {2, 3}}
     for row in connection.execute(f'PRAGMA index_list("{table.name}")').fetchall():
         index, is_unique, is_partial = row[1], row[2], row[4]
@@ -284,6 +290,16 @@ def _other_rules(connection: sqlite3.Connection, table: Table) -> Iterator[str]:
             )
             raise UsageError(message)
         yield " AND ".join(_equals(name, collation) for name, collation in names)
+
+
+def _row_number(connection: sqlite3.Connection, table: Table, columns: Collection[str]) -> str:
+    """Return a name of the number of a row, which a statement may give; empty where it has none, or none is free."""
+    name = next((name for name in ("rowid", "_rowid_", "oid") if name not in columns), "")
+    try:
+        connection.execute(f'SELECT {name or "NULL"} FROM "{table.name}" LIMIT 0')
+    except sqlite3.OperationalError:  # WITHOUT ROWID
+        return ""
+    return name
 
 
 def _equals(column: str, collation: str) -> str:
