@@ -151,3 +151,14 @@ def test_a_value_that_neither_side_holds_keeps_the_reason_why_it_is_missing(tmp_
     reasons = {entry.side: entry.reason for entry in kvsync.sync(table, {}, scan=True).missing}
     assert reasons["source"] == first.reason
     assert reasons["target"].startswith("neither side holds its value: sync with a storage that does; ")
+
+
+def test_what_is_held_in_place_of_a_missing_value_is_kept_when_that_loses() -> None:
+    one, other, third = dict[str, bytes](), dict[str, bytes](), dict[str, bytes]()
+    kvsync.sync(one, other, [kvsync.Put("k", b"old")])
+    kvsync.commit(one, [kvsync.Put("k", b"newer")])
+    kvsync.sync(one, other, exclude=["k"])  # `other` knows of the newer value, and holds the old one
+    kvsync.commit(third, [kvsync.Put("k", b"newest")])
+    kvsync.sync(third, other)
+    assert other["k"] == b"newest"
+    assert [lost.value for lost in kvsync.lost(other)] == [b"old"]

@@ -106,7 +106,7 @@ class Verdicts:
                 rows.append(decision.logged(side.origin, stamp))
             self.refused |= _commit_decisions(side, rows, decisions, options, environment)
         if self.refused:
-            self.seen_to = {*self._losers("source"), *self._losers("target")}
+            self.seen_to = {*self._losing("source"), *self._losing("target")}
             self.decided = [(conflict, self._upheld(conflict, verdict)) for conflict, verdict in self.decided]
         return any(self.at.values())
 
@@ -131,21 +131,24 @@ class Verdicts:
         One that cannot be read now is noted, to be stored as soon as it can.
         """
         for side in sides:
-            losers = self._losers(side.label)
-            if self.seen_to:
-                losers = [change for change in losers if change not in self.seen_to]
+            losers = self._losers(side)
             if losers and side.lease is not None:
                 # One transaction where the storage has them: thousands of commits would take seconds.
                 with transaction(side):
                     self._keep(side, losers, environment)
 
-    def _losers(self, label: Label) -> list[Change]:
-        """Return the changes of a side whose values lose."""
+    def _losing(self, label: Label) -> list[Change]:
+        """Return the changes of a side that lose."""
         own = attrgetter(label)
+        return [own(conflict) for conflict, (winner, _, copied) in self.decided if winner != label != copied]
+
+    def _losers(self, side: Side) -> list[Change]:
+        """Return the changes of a side whose values lose; in place of one that is missing there, what is held there."""
+        held = {entry.change.dot: entry.held for entry in side.log.manifest.knowledge.missing if entry.held}
         return [
-            change
-            for conflict, (winner, _, copied) in self.decided
-            if winner != label != copied and not (change := own(conflict)).deletes
+            change._replace(digest=held[change.dot], flags=0) if change.dot in held else change
+            for change in self._losing(side.label)
+            if change not in self.seen_to and (change.dot in held or not change.deletes)
         ]
 
     def _keep(self, side: Side, losers: Sequence[Change], environment: Environment) -> None:

@@ -83,7 +83,7 @@ def settle_given(
             place.holding.heads[wrote.key] = was
         if finished:
             place.holding.reveal(wrote.key)
-        elif place.holding.heads[wrote.key] != was:
+        elif place.holding.at(wrote.key) != was:
             place.holding.hide(wrote.key, was)
 
 
