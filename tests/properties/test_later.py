@@ -49,7 +49,9 @@ def test_a_value_never_loses_to_a_delete_whose_time_is_not_exact(value: Change, 
 def test_of_two_exact_times_the_later_wins(source: Change, target: Change) -> None:
     assume(source.stamp != target.stamp)
     assert later(source, target) == ("source" if source.stamp > target.stamp else "target")
-    assert Conflict("k", source, target).certain
+    assert not Conflict("k", source, target).certain, "both were made in one millisecond"
+    apart = [change._replace(stamp=change.stamp << 16) for change in (source, target)]
+    assert Conflict("k", apart[0], apart[1]).certain
 
 
 @given(changes(), changes())
