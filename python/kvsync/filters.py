@@ -74,11 +74,11 @@ def _lines_of(storage: Storage) -> list[str]:
     if value is None:
         return []
     try:
-        return value.decode("utf-8-sig").splitlines() if isinstance(value, bytes) else _refuse(value.reason)
+        return value.decode("utf-8-sig").splitlines() if isinstance(value, bytes) else _refuse(storage, value.reason)
     except UnicodeDecodeError:
-        return _refuse("it is not UTF-8")
+        return _refuse(storage, "it is not UTF-8")
 
 
-def _refuse(why: str) -> list[str]:
+def _refuse(storage: Storage, why: str) -> list[str]:
     message = f"{IGNORE_FILE} cannot be read: {why}; without it nobody knows what to leave out"
-    raise UsageError(message, key=IGNORE_FILE)
+    raise UsageError(message, storage=storage.name, key=IGNORE_FILE)

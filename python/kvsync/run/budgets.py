@@ -149,5 +149,5 @@ def _allows(budget: Budget, count: int, side: Side) -> bool:
 def _count(side: Side) -> int:
     """Return how many values a side holds, by its log."""
     log = Segment.merge(side.log.all_segments())
-    missing = sum(not entry.change.deletes for entry in side.log.manifest.knowledge.missing)
+    missing = sum(not (entry.change.deletes or entry.held) for entry in side.log.manifest.knowledge.missing)
     return max(0, len(log) - len(log.deletes(0, len(log))) - missing)
