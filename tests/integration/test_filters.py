@@ -219,8 +219,9 @@ def test_a_file_of_patterns_that_cannot_be_read_stops_the_run(tmp_path: Path) ->
     (tmp_path / ".kvsyncignore").write_bytes(b"\xff\n")
     (tmp_path / "a").write_bytes(b"1")
     target: Data = {}
-    with pytest.raises(UsageError, match="it is not UTF-8"):
+    with pytest.raises(UsageError, match="it is not UTF-8") as caught:
         run(tmp_path, target)
+    assert caught.value.storage == str(tmp_path)
     assert target == {}
 
 
